@@ -1,0 +1,328 @@
+//! The frames that host and init exchange, as plain values.
+//!
+//! This file promises the *vocabulary* and nothing else: how a frame looks as bytes is `codec`, how frames are cut
+//! out of a stream is `stream`. Integers are little-endian, durations are nanoseconds, strings and byte strings are
+//! length-prefixed, and nothing here allocates more than a frame's own length.
+//!
+//! ```text
+//! host                                            init
+//!  | -- Hello{version, nonce, uid, gid, ...} -----> |   first; the init never speaks before it
+//!  | <------------- Ready{nonce, limits seen} ----- |
+//!  | -- Put (0..n) -------------------------------> |   files, root-owned, the program cannot change them
+//!  | -- Run{run, argv, env, limits, ...} ---------> |
+//!  | -- Stdin (within the window), StdinEnd ------> |
+//!  | <-- Output (within the window) --------------- |
+//!  | <-- StdinCredit ------------------------------ |
+//!  | -- Credit -----------------------------------> |
+//!  | -- Kill -------------------------------------> |   any time; idempotent
+//!  | <-- Done{run, facts} ------------------------- |   exactly one per Run; last for that run
+//!  | -- Ping{token} --> / <-- Pong{token} --------- |   any time; the host's heartbeat
+//! ```
+
+/// The wire's version. Host and init of different versions refuse each other in the first exchange.
+pub const VERSION: u16 = 1;
+
+/// The largest frame, kind byte and payload together. A larger length is corruption.
+pub const MAX_FRAME_BYTES: usize = 256 * 1024;
+
+/// The largest piece of a file, of input or of output in one frame.
+pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Un-acknowledged output bytes of one run (both streams together). Below the Engine's own buffer (ENGINE.md finding 1).
+pub const OUTPUT_WINDOW_BYTES: u32 = 192 * 1024;
+
+/// Un-acknowledged input bytes of one run. The init keeps that much in memory for a program that doesn't read.
+pub const STDIN_WINDOW_BYTES: u32 = 128 * 1024;
+
+/// An init that hears nothing from its host for this long ends itself and all it runs.
+pub const SILENCE_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// How often a host pings.
+pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What a host says to an init.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToInit {
+    /// Opens the session. Anything else before it is a protocol error and ends the init.
+    Hello(Hello),
+    /// Writes (a piece of) a file below the box.
+    Put(Put),
+    /// Runs one program. At most one run at a time.
+    Run(Run),
+    /// Input bytes for the running program.
+    Stdin {
+        /// The run it is meant for; another run's input is dropped.
+        run: u32,
+        /// The bytes, at most [`MAX_CHUNK_BYTES`].
+        data: Vec<u8>,
+    },
+    /// The input's end.
+    StdinEnd {
+        /// The run it is meant for.
+        run: u32,
+    },
+    /// More output may be sent.
+    Credit {
+        /// The run it is meant for.
+        run: u32,
+        /// Bytes consumed by the host.
+        bytes: u32,
+    },
+    /// Ends the run at once. A run that has ended already is not disturbed.
+    Kill {
+        /// The run to end.
+        run: u32,
+    },
+    /// Asks for a sign of life.
+    Ping {
+        /// Comes back in the [`FromInit::Pong`].
+        token: u64,
+    },
+    /// Asks for the limits again (after the container was updated); the answer is a [`FromInit::Ready`].
+    Probe,
+}
+
+/// What an init says to a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromInit {
+    /// The answer to Hello and to Probe.
+    Ready(Box<Ready>),
+    /// A file could not be written; the next Run is refused with the same words until a new Hello-less Put succeeds.
+    PutFailed {
+        /// The file.
+        path: String,
+        /// The errno.
+        errno: i32,
+    },
+    /// Output of the running program.
+    Output {
+        /// The run.
+        run: u32,
+        /// Which stream.
+        stream: Stream,
+        /// The bytes, at most [`MAX_CHUNK_BYTES`].
+        data: Vec<u8>,
+    },
+    /// More input may be sent.
+    StdinCredit {
+        /// The run.
+        run: u32,
+        /// Bytes that the program's pipe took (or that were thrown away because nobody reads any more).
+        bytes: u32,
+    },
+    /// The run has ended, nothing of it is left.
+    Done(Box<Done>),
+    /// A sign of life.
+    Pong {
+        /// From the Ping.
+        token: u64,
+    },
+    /// The init's own fault, in words; the session is over after it.
+    Fault {
+        /// What happened, for the log.
+        message: String,
+    },
+}
+
+/// Opens a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// [`VERSION`] of the host.
+    pub version: u16,
+    /// Random per session; echoed in Ready. 128 bits.
+    pub nonce: [u8; 16],
+    /// The program's user id, unique per slot on the engine. Never 0.
+    pub uid: u32,
+    /// The program's group id. Never 0.
+    pub gid: u32,
+}
+
+/// Writes a piece of a file under `/box`. Root-owned, never writable by the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// Relative to `/box`, no `..`, no empty component; parents are made as needed (root-owned, sticky, mode 1777).
+    pub path: String,
+    /// Permission bits, masked with 0755 and or-ed with 0444.
+    pub mode: u32,
+    /// False truncates (or creates) the file, true appends.
+    pub append: bool,
+    /// The bytes, at most [`MAX_CHUNK_BYTES`].
+    pub data: Vec<u8>,
+}
+
+/// Runs one program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Chosen by the host, increasing within a session.
+    pub run: u32,
+    /// The program and its arguments; `argv[0]` is looked up in the PATH of `env` unless it contains a slash.
+    pub argv: Vec<String>,
+    /// The whole environment; nothing is inherited.
+    pub env: Vec<(String, String)>,
+    /// The limits that the init arms.
+    pub limits: RunLimits,
+    /// What the program's pid namespace and folders look like before it starts: true removes everything that earlier
+    /// programs left (files not owned by root under /box, /tmp and /dev/shm).
+    pub clean: bool,
+    /// After exit 0, these files (relative to /box) are taken over: copied, root-owned, mode 0755, the program's own removed.
+    pub keep: Vec<String>,
+    /// Files below the box that the init removes when the run has ended (a test's own files).
+    pub remove_after: Vec<String>,
+    /// What happens with output beyond `limits.output_bytes`: true throws it away and goes on, false ends the run.
+    pub truncate_output: bool,
+}
+
+/// The limits that the init arms for one run. Memory, processes of the container and CPU share belong to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// CPU time of the whole tree, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Wall time, in nanoseconds.
+    pub wall_ns: u64,
+    /// stdout and stderr together, in bytes.
+    pub output_bytes: u64,
+    /// RLIMIT_FSIZE, in bytes.
+    pub file_bytes: u64,
+    /// RLIMIT_NOFILE.
+    pub open_files: u32,
+    /// RLIMIT_NPROC for the program's uid.
+    pub pids: u32,
+    /// The program's memory limit, in bytes; the container's own is higher by a reserve. Peak use above it is reported
+    /// by `facts.memory`, the kernel's kill comes from the container's limit.
+    pub memory_bytes: u64,
+}
+
+/// Which output stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// File descriptor 1.
+    Stdout,
+    /// File descriptor 2.
+    Stderr,
+}
+
+/// What the init really sees of its sandbox. The host compares it with what was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// [`VERSION`] of the init.
+    pub version: u16,
+    /// From Hello.
+    pub nonce: [u8; 16],
+    /// 1 or 2; 0 when no cgroup is visible.
+    pub cgroup_version: u8,
+    /// The container's memory limit in bytes; 0 when unknown, u64::MAX when unlimited.
+    pub memory_bytes: u64,
+    /// Swap allowed beyond memory, in bytes; u64::MAX when unlimited or unknown.
+    pub swap_bytes: u64,
+    /// The container's process limit; 0 unknown, u64::MAX unlimited.
+    pub pids: u64,
+    /// CPU quota in units of 1e-9 CPU (1_000_000_000 is one CPU); 0 unknown, u64::MAX unlimited.
+    pub nano_cpus: u64,
+    /// Effective capabilities of the init (`CapEff`).
+    pub cap_eff: u64,
+    /// Bounding set of the init (`CapBnd`).
+    pub cap_bnd: u64,
+    /// Whether no_new_privs is set.
+    pub no_new_privs: bool,
+    /// `Seccomp:` of /proc/self/status: 0 off, 2 filter.
+    pub seccomp: u8,
+    /// The init's own uid as it sees it.
+    pub uid: u32,
+    /// Whether uid 0 in here is another uid outside (user namespace remapped).
+    pub userns_remapped: bool,
+    /// Whether `lo` is the only network interface.
+    pub only_loopback: bool,
+    /// Whether the root file system is mounted read-only.
+    pub readonly_root: bool,
+    /// Whether the box is a writable, executable tmpfs.
+    pub box_tmpfs: bool,
+    /// Bytes in use by the sandbox's cgroup now.
+    pub memory_used_bytes: u64,
+    /// Kernel release.
+    pub kernel: String,
+}
+
+/// Why the init ended a run, if it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fired {
+    /// Nothing: the program ended by itself.
+    None,
+    /// The CPU time was used up (by the cgroup's clock).
+    Cpu,
+    /// The wall time was over.
+    Wall,
+    /// The output was too much.
+    Output,
+    /// The kernel killed for memory during the run.
+    Memory,
+    /// A Kill frame came.
+    Kill,
+}
+
+/// How the program's main process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Exited(u8),
+    /// A signal ended it.
+    Signaled(u8),
+    /// It never ran: a set-up step failed.
+    NotStarted {
+        /// The step's name, such as `execve` or `chdir`.
+        step: String,
+        /// The errno.
+        errno: i32,
+    },
+}
+
+/// Where a memory figure comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MemorySource {
+    /// The cgroup's peak rose above its earlier value during this run: exact for the sandbox.
+    CgroupPeak,
+    /// Samples of the cgroup's use above the baseline, together with the largest resident set: a lower bound.
+    Sampled,
+    /// Only the largest resident set of one process.
+    MaxRss,
+}
+
+/// The facts of one run. Nothing here is a judgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// The run.
+    pub run: u32,
+    /// How the main process ended.
+    pub ended: Ended,
+    /// Which armed limit the init acted on.
+    pub fired: Fired,
+    /// Monotonic time from the program's start to the main process's end (or the kill), in nanoseconds.
+    pub wall_ns: u64,
+    /// CPU time of the tree by the cgroup (delta), or by rusage when no cgroup is visible, in nanoseconds.
+    pub cpu_ns: u64,
+    /// User part by rusage, in nanoseconds.
+    pub user_ns: u64,
+    /// System part by rusage, in nanoseconds.
+    pub system_ns: u64,
+    /// Memory used by the run, in bytes.
+    pub memory_bytes: u64,
+    /// Where that figure comes from.
+    pub memory_source: MemorySource,
+    /// Largest resident set of one process of the tree, in bytes.
+    pub max_rss_bytes: u64,
+    /// Kernel OOM kills in the sandbox's cgroup (delta).
+    pub oom_kills: u64,
+    /// Forks denied by the cgroup's process limit (delta).
+    pub pids_denied: u64,
+    /// Processes that were still alive when the main process had ended, and were killed.
+    pub survivors: u32,
+    /// Bytes the program wrote to stdout, sent or not.
+    pub stdout_bytes: u64,
+    /// Bytes the program wrote to stderr, sent or not.
+    pub stderr_bytes: u64,
+    /// Files of `keep` that were not there or were not plain files.
+    pub keep_missing: Vec<String>,
+    /// Nanoseconds the init spent before the program's start (cleaning, fork, exec).
+    pub setup_ns: u64,
+    /// Whether after the run only the init was left and the folders were writable as before.
+    pub clean: bool,
+}

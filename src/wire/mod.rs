@@ -1,0 +1,2 @@
+//! Host <-> init frames: vocabulary, bytes, stream. Sans-IO and std only.
+pub mod frame;
