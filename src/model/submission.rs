@@ -1,0 +1,227 @@
+//! What a caller hands in, exactly as it stands in JSON. Unknown fields are errors: a typo in a limit must not weaken a
+//! sandbox. Fields of the contract that are not built yet are read, so that they can be refused as `unsupported`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::{LimitsRequest, Preset};
+
+/// Text, or a reference to a blob that was put before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a string or {\"blob\": id}")]
+pub enum Content {
+    /// The text itself.
+    Text(String),
+    /// A blob.
+    Blob(BlobRef),
+}
+
+/// A reference to a blob.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlobRef {
+    /// The id that `blob.put` answered.
+    pub blob: String,
+}
+
+/// One file of a submission.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSpec {
+    /// Relative, `/` between components, no `..`.
+    pub path: String,
+    /// The content as text or as a blob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    /// The content as base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_b64: Option<String>,
+    /// Permission bits as an octal string such as `"0755"`, or as a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<FileMode>,
+}
+
+/// A file mode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected an octal string such as \"0755\" or a number"
+)]
+pub enum FileMode {
+    /// A number.
+    Number(u32),
+    /// An octal string.
+    Octal(String),
+}
+
+/// How output is compared with what is expected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckerKind {
+    /// Byte for byte.
+    Exact,
+    /// Line by line; space at the end of lines and empty lines at the end don't count.
+    Lines,
+    /// Words; any white space separates.
+    #[default]
+    Tokens,
+    /// Numbers within a tolerance. Not built yet.
+    Float,
+    /// A program decides. Not built yet.
+    Program,
+}
+
+/// A checker and its options.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckerSpec {
+    /// Which.
+    pub kind: CheckerKind,
+    /// Letters compare without case.
+    pub case_insensitive: bool,
+    /// For `float`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute: Option<f64>,
+    /// For `float`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relative: Option<f64>,
+}
+
+/// One test.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TestSpec {
+    /// Its name; its number when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Standard input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<Content>,
+    /// Standard input as base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin_b64: Option<String>,
+    /// Arguments after the submission's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Environment beside the submission's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Files that are there for this test only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileSpec>,
+    /// Expected output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Content>,
+    /// Expected output as base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect_b64: Option<String>,
+    /// Whether messages must not show what was expected.
+    pub secret: bool,
+    /// Points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// A name that tests share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// `cpu_ms`, `wall_ms`, `output_bytes` and `file_bytes` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsRequest>,
+    /// How output is compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checker: Option<CheckerSpec>,
+}
+
+/// When to stop testing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// Run all tests.
+    #[default]
+    Never,
+    /// Skip what comes after the first test that is not accepted.
+    FirstFailure,
+}
+
+/// Which isolation the caller insists on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IsolationRequest {
+    /// The best that the host offers.
+    #[default]
+    Auto,
+    /// Two users in a sandbox.
+    Split,
+    /// Fresh namespaces for each run. Not built yet.
+    Cell,
+}
+
+/// A submission.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Submission {
+    /// Idempotent per uid and tenant; made by the daemon when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Whom the caller acts for, at most 128 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// A profile's name.
+    pub language: String,
+    /// The code.
+    pub files: Vec<FileSpec>,
+    /// The file to start with; the profile's when absent (or the only file).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// Instead of the profile's run command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Arguments after the command.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Environment beside the profile's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Standard input of the run, and of tests that have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<Content>,
+    /// Standard input as base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin_b64: Option<String>,
+    /// Whether input is fed later. Not built yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stdin_open: bool,
+    /// Limits start from this preset instead of the profile's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+    /// Limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsRequest>,
+    /// Limits of the compile step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compile_limits: Option<LimitsRequest>,
+    /// Whether a prewarmed runtime may serve it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prewarm: Option<bool>,
+    /// The tests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestSpec>,
+    /// When to stop.
+    pub stop: Stop,
+    /// Test files run against the submission. Not built yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suite: Option<serde_json::Value>,
+    /// An interactive partner. Not built yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interactor: Option<serde_json::Value>,
+    /// Files to bring back. Not built yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub collect: Vec<String>,
+    /// Whether output beyond its limit is cut instead of ending the run.
+    pub truncate_output: bool,
+    /// The caller has no use for an answer after this time, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// Which isolation.
+    pub isolation: IsolationRequest,
+}
