@@ -1,0 +1,274 @@
+//! Facts -> outcome -> verdict -> words. Pure.
+//!
+//! The order of truth (DESIGN section 5): our fault, lost, cancelled, memory, output, cpu, wall, signal, exit code.
+//! The init says which armed limit it acted on and what the kernel counted; it never says what that means.
+
+use std::time::Duration;
+
+use crate::model::{Evidence, Limits, MemorySource, Outcome, RunFacts, Verdict};
+use crate::wire::frame::{Done, Ended, Fired, MemorySource as WireSource};
+
+/// SIGXCPU: RLIMIT_CPU's soft limit.
+const SIGXCPU: u8 = 24;
+/// SIGXFSZ: RLIMIT_FSIZE.
+const SIGXFSZ: u8 = 25;
+
+/// What the host itself knows about a run, beside the init's facts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostView {
+    /// The caller withdrew the submission while it ran.
+    pub cancelled: bool,
+    /// The host's own backstop timer ended the run.
+    pub backstop: bool,
+}
+
+/// What happened, by the order of truth.
+pub fn outcome(done: &Done, limits: &Limits, host: HostView) -> Outcome {
+    let cpu_spent = Duration::from_nanos(done.cpu_ns) >= limits.cpu;
+    let by = |signal: u8| done.ended == Ended::Signaled(signal);
+    if matches!(done.ended, Ended::NotStarted { .. }) {
+        return Outcome::StartFailed;
+    }
+    if host.cancelled {
+        return Outcome::Cancelled;
+    }
+    if done.fired == Fired::Memory || done.oom_kills > 0 {
+        return Outcome::MemoryLimit;
+    }
+    if done.fired == Fired::Output || by(SIGXFSZ) {
+        return Outcome::OutputLimit;
+    }
+    if done.fired == Fired::Cpu || by(SIGXCPU) || (cpu_spent && !matches!(done.ended, Ended::Exited(_))) {
+        return Outcome::CpuLimit;
+    }
+    if done.fired == Fired::Wall || host.backstop {
+        return Outcome::WallLimit;
+    }
+    match done.ended {
+        Ended::Signaled(_) => Outcome::Signaled,
+        Ended::Exited(_) | Ended::NotStarted { .. } => Outcome::Exited,
+    }
+}
+
+/// The run as the daemon knows it, from the init's facts and the output that was kept.
+pub fn facts(done: &Done, limits: &Limits, host: HostView, stdout: Vec<u8>, stderr: Vec<u8>) -> RunFacts {
+    let outcome = outcome(done, limits, host);
+    let millis = |ns: u64| ns as f64 / 1e6;
+    let (limit, limit_value) = match outcome {
+        Outcome::CpuLimit => (Some("cpu_ms"), Some(millis_of(limits.cpu))),
+        Outcome::WallLimit => (Some("wall_ms"), Some(millis_of(limits.wall))),
+        Outcome::MemoryLimit => (Some("memory_bytes"), Some(limits.memory_bytes)),
+        Outcome::OutputLimit if done.ended == Ended::Signaled(SIGXFSZ) => (Some("file_bytes"), Some(limits.file_bytes)),
+        Outcome::OutputLimit => (Some("output_bytes"), Some(limits.output_bytes)),
+        _ => (None, None),
+    };
+    let (exit_code, signal) = match done.ended {
+        Ended::Exited(code) => (Some(i32::from(code)), None),
+        Ended::Signaled(signal) => (None, Some(i32::from(signal))),
+        Ended::NotStarted { .. } => (None, None),
+    };
+    let failed_step = match &done.ended {
+        Ended::NotStarted { step, errno } => {
+            Some(format!("{step}: {}", nix::errno::Errno::from_raw(*errno).desc()))
+        }
+        _ => None,
+    };
+    RunFacts {
+        outcome,
+        exit_code,
+        signal,
+        cpu: Duration::from_nanos(done.cpu_ns),
+        wall: Duration::from_nanos(done.wall_ns),
+        memory_bytes: done.memory_bytes,
+        stdout_truncated: done.stdout_bytes > stdout.len() as u64,
+        stderr_truncated: done.stderr_bytes > stderr.len() as u64,
+        stdout,
+        stderr,
+        evidence: Evidence {
+            limit: limit.map(str::to_owned),
+            limit_value,
+            oom_kills: done.oom_kills,
+            pids_denied: done.pids_denied,
+            max_rss_bytes: done.max_rss_bytes,
+            memory_source: Some(match done.memory_source {
+                WireSource::CgroupPeak => MemorySource::CgroupPeak,
+                WireSource::Sampled => MemorySource::Sampled,
+                WireSource::MaxRss => MemorySource::MaxRss,
+            }),
+            user_ms: millis(done.user_ns),
+            system_ms: millis(done.system_ns),
+            survivors: done.survivors,
+            stdout_bytes: done.stdout_bytes,
+            stderr_bytes: done.stderr_bytes,
+            failed_step,
+            lost: None,
+        },
+    }
+}
+
+fn millis_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The verdict of a run that has nothing to be compared with.
+pub fn verdict(run: &RunFacts) -> Verdict {
+    match run.outcome {
+        Outcome::Exited if run.exit_code == Some(0) => Verdict::Accepted,
+        Outcome::Exited | Outcome::Signaled | Outcome::StartFailed => Verdict::RuntimeError,
+        Outcome::CpuLimit | Outcome::WallLimit => Verdict::TimeLimit,
+        Outcome::MemoryLimit => Verdict::MemoryLimit,
+        Outcome::OutputLimit => Verdict::OutputLimit,
+        Outcome::Cancelled => Verdict::Cancelled,
+        Outcome::Lost => Verdict::SystemError,
+    }
+}
+
+/// The verdict of a compile step, when it did not succeed: a compiler that was killed for time is still a
+/// compile error of the submission; our own faults stay ours.
+pub fn compile_verdict(run: &RunFacts) -> Option<Verdict> {
+    match verdict(run) {
+        Verdict::Accepted => None,
+        Verdict::Cancelled => Some(Verdict::Cancelled),
+        Verdict::SystemError => Some(Verdict::SystemError),
+        _ => Some(Verdict::CompileError),
+    }
+}
+
+/// The sentence for people (FEATURES S1.5). It never contains what was expected.
+pub fn message(run: &RunFacts, limits: &Limits) -> String {
+    match run.outcome {
+        Outcome::Exited => match run.exit_code {
+            Some(0) => "The program ran and exited with status 0.".to_owned(),
+            code => with_last_line(format!("The program exited with status {}", code.unwrap_or(-1)), run),
+        },
+        Outcome::Signaled => {
+            let signal = run.signal.unwrap_or(0);
+            let name = nix::sys::signal::Signal::try_from(signal).map_or("unknown", |signal| signal.as_str());
+            with_last_line(format!("The program was ended by signal {signal} ({name})"), run)
+        }
+        Outcome::CpuLimit => {
+            format!("Code execution exceeded time limit ({} of CPU time)", seconds(limits.cpu))
+        }
+        Outcome::WallLimit => format!("Code execution exceeded time limit ({})", seconds(limits.wall)),
+        Outcome::MemoryLimit => {
+            format!("Your code used too much memory (limit {} MiB)", limits.memory_bytes / crate::model::limits::MIB)
+        }
+        Outcome::OutputLimit if run.evidence.limit.as_deref() == Some("file_bytes") => {
+            format!("Your code wrote a file that is too large (limit {} bytes)", limits.file_bytes)
+        }
+        Outcome::OutputLimit => format!("Your code printed too much (limit {} bytes)", limits.output_bytes),
+        Outcome::StartFailed => {
+            format!("The program could not be started ({})", run.evidence.failed_step.as_deref().unwrap_or("unknown"))
+        }
+        Outcome::Cancelled => "The submission was cancelled.".to_owned(),
+        Outcome::Lost => "The sandbox was lost; this is not the submission's fault.".to_owned(),
+    }
+}
+
+/// The interpreter's own last word, when it said one.
+fn with_last_line(head: String, run: &RunFacts) -> String {
+    let tail_start = run.stderr.len().saturating_sub(2048);
+    let text = String::from_utf8_lossy(&run.stderr[tail_start..]);
+    match text.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("{head}: {}", line.trim().chars().take(200).collect::<String>()),
+        None => format!("{head}."),
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Preset;
+
+    fn done(ended: Ended, fired: Fired) -> Done {
+        Done {
+            run: 1,
+            ended,
+            fired,
+            wall_ns: 1_000_000,
+            cpu_ns: 1_000_000,
+            user_ns: 0,
+            system_ns: 0,
+            memory_bytes: 1,
+            memory_source: WireSource::CgroupPeak,
+            max_rss_bytes: 1,
+            oom_kills: 0,
+            pids_denied: 0,
+            survivors: 0,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            keep_missing: vec![],
+            setup_ns: 0,
+            clean: true,
+        }
+    }
+
+    fn judged(done: &Done) -> (Outcome, Verdict) {
+        let facts = facts(done, &Preset::Judge.limits(), HostView::default(), vec![], vec![]);
+        (facts.outcome, verdict(&facts))
+    }
+
+    #[test]
+    fn an_exit_status_is_the_last_thing_that_counts() {
+        assert_eq!(judged(&done(Ended::Exited(0), Fired::None)), (Outcome::Exited, Verdict::Accepted));
+        assert_eq!(judged(&done(Ended::Exited(1), Fired::None)), (Outcome::Exited, Verdict::RuntimeError));
+        assert_eq!(judged(&done(Ended::Signaled(11), Fired::None)), (Outcome::Signaled, Verdict::RuntimeError));
+        assert_eq!(judged(&done(Ended::Signaled(9), Fired::Wall)), (Outcome::WallLimit, Verdict::TimeLimit));
+        assert_eq!(judged(&done(Ended::Signaled(9), Fired::Cpu)), (Outcome::CpuLimit, Verdict::TimeLimit));
+        assert_eq!(judged(&done(Ended::Signaled(9), Fired::Output)), (Outcome::OutputLimit, Verdict::OutputLimit));
+    }
+
+    #[test]
+    fn memory_counts_before_every_other_limit() {
+        let mut facts = done(Ended::Signaled(9), Fired::Wall);
+        facts.oom_kills = 1;
+        assert_eq!(judged(&facts), (Outcome::MemoryLimit, Verdict::MemoryLimit));
+        let mut facts = done(Ended::Exited(0), Fired::None);
+        facts.oom_kills = 1;
+        assert_eq!(judged(&facts).0, Outcome::MemoryLimit);
+    }
+
+    #[test]
+    fn a_program_that_kills_itself_is_not_a_time_limit() {
+        assert_eq!(judged(&done(Ended::Signaled(9), Fired::None)).0, Outcome::Signaled);
+    }
+
+    #[test]
+    fn a_file_too_large_is_an_output_limit_that_names_the_file_limit() {
+        let facts =
+            facts(&done(Ended::Signaled(25), Fired::None), &Preset::Judge.limits(), HostView::default(), vec![], vec![]);
+        assert_eq!(facts.outcome, Outcome::OutputLimit);
+        assert_eq!(facts.evidence.limit.as_deref(), Some("file_bytes"));
+    }
+
+    #[test]
+    fn a_withdrawn_run_is_cancelled_whatever_its_signal_was() {
+        let host = HostView { cancelled: true, backstop: false };
+        assert_eq!(outcome(&done(Ended::Signaled(9), Fired::Kill), &Preset::Judge.limits(), host), Outcome::Cancelled);
+    }
+
+    #[test]
+    fn messages_are_the_ones_people_were_promised() {
+        let limits = crate::model::Preset::Lesson.limits();
+        let timed = facts(&done(Ended::Signaled(9), Fired::Wall), &limits, HostView::default(), vec![], vec![]);
+        assert_eq!(message(&timed, &limits), "Code execution exceeded time limit (10s)");
+        let memory = facts(&done(Ended::Signaled(9), Fired::Memory), &limits, HostView::default(), vec![], vec![]);
+        assert!(message(&memory, &limits).starts_with("Your code used too much memory"));
+    }
+
+    #[test]
+    fn a_runtime_error_shows_the_interpreters_last_line() {
+        let limits = Preset::Judge.limits();
+        let stderr = b"Traceback (most recent call last):\nZeroDivisionError: division by zero\n".to_vec();
+        let run = facts(&done(Ended::Exited(1), Fired::None), &limits, HostView::default(), vec![], stderr);
+        assert!(message(&run, &limits).ends_with("ZeroDivisionError: division by zero"));
+    }
+}
