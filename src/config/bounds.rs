@@ -1,0 +1,81 @@
+//! Every bound in one table (invariant 5). Each has its derivation beside it; its name is the one that errors use.
+
+use std::time::Duration;
+
+/// One line of the socket protocol: a submission of ordinary size, base64 included, fits; more travels as blobs.
+pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
+
+/// JSON nesting. A submission nests 6 deep.
+pub const MAX_DEPTH: usize = 32;
+
+/// One blob: the largest test inputs of published contests are around 100 MB.
+pub const MAX_BLOB_BYTES: u64 = 256 * 1024 * 1024;
+
+/// All blobs of one uid.
+pub const MAX_BLOBS_BYTES_PER_UID: u64 = 1024 * 1024 * 1024;
+
+/// Blobs of one uid.
+pub const MAX_BLOBS_PER_UID: usize = 4096;
+
+/// A blob that nobody touched for this long is dropped.
+pub const BLOB_TTL: Duration = Duration::from_secs(600);
+
+/// Files, inputs and expectations of one submission together, blobs included.
+pub const MAX_SUBMISSION_BYTES: u64 = 512 * 1024 * 1024;
+
+/// A report as a line; larger outputs become blobs.
+pub const MAX_REPORT_BYTES: usize = 8 * 1024 * 1024;
+
+/// An output larger than this stands in a blob, not in the report.
+pub const MAX_INLINE_OUTPUT_BYTES: usize = 1024 * 1024;
+
+/// How long a finished submission can be asked for.
+pub const REPORT_TTL: Duration = Duration::from_secs(600);
+
+/// Finished submissions that are kept.
+pub const MAX_KEPT_REPORTS: usize = 4096;
+
+/// Connections at a time.
+pub const MAX_CONNECTIONS: usize = 2048;
+
+/// Calls under way on one connection.
+pub const MAX_CALLS_PER_CONNECTION: usize = 1024;
+
+/// What waits to be written to one connection, in messages; past it, the calls of that connection wait.
+pub const MAX_OUTBOUND_MESSAGES: usize = 256;
+
+/// A reader that takes nothing for this long is cut.
+pub const SLOW_READER: Duration = Duration::from_secs(30);
+
+/// Files of one submission or test.
+pub const MAX_FILES: usize = 1024;
+
+/// A path.
+pub const MAX_PATH_BYTES: usize = 1024;
+
+/// A component of a path: Linux's own bound.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// Tests of one submission.
+pub const MAX_TESTS: usize = 4096;
+
+/// Arguments of one program.
+pub const MAX_ARGS: usize = 1024;
+
+/// Variables of one program.
+pub const MAX_ENV: usize = 256;
+
+/// Arguments and environment of one program together: half of one wire frame.
+pub const MAX_ARGV_ENV_BYTES: usize = 128 * 1024;
+
+/// A tenant (DESIGN section 6).
+pub const MAX_TENANT_BYTES: usize = 128;
+
+/// A submission's id.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// The host's backstop: what it waits beyond a run's wall limit before it acts itself.
+pub const BACKSTOP: Duration = Duration::from_secs(5);
+
+/// A program's output that waits for a slow streaming reader, in events.
+pub const MAX_EVENTS_AHEAD: usize = 64;

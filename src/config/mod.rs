@@ -1,0 +1,384 @@
+//! Configuration: a raw file becomes an effective one, with every error naming file, key and remedy.
+//!
+//! Precedence, the later wins: built-in defaults, the file, `ASSAY_*` variables. The environment comes in as a value,
+//! so that tests never touch the process's. Fixed bounds that are not for operators to change stand in [`bounds`].
+
+pub mod bounds;
+mod profiles;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use profiles::load_profiles;
+
+/// Where the daemon looks when it is told nothing.
+pub const DEFAULT_PATH: &str = "/etc/assay/assayd.toml";
+
+/// The effective configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Who this daemon is.
+    pub instance: Instance,
+    /// The callers' socket.
+    pub socket: Socket,
+    /// The Docker Engine.
+    pub engine: Engine,
+    /// Images.
+    pub images: Images,
+    /// Profiles.
+    pub profiles: Profiles,
+    /// The queue.
+    pub queue: Queue,
+    /// The uids of programs.
+    pub uids: Uids,
+}
+
+/// Who this daemon is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Instance {
+    /// A name for people; the label on containers is the name and a random id kept in the state folder.
+    pub name: String,
+    /// What outlives the process: the id, locks, build logs.
+    pub state_dir: PathBuf,
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Instance { name: "assay".to_owned(), state_dir: PathBuf::from("/var/lib/assay") }
+    }
+}
+
+/// The callers' socket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Socket {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its mode, octal.
+    pub mode: String,
+    /// Who may submit: `"*"` for whoever can open the socket, or uids.
+    pub submit: Vec<Who>,
+    /// Who may administer; uid 0 and the daemon's own uid always may.
+    pub admin: Vec<Who>,
+}
+
+/// A caller in the roles' lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a uid, \"*\", \"user:NAME\" or \"group:NAME\"")]
+pub enum Who {
+    /// A user id.
+    Uid(u32),
+    /// `"*"`, `"user:NAME"` or `"group:NAME"`.
+    Named(String),
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Socket {
+            path: PathBuf::from("/run/assay/assay.sock"),
+            mode: "0660".to_owned(),
+            submit: vec![Who::Named("*".to_owned())],
+            admin: Vec::new(),
+        }
+    }
+}
+
+/// The Docker Engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    /// `unix:///path`; `DOCKER_HOST` when absent, then Docker's own default.
+    pub host: Option<String>,
+    /// Creations at a time; 0 means twice the number of CPUs, at most 4.
+    pub max_creating: usize,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine { host: None, max_creating: 2 }
+    }
+}
+
+/// Images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// The folder with a folder per image.
+    pub dir: PathBuf,
+    /// Whether a missing image is built without being asked.
+    pub build_missing: bool,
+    /// The init program; beside the daemon's own binary when absent.
+    pub init: Option<PathBuf>,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Images { dir: PathBuf::from("/usr/share/assay/images"), build_missing: true, init: None }
+    }
+}
+
+/// Profiles.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Profiles {
+    /// The folder with a TOML file per profile.
+    pub dir: PathBuf,
+    /// Only these; all when empty.
+    pub only: Vec<String>,
+    /// Instead of each profile's own floor.
+    pub floor: Option<usize>,
+    /// Instead of each profile's own ceiling.
+    pub ceiling: Option<usize>,
+}
+
+impl Default for Profiles {
+    fn default() -> Self {
+        Profiles { dir: PathBuf::from("/etc/assay/profiles"), only: Vec::new(), floor: None, ceiling: None }
+    }
+}
+
+/// The queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// Submissions admitted and not yet answered, at most.
+    pub max: usize,
+    /// The same for one uid.
+    pub max_per_uid: usize,
+    /// How long a submission waits for a sandbox when it states no deadline, in milliseconds.
+    pub patience_ms: u64,
+    /// How long a drain waits for what runs, in milliseconds.
+    pub drain_ms: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { max: 4096, max_per_uid: 2048, patience_ms: 120_000, drain_ms: 30_000 }
+    }
+}
+
+impl Queue {
+    /// [`Queue::patience_ms`] as a duration.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience_ms)
+    }
+
+    /// [`Queue::drain_ms`] as a duration.
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+}
+
+/// The uids of programs: `base` to `base + count - 1`, one per sandbox at a time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Uids {
+    /// The first. Disjoint per daemon on one engine, below 65536 so that remapped engines can map it.
+    pub base: u32,
+    /// How many, and so how many sandboxes at most.
+    pub count: u32,
+}
+
+impl Default for Uids {
+    fn default() -> Self {
+        Uids { base: 52_000, count: 1024 }
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("understand {path}: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, key, and what is wrong.
+        message: String,
+    },
+    /// A value is out of range.
+    #[error("use {key}: {message}")]
+    Value {
+        /// The key.
+        key: String,
+        /// What is wrong, and what to write instead.
+        message: String,
+    },
+}
+
+/// The environment as a value.
+pub type Environment = BTreeMap<String, String>;
+
+impl Config {
+    /// Reads a file (which may be absent only when it is the default one), applies the environment, and checks.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Config, ConfigError> {
+        let (path, required) = match path {
+            Some(path) => (path.to_owned(), true),
+            None => (PathBuf::from(DEFAULT_PATH), false),
+        };
+        let mut config = match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.clone(), message: error.to_string() })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Config::default(),
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        config.apply(environment)?;
+        // folders in a file are relative to the file, so that a clone works from anywhere
+        if let Some(parent) = path.parent() {
+            for folder in [&mut config.images.dir, &mut config.profiles.dir] {
+                if folder.is_relative() {
+                    *folder = parent.join(&*folder);
+                }
+            }
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn apply(&mut self, environment: &Environment) -> Result<(), ConfigError> {
+        let text = |key: &str| environment.get(key).filter(|value| !value.is_empty()).cloned();
+        let number = |key: &str| -> Result<Option<u64>, ConfigError> {
+            text(key)
+                .map(|value| {
+                    value.parse().map_err(|_| ConfigError::Value {
+                        key: key.to_owned(),
+                        message: format!("{value:?} is not a whole number"),
+                    })
+                })
+                .transpose()
+        };
+        if let Some(path) = text("ASSAY_SOCKET") {
+            self.socket.path = path.into();
+        }
+        if let Some(path) = text("ASSAY_STATE_DIR") {
+            self.instance.state_dir = path.into();
+        }
+        if let Some(name) = text("ASSAY_INSTANCE") {
+            self.instance.name = name;
+        }
+        if let Some(path) = text("ASSAY_IMAGES_DIR") {
+            self.images.dir = path.into();
+        }
+        if let Some(path) = text("ASSAY_PROFILES_DIR") {
+            self.profiles.dir = path.into();
+        }
+        if let Some(names) = text("ASSAY_PROFILES") {
+            self.profiles.only = names.split(',').map(|name| name.trim().to_owned()).collect();
+        }
+        if let Some(floor) = number("ASSAY_POOL_FLOOR")? {
+            self.profiles.floor = Some(floor as usize);
+        }
+        if let Some(ceiling) = number("ASSAY_POOL_CEILING")? {
+            self.profiles.ceiling = Some(ceiling as usize);
+        }
+        if let Some(base) = number("ASSAY_UID_BASE")? {
+            self.uids.base = u32::try_from(base).unwrap_or(u32::MAX);
+        }
+        if self.engine.host.is_none() {
+            self.engine.host = text("DOCKER_HOST");
+        }
+        if let Some(host) = text("ASSAY_ENGINE_HOST") {
+            self.engine.host = Some(host);
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |key: &str, message: &str| {
+            Err(ConfigError::Value { key: key.to_owned(), message: message.to_owned() })
+        };
+        let name = &self.instance.name;
+        if name.is_empty() || name.len() > 32 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            return wrong("instance.name", "use 1 to 32 letters, digits and hyphens");
+        }
+        if self.uids.base < 1000 || self.uids.base.saturating_add(self.uids.count) > 65_534 {
+            return wrong("uids", "base must be 1000 or more and base + count at most 65534");
+        }
+        if self.uids.count == 0 {
+            return wrong("uids.count", "at least 1");
+        }
+        if self.queue.max == 0 || self.queue.max_per_uid == 0 {
+            return wrong("queue", "max and max_per_uid must be at least 1");
+        }
+        if self.socket_mode().is_none() {
+            return wrong("socket.mode", "use an octal mode such as \"0660\"");
+        }
+        Ok(())
+    }
+
+    /// The socket's mode as a number.
+    pub fn socket_mode(&self) -> Option<u32> {
+        u32::from_str_radix(&self.socket.mode, 8).ok().filter(|mode| *mode <= 0o777)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("assayd.toml");
+        std::fs::write(&path, text).unwrap();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::load(Some(&path), &environment)
+    }
+
+    #[test]
+    fn an_empty_file_is_a_whole_configuration() {
+        let config = load("", &[]).unwrap();
+        assert_eq!(config.socket.path, PathBuf::from("/run/assay/assay.sock"));
+    }
+
+    #[test]
+    fn a_variable_wins_over_the_file() {
+        let config = load("[socket]\npath = '/a'", &[("ASSAY_SOCKET", "/b")]).unwrap();
+        assert_eq!(config.socket.path, PathBuf::from("/b"));
+    }
+
+    #[test]
+    fn a_typo_is_an_error_that_names_the_key_and_the_line() {
+        let error = load("[queue]\nmaxx = 3", &[]).unwrap_err().to_string();
+        assert!(error.contains("maxx") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_names_its_key() {
+        let error = load("[uids]\nbase = 0", &[]).unwrap_err().to_string();
+        assert!(error.contains("uids"), "{error}");
+        let error = load("", &[("ASSAY_POOL_FLOOR", "many")]).unwrap_err().to_string();
+        assert!(error.contains("ASSAY_POOL_FLOOR"), "{error}");
+    }
+
+    #[test]
+    fn folders_are_relative_to_the_file_that_names_them() {
+        let config = load("[images]\ndir = 'images'", &[]).unwrap();
+        assert!(config.images.dir.is_absolute());
+    }
+
+    #[test]
+    fn the_shipped_configuration_and_every_shipped_profile_load() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let config = Config::load(Some(&root.join("config/assayd.toml")), &Environment::new()).unwrap();
+        let profiles = load_profiles(&config).unwrap();
+        for name in ["python", "c", "cpp", "javascript", "bash"] {
+            assert!(profiles.iter().any(|profile| profile.name == name), "{name}");
+        }
+    }
+}

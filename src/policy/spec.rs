@@ -1,0 +1,113 @@
+//! The one way a sandbox's container is spelled (DESIGN section 4).
+
+use std::collections::BTreeMap;
+
+use crate::docker::{ContainerSpec, HostConfig, LogConfig, Ulimit};
+use crate::model::Limits;
+
+/// The label that says whose a container is: the instance's name and random id.
+pub const LABEL_INSTANCE: &str = "assay.instance";
+/// The label that says which profile a sandbox serves.
+pub const LABEL_PROFILE: &str = "assay.profile";
+/// The label that says which slot, and so which uid, a sandbox has.
+pub const LABEL_SLOT: &str = "assay.slot";
+
+/// Where the init stands in the layered image.
+pub const INIT_PATH: &str = "/.assay/init";
+
+/// What the container gets beyond the program's memory limit: the init (about 1 MiB locked), page tables, and kernel
+/// memory of the sandbox itself.
+pub const MEMORY_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What the container gets beyond the program's processes: the init and the helpers it forks.
+pub const PIDS_RESERVE: u32 = 8;
+
+/// Inodes of each tmpfs: they are kernel memory, so they have a bound of their own.
+const TMPFS_INODES: u32 = 32 * 1024;
+
+/// /dev/shm, which multiprocessing needs; counted and audited.
+const SHM_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What a sandbox shall be.
+#[derive(Debug, Clone)]
+pub struct SandboxPlan {
+    /// The layered image's id (`sha256:...`).
+    pub image_id: String,
+    /// Instance name and random id.
+    pub instance: String,
+    /// The profile's name.
+    pub profile: String,
+    /// The slot's number.
+    pub slot: u32,
+    /// Memory, CPU share and processes.
+    pub limits: Limits,
+    /// Whether NetworkDisabled halves the start (runc) or breaks it (gVisor).
+    pub network_disabled: bool,
+}
+
+impl SandboxPlan {
+    /// The container's memory limit in bytes.
+    pub fn container_memory(limits: &Limits) -> u64 {
+        limits.memory_bytes + MEMORY_RESERVE_BYTES
+    }
+
+    /// The container's process limit.
+    pub fn container_pids(limits: &Limits) -> u32 {
+        limits.pids + PIDS_RESERVE
+    }
+
+    /// The CPU share in units of 1e-9 CPU.
+    pub fn nano_cpus(limits: &Limits) -> u64 {
+        (limits.cpus * 1e9).round() as u64
+    }
+}
+
+/// Spells the plan.
+pub fn build(plan: &SandboxPlan) -> ContainerSpec {
+    let memory = SandboxPlan::container_memory(&plan.limits) as i64;
+    let box_bytes = plan.limits.memory_bytes;
+    let tmp_bytes = plan.limits.memory_bytes / 2;
+    let tmpfs = BTreeMap::from([
+        ("/box".to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={box_bytes},nr_inodes={TMPFS_INODES}")),
+        ("/tmp".to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes},nr_inodes={TMPFS_INODES}")),
+    ]);
+    ContainerSpec {
+        image: plan.image_id.clone(),
+        entrypoint: vec![INIT_PATH.to_owned()],
+        user: "0:0".to_owned(),
+        working_dir: "/".to_owned(),
+        labels: BTreeMap::from([
+            (LABEL_INSTANCE.to_owned(), plan.instance.clone()),
+            (LABEL_PROFILE.to_owned(), plan.profile.clone()),
+            (LABEL_SLOT.to_owned(), plan.slot.to_string()),
+        ]),
+        open_stdin: true,
+        stdin_once: true,
+        attach_stdin: true,
+        attach_stdout: true,
+        attach_stderr: true,
+        tty: false,
+        network_disabled: plan.network_disabled.then_some(true),
+        host_config: HostConfig {
+            network_mode: "none".to_owned(),
+            readonly_rootfs: true,
+            cap_drop: vec!["ALL".to_owned()],
+            cap_add: ["SETUID", "SETGID", "KILL"].map(str::to_owned).to_vec(),
+            security_opt: vec!["no-new-privileges".to_owned()],
+            memory,
+            memory_swap: memory,
+            nano_cpus: SandboxPlan::nano_cpus(&plan.limits) as i64,
+            pids_limit: i64::from(SandboxPlan::container_pids(&plan.limits)),
+            ulimits: vec![Ulimit { name: "core".to_owned(), soft: 0, hard: 0 }],
+            tmpfs,
+            ipc_mode: "private".to_owned(),
+            shm_size: SHM_BYTES as i64,
+            cgroupns_mode: "private".to_owned(),
+            log_config: LogConfig { kind: "none".to_owned(), config: BTreeMap::new() },
+            init: Some(false),
+            auto_remove: true,
+            ..HostConfig::default()
+        },
+        ..ContainerSpec::default()
+    }
+}

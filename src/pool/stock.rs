@@ -1,0 +1,105 @@
+//! The books of a pool, and the decision how many sandboxes to make. Pure: no clock, no IO.
+//!
+//! Every sandbox is counted in exactly one place: `ready.len()`, `creating` or `leased`; their sum never passes the
+//! ceiling.
+
+use std::collections::VecDeque;
+
+/// The levels that the books aim for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Levels {
+    /// Ready ones to keep.
+    pub floor: usize,
+    /// Ready, being made and leased ones at most.
+    pub ceiling: usize,
+}
+
+/// What the machine is doing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weather {
+    /// A run is under way on this host: making a sandbox now would cost it CPU time.
+    pub busy: bool,
+}
+
+/// The books. `S` is a ready sandbox, `W` a waiting caller.
+#[derive(Debug)]
+pub struct Stock<S, W> {
+    /// Ready ones, oldest first.
+    pub ready: VecDeque<S>,
+    /// Tickets out.
+    pub creating: usize,
+    /// Leases out.
+    pub leased: usize,
+    /// Callers waiting, in order.
+    pub waiting: VecDeque<W>,
+}
+
+impl<S, W> Default for Stock<S, W> {
+    fn default() -> Self {
+        Stock { ready: VecDeque::new(), creating: 0, leased: 0, waiting: VecDeque::new() }
+    }
+}
+
+impl<S, W> Stock<S, W> {
+    /// How many more to make now.
+    ///
+    /// Callers that wait come first. To keep the floor, refill waits while a run is under way, so that it doesn't take
+    /// the run's CPU time, unless the stock is below half its floor.
+    pub fn want(&self, levels: Levels, weather: Weather) -> usize {
+        let held = self.ready.len() + self.creating + self.leased;
+        let room = levels.ceiling.saturating_sub(held);
+        let for_callers = self.waiting.len().saturating_sub(self.ready.len() + self.creating);
+        let in_hand = (self.ready.len() + self.creating).saturating_sub(self.waiting.len());
+        let low_water = levels.floor.div_ceil(2);
+        let target = if weather.busy { low_water } else { levels.floor };
+        let for_floor = target.saturating_sub(in_hand + for_callers.min(in_hand));
+        room.min(for_callers + for_floor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stock(ready: usize, creating: usize, leased: usize, waiting: usize) -> Stock<(), ()> {
+        Stock { ready: vec![(); ready].into(), creating, leased, waiting: vec![(); waiting].into() }
+    }
+
+    const LEVELS: Levels = Levels { floor: 4, ceiling: 8 };
+    const CALM: Weather = Weather { busy: false };
+    const BUSY: Weather = Weather { busy: true };
+
+    #[test]
+    fn an_empty_pool_is_filled_to_its_floor() {
+        assert_eq!(stock(0, 0, 0, 0).want(LEVELS, CALM), 4);
+        assert_eq!(stock(1, 2, 0, 0).want(LEVELS, CALM), 1);
+        assert_eq!(stock(4, 0, 0, 0).want(LEVELS, CALM), 0);
+    }
+
+    #[test]
+    fn refill_waits_for_a_run_to_end_unless_the_stock_is_low() {
+        assert_eq!(stock(3, 0, 1, 0).want(LEVELS, BUSY), 0);
+        assert_eq!(stock(3, 0, 1, 0).want(LEVELS, CALM), 1);
+        assert_eq!(stock(1, 0, 3, 0).want(LEVELS, BUSY), 1);
+    }
+
+    #[test]
+    fn a_waiting_caller_gets_one_beside_the_floor() {
+        assert_eq!(stock(0, 0, 0, 3).want(LEVELS, CALM), 7);
+        assert_eq!(stock(0, 3, 0, 3).want(LEVELS, BUSY), 2);
+    }
+
+    #[test]
+    fn the_ceiling_holds_whatever_is_asked() {
+        assert_eq!(stock(0, 0, 8, 100).want(LEVELS, CALM), 0);
+        assert_eq!(stock(0, 3, 4, 100).want(LEVELS, CALM), 1);
+        assert_eq!(stock(0, 20, 4, 0).want(LEVELS, CALM), 0);
+    }
+
+    #[test]
+    fn a_pool_without_a_floor_still_serves_a_caller() {
+        let levels = Levels { floor: 0, ceiling: 2 };
+        assert_eq!(stock(0, 0, 0, 0).want(levels, CALM), 0);
+        assert_eq!(stock(0, 0, 0, 1).want(levels, BUSY), 1);
+    }
+}
