@@ -196,9 +196,9 @@ impl Pool {
     }
 
     /// Ids of the ready sandboxes.
-    pub fn ready_ids(&self) -> Vec<(String, Duration, u32)> {
+    pub fn ready_ids(&self) -> Vec<(String, Duration)> {
         let books = self.inner.books();
-        books.stock.ready.iter().map(|shelved| (shelved.sandbox.id().to_owned(), shelved.sandbox.age(), 0)).collect()
+        books.stock.ready.iter().map(|shelved| (shelved.sandbox.id().to_owned(), shelved.sandbox.age())).collect()
     }
 
     /// A sandbox: a ready one at once, else the next that becomes ready.

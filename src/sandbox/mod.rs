@@ -21,8 +21,9 @@ mod retire;
 mod run;
 
 pub use create::{CreateError, Recipe, create, ensure_limits};
+pub(crate) use create::short;
 pub use link::Lost;
-pub use retire::{Slot, Slots, sweep};
+pub use retire::{Slot, Slots, list, sweep};
 pub use run::{RunEvent, RunHandle, RunOrder};
 
 use std::time::Instant;

@@ -96,14 +96,7 @@ async fn remove(client: &Client, id: &str) -> Result<(), Error> {
 /// # Errors
 /// The engine could not list.
 pub async fn sweep(client: &Client, instance: &str, keep: &(dyn Fn(&str) -> bool + Sync)) -> Result<usize, Error> {
-    let filters = Filters::new().with("label", &format!("{LABEL_INSTANCE}={instance}"));
-    let left: Vec<String> = client
-        .list_containers(true, &filters)
-        .await?
-        .into_iter()
-        .map(|container| container.id)
-        .filter(|id| !keep(id))
-        .collect();
+    let left: Vec<String> = list(client, instance).await?.into_iter().filter(|id| !keep(id)).collect();
     let removals = left.iter().map(|id| remove(client, id));
     for result in futures_util::future::join_all(removals).await {
         if let Err(error) = result {
@@ -111,6 +104,16 @@ pub async fn sweep(client: &Client, instance: &str, keep: &(dyn Fn(&str) -> bool
         }
     }
     Ok(left.len())
+}
+
+/// The ids of an instance's containers, in whatever state.
+///
+/// # Errors
+/// The engine could not list.
+pub async fn list(client: &Client, instance: &str) -> Result<Vec<String>, Error> {
+    let filters = Filters::new().with("label", &format!("{LABEL_INSTANCE}={instance}"));
+    let containers = client.list_containers(true, &filters).await?;
+    Ok(containers.into_iter().map(|container| container.id).collect())
 }
 
 #[cfg(test)]

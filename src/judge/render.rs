@@ -1,0 +1,171 @@
+//! From facts to a report: JSON units, text or base64 or a blob, points. Pure but for where large output is put.
+
+use base64::Engine as _;
+use bytes::Bytes;
+
+use super::drive::{Judged, TestResult};
+use crate::config::bounds;
+use crate::model::report::{Output, Score};
+use crate::model::submission::BlobRef;
+use crate::model::{Report, RunFacts, RunReport, TestReport, Timing, Verdict};
+
+/// Puts an output that is too large for a line somewhere, and says where.
+pub type Shelf<'a> = &'a dyn Fn(Bytes) -> Option<String>;
+
+/// Milliseconds with microsecond resolution.
+pub fn millis(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// How much of the report's bound is left for outputs.
+struct Room {
+    left: usize,
+}
+
+/// Makes the report's judged part. Identity, timing of the queue and the sandbox are the scheduler's to add.
+pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
+    // half of the line bound: base64 and JSON escapes can double what stands in it
+    let mut room = Room { left: bounds::MAX_REPORT_BYTES / 4 };
+    let score = score(&judged);
+    let is_compiled = judged.compile.is_some();
+    let mut run = |facts: RunFacts| run_report(facts, shelf, &mut room);
+    let compile = judged.compile.map(&mut run).map(|mut report| {
+        report.cached = Some(false);
+        report
+    });
+    debug_assert_eq!(is_compiled, compile.is_some());
+    let tests = judged
+        .tests
+        .into_iter()
+        .map(|test| TestReport {
+            points: points(&test),
+            name: test.name,
+            verdict: test.verdict,
+            message: test.message,
+            group: test.group,
+            run: test.run.map(&mut run),
+        })
+        .collect();
+    Report {
+        id: id.to_owned(),
+        verdict: judged.verdict,
+        message: judged.message,
+        compile,
+        tests,
+        run: judged.run.map(&mut run),
+        score,
+        timing: Timing {
+            copy_in_ms: millis(judged.spent.copy_in),
+            compile_ms: millis(judged.spent.compile),
+            run_ms: millis(judged.spent.run),
+            setup_ms: millis(judged.spent.setup),
+            overhead_ms: millis(
+                judged.spent.run.saturating_sub(judged.spent.setup).saturating_sub(judged.spent.program),
+            ),
+            ..Timing::default()
+        },
+        start: None,
+        sandbox: None,
+        files: Vec::new(),
+        blame: None,
+    }
+}
+
+fn points(test: &TestResult) -> f64 {
+    if test.verdict == Verdict::Accepted { test.weight } else { 0.0 }
+}
+
+fn score(judged: &Judged) -> Score {
+    if judged.tests.is_empty() {
+        let passed = usize::from(judged.verdict == Verdict::Accepted);
+        return Score { passed, total: 1, points: passed as f64, max_points: 1.0 };
+    }
+    Score {
+        passed: judged.tests.iter().filter(|test| test.verdict == Verdict::Accepted).count(),
+        total: judged.tests.len(),
+        points: judged.tests.iter().map(points).sum(),
+        max_points: judged.tests.iter().map(|test| test.weight).sum(),
+    }
+}
+
+fn run_report(facts: RunFacts, shelf: Shelf<'_>, room: &mut Room) -> RunReport {
+    let mut truncated = (facts.stdout_truncated, facts.stderr_truncated);
+    let (stdout, stdout_b64) = output(facts.stdout, shelf, room, &mut truncated.0);
+    let (stderr, stderr_b64) = output(facts.stderr, shelf, room, &mut truncated.1);
+    RunReport {
+        outcome: facts.outcome,
+        exit_code: facts.exit_code,
+        signal: facts.signal,
+        cpu_ms: millis(facts.cpu),
+        wall_ms: millis(facts.wall),
+        memory_bytes: facts.memory_bytes,
+        stdout,
+        stdout_b64,
+        stderr,
+        stderr_b64,
+        stdout_truncated: truncated.0,
+        stderr_truncated: truncated.1,
+        evidence: facts.evidence,
+        cached: None,
+    }
+}
+
+/// Text inline, else base64 inline, else a blob; cut only when the blobs are full too, and then it says so.
+fn output(
+    mut bytes: Vec<u8>,
+    shelf: Shelf<'_>,
+    room: &mut Room,
+    truncated: &mut bool,
+) -> (Option<Output>, Option<String>) {
+    let inline = room.left.min(bounds::MAX_INLINE_OUTPUT_BYTES);
+    if bytes.len() > inline {
+        match shelf(Bytes::from(bytes.clone())) {
+            Some(blob) => return (Some(Output::Blob(BlobRef { blob })), None),
+            None => {
+                bytes.truncate(inline);
+                *truncated = true;
+            }
+        }
+    }
+    room.left -= bytes.len();
+    match String::from_utf8(bytes) {
+        Ok(text) => (Some(Output::Text(text)), None),
+        Err(error) => (None, Some(base64::engine::general_purpose::STANDARD.encode(error.as_bytes()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::drive::Spent;
+    use crate::model::Outcome;
+
+    fn judged(stdout: Vec<u8>) -> Judged {
+        Judged {
+            verdict: Verdict::Accepted,
+            message: String::new(),
+            compile: None,
+            tests: Vec::new(),
+            run: Some(RunFacts { stdout, ..RunFacts::bare(Outcome::Exited) }),
+            spent: Spent::default(),
+        }
+    }
+
+    #[test]
+    fn text_stands_as_text_and_other_bytes_as_base64() {
+        let text = report("1", judged(b"hi".to_vec()), &|_| None).run.unwrap();
+        assert_eq!((text.stdout, text.stdout_b64), (Some(Output::Text("hi".to_owned())), None));
+        let bytes = report("1", judged(vec![0xff]), &|_| None).run.unwrap();
+        assert_eq!((bytes.stdout, bytes.stdout_b64.as_deref()), (None, Some("/w==")));
+    }
+
+    #[test]
+    fn a_large_output_becomes_a_blob_or_is_cut_and_says_so() {
+        let large = vec![b'x'; bounds::MAX_INLINE_OUTPUT_BYTES + 1];
+        let run = report("1", judged(large.clone()), &|_| Some("b1".to_owned())).run.unwrap();
+        assert_eq!(run.stdout, Some(Output::Blob(BlobRef { blob: "b1".to_owned() })));
+        assert!(!run.stdout_truncated);
+        let run = report("1", judged(large), &|_| None).run.unwrap();
+        assert!(run.stdout_truncated);
+    }
+}
