@@ -1,5 +1,6 @@
 //! assay
 pub mod config;
+pub mod daemon;
 pub mod docker;
 pub mod host;
 pub mod image;
@@ -8,6 +9,7 @@ pub mod judge;
 pub mod model;
 pub mod policy;
 pub mod pool;
+pub mod rpc;
 pub mod sandbox;
 pub mod scheduler;
 pub mod wire;

@@ -86,7 +86,7 @@ pub(crate) struct Health {
     pub(crate) reason: Option<String>,
     pub(crate) remedy: Option<String>,
     pub(crate) engine: EngineFacts,
-    since: Instant,
+    pub(crate) since: Instant,
 }
 
 /// A Docker host.

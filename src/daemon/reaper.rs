@@ -1,0 +1,101 @@
+//! The reaper: a child of the daemon that does nothing but hold a pipe. When the daemon dies, the pipe closes and the
+//! reaper removes what the dead-man switch cannot: containers whose creation was under way, or that never started.
+//!
+//! ```text
+//!  daemon ---pipe---> reaper (own session, so that no kill of the daemon's group reaches it)
+//!     "bye": exit at once          end-of-file: lock, sweep by label until two sweeps a second apart find nothing
+//! ```
+
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::docker::{Client, Endpoint};
+use crate::sandbox;
+
+/// The first argument that makes `assayd` a reaper.
+pub const ARGUMENT: &str = "--reap";
+
+/// What a daemon says that ends in order.
+const BYE: &[u8] = b"bye";
+
+/// Between sweeps.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// How long an engine that doesn't answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The daemon's end of the pipe.
+#[derive(Debug)]
+pub struct Reaper {
+    child: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Reaper {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn start(endpoint: &Endpoint, instance: &str, folder: &Path) -> Result<Reaper, String> {
+        let failed = |error: std::io::Error| format!("failed to start the reaper: {error}");
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut child = Command::new(program)
+            .args([ARGUMENT, &endpoint.to_string(), instance])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(failed)?;
+        let pipe = child.stdin.take();
+        Ok(Reaper { child, pipe })
+    }
+
+    /// Tells it that nothing is left, and waits for its end.
+    pub fn dismiss(mut self) {
+        if let Some(mut pipe) = self.pipe.take() {
+            let _ = pipe.write_all(BYE);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The reaper's own life. Returns when there is nothing (more) to do.
+pub fn run(endpoint: &str, instance: &str, folder: &Path) {
+    // in its own session no terminal's hang-up and no kill of the daemon's group reaches it
+    let _ = nix::unistd::setsid();
+    let mut said = Vec::new();
+    let _ = std::io::stdin().lock().read_to_end(&mut said);
+    if said.starts_with(BYE) {
+        return;
+    }
+    let Ok(endpoint) = Endpoint::parse(endpoint) else { return };
+    // a new daemon waits for this lock; when one has it already, its own start-up sweep does the work
+    let lock = std::fs::File::options().create(true).truncate(false).write(true).open(folder.join("lock"));
+    let Ok(lock) = lock else { return };
+    let Ok(_lock) = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusiveNonblock) else { return };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    tracing::warn!(%instance, "the daemon died: removing its sandboxes");
+    let removed = runtime.block_on(sweep_until_empty(&Client::new(endpoint), instance));
+    tracing::info!(%instance, removed, "nothing of the dead daemon is left");
+}
+
+async fn sweep_until_empty(client: &Client, instance: &str) -> usize {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut empty, mut removed) = (0, 0);
+    while empty < 2 && Instant::now() < deadline {
+        match sandbox::sweep(client, instance, &|_| false).await {
+            Ok(0) => empty += 1,
+            Ok(count) => {
+                empty = 0;
+                removed += count;
+            }
+            Err(_) => empty = 0,
+        }
+        // what was found is gone when sweep returns; a creation under way shows up within the next second
+        tokio::time::sleep(if empty == 1 { BETWEEN } else { BETWEEN / 5 }).await;
+    }
+    removed
+}

@@ -1,0 +1,549 @@
+//! What can be asked, a function per method.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::blobs::BlobError;
+use super::connection::Context;
+use super::types::{Code, Request, RpcError, params};
+use crate::config::bounds;
+use crate::host::HostState;
+use crate::judge::accept::accept;
+use crate::judge::drive::{Event, Sink};
+use crate::model::Submission;
+use crate::scheduler::{Entry, State};
+use crate::wire::frame::Stream;
+
+type Answer = Result<Value, RpcError>;
+
+/// Methods of the contract that are not built yet.
+const NOT_YET: [&str; 3] = ["submission.input", "daemon.reload", "image.pull"];
+
+/// Answers one call.
+pub(super) async fn call(context: &Arc<Context>, request: Request, received: Instant) -> Answer {
+    let Request { id, method, params } = request;
+    let allow = |allowed: bool, role: &str| match allowed {
+        true => Ok(()),
+        false => Err(RpcError::new(Code::Forbidden, format!("{method} needs the role {role}, which your uid lacks"))),
+    };
+    let peer = context.peer;
+    match method.as_str() {
+        "submission.run" => {
+            allow(peer.may_submit, "submit")?;
+            run(context, &id, params, received).await
+        }
+        "submission.submit" => {
+            allow(peer.may_submit, "submit")?;
+            let submission = submission(params)?;
+            let entry = admit(context, &submission, Sink::default(), received)?;
+            Ok(json!({ "id": entry.id }))
+        }
+        "submission.wait" => wait(context, params).await,
+        "submission.get" => get(context, params),
+        "submission.cancel" => cancel(context, params),
+        "submission.list" => list(context, params),
+        "submission.logs" => logs(context, params),
+        "blob.put" => {
+            allow(peer.may_submit, "submit")?;
+            blob_put(context, params)
+        }
+        "blob.get" => blob_get(context, params),
+        "daemon.status" => none(params).map(|()| status(context)),
+        "daemon.health" => none(params).map(|()| health(context)),
+        "daemon.drain" => {
+            allow(peer.is_admin, "admin")?;
+            none(params)?;
+            context.daemon.scheduler.stop_admitting();
+            context.daemon.drain.notify_one();
+            Ok(json!({}))
+        }
+        "pool.list" => none(params).map(|()| json!({ "pools": pools(context) })),
+        "host.list" => none(params).map(|()| json!({ "hosts": hosts(context) })),
+        "profile.list" => none(params).map(|()| profiles(context)),
+        "sandbox.list" => {
+            none(params)?;
+            let mut rows = context.daemon.scheduler.host().sandboxes();
+            rows.retain(|row| peer.is_admin || row.uid.is_none_or(|uid| uid == peer.uid));
+            Ok(json!({ "sandboxes": rows }))
+        }
+        "image.list" => {
+            none(params)?;
+            let names = context.daemon.image_names();
+            Ok(json!({ "images": context.daemon.scheduler.host().images().rows(&names).await }))
+        }
+        "image.build" => {
+            allow(peer.is_admin, "admin")?;
+            image_build(context, params).await
+        }
+        other if NOT_YET.contains(&other) => {
+            Err(RpcError::new(Code::Unsupported, format!("{other} is not built yet")))
+        }
+        other => Err(RpcError {
+            number: -32601,
+            ..RpcError::new(Code::NotFound, format!("there is no method {:?}", other.chars().take(64).collect::<String>()))
+        }),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+fn none(value: Value) -> Result<(), RpcError> {
+    params::<Nothing>(value).map(|Nothing {}| ())
+}
+
+/// A submission as it stands in `params`: its fields directly, or under `submission`. Both spellings are in use.
+fn submission(mut value: Value) -> Result<Submission, RpcError> {
+    match value.get_mut("submission").map(Value::take) {
+        None => params(value),
+        Some(inner) => match value.as_object().and_then(|object| object.keys().find(|key| *key != "submission")) {
+            None => params(inner),
+            Some(other) => Err(RpcError::bad(other, format!("{other}: does not belong beside submission"))),
+        },
+    }
+}
+
+/// Takes `stream` out of a run's parameters.
+fn take_stream(value: &mut Value) -> Result<bool, RpcError> {
+    match value.as_object_mut().and_then(|object| object.remove("stream")) {
+        None => Ok(false),
+        Some(Value::Bool(stream)) => Ok(stream),
+        Some(_) => Err(RpcError::bad("stream", "stream: must be true or false")),
+    }
+}
+
+fn admit(
+    context: &Context,
+    submission: &Submission,
+    sink: Sink,
+    received: Instant,
+) -> Result<Arc<Entry>, RpcError> {
+    let daemon = &context.daemon;
+    let uid = context.peer.uid;
+    let work = accept(submission, uid, &daemon.profiles, &|id| daemon.blobs.get(uid, id)).inspect_err(|rejected| {
+        if matches!(rejected, crate::judge::accept::Rejected::Denied { .. }) {
+            tracing::warn!(uid, field = %rejected.field().escape_debug(), "security: a submission was denied by policy");
+        }
+    })?;
+    Ok(daemon.scheduler.submit(submission, work, sink, received)?)
+}
+
+async fn run(context: &Arc<Context>, call: &Value, mut value: Value, received: Instant) -> Answer {
+    let stream = take_stream(&mut value)?;
+    let submission = submission(value)?;
+    let (sink, events) = match stream {
+        false => (Sink::default(), None),
+        true => {
+            let (sender, receiver) = mpsc::channel(bounds::MAX_EVENTS_AHEAD);
+            (Sink(Some(sender)), Some(receiver))
+        }
+    };
+    let entry = admit(context, &submission, sink, received)?;
+    context.began(call, &entry);
+    // dropped with this call when the connection goes: that is the hang-up's cancel
+    if let Some(events) = events {
+        forward(context, &entry.id, events).await;
+    }
+    let report = entry.report().await;
+    context.ended(call);
+    if submission.id.is_none() {
+        context.daemon.scheduler.forget(&entry);
+    }
+    to_value(&*report)
+}
+
+fn to_value(value: &impl serde::Serialize) -> Answer {
+    serde_json::to_value(value).map_err(|error| RpcError::new(Code::Internal, error.to_string()))
+}
+
+/// Sends events as they come; `accepted` is the first.
+async fn forward(context: &Context, id: &str, mut events: mpsc::Receiver<Event>) {
+    let mut seq = 0u64;
+    let mut body = json!({ "id": id, "seq": seq, "kind": "accepted" });
+    loop {
+        if !context.notify("submission.event", &body).await {
+            return;
+        }
+        let Some(event) = events.recv().await else { return };
+        seq += 1;
+        body = json!({ "id": id, "seq": seq });
+        match event {
+            Event::Running => {
+                body["kind"] = json!("state");
+                body["data"] = json!("running");
+            }
+            Event::Compile { outcome } => {
+                body["kind"] = json!("compile");
+                body["data"] = json!(outcome);
+            }
+            Event::Test { name, verdict } => {
+                body["kind"] = json!("test");
+                body["test"] = json!(name);
+                body["data"] = json!(verdict);
+            }
+            Event::Output { test, stream, data } => {
+                body["kind"] = json!(match stream {
+                    Stream::Stdout => "stdout",
+                    Stream::Stderr => "stderr",
+                });
+                if let Some(test) = test {
+                    body["test"] = json!(test);
+                }
+                match String::from_utf8(data) {
+                    Ok(text) => body["data"] = json!(text),
+                    Err(error) => {
+                        let bytes = error.into_bytes();
+                        body["data_b64"] = json!(base64::engine::general_purpose::STANDARD.encode(bytes));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WaitParams {
+    id: String,
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    stream: bool,
+    from_seq: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdParams {
+    id: String,
+}
+
+fn find(context: &Context, id: &str) -> Result<Arc<Entry>, RpcError> {
+    let found = context.daemon.scheduler.find(context.peer.uid, context.peer.is_admin, id);
+    found.ok_or_else(|| RpcError {
+        field: Some("id".to_owned()),
+        ..RpcError::new(Code::NotFound, "id: there is no such submission of yours (any more)")
+    })
+}
+
+async fn wait(context: &Context, value: Value) -> Answer {
+    let WaitParams { id, timeout_ms, stream, from_seq } = params(value)?;
+    if stream || from_seq.is_some() {
+        let field = if stream { "stream" } else { "from_seq" };
+        return Err(RpcError {
+            field: Some(field.to_owned()),
+            ..RpcError::new(Code::Unsupported, format!("{field}: is not built yet; use submission.run to stream"))
+        });
+    }
+    let entry = find(context, &id)?;
+    let report = match timeout_ms {
+        None => Some(entry.report().await),
+        Some(ms) => tokio::time::timeout(Duration::from_millis(ms), entry.report()).await.ok(),
+    };
+    match report {
+        Some(report) => to_value(&*report),
+        None => Ok(json!({ "id": entry.id, "state": entry.state().as_str() })),
+    }
+}
+
+fn get(context: &Context, value: Value) -> Answer {
+    let entry = find(context, &params::<IdParams>(value)?.id)?;
+    let state = entry.state();
+    let mut answer = json!({ "id": entry.id, "state": state.as_str() });
+    if let State::Done(report) = state {
+        answer["report"] = to_value(&*report)?;
+    }
+    Ok(answer)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CancelParams {
+    id: Option<String>,
+    request: Option<Value>,
+}
+
+fn cancel(context: &Context, value: Value) -> Answer {
+    match params(value)? {
+        CancelParams { id: Some(id), request: None } => find(context, &id)?.cancel(),
+        CancelParams { id: None, request: Some(call) } => {
+            // a call that has been answered already is not an error: cancel is idempotent
+            if let Some(entry) = context.run_of(&call) {
+                entry.cancel();
+            }
+        }
+        _ => return Err(RpcError::bad("id", "give id (a submission) or request (a call of this connection)")),
+    }
+    Ok(json!({}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    state: Option<String>,
+    tenant: Option<String>,
+}
+
+fn list(context: &Context, value: Value) -> Answer {
+    let ListParams { state, tenant } = params(value)?;
+    let mut rows = Vec::new();
+    for entry in context.daemon.scheduler.list(context.peer.uid, context.peer.is_admin) {
+        let word = entry.state().as_str();
+        let fits = state.as_deref().is_none_or(|state| state == word)
+            && tenant.as_deref().is_none_or(|tenant| tenant == entry.caller.tenant);
+        if fits {
+            rows.push(json!({
+                "id": entry.id, "state": word, "uid": entry.caller.uid, "tenant": entry.caller.tenant,
+            }));
+        }
+    }
+    Ok(json!({ "submissions": rows }))
+}
+
+fn logs(context: &Context, value: Value) -> Answer {
+    let entry = find(context, &params::<IdParams>(value)?.id)?;
+    let State::Done(report) = entry.state() else {
+        return Ok(json!({ "id": entry.id, "state": entry.state().as_str(), "logs": [] }));
+    };
+    let report = to_value(&*report)?;
+    let mut rows = Vec::new();
+    let mut add = |name: &str, run: &Value| {
+        if run.is_object() {
+            let pick = |key: &str| run.get(key).cloned();
+            let mut row = json!({ "name": name });
+            for key in ["stdout", "stdout_b64", "stderr", "stderr_b64"] {
+                if let Some(value) = pick(key) {
+                    row[key] = value;
+                }
+            }
+            rows.push(row);
+        }
+    };
+    add("compile", &report["compile"]);
+    add("run", &report["run"]);
+    for test in report["tests"].as_array().into_iter().flatten() {
+        add(test["name"].as_str().unwrap_or_default(), test);
+    }
+    Ok(json!({ "id": entry.id, "state": "done", "logs": rows }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlobPut {
+    data_b64: String,
+    offset: u64,
+    eof: bool,
+    blob: Option<String>,
+}
+
+fn blob_error(error: &BlobError) -> RpcError {
+    let (code, field) = match error {
+        BlobError::Unknown(_) => (Code::NotFound, "blob"),
+        BlobError::Ended(_) => (Code::BadRequest, "blob"),
+        BlobError::Offset { .. } => (Code::BadRequest, "offset"),
+        BlobError::Full(_) => (Code::TooLarge, "data_b64"),
+    };
+    RpcError { field: Some(field.to_owned()), ..RpcError::new(code, error.to_string()) }
+}
+
+fn blob_put(context: &Context, value: Value) -> Answer {
+    let BlobPut { data_b64, offset, eof, blob } = params(value)?;
+    let data = base64::engine::general_purpose::STANDARD
+        .decode(data_b64)
+        .map_err(|error| RpcError::bad("data_b64", format!("data_b64: is not base64: {error}")))?;
+    let id = context
+        .daemon
+        .blobs
+        .put(context.peer.uid, blob.as_deref(), offset, &data, eof)
+        .map_err(|error| blob_error(&error))?;
+    Ok(json!({ "blob": id }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlobGet {
+    blob: String,
+    #[serde(default)]
+    offset: u64,
+    max: Option<u64>,
+}
+
+fn blob_get(context: &Context, value: Value) -> Answer {
+    let BlobGet { blob, offset, max } = params(value)?;
+    let bytes = context
+        .daemon
+        .blobs
+        .get(context.peer.uid, &blob)
+        .ok_or_else(|| blob_error(&BlobError::Unknown(blob.chars().take(64).collect())))?;
+    // base64 makes four of three, and the line has a bound
+    let most = (bounds::MAX_LINE_BYTES / 2) as u64;
+    let begin = offset.min(bytes.len() as u64);
+    let end = begin.saturating_add(max.unwrap_or(most).min(most)).min(bytes.len() as u64);
+    let piece = &bytes[begin as usize..end as usize];
+    Ok(json!({
+        "data_b64": base64::engine::general_purpose::STANDARD.encode(piece),
+        "eof": end == bytes.len() as u64,
+    }))
+}
+
+fn pools(context: &Context) -> Vec<Value> {
+    let pools = context.daemon.scheduler.host().pools();
+    pools.iter().filter_map(|pool| serde_json::to_value(pool.state()).ok()).collect()
+}
+
+fn hosts(context: &Context) -> Vec<Value> {
+    let host = context.daemon.scheduler.host();
+    let health = host.health();
+    vec![json!({
+        "name": host.name(),
+        "endpoint": host.endpoint(),
+        "state": health.state,
+        "engine": health.engine.version,
+        "api": health.engine.api,
+        "cpus": health.engine.cpus,
+        "memory_bytes": health.engine.memory_bytes,
+        "reason": health.reason,
+        "remedy": health.remedy,
+        "since_ms": health.since.elapsed().as_millis() as u64,
+        "sandboxes": host.sandboxes().len(),
+        "running": host.running(),
+    })]
+}
+
+fn profiles(context: &Context) -> Value {
+    let rows: Vec<Value> = context
+        .daemon
+        .profiles
+        .values()
+        .map(|profile| {
+            let limits = profile.run_limits().ok().map(|limits| {
+                json!({
+                    "cpu_ms": limits.cpu.as_millis() as u64,
+                    "wall_ms": limits.wall.as_millis() as u64,
+                    "memory_bytes": limits.memory_bytes,
+                    "pids": limits.pids,
+                    "cpus": limits.cpus,
+                    "output_bytes": limits.output_bytes,
+                    "file_bytes": limits.file_bytes,
+                    "open_files": limits.open_files,
+                })
+            });
+            json!({
+                "name": profile.name,
+                "description": profile.description,
+                "image": profile.image,
+                "entry": profile.entry,
+                "compiled": !profile.compile.is_empty(),
+                "limits": limits,
+            })
+        })
+        .collect();
+    json!({ "profiles": rows })
+}
+
+fn status(context: &Context) -> Value {
+    let daemon = &context.daemon;
+    let (admitted, running, max) = daemon.scheduler.counts();
+    json!({
+        "instance": daemon.instance,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_ms": daemon.started.elapsed().as_millis() as u64,
+        "draining": daemon.scheduler.is_draining(),
+        "hosts": hosts(context),
+        "pools": pools(context),
+        "queue": { "queued": admitted.saturating_sub(running), "running": running, "max": max },
+        "stages": daemon.scheduler.stages(),
+    })
+}
+
+fn health(context: &Context) -> Value {
+    let daemon = &context.daemon;
+    let host = daemon.scheduler.host();
+    let health = host.health();
+    let is_up = health.state == HostState::Up;
+    let mut checks = vec![json!({
+        "name": "docker",
+        "ok": is_up,
+        "message": match (&health.state, &health.reason) {
+            (HostState::Up, _) => format!("engine {} answers at {}", health.engine.version, host.endpoint()),
+            (_, Some(reason)) => format!("failed to {reason}"),
+            (_, None) => "not asked yet".to_owned(),
+        },
+        "remedy": health.remedy,
+    })];
+    let mut broken = 0;
+    for pool in host.pools() {
+        let state = pool.state();
+        broken += usize::from(state.broken.is_some());
+        checks.push(json!({
+            "name": format!("pool {}", state.profile),
+            "ok": state.broken.is_none(),
+            "message": match &state.broken {
+                None => format!("{} ready, {} being made", state.ready, state.creating),
+                Some(reason) => reason.clone(),
+            },
+        }));
+    }
+    let status = match (is_up, broken, daemon.scheduler.is_draining()) {
+        (false, _, _) => "unhealthy",
+        (true, 0, false) => "healthy",
+        (true, _, _) => "degraded",
+    };
+    json!({ "status": status, "docker": if is_up { "connected" } else { "disconnected" }, "checks": checks })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageBuild {
+    profile: String,
+}
+
+async fn image_build(context: &Context, value: Value) -> Answer {
+    let ImageBuild { profile } = params(value)?;
+    let daemon = &context.daemon;
+    let Some(found) = daemon.profiles.get(&profile) else {
+        let known = daemon.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
+        let message = format!("profile: there is no profile {profile:?}; there are {known}");
+        return Err(RpcError { field: Some("profile".to_owned()), ..RpcError::new(Code::UnknownProfile, message) });
+    };
+    let (sender, mut events) = mpsc::channel::<crate::image::BuildEvent>(bounds::MAX_OUTBOUND_MESSAGES);
+    let host = daemon.scheduler.host();
+    let images = host.images();
+    // progress is a courtesy: a slow reader misses lines, the build does not wait for it
+    let mut watch = move |event| drop(sender.try_send(event));
+    let building = async move { images.build(&found.image, &mut watch).await };
+    let telling = async {
+        while let Some(event) = events.recv().await {
+            let body = json!({
+                "profile": profile, "image": event.image, "step": event.step,
+                "done": event.done, "total": event.total, "line": event.line,
+            });
+            if !context.notify("image.progress", &body).await {
+                return;
+            }
+        }
+    };
+    let (built, ()) = tokio::join!(building, telling);
+    let built = built.map_err(|error| RpcError::new(Code::Internal, error.to_string()))?;
+    for pool in host.pools() {
+        pool.encourage();
+    }
+    Ok(json!({
+        "image": found.image, "id": built.id, "tag": built.tag, "built": built.built,
+        "took_ms": built.took.as_millis() as u64,
+    }))
+}
+
+impl super::server::Daemon {
+    /// The images that the profiles need, each once.
+    pub(super) fn image_names(&self) -> Vec<String> {
+        let names: std::collections::BTreeSet<String> =
+            self.profiles.values().map(|profile| profile.image.clone()).collect();
+        names.into_iter().collect()
+    }
+}

@@ -1,0 +1,24 @@
+//! The socket protocol, version 1 (DESIGN section 6): JSON-RPC 2.0, one object per LF-ended line, multiplexed by id.
+//!
+//! ```text
+//!  accept --> peer (SO_PEERCRED, role) --> server.hello
+//!     reader: line (bounded) --> call task ----> outbound queue (bounded) --> writer (a slow reader is cut)
+//!                                   |  events first, the response last
+//!     end-of-file: calls go on, answers still go out        hang-up: this connection's runs are cancelled
+//! ```
+//!
+//! One bad line costs one error, never the connection, as long as the framing holds. [`types`] is the vocabulary,
+//! [`line`] the framing, [`peer`] who asks, [`blobs`] what is larger than a line, [`methods`] what can be asked.
+
+mod blobs;
+mod connection;
+mod line;
+mod methods;
+mod peer;
+mod server;
+mod types;
+
+pub use blobs::Blobs;
+pub use peer::{Peer, Roles};
+pub use server::{Daemon, bind, serve};
+pub use types::{Code, RpcError};

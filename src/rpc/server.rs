@@ -1,0 +1,99 @@
+//! The socket: bind, accept, identify.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::blobs::Blobs;
+use super::connection;
+use super::peer::Roles;
+use crate::config::bounds;
+use crate::model::Profile;
+use crate::scheduler::Scheduler;
+
+/// What every connection shares.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Instance name and random id.
+    pub instance: String,
+    /// When it started.
+    pub started: Instant,
+    /// The scheduler.
+    pub scheduler: Arc<Scheduler>,
+    /// The profiles by name.
+    pub profiles: BTreeMap<String, Arc<Profile>>,
+    /// The blobs.
+    pub blobs: Arc<Blobs>,
+    /// Who may do what.
+    pub roles: Roles,
+    /// Told when an admin asks for a drain.
+    pub drain: Arc<Notify>,
+}
+
+/// Binds the socket. A socket file that nobody listens on is replaced, anything else at that path is left alone.
+///
+/// # Errors
+/// In words: the path is in use, or cannot be made.
+pub async fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
+    let failed = |what: &str, error: std::io::Error| format!("{what} {}: {error}", path.display());
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| failed("make the folder of", error))?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if !meta.file_type().is_socket() => {
+            return Err(format!("{} exists and is no socket; choose another socket.path", path.display()));
+        }
+        Ok(_) => {
+            if tokio::net::UnixStream::connect(path).await.is_ok() {
+                return Err(format!("another daemon listens on {} already", path.display()));
+            }
+            std::fs::remove_file(path).map_err(|error| failed("replace", error))?;
+        }
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(|error| failed("listen on", error))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|error| failed("protect", error))?;
+    Ok(listener)
+}
+
+/// Accepts until `stop` says so. Connections that are there go on by themselves until `gone` says so.
+pub async fn serve(
+    listener: UnixListener,
+    daemon: Arc<Daemon>,
+    mut stop: watch::Receiver<bool>,
+    gone: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(bounds::MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Some(peer) = daemon.roles.identify(&stream) else {
+            tracing::warn!("a caller without an identity was refused");
+            continue;
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            tracing::warn!(uid = peer.uid, max = bounds::MAX_CONNECTIONS, "too many connections: one was refused");
+            continue;
+        };
+        let (daemon, gone) = (daemon.clone(), gone.clone());
+        tokio::spawn(async move {
+            connection::serve(stream, peer, daemon, gone).await;
+            drop(place);
+        });
+    }
+}
