@@ -92,13 +92,15 @@ impl RpcError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             RpcError::Connect { path, source } => Some(connect_remedy(path, source.kind())),
-            RpcError::NotAssay { .. } => Some("Check --socket and ASSAY_SOCKET: they must name assayd's socket.".into()),
+            RpcError::NotAssay { .. } => {
+                Some("Check --socket and ASSAY_SOCKET: they must name assayd's socket.".into())
+            }
             RpcError::Closed => Some("The daemon may have stopped; its log says why: journalctl -u assayd.".into()),
             RpcError::Reply { word, retry_after_ms, .. } => match (word.as_str(), retry_after_ms) {
                 ("unknown_profile", _) => Some("`assay profiles` lists the languages.".into()),
-                ("no_host", _) => {
-                    Some("No Docker Engine is up. Please make sure Docker is running; `assay doctor` looks closer.".into())
-                }
+                ("no_host", _) => Some(
+                    "No Docker Engine is up. Please make sure Docker is running; `assay doctor` looks closer.".into(),
+                ),
                 ("forbidden", _) => Some("This needs the admin role: [socket] admin in assayd.toml, or root.".into()),
                 ("queue_full" | "quota_exceeded" | "draining", Some(ms)) => Some(format!("Try again in {ms} ms.")),
                 _ => None,
@@ -146,9 +148,8 @@ impl RpcClient {
     /// Nobody listens, the socket may not be opened, or what answers does not speak protocol 1.
     pub async fn connect(path: impl AsRef<Path>) -> Result<RpcClient, RpcError> {
         let path = path.as_ref();
-        let stream = UnixStream::connect(path)
-            .await
-            .map_err(|source| RpcError::Connect { path: path.to_path_buf(), source })?;
+        let stream =
+            UnixStream::connect(path).await.map_err(|source| RpcError::Connect { path: path.to_path_buf(), source })?;
         let (reader, writer) = stream.into_split();
         let mut client = RpcClient {
             reader: BufReader::with_capacity(64 * 1024, reader),

@@ -4,4 +4,6 @@ use std::path::Path;
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {}
 /// doctor
-pub async fn doctor(_socket: &Path, _json: bool, _args: DoctorArgs) -> u8 { 0 }
+pub async fn doctor(_socket: &Path, _json: bool, _args: DoctorArgs) -> u8 {
+    0
+}

@@ -181,7 +181,9 @@ fn spinner() -> ProgressStyle {
 /// Small totals are counts (files, steps), large ones bytes.
 fn gauge(total: u64) -> ProgressStyle {
     let figures = if total > 10_000 { "{bytes:>10}/{total_bytes:<10}" } else { "{pos:>5}/{len:<5}" };
-    ProgressStyle::with_template(&format!("{{spinner}} {{prefix:<12}} {{elapsed:>4}} [{{bar:24}}] {figures} {{wide_msg}}"))
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
+    ProgressStyle::with_template(&format!(
+        "{{spinner}} {{prefix:<12}} {{elapsed:>4}} [{{bar:24}}] {figures} {{wide_msg}}"
+    ))
+    .unwrap_or_else(|_| ProgressStyle::default_bar())
+    .progress_chars("=> ")
 }

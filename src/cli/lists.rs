@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::CliError;
 use super::client::RpcClient;
 use super::out::{self, Table, Tint};
-use super::CliError;
 
 /// `assay pools`.
 ///
@@ -70,7 +70,11 @@ pub async fn sandboxes(client: &mut RpcClient, json: bool) -> Result<u8, CliErro
 }
 
 fn show(json: bool, reply: &Value, human: impl FnOnce()) -> Result<u8, CliError> {
-    if json { out::json(reply) } else { human() }
+    if json {
+        out::json(reply)
+    } else {
+        human()
+    }
     Ok(0)
 }
 

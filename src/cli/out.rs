@@ -111,11 +111,14 @@ impl Table {
         let cell = |row: &Vec<(String, Option<Tint>)>, at: usize| row.get(at).map_or(String::new(), |c| c.0.clone());
         let shape: Vec<(usize, bool)> = (0..self.head.len())
             .map(|at| {
-                let width = self.rows.iter().map(|row| wide(&cell(row, at))).max().unwrap_or(0).max(wide(&self.head[at]));
+                let width =
+                    self.rows.iter().map(|row| wide(&cell(row, at))).max().unwrap_or(0).max(wide(&self.head[at]));
                 let mut digits = false;
                 let right = self.rows.iter().map(|row| cell(row, at)).filter(|text| text != "-").all(|text| {
                     digits = true;
-                    text.starts_with(|c: char| c.is_ascii_digit()) && text.matches(' ').count() <= 1 && !text.contains(':')
+                    text.starts_with(|c: char| c.is_ascii_digit())
+                        && text.matches(' ').count() <= 1
+                        && !text.contains(':')
                 });
                 (width, right && digits)
             })

@@ -101,7 +101,10 @@ pub async fn finish(
         out::stderr(output(client, run, "stderr").await?);
     }
     if shown.dropped > 0 {
-        out::note(format_args!("assay: {} of output came too fast to be shown; --json has what was kept", out::bytes(shown.dropped)));
+        out::note(format_args!(
+            "assay: {} of output came too fast to be shown; --json has what was kept",
+            out::bytes(shown.dropped)
+        ));
     }
     let ours = matches!(verdict, "system_error" | "cancelled") || run["outcome"] == "start_failed";
     if verbose || ours || std::io::stderr().is_terminal() {

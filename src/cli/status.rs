@@ -15,7 +15,11 @@ const ORDER: [&str; 7] = ["queue", "lease", "copy_in", "compile", "run", "collec
 /// The daemon's.
 pub async fn status(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
     let status = client.call("daemon.status", json!({})).await?;
-    if json { out::json(&status) } else { show(&status) }
+    if json {
+        out::json(&status)
+    } else {
+        show(&status)
+    }
     Ok(0)
 }
 
@@ -50,7 +54,8 @@ fn stage_table(stages: &Value) -> Table {
     let mut table = Table::new(&["stage", "count", "p50", "p95", "p99"]);
     let Some(stages) = stages.as_object() else { return table };
     let mut names: Vec<&String> = stages.keys().collect();
-    let place = |name: &str| ORDER.iter().position(|stage| *stage == name.trim_end_matches("_ms")).unwrap_or(ORDER.len());
+    let place =
+        |name: &str| ORDER.iter().position(|stage| *stage == name.trim_end_matches("_ms")).unwrap_or(ORDER.len());
     names.sort_by_key(|name| (place(name), name.as_str()));
     for name in names {
         let stage = &stages[name];

@@ -228,7 +228,8 @@ impl Draft {
     pub async fn send_blobs(self, client: &mut RpcClient) -> Result<Value, CliError> {
         let mut value = self.value;
         // All inline parts share one line, so they share one allowance.
-        let line = client.limit("max_line_bytes").map_or(2 * INLINE_BYTES, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let line =
+            client.limit("max_line_bytes").map_or(2 * INLINE_BYTES, |max| usize::try_from(max).unwrap_or(usize::MAX));
         let mut room = INLINE_BYTES.min(line / 2);
         let mut files = Vec::new();
         for (path, data, mode) in self.files {
@@ -248,7 +249,13 @@ impl Draft {
 }
 
 /// Puts bytes into a field: as text, as base64 in its sibling, or as a blob.
-async fn put(client: &mut RpcClient, into: &mut Value, key: &str, data: Vec<u8>, room: &mut usize) -> Result<(), CliError> {
+async fn put(
+    client: &mut RpcClient,
+    into: &mut Value,
+    key: &str,
+    data: Vec<u8>,
+    room: &mut usize,
+) -> Result<(), CliError> {
     // JSON writes a control character as six bytes, base64 four for three.
     let escapes = data.iter().filter(|byte| **byte < 0x20 || **byte == b'"' || **byte == b'\\').count();
     let cost = data.len() + escapes.saturating_mul(5).max(data.len() / 3);
@@ -270,7 +277,10 @@ mod tests {
 
     #[test]
     fn sizes_have_suffixes() {
-        assert_eq!((size("128M"), size("1k"), size("7"), size("2GiB")), (Some(128 << 20), Some(1024), Some(7), Some(2 << 30)));
+        assert_eq!(
+            (size("128M"), size("1k"), size("7"), size("2GiB")),
+            (Some(128 << 20), Some(1024), Some(7), Some(2 << 30))
+        );
         assert_eq!((size("x"), size(""), size("1T"), size("99999999999G")), (None, None, None, None));
     }
 

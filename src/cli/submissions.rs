@@ -39,7 +39,11 @@ pub async fn submit(socket: &Path, json: bool, args: SubmissionArgs) -> Result<u
     let mut client = RpcClient::connect(socket).await?;
     let submission = draft.send_blobs(&mut client).await?;
     let reply = client.call("submission.submit", submission).await?;
-    if json { out::json(&reply) } else { out::line(out::text(&reply, "id")) }
+    if json {
+        out::json(&reply)
+    } else {
+        out::line(out::text(&reply, "id"))
+    }
     Ok(0)
 }
 
@@ -55,7 +59,11 @@ pub async fn wait(client: &mut RpcClient, json: bool, args: WaitArgs) -> Result<
     let report = client.call("submission.wait", params).await?;
     if !report["verdict"].is_string() {
         // The time was over first: what came back is a state.
-        if json { out::json(&report) } else { out::note(format_args!("assay: still {}", state_of(&report))) }
+        if json {
+            out::json(&report)
+        } else {
+            out::note(format_args!("assay: still {}", state_of(&report)))
+        }
         return Ok(verdict::OUR_FAULT);
     }
     finish(client, json, args.verbose, &report, &Shown::default()).await

@@ -54,7 +54,9 @@ pub fn exit_of_error(error: &CliError) -> u8 {
     match error {
         CliError::Usage(_) => USAGE,
         CliError::Rpc(RpcError::Reply { word, .. }) => match word.as_str() {
-            "bad_request" | "unknown_profile" | "unsupported" | "denied" | "conflict" | "too_large" | "not_found" => USAGE,
+            "bad_request" | "unknown_profile" | "unsupported" | "denied" | "conflict" | "too_large" | "not_found" => {
+                USAGE
+            }
             _ => OUR_FAULT,
         },
         CliError::Rpc(_) => OUR_FAULT,
