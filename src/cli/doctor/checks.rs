@@ -127,6 +127,13 @@ pub fn info(info: &Value) -> Vec<Check> {
             Check::fail(name, format!("{what} cannot be limited"), remedy.into())
         });
     }
+    if info["SwapLimit"] == false {
+        found.push(Check::warn(
+            "swap",
+            "swap cannot be limited: a program may swap beyond its memory limit".into(),
+            Some("Boot with swapaccount=1, or turn swap off: swapoff -a.".into()),
+        ));
+    }
     let options: Vec<&str> = out::list(info, "SecurityOptions").iter().filter_map(Value::as_str).collect();
     let has = |name: &str| options.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
     found.push(if has("seccomp") {
