@@ -105,7 +105,7 @@ finish() {
   trap - EXIT INT TERM HUP
   set +e
   [ -n "$daemon_pid" ] && { say "stopping the daemon"; daemon_stop; }
-  [ "$status" = 0 ] || { [ -r "${daemon_log:-}" ] && { say "the end of the daemon's log"; tail -n 40 "$daemon_log"; } >&2; }
+  case $status in 0|130|143) ;; *) [ -r "${daemon_log:-}" ] && { say "the end of the daemon's log"; tail -n 40 "$daemon_log"; } >&2 ;; esac
   engine_stop
   [ -n "${run_dir:-}" ] && rm -rf -- "$run_dir"
   exit "$status"
