@@ -1,0 +1,5 @@
+//! The calls, a file per endpoint family.
+
+pub(super) mod containers;
+pub(super) mod images;
+pub(super) mod system;
