@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::cli::out;
+use crate::docker::version::OLDEST;
+use crate::docker::{ApiVersion, ContainerSummary, Info, VersionInfo};
 
-/// Engine 20.10: the oldest that is tried.
-pub const MIN_API: (u32, u32) = (1, 41);
 /// Below this the engine may fail to build images or to start containers.
 pub const MIN_DISK: u64 = 5 << 30;
 
@@ -75,35 +75,36 @@ impl Check {
     }
 }
 
-/// The engine's version, and whether its API is new enough.
-pub fn version(version: &Value, ping_api: Option<&str>) -> Check {
-    let api = version["ApiVersion"].as_str().or(ping_api).unwrap_or_default();
-    let seen = format!("{} (API {api})", out::text(version, "Version"));
-    let parsed = api.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    let update = "Update Docker: Engine 20.10 (API 1.41) is the oldest that assay works with.";
-    match parsed {
-        Some(found) if found >= MIN_API => Check::ok("version", seen),
-        Some(_) => Check::fail("version", seen, update.into()),
-        None => Check::fail("version", format!("{seen}: no version that can be read"), update.into()),
+/// The engine's version. That its API is new enough is the ping's matter: an older one is not spoken with.
+pub fn version(version: &VersionInfo) -> Check {
+    let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let seen = format!("{} (API {})", word(&version.version), word(&version.api_version));
+    match version.api_version.as_deref().and_then(ApiVersion::parse) {
+        Some(found) if found >= OLDEST => Check::ok("version", seen),
+        _ => Check::fail(
+            "version",
+            seen,
+            format!("Update Docker: 20.10 (API {OLDEST}) is the oldest that assay works with."),
+        ),
     }
 }
 
 /// What `info` says of limits and hardening.
-pub fn info(info: &Value) -> Vec<Check> {
+pub fn info(info: &Info) -> Vec<Check> {
+    let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let mut found = vec![Check::ok(
         "info",
         format!(
-            "{}, {} {}, storage {}, {} CPUs, {}",
-            out::text(info, "OperatingSystem"),
-            out::text(info, "KernelVersion"),
-            out::text(info, "Architecture"),
-            out::text(info, "Driver"),
-            out::text(info, "NCPU"),
-            out::bytes_of(info, "MemTotal")
+            "{}, {}, storage {}, {} CPUs, {}",
+            word(&info.operating_system),
+            word(&info.kernel_version),
+            word(&info.driver),
+            info.ncpu.unwrap_or(0),
+            out::bytes(info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
         ),
     )];
-    let driver = out::text(info, "CgroupDriver");
-    let cgroup = format!("v{}, driver {driver}", info["CgroupVersion"].as_str().unwrap_or("1"));
+    let driver = word(&info.cgroup_driver);
+    let cgroup = format!("v{}, driver {driver}", info.cgroup_version.as_deref().unwrap_or("1"));
     found.push(if driver == "none" {
         Check::fail(
             "cgroup",
@@ -114,10 +115,12 @@ pub fn info(info: &Value) -> Vec<Check> {
     } else {
         Check::ok("cgroup", cgroup)
     });
-    for (name, key, what) in
-        [("memory", "MemoryLimit", "memory"), ("pids", "PidsLimit", "processes"), ("cpu", "CpuCfsQuota", "CPU share")]
-    {
-        found.push(if info[key] == true {
+    for (name, there, what) in [
+        ("memory", info.memory_limit, "memory"),
+        ("pids", info.pids_limit, "processes"),
+        ("cpu", info.cpu_cfs_quota, "CPU share"),
+    ] {
+        found.push(if there == Some(true) {
             Check::ok(name, format!("{what} can be limited"))
         } else {
             let remedy = match name {
@@ -127,23 +130,25 @@ pub fn info(info: &Value) -> Vec<Check> {
             Check::fail(name, format!("{what} cannot be limited"), remedy.into())
         });
     }
-    if info["SwapLimit"] == false {
-        found.push(Check::warn(
-            "swap",
-            "swap cannot be limited: a program may swap beyond its memory limit".into(),
-            Some("Boot with swapaccount=1, or turn swap off: swapoff -a.".into()),
-        ));
+    for warning in info.warnings.iter().flatten().filter(|text| text.contains("swap")) {
+        let remedy = "A program may swap beyond its memory limit: boot with swapaccount=1, or swapoff -a.";
+        found.push(Check::warn("swap", warning.clone(), Some(remedy.into())));
     }
-    let options: Vec<&str> = out::list(info, "SecurityOptions").iter().filter_map(Value::as_str).collect();
+    let options = &info.security_options;
     let has = |name: &str| options.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
-    found.push(if has("seccomp") {
-        Check::ok("seccomp", options.join(" "))
-    } else {
-        Check::fail(
+    let unconfined = options.iter().any(|option| option.contains("seccomp") && option.contains("profile=unconfined"));
+    found.push(match (has("seccomp"), unconfined) {
+        (true, false) => Check::ok("seccomp", options.join(" ")),
+        (true, true) => Check::warn(
+            "seccomp",
+            "there, but the engine's default profile is unconfined; sandboxes bring their own".into(),
+            Some("Remove seccomp-profile from the engine's daemon.json.".into()),
+        ),
+        _ => Check::fail(
             "seccomp",
             format!("not among the security options ({})", options.join(" ")),
             "Programs would face the whole kernel: use a kernel and an engine built with seccomp.".into(),
-        )
+        ),
     });
     found.push(match (has("userns"), has("rootless")) {
         (true, _) => Check::ok("userns", "the engine remaps users".into()),
@@ -153,27 +158,9 @@ pub fn info(info: &Value) -> Vec<Check> {
     found
 }
 
-/// The tags on the engine.
-pub fn tags(images: &Value) -> Vec<String> {
-    let images = images.as_array().map_or(&[][..], Vec::as_slice);
-    images.iter().flat_map(|image| out::list(image, "RepoTags")).filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-/// The error inside a pull's answer: 200 and then JSON lines, of which one may carry `error`.
-pub fn pull_error(body: &Value) -> Option<String> {
-    let in_object = |value: &Value| value["error"].as_str().map(|text| text.chars().take(200).collect());
-    match body {
-        Value::String(lines) => {
-            lines.lines().filter_map(|line| serde_json::from_str(line).ok()).find_map(|v: Value| in_object(&v))
-        }
-        value => in_object(value),
-    }
-}
-
 /// Containers on the engine, ours among them.
-pub fn containers(containers: &Value) -> Check {
-    let all = containers.as_array().map_or(&[][..], Vec::as_slice);
-    let ours = all.iter().filter(|one| one["Labels"]["assay.instance"].is_string()).count();
+pub fn containers(all: &[ContainerSummary]) -> Check {
+    let ours = all.iter().filter(|one| one.labels.contains_key("assay.instance")).count();
     Check::ok("list", format!("{} containers, {ours} of them assay's", all.len()))
 }
 
@@ -265,28 +252,24 @@ mod tests {
 
     #[test]
     fn an_engine_older_than_20_10_fails() {
-        assert_eq!(version(&json!({"Version": "20.10.24", "ApiVersion": "1.41"}), None).status, Status::Ok);
-        assert_eq!(version(&json!({"Version": "19.03", "ApiVersion": "1.40"}), None).status, Status::Fail);
-        assert_eq!(version(&Value::Null, Some("1.47")).status, Status::Ok);
-        assert_eq!(version(&Value::Null, None).status, Status::Fail);
+        let of = |api: &str| version(&VersionInfo { api_version: Some(api.into()), ..VersionInfo::default() }).status;
+        assert_eq!((of("1.41"), of("1.52"), of("1.40"), of("")), (Status::Ok, Status::Ok, Status::Fail, Status::Fail));
     }
 
     #[test]
     fn missing_controllers_and_seccomp_fail() {
-        let well = json!({"MemoryLimit": true, "PidsLimit": true, "CpuCfsQuota": true, "CgroupVersion": "2",
-            "SecurityOptions": ["name=seccomp,profile=builtin"]});
+        let well = Info {
+            memory_limit: Some(true),
+            pids_limit: Some(true),
+            cpu_cfs_quota: Some(true),
+            security_options: vec!["name=seccomp,profile=builtin".into()],
+            ..Info::default()
+        };
         assert!(info(&well).iter().all(|check| check.status == Status::Ok));
+        let found = info(&Info::default());
         let failed: Vec<&str> =
-            info(&json!({})).into_iter().filter(|check| check.status == Status::Fail).map(|check| check.name).collect();
+            found.iter().filter(|check| check.status == Status::Fail).map(|check| check.name).collect();
         assert_eq!(failed, ["memory", "pids", "cpu", "seccomp"]);
-    }
-
-    #[test]
-    fn a_pull_that_fails_inside_200_is_seen() {
-        let lines = json!("{\"status\":\"Pulling\"}\n{\"error\":\"no route\"}\n");
-        assert_eq!(pull_error(&lines).as_deref(), Some("no route"));
-        assert_eq!(pull_error(&json!({"error": "x"})).as_deref(), Some("x"));
-        assert_eq!(pull_error(&json!("{\"status\":\"done\"}\n")), None);
     }
 
     #[test]

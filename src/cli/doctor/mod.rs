@@ -5,23 +5,20 @@
 //! was there before, and the test container is removed whatever happens.
 
 pub mod checks;
-pub mod engine;
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::{RpcClient, RpcError};
 use super::out::{self, Table, Tint};
+use crate::docker::{Client, ContainerSpec, Endpoint, Error, Filters, HostConfig, LogConfig, WaitCondition};
 use checks::{Check, Status};
-use engine::{Engine, EngineError};
 
-/// Most questions.
-const ASK: Duration = Duration::from_secs(10);
-/// `info` walks storage and plugins, and a container's life is several questions.
+/// For a pull, a container that ends at once, and the daemon: more is a fault.
 const SLOW: Duration = Duration::from_secs(30);
 /// Small, and on every public registry's mirror.
 const TINY: &str = "hello-world";
@@ -103,79 +100,78 @@ fn endpoint(args: &DoctorArgs) -> String {
 }
 
 async fn engine_checks(args: &DoctorArgs, found: &mut Vec<Check>) {
-    let endpoint = endpoint(args);
-    let Some(socket) = endpoint.strip_prefix("unix://") else {
-        found.push(Check::skip("engine", format!("{endpoint}: the doctor looks at engines on a Unix socket only")));
-        return;
+    let endpoint = match Endpoint::parse(&endpoint(args)) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            found.push(Check::fail(
+                "socket",
+                format!("cannot {error}"),
+                "Check ASSAY_ENGINE_HOST and DOCKER_HOST.".into(),
+            ));
+            return;
+        }
     };
-    let engine = Engine { socket: PathBuf::from(socket) };
-    let reached = socket_check(&engine).await;
+    let Endpoint::Unix(socket) = &endpoint;
+    let reached = socket_check(socket).await;
     let well = reached.status == Status::Ok;
     found.push(reached);
     if !well {
         found.push(Check::skip("engine", "not asked: its socket does not open".into()));
         return;
     }
-    match engine.ask("GET", "/_ping", None, ASK).await {
-        Ok(answer) => {
-            let version = engine.ask("GET", "/version", None, ASK).await.map_or(Value::Null, |answer| answer.body);
-            found.push(checks::version(&version, answer.api_version.as_deref()));
-        }
+    let client = Client::new(endpoint);
+    match client.ping().await {
+        Ok(ping) => found.push(Check::ok("ping", ping.server.unwrap_or_else(|| "it answers".into()))),
         Err(error) => {
-            found.push(Check::fail(
-                "ping",
-                error.to_string(),
-                "Look at the engine's log: journalctl -u docker.".into(),
-            ));
+            found.push(trouble("ping", &error));
             return;
         }
     }
-    match engine.ask("GET", "/info", None, SLOW).await {
-        Ok(answer) => {
-            found.extend(checks::info(&answer.body));
-            found.push(disk(&answer.body));
+    found.push(match client.version().await {
+        Ok(version) => checks::version(&version),
+        Err(error) => trouble("version", &error),
+    });
+    match client.info().await {
+        Ok(info) => {
+            found.extend(checks::info(&info));
+            found.push(disk(info.docker_root_dir.as_deref()));
         }
-        Err(error) => {
-            found.push(Check::fail(
-                "info",
-                error.to_string(),
-                "Look at the engine's log: journalctl -u docker.".into(),
-            ));
-        }
+        Err(error) => found.push(trouble("info", &error)),
     }
-    let images = engine.ask("GET", "/images/json", None, SLOW).await;
-    let tags = images.as_ref().map(|answer| checks::tags(&answer.body)).unwrap_or_default();
+    let images = client.list_images(&Filters::new()).await;
+    let tags: Vec<String> = images.iter().flatten().flat_map(|image| &image.repo_tags).cloned().collect();
     found.push(if args.no_pull {
         Check::skip("pull", "not tried: --no-pull".into())
     } else {
-        pull(&engine, &tags).await
+        pull(&client, &tags).await
     });
-    found.push(run(&engine, &tags).await);
-    found.push(match engine.ask("GET", "/containers/json?all=1", None, ASK).await {
-        Ok(answer) => checks::containers(&answer.body),
-        Err(error) => Check::fail("list", error.to_string(), "Look at the engine's log: journalctl -u docker.".into()),
+    found.push(run(&client, &tags).await);
+    found.push(match client.list_containers(true, &Filters::new()).await {
+        Ok(containers) => checks::containers(&containers),
+        Err(error) => trouble("list", &error),
     });
     found.push(match images {
         Ok(_) => checks::images(&profile_images(args.profiles_dir.as_deref()), &tags),
-        Err(error) => {
-            Check::fail("images", error.to_string(), "Look at the engine's log: journalctl -u docker.".into())
-        }
+        Err(error) => trouble("images", &error),
     });
 }
 
-async fn socket_check(engine: &Engine) -> Check {
-    let path = engine.socket.display();
-    match std::fs::metadata(&engine.socket) {
-        Ok(meta) if !meta.file_type().is_socket() => {
-            return Check::fail(
-                "socket",
-                format!("{path} is no socket"),
-                "Check ASSAY_ENGINE_HOST and DOCKER_HOST.".into(),
-            );
-        }
-        _ => {}
+/// A call that failed, with the client's remedy or the place to look.
+fn trouble(name: &'static str, error: &Error) -> Check {
+    let remedy = error.remedy().unwrap_or_else(|| "look at the engine's log: journalctl -u docker".into());
+    Check::fail(name, format!("failed to {error}"), remedy)
+}
+
+async fn socket_check(socket: &Path) -> Check {
+    let path = socket.display();
+    if std::fs::metadata(socket).is_ok_and(|meta| !meta.file_type().is_socket()) {
+        return Check::fail(
+            "socket",
+            format!("{path} is no socket"),
+            "Check ASSAY_ENGINE_HOST and DOCKER_HOST.".into(),
+        );
     }
-    match tokio::net::UnixStream::connect(&engine.socket).await {
+    match tokio::net::UnixStream::connect(socket).await {
         Ok(_) => Check::ok("socket", format!("{path} opens")),
         Err(error) => {
             let remedy = match error.kind() {
@@ -192,71 +188,86 @@ async fn socket_check(engine: &Engine) -> Check {
     }
 }
 
-async fn pull(engine: &Engine, tags: &[String]) -> Check {
-    let path = format!("/images/create?fromImage={TINY}&tag=latest");
-    let answer = engine.ask("POST", &path, None, SLOW).await;
-    let trouble = match &answer {
-        Ok(answer) => checks::pull_error(&answer.body),
-        Err(error) => Some(error.to_string()),
+async fn pull(client: &Client, tags: &[String]) -> Check {
+    let mut ignore = |_| {};
+    let trouble = match tokio::time::timeout(SLOW, client.pull_image(TINY, "latest", &mut ignore)).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("not done within {} s", SLOW.as_secs())),
     };
     if let Some(trouble) = trouble {
-        return Check::warn(
-            "pull",
-            format!("no registry reached ({trouble}); images are built from Debian's packages"),
-            None,
-        );
+        let seen = format!("no registry reached ({trouble}); images are built from Debian's packages");
+        return Check::warn("pull", seen, None);
     }
     let name = format!("{TINY}:latest");
     if !tags.contains(&name) {
-        let _ = engine.ask("DELETE", &format!("/images/{name}"), None, ASK).await;
+        let _ = client.remove_image(&name, false).await;
     }
     Check::ok("pull", format!("{TINY} came from its registry"))
 }
 
 /// A container's whole life, as hardened as a sandbox: create, start, wait, remove.
-async fn run(engine: &Engine, tags: &[String]) -> Check {
+async fn run(client: &Client, tags: &[String]) -> Check {
     let ours = |prefix: &str| tags.iter().find(|tag| tag.starts_with(prefix));
     let Some(image) = ours("assay/base:").or_else(|| ours("assay/bash:")).or_else(|| ours("assay/")) else {
         return Check::skip("run", "no assay/ image on this engine yet; `assay images build` makes them".into());
     };
-    let spec = json!({
-        "Image": image, "Entrypoint": ["/bin/sh"], "Cmd": ["-c", "exit 7"], "User": "65534:65534",
-        "Labels": {"assay.doctor": "1"}, "NetworkDisabled": true,
-        "HostConfig": {"NetworkMode": "none", "ReadonlyRootfs": true, "CapDrop": ["ALL"], "AutoRemove": false,
-            "SecurityOpt": ["no-new-privileges"], "Memory": 64 << 20, "MemorySwap": 64 << 20, "PidsLimit": 16,
-            "NanoCpus": 500_000_000, "LogConfig": {"Type": "none"}}
-    });
-    let look = "Start one by hand and see: docker run --rm --network none IMAGE true; the engine's log says more.";
-    let name = format!("assay-doctor-{}", std::process::id());
-    let id = match engine.ask("POST", &format!("/containers/create?name={name}"), Some(spec), SLOW).await {
-        Ok(answer) => answer.body["Id"].as_str().unwrap_or(&name).to_owned(),
-        Err(error) => {
-            // A create that was slow may still have made it.
-            let _ = engine.ask("DELETE", &format!("/containers/{name}?force=1&v=1"), None, ASK).await;
-            return Check::fail("run", format!("create: {error}"), look.into());
-        }
+    let spec = ContainerSpec {
+        image: image.clone(),
+        entrypoint: vec!["/bin/sh".into()],
+        cmd: vec!["-c".into(), "exit 7".into()],
+        user: "65534:65534".into(),
+        labels: [("assay.doctor".to_owned(), "1".to_owned())].into(),
+        host_config: HostConfig {
+            network_mode: "none".into(),
+            readonly_rootfs: true,
+            cap_drop: vec!["ALL".into()],
+            security_opt: vec!["no-new-privileges".into()],
+            memory: 64 << 20,
+            memory_swap: 64 << 20,
+            nano_cpus: 500_000_000,
+            pids_limit: 16,
+            ipc_mode: "private".into(),
+            log_config: LogConfig { kind: "none".into(), ..LogConfig::default() },
+            ..HostConfig::default()
+        },
+        ..ContainerSpec::default()
     };
-    let begun = std::time::Instant::now();
+    let name = format!("assay-doctor-{}", std::process::id());
+    let begun = Instant::now();
     let lived = async {
-        engine.ask("POST", &format!("/containers/{id}/start"), None, SLOW).await?;
+        let created = client.create_container(&name, &spec).await?;
+        client.start_container(&created.id).await?;
         let took = begun.elapsed();
-        let waited = engine.ask("POST", &format!("/containers/{id}/wait"), None, SLOW).await?;
-        Ok::<_, EngineError>((took, waited.body["StatusCode"].as_i64()))
+        let waited = tokio::time::timeout(SLOW, client.wait_container(&created.id, WaitCondition::NotRunning)).await;
+        Ok::<_, Error>((took, waited.ok().transpose()?))
     }
     .await;
-    let removed = engine.ask("DELETE", &format!("/containers/{id}?force=1&v=1"), None, SLOW).await;
+    // By name: a create that was given up may still have made it.
+    let removed = client.remove_container(&name, true).await;
     match (lived, removed) {
-        (Ok((took, Some(7))), Ok(_)) => {
-            Check::ok("run", format!("a container of {image} started in {} ms, exited and went", took.as_millis()))
+        (Ok((took, Some(7))), Ok(_)) => Check::ok(
+            "run",
+            format!("a container of {image} was made and started in {} ms, exited and went", took.as_millis()),
+        ),
+        (Ok((_, status)), Ok(_)) => {
+            let seen =
+                status.map_or("it did not end".to_owned(), |status| format!("it exited with {status} instead of 7"));
+            Check::fail(
+                "run",
+                seen,
+                format!("see what this does: docker run --rm --network none --entrypoint /bin/sh {image} -c 'exit 7'"),
+            )
         }
-        (Ok((_, status)), Ok(_)) => Check::fail("run", format!("it exited with {status:?} instead of 7"), look.into()),
-        (Err(error), _) => Check::fail("run", format!("{image}: {error}"), look.into()),
-        (_, Err(error)) => Check::fail("run", format!("remove {name}: {error}"), format!("docker rm -f {name}")),
+        (Err(error), _) => trouble("run", &error),
+        (_, Err(error)) => {
+            Check::fail("run", format!("{name} is left: failed to {error}"), format!("docker rm -f {name}"))
+        }
     }
 }
 
-fn disk(info: &Value) -> Check {
-    let root = info["DockerRootDir"].as_str().unwrap_or("/var/lib/docker");
+fn disk(root: Option<&str>) -> Check {
+    let root = root.unwrap_or("/var/lib/docker");
     match nix::sys::statvfs::statvfs(root) {
         Ok(stat) => checks::disk(root, stat.blocks_available() * stat.fragment_size()),
         Err(error) => Check::skip("disk", format!("{root} cannot be looked at from here: {error}")),
