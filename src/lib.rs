@@ -1,6 +1,14 @@
 //! assay: untrusted code in sandboxes that are already started.
 pub mod cli;
+pub mod config;
 pub mod docker;
+pub mod host;
+pub mod image;
 pub mod init;
+pub mod judge;
 pub mod model;
+pub mod policy;
+pub mod pool;
+pub mod sandbox;
+pub mod scheduler;
 pub mod wire;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
-use http_body_util::combinators::BoxBody;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -17,7 +17,7 @@ use super::version::{ApiVersion, negotiate};
 use super::{Client, Ping};
 
 /// A request's body.
-pub(super) type Body = BoxBody<Bytes, std::io::Error>;
+pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// A call to be made.
 pub(super) struct Call {
@@ -92,7 +92,7 @@ impl Call {
 
 /// A body that is all there.
 pub(super) fn whole(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed()
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Percent-encodes what may not stand in a query or a path segment.

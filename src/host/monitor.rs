@@ -84,6 +84,7 @@ async fn look(host: &Host) -> Result<EngineFacts, Error> {
 
 /// The engine is there (again): nothing of ours that it holds is of use, so all of it goes.
 async fn recover(host: &Arc<Host>) {
+    host.images.forget();
     for pool in host.pools() {
         pool.flush();
     }

@@ -65,8 +65,9 @@ impl SandboxPlan {
 /// Spells the plan.
 pub fn build(plan: &SandboxPlan) -> ContainerSpec {
     let memory = SandboxPlan::container_memory(&plan.limits) as i64;
-    let box_bytes = plan.limits.memory_bytes;
-    let tmp_bytes = plan.limits.memory_bytes / 2;
+    // together no more than the limit: files alone can never take the reserve that the init lives on
+    let box_bytes = plan.limits.memory_bytes / 4 * 3;
+    let tmp_bytes = plan.limits.memory_bytes / 4;
     let tmpfs = BTreeMap::from([
         ("/box".to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={box_bytes},nr_inodes={TMPFS_INODES}")),
         ("/tmp".to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes},nr_inodes={TMPFS_INODES}")),

@@ -75,14 +75,14 @@ pub struct PoolState {
 
 /// A ready sandbox in the books.
 #[derive(Debug)]
-struct Shelved {
+pub(super) struct Shelved {
     sandbox: Sandbox,
     image: Arc<str>,
 }
 
 /// A caller that waits.
 #[derive(Debug)]
-struct Waiter {
+pub(super) struct Waiter {
     reply: oneshot::Sender<Lease>,
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use http::Method;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -89,7 +88,7 @@ impl Client {
         repo: &str,
         tag: &str,
         changes: &[String],
-        tar: impl AsyncRead + Send + Sync + Unpin + 'static,
+        tar: impl AsyncRead + Send + Unpin + 'static,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), Error> {
         const NAME: &str = "import an image";
@@ -104,7 +103,7 @@ impl Client {
                 Err(error) => Some((Err(error), tar)),
             }
         });
-        let body = BodyExt::boxed(StreamBody::new(pieces.boxed_sync()));
+        let body = BodyExt::boxed_unsync(StreamBody::new(pieces));
         let mut call = Call::new(NAME, Method::POST, "/images/create", deadlines::TRANSFER)
             .query("fromSrc", "-")
             .query("repo", repo)

@@ -1,0 +1,172 @@
+//! A host's images: found, built unasked when the configuration says so, layered with the init, remembered.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+
+use super::{HostConfig, lock};
+use crate::docker::Client;
+use crate::image::build::Watch;
+use crate::image::{Builder, Built, ImageError, layer};
+
+/// An image that sandboxes can be created from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageState {
+    /// The profile's image.
+    pub id: String,
+    /// Its tag.
+    pub tag: String,
+    /// The same with our init in it.
+    pub layered: String,
+}
+
+/// A row of `image.list`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageRow {
+    /// The image's name.
+    pub image: String,
+    /// The host.
+    pub host: String,
+    /// Whether it is there and up to date.
+    pub present: bool,
+    /// Its tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
+    /// Why it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    ready: HashMap<String, ImageState>,
+    building: HashMap<String, String>,
+    failed: HashMap<String, String>,
+}
+
+/// A host's images.
+#[derive(Debug, Clone)]
+pub struct Images {
+    client: Client,
+    builder: Builder,
+    host: String,
+    build_missing: bool,
+    init: Arc<Vec<u8>>,
+    known: Arc<Mutex<Known>>,
+}
+
+impl Images {
+    pub(super) fn new(client: Client, config: &HostConfig) -> Images {
+        Images {
+            builder: Builder::new(client.clone(), config.images_dir.clone(), config.logs_dir.clone()),
+            client,
+            host: config.name.clone(),
+            build_missing: config.build_missing,
+            init: Arc::new(config.init.clone()),
+            known: Arc::default(),
+        }
+    }
+
+    /// The image, ready to create from; else why not, in words. A missing one may be on its way after this call.
+    pub(super) async fn ready(&self, name: &str) -> Result<ImageState, String> {
+        if let Some(state) = lock(&self.known).ready.get(name) {
+            return Ok(state.clone());
+        }
+        match self.builder.find(name).await {
+            Ok(built) => self.adopt(name, built).await.map_err(|error| error.to_string()),
+            Err(ImageError::Missing { .. }) if self.build_missing => Err(self.build_unasked(name)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Forgets what is known: the engine may be another one.
+    pub(super) fn forget(&self) {
+        let mut known = lock(&self.known);
+        known.ready.clear();
+        known.failed.clear();
+    }
+
+    async fn adopt(&self, name: &str, built: Built) -> Result<ImageState, ImageError> {
+        let layered = layer::ensure(&self.client, &built.id, &self.init).await?;
+        let state = ImageState { id: built.id, tag: built.tag, layered };
+        lock(&self.known).ready.insert(name.to_owned(), state.clone());
+        Ok(state)
+    }
+
+    fn build_unasked(&self, name: &str) -> String {
+        let mut known = lock(&self.known);
+        if let Some(step) = known.building.get(name) {
+            return format!("image {name:?} is being built: {step}");
+        }
+        if let Some(reason) = known.failed.get(name) {
+            return reason.clone();
+        }
+        known.building.insert(name.to_owned(), "begun".to_owned());
+        drop(known);
+        let (images, name) = (self.clone(), name.to_owned());
+        let words = format!("image {name:?} is missing and is being built");
+        tokio::spawn(async move {
+            tracing::info!(image = %name, "an image is missing: building it");
+            if let Err(error) = images.build(&name, &mut |_| {}).await {
+                tracing::error!(image = %name, %error, "an image could not be built");
+                lock(&images.known).failed.insert(name, error.to_string());
+            }
+        });
+        words
+    }
+
+    /// Finds or builds an image because somebody asked.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub async fn build(&self, name: &str, watch: Watch<'_>) -> Result<Built, ImageError> {
+        let known = self.known.clone();
+        lock(&known).failed.remove(name);
+        lock(&known).building.entry(name.to_owned()).or_insert_with(|| "begun".to_owned());
+        let mut follow = |event: crate::image::BuildEvent| {
+            lock(&known).building.insert(name.to_owned(), event.step.clone());
+            watch(event);
+        };
+        let built = self.builder.ensure(name, &mut follow).await;
+        lock(&known).building.remove(name);
+        let built = built?;
+        self.adopt(name, built.clone()).await?;
+        Ok(built)
+    }
+
+    /// The rows of `image.list`.
+    pub async fn rows(&self, names: &[String]) -> Vec<ImageRow> {
+        let mut rows = Vec::with_capacity(names.len());
+        for name in names {
+            let (tag, reason) = match self.builder.find(name).await {
+                Ok(built) => (Some(built.tag), None),
+                Err(error) => {
+                    let known = lock(&self.known);
+                    let building = known.building.get(name).map(|step| format!("being built: {step}"));
+                    (None, Some(building.unwrap_or_else(|| error.to_string())))
+                }
+            };
+            let info = match &tag {
+                Some(tag) => self.client.inspect_image(tag).await.ok(),
+                None => None,
+            };
+            rows.push(ImageRow {
+                image: name.clone(),
+                host: self.host.clone(),
+                present: tag.is_some(),
+                tag,
+                id: info.as_ref().map(|info| info.id.clone()),
+                size_bytes: info.map(|info| info.size),
+                reason,
+            });
+        }
+        rows
+    }
+}

@@ -1,0 +1,20 @@
+//! Images: found when they are there, made when they are not, no registry needed.
+//!
+//! ```text
+//!  images/NAME/Dockerfile --digest--> assay/NAME:DIGEST  there? --yes--> its id
+//!                                          | no
+//!      assay/base:DIGEST  there? --no--> pull debian:bookworm-slim, else images/base/bootstrap | import
+//!                                          v
+//!                             classic build over the base, three tries, log kept
+//!
+//!  any image's id + the init's bytes --> assay/sandbox:HASH   one added file: what a sandbox is created from
+//! ```
+//!
+//! [`catalog`] reads definitions and names them by content; [`build`] makes them; [`layer`] adds the init.
+
+pub mod build;
+pub mod catalog;
+pub mod layer;
+
+pub use build::{BuildEvent, Builder, Built, ImageError};
+pub use catalog::Definition;

@@ -1,0 +1,116 @@
+//! Who gets in. Pure: counts in, a decision out.
+
+use std::time::Duration;
+
+/// The counts at the moment of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Admitted and not answered.
+    pub admitted: usize,
+    /// The same, of this caller's uid.
+    pub of_uid: usize,
+    /// Whether any host answers.
+    pub host_up: bool,
+    /// Whether the daemon is on its way out.
+    pub draining: bool,
+    /// How long one sandbox takes to be made, as measured.
+    pub refill: Duration,
+}
+
+/// The bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Admitted and not answered, at most.
+    pub max: usize,
+    /// The same for one uid.
+    pub max_per_uid: usize,
+}
+
+/// The queue says no; try later.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Full.
+    #[error("the queue is full ({max} submissions)")]
+    QueueFull {
+        /// The bound.
+        max: usize,
+        /// When room is likely.
+        retry_after: Duration,
+    },
+    /// This uid has enough.
+    #[error("your uid has {max} submissions in the queue already")]
+    QuotaExceeded {
+        /// The bound.
+        max: usize,
+        /// When room is likely.
+        retry_after: Duration,
+    },
+    /// On its way out.
+    #[error("the daemon is draining")]
+    Draining,
+    /// No engine answers.
+    #[error("no Docker host is up: {reason}")]
+    NoHost {
+        /// What was tried, and the remedy.
+        reason: String,
+    },
+    /// The same id with other content.
+    #[error("submission {id:?} exists with other content; choose another id")]
+    Conflict {
+        /// The id.
+        id: String,
+    },
+}
+
+/// Admits or refuses.
+///
+/// # Errors
+/// The refusal.
+pub fn admit(load: Load, bounds: Bounds) -> Result<(), Refusal> {
+    if load.draining {
+        return Err(Refusal::Draining);
+    }
+    if !load.host_up {
+        return Err(Refusal::NoHost { reason: String::new() });
+    }
+    // one finished run makes room: at the refill rate that is one refill away, within sensible bounds
+    let retry_after = load.refill.clamp(Duration::from_millis(100), Duration::from_secs(10));
+    if load.admitted >= bounds.max {
+        return Err(Refusal::QueueFull { max: bounds.max, retry_after });
+    }
+    if load.of_uid >= bounds.max_per_uid {
+        return Err(Refusal::QuotaExceeded { max: bounds.max_per_uid, retry_after });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { max: 10, max_per_uid: 4 };
+    const CALM: Load =
+        Load { admitted: 0, of_uid: 0, host_up: true, draining: false, refill: Duration::from_millis(300) };
+
+    #[test]
+    fn a_calm_queue_admits() {
+        assert_eq!(admit(CALM, BOUNDS), Ok(()));
+    }
+
+    #[test]
+    fn a_full_queue_says_when_to_come_back() {
+        let refusal = admit(Load { admitted: 10, ..CALM }, BOUNDS).unwrap_err();
+        assert_eq!(refusal, Refusal::QueueFull { max: 10, retry_after: Duration::from_millis(300) });
+    }
+
+    #[test]
+    fn one_uid_cannot_fill_the_queue() {
+        assert!(matches!(admit(Load { of_uid: 4, ..CALM }, BOUNDS), Err(Refusal::QuotaExceeded { .. })));
+    }
+
+    #[test]
+    fn without_a_host_and_while_draining_nothing_gets_in() {
+        assert!(matches!(admit(Load { host_up: false, ..CALM }, BOUNDS), Err(Refusal::NoHost { .. })));
+        assert_eq!(admit(Load { draining: true, ..CALM }, BOUNDS), Err(Refusal::Draining));
+    }
+}

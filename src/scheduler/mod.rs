@@ -1,0 +1,21 @@
+//! One queue over the hosts: admit or refuse, lease, judge, answer. Every admitted submission gets exactly one report.
+//!
+//! ```text
+//!  submit --admission (pure)--> Entry{Queued} --lease--> Running --judge--> Done(report)
+//!             |                     |                      | lost: once more on a fresh sandbox
+//!             v                     '-- cancel, deadline --'--> Done(cancelled | system_error)
+//!          Refusal{queue_full | quota_exceeded | draining | no_host}
+//! ```
+//!
+//! [`admission`] decides, [`registry`] remembers, [`dispatch`] does. A submission is a task of its own: its caller
+//! may leave, wait again, or withdraw it.
+
+mod admission;
+mod dispatch;
+mod registry;
+mod stages;
+
+pub use admission::Refusal;
+pub use dispatch::Scheduler;
+pub use registry::{Entry, State};
+pub use stages::StageRow;
