@@ -1,4 +1,5 @@
-//! assay
+//! assay: untrusted code in sandboxes that are already started.
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod docker;

@@ -34,9 +34,11 @@ impl Hijacked {
     /// Takes the connection over, when the engine agreed to switch.
     pub(super) async fn take(call: &'static str, reply: Response<Incoming>) -> Result<Hijacked, Error> {
         let reply = reply::expect(call, reply, &[101]).await?;
-        let upgraded = hyper::upgrade::on(reply)
-            .await
-            .map_err(|source| Error::Transport { call, phase: "upgrade", source: Box::new(source) })?;
+        let upgraded = hyper::upgrade::on(reply).await.map_err(|source| Error::Transport {
+            call,
+            phase: "upgrade",
+            source: Box::new(source),
+        })?;
         Ok(Hijacked { io: TokioIo::new(upgraded) })
     }
 

@@ -130,9 +130,8 @@ impl Client {
     pub(super) async fn send_as(&self, call: Call, version: Option<ApiVersion>) -> Result<Response<Incoming>, Error> {
         let (name, head) = (call.name, call.head);
         let request = call.into_request(version)?;
-        let transport = |phase| {
-            move |source: hyper::Error| Error::Transport { call: name, phase, source: Box::new(source) }
-        };
+        let transport =
+            |phase| move |source: hyper::Error| Error::Transport { call: name, phase, source: Box::new(source) };
         let sent = async {
             let stream = dial(self.endpoint(), name).await?;
             let (mut sender, connection) =

@@ -86,13 +86,9 @@ impl Preset {
         };
         match self {
             Preset::Judge => judge,
-            Preset::Lesson => Limits {
-                cpu: Duration::from_secs(10),
-                memory_bytes: 128 * MIB,
-                pids: 50,
-                cpus: 0.5,
-                ..judge
-            },
+            Preset::Lesson => {
+                Limits { cpu: Duration::from_secs(10), memory_bytes: 128 * MIB, pids: 50, cpus: 0.5, ..judge }
+            }
             Preset::Agent => Limits {
                 cpu: Duration::from_secs(120),
                 wall: Duration::from_secs(120),
@@ -183,21 +179,11 @@ fn time(field: &'static str, ms: u64) -> Result<Duration, LimitError> {
     range(field, ms, 1, high).map(Duration::from_millis)
 }
 
-fn range<T: PartialOrd + ToString>(
-    field: &'static str,
-    given: T,
-    low: T,
-    high: T,
-) -> Result<T, LimitError> {
+fn range<T: PartialOrd + ToString>(field: &'static str, given: T, low: T, high: T) -> Result<T, LimitError> {
     if given >= low && given <= high {
         return Ok(given);
     }
-    Err(LimitError {
-        field,
-        given: given.to_string(),
-        low: low.to_string(),
-        high: high.to_string(),
-    })
+    Err(LimitError { field, given: given.to_string(), low: low.to_string(), high: high.to_string() })
 }
 
 #[cfg(test)]
@@ -207,40 +193,22 @@ mod tests {
     #[test]
     fn the_lesson_preset_is_the_one_of_the_feature_list() {
         let lesson = Preset::Lesson.limits();
-        assert_eq!(
-            (lesson.memory_bytes, lesson.cpus, lesson.pids),
-            (128 * MIB, 0.5, 50)
-        );
-        assert_eq!(
-            (lesson.wall, lesson.output_bytes),
-            (Duration::from_secs(10), MIB)
-        );
+        assert_eq!((lesson.memory_bytes, lesson.cpus, lesson.pids), (128 * MIB, 0.5, 50));
+        assert_eq!((lesson.wall, lesson.output_bytes), (Duration::from_secs(10), MIB));
     }
 
     #[test]
     fn a_limit_above_its_ceiling_is_refused_by_name() {
-        let request = LimitsRequest {
-            memory_bytes: Some(Ceilings::MEMORY_BYTES + 1),
-            ..Default::default()
-        };
+        let request = LimitsRequest { memory_bytes: Some(Ceilings::MEMORY_BYTES + 1), ..Default::default() };
         let error = Preset::Judge.limits().with(&request).unwrap_err();
         assert_eq!(error.field, "memory_bytes");
-        let request = LimitsRequest {
-            cpus: Some(f64::NAN),
-            ..Default::default()
-        };
-        assert_eq!(
-            Preset::Judge.limits().with(&request).unwrap_err().field,
-            "cpus"
-        );
+        let request = LimitsRequest { cpus: Some(f64::NAN), ..Default::default() };
+        assert_eq!(Preset::Judge.limits().with(&request).unwrap_err().field, "cpus");
     }
 
     #[test]
     fn absent_fields_keep_the_preset() {
-        let request = LimitsRequest {
-            cpu_ms: Some(5),
-            ..Default::default()
-        };
+        let request = LimitsRequest { cpu_ms: Some(5), ..Default::default() };
         let limits = Preset::Judge.limits().with(&request).unwrap();
         assert_eq!(limits.cpu, Duration::from_millis(5));
         assert_eq!(limits.memory_bytes, 256 * MIB);

@@ -21,11 +21,7 @@ pub struct PoolLevels {
 
 impl Default for PoolLevels {
     fn default() -> Self {
-        PoolLevels {
-            floor: 1,
-            ceiling: 8,
-            max_age_s: 3600,
-        }
+        PoolLevels { floor: 1, ceiling: 8, max_age_s: 3600 }
     }
 }
 

@@ -44,10 +44,7 @@ pub struct FileSpec {
 
 /// A file mode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected an octal string such as \"0755\" or a number"
-)]
+#[serde(untagged, expecting = "expected an octal string such as \"0755\" or a number")]
 pub enum FileMode {
     /// A number.
     Number(u32),

@@ -1,1 +1,4 @@
-fn main() {}
+//! The integration tests, one file per subject.
+#![allow(clippy::unwrap_used)]
+
+mod cli;

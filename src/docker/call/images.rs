@@ -52,8 +52,7 @@ impl Client {
     /// See [`Error`].
     pub async fn list_images(&self, filters: &Filters) -> Result<Vec<ImageSummary>, Error> {
         const NAME: &str = "list images";
-        let call =
-            Call::new(NAME, Method::GET, "/images/json", deadlines::LOOK * 2).query("filters", filters.json());
+        let call = Call::new(NAME, Method::GET, "/images/json", deadlines::LOOK * 2).query("filters", filters.json());
         json(NAME, expect(NAME, self.send(call).await?, &[200]).await?).await
     }
 
@@ -75,8 +74,8 @@ impl Client {
     pub async fn remove_image(&self, name: &str, force: bool) -> Result<(), Error> {
         const NAME: &str = "remove an image";
         let path = format!("/images/{}", in_path(name));
-        let call = Call::new(NAME, Method::DELETE, path, deadlines::REMOVE)
-            .query("force", if force { "1" } else { "0" });
+        let call =
+            Call::new(NAME, Method::DELETE, path, deadlines::REMOVE).query("force", if force { "1" } else { "0" });
         expect(NAME, self.send(call).await?, &[200, 404]).await.map(drop)
     }
 

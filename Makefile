@@ -1,0 +1,39 @@
+# assay: `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+TRIPLE := $(shell rustc --print host-tuple 2>/dev/null || rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+BIN := target/$(TRIPLE)/release
+
+.PHONY: help build demo serve test bench fuzz images doctor clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build assayd, assay and assay-init (release, static)
+	cargo build --release --bins
+
+demo: ## everything from nothing: engine, images, daemon, real submissions, verdicts and timings
+	scripts/demo
+
+serve: ## the same, then leave the daemon in the foreground on ASSAY_SOCKET
+	scripts/serve
+
+test: ## format, lints, documentation and every test, against the real engine too
+	scripts/test
+
+bench: ## measure against docker run and against ourselves
+	cargo bench
+
+fuzz: ## fuzz every target for FUZZ_SECONDS (default 60) each; needs cargo-fuzz and nightly
+	@command -v cargo-fuzz >/dev/null || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
+	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
+	  cargo +nightly fuzz run "$$target" -- -max_total_time=$${FUZZ_SECONDS:-60} || exit 1; done
+
+images: build ## build the profiles' images through the running daemon
+	$(BIN)/assay images build $(PROFILES)
+
+doctor: build ## check this machine, its Docker Engine and the daemon
+	$(BIN)/assay doctor
+
+clean: ## remove what was built here (images stay: assay/* on the engine)
+	cargo clean

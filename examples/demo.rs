@@ -1,0 +1,320 @@
+//! The demonstration: judges real submissions over the socket, checks that every verdict is what it must be, shows where
+//! the time went, and measures a warm run against `docker run` with the same hardening.
+//!
+//! Run by `make demo`; by hand: `ASSAY_SOCKET=/run/assay/assay.sock cargo run --release --example demo`.
+//! Exit status: 0 when every verdict was right, 1 when one was not, 125 when the daemon could not be asked.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use assay::cli::client::{DEFAULT_SOCKET, RpcClient, RpcError};
+use assay::cli::out::{Table, Tint, bytes_of, colours, list, millis, millis_of, text};
+use serde_json::{Value, json};
+
+/// Runs of each kind in the comparison.
+const ROUNDS: usize = 10;
+
+struct Case {
+    name: &'static str,
+    submission: Value,
+    verdict: &'static str,
+    /// The outcomes that may stand behind the verdict; empty when none is asked for.
+    outcomes: &'static [&'static str],
+}
+
+fn case(name: &'static str, verdict: &'static str, outcomes: &'static [&'static str], submission: Value) -> Case {
+    Case { name, submission, verdict, outcomes }
+}
+
+fn program(language: &str, path: &str, content: &str) -> Value {
+    json!({"language": language, "files": [{"path": path, "content": content}], "entry": path})
+}
+
+fn with(mut submission: Value, key: &str, value: Value) -> Value {
+    submission[key] = value;
+    submission
+}
+
+/// Three tests of a program that adds two numbers.
+fn sums() -> Value {
+    json!([
+        {"name": "small", "stdin": "1 2\n", "expect": "3\n"},
+        {"name": "negative", "stdin": "-5 3\n", "expect": "-2\n"},
+        {"name": "large", "stdin": "99999999999 1\n", "expect": "100000000000\n", "secret": true},
+    ])
+}
+
+const HOG: &str = "import sys\nblocks = []\nfor _ in range(64):\n    blocks.append(bytearray(b'x') * (8 << 20))\nprint(len(blocks))\n";
+const FORK_BOMB: &str = "import os, time\nend = time.time() + 30\nwhile time.time() < end:\n    try:\n        os.fork()\n    except OSError:\n        pass\n";
+const C_SUM: &str = "#include <stdio.h>\nint main(void) { long long a, b; if (scanf(\"%lld %lld\", &a, &b) != 2) return 1; printf(\"%lld\\n\", a + b); return 0; }\n";
+const CPP_SUM: &str =
+    "#include <iostream>\nint main() { long long a, b; std::cin >> a >> b; std::cout << a + b << \"\\n\"; }\n";
+const JS_SUM: &str = "const [a, b] = require('fs').readFileSync(0, 'utf8').trim().split(/\\s+/).map(BigInt);\nconsole.log(String(a + b));\n";
+
+fn cases() -> Vec<Case> {
+    let python = |code: &str| program("python", "main.py", code);
+    let tested = |submission: Value| with(submission, "tests", sums());
+    let limits = |submission: Value, limits: Value| with(submission, "limits", limits);
+    vec![
+        case(
+            "Python, right",
+            "accepted",
+            &["exited"],
+            tested(python("a, b = map(int, input().split())\nprint(a + b)\n")),
+        ),
+        case(
+            "Python, wrong",
+            "wrong_answer",
+            &["exited"],
+            tested(python("a, b = map(int, input().split())\nprint(a - b)\n")),
+        ),
+        case("Python, exception", "runtime_error", &["exited"], python("print([][1])\n")),
+        case(
+            "endless loop",
+            "time_limit",
+            &["cpu_limit"],
+            limits(python("while True:\n    pass\n"), json!({"cpu_ms": 1000, "wall_ms": 5000})),
+        ),
+        case(
+            "endless sleep",
+            "time_limit",
+            &["wall_limit"],
+            limits(python("import time\ntime.sleep(600)\n"), json!({"cpu_ms": 1000, "wall_ms": 1000})),
+        ),
+        case("memory hog", "memory_limit", &["memory_limit"], python(HOG)),
+        case("output flood", "output_limit", &["output_limit"], python("while True:\n    print('x' * 65536)\n")),
+        case(
+            "fork bomb",
+            "time_limit",
+            &["cpu_limit", "wall_limit"],
+            limits(python(FORK_BOMB), json!({"cpu_ms": 1000, "wall_ms": 3000})),
+        ),
+        case(
+            "C, does not compile",
+            "compile_error",
+            &[],
+            program("c", "main.c", "int main(void) { return undeclared; }\n"),
+        ),
+        case("C, right", "accepted", &["exited"], tested(program("c", "main.c", C_SUM))),
+        case(
+            "C, segfault",
+            "runtime_error",
+            &["signaled"],
+            program("c", "main.c", "int main(void) { volatile int *p = 0; *p = 1; return 0; }\n"),
+        ),
+        case("C++, right", "accepted", &["exited"], tested(program("cpp", "main.cpp", CPP_SUM))),
+        case("JavaScript, right", "accepted", &["exited"], tested(program("javascript", "main.js", JS_SUM))),
+        case(
+            "bash, right",
+            "accepted",
+            &["exited"],
+            tested(program("bash", "main.sh", "read -r a b\necho $((a + b))\n")),
+        ),
+    ]
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let socket = match (args.next().as_deref(), args.next()) {
+        (None, _) => std::env::var("ASSAY_SOCKET").unwrap_or_else(|_| DEFAULT_SOCKET.to_owned()),
+        (Some("--socket"), Some(path)) => path,
+        _ => {
+            eprintln!("usage: demo [--socket PATH]");
+            return ExitCode::from(2);
+        }
+    };
+    match demo(&socket).await {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("demo: failed to {error}");
+            if let Some(remedy) = error.remedy() {
+                eprintln!("  {remedy}");
+            }
+            ExitCode::from(125)
+        }
+    }
+}
+
+async fn demo(socket: &str) -> Result<usize, RpcError> {
+    let mut client = RpcClient::connect(socket).await?;
+    let mut table = Table::new(&[
+        "submission",
+        "",
+        "verdict",
+        "outcome",
+        "cpu",
+        "wall",
+        "memory",
+        "start",
+        "queue",
+        "lease",
+        "copy in",
+        "compile",
+        "run",
+        "total",
+    ]);
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let report = match client.call("submission.run", case.submission).await {
+            Ok(report) => report,
+            Err(RpcError::Reply { word, message, .. }) => {
+                wrong.push(format!("{}: refused with {word}: {message}", case.name));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let run = decisive(&report);
+        let (verdict, outcome) = (text(&report, "verdict"), text(run, "outcome"));
+        let right = verdict == case.verdict && (case.outcomes.is_empty() || case.outcomes.contains(&outcome.as_str()));
+        if !right {
+            wrong.push(format!(
+                "{}: expected {} {:?}, got {verdict} ({outcome}): {}",
+                case.name,
+                case.verdict,
+                case.outcomes,
+                report["message"].as_str().unwrap_or_default()
+            ));
+        }
+        let timing = &report["timing"];
+        let mark = if right { ("ok".into(), Some(Tint::Green)) } else { ("WRONG".into(), Some(Tint::Red)) };
+        let plain = |cell: String| (cell, None);
+        table.tinted([
+            plain(case.name.into()),
+            mark,
+            plain(verdict),
+            plain(outcome),
+            plain(millis_of(run, "cpu_ms")),
+            plain(millis_of(run, "wall_ms")),
+            plain(bytes_of(run, "memory_bytes")),
+            plain(text(&report, "start")),
+            plain(millis_of(timing, "queue_ms")),
+            plain(millis_of(timing, "lease_ms")),
+            plain(millis_of(timing, "copy_in_ms")),
+            plain(millis_of(timing, "compile_ms")),
+            plain(millis_of(timing, "run_ms")),
+            plain(millis_of(timing, "total_ms")),
+        ]);
+    }
+    println!("{}", table.render(colours()));
+    println!("cpu, wall and memory are those of the run that decided (the last one when all were accepted).\n");
+    for line in &wrong {
+        println!("wrong: {line}");
+    }
+    compare(&mut client).await?;
+    println!();
+    match wrong.len() {
+        0 => println!("every verdict is what it must be"),
+        n => println!("{n} verdicts are not what they must be"),
+    }
+    Ok(wrong.len())
+}
+
+/// The run that decided: the first test that was not accepted, else the last, else the run or the compile step.
+fn decisive(report: &Value) -> &Value {
+    let tests = list(report, "tests");
+    let not_accepted = tests.iter().find(|test| test["verdict"] != "accepted");
+    match not_accepted.or(tests.last()) {
+        Some(test) => test,
+        None if report["run"].is_object() => &report["run"],
+        None => &report["compile"],
+    }
+}
+
+/// The same program, `print(1)`, by `docker run` and by us.
+async fn compare(client: &mut RpcClient) -> Result<(), RpcError> {
+    println!("print(1) in Python, {ROUNDS} times each");
+    let mut warm = Vec::new();
+    let mut kinds = std::collections::BTreeMap::<String, usize>::new();
+    for _ in 0..ROUNDS {
+        settle(client).await;
+        let started = Instant::now();
+        let report = client.call("submission.run", program("python", "main.py", "print(1)\n")).await?;
+        warm.push(started.elapsed().as_secs_f64() * 1000.0);
+        *kinds.entry(text(&report, "start")).or_default() += 1;
+    }
+    let ours = median(&mut warm);
+    let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    println!("  assay       median {:>9}  least {:>9}  ({} starts)", millis(ours), millis(warm[0]), kinds.join(", "));
+    let image = match python_image(client).await {
+        Some(image) => image,
+        None => {
+            println!("  docker run  skipped: image.list names no image for python");
+            return Ok(());
+        }
+    };
+    if Command::new("docker").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        println!("  docker run  skipped: there is no docker CLI here");
+        return Ok(());
+    }
+    let mut cold = Vec::new();
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        let output = docker_run(&image);
+        cold.push(started.elapsed().as_secs_f64() * 1000.0);
+        match output {
+            Ok(output) if output.status.success() && output.stdout == b"1\n" => {}
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                println!("  docker run  skipped: it failed: {}", said.lines().last().unwrap_or("without a word"));
+                return Ok(());
+            }
+            Err(error) => {
+                println!("  docker run  skipped: {error}");
+                return Ok(());
+            }
+        }
+    }
+    let theirs = median(&mut cold);
+    println!("  docker run  median {:>9}  least {:>9}", millis(theirs), millis(cold[0]));
+    println!("  ratio       {:.1}", theirs / ours);
+    Ok(())
+}
+
+/// Waits until the Python pool has a sandbox ready and makes none, five seconds at most: what is compared is a warm run
+/// on a quiet machine.
+async fn settle(client: &mut RpcClient) {
+    for _ in 0..100 {
+        let Ok(pools) = client.call("pool.list", json!({})).await else { return };
+        let mut python = list(&pools, "pools").iter().filter(|pool| pool["profile"] == "python").peekable();
+        if python.peek().is_none() {
+            return;
+        }
+        let quiet = list(&pools, "pools").iter().all(|pool| pool["creating"].as_u64().unwrap_or(0) == 0);
+        if quiet && python.any(|pool| pool["ready"].as_u64().unwrap_or(0) > 0) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+async fn python_image(client: &mut RpcClient) -> Option<String> {
+    let images = client.call("image.list", json!({})).await.ok()?;
+    let image = list(&images, "images").iter().find(|image| image["profile"] == "python")?.clone();
+    ["tag", "id"].iter().find_map(|key| image[*key].as_str().map(str::to_owned))
+}
+
+fn docker_run(image: &str) -> std::io::Result<std::process::Output> {
+    Command::new("docker")
+        .args(["run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"])
+        .args([
+            "--memory=256m",
+            "--memory-swap=256m",
+            "--cpus=1",
+            "--pids-limit=64",
+            "--ipc=private",
+            "--log-driver=none",
+        ])
+        .args(["--user=52000:52000", "--tmpfs=/tmp:rw,size=64m", "--tmpfs=/box:rw,exec,size=64m", "--workdir=/box"])
+        .args(["--env=PATH=/usr/local/bin:/usr/bin:/bin", "--entrypoint=python3", image, "-c", "print(1)"])
+        .stdin(Stdio::null())
+        .output()
+}
+
+/// Sorts and answers the middle.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(0.0)
+}

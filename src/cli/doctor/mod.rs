@@ -1,0 +1,318 @@
+//! `assay doctor`: what this machine, its Docker Engine and the daemon look like, and how to mend what is wrong.
+//!
+//! It asks the Engine itself, so it works with the daemon down. Every check says what was seen; one that is not well
+//! says the remedy. It changes nothing that it does not change back: an image pulled for the test is removed unless it
+//! was there before, and the test container is removed whatever happens.
+
+pub mod checks;
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::{RpcClient, RpcError};
+use super::out::{self, Table, Tint};
+use crate::docker::{Client, ContainerSpec, Endpoint, Error, Filters, HostConfig, LogConfig, WaitCondition};
+use checks::{Check, Status};
+
+/// For a pull, a container that ends at once, and the daemon: more is a fault.
+const SLOW: Duration = Duration::from_secs(30);
+/// Small, and on every public registry's mirror.
+const TINY: &str = "hello-world";
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The Engine, such as unix:///var/run/docker.sock
+    #[arg(long, env = "ASSAY_ENGINE_HOST", value_name = "ENDPOINT")]
+    pub engine: Option<String>,
+    /// The folder of the profiles
+    #[arg(long, env = "ASSAY_PROFILES_DIR", value_name = "DIR")]
+    pub profiles_dir: Option<PathBuf>,
+    /// The first uid that programs run as
+    #[arg(long, env = "ASSAY_UID_BASE", default_value_t = 52000)]
+    pub uid_base: u32,
+    /// How many uids
+    #[arg(long, default_value_t = 1024)]
+    pub uid_count: u32,
+    /// Do not try to reach a registry
+    #[arg(long)]
+    pub no_pull: bool,
+}
+
+/// Runs every check; 1 when one failed.
+pub async fn doctor(socket: &Path, json: bool, args: DoctorArgs) -> u8 {
+    let mut found = Vec::new();
+    engine_checks(&args, &mut found).await;
+    found.push(daemon(socket).await);
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    found.push(checks::uids(&read("/etc/passwd"), &read("/etc/subuid"), args.uid_base, args.uid_count));
+    let failed = found.iter().filter(|check| check.status == Status::Fail).count();
+    if json {
+        let checks: Vec<Value> = found.iter().map(Check::to_json).collect();
+        out::json(&json!({"ok": failed == 0, "checks": checks}));
+    } else {
+        show(&found);
+    }
+    u8::from(failed > 0)
+}
+
+fn show(found: &[Check]) {
+    let mut table = Table::new(&["check", "", "seen"]);
+    for check in found {
+        let colour = match check.status {
+            Status::Ok => Tint::Green,
+            Status::Warn => Tint::Yellow,
+            Status::Fail => Tint::Red,
+            Status::Skip => Tint::Dim,
+        };
+        table.tinted([
+            (check.name.to_owned(), None),
+            (check.status.word().to_owned(), Some(colour)),
+            (check.seen.clone(), None),
+        ]);
+        if let Some(remedy) = &check.remedy {
+            table.tinted([(String::new(), None), (String::new(), None), (format!("-> {remedy}"), Some(Tint::Bold))]);
+        }
+    }
+    out::stdout(table.render(out::colours()));
+    let count = |status| found.iter().filter(|check| check.status == status).count();
+    out::line(format_args!(
+        "\n{} ok, {} to look at, {} failed, {} skipped",
+        count(Status::Ok),
+        count(Status::Warn),
+        count(Status::Fail),
+        count(Status::Skip)
+    ));
+}
+
+/// The endpoint, in the order that the daemon uses too: ours, Docker's, the default.
+fn endpoint(args: &DoctorArgs) -> String {
+    let set = |text: &String| !text.is_empty();
+    args.engine
+        .clone()
+        .filter(set)
+        .or_else(|| std::env::var("DOCKER_HOST").ok().filter(set))
+        .unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+}
+
+async fn engine_checks(args: &DoctorArgs, found: &mut Vec<Check>) {
+    let endpoint = match Endpoint::parse(&endpoint(args)) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            found.push(Check::fail(
+                "socket",
+                format!("cannot {error}"),
+                "Check ASSAY_ENGINE_HOST and DOCKER_HOST.".into(),
+            ));
+            return;
+        }
+    };
+    let Endpoint::Unix(socket) = &endpoint;
+    let reached = socket_check(socket).await;
+    let well = reached.status == Status::Ok;
+    found.push(reached);
+    if !well {
+        found.push(Check::skip("engine", "not asked: its socket does not open".into()));
+        return;
+    }
+    let client = Client::new(endpoint);
+    match client.ping().await {
+        Ok(ping) => found.push(Check::ok("ping", ping.server.unwrap_or_else(|| "it answers".into()))),
+        Err(error) => {
+            found.push(trouble("ping", &error));
+            return;
+        }
+    }
+    found.push(match client.version().await {
+        Ok(version) => checks::version(&version),
+        Err(error) => trouble("version", &error),
+    });
+    match client.info().await {
+        Ok(info) => {
+            found.extend(checks::info(&info));
+            found.push(disk(info.docker_root_dir.as_deref()));
+        }
+        Err(error) => found.push(trouble("info", &error)),
+    }
+    let images = client.list_images(&Filters::new()).await;
+    let tags: Vec<String> = images.iter().flatten().flat_map(|image| &image.repo_tags).cloned().collect();
+    found.push(if args.no_pull {
+        Check::skip("pull", "not tried: --no-pull".into())
+    } else {
+        pull(&client, &tags).await
+    });
+    found.push(run(&client, &tags).await);
+    found.push(match client.list_containers(true, &Filters::new()).await {
+        Ok(containers) => checks::containers(&containers),
+        Err(error) => trouble("list", &error),
+    });
+    found.push(match images {
+        Ok(_) => checks::images(&profile_images(args.profiles_dir.as_deref()), &tags),
+        Err(error) => trouble("images", &error),
+    });
+}
+
+/// A call that failed, with the client's remedy or the place to look.
+fn trouble(name: &'static str, error: &Error) -> Check {
+    let remedy = error.remedy().unwrap_or_else(|| "look at the engine's log: journalctl -u docker".into());
+    Check::fail(name, format!("failed to {error}"), remedy)
+}
+
+async fn socket_check(socket: &Path) -> Check {
+    let path = socket.display();
+    if std::fs::metadata(socket).is_ok_and(|meta| !meta.file_type().is_socket()) {
+        return Check::fail(
+            "socket",
+            format!("{path} is no socket"),
+            "Check ASSAY_ENGINE_HOST and DOCKER_HOST.".into(),
+        );
+    }
+    match tokio::net::UnixStream::connect(socket).await {
+        Ok(_) => Check::ok("socket", format!("{path} opens")),
+        Err(error) => {
+            let remedy = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    "You may not open it: `sudo usermod -aG docker $USER`, then log in again; or use sudo."
+                }
+                std::io::ErrorKind::NotFound => {
+                    "Install and start Docker (`apt install docker.io`), or name the engine with ASSAY_ENGINE_HOST."
+                }
+                _ => "Please make sure Docker is running: systemctl start docker",
+            };
+            Check::fail("socket", format!("{path}: {error}"), remedy.into())
+        }
+    }
+}
+
+async fn pull(client: &Client, tags: &[String]) -> Check {
+    let mut ignore = |_| {};
+    let trouble = match tokio::time::timeout(SLOW, client.pull_image(TINY, "latest", &mut ignore)).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("not done within {} s", SLOW.as_secs())),
+    };
+    if let Some(trouble) = trouble {
+        let seen = format!("no registry reached ({trouble}); images are built from Debian's packages");
+        return Check::warn("pull", seen, None);
+    }
+    let name = format!("{TINY}:latest");
+    if !tags.contains(&name) {
+        let _ = client.remove_image(&name, false).await;
+    }
+    Check::ok("pull", format!("{TINY} came from its registry"))
+}
+
+/// A container's whole life, as hardened as a sandbox: create, start, wait, remove.
+async fn run(client: &Client, tags: &[String]) -> Check {
+    let ours = |prefix: &str| tags.iter().find(|tag| tag.starts_with(prefix));
+    let Some(image) = ours("assay/base:").or_else(|| ours("assay/bash:")).or_else(|| ours("assay/")) else {
+        return Check::skip("run", "no assay/ image on this engine yet; `assay images build` makes them".into());
+    };
+    let spec = ContainerSpec {
+        image: image.clone(),
+        entrypoint: vec!["/bin/sh".into()],
+        cmd: vec!["-c".into(), "exit 7".into()],
+        user: "65534:65534".into(),
+        labels: [("assay.doctor".to_owned(), "1".to_owned())].into(),
+        host_config: HostConfig {
+            network_mode: "none".into(),
+            readonly_rootfs: true,
+            cap_drop: vec!["ALL".into()],
+            security_opt: vec!["no-new-privileges".into()],
+            memory: 64 << 20,
+            memory_swap: 64 << 20,
+            nano_cpus: 500_000_000,
+            pids_limit: 16,
+            ipc_mode: "private".into(),
+            log_config: LogConfig { kind: "none".into(), ..LogConfig::default() },
+            ..HostConfig::default()
+        },
+        ..ContainerSpec::default()
+    };
+    let name = format!("assay-doctor-{}", std::process::id());
+    let begun = Instant::now();
+    let lived = async {
+        let created = client.create_container(&name, &spec).await?;
+        client.start_container(&created.id).await?;
+        let took = begun.elapsed();
+        let waited = tokio::time::timeout(SLOW, client.wait_container(&created.id, WaitCondition::NotRunning)).await;
+        Ok::<_, Error>((took, waited.ok().transpose()?))
+    }
+    .await;
+    // By name: a create that was given up may still have made it.
+    let removed = client.remove_container(&name, true).await;
+    match (lived, removed) {
+        (Ok((took, Some(7))), Ok(_)) => Check::ok(
+            "run",
+            format!("a container of {image} was made and started in {} ms, exited and went", took.as_millis()),
+        ),
+        (Ok((_, status)), Ok(_)) => {
+            let seen =
+                status.map_or("it did not end".to_owned(), |status| format!("it exited with {status} instead of 7"));
+            Check::fail(
+                "run",
+                seen,
+                format!("see what this does: docker run --rm --network none --entrypoint /bin/sh {image} -c 'exit 7'"),
+            )
+        }
+        (Err(error), _) => trouble("run", &error),
+        (_, Err(error)) => {
+            Check::fail("run", format!("{name} is left: failed to {error}"), format!("docker rm -f {name}"))
+        }
+    }
+}
+
+fn disk(root: Option<&str>) -> Check {
+    let root = root.unwrap_or("/var/lib/docker");
+    match nix::sys::statvfs::statvfs(root) {
+        Ok(stat) => checks::disk(root, stat.blocks_available() * stat.fragment_size()),
+        Err(error) => Check::skip("disk", format!("{root} cannot be looked at from here: {error}")),
+    }
+}
+
+/// Profile name and image name of every profile found; empty when there is no folder.
+fn profile_images(dir: Option<&Path>) -> Vec<(String, String)> {
+    let candidates = [dir, Some(Path::new("/etc/assay/profiles")), Some(Path::new("config/profiles"))];
+    let Some(entries) = candidates.into_iter().flatten().find_map(|dir| std::fs::read_dir(dir).ok()) else {
+        return Vec::new();
+    };
+    let mut found: Vec<(String, String)> = entries
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "toml"))
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+        .filter_map(|text| text.parse::<toml::Table>().ok())
+        .filter_map(|table| Some((table.get("name")?.as_str()?.to_owned(), table.get("image")?.as_str()?.to_owned())))
+        .collect();
+    found.sort();
+    found
+}
+
+async fn daemon(socket: &Path) -> Check {
+    let asked = async {
+        let mut client = RpcClient::connect(socket).await?;
+        client.call("daemon.health", json!({})).await
+    };
+    match tokio::time::timeout(SLOW, asked).await {
+        Ok(Ok(health)) => checks::daemon(&health),
+        Ok(Err(error)) => {
+            let remedy = error.remedy();
+            let absent = matches!(&error, RpcError::Connect { source, .. }
+                if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused));
+            let (seen, _) = super::sentences(&error.into());
+            if absent {
+                Check::warn("daemon", format!("assayd is not running ({})", socket.display()), remedy)
+            } else {
+                Check::fail("daemon", seen, remedy.unwrap_or_else(|| "journalctl -u assayd".into()))
+            }
+        }
+        Err(_) => Check::fail(
+            "daemon",
+            format!("no answer within {} s", SLOW.as_secs()),
+            "Its log says why: journalctl -u assayd".into(),
+        ),
+    }
+}

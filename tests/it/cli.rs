@@ -1,0 +1,357 @@
+//! The program `assay` against a small fake daemon: exit statuses, what is said, what is sent. No engine needed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+/// What the fake daemon answers: notifications first, then the reply.
+type Answer = (Vec<(&'static str, Value)>, Result<Value, Value>);
+
+/// A daemon that says hello and answers by a closure; it keeps what it was asked.
+struct Fake {
+    dir: tempfile::TempDir,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl Fake {
+    fn new(answer: impl Fn(&str, &Value) -> Answer + Send + 'static) -> Fake {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("assay.sock")).unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let hello = json!({"jsonrpc": "2.0", "method": "server.hello", "params": {"protocol": 1,
+                    "version": "0", "instance": "fake", "limits": {"max_line_bytes": 8 << 20}, "features": []}});
+                let _ = writeln!(stream, "{hello}");
+                for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                    let Ok(line) = line else { break };
+                    let call: Value = serde_json::from_str(&line).unwrap();
+                    let method = call["method"].as_str().unwrap().to_owned();
+                    kept.lock().unwrap().push((method.clone(), call["params"].clone()));
+                    let (notifications, reply) = answer(&method, &call["params"]);
+                    for (name, params) in notifications {
+                        let _ = writeln!(stream, "{}", json!({"jsonrpc": "2.0", "method": name, "params": params}));
+                    }
+                    let reply = match reply {
+                        Ok(result) => json!({"jsonrpc": "2.0", "id": call["id"], "result": result}),
+                        Err(error) => json!({"jsonrpc": "2.0", "id": call["id"], "error": error}),
+                    };
+                    let _ = writeln!(stream, "{reply}");
+                }
+            }
+        });
+        Fake { dir, asked }
+    }
+
+    /// A daemon that answers every `submission.run` with this report.
+    fn reporting(report: Value) -> Fake {
+        Fake::new(move |_, _| (Vec::new(), Ok(report.clone())))
+    }
+
+    fn refusing(word: &'static str) -> Fake {
+        Fake::new(move |_, _| {
+            let error =
+                json!({"code": -32001, "message": "no", "data": {"code": word, "message": format!("said {word}")}});
+            (Vec::new(), Err(error))
+        })
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn assay<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        self.assay_with(args, Stdio::null())
+    }
+
+    fn assay_with<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>, stdin: Stdio) -> Output {
+        assay(self.dir.path().join("assay.sock"), args, stdin)
+    }
+
+    fn asked(&self, method: &str) -> Value {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().find(|(name, _)| name == method).map(|(_, params)| params.clone()).unwrap()
+    }
+}
+
+fn assay<S: AsRef<std::ffi::OsStr>>(socket: PathBuf, args: impl IntoIterator<Item = S>, stdin: Stdio) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_assay")).env("ASSAY_SOCKET", socket).args(args).stdin(stdin).output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn ran(verdict: &str, run: Value) -> Value {
+    json!({"id": "1", "verdict": verdict, "message": "m", "tests": [], "run": run, "timing": {"total_ms": 1.5}})
+}
+
+#[test]
+fn run_exits_as_the_program_did() {
+    for (verdict, run, status) in [
+        ("accepted", json!({"outcome": "exited", "exit_code": 0}), 0),
+        ("runtime_error", json!({"outcome": "exited", "exit_code": 3}), 3),
+        ("runtime_error", json!({"outcome": "signaled", "signal": 11}), 139),
+        ("time_limit", json!({"outcome": "cpu_limit"}), 124),
+        ("memory_limit", json!({"outcome": "memory_limit"}), 137),
+        ("output_limit", json!({"outcome": "output_limit"}), 123),
+        ("system_error", json!({"outcome": "lost"}), 125),
+    ] {
+        let fake = Fake::reporting(ran(verdict, run));
+        let file = fake.file("a.py", "print(1)");
+        let output = fake.assay(["run".into(), file]);
+        assert_eq!(output.status.code(), Some(status), "{verdict}: {}", err(&output));
+    }
+}
+
+#[test]
+fn run_streams_output_once_and_byte_for_byte() {
+    let fake = Fake::new(|_, _| {
+        let event = |kind: &str, key: &str, data: &str| {
+            ("submission.event", json!({"id": "1", "seq": 1, "kind": kind, key: data}))
+        };
+        let events = vec![
+            event("accepted", "x", ""),
+            event("stdout", "data", "one\n"),
+            event("stderr", "data", "complaint\n"),
+            event("stdout", "data_b64", "/w=="),
+        ];
+        let run = json!({"outcome": "exited", "exit_code": 0, "stdout_b64": "b25lCv8=", "stderr": "complaint\n"});
+        (events, Ok(ran("accepted", run)))
+    });
+    let file = fake.file("a.py", "x");
+    let output = fake.assay(["run".into(), file]);
+    assert_eq!(output.stdout, b"one\n\xff");
+    assert_eq!(err(&output), "complaint\n");
+    assert_eq!(fake.asked("submission.run")["stream"], true);
+}
+
+#[test]
+fn run_shows_kept_output_of_a_daemon_that_does_not_stream() {
+    let fake = Fake::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0, "stdout": "kept\n"})));
+    let file = fake.file("a.py", "x");
+    assert_eq!(out(&fake.assay(["run".into(), file])), "kept\n");
+}
+
+#[test]
+fn a_compile_error_shows_what_the_compiler_said() {
+    let fake = Fake::reporting(json!({"verdict": "compile_error", "message": "m",
+        "compile": {"outcome": "exited", "exit_code": 1, "stderr": "main.c:1: oh no\n"}}));
+    let file = fake.file("main.c", "x");
+    let output = fake.assay(["run".into(), file]);
+    assert_eq!(output.status.code(), Some(122));
+    assert!(err(&output).contains("main.c:1: oh no"));
+}
+
+#[test]
+fn run_sends_language_limits_arguments_and_stdin() {
+    let fake = Fake::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0})));
+    let file = fake.file("prog.cc", "int main() {}");
+    let input = fake.file("input", "5 6\n");
+    let file = file.to_str().unwrap();
+    let limits = ["--limits", "cpu_ms=500,memory_bytes=64M", "--pids", "9", "--preset", "lesson"];
+    let mut args = vec!["run", file, "--stdin", input.to_str().unwrap()];
+    args.extend(limits);
+    args.extend(["--", "-x", "y"]);
+    assert_eq!(fake.assay(args).status.code(), Some(0));
+    let sent = fake.asked("submission.run");
+    assert_eq!(sent["language"], "cpp");
+    assert_eq!(sent["entry"], "prog.cc");
+    assert_eq!(sent["files"], json!([{"path": "prog.cc", "content": "int main() {}"}]));
+    assert_eq!(sent["limits"], json!({"cpu_ms": 500, "memory_bytes": 64 << 20, "pids": 9}));
+    assert_eq!(
+        (&sent["args"], &sent["stdin"], &sent["preset"]),
+        (&json!(["-x", "y"]), &json!("5 6\n"), &json!("lesson"))
+    );
+}
+
+#[test]
+fn the_commands_own_stdin_is_the_programs() {
+    let fake = Fake::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0})));
+    let file = fake.file("a.py", "x");
+    let input = std::fs::File::open(fake.file("input", b"\xff\x00")).unwrap();
+    fake.assay_with(["run".into(), file], input.into());
+    assert_eq!(fake.asked("submission.run")["stdin_b64"], "/wA=");
+}
+
+#[test]
+fn a_large_input_travels_as_a_blob_in_chunks() {
+    let fake = Fake::new(|method, _| {
+        let run = json!({"outcome": "exited", "exit_code": 0});
+        (Vec::new(), Ok(if method == "blob.put" { json!({"blob": "b1"}) } else { ran("accepted", run) }))
+    });
+    let file = fake.file("a.py", "x");
+    let input = fake.file("input", vec![b'7'; 7 << 20]);
+    let output = fake.assay(["run".into(), file, "--stdin".into(), input]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(fake.asked("submission.run")["stdin"], json!({"blob": "b1"}));
+    let asked = fake.asked.lock().unwrap();
+    let puts: Vec<&Value> = asked.iter().filter(|(name, _)| name == "blob.put").map(|(_, params)| params).collect();
+    let shape: Vec<_> =
+        puts.iter().map(|put| (put["offset"].as_u64(), put["eof"].as_bool(), put.get("blob").is_some())).collect();
+    let chunk = 3 << 20;
+    assert_eq!(
+        shape,
+        [(Some(0), Some(false), false), (Some(chunk), Some(false), true), (Some(2 * chunk), Some(true), true)]
+    );
+}
+
+#[test]
+fn usage_errors_exit_2_before_anyone_is_asked() {
+    let nowhere = PathBuf::from("/nonexistent/assay.sock");
+    for args in [
+        vec!["run", "/nonexistent/a.py"],
+        vec!["run", "/etc/hostname"],
+        vec!["run", "--limits", "memroy=1", "/etc/hostname", "-l", "python"],
+        vec!["run"],
+        vec!["frobnicate"],
+        vec!["rpc", "daemon.status", "{"],
+    ] {
+        let output = assay(nowhere.clone(), &args, Stdio::null());
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
+    }
+}
+
+#[test]
+fn a_refused_request_is_usage_and_a_missing_host_is_ours() {
+    for (word, status) in
+        [("bad_request", 2), ("unknown_profile", 2), ("no_host", 125), ("queue_full", 125), ("new_word", 125)]
+    {
+        let fake = Fake::refusing(word);
+        let file = fake.file("a.py", "x");
+        let output = fake.assay(["run".into(), file]);
+        assert_eq!(output.status.code(), Some(status), "{word}");
+        assert!(err(&output).contains(&format!("said {word}")));
+    }
+}
+
+#[test]
+fn a_daemon_that_is_down_is_said_with_its_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("assay.sock");
+    let file = dir.path().join("a.py");
+    std::fs::write(&file, "x").unwrap();
+    let output = assay(socket.clone(), ["run".into(), file], Stdio::null());
+    assert_eq!(output.status.code(), Some(125));
+    assert!(err(&output).contains("The daemon is not running"), "{}", err(&output));
+    drop(UnixListener::bind(&socket).unwrap());
+    let output = assay(socket.clone(), ["status"], Stdio::null());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("nobody listens"), "{}", err(&output));
+    let output = assay(socket, ["health"], Stdio::null());
+    assert_eq!((output.status.code(), out(&output).lines().next()), (Some(1), Some("unhealthy")));
+}
+
+#[test]
+fn a_server_that_is_not_assay_is_said_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("assay.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = (&stream).write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let output = assay(socket, ["status"], Stdio::null());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("failed to understand the server"), "{}", err(&output));
+}
+
+#[test]
+fn health_is_0_when_healthy_or_degraded_and_1_when_not() {
+    for (word, status) in [("healthy", 0), ("degraded", 0), ("unhealthy", 1), ("surprised", 1)] {
+        let fake = Fake::reporting(json!({"status": word,
+            "checks": [{"name": "docker", "ok": false, "message": "no answer", "remedy": "start it"}]}));
+        let output = fake.assay(["health"]);
+        assert_eq!(output.status.code(), Some(status), "{word}");
+        assert!(out(&output).contains("-> start it"));
+    }
+}
+
+#[test]
+fn tables_are_calm_about_missing_fields() {
+    let fake = Fake::new(|method, _| {
+        let result = match method {
+            "daemon.status" => json!({"instance": "x", "pools": [{"profile": "python", "ready": 2}], "hosts": [{}],
+                "stages": {"run": {"count": 3, "p50_ms": 1.25}, "queue": {}}}),
+            "pool.list" => json!({"pools": [{"profile": "python", "ready": 2, "floor": 2}]}),
+            "profile.list" => json!({"profiles": [{"name": "python"}]}),
+            _ => json!({}),
+        };
+        (Vec::new(), Ok(result))
+    });
+    for command in ["status", "pools", "hosts", "profiles", "sandboxes"] {
+        let output = fake.assay([command]);
+        assert_eq!(output.status.code(), Some(0), "{command}: {}", err(&output));
+        assert!(!out(&output).contains('\x1b'), "colour without a terminal");
+    }
+    let status = out(&fake.assay(["status"]));
+    assert!(status.find("queue  ").unwrap() < status.find("run  ").unwrap());
+    let json: Value = serde_json::from_slice(&fake.assay(["pools", "--json"]).stdout).unwrap();
+    assert_eq!(json["pools"][0]["ready"], 2);
+}
+
+#[test]
+fn images_build_builds_every_profile_and_says_each_step_once() {
+    let fake = Fake::new(|method, params| {
+        if method == "profile.list" {
+            return (Vec::new(), Ok(json!({"profiles": [{"name": "python"}, {"name": "c"}]})));
+        }
+        if params["profile"] == "c" {
+            let error =
+                json!({"code": -32000, "message": "m", "data": {"code": "forbidden", "message": "admins only"}});
+            return (Vec::new(), Err(error));
+        }
+        let step =
+            |done: u64| ("image.progress", json!({"profile": "python", "step": "fetch", "done": done, "total": 9}));
+        (vec![step(1), step(2)], Ok(json!({"id": "sha256:0123456789abcdef"})))
+    });
+    let output = fake.assay(["images", "build"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(err(&output).matches("python: fetch").count(), 1);
+    assert!(
+        err(&output).contains("c: admins only (forbidden)") && err(&output).contains("admin role"),
+        "{}",
+        err(&output)
+    );
+    assert!(out(&output).contains("built python  0123456789ab"), "{}", out(&output));
+}
+
+#[test]
+fn submit_prints_the_id_and_wait_exits_as_run_does() {
+    let fake = Fake::new(|method, _| {
+        let result = match method {
+            "submission.submit" => json!({"id": "s-1"}),
+            _ => ran("time_limit", json!({"outcome": "wall_limit", "stdout": "part"})),
+        };
+        (Vec::new(), Ok(result))
+    });
+    let file = fake.file("a.sh", "x");
+    assert_eq!(out(&fake.assay(["submit".into(), file])), "s-1\n");
+    assert!(fake.asked("submission.submit").get("stream").is_none());
+    let output = fake.assay(["wait", "s-1", "-v"]);
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(124), "part"));
+    assert!(err(&output).contains("time limit: m"));
+    assert_eq!(fake.asked("submission.wait"), json!({"id": "s-1"}));
+}
+
+#[test]
+fn rpc_prints_the_result_and_completions_need_no_daemon() {
+    let fake = Fake::reporting(json!({"a": 1}));
+    assert_eq!(out(&fake.assay(["rpc", "daemon.status", "{\"x\":2}"])), "{\"a\":1}\n");
+    assert_eq!(fake.asked("daemon.status"), json!({"x": 2}));
+    let output = assay("/nonexistent".into(), ["completions", "bash"], Stdio::null());
+    assert!(output.status.success() && out(&output).contains("_assay"));
+}
