@@ -47,7 +47,8 @@ fn main() -> ExitCode {
 
 fn start(arguments: &Arguments) -> Result<(), String> {
     let environment = std::env::vars().collect();
-    let config = Config::load(arguments.config.as_deref(), &environment).map_err(|error| format!("failed to {error}"))?;
+    let config =
+        Config::load(arguments.config.as_deref(), &environment).map_err(|error| format!("failed to {error}"))?;
     if arguments.check_config {
         daemon::endpoint(&config)?;
         let profiles = load_profiles(&config).map_err(|error| format!("failed to {error}"))?;

@@ -234,7 +234,8 @@ impl Config {
             None => (PathBuf::from(DEFAULT_PATH), false),
         };
         let mut config = match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.clone(), message: error.to_string() })?,
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| ConfigError::Parse { path: path.clone(), message: error.to_string() })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Config::default(),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
@@ -300,9 +301,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |key: &str, message: &str| {
-            Err(ConfigError::Value { key: key.to_owned(), message: message.to_owned() })
-        };
+        let wrong =
+            |key: &str, message: &str| Err(ConfigError::Value { key: key.to_owned(), message: message.to_owned() });
         let name = &self.instance.name;
         if name.is_empty() || name.len() > 32 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             return wrong("instance.name", "use 1 to 32 letters, digits and hyphens");

@@ -18,8 +18,7 @@ pub fn load_profiles(config: &Config) -> Result<Vec<Profile>, ConfigError> {
         if path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
         let parse = |message: String| ConfigError::Parse { path: path.clone(), message };
         let mut profile: Profile = toml::from_str(&text).map_err(|error| parse(error.to_string()))?;
         let run = profile.run_limits().map_err(|error| parse(format!("limits: {error}")))?;

@@ -43,7 +43,8 @@ pub fn endpoint(config: &Config) -> Result<Endpoint, String> {
 pub async fn run(config: Config) -> Result<(), String> {
     let endpoint = endpoint(&config)?;
     let profiles = load_profiles(&config).map_err(|error| format!("failed to {error}"))?;
-    let roles = Roles::new(&config.socket).map_err(|error| format!("failed to use socket.submit or .admin: {error}"))?;
+    let roles =
+        Roles::new(&config.socket).map_err(|error| format!("failed to use socket.submit or .admin: {error}"))?;
     let init_path = match &config.images.init {
         Some(path) => path.clone(),
         None => std::env::current_exe()

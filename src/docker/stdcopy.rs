@@ -159,9 +159,11 @@ mod tests {
         bytes
     }
 
-    fn decode(pieces: &[&[u8]]) -> (Vec<(u8, Vec<u8>)>, Result<(), StreamError>) {
+    type Pieces = Vec<(u8, Vec<u8>)>;
+
+    fn decode(pieces: &[&[u8]]) -> (Pieces, Result<(), StreamError>) {
         let mut decoder = Decoder::new();
-        let mut out: Vec<(u8, Vec<u8>)> = Vec::new();
+        let mut out = Pieces::new();
         for piece in pieces {
             let pushed = decoder.push(piece, |stream, payload| {
                 let kind = stream as u8;

@@ -227,12 +227,7 @@ impl Host {
         self.share.running.fetch_add(1, Ordering::Relaxed);
         lock(&self.busy_sandboxes).insert(
             sandbox.to_owned(),
-            BusySandbox {
-                profile: profile.to_owned(),
-                submission: submission.to_owned(),
-                uid,
-                since: Instant::now(),
-            },
+            BusySandbox { profile: profile.to_owned(), submission: submission.to_owned(), uid, since: Instant::now() },
         );
         Occupied { host: self.clone(), sandbox: sandbox.to_owned() }
     }

@@ -226,12 +226,7 @@ impl Builder {
             .map_err(|error| (error.to_string(), error.retryable()))
     }
 
-    async fn make_base(
-        &self,
-        definition: &Definition,
-        log: &mut Log,
-        watch: Watch<'_>,
-    ) -> Result<(), (String, bool)> {
+    async fn make_base(&self, definition: &Definition, log: &mut Log, watch: Watch<'_>) -> Result<(), (String, bool)> {
         let mut say = |step: &str, line: Option<String>, log: &mut Log| {
             log.line(line.as_deref().unwrap_or(step));
             watch(BuildEvent { image: BASE.to_owned(), step: step.to_owned(), done: None, total: None, line });

@@ -257,7 +257,7 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), root.path().join("link")).unwrap();
         std::fs::create_dir(root.path().join("locked")).unwrap();
         std::fs::write(root.path().join("locked/file"), "x").unwrap();
-        std::fs::set_permissions(root.path().join("locked"), Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(root.path().join("locked"), Permissions::from_mode(0o0)).unwrap();
         assert!(remove_own(root.path(), own_uid()));
         assert!(outside.path().join("precious").exists());
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);

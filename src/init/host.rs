@@ -21,12 +21,7 @@ impl Host {
     pub(super) fn new() -> Result<Host, End> {
         // the write end is ours alone: no program ever shares it
         fcntl(std::io::stdout(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Host {
-            frames: FrameReader::new(),
-            out: VecDeque::new(),
-            scratch: Vec::new(),
-            buffer: vec![0; 64 * 1024],
-        })
+        Ok(Host { frames: FrameReader::new(), out: VecDeque::new(), scratch: Vec::new(), buffer: vec![0; 64 * 1024] })
     }
 
     /// Reads once; end-of-file is the sandbox's end.

@@ -141,10 +141,8 @@ impl Init {
     fn wait(&self, children: &SignalFd, wait: Duration) -> Result<(bool, bool, bool, [bool; 2], bool), End> {
         let stdin = std::io::stdin();
         let stdout = std::io::stdout();
-        let mut fds = vec![
-            PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
-            PollFd::new(children.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut fds =
+            vec![PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
         let mut host_out = None;
         if self.host.has_output() {
             host_out = Some(fds.len());

@@ -15,8 +15,19 @@ use crate::wire::frame::{Run, RunLimits};
 
 /// The steps, in order. Their number crosses the pipe, their name goes to the host.
 const STEPS: [&str; 13] = [
-    "pipes", "setsid", "stdio", "chdir", "limits", "oom_score", "groups", "gid", "uid", "no_new_privs", "signals",
-    "words", "execve",
+    "pipes",
+    "setsid",
+    "stdio",
+    "chdir",
+    "limits",
+    "oom_score",
+    "groups",
+    "gid",
+    "uid",
+    "no_new_privs",
+    "signals",
+    "words",
+    "execve",
 ];
 
 /// A set-up step that failed.
@@ -87,9 +98,7 @@ fn child(
     stdout: &OwnedFd,
     stderr: &OwnedFd,
 ) -> Result<std::convert::Infallible, (usize, Errno)> {
-    let at = |step: &'static str| {
-        move |errno: Errno| (STEPS.iter().position(|name| *name == step).unwrap_or(0), errno)
-    };
+    let at = |step: &'static str| move |errno: Errno| (STEPS.iter().position(|name| *name == step).unwrap_or(0), errno);
     setsid().map_err(at("setsid"))?;
     dup2_stdin(stdin).map_err(at("stdio"))?;
     dup2_stdout(stdout).map_err(at("stdio"))?;

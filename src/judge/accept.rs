@@ -10,9 +10,7 @@ use bytes::Bytes;
 
 use crate::config::bounds;
 use crate::model::limits::LimitError;
-use crate::model::submission::{
-    CheckerKind, Content, FileMode, FileSpec, IsolationRequest, Submission, TestSpec,
-};
+use crate::model::submission::{CheckerKind, Content, FileMode, FileSpec, IsolationRequest, Submission, TestSpec};
 use crate::model::work::{Caller, Compile, Plan, Step, Test, Work, WorkFile};
 use crate::model::{Limits, LimitsRequest, Profile};
 
@@ -151,9 +149,8 @@ pub fn accept(
         Some(command) => command.clone(),
         None => expand(&profile.run),
     };
-    let argv = |more: &[String]| -> Vec<String> {
-        command.iter().chain(&submission.args).chain(more).cloned().collect()
-    };
+    let argv =
+        |more: &[String]| -> Vec<String> { command.iter().chain(&submission.args).chain(more).cloned().collect() };
     let plan = if submission.tests.is_empty() {
         let argv = argv(&[]);
         check_program("args", &argv, &base_env)?;
@@ -168,7 +165,18 @@ pub fn accept(
         let mut tests = Vec::with_capacity(submission.tests.len());
         for (index, spec) in submission.tests.iter().enumerate() {
             let at = format!("tests[{index}]");
-            tests.push(test(&mut intake, &at, index, spec, submission, limits, &argv, &shared_stdin, &files, &profile.env)?);
+            tests.push(test(
+                &mut intake,
+                &at,
+                index,
+                spec,
+                submission,
+                limits,
+                &argv,
+                &shared_stdin,
+                &files,
+                &profile.env,
+            )?);
         }
         Plan::Tests(tests)
     };
@@ -552,8 +560,7 @@ mod tests {
 
     #[test]
     fn a_test_cannot_have_a_memory_limit_of_its_own() {
-        let json =
-            r#"{"language":"python","files":[{"path":"a","content":""}],"tests":[{"limits":{"memory_bytes":10000000}}]}"#;
+        let json = r#"{"language":"python","files":[{"path":"a","content":""}],"tests":[{"limits":{"memory_bytes":10000000}}]}"#;
         assert_eq!(field_of(json), "tests[0].limits.memory_bytes");
     }
 

@@ -113,19 +113,20 @@ fn shown(bytes: &[u8]) -> String {
 
 /// Whole lines, the line feed being part of the line: exact comparison with a useful position.
 fn exact(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
-    bytes
-        .split_inclusive(|byte| *byte == b'\n')
-        .enumerate()
-        .map(|(index, bytes)| Piece { line: index + 1, column: 1, bytes })
+    bytes.split_inclusive(|byte| *byte == b'\n').enumerate().map(|(index, bytes)| Piece {
+        line: index + 1,
+        column: 1,
+        bytes,
+    })
 }
 
 /// Lines without the space at their ends, and without the empty lines at the end.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
-    bytes
-        .trim_ascii_end()
-        .split(|byte| *byte == b'\n')
-        .enumerate()
-        .map(|(index, bytes)| Piece { line: index + 1, column: 1, bytes: bytes.trim_ascii_end() })
+    bytes.trim_ascii_end().split(|byte| *byte == b'\n').enumerate().map(|(index, bytes)| Piece {
+        line: index + 1,
+        column: 1,
+        bytes: bytes.trim_ascii_end(),
+    })
 }
 
 /// Words.

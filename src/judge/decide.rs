@@ -68,9 +68,7 @@ pub fn facts(done: &Done, limits: &Limits, host: HostView, stdout: Vec<u8>, stde
         Ended::NotStarted { .. } => (None, None),
     };
     let failed_step = match &done.ended {
-        Ended::NotStarted { step, errno } => {
-            Some(format!("{step}: {}", nix::errno::Errno::from_raw(*errno).desc()))
-        }
+        Ended::NotStarted { step, errno } => Some(format!("{step}: {}", nix::errno::Errno::from_raw(*errno).desc())),
         _ => None,
     };
     RunFacts {
@@ -243,8 +241,13 @@ mod tests {
 
     #[test]
     fn a_file_too_large_is_an_output_limit_that_names_the_file_limit() {
-        let facts =
-            facts(&done(Ended::Signaled(25), Fired::None), &Preset::Judge.limits(), HostView::default(), vec![], vec![]);
+        let facts = facts(
+            &done(Ended::Signaled(25), Fired::None),
+            &Preset::Judge.limits(),
+            HostView::default(),
+            vec![],
+            vec![],
+        );
         assert_eq!(facts.outcome, Outcome::OutputLimit);
         assert_eq!(facts.evidence.limit.as_deref(), Some("file_bytes"));
     }

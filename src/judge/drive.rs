@@ -55,6 +55,9 @@ pub enum Event {
 #[derive(Debug, Clone, Default)]
 pub struct Sink(pub Option<mpsc::Sender<Event>>);
 
+/// A sink that nobody reads.
+static QUIET: Sink = Sink(None);
+
 impl Sink {
     async fn send(&self, event: impl FnOnce() -> Event) {
         if let Some(sender) = &self.0 {
@@ -130,7 +133,10 @@ pub async fn judge(sandbox: &mut Sandbox, work: &Work, sink: &Sink, cancel: &Can
         None => None,
         Some(compile) => {
             let begun = Instant::now();
+            // the compiler's words stand in the report; a stream is the program's
+            driver.sink = &QUIET;
             let facts = driver.step(&compile.step, &compile.keep, None).await?;
+            driver.sink = sink;
             driver.spent.compile = begun.elapsed();
             driver.spent.run = Duration::ZERO;
             driver.spent.setup = Duration::ZERO;
@@ -138,7 +144,9 @@ pub async fn judge(sandbox: &mut Sandbox, work: &Work, sink: &Sink, cancel: &Can
             sink.send(|| Event::Compile { outcome: facts.outcome }).await;
             if let Some(verdict) = decide::compile_verdict(&facts) {
                 let message = match facts.outcome {
-                    Outcome::Exited => "The code does not compile; the compiler's words are in compile.stderr.".to_owned(),
+                    Outcome::Exited => {
+                        "The code does not compile; the compiler's words are in compile.stderr.".to_owned()
+                    }
                     _ => format!("The compiler did not finish: {}", decide::message(&facts, &compile.step.limits)),
                 };
                 let tests = match &work.plan {
@@ -372,10 +380,10 @@ mod tests {
         let file = |data: Vec<u8>| WorkFile { path: "a".to_owned(), mode: 0o644, data: Bytes::from(data) };
         assert_eq!(puts(&file(vec![])).len(), 1);
         let frames = puts(&file(vec![1; MAX_CHUNK_BYTES + 1]));
-        assert_eq!(frames.iter().map(|put| (put.append, put.data.len())).collect::<Vec<_>>(), [
-            (false, MAX_CHUNK_BYTES),
-            (true, 1)
-        ]);
+        assert_eq!(
+            frames.iter().map(|put| (put.append, put.data.len())).collect::<Vec<_>>(),
+            [(false, MAX_CHUNK_BYTES), (true, 1)]
+        );
     }
 
     #[test]

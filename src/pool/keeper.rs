@@ -315,7 +315,8 @@ impl Inner {
         let jitter = doubled.mul_f64(f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 1024.0);
         books.not_before = Some(Instant::now() + doubled - jitter);
         let reason = error.to_string();
-        if books.broken.as_deref() != Some(&reason) {
+        // a host that is down and an image that is being built speak for themselves
+        if matches!(error, MakeError::Create(_)) && books.broken.as_deref() != Some(&reason) {
             tracing::warn!(profile = %self.profile, host = %self.host, error = %reason, "a sandbox could not be made");
         }
         books.broken = Some(reason);

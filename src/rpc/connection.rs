@@ -95,10 +95,8 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, daemon: Arc<Daemon>, m
         let fault = match line {
             Ok(Line::End) | Err(_) => break,
             Ok(Line::TooLong) => {
-                let message = format!(
-                    "the line exceeds {} bytes; send large content with blob.put",
-                    bounds::MAX_LINE_BYTES
-                );
+                let message =
+                    format!("the line exceeds {} bytes; send large content with blob.put", bounds::MAX_LINE_BYTES);
                 Some((Value::Null, RpcError::new(Code::TooLarge, message)))
             }
             Ok(Line::Whole(line)) => match parse(&line) {
@@ -136,7 +134,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, daemon: Arc<Daemon>, m
             _ = calls.join_next() => {}
             _ = gone.wait_for(|gone| *gone) => break,
             () = tokio::time::sleep(HANG_UP_LOOK) => {
-                if writing.is_finished() || hang_up.as_ref().is_ok_and(|fd| is_hung_up(fd)) {
+                if writing.is_finished() || hang_up.as_ref().is_ok_and(is_hung_up) {
                     break;
                 }
             }

@@ -80,12 +80,13 @@ pub(super) async fn call(context: &Arc<Context>, request: Request, received: Ins
             allow(peer.is_admin, "admin")?;
             image_build(context, params).await
         }
-        other if NOT_YET.contains(&other) => {
-            Err(RpcError::new(Code::Unsupported, format!("{other} is not built yet")))
-        }
+        other if NOT_YET.contains(&other) => Err(RpcError::new(Code::Unsupported, format!("{other} is not built yet"))),
         other => Err(RpcError {
             number: -32601,
-            ..RpcError::new(Code::NotFound, format!("there is no method {:?}", other.chars().take(64).collect::<String>()))
+            ..RpcError::new(
+                Code::NotFound,
+                format!("there is no method {:?}", other.chars().take(64).collect::<String>()),
+            )
         }),
     }
 }
@@ -118,12 +119,7 @@ fn take_stream(value: &mut Value) -> Result<bool, RpcError> {
     }
 }
 
-fn admit(
-    context: &Context,
-    submission: &Submission,
-    sink: Sink,
-    received: Instant,
-) -> Result<Arc<Entry>, RpcError> {
+fn admit(context: &Context, submission: &Submission, sink: Sink, received: Instant) -> Result<Arc<Entry>, RpcError> {
     let daemon = &context.daemon;
     let uid = context.peer.uid;
     let work = accept(submission, uid, &daemon.profiles, &|id| daemon.blobs.get(uid, id)).inspect_err(|rejected| {

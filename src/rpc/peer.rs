@@ -84,11 +84,7 @@ impl Roles {
     /// A user or group that does not exist, in words.
     pub fn new(socket: &Socket) -> Result<Roles, String> {
         let all = |list: &[Who]| list.iter().map(resolve).collect::<Result<Vec<_>, _>>();
-        Ok(Roles {
-            submit: all(&socket.submit)?,
-            admin: all(&socket.admin)?,
-            own_uid: nix::unistd::getuid().as_raw(),
-        })
+        Ok(Roles { submit: all(&socket.submit)?, admin: all(&socket.admin)?, own_uid: nix::unistd::getuid().as_raw() })
     }
 
     /// The role of a uid; none for nobody.

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::Sandbox;
 use super::link::{COMMANDS, Inbound, Link, Lost, hello};
 use super::retire::{Slot, retire};
-use super::Sandbox;
 use crate::docker::{Client, Error as EngineError, UpdateResources};
 use crate::model::Limits;
 use crate::policy::{Approved, SandboxPlan};
@@ -82,8 +82,7 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
     client.start_container(&created.id).await.map_err(engine("start"))?;
     let mut inbound = Inbound::new(reader);
     let nonce = *uuid::Uuid::new_v4().as_bytes();
-    let ready =
-        hello(&mut inbound, &mut writer, Hello { version: VERSION, nonce, uid, gid }, READY_DEADLINE).await?;
+    let ready = hello(&mut inbound, &mut writer, Hello { version: VERSION, nonce, uid, gid }, READY_DEADLINE).await?;
     verify(&ready, &limits).map_err(CreateError::Mismatch)?;
 
     let (commands, receiver) = mpsc::channel(COMMANDS);

@@ -282,18 +282,16 @@ impl Link {
                 }
                 Ok(())
             }
-            FromInit::Done(done) => {
-                match self.active.take() {
-                    Some(active) if active.run == done.run => {
-                        let _ = active.events.send(RunEvent::Done(done));
-                        Ok(())
-                    }
-                    other => {
-                        self.active = other;
-                        Err(Lost::Protocol("an end of a run that is not under way".to_owned()))
-                    }
+            FromInit::Done(done) => match self.active.take() {
+                Some(active) if active.run == done.run => {
+                    let _ = active.events.send(RunEvent::Done(done));
+                    Ok(())
                 }
-            }
+                other => {
+                    self.active = other;
+                    Err(Lost::Protocol("an end of a run that is not under way".to_owned()))
+                }
+            },
             FromInit::Pong { token } => {
                 if self.pings.front().is_some_and(|(waiting, _)| *waiting == token)
                     && let Some((_, reply)) = self.pings.pop_front()

@@ -20,8 +20,8 @@ mod link;
 mod retire;
 mod run;
 
-pub use create::{CreateError, Recipe, create, ensure_limits};
 pub(crate) use create::short;
+pub use create::{CreateError, Recipe, create, ensure_limits};
 pub use link::Lost;
 pub use retire::{Slot, Slots, list, sweep};
 pub use run::{RunEvent, RunHandle, RunOrder};

@@ -136,7 +136,7 @@ impl Registry {
     pub(super) fn add(&self, entry: Arc<Entry>) {
         let mut entries = self.lock();
         entries.insert(key(&entry.caller, &entry.id), entry);
-        if entries.len() % 64 == 0 || entries.len() > bounds::MAX_KEPT_REPORTS {
+        if entries.len().is_multiple_of(64) || entries.len() > bounds::MAX_KEPT_REPORTS {
             let fresh = |entry: &Entry| entry.finished().is_none_or(|at| at.elapsed() < bounds::REPORT_TTL);
             entries.retain(|_, entry| fresh(entry));
             let mut finished: Vec<(Instant, Key)> =

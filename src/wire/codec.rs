@@ -166,9 +166,7 @@ pub fn encode_to_init(frame: &ToInit, out: &mut Vec<u8>) {
                 w.text(value);
             }
             let limits = &run.limits;
-            for value in
-                [limits.cpu_ns, limits.wall_ns, limits.output_bytes, limits.file_bytes, limits.memory_bytes]
-            {
+            for value in [limits.cpu_ns, limits.wall_ns, limits.output_bytes, limits.file_bytes, limits.memory_bytes] {
                 w.u64(value);
             }
             w.u32(limits.open_files);
@@ -301,13 +299,8 @@ fn encode_ready(ready: &Ready, w: &mut Writer<'_>) {
     }
     w.u8(ready.seccomp);
     w.u32(ready.uid);
-    for value in [
-        ready.no_new_privs,
-        ready.userns_remapped,
-        ready.only_loopback,
-        ready.readonly_root,
-        ready.box_tmpfs,
-    ] {
+    for value in [ready.no_new_privs, ready.userns_remapped, ready.only_loopback, ready.readonly_root, ready.box_tmpfs]
+    {
         w.bool(value);
     }
     w.text(&ready.kernel);

@@ -1,4 +1,13 @@
-//! The integration tests, one file per subject.
+//! Integration tests. Those that need an engine use the real one; each daemon is an instance of its own, with its own
+//! socket, state folder and uids, and is ended with everything it made when its test ends, also by failing.
+
 #![allow(clippy::unwrap_used)]
 
+mod chaos;
 mod cli;
+mod docker;
+mod harness;
+mod hostile;
+mod judging;
+mod layout;
+mod protocol;

@@ -1,0 +1,278 @@
+//! A daemon of a test's own, and a caller of it that speaks the socket protocol by hand.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde_json::{Value, json};
+
+const ASSAYD: &str = env!("CARGO_BIN_EXE_assayd");
+
+/// Every test daemon gets 64 uids of its own: two daemons on one engine must not share any.
+static NEXT_UIDS: AtomicU32 = AtomicU32::new(40_000);
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A running daemon.
+pub struct Daemon {
+    pub child: Child,
+    pub folder: tempfile::TempDir,
+    pub label: String,
+}
+
+pub struct Options<'a> {
+    pub profiles: &'a str,
+    pub floor: u32,
+    pub ceiling: u32,
+    pub engine: Option<&'a str>,
+    pub config: &'a str,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options { profiles: "python", floor: 1, ceiling: 4, engine: None, config: "" }
+    }
+}
+
+/// Builds every image once per machine: the engine keeps them, and a lock keeps parallel test programs apart.
+pub fn images() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let lock = std::fs::File::create(std::env::temp_dir().join("assay-test-images.lock")).unwrap();
+        let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
+        let daemon = spawn(&Options { profiles: "", floor: 0, ..Options::default() });
+        let mut caller = daemon.caller();
+        for profile in ["bash", "python", "c", "cpp", "javascript"] {
+            caller.ok("image.build", json!({ "profile": profile }));
+        }
+    });
+}
+
+fn spawn(options: &Options<'_>) -> Daemon {
+    let folder = tempfile::tempdir().unwrap();
+    let config = root().join("config");
+    let uids = NEXT_UIDS.fetch_add(64, Ordering::Relaxed);
+    let text = format!(
+        "[instance]\nname='test'\nstate_dir='{state}'\n[socket]\npath='{socket}'\n[images]\ndir='{images}'\n\
+         [profiles]\ndir='{profiles}'\nfloor={floor}\nceiling={ceiling}\n[uids]\nbase={uids}\ncount=64\n{more}",
+        state = folder.path().join("state").display(),
+        socket = folder.path().join("assay.sock").display(),
+        images = root().join("images").display(),
+        profiles = config.join("profiles").display(),
+        floor = options.floor,
+        ceiling = options.ceiling,
+        more = options.config,
+    );
+    let path = folder.path().join("assayd.toml");
+    std::fs::write(&path, text).unwrap();
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    let mut command = Command::new(ASSAYD);
+    command.arg("--config").arg(&path).env("ASSAY_PROFILES", options.profiles).env("NO_COLOR", "1");
+    command.env_remove("ASSAY_SOCKET").env_remove("ASSAY_STATE_DIR");
+    if let Some(engine) = options.engine {
+        command.env("ASSAY_ENGINE_HOST", engine);
+    }
+    let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let mut daemon = Daemon { child, folder, label: String::new() };
+    let hello = daemon.caller().hello;
+    daemon.label = hello["params"]["instance"].as_str().unwrap().to_owned();
+    daemon
+}
+
+impl Daemon {
+    /// A daemon whose images are there.
+    pub fn start(options: &Options<'_>) -> Daemon {
+        images();
+        spawn(options)
+    }
+
+    /// A daemon of which no image is expected.
+    pub fn start_bare(options: &Options<'_>) -> Daemon {
+        spawn(options)
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("assay.sock")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Connects; waits for a daemon that has only just been started.
+    pub fn caller(&self) -> Caller {
+        let begun = Instant::now();
+        loop {
+            match UnixStream::connect(self.socket()) {
+                Ok(stream) => return Caller::new(stream),
+                Err(error) if begun.elapsed() > Duration::from_secs(20) => {
+                    panic!("the daemon does not listen: {error}\n{}", self.log())
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// Waits until every pool holds `floor`.
+    pub fn warm(&self) {
+        let mut caller = self.caller();
+        eventually("the pools are warm", || {
+            let pools = caller.ok("pool.list", json!({}));
+            pools["pools"].as_array().unwrap().iter().all(|pool| pool["ready"].as_u64() >= pool["floor"].as_u64())
+        });
+    }
+
+    /// Names of the containers that this daemon has on the engine, in whatever state.
+    pub fn containers(&self) -> Vec<String> {
+        containers(&self.label)
+    }
+
+    pub fn kill9(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn terminate(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.terminate();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of daemon {}\n{}", self.label, self.log());
+        }
+        // whatever a failing test left; the daemon's own sweep has normally done it
+        for id in containers(&self.label) {
+            let _ = engine(&format!("DELETE /containers/{id}?force=1&v=1"));
+        }
+    }
+}
+
+/// One plain request to the engine: status and body. Not the client under test.
+pub fn engine(request: &str) -> (u16, String) {
+    use std::io::Read;
+    let mut stream = UnixStream::connect("/var/run/docker.sock").unwrap();
+    stream.write_all(format!("{request} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes()).unwrap();
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).unwrap();
+    let reply = String::from_utf8_lossy(&reply).into_owned();
+    let status = reply.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+pub fn containers(label: &str) -> Vec<String> {
+    let filter = format!("%7B%22label%22%3A%5B%22assay.instance%3D{label}%22%5D%7D");
+    let (_, body) = engine(&format!("GET /containers/json?all=1&filters={filter}"));
+    let rows: Value = serde_json::from_str(&body).unwrap();
+    rows.as_array().unwrap().iter().map(|row| row["Id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits for something that must become true; generous, since the machine may be busy.
+pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < Duration::from_secs(90), "never came true: {what}");
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// A caller of the socket protocol.
+pub struct Caller {
+    pub writer: UnixStream,
+    reader: BufReader<UnixStream>,
+    pub hello: Value,
+    next: u64,
+}
+
+impl Caller {
+    fn new(stream: UnixStream) -> Caller {
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        let mut caller =
+            Caller { writer: stream.try_clone().unwrap(), reader: BufReader::new(stream), hello: Value::Null, next: 1 };
+        caller.hello = caller.line();
+        assert_eq!(caller.hello["method"], "server.hello");
+        caller
+    }
+
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.writer.write_all(bytes).unwrap();
+    }
+
+    pub fn send(&mut self, method: &str, params: &Value) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        let line = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        self.send_raw(format!("{line}\n").as_bytes());
+        id
+    }
+
+    pub fn line(&mut self) -> Value {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the daemon closed the connection");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// The response to that id; what else comes is dropped.
+    pub fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let line = self.line();
+            if line["id"] == id {
+                return line;
+            }
+        }
+    }
+
+    pub fn call(&mut self, method: &str, params: Value) -> Value {
+        let id = self.send(method, &params);
+        self.answer(id)
+    }
+
+    pub fn ok(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.call(method, params);
+        assert!(answer.get("error").is_none(), "{method}: {}", answer["error"]);
+        answer["result"].clone()
+    }
+
+    pub fn error(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.call(method, params);
+        assert!(answer.get("result").is_none(), "{method} succeeded: {}", answer["result"]);
+        answer["error"].clone()
+    }
+
+    /// Runs one file and says how it went.
+    pub fn run(&mut self, language: &str, code: &str) -> Value {
+        self.ok("submission.run", submission(language, code))
+    }
+}
+
+/// A submission of one file.
+pub fn submission(language: &str, code: &str) -> Value {
+    let path = match language {
+        "python" => "main.py",
+        "c" => "main.c",
+        "cpp" => "main.cpp",
+        "javascript" => "main.js",
+        _ => "main.sh",
+    };
+    json!({ "language": language, "files": [{ "path": path, "content": code }] })
+}
+
+/// The same with something more.
+pub fn with(mut submission: Value, key: &str, value: Value) -> Value {
+    submission[key] = value;
+    submission
+}

@@ -1,0 +1,202 @@
+//! Verdicts on a real engine.
+
+use serde_json::json;
+
+use crate::harness::{Daemon, Options, submission, with};
+
+#[test]
+fn every_language_is_accepted_when_it_is_right_and_wrong_when_it_is_not() {
+    let daemon = Daemon::start(&Options { profiles: "", floor: 0, ..Options::default() });
+    let mut caller = daemon.caller();
+    let adders = [
+        ("python", "print(sum(map(int, input().split())))"),
+        ("c", "#include <stdio.h>\nint main(){int a,b;scanf(\"%d %d\",&a,&b);printf(\"%d\\n\",a+b);return 0;}"),
+        ("cpp", "#include <iostream>\nint main(){int a,b;std::cin>>a>>b;std::cout<<a+b<<\"\\n\";}"),
+        ("javascript", "const [a,b]=require('fs').readFileSync(0,'utf8').split(' ').map(Number);console.log(a+b)"),
+        ("bash", "read a b; echo $((a+b))"),
+    ];
+    for (language, code) in adders {
+        let tests = json!([
+            { "stdin": "1 2\n", "expect": "3\n", "checker": { "kind": "exact" } },
+            { "stdin": "20 22\n", "expect": "42" },
+            { "name": "trap", "stdin": "1 1\n", "expect": "3", "checker": { "kind": "lines" } },
+        ]);
+        let report = caller.ok("submission.run", with(submission(language, code), "tests", tests));
+        let verdicts: Vec<_> =
+            report["tests"].as_array().unwrap().iter().map(|t| t["verdict"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(verdicts, ["accepted", "accepted", "wrong_answer"], "{language}: {report}");
+        assert_eq!(report["verdict"], "wrong_answer");
+        assert_eq!(report["score"]["passed"], 2);
+        let message = report["tests"][2]["message"].as_str().unwrap();
+        assert!(message.contains("expected \"3\", got \"2\""), "{message}");
+        assert_eq!(report["compile"].is_object(), matches!(language, "c" | "cpp"), "{language}");
+    }
+}
+
+#[test]
+fn a_limit_that_fires_is_an_outcome_with_its_evidence() {
+    let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
+    let mut caller = daemon.caller();
+    let mut run = |code: &str, limits: serde_json::Value| {
+        let report = caller.ok("submission.run", with(submission("python", code), "limits", limits));
+        let words = (
+            report["verdict"].as_str().unwrap().to_owned(),
+            report["run"]["outcome"].as_str().unwrap().to_owned(),
+            report["run"]["evidence"]["limit"].as_str().unwrap_or("none").to_owned(),
+        );
+        (words, report)
+    };
+    let expect = |verdict: &str, outcome: &str, limit: &str| (verdict.to_owned(), outcome.to_owned(), limit.to_owned());
+
+    let (words, report) = run("while True: pass", json!({ "cpu_ms": 300 }));
+    assert_eq!(words, expect("time_limit", "cpu_limit", "cpu_ms"), "{report}");
+    assert!(report["run"]["cpu_ms"].as_f64().unwrap() >= 300.0);
+
+    let (words, report) = run("import time; time.sleep(60)", json!({ "wall_ms": 400 }));
+    assert_eq!(words, expect("time_limit", "wall_limit", "wall_ms"), "{report}");
+    assert_eq!(report["message"], "Code execution exceeded time limit (400ms)");
+
+    let (words, report) = run("x = bytearray(10**9)\nprint(len(x))", json!({}));
+    assert_eq!(words, expect("memory_limit", "memory_limit", "memory_bytes"), "{report}");
+    assert!(report["run"]["evidence"]["oom_kills"].as_u64().unwrap() > 0, "{report}");
+
+    let (words, report) = run("while True: print('x' * 1000)", json!({ "output_bytes": 5000 }));
+    assert_eq!(words, expect("output_limit", "output_limit", "output_bytes"), "{report}");
+    assert_eq!(report["run"]["stdout"].as_str().unwrap().len(), 5000);
+    assert_eq!(report["run"]["stdout_truncated"], true);
+
+    let code = "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_DFL)\nopen('f','wb').write(b'x'*2000000)";
+    let (words, report) = run(code, json!({ "file_bytes": 1_000_000 }));
+    assert_eq!(words, expect("output_limit", "output_limit", "file_bytes"), "{report}");
+
+    let code = "import os\ntry:\n  while True:\n    if os.fork() == 0:\n      import time; time.sleep(5)\nexcept OSError:\n  print('denied')";
+    let (words, report) = run(code, json!({ "pids": 10 }));
+    assert_eq!(words, expect("accepted", "exited", "none"), "{report}");
+    assert_eq!(report["run"]["stdout"], "denied\n");
+    assert!(report["run"]["evidence"]["survivors"].as_u64().unwrap() >= 5, "{report}");
+
+    let (words, report) = run(
+        "import resource\nprint(resource.getrlimit(resource.RLIMIT_CORE)[1], resource.getrlimit(resource.RLIMIT_NOFILE)[0])",
+        json!({ "open_files": 32 }),
+    );
+    assert_eq!(words.0, "accepted");
+    assert_eq!(report["run"]["stdout"], "0 32\n");
+}
+
+#[test]
+fn output_beyond_its_bound_is_cut_where_the_caller_asked_for_that() {
+    let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
+    let code = "print('x' * 100000)\nimport sys; sys.exit(3)";
+    let request = with(
+        with(submission("python", code), "limits", json!({ "output_bytes": 100 })),
+        "truncate_output",
+        json!(true),
+    );
+    let report = daemon.caller().ok("submission.run", request);
+    assert_eq!((&report["verdict"], &report["run"]["exit_code"]), (&json!("runtime_error"), &json!(3)), "{report}");
+    assert_eq!(report["run"]["stdout"].as_str().unwrap().len(), 100);
+    assert_eq!(report["run"]["evidence"]["stdout_bytes"], 100_001);
+}
+
+#[test]
+fn what_does_not_compile_is_a_compile_error_and_shows_the_compilers_words() {
+    let daemon = Daemon::start(&Options { profiles: "c", floor: 0, ..Options::default() });
+    let mut caller = daemon.caller();
+    let tests = json!([{ "stdin": "", "expect": "" }]);
+    let report = caller.ok("submission.run", with(submission("c", "int main(){ return oops; }"), "tests", tests));
+    assert_eq!(report["verdict"], "compile_error");
+    assert!(report["compile"]["stderr"].as_str().unwrap().contains("oops"));
+    assert_eq!(report["tests"][0]["verdict"], "skipped");
+
+    let crash = "int main(){ volatile int *p = 0; return *p; }";
+    let report = caller.run("c", crash);
+    assert_eq!((&report["verdict"], &report["run"]["signal"]), (&json!("runtime_error"), &json!(11)), "{report}");
+}
+
+#[test]
+fn tests_see_neither_each_others_files_nor_processes_and_cannot_change_the_code() {
+    let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
+    let code = r#"
+import os, subprocess, sys
+seen = sorted(os.listdir('.')) + sorted(os.listdir('/tmp')) + sorted(os.listdir('/dev/shm'))
+print(seen, len([p for p in os.listdir('/proc') if p.isdigit()]))
+try:
+    open('main.py', 'w'); print('changed the code')
+except PermissionError:
+    pass
+try:
+    os.unlink('main.py'); print('removed the code')
+except PermissionError:
+    pass
+open('left', 'w').write('x'); os.makedirs('/tmp/deep/er'); os.chmod('/tmp/deep', 0); open('/dev/shm/x', 'w')
+subprocess.Popen(['sleep', '1000'], start_new_session=True)
+"#;
+    let expect = "['main.py'] 2\n";
+    let tests = json!([{ "expect": expect }, { "expect": expect }, { "expect": expect }]);
+    let report = daemon.caller().ok("submission.run", with(submission("python", code), "tests", tests));
+    assert_eq!(report["verdict"], "accepted", "{report:#}");
+    assert_eq!(report["tests"][1]["evidence"]["survivors"], 1);
+}
+
+#[test]
+fn a_program_is_nobody_in_particular() {
+    let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
+    let code = r#"
+import os
+status = dict(line.split(':', 1) for line in open('/proc/self/status'))
+caps = [status[name].strip() for name in ('CapInh', 'CapPrm', 'CapEff', 'CapAmb')]
+print(os.getuid() >= 40000, os.geteuid() == os.getuid(), os.getgroups() in ([], [os.getgid()]), set(caps), status['NoNewPrivs'].strip())
+for path in ('/proc/1/mem', '/proc/1/environ', '/proc/1/fd/0'):
+    try:
+        open(path, 'rb'); print('opened', path)
+    except OSError:
+        pass
+for attack in (lambda: os.kill(1, 9), lambda: os.setuid(0), lambda: os.chroot('/tmp'), lambda: open('/etc/x', 'w'), lambda: open('/x', 'w')):
+    try:
+        attack(); print('succeeded')
+    except OSError:
+        pass
+print(sorted(int(fd) for fd in os.listdir('/proc/self/fd'))[:3], len(os.listdir('/sys/class/net')))
+"#;
+    let report = daemon.caller().run("python", code);
+    assert_eq!(report["run"]["stdout"], "True True True {'0000000000000000'} 1\n[0, 1, 2] 1\n", "{report:#}");
+}
+
+#[test]
+fn loopback_works_inside_a_sandbox() {
+    let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
+    let code = "import socket\ns = socket.socket(); s.bind(('localhost', 6379)); s.listen(1)\n\
+                c = socket.create_connection(('localhost', 6379)); c.sendall(b'hi'); a, _ = s.accept(); print(a.recv(2))";
+    let report = daemon.caller().run("python", code);
+    assert_eq!(report["run"]["stdout"], "b'hi'\n", "{report:#}");
+}
+
+#[test]
+fn other_limits_than_the_pools_cost_an_update_and_hold() {
+    let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let code = "x = bytearray(100 * 2**20)\nprint(len(x))";
+    let request = with(submission("python", code), "limits", json!({ "memory_bytes": 64 << 20 }));
+    assert_eq!(caller.ok("submission.run", request)["verdict"], "memory_limit");
+    let request = with(submission("python", code), "preset", json!("lesson"));
+    let report = caller.ok("submission.run", request);
+    assert_eq!(report["verdict"], "accepted", "{report:#}");
+    assert!(report["timing"]["lease_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_test_suite_of_pytest_can_be_run_by_command() {
+    let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
+    let request = json!({
+        "language": "python",
+        "files": [
+            { "path": "main.py", "content": "def add(a, b):\n    return a - b\n" },
+            { "path": "test_main.py", "content": "from main import add\n\ndef test_add():\n    assert add(1, 2) == 3, 'hint: plus'\n" },
+        ],
+        "command": ["python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_main.py"],
+    });
+    let report = daemon.caller().ok("submission.run", request);
+    assert_eq!((&report["verdict"], &report["run"]["exit_code"]), (&json!("runtime_error"), &json!(1)), "{report:#}");
+    assert!(report["run"]["stdout"].as_str().unwrap().contains("hint: plus"));
+}
