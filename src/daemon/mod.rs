@@ -11,7 +11,7 @@ pub mod reaper;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -24,6 +24,9 @@ use crate::rpc::{self, Blobs, Daemon, Roles};
 use crate::sandbox::Slots;
 use crate::scheduler::Scheduler;
 use instance::Instance;
+
+/// How long the socket waits for the first word of the engine.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Where the engine is, by the configuration.
 ///
@@ -60,8 +63,6 @@ pub async fn run(config: Config) -> Result<(), String> {
         socket = %config.socket.path.display(), profiles = profiles.len(), "assayd starts"
     );
 
-    let mode = config.socket_mode().unwrap_or(0o660);
-    let listener = rpc::bind(&config.socket.path, mode).await.map_err(|error| format!("failed to {error}"))?;
     let profiles: BTreeMap<String, Arc<Profile>> =
         profiles.into_iter().map(|profile| (profile.name.clone(), Arc::new(profile))).collect();
     let host = Host::start(HostConfig {
@@ -90,6 +91,10 @@ pub async fn run(config: Config) -> Result<(), String> {
         roles,
         drain: drain.clone(),
     });
+    // the first caller finds a daemon that knows whether there is an engine; its absence keeps nobody from being told so
+    let _ = tokio::time::timeout(FIRST_LOOK, host.looked()).await;
+    let mode = config.socket_mode().unwrap_or(0o660);
+    let listener = rpc::bind(&config.socket.path, mode).await.map_err(|error| format!("failed to {error}"))?;
     let (stop, stopped) = watch::channel(false);
     let (leave, left) = watch::channel(false);
     let serving = tokio::spawn(rpc::serve(listener, daemon, stopped, left));
@@ -102,7 +107,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let _ = stop.send(true);
     let _ = serving.await;
     // the last answers are on their way to their writers
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let _ = leave.send(true);
     host.close().await;
     let _ = std::fs::remove_file(&config.socket.path);

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::docker::{Client, Endpoint};
 use crate::model::Profile;
@@ -100,6 +100,7 @@ pub struct Host {
     pools: Mutex<BTreeMap<String, Pool>>,
     busy_sandboxes: Mutex<BTreeMap<String, BusySandbox>>,
     suspicion: Notify,
+    looked: watch::Sender<bool>,
 }
 
 /// A leased sandbox, for `sandbox.list`.
@@ -159,6 +160,7 @@ impl Host {
             pools: Mutex::default(),
             busy_sandboxes: Mutex::default(),
             suspicion: Notify::new(),
+            looked: watch::Sender::new(false),
             config,
         });
         for profile in &host.config.profiles {
@@ -200,6 +202,11 @@ impl Host {
 
     pub(crate) fn health(&self) -> Health {
         lock(&self.health).clone()
+    }
+
+    /// Resolves when the engine has been asked for the first time, whatever it said.
+    pub async fn looked(&self) {
+        let _ = self.looked.subscribe().wait_for(|looked| *looked).await;
     }
 
     /// Whether its engine answers.

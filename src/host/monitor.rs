@@ -62,6 +62,7 @@ pub(super) async fn watch(host: Arc<Host>) {
             }
             Err(error) => host.down(&error),
         }
+        host.looked.send_replace(true);
         let pause = if host.is_up() { UP_EVERY } else { DOWN_EVERY };
         let _ = tokio::time::timeout(pause, host.suspicion.notified()).await;
     }
