@@ -1,6 +1,5 @@
-//! The thin layer that brings the init into any image: made through the Engine's builder, so that it works the same on a
-//! remote engine. Beside the init it brings an /etc/hosts: a sandbox without any network set-up gets none from the engine,
-//! and programs may listen on localhost.
+//! The thin layer that brings the init into any image: one file, made through the Engine's builder, so that it works
+//! the same on a remote engine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,9 +14,6 @@ use crate::policy::INIT_PATH;
 /// The repository of layered images.
 pub const REPOSITORY: &str = "assay/sandbox";
 
-/// What a sandbox knows of names.
-const HOSTS: &[u8] = b"127.0.0.1 localhost\n::1 localhost\n";
-
 /// Finds or makes the layered image of `image_id` with this init: its id.
 ///
 /// # Errors
@@ -26,7 +22,6 @@ pub async fn ensure(client: &Client, image_id: &str, init: &[u8]) -> Result<Stri
     let mut hash = Sha256::new();
     hash.update(image_id.as_bytes());
     hash.update([0]);
-    hash.update(HOSTS);
     hash.update(init);
     let tag = format!("{REPOSITORY}:{}", &hex(&hash.finalize())[..16]);
     match client.inspect_image(&tag).await {
@@ -44,11 +39,10 @@ pub async fn ensure(client: &Client, image_id: &str, init: &[u8]) -> Result<Stri
 }
 
 fn context(image_id: &str, init: &[u8]) -> Bytes {
-    let dockerfile = format!("FROM {image_id}\nCOPY init {INIT_PATH}\nCOPY hosts /etc/hosts\n");
+    let dockerfile = format!("FROM {image_id}\nCOPY init {INIT_PATH}\n");
     let mut tar = tar::Builder::new(Vec::new());
     // writing into memory cannot fail, and the names fit
     let _ = append(&mut tar, Path::new("Dockerfile"), dockerfile.as_bytes(), 0o644);
     let _ = append(&mut tar, Path::new("init"), init, 0o755);
-    let _ = append(&mut tar, Path::new("hosts"), HOSTS, 0o644);
     Bytes::from(tar.into_inner().unwrap_or_default())
 }
