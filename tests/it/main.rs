@@ -1,10 +1,11 @@
 //! Integration tests. Those that need an engine use the real one; each daemon is an instance of its own, with its own
 //! socket, state folder and uids, and is ended with everything it made when its test ends, also by failing.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod chaos;
 mod cli;
+mod corpus;
 mod docker;
 mod harness;
 mod hostile;
