@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The step through the three named stages of each turn: [`host`] (frames in and out), [`reap`] (the only waitpid),
-//! [`run`] (pipes, clocks, limits). Facts only: which limit fired and what the kernel counted, never what it means.
+//! [`mod@run`] (pipes, clocks, limits). Facts only: which limit fired and what the kernel counted, never what it means.
 //! std, `nix` and `wire` are all it needs; `unsafe` stands in [`sys`] alone.
 
 mod cgroup;

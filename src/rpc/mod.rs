@@ -8,7 +8,7 @@
 //! ```
 //!
 //! One bad line costs one error, never the connection, as long as the framing holds. [`types`] is the vocabulary,
-//! [`line`] the framing, [`peer`] who asks, [`blobs`] what is larger than a line, [`methods`] what can be asked.
+//! [`mod@line`] the framing, [`peer`] who asks, [`blobs`] what is larger than a line, [`methods`] what can be asked.
 
 mod blobs;
 mod connection;
