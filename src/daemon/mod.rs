@@ -120,10 +120,13 @@ async fn wait_for_end(drain: &Notify) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("failed to listen for signals: {error}");
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-        () = drain.notified() => {}
+    let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+            () = drain.notified() => return Ok(()),
+            _ = hup.recv() => tracing::warn!("reload is not built yet: restart assayd to apply a new configuration"),
+        }
     }
-    Ok(())
 }

@@ -13,7 +13,7 @@ mod factory;
 mod images;
 mod monitor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,6 +101,7 @@ pub struct Host {
     busy_sandboxes: Mutex<BTreeMap<String, BusySandbox>>,
     suspicion: Notify,
     looked: watch::Sender<bool>,
+    oom: Mutex<VecDeque<String>>,
 }
 
 /// A leased sandbox, for `sandbox.list`.
@@ -161,6 +162,7 @@ impl Host {
             busy_sandboxes: Mutex::default(),
             suspicion: Notify::new(),
             looked: watch::Sender::new(false),
+            oom: Mutex::default(),
             config,
         });
         for profile in &host.config.profiles {
@@ -207,6 +209,18 @@ impl Host {
     /// Resolves when the engine has been asked for the first time, whatever it said.
     pub async fn looked(&self) {
         let _ = self.looked.subscribe().wait_for(|looked| *looked).await;
+    }
+
+    /// Whether the engine reported that the kernel killed for memory in that container. The event may come a moment after
+    /// the container's end, so this waits for it a little.
+    pub async fn saw_oom(&self, container: &str) -> bool {
+        for _ in 0..10 {
+            if lock(&self.oom).iter().any(|id| id == container) {
+                return true;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        false
     }
 
     /// Whether its engine answers.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{EngineFacts, Health, Host, HostState, lock};
-use crate::docker::Error;
+use crate::docker::{Error, Filters};
 use crate::sandbox;
 
 /// Between looks at an engine that answers.
@@ -47,7 +47,32 @@ impl Host {
     }
 }
 
+/// Container ids of memory kills that are remembered: more than can run at a time.
+const OOM_KEPT: usize = 1024;
+
+/// Follows the engine's oom events. They are a hint (engines drop events of slow readers): the init's own counters decide
+/// whenever the init lives to tell.
+async fn follow_oom(host: Arc<Host>) {
+    let label = format!("{}={}", crate::policy::LABEL_INSTANCE, host.config.instance);
+    let filters = Filters::new().with("label", &label).with("event", "oom");
+    loop {
+        if host.is_up()
+            && let Ok(mut events) = host.client.events(&filters).await
+        {
+            while let Ok(Some(event)) = events.next().await {
+                let mut seen = lock(&host.oom);
+                if seen.len() == OOM_KEPT {
+                    seen.pop_front();
+                }
+                seen.push_back(event.actor.id);
+            }
+        }
+        tokio::time::sleep(DOWN_EVERY).await;
+    }
+}
+
 pub(super) async fn watch(host: Arc<Host>) {
+    tokio::spawn(follow_oom(host.clone()));
     let mut reconciled = Instant::now();
     loop {
         match look(&host).await {

@@ -52,7 +52,7 @@ impl<S, W> Stock<S, W> {
         let in_hand = (self.ready.len() + self.creating).saturating_sub(self.waiting.len());
         let low_water = levels.floor.div_ceil(2);
         let target = if weather.busy { low_water } else { levels.floor };
-        let for_floor = target.saturating_sub(in_hand + for_callers.min(in_hand));
+        let for_floor = target.saturating_sub(in_hand);
         room.min(for_callers + for_floor)
     }
 }

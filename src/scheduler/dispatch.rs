@@ -201,6 +201,7 @@ impl Scheduler {
         entry.set(State::Running);
         let judged = self.on_lease(&mut lease, work, sink, &entry.cancelled(), leasing).await;
         self.running.fetch_sub(1, Ordering::Relaxed);
+        let container = lease.sandbox.id().to_owned();
         let info = SandboxInfo {
             id: short(lease.sandbox.id()).to_owned(),
             host: self.host.name().to_owned(),
@@ -213,7 +214,10 @@ impl Scheduler {
         // the sandbox is spent whatever came of it; its end costs the answer nothing
         drop(lease);
         drop(occupied);
-        let (judged, lease_time) = judged?;
+        let (judged, lease_time) = match judged {
+            Err(lost) if self.host.saw_oom(&container).await => (out_of_memory(work, &lost), Duration::ZERO),
+            other => other?,
+        };
         let uid = work.caller.uid;
         let mut report = render::report(&work.id, judged, &|bytes| (self.shelve)(uid, bytes));
         report.start = Some(start);
@@ -323,6 +327,22 @@ fn bare(id: &str, verdict: Verdict, message: &str) -> Report {
         spent: Spent::default(),
     };
     render::report(id, judged, &|_| None)
+}
+
+/// A sandbox that died, init and all, because its memory was used up: that is the program's limit, not a fault of ours.
+fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
+    let mut facts = RunFacts::bare(Outcome::MemoryLimit);
+    facts.evidence.limit = Some("memory_bytes".to_owned());
+    facts.evidence.limit_value = Some(work.limits.memory_bytes);
+    facts.evidence.lost = Some(lost.to_string());
+    Judged {
+        verdict: Verdict::MemoryLimit,
+        message: crate::judge::decide::message(&facts, &work.limits),
+        compile: None,
+        tests: Vec::new(),
+        run: Some(facts),
+        spent: Spent::default(),
+    }
 }
 
 /// Deaths of sandboxes under one submission. `lost` needs independent proof that the host failed (its engine did not
