@@ -48,7 +48,7 @@ impl Instance {
 }
 
 /// Takes an exclusive lock, waiting for at most `patience`.
-fn lock(path: &Path, patience: Duration) -> Result<Flock<File>, String> {
+pub(super) fn lock(path: &Path, patience: Duration) -> Result<Flock<File>, String> {
     let open = || File::options().create(true).truncate(false).write(true).open(path).map_err(|e| e.to_string());
     let deadline = Instant::now() + patience;
     loop {

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::instance::lock;
 use crate::docker::{Client, Endpoint};
 use crate::sandbox;
 
@@ -20,6 +21,9 @@ pub const ARGUMENT: &str = "--reap";
 
 /// What a daemon says that ends in order.
 const BYE: &[u8] = b"bye";
+
+/// How long the lock is tried: a dying process lets go of it within milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between sweeps.
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -72,10 +76,9 @@ pub fn run(endpoint: &str, instance: &str, folder: &Path) {
         return;
     }
     let Ok(endpoint) = Endpoint::parse(endpoint) else { return };
-    // a new daemon waits for this lock; when one has it already, its own start-up sweep does the work
-    let lock = std::fs::File::options().create(true).truncate(false).write(true).open(folder.join("lock"));
-    let Ok(lock) = lock else { return };
-    let Ok(_lock) = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusiveNonblock) else { return };
+    // a new daemon waits for this lock; when one has it already, its own start-up sweep does the work. The dying daemon
+    // may still hold it for a moment: the kernel closes its pipe before it closes its lock
+    let Ok(_lock) = lock(&folder.join("lock"), LOCK_PATIENCE) else { return };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     tracing::warn!(%instance, "the daemon died: removing its sandboxes");
     let removed = runtime.block_on(sweep_until_empty(&Client::new(endpoint), instance));

@@ -9,6 +9,7 @@ use super::{HostConfig, lock};
 use crate::docker::Client;
 use crate::image::build::Watch;
 use crate::image::{Builder, Built, ImageError, layer};
+use crate::model::Profile;
 
 /// An image that sandboxes can be created from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct ImageState {
 /// A row of `image.list`.
 #[derive(Debug, Clone, Serialize)]
 pub struct ImageRow {
+    /// The profile that needs it.
+    pub profile: String,
     /// The image's name.
     pub image: String,
     /// The host.
@@ -142,9 +145,10 @@ impl Images {
     }
 
     /// The rows of `image.list`.
-    pub async fn rows(&self, names: &[String]) -> Vec<ImageRow> {
-        let mut rows = Vec::with_capacity(names.len());
-        for name in names {
+    pub async fn rows(&self, profiles: impl Iterator<Item = &Profile>) -> Vec<ImageRow> {
+        let mut rows = Vec::new();
+        for profile in profiles {
+            let name = &profile.image;
             let (tag, reason) = match self.builder.find(name).await {
                 Ok(built) => (Some(built.tag), None),
                 Err(error) => {
@@ -158,6 +162,7 @@ impl Images {
                 None => None,
             };
             rows.push(ImageRow {
+                profile: profile.name.clone(),
                 image: name.clone(),
                 host: self.host.clone(),
                 present: tag.is_some(),

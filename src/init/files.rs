@@ -82,7 +82,8 @@ impl Files {
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | how;
         let mut file = File::from(openat(folder, name, flags, Mode::from_bits_truncate(0o600))?);
         if !put.append {
-            fchmod(&file, Mode::from_bits_truncate((put.mode & 0o755) | 0o444))?;
+            // root stays able to append: without DAC_OVERRIDE even uid 0 cannot reopen its own read-only file
+            fchmod(&file, Mode::from_bits_truncate((put.mode & 0o755) | 0o644))?;
         }
         file.write_all(&put.data).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
     }

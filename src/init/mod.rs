@@ -86,6 +86,10 @@ pub fn run() -> ExitCode {
 }
 
 fn serve() -> Result<(), End> {
+    // it kills "everybody else", which must never be meant outside a pid namespace of its own
+    if nix::unistd::getpid().as_raw() != 1 {
+        return Err(End::Broken("the init is no program for people: it runs as PID 1 of a sandbox only".to_owned()));
+    }
     let _ = nix::sys::prctl::set_dumpable(false);
     sys::lock_memory();
     let mut mask = SigSet::empty();

@@ -82,12 +82,14 @@ impl Active {
             true => files.clean(identity).map_err(|errno| Failed { step: "clean".to_owned(), errno: errno as i32 }),
             false => Ok(()),
         };
-        let before = cgroup.map(Cgroup::snapshot).unwrap_or_default();
+        let mut before = cgroup.map(Cgroup::snapshot).unwrap_or_default();
         let spawned = match (cleaned, files.take_failure()) {
             (Err(failed), _) | (Ok(()), Some(failed)) => Err(failed),
             (Ok(()), None) => setup::spawn(&order, identity),
         };
         files.soil();
+        // the set-up's CPU time is ours, not the program's
+        before.cpu_ns = cgroup.and_then(Cgroup::cpu_ns);
         let begun = Instant::now();
         let cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
         let mut active = Active {

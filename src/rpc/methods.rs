@@ -73,8 +73,8 @@ pub(super) async fn call(context: &Arc<Context>, request: Request, received: Ins
         }
         "image.list" => {
             none(params)?;
-            let names = context.daemon.image_names();
-            Ok(json!({ "images": context.daemon.scheduler.host().images().rows(&names).await }))
+            let profiles = context.daemon.profiles.values().map(AsRef::as_ref);
+            Ok(json!({ "images": context.daemon.scheduler.host().images().rows(profiles).await }))
         }
         "image.build" => {
             allow(peer.is_admin, "admin")?;
@@ -533,13 +533,4 @@ async fn image_build(context: &Context, value: Value) -> Answer {
         "image": found.image, "id": built.id, "tag": built.tag, "built": built.built,
         "took_ms": built.took.as_millis() as u64,
     }))
-}
-
-impl super::server::Daemon {
-    /// The images that the profiles need, each once.
-    pub(super) fn image_names(&self) -> Vec<String> {
-        let names: std::collections::BTreeSet<String> =
-            self.profiles.values().map(|profile| profile.image.clone()).collect();
-        names.into_iter().collect()
-    }
 }
