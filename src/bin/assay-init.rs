@@ -1,5 +1,4 @@
-//! PID 1 of a sandbox. See `assay::init`.
-
-fn main() -> std::process::ExitCode {
+//! PID 1 of a sandbox. Everything is in [`assay::init`].
+fn main() -> ! {
     assay::init::run()
 }

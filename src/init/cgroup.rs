@@ -1,165 +1,209 @@
-//! The counters of the sandbox's own cgroup, as a container sees them (ENGINE section 4), version 1 and 2.
+//! The sandbox's cgroup as seen from inside: counters of version 1 and 2.
 //!
-//! Files stay open and are read with pread: a snapshot costs a few microseconds. A counter that does not exist reads
-//! as none.
+//! Files are found by existence, opened once and read with pread: a snapshot costs a few microseconds. Counters only
+//! ever rise and belong to the container's whole life, so only differences mean anything (ENGINE.md 4.2).
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use super::sys;
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::libc;
+
+/// One look at the counters. What is not visible is 0.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    /// CPU time used, in nanoseconds.
+    pub cpu_ns: u64,
+    /// OOM kills.
+    pub oom_kills: u64,
+    /// Forks denied.
+    pub pids_denied: u64,
+    /// Bytes in use.
+    pub memory: u64,
+    /// Most bytes ever in use.
+    pub memory_peak: u64,
+}
+
+/// The limits in force, in the units and with the meanings of [`crate::wire::frame::Ready`].
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: u64,
+    /// Bytes beyond memory.
+    pub swap: u64,
+    /// Processes.
+    pub pids: u64,
+    /// 1e-9 CPUs.
+    pub nano_cpus: u64,
+}
+
+/// The counters' files, kept open.
+#[derive(Debug, Default)]
+pub struct Cgroup {
+    version: u8,
+    cpu: Option<OwnedFd>,
+    oom: Option<OwnedFd>,
+    pids: Option<OwnedFd>,
+    memory: Option<OwnedFd>,
+    peak: Option<OwnedFd>,
+}
 
 const ROOT: &str = "/sys/fs/cgroup";
+const V1_CPU: [&str; 4] = ["cpuacct", "cpu,cpuacct", "cpuacct,cpu", "cpu"];
+const V1_QUOTA: [&str; 3] = ["cpu", "cpu,cpuacct", "cpuacct,cpu"];
 
-#[derive(Debug)]
-enum Layout {
-    V1,
-    V2,
+fn open(path: &str) -> Option<OwnedFd> {
+    let path = CString::new(format!("{ROOT}/{path}")).ok()?;
+    sys::open(&path, libc::O_RDONLY).ok()
 }
 
-#[derive(Debug)]
-pub(super) struct Cgroup {
-    layout: Layout,
-    memory: File,
-    memory_used: File,
-    memory_peak: Option<File>,
-    cpu: Option<File>,
-    pids_events: Option<File>,
+/// Reads a kernel file into `buffer` and gives it as text.
+fn text<'a>(fd: Option<&OwnedFd>, buffer: &'a mut [u8]) -> Option<&'a str> {
+    let n = sys::read_again(fd?.as_raw_fd(), buffer).ok()?;
+    std::str::from_utf8(buffer.get(..n)?).ok()
 }
 
-/// The counters at one moment.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Snapshot {
-    pub(super) cpu_ns: Option<u64>,
-    pub(super) oom_kills: u64,
-    pub(super) pids_denied: u64,
-    pub(super) memory_used: u64,
-    pub(super) memory_peak: Option<u64>,
+/// A file that is one number; `max` and numbers beyond every machine are u64::MAX.
+fn number(fd: Option<&OwnedFd>) -> Option<u64> {
+    let mut buffer = [0; 64];
+    one(text(fd, &mut buffer)?)
 }
 
-/// The limits that the cgroup states. `u64::MAX` is unlimited, 0 unknown.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Stated {
-    pub(super) memory: u64,
-    pub(super) swap: u64,
-    pub(super) pids: u64,
-    pub(super) nano_cpus: u64,
+fn one(text: &str) -> Option<u64> {
+    match text.trim() {
+        "max" | "-1" => Some(u64::MAX),
+        digits => digits.parse::<u64>().ok().map(|n| if n >= 1 << 62 { u64::MAX } else { n }),
+    }
 }
 
-fn open(path: &str) -> Option<File> {
-    File::open(Path::new(ROOT).join(path)).ok()
-}
-
-fn text(file: &File) -> String {
-    let mut buffer = [0; 4096];
-    let n = file.read_at(&mut buffer, 0).unwrap_or(0);
-    String::from_utf8_lossy(&buffer[..n]).into_owned()
-}
-
-/// The number behind `key` in lines of `key number`.
+/// The value of `key` in lines of `key value`.
 fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// A number, `max` being the largest there is. Version 1 says "unlimited" with a number near 2^63.
-fn limit(text: &str) -> Option<u64> {
-    let text = text.trim();
-    if text == "max" || text == "-1" {
-        return Some(u64::MAX);
-    }
-    text.parse().ok().map(|number: u64| if number >= 1 << 62 { u64::MAX } else { number })
-}
-
 impl Cgroup {
-    pub(super) fn open() -> Option<Cgroup> {
-        if Path::new(ROOT).join("cgroup.controllers").exists() {
-            return Some(Cgroup {
-                layout: Layout::V2,
-                memory: open("memory.events")?,
-                memory_used: open("memory.current")?,
-                memory_peak: open("memory.peak"),
+    /// Finds what is visible.
+    #[must_use]
+    pub fn find() -> Self {
+        if open("cgroup.controllers").is_some() {
+            return Self {
+                version: 2,
                 cpu: open("cpu.stat"),
-                pids_events: open("pids.events"),
-            });
+                oom: open("memory.events"),
+                pids: open("pids.events"),
+                memory: open("memory.current"),
+                peak: open("memory.peak"),
+            };
         }
-        Some(Cgroup {
-            layout: Layout::V1,
-            memory: open("memory/memory.oom_control")?,
-            memory_used: open("memory/memory.usage_in_bytes")?,
-            memory_peak: open("memory/memory.max_usage_in_bytes"),
-            cpu: open("cpuacct/cpuacct.usage").or_else(|| open("cpu,cpuacct/cpuacct.usage")),
-            pids_events: open("pids/pids.events"),
-        })
+        let mut found = Self {
+            version: 1,
+            cpu: V1_CPU.iter().find_map(|dir| open(&format!("{dir}/cpuacct.usage"))),
+            oom: open("memory/memory.oom_control"),
+            pids: open("pids/pids.events"),
+            memory: open("memory/memory.usage_in_bytes"),
+            peak: open("memory/memory.max_usage_in_bytes"),
+        };
+        if found.cpu.is_none() && found.memory.is_none() && found.pids.is_none() {
+            found.version = 0;
+        }
+        found
     }
 
-    pub(super) fn version(&self) -> u8 {
-        match self.layout {
-            Layout::V1 => 1,
-            Layout::V2 => 2,
+    /// 1, 2, or 0 when nothing is visible.
+    #[must_use]
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// Whether CPU time comes from here.
+    #[must_use]
+    pub fn has_cpu(&self) -> bool {
+        self.cpu.is_some()
+    }
+
+    /// Whether memory use comes from here.
+    #[must_use]
+    pub fn has_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    /// CPU time used, in nanoseconds.
+    #[must_use]
+    pub fn cpu_ns(&self) -> u64 {
+        if self.version == 2 {
+            let mut buffer = [0; 2048];
+            text(self.cpu.as_ref(), &mut buffer)
+                .and_then(|t| keyed(t, "usage_usec"))
+                .map_or(0, |us| us.saturating_mul(1000))
+        } else {
+            number(self.cpu.as_ref()).unwrap_or(0)
         }
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    /// OOM kills so far.
+    #[must_use]
+    pub fn oom_kills(&self) -> u64 {
+        let mut buffer = [0; 512];
+        text(self.oom.as_ref(), &mut buffer).and_then(|t| keyed(t, "oom_kill")).unwrap_or(0)
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        number(self.memory.as_ref()).unwrap_or(0)
+    }
+
+    /// All counters.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut buffer = [0; 512];
+        Counters {
             cpu_ns: self.cpu_ns(),
             oom_kills: self.oom_kills(),
-            pids_denied: self.pids_events.as_ref().and_then(|file| keyed(&text(file), "max")).unwrap_or(0),
-            memory_used: self.memory_used(),
-            memory_peak: self.memory_peak.as_ref().and_then(|file| limit(&text(file))),
+            pids_denied: text(self.pids.as_ref(), &mut buffer).and_then(|t| keyed(t, "max")).unwrap_or(0),
+            memory: self.memory(),
+            memory_peak: number(self.peak.as_ref()).unwrap_or(0),
         }
     }
 
-    pub(super) fn cpu_ns(&self) -> Option<u64> {
-        let text = text(self.cpu.as_ref()?);
-        match self.layout {
-            Layout::V1 => text.trim().parse().ok(),
-            Layout::V2 => keyed(&text, "usage_usec").map(|micros| micros * 1000),
-        }
-    }
-
-    pub(super) fn oom_kills(&self) -> u64 {
-        keyed(&text(&self.memory), "oom_kill").unwrap_or(0)
-    }
-
-    pub(super) fn memory_used(&self) -> u64 {
-        limit(&text(&self.memory_used)).unwrap_or(0)
-    }
-
-    /// What the cgroup says of its limits.
-    pub(super) fn stated(&self) -> Stated {
-        let read = |path: &str| open(path).map(|file| text(&file)).unwrap_or_default();
-        match self.layout {
-            Layout::V1 => {
-                let memory = limit(&read("memory/memory.limit_in_bytes")).unwrap_or(0);
-                let both = limit(&read("memory/memory.memsw.limit_in_bytes"));
-                let cpu = |name: &str| {
-                    let text = read(&format!("cpu/{name}"));
-                    if text.is_empty() { read(&format!("cpu,cpuacct/{name}")) } else { text }
-                };
-                Stated {
+    /// The limits now. Not for the hot path.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let read = |path: &str| number(open(path).as_ref());
+        match self.version {
+            2 => {
+                let mut buffer = [0; 64];
+                let file = open("cpu.max");
+                Limits {
+                    memory: read("memory.max").unwrap_or(0),
+                    swap: read("memory.swap.max").unwrap_or(u64::MAX),
+                    pids: read("pids.max").unwrap_or(0),
+                    nano_cpus: text(file.as_ref(), &mut buffer).map_or(0, |t| {
+                        let mut words = t.split_whitespace();
+                        quota(words.next().and_then(one), words.next().and_then(one))
+                    }),
+                }
+            }
+            1 => {
+                let memory = read("memory/memory.limit_in_bytes").unwrap_or(0);
+                let both = read("memory/memory.memsw.limit_in_bytes").unwrap_or(u64::MAX);
+                let cpu = |name: &str| V1_QUOTA.iter().find_map(|dir| read(&format!("{dir}/{name}")));
+                Limits {
                     memory,
-                    swap: both.map_or(u64::MAX, |both| both.saturating_sub(memory)),
-                    pids: limit(&read("pids/pids.max")).unwrap_or(0),
-                    nano_cpus: share(limit(&cpu("cpu.cfs_quota_us")), limit(&cpu("cpu.cfs_period_us"))),
+                    swap: if both == u64::MAX { u64::MAX } else { both.saturating_sub(memory) },
+                    pids: read("pids/pids.max").unwrap_or(0),
+                    nano_cpus: quota(cpu("cpu.cfs_quota_us"), cpu("cpu.cfs_period_us")),
                 }
             }
-            Layout::V2 => {
-                let cpu = read("cpu.max");
-                let mut words = cpu.split_whitespace().map(limit);
-                Stated {
-                    memory: limit(&read("memory.max")).unwrap_or(0),
-                    // no swap file means a kernel without swap accounting: unlimited as far as we can tell
-                    swap: limit(&read("memory.swap.max")).unwrap_or(u64::MAX),
-                    pids: limit(&read("pids.max")).unwrap_or(0),
-                    nano_cpus: share(words.next().flatten(), words.next().flatten()),
-                }
-            }
+            _ => Limits { memory: 0, swap: u64::MAX, pids: 0, nano_cpus: 0 },
         }
     }
 }
 
-fn share(quota: Option<u64>, period: Option<u64>) -> u64 {
+fn quota(quota: Option<u64>, period: Option<u64>) -> u64 {
     match (quota, period) {
         (Some(u64::MAX), _) => u64::MAX,
-        (Some(quota), Some(period)) if period > 0 => (u128::from(quota) * 1_000_000_000 / u128::from(period)) as u64,
+        (Some(q), Some(p)) if p > 0 => q.saturating_mul(1_000_000_000) / p,
         _ => 0,
     }
 }
@@ -169,25 +213,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_found_by_their_whole_name() {
-        let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
-        assert_eq!(keyed(text, "oom_kill"), Some(3));
-        assert_eq!(keyed("low 0\nmax 7\n", "max"), Some(7));
-        assert_eq!(keyed("", "max"), None);
+    fn a_key_is_a_whole_word_at_the_line_start() {
+        let events = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
+        assert_eq!(keyed(events, "oom_kill"), Some(2));
+        assert_eq!(keyed(events, "oom"), Some(3));
+        assert_eq!(keyed(events, "kill"), None);
     }
 
     #[test]
-    fn unlimited_is_said_in_three_ways() {
-        assert_eq!(limit("max\n"), Some(u64::MAX));
-        assert_eq!(limit("-1\n"), Some(u64::MAX));
-        assert_eq!(limit("9223372036854771712"), Some(u64::MAX));
-        assert_eq!(limit("268435456\n"), Some(268_435_456));
+    fn unlimited_is_one_number_in_every_spelling() {
+        assert_eq!(one("max\n"), Some(u64::MAX));
+        assert_eq!(one("-1\n"), Some(u64::MAX));
+        assert_eq!(one("9223372036854771712\n"), Some(u64::MAX));
+        assert_eq!(one("268435456\n"), Some(268_435_456));
     }
 
     #[test]
-    fn a_cpu_share_is_quota_by_period() {
-        assert_eq!(share(Some(50_000), Some(100_000)), 500_000_000);
-        assert_eq!(share(Some(u64::MAX), Some(100_000)), u64::MAX);
-        assert_eq!(share(None, None), 0);
+    fn a_quota_is_a_share_of_its_period() {
+        assert_eq!(quota(Some(150_000), Some(100_000)), 1_500_000_000);
+        assert_eq!(quota(Some(u64::MAX), Some(100_000)), u64::MAX);
+        assert_eq!(quota(None, Some(1)), 0);
     }
 }

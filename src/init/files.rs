@@ -1,274 +1,326 @@
-//! The box's files: what the host puts, what a compile step leaves to keep, what a program leaves to be removed.
+//! The box's files: put by the host, kept for it, removed for it, cleaned between runs.
 //!
-//! ```text
-//!  /box   root:root 1777   files of the submission: root-owned, not writable; the program adds its own beside them
-//!  /tmp   root:root 1777
-//! ```
+//! Promises: what the host put is owned by root and the program cannot change or replace it; no path is ever followed
+//! through a link; a program's entry that stands in the way goes. Every path is walked one component at a time from the
+//! box's own descriptor.
 //!
-//! The init has no capability over files: it writes where root owns. What a program made is removed by a forked helper
-//! that *is* the program's user, when nothing of the program runs any more, so there is no race to lose. Links are
-//! never followed.
+//! The init has neither CHOWN nor DAC_OVERRIDE nor FOWNER, hence: folders it makes are root-owned, mode 1777 (sticky, so
+//! the program can add to them but not rename or remove what root owns), and what belongs to the program is touched with
+//! the program's effective ids while none of its processes is alive.
 
-use std::fs::{File, Permissions};
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
-use nix::unistd::{ForkResult, UnlinkatFlags, unlinkat};
-
-use super::Identity;
-use super::setup::{Failed, become_program};
-use super::{reap, sys};
+use super::clean::{self, MAX_DEPTH};
+use super::sys::{self, Errno};
 use crate::wire::frame::Put;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-const BOX: &str = "/box";
+use nix::libc;
 
-/// Where a program can leave files.
-const WRITABLE: [&str; 3] = [BOX, "/tmp", "/dev/shm"];
+/// The largest file that is kept, in bytes.
+pub const MAX_KEEP_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The largest file that is kept of a compile step.
-const MAX_KEPT_BYTES: u64 = 256 * 1024 * 1024;
+/// The most files that one run keeps or removes (each kept one is an open file for a moment).
+pub const MAX_FILES: usize = 128;
 
-/// How deep the removal walks before it flattens.
-const MAX_DEPTH: usize = 32;
+const DIR: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
 
-/// How often it flattens: more passes than any tree that fits the tmpfs's inodes needs.
-const MAX_PASSES: usize = 4096;
-
-pub(super) struct Files {
-    root: OwnedFd,
-    /// Whether a program has run since the folders were last cleaned.
-    dirty: bool,
-    failed: Option<Failed>,
-}
-
-fn open_dir(at: impl AsFd, name: &str) -> Result<OwnedFd, Errno> {
-    openat(at, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+/// The folders that programs can write to, and who the program is.
+pub struct Files {
+    base: OwnedFd,
+    others: Vec<OwnedFd>,
+    proc: Option<OwnedFd>,
+    uid: u32,
+    gid: u32,
+    /// The file of the last Put: its next piece needs no lookup (and a 0444 file could not be opened for writing again).
+    open: Option<(String, OwnedFd, u32)>,
+    /// Whether a program may have left something since the last cleaning.
+    used: bool,
 }
 
 impl Files {
-    pub(super) fn open() -> Result<Files, Errno> {
-        // a tmpfs's mode option is ignored by old runc (ENGINE finding 8); root owns the mount, so this may be set
-        for folder in [BOX, "/tmp"] {
-            let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o1777));
+    /// Opens the folders and gives them their modes (runc before 1.1.8 ignores a tmpfs's `mode=`, ENGINE.md finding 8).
+    pub fn open(uid: u32, gid: u32) -> Result<Self, Errno> {
+        let base = sys::open(c"/box", DIR)?;
+        let others = [c"/tmp", c"/dev/shm"].iter().filter_map(|path| sys::open(path, DIR).ok()).collect::<Vec<_>>();
+        for folder in others.iter().chain([&base]) {
+            // A read-only or missing /tmp is the profile's choice; the box is judged by Ready.
+            let _ = sys::chmod(folder, 0o1777);
         }
-        Ok(Files { root: open_dir(AT_FDCWD, BOX)?, dirty: false, failed: None })
+        Ok(Self { base, others, proc: sys::open(c"/proc", DIR).ok(), uid, gid, open: None, used: false })
     }
 
-    pub(super) fn put_failed(&mut self, path: &str, errno: Errno) {
-        self.failed = Some(Failed { step: format!("write {path}"), errno: errno as i32 });
-    }
-
-    /// The first write that failed since the last run.
-    pub(super) fn take_failure(&mut self) -> Option<Failed> {
-        self.failed.take()
-    }
-
-    /// A program has run.
-    pub(super) fn soil(&mut self) {
-        self.dirty = true;
-    }
-
-    /// Writes (a piece of) a file, on clean folders.
-    pub(super) fn put(&mut self, put: &Put, identity: Identity) -> Result<(), Errno> {
-        self.clean(identity)?;
-        let (folder, name) = self.parent(&put.path, true)?;
-        let folder = folder.as_ref().unwrap_or(&self.root);
-        let how = if put.append { OFlag::O_APPEND } else { OFlag::O_CREAT | OFlag::O_TRUNC };
-        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | how;
-        let mut file = File::from(openat(folder, name, flags, Mode::from_bits_truncate(0o600))?);
-        if !put.append {
-            // root stays able to append: without DAC_OVERRIDE even uid 0 cannot reopen its own read-only file
-            fchmod(&file, Mode::from_bits_truncate((put.mode & 0o755) | 0o644))?;
+    /// Writes a piece of a file.
+    pub fn put(&mut self, put: &Put) -> Result<(), Errno> {
+        let mode = (put.mode & 0o755) | 0o444;
+        if put.append {
+            if !matches!(&self.open, Some((path, _, _)) if *path == put.path) {
+                self.open = None;
+                let (folder, name) = self.parent(&put.path, false)?;
+                let mode = sys::stat_at(&folder, &name)?.mode;
+                self.open = Some((put.path.clone(), reopen(&folder, &name)?, mode));
+            }
+        } else {
+            self.open = None;
+            let (folder, name) = self.parent(&put.path, true)?;
+            self.remove_entry(&folder, &name)?;
+            let file = create(&folder, &name)?;
+            self.open = Some((put.path.clone(), file, mode));
         }
-        file.write_all(&put.data).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
-    }
-
-    /// The folder of a path below the box (none: the box itself) and the last name.
-    fn parent<'a>(&self, path: &'a str, make: bool) -> Result<(Option<OwnedFd>, &'a str), Errno> {
-        let mut components = path.split('/').peekable();
-        let mut folder: Option<OwnedFd> = None;
-        while let Some(name) = components.next() {
-            if name.is_empty() || name == "." || name == ".." {
-                return Err(Errno::EINVAL);
-            }
-            if components.peek().is_none() {
-                return Ok((folder, name));
-            }
-            let at = folder.as_ref().unwrap_or(&self.root);
-            if make && mkdirat(at, name, Mode::from_bits_truncate(0o700)).is_ok() {
-                let made = open_dir(at, name)?;
-                fchmod(&made, Mode::from_bits_truncate(0o1777))?;
-            }
-            let next = open_dir(at, name)?;
-            folder = Some(next);
+        let Some((_, file, mode)) = &self.open else {
+            return Err(libc::EIO);
+        };
+        let written = sys::write_all(file.as_raw_fd(), &put.data);
+        sys::chmod(file, *mode)?;
+        if written.is_err() {
+            // Half a file is worse than none, and its room may be what is missing.
+            self.open = None;
+            self.remove(&put.path);
         }
-        Err(Errno::EINVAL)
+        written
     }
 
-    /// Removes what programs left, when one has run since the last time.
-    pub(super) fn clean(&mut self, identity: Identity) -> Result<(), Errno> {
-        if !self.dirty {
+    /// No file may be open for writing when a program starts (ETXTBSY).
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// A program is about to run.
+    pub fn mark_used(&mut self) {
+        self.used = true;
+    }
+
+    /// Removes what earlier programs left. Free when there was none, a scan when it left nothing.
+    pub fn clean(&mut self) -> Result<(), Errno> {
+        if !self.used {
             return Ok(());
         }
-        match sys::fork()? {
-            ForkResult::Child => {
-                let done = std::fs::write("/proc/self/oom_score_adj", "500").is_ok()
-                    && become_program(identity).is_ok()
-                    && WRITABLE.iter().all(|root| remove_own(Path::new(root), identity.uid));
-                sys::exit_now(i32::from(!done));
+        let folders = || self.others.iter().chain([&self.base]);
+        let mut foreign = false;
+        for folder in folders() {
+            foreign |= clean::has_foreign(folder)?;
+        }
+        if foreign {
+            sys::as_user(self.uid, self.gid, || folders().try_for_each(clean::remove_foreign))??;
+        }
+        self.used = false;
+        Ok(())
+    }
+
+    /// Takes the program's files over: root's from now on, mode 0755. Gives those that were not there, were not plain
+    /// files, were too large or did not fit.
+    pub fn keep(&mut self, paths: &[String]) -> Vec<String> {
+        let (uid, gid) = (self.uid, self.gid);
+        // All are opened before the first is replaced: making room for one may remove another's folder.
+        let sources = sys::as_user(uid, gid, || {
+            paths.iter().take(MAX_FILES).map(|path| self.open_source(path)).collect::<Vec<_>>()
+        })
+        .unwrap_or_default();
+        let mut missing = Vec::new();
+        for (i, path) in paths.iter().enumerate() {
+            let kept = match sources.get(i) {
+                Some(Ok(Source::Roots)) => Ok(()),
+                Some(Ok(Source::Programs(file, size))) => self.take_over(path, file, *size),
+                Some(Err(e)) => Err(*e),
+                None => Err(libc::EMFILE),
+            };
+            if kept.is_err() {
+                missing.push(path.clone());
             }
-            ForkResult::Parent { child } => {
-                if !reap::wait_for_helper(child) {
-                    return Err(Errno::ENOTEMPTY);
+        }
+        missing
+    }
+
+    fn open_source(&self, path: &str) -> Result<Source, Errno> {
+        let parts = components(path)?;
+        let (name, folders) = parts.split_last().ok_or(libc::EINVAL)?;
+        let mut at = None;
+        for folder in folders {
+            let from = at.as_ref().unwrap_or(&self.base);
+            at = Some(sys::open_at(from, folder, DIR, 0)?);
+        }
+        let folder = at.as_ref().unwrap_or(&self.base);
+        let seen = sys::stat_at(folder, name)?;
+        if !seen.is_file || seen.size > MAX_KEEP_BYTES {
+            return Err(libc::EINVAL);
+        }
+        if seen.uid == 0 {
+            return Ok(Source::Roots);
+        }
+        sys::chmod_at(folder, name, 0o700)?;
+        let file = sys::open_at(folder, name, libc::O_RDWR | libc::O_NONBLOCK, 0)?;
+        let meta = sys::stat(&file)?;
+        if !meta.is_file || meta.size > MAX_KEEP_BYTES {
+            return Err(libc::EINVAL);
+        }
+        Ok(Source::Programs(file, meta.size))
+    }
+
+    fn take_over(&mut self, path: &str, source: &OwnedFd, size: u64) -> Result<(), Errno> {
+        let (folder, name) = self.parent(path, true)?;
+        self.remove_entry(&folder, &name)?;
+        let file = create(&folder, &name)?;
+        let mut buffer = vec![0; 256 * 1024];
+        let mut at = 0;
+        let copied = loop {
+            match sys::read(source.as_raw_fd(), &mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(n) => {
+                    let piece = buffer.get(..n).unwrap_or_default();
+                    if let Err(e) = sys::write_all(file.as_raw_fd(), piece) {
+                        break Err(e);
+                    }
+                    // The original gives its room back piece by piece, so that a copy needs none twice.
+                    sys::punch_hole(source, at, n as u64);
+                    at += n as u64;
                 }
-                self.dirty = false;
-                Ok(())
+                Err(e) => break Err(e),
+            }
+        };
+        let whole = copied.and(if at == size { Ok(()) } else { Err(libc::EIO) });
+        match whole.and_then(|()| sys::chmod(&file, 0o755)) {
+            Ok(()) => Ok(()),
+            Err(e) => {
+                let _ = sys::unlink_at(&folder, &name, false);
+                Err(e)
             }
         }
     }
 
-    /// Takes over what a compile step made: a root-owned copy in place of the program's own file. Says what was
-    /// missing or no plain file.
-    pub(super) fn keep(&self, paths: &[String]) -> Vec<String> {
-        paths.iter().filter(|path| self.keep_one(path).is_err()).cloned().collect()
-    }
-
-    fn keep_one(&self, path: &str) -> Result<(), Errno> {
-        let (folder, name) = self.parent(path, false)?;
-        let folder = folder.as_ref().unwrap_or(&self.root);
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let original = openat(folder, name, flags, Mode::empty())?;
-        let stat = fstat(&original)?;
-        let is_plain = stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG;
-        if !is_plain || stat.st_size as u64 > MAX_KEPT_BYTES {
-            return Err(Errno::EINVAL);
-        }
-        if stat.st_uid == 0 {
-            return Ok(());
-        }
-        const COPY: &str = ".assay-keep";
-        let _ = unlinkat(&self.root, COPY, UnlinkatFlags::NoRemoveDir);
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut copy = File::from(openat(&self.root, COPY, flags, Mode::from_bits_truncate(0o600))?);
-        let io = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        std::io::copy(&mut File::from(original).take(MAX_KEPT_BYTES), &mut copy).map_err(io)?;
-        fchmod(&copy, Mode::from_bits_truncate(0o755))?;
-        // the folder is root's and sticky, so root may put its own file in the place of the program's
-        renameat(&self.root, COPY, folder, name)
-    }
-
-    /// Removes files that the host put for one run only.
-    pub(super) fn remove(&self, paths: &[String]) {
-        for path in paths {
-            if let Ok((folder, name)) = self.parent(path, false) {
-                let folder = folder.as_ref().unwrap_or(&self.root);
-                let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
-            }
+    /// Removes one file of the box, whoever owns it. What is not there needs no removing.
+    pub fn remove(&mut self, path: &str) {
+        if let Ok((folder, name)) = self.parent(path, false) {
+            let _ = self.remove_entry(&folder, &name);
         }
     }
-}
 
-/// Removes everything below `root` that `uid` owns. A tree deeper than the walk goes is moved up and walked again.
-fn remove_own(root: &Path, uid: u32) -> bool {
-    let mut flattened = 0;
-    for _ in 0..MAX_PASSES {
-        let mut deep = Vec::new();
-        if !remove_below(root, uid, 0, &mut deep) {
+    /// Whether the folders are as they were given: root's, sticky, writable by all; and nobody but the init is alive.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let folders = self
+            .others
+            .iter()
+            .chain([&self.base])
+            .all(|folder| matches!(sys::stat(folder), Ok(m) if m.uid == 0 && m.mode == 0o1777));
+        folders && self.alone()
+    }
+
+    /// Whether /proc shows no process but PID 1.
+    fn alone(&self) -> bool {
+        let Some(proc) = &self.proc else { return false };
+        if sys::rewind(proc).is_err() {
             return false;
         }
-        if deep.is_empty() {
-            return true;
-        }
-        for path in deep {
-            flattened += 1;
-            if std::fs::rename(&path, root.join(format!(".assay-flat-{flattened}"))).is_err() {
-                return false;
+        let mut names = Vec::new();
+        loop {
+            match sys::read_dir(proc, &mut names) {
+                Ok(true) => {
+                    let other = |n: &CString| {
+                        let n = n.to_bytes();
+                        n != b"1" && n.iter().all(u8::is_ascii_digit)
+                    };
+                    if names.iter().any(other) {
+                        return false;
+                    }
+                }
+                Ok(false) => return true,
+                Err(_) => return false,
             }
         }
     }
-    false
+
+    /// The folder of `path` and its last name. With `make`, folders that are missing are made and a program's entries in
+    /// the way removed; without, every folder must be there and be root's.
+    fn parent(&self, path: &str, make: bool) -> Result<(OwnedFd, CString), Errno> {
+        let mut parts = components(path)?;
+        let name = parts.pop().ok_or(libc::EINVAL)?;
+        let mut at = self.base.try_clone().map_err(|e| sys::errno_of(&e))?;
+        for part in &parts {
+            at = self.enter(&at, part, make)?;
+        }
+        Ok((at, name))
+    }
+
+    fn enter(&self, folder: &OwnedFd, name: &CStr, make: bool) -> Result<OwnedFd, Errno> {
+        match sys::open_at(folder, name, DIR, 0) {
+            Ok(below) if sys::stat(&below)?.uid == 0 => return Ok(below),
+            Ok(_) | Err(_) if !make => return Err(libc::ENOENT),
+            Err(libc::ENOENT) => {}
+            // Somebody else's folder, or no folder at all.
+            Ok(_) | Err(_) => self.remove_entry(folder, name)?,
+        }
+        sys::mkdir_at(folder, name, 0o700)?;
+        let below = sys::open_at(folder, name, DIR, 0)?;
+        sys::chmod(&below, 0o1777)?;
+        Ok(below)
+    }
+
+    /// Removes an entry of a root-owned folder. Root's own folders stay (EISDIR).
+    fn remove_entry(&self, folder: &OwnedFd, name: &CStr) -> Result<(), Errno> {
+        match sys::unlink_at(folder, name, false) {
+            Ok(()) | Err(libc::ENOENT) => return Ok(()),
+            Err(libc::EISDIR | libc::EPERM) => {}
+            Err(e) => return Err(e),
+        }
+        let meta = sys::stat_at(folder, name)?;
+        if meta.uid == 0 {
+            return Err(libc::EISDIR);
+        }
+        sys::as_user(self.uid, self.gid, || clean::remove_tree(folder, name))?
+    }
 }
 
-fn remove_below(folder: &Path, uid: u32, depth: usize, deep: &mut Vec<PathBuf>) -> bool {
-    // a folder that is not there, or that is root's alone, holds nothing of the program's
-    let Ok(entries) = std::fs::read_dir(folder) else { return true };
-    let mut done = true;
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
-        let own = meta.uid() == uid;
-        if !meta.is_dir() {
-            done &= !own || std::fs::remove_file(&path).is_ok();
-            continue;
-        }
-        if own {
-            done &= std::fs::set_permissions(&path, Permissions::from_mode(0o700)).is_ok();
-        }
-        if depth >= MAX_DEPTH {
-            if own && std::fs::remove_dir(&path).is_err() {
-                deep.push(path);
-            }
-            continue;
-        }
-        let before = deep.len();
-        done &= remove_below(&path, uid, depth + 1, deep);
-        if own && deep.len() == before {
-            done &= std::fs::remove_dir(&path).is_ok();
-        }
+/// A file to keep.
+enum Source {
+    /// Owned by root already.
+    Roots,
+    /// The program's, open, with its size.
+    Programs(OwnedFd, u64),
+}
+
+fn create(folder: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    sys::open_at(folder, name, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o600)
+}
+
+/// Opens root's own file for appending, whatever its mode.
+fn reopen(folder: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let seen = sys::stat_at(folder, name)?;
+    if !seen.is_file || seen.uid != 0 {
+        return Err(libc::EPERM);
     }
-    done
+    let reading = sys::open_at(folder, name, libc::O_RDONLY | libc::O_NONBLOCK, 0)?;
+    let meta = sys::stat(&reading)?;
+    if !meta.is_file || meta.uid != 0 {
+        return Err(libc::EPERM);
+    }
+    sys::chmod(&reading, meta.mode | 0o200)?;
+    sys::open_at(folder, name, libc::O_WRONLY | libc::O_APPEND, 0)
+}
+
+/// A path's components: relative, no `.`, no `..`, none empty, not too deep.
+fn components(path: &str) -> Result<Vec<CString>, Errno> {
+    let parts = path
+        .split('/')
+        .map(|part| match part {
+            "" | "." | ".." => Err(libc::EINVAL),
+            name => CString::new(name).map_err(|_| libc::EINVAL),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if parts.len() > MAX_DEPTH {
+        return Err(libc::ENAMETOOLONG);
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn own_uid() -> u32 {
-        nix::unistd::getuid().as_raw()
-    }
-
     #[test]
-    fn a_tree_deeper_than_any_path_is_removed() {
-        let root = tempfile::tempdir().unwrap();
-        let top = std::env::current_dir().unwrap();
-        // built piecewise upwards: each step moves the tree so far into a new folder
-        let mut tree = root.path().join("t");
-        std::fs::create_dir(&tree).unwrap();
-        for index in 0..500 {
-            let above = root.path().join(format!("n{index}"));
-            std::fs::create_dir(&above).unwrap();
-            std::fs::rename(&tree, above.join("a-rather-long-name-for-a-folder")).unwrap();
-            tree = above;
+    fn a_path_that_could_leave_the_box_is_no_path() {
+        for bad in ["", "/", "/a", "a/", "a//b", ".", "a/./b", "..", "a/../b", "a\0b"] {
+            assert_eq!(components(bad), Err(libc::EINVAL), "{bad:?}");
         }
-        assert!(remove_own(root.path(), own_uid()));
-        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
-        assert_eq!(std::env::current_dir().unwrap(), top);
-    }
-
-    #[test]
-    fn a_link_is_removed_and_not_followed() {
-        let root = tempfile::tempdir().unwrap();
-        let outside = tempfile::tempdir().unwrap();
-        std::fs::write(outside.path().join("precious"), "x").unwrap();
-        std::os::unix::fs::symlink(outside.path(), root.path().join("link")).unwrap();
-        std::fs::create_dir(root.path().join("locked")).unwrap();
-        std::fs::write(root.path().join("locked/file"), "x").unwrap();
-        std::fs::set_permissions(root.path().join("locked"), Permissions::from_mode(0o0)).unwrap();
-        assert!(remove_own(root.path(), own_uid()));
-        assert!(outside.path().join("precious").exists());
-        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn what_another_owns_stays() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::write(root.path().join("file"), "x").unwrap();
-        assert!(remove_own(root.path(), own_uid() + 1));
-        assert!(root.path().join("file").exists());
+        assert_eq!(components("a/b c/.d").map(|p| p.len()), Ok(3));
+        assert_eq!(components(&["a"; 65].join("/")), Err(libc::ENAMETOOLONG));
     }
 }

@@ -1,53 +1,31 @@
-//! The one place that waits for children.
+//! The only place that waits for children.
+//!
+//! Everything in the namespace that loses its parent becomes a child of PID 1, so "no children" after a kill means that
+//! nothing of the program is left.
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use super::sys::{self, Waited};
+use nix::libc;
 
-use super::sys::{self, Usage};
-
-/// A child that has ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ended {
-    pub(super) pid: Pid,
-    pub(super) status: i32,
-    pub(super) usage: Usage,
-}
-
-/// Who is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
-    /// Children that have not ended.
-    Some,
-    /// Nobody: not even a zombie.
+/// What there is to wait for.
+#[derive(Debug)]
+pub enum Reaped {
+    /// A child ended and is gone now.
+    One(Waited),
+    /// There are children, none has ended.
+    Later,
+    /// There are no children.
     Nobody,
 }
 
-/// Reaps every child that has ended. As PID 1 the init inherits every orphan, so when nobody is left, nothing of the
-/// program is.
-pub(super) fn reap(mut each: impl FnMut(Ended)) -> Left {
+/// Takes one ended child, without waiting.
+#[must_use]
+pub fn next() -> Reaped {
     loop {
         match sys::wait_any() {
-            Ok(Some((pid, status, usage))) => each(Ended { pid, status, usage }),
-            Ok(None) => return Left::Some,
-            Err(Errno::EINTR) => {}
-            Err(_) => return Left::Nobody,
-        }
-    }
-}
-
-/// Kills everything but the init itself. The kernel's return value proves nothing (ENGINE finding 4): [`reap`] does.
-pub(super) fn kill_all() {
-    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-}
-
-/// Waits for one helper of the init's own, which is the only child at that time.
-pub(super) fn wait_for_helper(helper: Pid) -> bool {
-    loop {
-        match nix::sys::wait::waitpid(helper, None) {
-            Ok(status) => return matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0)),
-            Err(Errno::EINTR) => {}
-            Err(_) => return false,
+            Ok(Some(waited)) => return Reaped::One(waited),
+            Ok(None) => return Reaped::Later,
+            Err(libc::EINTR) => {}
+            Err(_) => return Reaped::Nobody,
         }
     }
 }

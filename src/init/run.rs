@@ -1,457 +1,494 @@
-//! One program, from Run to Done: its pipes, its clocks, its limits.
+//! One run, from fork to facts.
+//!
+//! A state machine without a loop of its own: the session tells it what happened (a child ended, a pipe is ready, time
+//! passed, a frame came) and it kills, reads, writes and counts. It never judges: which armed limit fired and what was
+//! counted is all it says.
 //!
 //! ```text
-//!  Running --main ended | limit | Kill--> Killing --nobody left--> Draining --pipes at their end--> Over
-//!     '------------- a set-up step failed: nothing ever ran ------------------------------------------^
+//!            main process ended, or a limit fired, or Kill
+//!  Running -----------------------------------------------> Ending -----------> Over (facts can be taken)
+//!    |  stdin, output, samples, timers                        |  kill(-1) until no child is left,
+//!    +--------------------------------------------------------+  pipes read to their end (10 s without
+//!                                                                credit: thrown away; 10 s with a child
+//!                                                                that will not die: given up, not clean)
 //! ```
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
-
-use nix::errno::Errno;
-use nix::unistd::Pid;
-
-use super::cgroup::{Cgroup, Snapshot};
-use super::files::Files;
-use super::host::Host;
-use super::reap::{self, Left};
-use super::setup::{self, Failed};
-use super::{End, Identity, sys};
+use super::cgroup::{Cgroup, Counters};
+use super::limits::{self, SAMPLE_NS};
+use super::output::Out;
+use super::reap::{self, Reaped};
+use super::setup::{self, Failed, Started};
+use super::sys;
 use crate::wire::frame::{
     Done, Ended, Fired, FromInit, MAX_CHUNK_BYTES, MemorySource, OUTPUT_WINDOW_BYTES, Run, STDIN_WINDOW_BYTES, Stream,
 };
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// How often counters are read while nothing else happens: what a memory kill may stay unnoticed.
-const LOOK: Duration = Duration::from_millis(50);
-/// The shortest wait for a CPU limit: less would cost the program more CPU than it has left.
-const SHORTEST_LOOK: Duration = Duration::from_millis(2);
-/// How often a kill is repeated while somebody is left.
-const KILL_AGAIN: Duration = Duration::from_millis(5);
-/// How long a host that gives no credit may keep a dead program's last output waiting.
-const DRAIN: Duration = Duration::from_secs(10);
-/// What the init may owe the engine before it stops taking output from the program.
-const MAX_OWED: usize = OUTPUT_WINDOW_BYTES as usize + MAX_CHUNK_BYTES;
+use nix::libc;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Running,
-    Killing,
-    Draining,
-    Over,
+/// How long the end of a run waits: for credit without progress, and for a killed process to be gone.
+const PATIENCE_NS: u64 = 10_000_000_000;
+
+/// How often a kill is repeated while something is left.
+const KILL_AGAIN_NS: u64 = 10_000_000;
+
+/// The counters before a run and the init's own share since.
+#[derive(Debug, Clone, Copy)]
+pub struct Before {
+    counters: Counters,
+    own_cpu: u64,
 }
 
-/// A run under way.
-pub(super) struct Active {
-    order: Run,
-    phase: Phase,
-    main: Option<Pid>,
-    ended: Option<Ended>,
-    fired: Fired,
-    begun: Instant,
-    setup: Duration,
-    wall: Duration,
-    phase_since: Instant,
-    next_cpu_look: Instant,
-    before: Snapshot,
-    sampled: u64,
-    usage: sys::Usage,
-    survivors: u32,
-    pipes: [Option<OwnedFd>; 2],
-    seen: [u64; 2],
-    room: u64,
-    window: u32,
+impl Before {
+    /// Looks now.
+    #[must_use]
+    pub fn look(cgroup: &Cgroup) -> Self {
+        // The own clock first: reading it brings the cgroup's up to date as well.
+        let own_cpu = sys::own_cpu();
+        Self { counters: cgroup.counters(), own_cpu }
+    }
+
+    /// CPU time of the sandbox since, without the init's own.
+    fn cpu_ns(&self, cgroup: &Cgroup) -> u64 {
+        let own = sys::own_cpu().saturating_sub(self.own_cpu);
+        let all = cgroup.cpu_ns().saturating_sub(self.counters.cpu_ns);
+        all.saturating_sub(own)
+    }
+}
+
+/// A run in progress.
+pub struct Active {
+    /// What was asked for.
+    pub spec: Run,
+    pid: i32,
+    before: Before,
+    asked_at: u64,
+    started_at: u64,
+    speed: u64,
+    report: OwnedFd,
+    heard: Vec<u8>,
     stdin: Option<OwnedFd>,
-    input: VecDeque<u8>,
-    input_ended: bool,
-    owed_credit: u32,
-    cpus: u32,
-    buffer: Vec<u8>,
+    pending: VecDeque<u8>,
+    stdin_ended: bool,
+    output: [Option<OwnedFd>; 2],
+    counted: [u64; 2],
+    sent: u64,
+    unacked: u64,
+    fired: Fired,
+    ended: Option<Ended>,
+    /// When the main process ended or the kill was sent.
+    end_at: Option<u64>,
+    killed_at: Option<u64>,
+    /// Credit came, or bytes moved.
+    progress_at: u64,
+    nobody: bool,
+    stuck: bool,
+    discard: bool,
+    user_ns: u64,
+    system_ns: u64,
+    max_rss: u64,
+    survivors: u32,
+    memory_sample: u64,
+    next_sample: u64,
+    next_cpu: u64,
+    next_kill: u64,
 }
 
 impl Active {
-    /// Cleans, forks, executes.
-    pub(super) fn start(
-        order: Run,
-        identity: Identity,
-        cgroup: Option<&Cgroup>,
-        files: &mut Files,
-    ) -> Result<Active, End> {
-        let received = Instant::now();
-        let cleaned = match order.clean {
-            true => files.clean(identity).map_err(|errno| Failed { step: "clean".to_owned(), errno: errno as i32 }),
-            false => Ok(()),
+    /// Starts the program of `spec`, which arrived at `asked_at`. `Err` gives the spec back with the step that failed.
+    pub fn start(
+        spec: Run,
+        asked_at: u64,
+        ids: (u32, u32),
+        cgroup: &Cgroup,
+        speed: u64,
+    ) -> Result<Self, Box<(Run, Failed)>> {
+        let before = Before::look(cgroup);
+        let Started { pid, stdin, output: [stdout, stderr], report } = match setup::start(&spec, ids.0, ids.1) {
+            Ok(started) => started,
+            Err(failed) => return Err(Box::new((spec, failed))),
         };
-        let mut before = cgroup.map(Cgroup::snapshot).unwrap_or_default();
-        let spawned = match (cleaned, files.take_failure()) {
-            (Err(failed), _) | (Ok(()), Some(failed)) => Err(failed),
-            (Ok(()), None) => setup::spawn(&order, identity),
-        };
-        files.soil();
-        // the set-up's CPU time is ours, not the program's
-        before.cpu_ns = cgroup.and_then(Cgroup::cpu_ns);
-        let begun = Instant::now();
-        let cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        let mut active = Active {
-            phase: Phase::Running,
-            main: None,
-            ended: None,
-            fired: Fired::None,
-            begun,
-            setup: begun.duration_since(received),
-            wall: Duration::ZERO,
-            phase_since: begun,
-            next_cpu_look: begun,
+        let now = sys::now();
+        Ok(Self {
+            pid,
             before,
-            sampled: 0,
-            usage: sys::Usage::default(),
+            asked_at,
+            started_at: now,
+            speed,
+            report,
+            heard: Vec::new(),
+            stdin: Some(stdin),
+            pending: VecDeque::new(),
+            stdin_ended: false,
+            output: [Some(stdout), Some(stderr)],
+            counted: [0; 2],
+            sent: 0,
+            unacked: 0,
+            fired: Fired::None,
+            ended: None,
+            end_at: None,
+            killed_at: None,
+            progress_at: now,
+            nobody: false,
+            stuck: false,
+            discard: false,
+            user_ns: 0,
+            system_ns: 0,
+            max_rss: 0,
             survivors: 0,
-            pipes: [None, None],
-            seen: [0, 0],
-            room: order.limits.output_bytes,
-            window: OUTPUT_WINDOW_BYTES,
-            stdin: None,
-            input: VecDeque::new(),
-            input_ended: false,
-            owed_credit: 0,
-            cpus,
-            buffer: vec![0; MAX_CHUNK_BYTES],
-            order,
-        };
-        active.plan_cpu_look(cgroup);
-        match spawned {
-            Ok(spawned) => {
-                active.main = Some(spawned.pid);
-                active.pipes = [Some(spawned.stdout), Some(spawned.stderr)];
-                active.stdin = Some(spawned.stdin);
-            }
-            Err(Failed { step, errno }) => {
-                active.ended = Some(Ended::NotStarted { step, errno });
-                active.enter(Phase::Killing);
-                active.reap();
-            }
-        }
-        Ok(active)
+            memory_sample: 0,
+            next_sample: now + SAMPLE_NS,
+            next_cpu: now.saturating_add(limits::cpu_look_in(0, spec.limits.cpu_ns, speed)),
+            next_kill: u64::MAX,
+            spec,
+        })
     }
 
-    pub(super) fn number(&self) -> u32 {
-        self.order.run
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Over
-    }
-
-    fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.phase_since = Instant::now();
-    }
-
-    /// When something has to be looked at although nobody speaks.
-    pub(super) fn next_look(&self) -> Duration {
-        let now = Instant::now();
-        match self.phase {
-            Phase::Running => {
-                let wall = self.wall_limit().saturating_sub(now - self.begun);
-                wall.min(self.next_cpu_look.saturating_duration_since(now)).min(LOOK)
-            }
-            Phase::Killing => KILL_AGAIN,
-            Phase::Draining => DRAIN.saturating_sub(now - self.phase_since),
-            Phase::Over => Duration::ZERO,
+    /// When [`Self::tick`] is due at the latest.
+    #[must_use]
+    pub fn next_tick(&self) -> u64 {
+        match self.killed_at {
+            Some(_) if self.discard => self.next_kill,
+            Some(_) => self.next_kill.min(self.progress_at.saturating_add(PATIENCE_NS)),
+            None => self.next_sample.min(self.next_cpu).min(self.wall_deadline()),
         }
     }
 
-    fn wall_limit(&self) -> Duration {
-        Duration::from_nanos(self.order.limits.wall_ns)
+    fn wall_deadline(&self) -> u64 {
+        self.started_at.saturating_add(self.spec.limits.wall_ns)
     }
 
-    /// The pipes that may be read: while the window, and what the engine has yet to take, allow it.
-    pub(super) fn readable(&self, owed: usize) -> [Option<BorrowedFd<'_>>; 2] {
-        let open = (self.window > 0 || self.room == 0) && owed < MAX_OWED;
-        [0, 1].map(|index| self.pipes[index].as_ref().filter(|_| open).map(AsFd::as_fd))
-    }
-
-    /// The program's stdin, when there is something for it.
-    pub(super) fn writable(&self) -> Option<BorrowedFd<'_>> {
-        self.stdin.as_ref().filter(|_| !self.input.is_empty()).map(AsFd::as_fd)
-    }
-
-    pub(super) fn feed(&mut self, data: &[u8]) {
-        // a host that sends more than its window loses what is too much; the window is what bounds this memory
-        let room = STDIN_WINDOW_BYTES as usize - self.input.len().min(STDIN_WINDOW_BYTES as usize);
-        self.input.extend(&data[..data.len().min(room)]);
-        if self.stdin.is_none() {
-            self.discard_input();
-        } else {
-            self.write_input();
-        }
-    }
-
-    pub(super) fn feed_end(&mut self) {
-        self.input_ended = true;
-        self.write_input();
-    }
-
-    pub(super) fn credit(&mut self, bytes: u32) {
-        self.window = self.window.saturating_add(bytes).min(OUTPUT_WINDOW_BYTES);
-    }
-
-    pub(super) fn kill(&mut self) {
-        self.fire(Fired::Kill);
-    }
-
-    fn fire(&mut self, fired: Fired) {
-        if self.phase == Phase::Running {
-            self.fired = fired;
-            self.end_program();
-        }
-    }
-
-    fn end_program(&mut self) {
-        self.wall = self.begun.elapsed();
-        self.enter(Phase::Killing);
-        reap::kill_all();
-    }
-
-    /// One turn: children, output, input, clocks.
-    pub(super) fn look(
-        &mut self,
-        host: &mut Host,
-        cgroup: Option<&Cgroup>,
-        output: [bool; 2],
-        input: bool,
-        child: bool,
-    ) -> Result<(), End> {
-        if input {
-            self.write_input();
-        }
-        for index in [0, 1] {
-            if output[index] {
-                self.read_output(index, host)?;
-            }
-        }
-        if child || self.phase == Phase::Killing {
-            self.reap();
-        }
-        if self.phase == Phase::Running {
-            self.check_limits(cgroup, child);
-        }
-        if self.phase == Phase::Killing {
-            reap::kill_all();
-            self.reap();
-        }
-        if self.phase == Phase::Draining {
-            self.drain(host)?;
-        }
-        if self.owed_credit > 0 {
-            let bytes = std::mem::take(&mut self.owed_credit);
-            host.send(&FromInit::StdinCredit { run: self.order.run, bytes });
-        }
-        Ok(())
-    }
-
-    fn reap(&mut self) {
-        let (main, usage) = (self.main, &mut self.usage);
-        let (mut main_ended, mut others) = (None, 0);
-        let killing = self.phase == Phase::Killing;
-        let left = reap::reap(|child| {
-            usage.user_ns += child.usage.user_ns;
-            usage.system_ns += child.usage.system_ns;
-            usage.max_rss_bytes = usage.max_rss_bytes.max(child.usage.max_rss_bytes);
-            if Some(child.pid) == main {
-                main_ended = Some(child.status);
-            } else {
-                others += 1;
-            }
-        });
-        if killing {
-            // those that end now outlived the main process, or would have
-            self.survivors += others;
-        }
-        if let Some(status) = main_ended
-            && self.ended.is_none()
-        {
-            self.ended = Some(match sys::ending(status) {
-                Ok(status) => Ended::Exited(status),
-                Err(signal) => Ended::Signaled(signal),
-            });
-            if self.phase == Phase::Running {
-                self.end_program();
-                return self.reap();
-            }
-        }
-        if self.phase == Phase::Killing && left == Left::Nobody {
-            self.stdin = None;
-            self.discard_input();
-            self.enter(Phase::Draining);
-        }
-    }
-
-    fn check_limits(&mut self, cgroup: Option<&Cgroup>, child: bool) {
-        let now = Instant::now();
-        if let Some(cgroup) = cgroup {
-            if child || now >= self.next_cpu_look || now - self.begun >= LOOK {
-                if cgroup.oom_kills() > self.before.oom_kills {
-                    return self.fire(Fired::Memory);
-                }
-                self.sampled = self.sampled.max(cgroup.memory_used().saturating_sub(self.before.memory_used));
-            }
-            if now >= self.next_cpu_look {
-                if self.cpu_used(cgroup).is_some_and(|used| used >= self.order.limits.cpu_ns) {
-                    return self.fire(Fired::Cpu);
-                }
-                self.plan_cpu_look(Some(cgroup));
-            }
-        }
-        if now - self.begun >= self.wall_limit() {
-            self.fire(Fired::Wall);
-        }
-    }
-
-    fn cpu_used(&self, cgroup: &Cgroup) -> Option<u64> {
-        Some(cgroup.cpu_ns()?.saturating_sub(self.before.cpu_ns?))
-    }
-
-    /// The earliest moment at which the CPU time can be used up: all CPUs busy from now on.
-    fn plan_cpu_look(&mut self, cgroup: Option<&Cgroup>) {
-        let used = cgroup.and_then(|cgroup| self.cpu_used(cgroup)).unwrap_or(0);
-        let left = self.order.limits.cpu_ns.saturating_sub(used) / u64::from(self.cpus.max(1));
-        self.next_cpu_look = Instant::now() + Duration::from_nanos(left).max(SHORTEST_LOOK);
-    }
-
-    /// Reads one pipe once, within the window and the output limit.
-    fn read_output(&mut self, index: usize, host: &mut Host) -> Result<(), End> {
-        let Some(pipe) = &self.pipes[index] else { return Ok(()) };
-        let stream = [Stream::Stdout, Stream::Stderr][index];
-        // beyond the limit one more byte is read, to know that there was one
-        let most = match self.room {
-            0 => MAX_CHUNK_BYTES,
-            room => (MAX_CHUNK_BYTES as u64).min(u64::from(self.window)).min(room) as usize,
-        };
-        if most == 0 {
-            return Ok(());
-        }
-        match nix::unistd::read(pipe, &mut self.buffer[..most]) {
-            Ok(0) => self.pipes[index] = None,
-            Ok(n) => {
-                self.seen[index] += n as u64;
-                if self.room == 0 {
-                    if !self.order.truncate_output {
-                        self.fire(Fired::Output);
+    /// Time passed.
+    pub fn tick(&mut self, now: u64, cgroup: &Cgroup) {
+        match self.killed_at {
+            None => {
+                // The deadline stands from the fork; the program's time counts from its exec, a moment later.
+                if now >= self.wall_deadline() {
+                    setup::hear(&self.report, &mut self.heard);
+                    if let (Some(exec_at), _) = setup::parse_report(&self.heard) {
+                        self.started_at = exec_at;
                     }
-                    return Ok(());
                 }
-                self.room -= n as u64;
-                self.window -= n as u32;
-                let data = self.buffer[..n].to_vec();
-                host.send(&FromInit::Output { run: self.order.run, stream, data });
+                if now >= self.wall_deadline() {
+                    return self.fire(Fired::Wall, now);
+                }
+                if now >= self.next_cpu && cgroup.has_cpu() {
+                    let used = self.before.cpu_ns(cgroup);
+                    let limit = self.spec.limits.cpu_ns;
+                    if used >= limit {
+                        return self.fire(Fired::Cpu, now);
+                    }
+                    let wait = limits::cpu_look_in(used, limit, self.speed);
+                    self.next_cpu = now.saturating_add(wait);
+                } else if now >= self.next_cpu {
+                    self.next_cpu = u64::MAX;
+                }
+                if now >= self.next_sample {
+                    self.next_sample = now + SAMPLE_NS;
+                    self.memory_sample = self.memory_sample.max(cgroup.memory());
+                    self.look_for_oom(now, cgroup);
+                }
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => self.pipes[index] = None,
+            Some(at) => {
+                if now >= self.next_kill {
+                    self.next_kill = now + KILL_AGAIN_NS;
+                    if !self.nobody {
+                        sys::kill_everyone();
+                        self.children(now, cgroup);
+                    }
+                    if self.nobody {
+                        self.next_kill = u64::MAX;
+                    } else if now.saturating_sub(at) > PATIENCE_NS {
+                        // A process that SIGKILL cannot end (in the kernel): its pipes will not end either.
+                        self.stuck = true;
+                        self.discard = true;
+                        self.output = [None, None];
+                    }
+                }
+                if now.saturating_sub(self.progress_at) >= PATIENCE_NS {
+                    self.discard = true;
+                }
+            }
         }
-        Ok(())
     }
 
-    /// Everybody is dead: what stands in the pipes is the end of the output.
-    fn drain(&mut self, host: &mut Host) -> Result<(), End> {
-        for index in [0, 1] {
-            while self.pipes[index].is_some() && (self.window > 0 || self.room == 0) {
-                let before = self.seen[index];
-                if self.fired == Fired::Output {
-                    self.pipes[index] = None;
+    /// SIGCHLD came.
+    pub fn children(&mut self, now: u64, cgroup: &Cgroup) {
+        loop {
+            let one = match reap::next() {
+                Reaped::One(one) => one,
+                Reaped::Later => {
+                    self.nobody = false;
                     break;
                 }
-                self.read_output(index, host)?;
-                if self.room == 0 && !self.order.truncate_output && self.seen[0] + self.seen[1] > self.limit() {
-                    // the limit was passed, but the program's end was seen first
-                    self.fired = if self.fired == Fired::None { Fired::Output } else { self.fired };
+                Reaped::Nobody => {
+                    self.nobody = true;
+                    break;
                 }
-                if self.pipes[index].is_some() && self.seen[index] == before {
-                    // no writer is left, so an empty pipe is at its end
-                    self.pipes[index] = None;
-                }
+            };
+            self.user_ns += one.user_ns;
+            self.system_ns += one.system_ns;
+            self.max_rss = self.max_rss.max(one.max_rss);
+            if one.pid == self.pid {
+                self.ended = Some(match (one.exited, one.signal) {
+                    (Some(status), _) => Ended::Exited(status),
+                    (None, signal) => Ended::Signaled(signal.unwrap_or(libc::SIGKILL as u8)),
+                });
+                self.end_at.get_or_insert(now);
+            } else if self.killed_at.is_some() && one.signal == Some(libc::SIGKILL as u8) {
+                self.survivors = self.survivors.saturating_add(1);
             }
         }
-        if self.pipes.iter().all(Option::is_none) || self.phase_since.elapsed() >= DRAIN {
-            self.enter(Phase::Over);
+        self.look_for_oom(now, cgroup);
+        if self.ended.is_some() && self.killed_at.is_none() {
+            if self.ended == Some(Ended::Signaled(libc::SIGXCPU as u8))
+                && (!cgroup.has_cpu() || self.before.cpu_ns(cgroup) >= self.spec.limits.cpu_ns)
+            {
+                self.fired = Fired::Cpu;
+            }
+            self.end(now);
         }
+    }
+
+    fn look_for_oom(&mut self, now: u64, cgroup: &Cgroup) {
+        if self.fired == Fired::None && cgroup.oom_kills() > self.before.counters.oom_kills {
+            self.fire(Fired::Memory, now);
+        }
+    }
+
+    fn fire(&mut self, why: Fired, now: u64) {
+        if self.fired == Fired::None {
+            self.fired = why;
+        }
+        self.end(now);
+    }
+
+    /// Everything of the program dies, once and (in `tick`) again until it has.
+    fn end(&mut self, now: u64) {
+        if self.killed_at.is_some() {
+            return;
+        }
+        self.killed_at = Some(now);
+        self.end_at.get_or_insert(now);
+        self.progress_at = now;
+        self.pending.clear();
+        self.stdin = None;
+        self.next_kill = now + KILL_AGAIN_NS;
+        // Orphans are PID 1's children before their parent can be waited for: without children there is nobody to kill.
+        if !self.nobody {
+            sys::kill_everyone();
+        }
+    }
+
+    /// A Kill frame came.
+    pub fn kill(&mut self, now: u64) {
+        if self.killed_at.is_none() {
+            self.fire(Fired::Kill, now);
+        }
+    }
+
+    /// Input came. `Err` when the host overran the window.
+    pub fn feed(&mut self, data: &[u8], out: &mut Out) -> Result<(), ()> {
+        if self.stdin.is_none() || self.killed_at.is_some() {
+            self.credit_stdin(data.len(), out);
+            return Ok(());
+        }
+        if self.pending.len() + data.len() > STDIN_WINDOW_BYTES as usize {
+            return Err(());
+        }
+        self.pending.extend(data);
+        self.write_stdin(out);
         Ok(())
     }
 
-    fn limit(&self) -> u64 {
-        self.order.limits.output_bytes
-    }
-
-    fn write_input(&mut self) {
-        while let Some(stdin) = self.stdin.as_ref().filter(|_| !self.input.is_empty()) {
-            match nix::unistd::write(stdin, self.input.as_slices().0) {
-                Ok(n) => {
-                    self.input.drain(..n);
-                    self.owed_credit += n as u32;
-                }
-                Err(Errno::EAGAIN) => return,
-                Err(Errno::EINTR) => {}
-                Err(_) => {
-                    // nobody reads any more: the rest is thrown away, so that the host need not keep it
-                    self.stdin = None;
-                    self.discard_input();
-                    return;
-                }
-            }
-        }
-        if self.input_ended && self.input.is_empty() {
+    /// The input's end came.
+    pub fn feed_end(&mut self) {
+        self.stdin_ended = true;
+        if self.pending.is_empty() {
             self.stdin = None;
         }
     }
 
-    fn discard_input(&mut self) {
-        self.owed_credit += self.input.len() as u32;
-        self.input.clear();
+    /// The program's stdin may take bytes.
+    pub fn write_stdin(&mut self, out: &mut Out) {
+        let mut taken = 0;
+        while let Some(fd) = &self.stdin {
+            let piece = self.pending.as_slices().0;
+            if piece.is_empty() {
+                if self.stdin_ended {
+                    self.stdin = None;
+                }
+                break;
+            }
+            match sys::write(fd.as_raw_fd(), piece) {
+                Ok(n) => {
+                    self.pending.drain(..n);
+                    taken += n;
+                }
+                Err(libc::EAGAIN) => break,
+                // Nobody reads any more: the rest is thrown away, and so is what still comes.
+                Err(_) => {
+                    taken += self.pending.len();
+                    self.pending = VecDeque::new();
+                    self.stdin = None;
+                }
+            }
+        }
+        self.credit_stdin(taken, out);
     }
 
-    /// The facts.
-    pub(super) fn finish(mut self, cgroup: Option<&Cgroup>, files: &mut Files) -> Done {
-        let after = cgroup.map(Cgroup::snapshot).unwrap_or_default();
-        let ended = self.ended.take().unwrap_or(Ended::Signaled(nix::libc::SIGKILL as u8));
-        let keep_missing =
-            if ended == Ended::Exited(0) { files.keep(&self.order.keep) } else { self.order.keep.clone() };
-        files.remove(&self.order.remove_after);
-        let by_usage = self.usage.user_ns + self.usage.system_ns;
-        let cpu_ns = match (self.before.cpu_ns, after.cpu_ns) {
-            (Some(before), Some(after)) => after.saturating_sub(before),
-            _ => by_usage,
+    fn credit_stdin(&self, bytes: usize, out: &mut Out) {
+        if bytes > 0 {
+            out.frame(&FromInit::StdinCredit { run: self.spec.run, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) });
+        }
+    }
+
+    /// The host consumed output.
+    pub fn credit(&mut self, bytes: u32, now: u64) {
+        self.unacked = self.unacked.saturating_sub(u64::from(bytes));
+        self.progress_at = now;
+    }
+
+    /// The program's stdin, when something waits for it.
+    #[must_use]
+    pub fn stdin_fd(&self) -> RawFd {
+        match &self.stdin {
+            Some(fd) if !self.pending.is_empty() => fd.as_raw_fd(),
+            _ => -1,
+        }
+    }
+
+    /// One of the program's outputs, when reading from it is allowed now.
+    #[must_use]
+    pub fn output_fd(&self, i: usize) -> RawFd {
+        match self.output.get(i) {
+            Some(Some(fd)) if self.room() > 0 => fd.as_raw_fd(),
+            _ => -1,
+        }
+    }
+
+    /// Output bytes that may still be sent at all.
+    fn allowance(&self) -> u64 {
+        self.spec.limits.output_bytes.saturating_sub(self.sent)
+    }
+
+    /// How many bytes one read may take: the window's rest while bytes are sent, a chunk when they are thrown away.
+    fn room(&self) -> u64 {
+        let chunk = MAX_CHUNK_BYTES as u64;
+        if self.discard || self.allowance() == 0 {
+            return chunk;
+        }
+        let window = u64::from(OUTPUT_WINDOW_BYTES).saturating_sub(self.unacked);
+        chunk.min(window).min(self.allowance())
+    }
+
+    /// Reads one of the outputs, once. Gives whether there may be more at once.
+    pub fn read_output(&mut self, i: usize, now: u64, buffer: &mut [u8], out: &mut Out) -> bool {
+        let room = usize::try_from(self.room()).unwrap_or(0);
+        let (Some(Some(fd)), Some(buffer)) = (self.output.get(i), buffer.get_mut(..room)) else {
+            return false;
         };
-        let (memory_bytes, memory_source) = self.memory(&after);
+        if room == 0 {
+            return false;
+        }
+        let n = match sys::read(fd.as_raw_fd(), buffer) {
+            Err(libc::EAGAIN) => return false,
+            Ok(0) | Err(_) => {
+                if let Some(slot) = self.output.get_mut(i) {
+                    *slot = None;
+                }
+                return false;
+            }
+            Ok(n) => n,
+        };
+        self.progress_at = now;
+        if let Some(counted) = self.counted.get_mut(i) {
+            *counted += n as u64;
+        }
+        if self.allowance() == 0 {
+            // The first byte too many.
+            if !self.spec.truncate_output && self.killed_at.is_none() {
+                self.fire(Fired::Output, now);
+            } else if !self.spec.truncate_output && self.fired == Fired::None {
+                self.fired = Fired::Output;
+            }
+        } else if !self.discard {
+            let stream = if i == 0 { Stream::Stdout } else { Stream::Stderr };
+            out.output(self.spec.run, stream, buffer.get(..n).unwrap_or_default());
+            self.sent += n as u64;
+            self.unacked += n as u64;
+        }
+        true
+    }
+
+    /// Whether the program is to be read to its end without waiting for poll.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.killed_at.is_some()
+    }
+
+    /// Whether everything of the program is gone and everything it said has been taken.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.killed_at.is_some() && (self.nobody || self.stuck) && self.output.iter().all(Option::is_none)
+    }
+
+    /// The facts. `keep_missing` and `clean` are for the session to fill in.
+    #[must_use]
+    pub fn facts(&mut self, cgroup: &Cgroup) -> Done {
+        let after = Before::look(cgroup);
+        let (was, is) = (&self.before.counters, &after.counters);
+        setup::hear(&self.report, &mut self.heard);
+        let (exec_at, failed) = setup::parse_report(&self.heard);
+        let started = exec_at.unwrap_or(self.started_at);
+        let ended = match (failed, &self.ended) {
+            (Some(failed), _) => Ended::NotStarted { step: failed.step, errno: failed.errno },
+            (None, Some(ended)) => ended.clone(),
+            (None, None) => Ended::Signaled(libc::SIGKILL as u8),
+        };
+        let oom_kills = is.oom_kills.saturating_sub(was.oom_kills);
+        let (memory_bytes, memory_source) = self.memory(was, is, cgroup);
+        let own = after.own_cpu.saturating_sub(self.before.own_cpu);
         Done {
-            run: self.order.run,
+            run: self.spec.run,
             ended,
-            fired: self.fired,
-            wall_ns: self.wall.as_nanos() as u64,
-            cpu_ns,
-            user_ns: self.usage.user_ns,
-            system_ns: self.usage.system_ns,
+            fired: match self.fired {
+                Fired::None if oom_kills > 0 => Fired::Memory,
+                fired => fired,
+            },
+            wall_ns: self.end_at.unwrap_or(started).saturating_sub(started),
+            cpu_ns: if cgroup.has_cpu() {
+                is.cpu_ns.saturating_sub(was.cpu_ns).saturating_sub(own)
+            } else {
+                self.user_ns + self.system_ns
+            },
+            user_ns: self.user_ns,
+            system_ns: self.system_ns,
             memory_bytes,
             memory_source,
-            max_rss_bytes: self.usage.max_rss_bytes,
-            oom_kills: after.oom_kills.saturating_sub(self.before.oom_kills),
-            pids_denied: after.pids_denied.saturating_sub(self.before.pids_denied),
+            max_rss_bytes: self.max_rss,
+            oom_kills,
+            pids_denied: is.pids_denied.saturating_sub(was.pids_denied),
             survivors: self.survivors,
-            stdout_bytes: self.seen[0],
-            stderr_bytes: self.seen[1],
-            keep_missing,
-            setup_ns: self.setup.as_nanos() as u64,
-            clean: true,
+            stdout_bytes: self.counted[0],
+            stderr_bytes: self.counted[1],
+            keep_missing: Vec::new(),
+            setup_ns: started.saturating_sub(self.asked_at),
+            clean: !self.stuck,
         }
     }
 
-    fn memory(&self, after: &Snapshot) -> (u64, MemorySource) {
-        let rss = self.usage.max_rss_bytes;
-        match (self.before.memory_peak, after.memory_peak) {
-            (Some(before), Some(peak)) if peak > before => {
-                (peak.saturating_sub(self.before.memory_used).max(rss), MemorySource::CgroupPeak)
-            }
-            _ if self.sampled > rss => (self.sampled, MemorySource::Sampled),
-            _ => (rss, MemorySource::MaxRss),
+    fn memory(&self, was: &Counters, is: &Counters, cgroup: &Cgroup) -> (u64, MemorySource) {
+        if !cgroup.has_memory() {
+            return (self.max_rss, MemorySource::MaxRss);
         }
+        // Exact but for the kernel's charging in batches (64 pages per CPU).
+        if is.memory_peak > was.memory_peak && was.memory_peak > 0 {
+            let used = is.memory_peak.saturating_sub(was.memory);
+            return (used, MemorySource::CgroupPeak);
+        }
+        let sampled = self.memory_sample.saturating_sub(was.memory);
+        (sampled.max(self.max_rss), MemorySource::Sampled)
     }
 }

@@ -1,553 +1,564 @@
-//! Frames as bytes: `[length u32][kind u8][fields]`, little-endian, strings and lists behind their u32 count.
+//! Frames as bytes, and back.
 //!
-//! Encoding appends to a buffer of the caller's. Decoding takes one frame's body, reads every byte of it or fails, and
-//! never reserves more memory than the body is long.
+//! This file promises that what `encode_*` writes `decode_*` reads to the same value, that a body which is not exactly
+//! one frame is an error (never a panic, never a guess), and that decoding takes no more memory than a small multiple of
+//! the body it was given: no length in a body is believed before that many bytes have been seen to be there. It refuses
+//! to know about streams: cutting frames out of one is [`super::stream`].
+//!
+//! ```text
+//! frame   := u32 length of (kind + payload) | u8 kind | payload          all integers little-endian
+//! string  := u32 length | bytes, UTF-8          bytes := u32 length | bytes
+//! list    := u32 count (at most MAX_ITEMS) | items
+//! bool    := u8, 0 or 1                          enum := u8
+//! ```
+//!
+//! Kinds that go to the init are below 0x80, kinds that come from it above, so a stream plugged in the wrong way round
+//! fails at its first frame.
 
 use super::frame::{
-    Done, Ended, Fired, FromInit, Hello, MAX_FRAME_BYTES, MemorySource, Put, Ready, Run, RunLimits, Stream, ToInit,
+    Done, Ended, Fired, FromInit, Hello, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, MemorySource, Put, Ready, Run, RunLimits,
+    Stream, ToInit,
 };
 
-/// What is wrong with a frame.
+/// The most items in one list of a frame (arguments, environment, files).
+pub const MAX_ITEMS: usize = 4096;
+
+/// The longest path in a frame, in bytes (PATH_MAX of Linux).
+pub const MAX_PATH_BYTES: usize = 4096;
+
+const HELLO: u8 = 0x01;
+const PUT: u8 = 0x02;
+const RUN: u8 = 0x03;
+const STDIN: u8 = 0x04;
+const STDIN_END: u8 = 0x05;
+const CREDIT: u8 = 0x06;
+const KILL: u8 = 0x07;
+const PING: u8 = 0x08;
+const PROBE: u8 = 0x09;
+
+const READY: u8 = 0x81;
+const PUT_FAILED: u8 = 0x82;
+const OUTPUT: u8 = 0x83;
+const STDIN_CREDIT: u8 = 0x84;
+const DONE: u8 = 0x85;
+const PONG: u8 = 0x86;
+const FAULT: u8 = 0x87;
+
+/// Why a body is not a frame. Always the fault of whoever wrote it; reading it again won't help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeError {
-    /// It ends too early.
-    Short,
-    /// It goes on after its end.
-    Trailing,
-    /// A kind, or another choice, that does not exist.
-    Unknown(u8),
-    /// Text that is not UTF-8.
-    NotUtf8,
+    /// The body ends before its payload does.
+    Short(&'static str),
+    /// The body goes on after its payload.
+    Trailing(usize),
+    /// No frame of this direction has this kind.
+    Kind(u8),
+    /// A string is not UTF-8.
+    Utf8(&'static str),
+    /// A length or a count is over its bound.
+    TooLong {
+        /// Which field.
+        field: &'static str,
+        /// What the frame says.
+        got: usize,
+        /// Its bound.
+        most: usize,
+    },
+    /// An enumeration or a bool has a value that doesn't exist.
+    Value {
+        /// Which field.
+        field: &'static str,
+        /// What the frame says.
+        got: u8,
+    },
 }
 
 impl std::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            DecodeError::Short => f.write_str("a frame ends too early"),
-            DecodeError::Trailing => f.write_str("a frame goes on after its end"),
-            DecodeError::Unknown(kind) => write!(f, "a frame says {kind}, which means nothing"),
-            DecodeError::NotUtf8 => f.write_str("a frame's text is not UTF-8"),
+            Self::Short(field) => write!(f, "read a frame: the body ends in the middle of {field}"),
+            Self::Trailing(n) => write!(f, "read a frame: {n} bytes too many"),
+            Self::Kind(kind) => write!(f, "read a frame: unknown kind {kind:#04x}"),
+            Self::Utf8(field) => write!(f, "read a frame: {field} is not UTF-8"),
+            Self::TooLong { field, got, most } => {
+                write!(f, "read a frame: {field} has {got}, more than {most}")
+            }
+            Self::Value { field, got } => write!(f, "read a frame: {field} has no value {got}"),
         }
     }
 }
 
 impl std::error::Error for DecodeError {}
 
-/// Writes fields.
-struct Writer<'a>(&'a mut Vec<u8>);
-
-impl Writer<'_> {
-    fn u8(&mut self, value: u8) {
-        self.0.push(value);
-    }
-    fn bool(&mut self, value: bool) {
-        self.u8(u8::from(value));
-    }
-    fn u16(&mut self, value: u16) {
-        self.0.extend(value.to_le_bytes());
-    }
-    fn u32(&mut self, value: u32) {
-        self.0.extend(value.to_le_bytes());
-    }
-    fn i32(&mut self, value: i32) {
-        self.0.extend(value.to_le_bytes());
-    }
-    fn u64(&mut self, value: u64) {
-        self.0.extend(value.to_le_bytes());
-    }
-    fn bytes(&mut self, value: &[u8]) {
-        self.u32(value.len() as u32);
-        self.0.extend_from_slice(value);
-    }
-    fn text(&mut self, value: &str) {
-        self.bytes(value.as_bytes());
-    }
-    fn texts(&mut self, values: &[String]) {
-        self.u32(values.len() as u32);
-        for value in values {
-            self.text(value);
-        }
-    }
-}
-
-/// Reads fields.
-struct Reader<'a>(&'a [u8]);
-
-type Read<T> = Result<T, DecodeError>;
-
-impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Short)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-    fn u8(&mut self) -> Read<u8> {
-        Ok(self.array::<1>()?[0])
-    }
-    fn bool(&mut self) -> Read<bool> {
-        match self.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(DecodeError::Unknown(other)),
-        }
-    }
-    fn u16(&mut self) -> Read<u16> {
-        Ok(u16::from_le_bytes(self.array()?))
-    }
-    fn u32(&mut self) -> Read<u32> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-    fn i32(&mut self) -> Read<i32> {
-        Ok(i32::from_le_bytes(self.array()?))
-    }
-    fn u64(&mut self) -> Read<u64> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-    fn bytes(&mut self) -> Read<&'a [u8]> {
-        let length = self.u32()? as usize;
-        if length > self.0.len() {
-            return Err(DecodeError::Short);
-        }
-        let (head, rest) = self.0.split_at(length);
-        self.0 = rest;
-        Ok(head)
-    }
-    fn text(&mut self) -> Read<String> {
-        std::str::from_utf8(self.bytes()?).map(str::to_owned).map_err(|_| DecodeError::NotUtf8)
-    }
-    /// A list; each entry takes at least four bytes, so a count cannot reserve more than the body is long.
-    fn list<T>(&mut self, mut entry: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
-        let count = self.u32()? as usize;
-        if count > self.0.len() / 4 {
-            return Err(DecodeError::Short);
-        }
-        (0..count).map(|_| entry(self)).collect()
-    }
-    fn texts(&mut self) -> Read<Vec<String>> {
-        self.list(Reader::text)
-    }
-    fn end<T>(self, value: T) -> Read<T> {
-        if self.0.is_empty() { Ok(value) } else { Err(DecodeError::Trailing) }
-    }
-}
-
-/// Appends a frame: reserves the length, writes kind and fields, fills the length in.
-fn framed(out: &mut Vec<u8>, kind: u8, fields: impl FnOnce(&mut Writer<'_>)) {
-    let begin = out.len();
-    out.extend([0; 4]);
-    out.push(kind);
-    fields(&mut Writer(out));
-    let length = out.len() - begin - 4;
-    debug_assert!(length <= MAX_FRAME_BYTES, "a frame of {length} bytes");
-    out[begin..begin + 4].copy_from_slice(&(length as u32).to_le_bytes());
-}
-
-/// Appends a frame for the init.
+/// Appends `frame` to `out`.
+///
+/// The writer keeps the bounds (`MAX_CHUNK_BYTES` of data, [`MAX_ITEMS`], `MAX_FRAME_BYTES` in all): the other side ends
+/// the session over a frame beyond them. [`to_init_fits`] tells beforehand.
 pub fn encode_to_init(frame: &ToInit, out: &mut Vec<u8>) {
+    let start = begin(out);
+    let mut w = Writer(out);
     match frame {
-        ToInit::Hello(hello) => framed(out, 1, |w| {
+        ToInit::Hello(hello) => {
+            w.u8(HELLO);
             w.u16(hello.version);
-            w.0.extend(hello.nonce);
+            w.raw(&hello.nonce);
             w.u32(hello.uid);
             w.u32(hello.gid);
-        }),
-        ToInit::Put(put) => framed(out, 2, |w| {
-            w.text(&put.path);
+        }
+        ToInit::Put(put) => {
+            w.u8(PUT);
+            w.bytes(put.path.as_bytes());
             w.u32(put.mode);
             w.bool(put.append);
             w.bytes(&put.data);
-        }),
-        ToInit::Run(run) => framed(out, 3, |w| {
-            w.u32(run.run);
-            w.texts(&run.argv);
-            w.u32(run.env.len() as u32);
-            for (name, value) in &run.env {
-                w.text(name);
-                w.text(value);
-            }
-            let limits = &run.limits;
-            for value in [limits.cpu_ns, limits.wall_ns, limits.output_bytes, limits.file_bytes, limits.memory_bytes] {
-                w.u64(value);
-            }
-            w.u32(limits.open_files);
-            w.u32(limits.pids);
-            w.bool(run.clean);
-            w.texts(&run.keep);
-            w.texts(&run.remove_after);
-            w.bool(run.truncate_output);
-        }),
-        ToInit::Stdin { run, data } => framed(out, 4, |w| {
+        }
+        ToInit::Run(run) => {
+            w.u8(RUN);
+            w.run(run);
+        }
+        ToInit::Stdin { run, data } => {
+            w.u8(STDIN);
             w.u32(*run);
             w.bytes(data);
-        }),
-        ToInit::StdinEnd { run } => framed(out, 5, |w| w.u32(*run)),
-        ToInit::Credit { run, bytes } => framed(out, 6, |w| {
+        }
+        ToInit::StdinEnd { run } => {
+            w.u8(STDIN_END);
+            w.u32(*run);
+        }
+        ToInit::Credit { run, bytes } => {
+            w.u8(CREDIT);
             w.u32(*run);
             w.u32(*bytes);
-        }),
-        ToInit::Kill { run } => framed(out, 7, |w| w.u32(*run)),
-        ToInit::Ping { token } => framed(out, 8, |w| w.u64(*token)),
-        ToInit::Probe => framed(out, 9, |_| ()),
+        }
+        ToInit::Kill { run } => {
+            w.u8(KILL);
+            w.u32(*run);
+        }
+        ToInit::Ping { token } => {
+            w.u8(PING);
+            w.u64(*token);
+        }
+        ToInit::Probe => w.u8(PROBE),
     }
+    end(out, start);
 }
 
-/// Reads one frame's body from a host.
-///
-/// # Errors
-/// See [`DecodeError`].
+/// Whether the init will accept `frame`: every bound that [`decode_to_init`] and the stream reader check.
+#[must_use]
+pub fn to_init_fits(frame: &ToInit) -> bool {
+    let mut bytes = Vec::new();
+    encode_to_init(frame, &mut bytes);
+    let body = bytes.get(4..).unwrap_or_default();
+    body.len() <= MAX_FRAME_BYTES && decode_to_init(body).is_ok()
+}
+
+/// Appends `frame` to `out`. Bounds as in [`encode_to_init`].
+pub fn encode_from_init(frame: &FromInit, out: &mut Vec<u8>) {
+    let start = match frame {
+        FromInit::Output { run, stream, data } => return encode_output(*run, *stream, data, out),
+        _ => begin(out),
+    };
+    let mut w = Writer(out);
+    match frame {
+        FromInit::Ready(ready) => {
+            w.u8(READY);
+            w.ready(ready);
+        }
+        FromInit::PutFailed { path, errno } => {
+            w.u8(PUT_FAILED);
+            w.bytes(path.as_bytes());
+            w.i32(*errno);
+        }
+        FromInit::Output { .. } => {}
+        FromInit::StdinCredit { run, bytes } => {
+            w.u8(STDIN_CREDIT);
+            w.u32(*run);
+            w.u32(*bytes);
+        }
+        FromInit::Done(done) => {
+            w.u8(DONE);
+            w.done(done);
+        }
+        FromInit::Pong { token } => {
+            w.u8(PONG);
+            w.u64(*token);
+        }
+        FromInit::Fault { message } => {
+            w.u8(FAULT);
+            w.bytes(message.as_bytes());
+        }
+    }
+    end(out, start);
+}
+
+/// Appends an [`FromInit::Output`] without owning its data: the init's hot path.
+pub fn encode_output(run: u32, stream: Stream, data: &[u8], out: &mut Vec<u8>) {
+    let start = begin(out);
+    let mut w = Writer(out);
+    w.u8(OUTPUT);
+    w.u32(run);
+    w.u8(match stream {
+        Stream::Stdout => 1,
+        Stream::Stderr => 2,
+    });
+    w.bytes(data);
+    end(out, start);
+}
+
+/// Reads the body of one frame (kind and payload, without the length) that was meant for an init.
 pub fn decode_to_init(body: &[u8]) -> Result<ToInit, DecodeError> {
     let mut r = Reader(body);
-    let frame = match r.u8()? {
-        1 => ToInit::Hello(Hello { version: r.u16()?, nonce: r.array()?, uid: r.u32()?, gid: r.u32()? }),
-        2 => ToInit::Put(Put { path: r.text()?, mode: r.u32()?, append: r.bool()?, data: r.bytes()?.to_vec() }),
-        3 => ToInit::Run(Run {
-            run: r.u32()?,
-            argv: r.texts()?,
-            env: r.list(|r| Ok((r.text()?, r.text()?)))?,
-            limits: RunLimits {
-                cpu_ns: r.u64()?,
-                wall_ns: r.u64()?,
-                output_bytes: r.u64()?,
-                file_bytes: r.u64()?,
-                memory_bytes: r.u64()?,
-                open_files: r.u32()?,
-                pids: r.u32()?,
-            },
-            clean: r.bool()?,
-            keep: r.texts()?,
-            remove_after: r.texts()?,
-            truncate_output: r.bool()?,
+    let frame = match r.u8("kind")? {
+        HELLO => ToInit::Hello(Hello {
+            version: r.u16("version")?,
+            nonce: r.nonce()?,
+            uid: r.u32("uid")?,
+            gid: r.u32("gid")?,
         }),
-        4 => ToInit::Stdin { run: r.u32()?, data: r.bytes()?.to_vec() },
-        5 => ToInit::StdinEnd { run: r.u32()? },
-        6 => ToInit::Credit { run: r.u32()?, bytes: r.u32()? },
-        7 => ToInit::Kill { run: r.u32()? },
-        8 => ToInit::Ping { token: r.u64()? },
-        9 => ToInit::Probe,
-        other => return Err(DecodeError::Unknown(other)),
+        PUT => ToInit::Put(Put {
+            path: r.string("path", MAX_PATH_BYTES)?,
+            mode: r.u32("mode")?,
+            append: r.bool("append")?,
+            data: r.bytes("data", MAX_CHUNK_BYTES)?.to_vec(),
+        }),
+        RUN => ToInit::Run(r.run()?),
+        STDIN => ToInit::Stdin { run: r.u32("run")?, data: r.bytes("data", MAX_CHUNK_BYTES)?.to_vec() },
+        STDIN_END => ToInit::StdinEnd { run: r.u32("run")? },
+        CREDIT => ToInit::Credit { run: r.u32("run")?, bytes: r.u32("bytes")? },
+        KILL => ToInit::Kill { run: r.u32("run")? },
+        PING => ToInit::Ping { token: r.u64("token")? },
+        PROBE => ToInit::Probe,
+        kind => return Err(DecodeError::Kind(kind)),
     };
     r.end(frame)
 }
 
-/// Appends a frame for the host.
-pub fn encode_from_init(frame: &FromInit, out: &mut Vec<u8>) {
-    match frame {
-        FromInit::Ready(ready) => framed(out, 1, |w| encode_ready(ready, w)),
-        FromInit::PutFailed { path, errno } => framed(out, 2, |w| {
-            w.text(path);
-            w.i32(*errno);
-        }),
-        FromInit::Output { run, stream, data } => framed(out, 3, |w| {
-            w.u32(*run);
-            w.u8(match stream {
-                Stream::Stdout => 1,
-                Stream::Stderr => 2,
-            });
-            w.bytes(data);
-        }),
-        FromInit::StdinCredit { run, bytes } => framed(out, 4, |w| {
-            w.u32(*run);
-            w.u32(*bytes);
-        }),
-        FromInit::Done(done) => framed(out, 5, |w| encode_done(done, w)),
-        FromInit::Pong { token } => framed(out, 6, |w| w.u64(*token)),
-        FromInit::Fault { message } => framed(out, 7, |w| w.text(message)),
-    }
-}
-
-/// Reads one frame's body from an init.
-///
-/// # Errors
-/// See [`DecodeError`].
+/// Reads the body of one frame that came from an init. The init is believed to be ours, but its bytes crossed a
+/// sandbox: the same strictness holds.
 pub fn decode_from_init(body: &[u8]) -> Result<FromInit, DecodeError> {
     let mut r = Reader(body);
-    let frame = match r.u8()? {
-        1 => FromInit::Ready(Box::new(decode_ready(&mut r)?)),
-        2 => FromInit::PutFailed { path: r.text()?, errno: r.i32()? },
-        3 => {
-            let run = r.u32()?;
-            let stream = match r.u8()? {
+    let frame = match r.u8("kind")? {
+        READY => FromInit::Ready(Box::new(r.ready()?)),
+        PUT_FAILED => FromInit::PutFailed { path: r.string("path", MAX_PATH_BYTES)?, errno: r.i32("errno")? },
+        OUTPUT => FromInit::Output {
+            run: r.u32("run")?,
+            stream: match r.u8("stream")? {
                 1 => Stream::Stdout,
                 2 => Stream::Stderr,
-                other => return Err(DecodeError::Unknown(other)),
-            };
-            FromInit::Output { run, stream, data: r.bytes()?.to_vec() }
-        }
-        4 => FromInit::StdinCredit { run: r.u32()?, bytes: r.u32()? },
-        5 => FromInit::Done(Box::new(decode_done(&mut r)?)),
-        6 => FromInit::Pong { token: r.u64()? },
-        7 => FromInit::Fault { message: r.text()? },
-        other => return Err(DecodeError::Unknown(other)),
+                got => {
+                    return Err(DecodeError::Value { field: "stream", got });
+                }
+            },
+            data: r.bytes("data", MAX_CHUNK_BYTES)?.to_vec(),
+        },
+        STDIN_CREDIT => FromInit::StdinCredit { run: r.u32("run")?, bytes: r.u32("bytes")? },
+        DONE => FromInit::Done(Box::new(r.done()?)),
+        PONG => FromInit::Pong { token: r.u64("token")? },
+        FAULT => FromInit::Fault { message: r.string("message", MAX_FRAME_BYTES)? },
+        kind => return Err(DecodeError::Kind(kind)),
     };
     r.end(frame)
 }
 
-fn encode_ready(ready: &Ready, w: &mut Writer<'_>) {
-    w.u16(ready.version);
-    w.0.extend(ready.nonce);
-    w.u8(ready.cgroup_version);
-    for value in [
-        ready.memory_bytes,
-        ready.swap_bytes,
-        ready.pids,
-        ready.nano_cpus,
-        ready.cap_eff,
-        ready.cap_bnd,
-        ready.memory_used_bytes,
-    ] {
-        w.u64(value);
-    }
-    w.u8(ready.seccomp);
-    w.u32(ready.uid);
-    for value in [ready.no_new_privs, ready.userns_remapped, ready.only_loopback, ready.readonly_root, ready.box_tmpfs]
-    {
-        w.bool(value);
-    }
-    w.text(&ready.kernel);
+fn begin(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    start
 }
 
-fn decode_ready(r: &mut Reader<'_>) -> Read<Ready> {
-    Ok(Ready {
-        version: r.u16()?,
-        nonce: r.array()?,
-        cgroup_version: r.u8()?,
-        memory_bytes: r.u64()?,
-        swap_bytes: r.u64()?,
-        pids: r.u64()?,
-        nano_cpus: r.u64()?,
-        cap_eff: r.u64()?,
-        cap_bnd: r.u64()?,
-        memory_used_bytes: r.u64()?,
-        seccomp: r.u8()?,
-        uid: r.u32()?,
-        no_new_privs: r.bool()?,
-        userns_remapped: r.bool()?,
-        only_loopback: r.bool()?,
-        readonly_root: r.bool()?,
-        box_tmpfs: r.bool()?,
-        kernel: r.text()?,
-    })
+fn end(out: &mut [u8], start: usize) {
+    // A frame beyond u32 cannot be built within the bounds; saturating makes the reader refuse it.
+    let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(start..start + 4) {
+        place.copy_from_slice(&length.to_le_bytes());
+    }
 }
 
-fn encode_done(done: &Done, w: &mut Writer<'_>) {
-    w.u32(done.run);
-    match &done.ended {
-        Ended::Exited(status) => {
-            w.u8(1);
-            w.u8(*status);
-        }
-        Ended::Signaled(signal) => {
-            w.u8(2);
-            w.u8(*signal);
-        }
-        Ended::NotStarted { step, errno } => {
-            w.u8(3);
-            w.text(step);
-            w.i32(*errno);
+struct Writer<'a>(&'a mut Vec<u8>);
+
+impl Writer<'_> {
+    fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+    fn u8(&mut self, v: u8) {
+        self.0.push(v);
+    }
+    fn u16(&mut self, v: u16) {
+        self.raw(&v.to_le_bytes());
+    }
+    fn u32(&mut self, v: u32) {
+        self.raw(&v.to_le_bytes());
+    }
+    fn i32(&mut self, v: i32) {
+        self.raw(&v.to_le_bytes());
+    }
+    fn u64(&mut self, v: u64) {
+        self.raw(&v.to_le_bytes());
+    }
+    fn bool(&mut self, v: bool) {
+        self.u8(u8::from(v));
+    }
+    fn bytes(&mut self, v: &[u8]) {
+        self.count(v.len());
+        self.raw(v);
+    }
+    fn count(&mut self, v: usize) {
+        self.u32(u32::try_from(v).unwrap_or(u32::MAX));
+    }
+    fn strings(&mut self, v: &[String]) {
+        self.count(v.len());
+        for s in v {
+            self.bytes(s.as_bytes());
         }
     }
-    w.u8(match done.fired {
-        Fired::None => 0,
-        Fired::Cpu => 1,
-        Fired::Wall => 2,
-        Fired::Output => 3,
-        Fired::Memory => 4,
-        Fired::Kill => 5,
-    });
-    w.u8(match done.memory_source {
-        MemorySource::CgroupPeak => 1,
-        MemorySource::Sampled => 2,
-        MemorySource::MaxRss => 3,
-    });
-    for value in [
-        done.wall_ns,
-        done.cpu_ns,
-        done.user_ns,
-        done.system_ns,
-        done.memory_bytes,
-        done.max_rss_bytes,
-        done.oom_kills,
-        done.pids_denied,
-        done.stdout_bytes,
-        done.stderr_bytes,
-        done.setup_ns,
-    ] {
-        w.u64(value);
+
+    fn run(&mut self, run: &Run) {
+        self.u32(run.run);
+        self.strings(&run.argv);
+        self.count(run.env.len());
+        for (name, value) in &run.env {
+            self.bytes(name.as_bytes());
+            self.bytes(value.as_bytes());
+        }
+        let l = &run.limits;
+        for v in [l.cpu_ns, l.wall_ns, l.output_bytes, l.file_bytes] {
+            self.u64(v);
+        }
+        self.u32(l.open_files);
+        self.u32(l.pids);
+        self.u64(l.memory_bytes);
+        self.bool(run.clean);
+        self.strings(&run.keep);
+        self.strings(&run.remove_after);
+        self.bool(run.truncate_output);
     }
-    w.u32(done.survivors);
-    w.texts(&done.keep_missing);
-    w.bool(done.clean);
+
+    fn ready(&mut self, r: &Ready) {
+        self.u16(r.version);
+        self.raw(&r.nonce);
+        self.u8(r.cgroup_version);
+        for v in [r.memory_bytes, r.swap_bytes, r.pids, r.nano_cpus, r.cap_eff, r.cap_bnd] {
+            self.u64(v);
+        }
+        self.bool(r.no_new_privs);
+        self.u8(r.seccomp);
+        self.u32(r.uid);
+        self.bool(r.userns_remapped);
+        self.bool(r.only_loopback);
+        self.bool(r.readonly_root);
+        self.bool(r.box_tmpfs);
+        self.u64(r.memory_used_bytes);
+        self.bytes(r.kernel.as_bytes());
+    }
+
+    fn done(&mut self, d: &Done) {
+        self.u32(d.run);
+        match &d.ended {
+            Ended::Exited(status) => {
+                self.u8(1);
+                self.u8(*status);
+            }
+            Ended::Signaled(signal) => {
+                self.u8(2);
+                self.u8(*signal);
+            }
+            Ended::NotStarted { step, errno } => {
+                self.u8(3);
+                self.bytes(step.as_bytes());
+                self.i32(*errno);
+            }
+        }
+        self.u8(match d.fired {
+            Fired::None => 0,
+            Fired::Cpu => 1,
+            Fired::Wall => 2,
+            Fired::Output => 3,
+            Fired::Memory => 4,
+            Fired::Kill => 5,
+        });
+        for v in [d.wall_ns, d.cpu_ns, d.user_ns, d.system_ns, d.memory_bytes] {
+            self.u64(v);
+        }
+        self.u8(match d.memory_source {
+            MemorySource::CgroupPeak => 1,
+            MemorySource::Sampled => 2,
+            MemorySource::MaxRss => 3,
+        });
+        for v in [d.max_rss_bytes, d.oom_kills, d.pids_denied] {
+            self.u64(v);
+        }
+        self.u32(d.survivors);
+        self.u64(d.stdout_bytes);
+        self.u64(d.stderr_bytes);
+        self.strings(&d.keep_missing);
+        self.u64(d.setup_ns);
+        self.bool(d.clean);
+    }
 }
 
-fn decode_done(r: &mut Reader<'_>) -> Read<Done> {
-    Ok(Done {
-        run: r.u32()?,
-        ended: match r.u8()? {
-            1 => Ended::Exited(r.u8()?),
-            2 => Ended::Signaled(r.u8()?),
-            3 => Ended::NotStarted { step: r.text()?, errno: r.i32()? },
-            other => return Err(DecodeError::Unknown(other)),
-        },
-        fired: match r.u8()? {
-            0 => Fired::None,
-            1 => Fired::Cpu,
-            2 => Fired::Wall,
-            3 => Fired::Output,
-            4 => Fired::Memory,
-            5 => Fired::Kill,
-            other => return Err(DecodeError::Unknown(other)),
-        },
-        memory_source: match r.u8()? {
-            1 => MemorySource::CgroupPeak,
-            2 => MemorySource::Sampled,
-            3 => MemorySource::MaxRss,
-            other => return Err(DecodeError::Unknown(other)),
-        },
-        wall_ns: r.u64()?,
-        cpu_ns: r.u64()?,
-        user_ns: r.u64()?,
-        system_ns: r.u64()?,
-        memory_bytes: r.u64()?,
-        max_rss_bytes: r.u64()?,
-        oom_kills: r.u64()?,
-        pids_denied: r.u64()?,
-        stdout_bytes: r.u64()?,
-        stderr_bytes: r.u64()?,
-        setup_ns: r.u64()?,
-        survivors: r.u32()?,
-        keep_missing: r.texts()?,
-        clean: r.bool()?,
-    })
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
+        let (head, tail) = self.0.split_at_checked(n).ok_or(DecodeError::Short(field))?;
+        self.0 = tail;
+        Ok(head)
+    }
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Short(field))?;
+        self.0 = tail;
+        Ok(*head)
+    }
+    fn nonce(&mut self) -> Result<[u8; 16], DecodeError> {
+        self.array("nonce")
+    }
+    fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+        self.array::<1>(field).map(|[b]| b)
+    }
+    fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+        self.array(field).map(u16::from_le_bytes)
+    }
+    fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        self.array(field).map(u32::from_le_bytes)
+    }
+    fn i32(&mut self, field: &'static str) -> Result<i32, DecodeError> {
+        self.array(field).map(i32::from_le_bytes)
+    }
+    fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        self.array(field).map(u64::from_le_bytes)
+    }
+    fn bool(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        match self.u8(field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            got => Err(DecodeError::Value { field, got }),
+        }
+    }
+    fn length(&mut self, field: &'static str, most: usize) -> Result<usize, DecodeError> {
+        let got = usize::try_from(self.u32(field)?).unwrap_or(usize::MAX);
+        if got > most {
+            return Err(DecodeError::TooLong { field, got, most });
+        }
+        Ok(got)
+    }
+    fn bytes(&mut self, field: &'static str, most: usize) -> Result<&'a [u8], DecodeError> {
+        let n = self.length(field, most)?;
+        self.take(n, field)
+    }
+    fn string(&mut self, field: &'static str, most: usize) -> Result<String, DecodeError> {
+        let bytes = self.bytes(field, most)?;
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| DecodeError::Utf8(field))
+    }
+    fn strings(&mut self, field: &'static str, most: usize) -> Result<Vec<String>, DecodeError> {
+        let n = self.length(field, MAX_ITEMS)?;
+        // No with_capacity: the count is believed one item at a time.
+        (0..n).map(|_| self.string(field, most)).collect()
+    }
+    fn end<T>(self, frame: T) -> Result<T, DecodeError> {
+        match self.0.len() {
+            0 => Ok(frame),
+            n => Err(DecodeError::Trailing(n)),
+        }
+    }
+
+    fn run(&mut self) -> Result<Run, DecodeError> {
+        let run = self.u32("run")?;
+        let argv = self.strings("argv", MAX_FRAME_BYTES)?;
+        let n = self.length("env", MAX_ITEMS)?;
+        let env = (0..n)
+            .map(|_| Ok((self.string("env", MAX_FRAME_BYTES)?, self.string("env", MAX_FRAME_BYTES)?)))
+            .collect::<Result<_, DecodeError>>()?;
+        Ok(Run {
+            run,
+            argv,
+            env,
+            limits: RunLimits {
+                cpu_ns: self.u64("cpu")?,
+                wall_ns: self.u64("wall")?,
+                output_bytes: self.u64("output")?,
+                file_bytes: self.u64("file")?,
+                open_files: self.u32("open files")?,
+                pids: self.u32("pids")?,
+                memory_bytes: self.u64("memory")?,
+            },
+            clean: self.bool("clean")?,
+            keep: self.strings("keep", MAX_PATH_BYTES)?,
+            remove_after: self.strings("remove_after", MAX_PATH_BYTES)?,
+            truncate_output: self.bool("truncate_output")?,
+        })
+    }
+
+    fn ready(&mut self) -> Result<Ready, DecodeError> {
+        Ok(Ready {
+            version: self.u16("version")?,
+            nonce: self.nonce()?,
+            cgroup_version: self.u8("cgroup version")?,
+            memory_bytes: self.u64("memory")?,
+            swap_bytes: self.u64("swap")?,
+            pids: self.u64("pids")?,
+            nano_cpus: self.u64("cpus")?,
+            cap_eff: self.u64("cap_eff")?,
+            cap_bnd: self.u64("cap_bnd")?,
+            no_new_privs: self.bool("no_new_privs")?,
+            seccomp: self.u8("seccomp")?,
+            uid: self.u32("uid")?,
+            userns_remapped: self.bool("userns")?,
+            only_loopback: self.bool("loopback")?,
+            readonly_root: self.bool("readonly root")?,
+            box_tmpfs: self.bool("box")?,
+            memory_used_bytes: self.u64("memory used")?,
+            kernel: self.string("kernel", MAX_PATH_BYTES)?,
+        })
+    }
+
+    fn done(&mut self) -> Result<Done, DecodeError> {
+        Ok(Done {
+            run: self.u32("run")?,
+            ended: match self.u8("ended")? {
+                1 => Ended::Exited(self.u8("status")?),
+                2 => Ended::Signaled(self.u8("signal")?),
+                3 => Ended::NotStarted { step: self.string("step", MAX_PATH_BYTES)?, errno: self.i32("errno")? },
+                got => {
+                    return Err(DecodeError::Value { field: "ended", got });
+                }
+            },
+            fired: match self.u8("fired")? {
+                0 => Fired::None,
+                1 => Fired::Cpu,
+                2 => Fired::Wall,
+                3 => Fired::Output,
+                4 => Fired::Memory,
+                5 => Fired::Kill,
+                got => {
+                    return Err(DecodeError::Value { field: "fired", got });
+                }
+            },
+            wall_ns: self.u64("wall")?,
+            cpu_ns: self.u64("cpu")?,
+            user_ns: self.u64("user")?,
+            system_ns: self.u64("system")?,
+            memory_bytes: self.u64("memory")?,
+            memory_source: match self.u8("memory source")? {
+                1 => MemorySource::CgroupPeak,
+                2 => MemorySource::Sampled,
+                3 => MemorySource::MaxRss,
+                got => {
+                    return Err(DecodeError::Value { field: "memory source", got });
+                }
+            },
+            max_rss_bytes: self.u64("max rss")?,
+            oom_kills: self.u64("oom kills")?,
+            pids_denied: self.u64("pids denied")?,
+            survivors: self.u32("survivors")?,
+            stdout_bytes: self.u64("stdout")?,
+            stderr_bytes: self.u64("stderr")?,
+            keep_missing: self.strings("keep_missing", MAX_PATH_BYTES)?,
+            setup_ns: self.u64("setup")?,
+            clean: self.bool("clean")?,
+        })
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn samples_to_init() -> Vec<ToInit> {
-        let limits = RunLimits {
-            cpu_ns: 1,
-            wall_ns: 2,
-            output_bytes: 3,
-            file_bytes: 4,
-            open_files: 5,
-            pids: 6,
-            memory_bytes: 7,
-        };
-        vec![
-            ToInit::Hello(Hello { version: 1, nonce: [9; 16], uid: 52000, gid: 52001 }),
-            ToInit::Put(Put { path: "a/b".to_owned(), mode: 0o755, append: true, data: vec![1, 2, 3] }),
-            ToInit::Run(Run {
-                run: 4,
-                argv: vec!["x".to_owned(), "é".to_owned()],
-                env: vec![("A".to_owned(), "B".to_owned())],
-                limits,
-                clean: true,
-                keep: vec!["main".to_owned()],
-                remove_after: vec!["t".to_owned()],
-                truncate_output: false,
-            }),
-            ToInit::Stdin { run: 1, data: vec![0; 10] },
-            ToInit::StdinEnd { run: 1 },
-            ToInit::Credit { run: 1, bytes: 2 },
-            ToInit::Kill { run: 1 },
-            ToInit::Ping { token: u64::MAX },
-            ToInit::Probe,
-        ]
-    }
-
-    fn samples_from_init() -> Vec<FromInit> {
-        let done = |ended, fired, memory_source| {
-            FromInit::Done(Box::new(Done {
-                run: 1,
-                ended,
-                fired,
-                wall_ns: 1,
-                cpu_ns: 2,
-                user_ns: 3,
-                system_ns: 4,
-                memory_bytes: 5,
-                memory_source,
-                max_rss_bytes: 6,
-                oom_kills: 7,
-                pids_denied: 8,
-                survivors: 9,
-                stdout_bytes: 10,
-                stderr_bytes: 11,
-                keep_missing: vec!["k".to_owned()],
-                setup_ns: 12,
-                clean: true,
-            }))
-        };
-        vec![
-            FromInit::Ready(Box::new(Ready { kernel: "6.1".to_owned(), no_new_privs: true, ..Ready::default() })),
-            FromInit::PutFailed { path: "p".to_owned(), errno: -1 },
-            FromInit::Output { run: 1, stream: Stream::Stderr, data: vec![0xff] },
-            FromInit::StdinCredit { run: 1, bytes: 9 },
-            done(Ended::Exited(3), Fired::None, MemorySource::CgroupPeak),
-            done(Ended::Signaled(9), Fired::Memory, MemorySource::Sampled),
-            done(Ended::NotStarted { step: "execve".to_owned(), errno: 2 }, Fired::Kill, MemorySource::MaxRss),
-            FromInit::Pong { token: 1 },
-            FromInit::Fault { message: "m".to_owned() },
-        ]
-    }
-
-    #[test]
-    fn every_frame_comes_back_as_it_went() {
-        for frame in samples_to_init() {
-            let mut bytes = Vec::new();
-            encode_to_init(&frame, &mut bytes);
-            assert_eq!(decode_to_init(&bytes[4..]), Ok(frame));
-        }
-        for frame in samples_from_init() {
-            let mut bytes = Vec::new();
-            encode_from_init(&frame, &mut bytes);
-            assert_eq!(decode_from_init(&bytes[4..]), Ok(frame));
-        }
-    }
-
-    #[test]
-    fn a_frame_that_is_cut_or_goes_on_is_refused() {
-        for frame in samples_to_init() {
-            let mut bytes = Vec::new();
-            encode_to_init(&frame, &mut bytes);
-            for cut in 4..bytes.len() {
-                assert!(decode_to_init(&bytes[4..cut]).is_err(), "{frame:?} cut at {cut}");
-            }
-            bytes.push(0);
-            assert_eq!(decode_to_init(&bytes[4..]), Err(DecodeError::Trailing));
-        }
-        for frame in samples_from_init() {
-            let mut bytes = Vec::new();
-            encode_from_init(&frame, &mut bytes);
-            for cut in 4..bytes.len() {
-                assert!(decode_from_init(&bytes[4..cut]).is_err(), "{frame:?} cut at {cut}");
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            let _ = decode_to_init(&bytes);
-            let _ = decode_from_init(&bytes);
-        }
-
-        #[test]
-        fn what_decodes_encodes_to_the_same_bytes(kind in 1u8..10, rest in proptest::collection::vec(any::<u8>(), 0..128)) {
-            let mut body = vec![kind];
-            body.extend(rest);
-            if let Ok(frame) = decode_to_init(&body) {
-                let mut bytes = Vec::new();
-                encode_to_init(&frame, &mut bytes);
-                prop_assert_eq!(&bytes[4..], &body[..]);
-            }
-            if let Ok(frame) = decode_from_init(&body) {
-                let mut bytes = Vec::new();
-                encode_from_init(&frame, &mut bytes);
-                prop_assert_eq!(&bytes[4..], &body[..]);
-            }
-        }
-    }
-}
+#[path = "codec_tests.rs"]
+mod tests;

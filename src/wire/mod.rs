@@ -1,8 +1,9 @@
-//! Host <-> init frames. Sans-IO and std only: it is the one thing that both sides share.
+//! Host <-> init frames: vocabulary, bytes, stream. Sans-IO and std only.
 //!
-//! [`frame`] is the vocabulary, [`codec`] turns frames into bytes and back, [`stream`] cuts a byte stream into frames.
-//! The decoders are strict: what they do not understand to the last byte is an error, and the session is over.
-
+//! ```text
+//! bytes from a pipe --push--> stream::FrameReader --next--> one frame's body --decode--> a value of frame
+//! a value of frame --encode--> [u32 length][u8 kind][payload] appended to a buffer --> a pipe
+//! ```
 pub mod codec;
 pub mod frame;
 pub mod stream;

@@ -1,133 +1,120 @@
-//! Cuts a byte stream into frames: `[length u32 little-endian][body]`.
+//! Frames cut out of a stream of bytes.
+//!
+//! A pure machine: bytes are pushed, bodies come out; at the end it says whether the cut was between two frames. It holds
+//! what was pushed and not yet taken, so whoever pushes bounds it (one read's worth beyond one frame).
+//!
+//! ```text
+//!          push                      next: Some(body)
+//! (empty) ------> (part of a frame) -----------------> (empty or part of a frame)
+//!                  | next: None = push more
+//!                  | length 0 or over MAX_FRAME_BYTES
+//!                  v
+//!              (broken: every next is the same error)
+//! ```
 
 use super::frame::MAX_FRAME_BYTES;
 
-/// What is wrong with a stream.
+/// Why a stream is no stream of frames. Final: there is no finding the next frame's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamError {
-    /// A length of zero or above [`MAX_FRAME_BYTES`].
-    BadLength(u32),
+    /// A frame claims to be longer than [`MAX_FRAME_BYTES`].
+    TooLong(u32),
+    /// A frame claims to be empty; even the kind is missing.
+    Empty,
     /// The stream ended inside a frame.
-    Cut,
+    Cut {
+        /// Bytes of the unfinished frame that did arrive, its length's included.
+        have: usize,
+    },
 }
 
 impl std::fmt::Display for StreamError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cut a frame out of the stream: ")?;
         match self {
-            StreamError::BadLength(length) => write!(f, "a frame of {length} bytes"),
-            StreamError::Cut => f.write_str("the stream was cut inside a frame"),
+            Self::TooLong(claimed) => write!(f, "it claims {claimed} bytes"),
+            Self::Empty => f.write_str("it claims to be empty"),
+            Self::Cut { have } => write!(f, "the stream ends {have} bytes into it"),
         }
     }
 }
 
 impl std::error::Error for StreamError {}
 
-/// Gathers pushed bytes and hands out whole frames. Holds at most one frame beyond what was pushed last.
+/// Cuts frames out of pushed bytes.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: Vec<u8>,
-    start: usize,
+    /// Bytes at the buffer's start that were given out already.
+    taken: usize,
+    broken: Option<StreamError>,
 }
 
 impl FrameReader {
-    /// At the beginning of a stream.
-    pub fn new() -> FrameReader {
-        FrameReader::default()
+    /// A reader at the start of a stream.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Takes bytes.
+    /// Adds bytes of the stream. Any cut is fine.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.start == self.buffer.len() {
-            self.buffer.clear();
-            self.start = 0;
-        } else if self.start > MAX_FRAME_BYTES {
-            self.buffer.drain(..self.start);
-            self.start = 0;
+        if self.broken.is_some() {
+            return;
         }
+        if self.taken == self.buffer.len() {
+            self.buffer.clear();
+        } else if self.taken > 0 {
+            self.buffer.drain(..self.taken);
+        }
+        self.taken = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The body of the next whole frame.
+    /// The next whole frame's body (kind and payload), or `None` when more bytes are needed.
     ///
     /// # Errors
-    /// A length that cannot be; the stream is then useless.
-    #[expect(clippy::should_implement_trait, reason = "it lends from itself")]
+    /// A length of zero or beyond [`MAX_FRAME_BYTES`]; from then on always the same error.
+    #[allow(clippy::should_implement_trait, reason = "it lends, an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<&[u8]>, StreamError> {
-        let rest = &self.buffer[self.start..];
-        let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
-        let length = u32::from_le_bytes(*head);
-        let size = length as usize;
-        if size == 0 || size > MAX_FRAME_BYTES {
-            return Err(StreamError::BadLength(length));
+        if let Some(error) = self.broken {
+            return Err(error);
         }
-        if body.len() < size {
+        let rest = self.buffer.get(self.taken..).unwrap_or_default();
+        let Some((head, _)) = rest.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let claimed = u32::from_le_bytes(*head);
+        let length = usize::try_from(claimed).unwrap_or(usize::MAX);
+        if length == 0 || length > MAX_FRAME_BYTES {
+            let error = if length == 0 { StreamError::Empty } else { StreamError::TooLong(claimed) };
+            self.broken = Some(error);
+            self.buffer = Vec::new();
+            self.taken = 0;
+            return Err(error);
+        }
+        if rest.len() < 4 + length {
             return Ok(None);
         }
-        let begin = self.start + 4;
-        self.start = begin + size;
-        Ok(Some(&self.buffer[begin..begin + size]))
+        let start = self.taken + 4;
+        self.taken = start + length;
+        Ok(self.buffer.get(start..start + length))
     }
 
-    /// Says that nothing more comes.
+    /// Whether the stream may end here: `Ok` between two frames.
     ///
     /// # Errors
-    /// Something less than a frame is left.
+    /// [`StreamError::Cut`] inside a frame, or the error that broke the stream earlier. Frames that were pushed but not
+    /// taken count as cut: take them first.
     pub fn finish(&self) -> Result<(), StreamError> {
-        if self.start == self.buffer.len() { Ok(()) } else { Err(StreamError::Cut) }
+        match (self.broken, self.buffer.len() - self.taken) {
+            (Some(error), _) => Err(error),
+            (None, 0) => Ok(()),
+            (None, have) => Err(StreamError::Cut { have }),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stream() -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for body in [&b"a"[..], b"hello", &[7; 300]] {
-            bytes.extend((body.len() as u32).to_le_bytes());
-            bytes.extend(body);
-        }
-        bytes
-    }
-
-    fn read(pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), StreamError>) {
-        let mut reader = FrameReader::new();
-        let mut frames = Vec::new();
-        for piece in pieces {
-            reader.push(piece);
-            loop {
-                match reader.next() {
-                    Ok(Some(body)) => frames.push(body.to_vec()),
-                    Ok(None) => break,
-                    Err(error) => return (frames, Err(error)),
-                }
-            }
-        }
-        (frames, reader.finish())
-    }
-
-    #[test]
-    fn frames_are_the_same_however_the_stream_is_cut() {
-        let bytes = stream();
-        let whole = read(&[&bytes]);
-        assert_eq!(whole.0.len(), 3);
-        assert_eq!(whole.1, Ok(()));
-        for split in 0..=bytes.len() {
-            assert_eq!(read(&[&bytes[..split], &bytes[split..]]), whole, "{split}");
-        }
-        assert_eq!(read(&bytes.chunks(1).collect::<Vec<_>>()), whole);
-    }
-
-    #[test]
-    fn a_cut_stream_is_told_from_a_clean_end() {
-        let bytes = stream();
-        assert_eq!(read(&[&bytes[..bytes.len() - 1]]).1, Err(StreamError::Cut));
-        assert_eq!(read(&[]).1, Ok(()));
-    }
-
-    #[test]
-    fn a_length_that_cannot_be_is_an_error() {
-        assert_eq!(read(&[&[0, 0, 0, 0]]).1, Err(StreamError::BadLength(0)));
-        assert_eq!(read(&[&[255, 255, 255, 255]]).1, Err(StreamError::BadLength(u32::MAX)));
-    }
-}
+#[path = "stream_tests.rs"]
+mod tests;

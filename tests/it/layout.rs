@@ -76,6 +76,7 @@ fn the_init_uses_nothing_but_std_nix_and_the_wire() {
     let mut files = Vec::new();
     sources(&root().join("src/init"), &mut files);
     sources(&root().join("src/wire"), &mut files);
+    files.retain(|file| !file.to_string_lossy().ends_with("_tests.rs"));
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap();

@@ -9,6 +9,7 @@ mod corpus;
 mod docker;
 mod harness;
 mod hostile;
+mod init;
 mod judging;
 mod layout;
 mod protocol;

@@ -1,0 +1,161 @@
+//! Removes what programs left in the folders they may write to.
+//!
+//! Runs only when no process of the program is alive, so a name that was looked at stays what it was. Removing happens
+//! with the program's effective ids (`sys::as_user`): the init has no DAC_OVERRIDE, the program's own uid needs none.
+//! Trees of any depth are walked with one descriptor and `..`, every entry costs budget, and no link is followed.
+
+use super::sys::{self, Errno};
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+
+use nix::libc;
+
+/// The most entries one cleaning looks at. Above the inodes that a sandbox's tmpfs get; about a second of work.
+pub const MAX_ENTRIES: u64 = 1_000_000;
+
+/// The deepest folder that the init makes below the box.
+pub const MAX_DEPTH: usize = 64;
+
+const DIR: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
+
+/// Counts down entries; E2BIG when there are none left.
+struct Budget(u64);
+
+impl Budget {
+    fn spend(&mut self) -> Result<(), Errno> {
+        self.0 = self.0.checked_sub(1).ok_or(libc::E2BIG)?;
+        Ok(())
+    }
+}
+
+/// Whether anything below `folder` is not owned by root. Looks only into root's own folders.
+pub fn has_foreign(folder: &OwnedFd) -> Result<bool, Errno> {
+    foreign_below(folder, 0, &mut Budget(MAX_ENTRIES))
+}
+
+fn foreign_below(folder: &OwnedFd, depth: usize, budget: &mut Budget) -> Result<bool, Errno> {
+    sys::rewind(folder)?;
+    let mut names = Vec::new();
+    while sys::read_dir(folder, &mut names)? {
+        for name in &names {
+            budget.spend()?;
+            let meta = sys::stat_at(folder, name)?;
+            if meta.uid != 0 {
+                return Ok(true);
+            }
+            if meta.is_dir {
+                if depth >= MAX_DEPTH {
+                    return Err(libc::ELOOP);
+                }
+                let below = sys::open_at(folder, name, DIR, 0)?;
+                if foreign_below(&below, depth + 1, budget)? {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Removes everything below `folder` that root does not own. To be called with the program's ids.
+pub fn remove_foreign(folder: &OwnedFd) -> Result<(), Errno> {
+    remove_foreign_below(folder, 0, &mut Budget(MAX_ENTRIES))
+}
+
+fn remove_foreign_below(folder: &OwnedFd, depth: usize, budget: &mut Budget) -> Result<(), Errno> {
+    let mut names = Vec::new();
+    let mut first = true;
+    // Removing while reading may make the reading skip entries: read again until a pass removes nothing.
+    loop {
+        let mut removed = false;
+        sys::rewind(folder)?;
+        while sys::read_dir(folder, &mut names)? {
+            for name in &names {
+                budget.spend()?;
+                let meta = sys::stat_at(folder, name)?;
+                if meta.uid != 0 {
+                    remove(folder, name, meta.is_dir, budget)?;
+                    removed = true;
+                } else if meta.is_dir && first {
+                    if depth >= MAX_DEPTH {
+                        return Err(libc::ELOOP);
+                    }
+                    let below = sys::open_at(folder, name, DIR, 0)?;
+                    remove_foreign_below(&below, depth + 1, budget)?;
+                }
+            }
+        }
+        if !removed {
+            return Ok(());
+        }
+        first = false;
+    }
+}
+
+/// Removes one entry of `parent` with everything below it. To be called with the program's ids.
+pub fn remove_tree(parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
+    let meta = sys::stat_at(parent, name)?;
+    remove(parent, name, meta.is_dir, &mut Budget(MAX_ENTRIES))
+}
+
+fn remove(parent: &OwnedFd, name: &CStr, is_dir: bool, budget: &mut Budget) -> Result<(), Errno> {
+    if !is_dir {
+        return sys::unlink_at(parent, name, false);
+    }
+    match sys::unlink_at(parent, name, true) {
+        Err(libc::ENOTEMPTY | libc::EEXIST) => {}
+        other => return other,
+    }
+    let enter = |dir: &OwnedFd, name: &CStr| {
+        sys::chmod_at(dir, name, 0o700)?;
+        sys::open_at(dir, name, DIR, 0)
+    };
+    // The way down from `parent`, as names; the way up is "..", which nobody is left to move.
+    let mut way = vec![name.to_owned()];
+    let mut here = enter(parent, name)?;
+    while let Some(last) = way.last() {
+        match empty(&here, budget)? {
+            Some(below) => {
+                here = enter(&here, &below)?;
+                way.push(below);
+            }
+            None if way.len() == 1 => return sys::unlink_at(parent, last, true),
+            None => {
+                let up = sys::open_at(&here, c"..", DIR, 0)?;
+                sys::unlink_at(&up, last, true)?;
+                here = up;
+                way.pop();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes what can be removed in `dir`, up to the first folder that is not empty, which it names.
+fn empty(dir: &OwnedFd, budget: &mut Budget) -> Result<Option<CString>, Errno> {
+    let mut names = Vec::new();
+    loop {
+        let mut any = false;
+        sys::rewind(dir)?;
+        while sys::read_dir(dir, &mut names)? {
+            for name in &names {
+                budget.spend()?;
+                any = true;
+                match sys::unlink_at(dir, name, false) {
+                    Ok(()) => continue,
+                    // EISDIR is Linux, EPERM is POSIX.
+                    Err(libc::EISDIR | libc::EPERM) => {}
+                    Err(e) => return Err(e),
+                }
+                match sys::unlink_at(dir, name, true) {
+                    Ok(()) => {}
+                    Err(libc::ENOTEMPTY | libc::EEXIST) => return Ok(Some(name.clone())),
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        if !any {
+            return Ok(None);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Every frame there and back; nothing else is accepted.
+
+use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+pub fn to_init() -> impl Strategy<Value = ToInit> {
+    let limits = (any::<[u64; 5]>(), any::<u32>(), any::<u32>()).prop_map(|(v, open_files, pids)| RunLimits {
+        cpu_ns: v[0],
+        wall_ns: v[1],
+        output_bytes: v[2],
+        file_bytes: v[3],
+        open_files,
+        pids,
+        memory_bytes: v[4],
+    });
+    let strings = || vec(".{0,9}", 0..4);
+    let run =
+        (any::<u32>(), strings(), vec((".{0,9}", ".{0,9}"), 0..4), limits, any::<[bool; 2]>(), strings(), strings())
+            .prop_map(|(run, argv, env, limits, flags, keep, remove_after)| {
+                ToInit::Run(Run {
+                    run,
+                    argv,
+                    env,
+                    limits,
+                    clean: flags[0],
+                    keep,
+                    remove_after,
+                    truncate_output: flags[1],
+                })
+            });
+    let bytes = || vec(any::<u8>(), 0..300);
+    prop_oneof![
+        (any::<u16>(), any::<[u8; 16]>(), any::<u32>(), any::<u32>())
+            .prop_map(|(version, nonce, uid, gid)| ToInit::Hello(Hello { version, nonce, uid, gid })),
+        (".{0,20}", any::<u32>(), any::<bool>(), bytes())
+            .prop_map(|(path, mode, append, data)| { ToInit::Put(Put { path, mode, append, data }) }),
+        run,
+        (any::<u32>(), bytes()).prop_map(|(run, data)| ToInit::Stdin { run, data }),
+        any::<u32>().prop_map(|run| ToInit::StdinEnd { run }),
+        any::<[u32; 2]>().prop_map(|[run, bytes]| ToInit::Credit { run, bytes }),
+        any::<u32>().prop_map(|run| ToInit::Kill { run }),
+        any::<u64>().prop_map(|token| ToInit::Ping { token }),
+        Just(ToInit::Probe),
+    ]
+}
+
+pub fn from_init() -> impl Strategy<Value = FromInit> {
+    let ready = (
+        any::<u16>(),
+        any::<[u8; 16]>(),
+        any::<[u8; 2]>(),
+        any::<[u64; 7]>(),
+        any::<[bool; 5]>(),
+        any::<u32>(),
+        ".{0,20}",
+    )
+        .prop_map(|(version, nonce, small, big, flags, uid, kernel)| {
+            FromInit::Ready(Box::new(Ready {
+                version,
+                nonce,
+                cgroup_version: small[0],
+                memory_bytes: big[0],
+                swap_bytes: big[1],
+                pids: big[2],
+                nano_cpus: big[3],
+                cap_eff: big[4],
+                cap_bnd: big[5],
+                no_new_privs: flags[0],
+                seccomp: small[1],
+                uid,
+                userns_remapped: flags[1],
+                only_loopback: flags[2],
+                readonly_root: flags[3],
+                box_tmpfs: flags[4],
+                memory_used_bytes: big[6],
+                kernel,
+            }))
+        });
+    let ended = prop_oneof![
+        any::<u8>().prop_map(Ended::Exited),
+        any::<u8>().prop_map(Ended::Signaled),
+        (".{0,9}", any::<i32>()).prop_map(|(step, errno)| Ended::NotStarted { step, errno }),
+    ];
+    let fired = prop_oneof![
+        Just(Fired::None),
+        Just(Fired::Cpu),
+        Just(Fired::Wall),
+        Just(Fired::Output),
+        Just(Fired::Memory),
+        Just(Fired::Kill),
+    ];
+    let source = prop_oneof![Just(MemorySource::CgroupPeak), Just(MemorySource::Sampled), Just(MemorySource::MaxRss),];
+    let done = (any::<[u32; 2]>(), ended, fired, any::<[u64; 11]>(), source, vec(".{0,9}", 0..4), any::<bool>())
+        .prop_map(|(small, ended, fired, v, memory_source, keep_missing, clean)| {
+            FromInit::Done(Box::new(Done {
+                run: small[0],
+                ended,
+                fired,
+                wall_ns: v[0],
+                cpu_ns: v[1],
+                user_ns: v[2],
+                system_ns: v[3],
+                memory_bytes: v[4],
+                memory_source,
+                max_rss_bytes: v[5],
+                oom_kills: v[6],
+                pids_denied: v[7],
+                survivors: small[1],
+                stdout_bytes: v[8],
+                stderr_bytes: v[9],
+                keep_missing,
+                setup_ns: v[10],
+                clean,
+            }))
+        });
+    let stream = prop_oneof![Just(Stream::Stdout), Just(Stream::Stderr)];
+    prop_oneof![
+        ready,
+        (".{0,20}", any::<i32>()).prop_map(|(path, errno)| FromInit::PutFailed { path, errno }),
+        (any::<u32>(), stream, vec(any::<u8>(), 0..300)).prop_map(|(run, stream, data)| FromInit::Output {
+            run,
+            stream,
+            data
+        }),
+        any::<[u32; 2]>().prop_map(|[run, bytes]| FromInit::StdinCredit { run, bytes }),
+        done,
+        any::<u64>().prop_map(|token| FromInit::Pong { token }),
+        ".{0,20}".prop_map(|message| FromInit::Fault { message }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_frame_to_the_init_comes_back_and_nothing_near_it(frame in to_init()) {
+        let mut bytes = Vec::new();
+        encode_to_init(&frame, &mut bytes);
+        prop_assert_eq!(bytes.len() - 4, u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize);
+        let body = &bytes[4..];
+        prop_assert_eq!(decode_to_init(body), Ok(frame.clone()));
+        prop_assert!(to_init_fits(&frame));
+        for cut in 0..body.len() {
+            prop_assert!(decode_to_init(&body[..cut]).is_err());
+        }
+        let mut more = body.to_vec();
+        more.push(0);
+        prop_assert_eq!(decode_to_init(&more), Err(DecodeError::Trailing(1)));
+        prop_assert!(decode_from_init(body).is_err());
+    }
+
+    #[test]
+    fn every_frame_from_the_init_comes_back_and_nothing_near_it(frame in from_init()) {
+        let mut bytes = Vec::new();
+        encode_from_init(&frame, &mut bytes);
+        let body = &bytes[4..];
+        prop_assert_eq!(decode_from_init(body), Ok(frame));
+        for cut in 0..body.len() {
+            prop_assert!(decode_from_init(&body[..cut]).is_err());
+        }
+        let mut more = body.to_vec();
+        more.push(0);
+        prop_assert_eq!(decode_from_init(&more), Err(DecodeError::Trailing(1)));
+        prop_assert!(decode_to_init(body).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_a_frame_or_an_error(kind in any::<u8>(), rest in vec(any::<u8>(), 0..200)) {
+        let mut body = vec![kind];
+        body.extend(rest);
+        // What is accepted is written back to the very same bytes: there is one spelling of each frame.
+        if let Ok(frame) = decode_to_init(&body) {
+            let mut again = Vec::new();
+            encode_to_init(&frame, &mut again);
+            prop_assert_eq!(&again[4..], &body[..]);
+        }
+        if let Ok(frame) = decode_from_init(&body) {
+            let mut again = Vec::new();
+            encode_from_init(&frame, &mut again);
+            prop_assert_eq!(&again[4..], &body[..]);
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_is_a_frame_or_an_error(frame in to_init(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let mut bytes = Vec::new();
+        encode_to_init(&frame, &mut bytes);
+        let mut body = bytes[4..].to_vec();
+        let at = at.index(body.len());
+        body[at] ^= flip;
+        prop_assert_ne!(decode_to_init(&body), Ok(frame));
+    }
+}
+
+#[test]
+fn a_length_over_its_bound_is_refused_before_the_bytes_are_looked_for() {
+    let mut body = vec![STDIN, 1, 0, 0, 0];
+    body.extend(u32::MAX.to_le_bytes());
+    assert_eq!(
+        decode_to_init(&body),
+        Err(DecodeError::TooLong { field: "data", got: u32::MAX as usize, most: MAX_CHUNK_BYTES })
+    );
+    let mut body = vec![RUN, 1, 0, 0, 0];
+    body.extend(5000u32.to_le_bytes());
+    assert!(matches!(decode_to_init(&body), Err(DecodeError::TooLong { field: "argv", .. })));
+}
+
+#[test]
+fn bad_utf8_and_odd_bools_are_errors() {
+    assert_eq!(decode_to_init(&[PUT, 1, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(DecodeError::Utf8("path")));
+    assert_eq!(
+        decode_to_init(&[PUT, 1, 0, 0, 0, b'a', 0, 0, 0, 0, 2, 0, 0, 0, 0]),
+        Err(DecodeError::Value { field: "append", got: 2 })
+    );
+    assert_eq!(decode_to_init(&[]), Err(DecodeError::Short("kind")));
+}
+
+#[test]
+fn a_run_that_does_not_fit_is_told_beforehand() {
+    let run = |n: usize| ToInit::Stdin { run: 1, data: vec![0; n] };
+    assert!(to_init_fits(&run(MAX_CHUNK_BYTES)));
+    assert!(!to_init_fits(&run(MAX_CHUNK_BYTES + 1)));
+}

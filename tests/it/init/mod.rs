@@ -1,0 +1,383 @@
+//! The init in a real sandbox, driven over `docker run -i`.
+//!
+//! Needs an engine, the docker CLI and gcc with a static libc. Everything made here is named `assay-inittest-*` and
+//! removed again, the image with the last test that holds it.
+
+mod driver;
+
+use assay::wire::frame::{Ended, Fired, FromInit, MemorySource, OUTPUT_WINDOW_BYTES, Put, STDIN_WINDOW_BYTES, ToInit};
+use driver::{MIB, Sandbox};
+use std::time::{Duration, Instant};
+
+#[test]
+fn ready_tells_the_limits_that_are_really_there() {
+    let sandbox = Sandbox::open();
+    let ready = &sandbox.ready;
+    assert_eq!(ready.memory_bytes, 96 * MIB);
+    assert_eq!(ready.swap_bytes, 0);
+    assert_eq!(ready.pids, 64);
+    assert_eq!(ready.nano_cpus, 1_000_000_000);
+    assert!(matches!(ready.cgroup_version, 1 | 2));
+    // KILL is 5, SETGID 6, SETUID 7.
+    assert_eq!((ready.cap_eff, ready.cap_bnd), (0xe0, 0xe0));
+    assert!(ready.no_new_privs && ready.only_loopback && ready.readonly_root && ready.box_tmpfs);
+    assert_eq!((ready.uid, ready.seccomp), (0, 2));
+    assert!(ready.memory_used_bytes > 0 && !ready.kernel.is_empty());
+}
+
+#[test]
+fn it_says_nothing_before_hello_and_ends_over_a_frame_that_is_not_hello() {
+    let mut sandbox = Sandbox::start();
+    assert_eq!(sandbox.receive(Duration::from_millis(700)), None);
+    sandbox.send(&ToInit::Ping { token: 1 });
+    let frame = sandbox.receive(Duration::from_secs(10));
+    assert!(matches!(frame, Some(FromInit::Fault { .. })), "{frame:?}");
+}
+
+#[test]
+fn input_comes_back_and_so_does_a_ping() {
+    let mut sandbox = Sandbox::open();
+    sandbox.send(&ToInit::Ping { token: 77 });
+    assert_eq!(sandbox.expect(), FromInit::Pong { token: 77 });
+    let end = sandbox.run_with_input(&["/probe", "echo"], b"hello", |_| {});
+    assert_eq!((end.stdout.as_slice(), end.done.ended), (&b"hello"[..], Ended::Exited(0)));
+    assert_eq!(end.done.stdout_bytes, 5);
+    assert!(end.done.clean);
+}
+
+#[test]
+fn the_end_of_a_program_is_told_as_it_was() {
+    let mut sandbox = Sandbox::open();
+    assert_eq!(sandbox.run(&["/probe", "exit", "7"]).done.ended, Ended::Exited(7));
+    assert_eq!(sandbox.run(&["/probe", "signal", "11"]).done.ended, Ended::Signaled(11));
+    let end = sandbox.run(&["/probe", "signal", "9"]);
+    assert_eq!((end.done.ended, end.done.fired), (Ended::Signaled(9), Fired::None));
+}
+
+#[test]
+fn cpu_time_is_limited_for_the_whole_tree() {
+    let mut sandbox = Sandbox::open();
+    for verb in ["spin", "spin-children"] {
+        let end = sandbox.run_with(&["/probe", verb], |r| r.limits.cpu_ns = 300_000_000);
+        assert_eq!(end.done.fired, Fired::Cpu);
+        assert!((300_000_000..450_000_000).contains(&end.done.cpu_ns), "{:?}", end.done);
+    }
+}
+
+#[test]
+fn wall_time_is_limited_even_for_a_program_that_closed_its_streams() {
+    let mut sandbox = Sandbox::open();
+    for argv in [&["/probe", "sleep", "60"][..], &["/probe", "mute"]] {
+        let end = sandbox.run_with(argv, |r| r.limits.wall_ns = 300_000_000);
+        assert_eq!(end.done.fired, Fired::Wall);
+        assert!((300_000_000..400_000_000).contains(&end.done.wall_ns), "{:?}", end.done);
+    }
+}
+
+#[test]
+fn output_ends_the_run_at_exactly_its_limit() {
+    let mut sandbox = Sandbox::open();
+    for limit in [0, 1, 1000, 65_536, 300_001] {
+        let argv = ["/probe", "write", "3000000"];
+        let end = sandbox.run_with(&argv, |r| r.limits.output_bytes = limit);
+        assert_eq!((end.stdout.len() as u64, end.done.fired), (limit, Fired::Output));
+        assert!(end.done.stdout_bytes > limit);
+        let text = limit.to_string();
+        let end = sandbox.run_with(&["/probe", "write", &text], |r| r.limits.output_bytes = limit);
+        assert_eq!((end.stdout.len() as u64, end.done.fired), (limit, Fired::None));
+    }
+}
+
+#[test]
+fn output_is_cut_at_exactly_its_limit_where_the_caller_wants_that() {
+    let mut sandbox = Sandbox::open();
+    let end = sandbox.run_with(&["/probe", "write", "3000000"], |r| {
+        r.limits.output_bytes = 100_003;
+        r.truncate_output = true;
+    });
+    assert_eq!((end.stdout.len(), end.done.stdout_bytes), (100_003, 3_000_000));
+    assert_eq!((end.done.ended, end.done.fired), (Ended::Exited(0), Fired::None));
+}
+
+#[test]
+fn ten_megabytes_come_within_the_window() {
+    let mut sandbox = Sandbox::open();
+    let end = sandbox.run(&["/probe", "write", "10000000"]);
+    assert_eq!((end.stdout.len(), end.done.ended), (10_000_000, Ended::Exited(0)));
+}
+
+#[test]
+fn a_host_that_gives_no_credit_gets_one_window_and_a_done() {
+    let mut sandbox = Sandbox::open();
+    let run = sandbox.begin(&["/probe", "write", "1000000"], |r| {
+        r.limits.wall_ns = 300_000_000;
+    });
+    let mut got = 0;
+    let done = loop {
+        match sandbox.expect() {
+            FromInit::Output { data, .. } => got += data.len(),
+            FromInit::Done(done) => break done,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((done.run, done.fired), (run, Fired::Wall));
+    assert_eq!(got, OUTPUT_WINDOW_BYTES as usize);
+    // What stood in the pipe is counted, though nobody wanted it.
+    assert!(done.stdout_bytes > u64::from(OUTPUT_WINDOW_BYTES), "{done:?}");
+}
+
+#[test]
+fn memory_is_limited_and_the_next_run_is_not_blamed_for_it() {
+    let mut sandbox = Sandbox::open();
+    let end = sandbox.run(&["/probe", "memory", "200"]);
+    assert_eq!(end.done.fired, Fired::Memory, "{:?}", end.done);
+    assert!(end.done.oom_kills > 0);
+    let end = sandbox.run(&["/probe", "memory", "40"]);
+    assert_eq!((end.done.ended, end.done.fired), (Ended::Exited(0), Fired::None));
+    assert!(end.done.memory_bytes >= 40 * MIB && end.done.max_rss_bytes >= 40 * MIB);
+}
+
+#[test]
+fn memory_of_a_first_run_is_the_cgroups_peak() {
+    let mut sandbox = Sandbox::open();
+    let done = sandbox.run(&["/probe", "memory", "50"]).done;
+    assert_eq!(done.memory_source, MemorySource::CgroupPeak);
+    // The kernel charges in batches per CPU, hence the slack downwards.
+    assert!((49 * MIB..56 * MIB).contains(&done.memory_bytes), "{done:?}");
+}
+
+#[test]
+fn a_fork_bomb_ends_and_the_next_run_is_fine() {
+    let mut sandbox = Sandbox::open();
+    let end = sandbox.run_with(&["/probe", "bomb"], |r| {
+        r.limits.wall_ns = 500_000_000;
+        r.limits.pids = 1000;
+    });
+    assert!(matches!(end.done.fired, Fired::Wall | Fired::Cpu), "{:?}", end.done);
+    assert!(end.done.survivors > 10 && end.done.pids_denied > 0, "{:?}", end.done);
+    assert!(end.done.clean);
+    assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
+}
+
+#[test]
+fn daemons_that_ignore_sigterm_die_with_the_run() {
+    let mut sandbox = Sandbox::open();
+    let end = sandbox.run(&["/probe", "daemons"]);
+    assert_eq!((end.done.ended, end.done.survivors), (Ended::Exited(0), 3));
+    assert!(end.done.clean);
+}
+
+#[test]
+fn a_program_that_never_reads_takes_no_more_than_the_window() {
+    let mut sandbox = Sandbox::open();
+    let input = vec![b'i'; 50_000_000];
+    let end = sandbox.run_with_input(&["/probe", "sleep", "1"], &input, |_| {});
+    assert_eq!((end.done.ended, end.done.fired), (Ended::Exited(0), Fired::None));
+    // The pipe's room, a window in the init, and one more that was given back when the program was gone.
+    assert!(end.offered <= 65_536 + 2 * STDIN_WINDOW_BYTES as usize, "{}", end.offered);
+}
+
+#[test]
+fn input_for_a_program_that_closed_its_stdin_is_thrown_away() {
+    let mut sandbox = Sandbox::open();
+    let input = vec![b'i'; 5_000_000];
+    let end = sandbox.run_with_input(&["/probe", "deaf"], &input, |_| {});
+    assert_eq!((end.done.ended, end.offered), (Ended::Exited(0), 5_000_000));
+}
+
+#[test]
+fn a_program_that_cannot_start_names_the_step() {
+    let mut sandbox = Sandbox::open();
+    let step = |sandbox: &mut Sandbox, argv: &[&str]| match sandbox.run(argv).done.ended {
+        Ended::NotStarted { step, errno } => (step, errno),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(step(&mut sandbox, &["/nowhere"]), ("execve".into(), 2));
+    assert_eq!(step(&mut sandbox, &["nowhere"]), ("execve".into(), 2));
+    assert_eq!(step(&mut sandbox, &["/box"]), ("execve".into(), 13));
+    assert_eq!(step(&mut sandbox, &[]), ("argv".into(), 22));
+    assert_eq!(step(&mut sandbox, &[""]), ("argv".into(), 2));
+    sandbox.put("text", 0o755, b"no program");
+    assert_eq!(step(&mut sandbox, &["/box/text"]), ("execve".into(), 8));
+    let end = sandbox.run_with(&["probe", "true"], |r| {
+        r.env = vec![("PATH".into(), "/nowhere:/".into())];
+    });
+    assert_eq!(end.done.ended, Ended::Exited(0));
+}
+
+#[test]
+fn a_program_has_no_rights_and_no_descriptors_and_its_limits() {
+    let mut sandbox = Sandbox::open();
+    let uid = sandbox.uid;
+    let text = sandbox.run(&["/probe", "cat", "/proc/self/status"]).text();
+    let field = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap_or("");
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(field("Uid:"), format!("{uid} {uid} {uid} {uid}"));
+    assert_eq!(field("Gid:"), format!("{uid} {uid} {uid} {uid}"));
+    assert_eq!(field("Groups:"), "");
+    for key in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:", "SigBlk:", "SigIgn:"] {
+        assert_eq!(field(key), "0000000000000000", "{key}");
+    }
+    assert_eq!(field("NoNewPrivs:"), "1");
+    let text = sandbox.run(&["/probe", "limits"]).text();
+    assert_eq!(text, "2/3 8388608/8388608 64/64 60/60 0/0 fd0 fd1 fd2 nonblock=0 sid=1\n");
+    let score = sandbox.run(&["/probe", "cat", "/proc/self/oom_score_adj"]);
+    assert_eq!(score.text(), "1000\n");
+}
+
+#[test]
+fn a_program_cannot_touch_the_init() {
+    let mut sandbox = Sandbox::open();
+    let text = sandbox.run(&["/probe", "attack"]).text();
+    assert_eq!(text, "kill 1 prlimit 1 nice 1 fd 13 mem 13 setuid 1\n");
+    assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
+}
+
+#[test]
+fn a_put_file_is_there_in_pieces_and_cannot_be_changed() {
+    let mut sandbox = Sandbox::open();
+    sandbox.put("data/in/file", 0o400, b"one");
+    sandbox.put("other", 0o755, b"x");
+    let piece = Put { path: "data/in/file".into(), mode: 0, append: true, data: b" two".to_vec() };
+    sandbox.send(&ToInit::Put(piece));
+    let text = sandbox.run(&["/probe", "tamper", "/box/data/in/file"]).text();
+    assert_eq!(text, "write 13 truncate 13 chmod 1 rename 1 unlink 1\n");
+    assert_eq!(sandbox.run(&["/probe", "cat", "data/in/file"]).text(), "one two");
+    assert_eq!(sandbox.run_clean(&["/probe", "cat", "data/in/file"]).text(), "one two");
+}
+
+#[test]
+fn a_put_replaces_whatever_the_program_left_in_its_way() {
+    let mut sandbox = Sandbox::open();
+    sandbox.run(&["/probe", "link", "/box/a", "/etc"]);
+    sandbox.run(&["/probe", "litter"]);
+    sandbox.run(&["/probe", "link", "/box/c", "/box/probe"]);
+    sandbox.put("a/x", 0o644, b"1");
+    sandbox.put("d/x", 0o644, b"2");
+    sandbox.put("c", 0o644, b"3");
+    assert_eq!(sandbox.run(&["/probe", "cat", "a/x"]).text(), "1");
+    assert_eq!(sandbox.run(&["/probe", "cat", "d/x"]).text(), "2");
+    assert_eq!(sandbox.run(&["/probe", "cat", "c"]).text(), "3");
+}
+
+#[test]
+fn a_put_that_failed_refuses_runs_until_it_is_made_good() {
+    let mut sandbox = Sandbox::open();
+    sandbox.put("../x", 0o644, b"1");
+    assert_eq!(sandbox.expect(), FromInit::PutFailed { path: "../x".into(), errno: 22 });
+    sandbox.put("a", 0o644, b"1");
+    let end = sandbox.run(&["/probe", "true"]);
+    assert_eq!(end.done.ended, Ended::NotStarted { step: "put ../x".into(), errno: 22 });
+}
+
+#[test]
+fn kept_files_are_roots_and_the_rest_is_cleaned() {
+    let mut sandbox = Sandbox::open();
+    let end = sandbox.run_with(&["/probe", "create", "/box/out", "kept"], |r| {
+        r.keep = vec!["out".into(), "gone".into()];
+    });
+    assert_eq!(end.done.keep_missing, ["gone"]);
+    let end = sandbox.run(&["/probe", "litter"]);
+    assert_eq!(end.done.ended, Ended::Exited(0), "{:?}", String::from_utf8_lossy(&end.stderr));
+    let text = sandbox.run_clean(&["/probe", "tamper", "/box/out"]).text();
+    assert_eq!(text, "write 13 truncate 13 chmod 1 rename 1 unlink 1\n");
+    assert_eq!(sandbox.run(&["/probe", "cat", "out"]).text(), "kept");
+    for gone in ["/box/d", "/tmp/f"] {
+        let end = sandbox.run(&["/probe", "cat", gone]);
+        assert_eq!(end.done.ended, Ended::Exited(2), "{gone}");
+    }
+    let end = sandbox.run_with(&["/probe", "link", "/box/l", "/etc/passwd"], |r| {
+        r.keep = vec!["l".into()];
+        r.remove_after = vec!["out".into()];
+    });
+    assert_eq!(end.done.keep_missing, ["l"]);
+    assert_eq!(sandbox.run(&["/probe", "cat", "out"]).done.ended, Ended::Exited(2));
+}
+
+#[test]
+fn kept_files_leave_the_programs_own_folder_and_need_no_room_twice() {
+    let mut sandbox = Sandbox::open();
+    // 40 MiB in a box of 64.
+    let end = sandbox.run_with(&["/probe", "bury"], |r| {
+        r.limits.file_bytes = 64 * MIB;
+        r.keep = vec!["sub/x".into(), "sub/big".into()];
+    });
+    assert_eq!(end.done.ended, Ended::Exited(0), "{:?}", end.done);
+    assert!(end.done.keep_missing.is_empty() && end.done.clean);
+    let text = sandbox.run_clean(&["/probe", "tamper", "/box/sub/x"]).text();
+    assert_eq!(text, "write 13 truncate 13 chmod 1 rename 1 unlink 1\n");
+    assert_eq!(sandbox.run(&["/probe", "cat", "sub/x"]).text(), "kept");
+    let end = sandbox.run_with(&["/probe", "cat", "sub/big"], |r| {
+        r.limits.output_bytes = 64 * MIB;
+    });
+    assert_eq!(end.stdout.len() as u64, 40 * MIB);
+}
+
+#[test]
+fn a_kill_frame_ends_the_run_and_a_late_one_disturbs_nobody() {
+    let mut sandbox = Sandbox::open();
+    let run = sandbox.begin(&["/probe", "sleep", "60"], |_| {});
+    sandbox.send(&ToInit::Kill { run });
+    let end = sandbox.finish(run, b"");
+    assert_eq!((end.done.ended, end.done.fired), (Ended::Signaled(9), Fired::Kill));
+    sandbox.send(&ToInit::Kill { run });
+    assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
+}
+
+#[test]
+fn the_end_of_stdin_is_the_end_of_the_sandbox() {
+    let mut sandbox = Sandbox::open();
+    sandbox.begin(&["/probe", "sleep", "60"], |_| {});
+    let start = Instant::now();
+    sandbox.hang_up();
+    assert!(sandbox.is_gone_within(Duration::from_secs(10)));
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_stop_from_outside_is_obeyed_at_once() {
+    let mut sandbox = Sandbox::open();
+    sandbox.begin(&["/probe", "sleep", "60"], |_| {});
+    let start = Instant::now();
+    sandbox.stop();
+    assert!(sandbox.is_gone_within(Duration::from_secs(5)));
+    assert!(start.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn a_probe_is_answered_with_ready_and_a_second_run_at_once_is_a_fault() {
+    let mut sandbox = Sandbox::open();
+    sandbox.begin(&["/probe", "sleep", "60"], |_| {});
+    sandbox.send(&ToInit::Probe);
+    assert!(matches!(sandbox.expect(), FromInit::Ready(_)));
+    sandbox.begin(&["/probe", "true"], |_| {});
+    assert!(matches!(sandbox.expect(), FromInit::Fault { .. }));
+    assert!(sandbox.is_gone_within(Duration::from_secs(10)));
+}
+
+#[test]
+fn many_short_runs_cost_little() {
+    let mut sandbox = Sandbox::open();
+    let mut setup = Vec::new();
+    let (mut whole, mut wall) = (Vec::new(), Vec::new());
+    for _ in 0..200 {
+        let start = Instant::now();
+        let done = sandbox.run_clean(&["/probe", "true"]).done;
+        whole.push(start.elapsed().as_micros());
+        setup.push(done.setup_ns / 1000);
+        wall.push(done.wall_ns / 1000);
+        assert_eq!(done.ended, Ended::Exited(0));
+        assert!(done.clean);
+    }
+    setup.sort_unstable();
+    whole.sort_unstable();
+    wall.sort_unstable();
+    println!(
+        "set-up p50 {} p99 {} us; program p50 {} us; there and back p50 {} p99 {} us",
+        setup[100], setup[197], wall[100], whole[100], whole[197]
+    );
+    // A loose bound: other tests share the machine.
+    assert!(setup[100] < 20_000);
+}

@@ -1,0 +1,120 @@
+// What the init's tests run inside a sandbox: one static program, one verb per behaviour.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void put(const char *path, const char *text, int mode) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+    if (fd < 0 || write(fd, text, strlen(text)) < 0) { perror(path); exit(3); }
+    close(fd);
+}
+static void copy(int from) {
+    static char b[65536];
+    ssize_t n;
+    while ((n = read(from, b, sizeof b)) > 0)
+        for (ssize_t at = 0, w; at < n; at += w)
+            if ((w = write(1, b + at, n - at)) < 0) exit(4);
+}
+int main(int argc, char **argv) {
+    const char *verb = argc > 1 ? argv[1] : "";
+    const char *arg = argc > 2 ? argv[2] : "0";
+    if (!strcmp(verb, "true")) return 0;
+    if (!strcmp(verb, "echo")) { copy(0); return 0; }
+    if (!strcmp(verb, "exit")) return atoi(arg);
+    if (!strcmp(verb, "signal")) { raise(atoi(arg)); pause(); }
+    if (!strcmp(verb, "spin")) for (volatile long i = 0;; i++) {}
+    if (!strcmp(verb, "spin-children")) { for (int i = 0; i < 3; i++) fork(); for (volatile long i = 0;; i++) {} }
+    if (!strcmp(verb, "sleep")) { sleep(atoi(arg)); return 0; }
+    if (!strcmp(verb, "write")) {
+        static char b[65536];
+        memset(b, 'x', sizeof b);
+        for (long left = atol(arg); left > 0;) {
+            ssize_t n = write(1, b, left < (long)sizeof b ? left : (long)sizeof b);
+            if (n < 0) return 4;
+            left -= n;
+        }
+        return 0;
+    }
+    if (!strcmp(verb, "memory")) {
+        size_t n = (size_t)atol(arg) << 20;
+        char *p = malloc(n);
+        for (size_t i = 0; i < n; i += 4096) p[i] = 1;
+        puts("touched");
+        return 0;
+    }
+    if (!strcmp(verb, "bomb")) for (;;) { if (fork() < 0) continue; }
+    if (!strcmp(verb, "daemons")) {
+        for (int i = 0; i < 3; i++)
+            if (fork() == 0) {
+                signal(SIGTERM, SIG_IGN);
+                setsid();
+                if (fork()) _exit(0);
+                for (;;) pause();
+            }
+        usleep(50000);
+        return 0;
+    }
+    if (!strcmp(verb, "mute")) { close(0); close(1); close(2); sleep(60); }
+    if (!strcmp(verb, "deaf")) { close(0); sleep(1); return 0; }
+    if (!strcmp(verb, "cat")) { int fd = open(arg, O_RDONLY); if (fd < 0) return errno; copy(fd); return 0; }
+    if (!strcmp(verb, "create")) { put(arg, argv[3], 0600); return 0; }
+    if (!strcmp(verb, "bury")) {
+        static char big[1 << 20];
+        mkdir("/box/sub", 0700);
+        put("/box/sub/x", "kept", 0000);
+        int fd = open("/box/sub/big", O_WRONLY | O_CREAT, 0500);
+        for (int i = 0; i < 40; i++) if (write(fd, big, sizeof big) != sizeof big) return 8;
+        return 0;
+    }
+    if (!strcmp(verb, "link")) return symlink(argv[3], arg) ? errno : 0;
+    if (!strcmp(verb, "limits")) {
+        int all[] = {RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_CORE};
+        struct rlimit r;
+        for (int i = 0; i < 5; i++) { getrlimit(all[i], &r); printf("%lu/%lu ", r.rlim_cur, r.rlim_max); }
+        for (int fd = 0; fd < 100; fd++) if (fcntl(fd, F_GETFD) >= 0) printf("fd%d ", fd);
+        printf("nonblock=%d sid=%d\n", fcntl(0, F_GETFL) & O_NONBLOCK ? 1 : 0, getsid(0) == getpid());
+        return 0;
+    }
+    if (!strcmp(verb, "tamper")) {
+        char to[300];
+        snprintf(to, sizeof to, "%s.moved", arg);
+        printf("write %d ", open(arg, O_WRONLY) < 0 ? errno : 0);
+        printf("truncate %d ", truncate(arg, 0) ? errno : 0);
+        printf("chmod %d ", chmod(arg, 0777) ? errno : 0);
+        printf("rename %d ", rename(arg, to) ? errno : 0);
+        printf("unlink %d\n", unlink(arg) ? errno : 0);
+        return 0;
+    }
+    if (!strcmp(verb, "litter")) {
+        mkdir("/box/d", 0700);
+        put("/box/d/f", "x", 0);
+        put("/tmp/f", "x", 0);
+        if (chdir("/box/d")) return 5;
+        for (int i = 0; i < 2000; i++) {
+            if (mkdir("deep", 0700)) { perror("mkdir"); return 6; }
+            put("side", "x", 0600);
+            if (chdir("deep")) return 7;
+        }
+        symlink("/proc/1/root", "/box/d/l");
+        chmod("/box/d", 0);
+        return 0;
+    }
+    if (!strcmp(verb, "attack")) {
+        struct rlimit one = {1, 1};
+        printf("kill %d ", kill(1, SIGKILL) ? errno : 0);
+        printf("prlimit %d ", prlimit(1, RLIMIT_CPU, &one, 0) ? errno : 0);
+        printf("nice %d ", setpriority(PRIO_PROCESS, 1, 19) ? errno : 0);
+        printf("fd %d ", open("/proc/1/fd/1", O_WRONLY) < 0 ? errno : 0);
+        printf("mem %d ", open("/proc/1/mem", O_RDWR) < 0 ? errno : 0);
+        printf("setuid %d\n", setuid(0) ? errno : 0);
+        return 0;
+    }
+    fprintf(stderr, "no such verb: %s\n", verb);
+    return 99;
+}
