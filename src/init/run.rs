@@ -486,7 +486,8 @@ impl Active {
         // Exact but for the kernel's charging in batches (64 pages per CPU).
         if is.memory_peak > was.memory_peak && was.memory_peak > 0 {
             let used = is.memory_peak.saturating_sub(was.memory);
-            return (used, MemorySource::CgroupPeak);
+            // A peak that pages freed before the run have hidden reads low: no less than the largest process had.
+            return (used.max(self.max_rss), MemorySource::CgroupPeak);
         }
         let sampled = self.memory_sample.saturating_sub(was.memory);
         (sampled.max(self.max_rss), MemorySource::Sampled)
