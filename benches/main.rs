@@ -280,7 +280,7 @@ async fn layered(client: &assay::docker::Client) -> String {
 /// Create, start and remove of the same spec by the bare client, two at a time like the pool: per second.
 fn raw_rate(_: &Daemon) -> f64 {
     block_on(async {
-        let client = assay::docker::Client::new(assay::docker::Endpoint::default());
+        let client = assay::docker::Client::unix(assay::docker::DEFAULT_SOCKET);
         let image = layered(&client).await;
         let stop = Instant::now() + Duration::from_secs(12);
         let begun = Instant::now();
@@ -310,7 +310,7 @@ fn raw_rate(_: &Daemon) -> f64 {
 
 fn ping(_: &Daemon, runs: usize) -> Sample {
     block_on(async {
-        let client = assay::docker::Client::new(assay::docker::Endpoint::default());
+        let client = assay::docker::Client::unix(assay::docker::DEFAULT_SOCKET);
         let image = layered(&client).await;
         let slots = assay::sandbox::Slots::new(46_900, 1);
         let slot = slots.take().unwrap();

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use assay::config::{Config, load_profiles};
+use assay::config::{Config, Environment, load_profiles};
 use assay::daemon::{self, reaper};
 use clap::Parser;
 
@@ -32,10 +32,10 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let words: Vec<String> = std::env::args().collect();
-    if let [_, first, endpoint, instance, folder] = words.as_slice()
+    if let [_, first, target, instance, folder] = words.as_slice()
         && first == reaper::ARGUMENT
     {
-        reaper::run(endpoint, instance, Path::new(folder));
+        reaper::run(target, instance, Path::new(folder));
         return ExitCode::SUCCESS;
     }
     match start(&Arguments::parse()) {
@@ -48,11 +48,11 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<(), String> {
-    let environment = std::env::vars().collect();
+    let environment: Environment = std::env::vars().collect();
     let config =
         Config::load(arguments.config.as_deref(), &environment).map_err(|error| format!("failed to {error}"))?;
     if arguments.check_config {
-        daemon::endpoint(&config)?;
+        daemon::engine(&config, &environment)?;
         let profiles = load_profiles(&config).map_err(|error| format!("failed to {error}"))?;
         let text = toml::to_string(&config).map_err(|error| error.to_string())?;
         let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
@@ -63,5 +63,5 @@ fn start(arguments: &Arguments) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("failed to start the runtime: {error}"))?
-        .block_on(daemon::run(config))
+        .block_on(daemon::run(config, &environment))
 }

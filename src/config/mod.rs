@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::docker::registry::Trusted;
+use crate::docker::{self, PullPolicy, Settings, SetupError, Target};
+
 pub use profiles::load_profiles;
 
 /// Where the daemon looks when it is told nothing.
@@ -92,15 +95,59 @@ impl Default for Socket {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Engine {
-    /// `unix:///path`; `DOCKER_HOST` when absent, then Docker's own default.
+    /// `unix:///path` or `tcp://host:port`; when absent, what Docker's own environment and context say.
     pub host: Option<String>,
+    /// A Docker context, instead of an address.
+    pub context: Option<String>,
+    /// A folder with `ca.pem`, `cert.pem` and `key.pem`, for TLS.
+    pub tls_dir: Option<PathBuf>,
+    /// The certificate authority; instead of the folder's.
+    pub tls_ca: Option<PathBuf>,
+    /// The client's certificate; instead of the folder's.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key; instead of the folder's.
+    pub tls_key: Option<PathBuf>,
+    /// The name that the engine's certificate must bear, where it is not the address's.
+    pub tls_server_name: Option<String>,
+    /// Whether TCP without TLS may be spoken: whoever reaches that port is root there.
+    pub allow_plaintext: bool,
     /// Creations at a time; 0 means twice the number of CPUs, at most 4.
     pub max_creating: usize,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Engine { host: None, max_creating: 2 }
+        Engine {
+            host: None,
+            context: None,
+            tls_dir: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_server_name: None,
+            allow_plaintext: false,
+            max_creating: 2,
+        }
+    }
+}
+
+impl Engine {
+    /// Which engine, and how it is reached.
+    ///
+    /// # Errors
+    /// What is wrong, where it stands, and what to write instead.
+    pub fn target(&self, environment: &Environment) -> Result<Target, SetupError> {
+        let settings = Settings {
+            host: self.host.clone(),
+            context: self.context.clone(),
+            tls_dir: self.tls_dir.clone(),
+            tls_ca: self.tls_ca.clone(),
+            tls_cert: self.tls_cert.clone(),
+            tls_key: self.tls_key.clone(),
+            tls_server_name: self.tls_server_name.clone(),
+            allow_plaintext: self.allow_plaintext,
+        };
+        settings.target(&docker::Environment::from(environment.clone()))
     }
 }
 
@@ -114,11 +161,21 @@ pub struct Images {
     pub build_missing: bool,
     /// The init program; beside the daemon's own binary when absent.
     pub init: Option<PathBuf>,
+    /// When an image is asked of its registry: `always`, `if-missing`, `never`.
+    pub pull: PullPolicy,
+    /// Where images may come from: `registry/path`, or with `/*` at its end all below it.
+    pub trusted: Trusted,
 }
 
 impl Default for Images {
     fn default() -> Self {
-        Images { dir: PathBuf::from("/usr/share/assay/images"), build_missing: true, init: None }
+        Images {
+            dir: PathBuf::from("/usr/share/assay/images"),
+            build_missing: true,
+            init: None,
+            pull: PullPolicy::IfMissing,
+            trusted: Trusted::new(["docker.io/library/debian"]),
+        }
     }
 }
 
@@ -291,11 +348,9 @@ impl Config {
         if let Some(base) = number("ASSAY_UID_BASE")? {
             self.uids.base = u32::try_from(base).unwrap_or(u32::MAX);
         }
-        if self.engine.host.is_none() {
-            self.engine.host = text("DOCKER_HOST");
-        }
         if let Some(host) = text("ASSAY_ENGINE_HOST") {
             self.engine.host = Some(host);
+            self.engine.context = None;
         }
         Ok(())
     }
@@ -315,6 +370,10 @@ impl Config {
         }
         if self.queue.max == 0 || self.queue.max_per_uid == 0 {
             return wrong("queue", "max and max_per_uid must be at least 1");
+        }
+        if let Some(pattern) = self.images.trusted.nonsense() {
+            let message = format!("{pattern:?} can match nothing; write registry/path, or registry/* for all below it");
+            return wrong("images.trusted", &message);
         }
         if self.socket_mode().is_none() {
             return wrong("socket.mode", "use an octal mode such as \"0660\"");

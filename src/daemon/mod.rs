@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use crate::config::{Config, load_profiles};
-use crate::docker::Endpoint;
+use crate::config::{Config, Environment, load_profiles};
+use crate::docker::{self, Client, Target};
 use crate::host::{Host, HostConfig};
+use crate::image::Registries;
 use crate::model::Profile;
 use crate::rpc::{self, Blobs, Daemon, Roles};
 use crate::sandbox::Slots;
@@ -28,23 +29,21 @@ use instance::Instance;
 /// How long the socket waits for the first word of the engine.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// Where the engine is, by the configuration.
+/// Which engine the configuration and the environment name, and a client of it.
 ///
 /// # Errors
 /// In words.
-pub fn endpoint(config: &Config) -> Result<Endpoint, String> {
-    match &config.engine.host {
-        None => Ok(Endpoint::default()),
-        Some(host) => Endpoint::parse(host).map_err(|error| format!("failed to {error} (engine.host)")),
-    }
+pub fn engine(config: &Config, environment: &Environment) -> Result<(Target, Client), String> {
+    let found = config.engine.target(environment).and_then(|target| Ok((Client::open(&target)?, target)));
+    found.map(|(client, target)| (target, client)).map_err(|error| format!("failed to {error}"))
 }
 
 /// Runs until it is told to end.
 ///
 /// # Errors
 /// What kept it from starting, in words.
-pub async fn run(config: Config) -> Result<(), String> {
-    let endpoint = endpoint(&config)?;
+pub async fn run(config: Config, environment: &Environment) -> Result<(), String> {
+    let (target, client) = engine(&config, environment)?;
     let profiles = load_profiles(&config).map_err(|error| format!("failed to {error}"))?;
     let roles =
         Roles::new(&config.socket).map_err(|error| format!("failed to use socket.submit or .admin: {error}"))?;
@@ -57,22 +56,32 @@ pub async fn run(config: Config) -> Result<(), String> {
     let init = std::fs::read(&init_path)
         .map_err(|error| format!("failed to read the init program {}: {error} (images.init)", init_path.display()))?;
     let instance = Instance::claim(&config.instance)?;
-    let reaper = reaper::Reaper::start(&endpoint, &instance.label, instance.folder())?;
+    let reaper = reaper::Reaper::start(&target, &instance.label, instance.folder())?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"), instance = %instance.label, engine = %endpoint,
+        version = env!("CARGO_PKG_VERSION"), instance = %instance.label, engine = %target.endpoint,
         socket = %config.socket.path.display(), profiles = profiles.len(), "assayd starts"
     );
+
+    if target.is_plaintext() {
+        tracing::warn!(engine = %target.endpoint,
+            "the engine is spoken to without TLS (engine.allow_plaintext): whoever reaches its port is root there");
+    }
 
     let profiles: BTreeMap<String, Arc<Profile>> =
         profiles.into_iter().map(|profile| (profile.name.clone(), Arc::new(profile))).collect();
     let host = Host::start(HostConfig {
         name: "local".to_owned(),
-        endpoint,
+        client,
         instance: instance.label.clone(),
         max_creating: config.engine.max_creating,
         slots: Slots::new(config.uids.base, config.uids.count as usize),
         images_dir: config.images.dir.clone(),
         logs_dir: config.instance.state_dir.join("build-logs"),
+        registries: Registries {
+            policy: config.images.pull,
+            trusted: config.images.trusted.clone(),
+            docker_folder: docker::Environment::from(environment.clone()).docker_folder(),
+        },
         build_missing: config.images.build_missing,
         init,
         profiles: profiles.values().cloned().collect(),

@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::instance::lock;
-use crate::docker::{Client, Endpoint};
+use crate::docker::{Client, Target};
 use crate::sandbox;
 
 /// The first argument that makes `assayd` a reaper.
@@ -42,11 +42,11 @@ impl Reaper {
     ///
     /// # Errors
     /// In words.
-    pub fn start(endpoint: &Endpoint, instance: &str, folder: &Path) -> Result<Reaper, String> {
+    pub fn start(target: &Target, instance: &str, folder: &Path) -> Result<Reaper, String> {
         let failed = |error: std::io::Error| format!("failed to start the reaper: {error}");
         let program = std::env::current_exe().map_err(failed)?;
         let mut child = Command::new(program)
-            .args([ARGUMENT, &endpoint.to_string(), instance])
+            .args([ARGUMENT, &serde_json::json!(target).to_string(), instance])
             .arg(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -67,7 +67,7 @@ impl Reaper {
 }
 
 /// The reaper's own life. Returns when there is nothing (more) to do.
-pub fn run(endpoint: &str, instance: &str, folder: &Path) {
+pub fn run(target: &str, instance: &str, folder: &Path) {
     // in its own session no terminal's hang-up and no kill of the daemon's group reaches it
     let _ = nix::unistd::setsid();
     let mut said = Vec::new();
@@ -75,13 +75,15 @@ pub fn run(endpoint: &str, instance: &str, folder: &Path) {
     if said.starts_with(BYE) {
         return;
     }
-    let Ok(endpoint) = Endpoint::parse(endpoint) else { return };
+    let Some(client) = serde_json::from_str::<Target>(target).ok().and_then(|target| Client::open(&target).ok()) else {
+        return;
+    };
     // a new daemon waits for this lock; when one has it already, its own start-up sweep does the work. The dying daemon
     // may still hold it for a moment: the kernel closes its pipe before it closes its lock
     let Ok(_lock) = lock(&folder.join("lock"), LOCK_PATIENCE) else { return };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     tracing::warn!(%instance, "the daemon died: removing its sandboxes");
-    let removed = runtime.block_on(sweep_until_empty(&Client::new(endpoint), instance));
+    let removed = runtime.block_on(sweep_until_empty(&client, instance));
     tracing::info!(%instance, removed, "nothing of the dead daemon is left");
 }
 

@@ -1,43 +1,96 @@
-//! What can go wrong between us and an engine: whose fault, in which call and phase, and whether to try again.
+//! What can go wrong between us and an engine: whose fault, which call, which phase, and whether to try again.
+//!
+//! `Display` reads after "failed to", `source()` carries the cause, [`Error::remedy`] is a sentence for a person.
+//!
+//! | variant | whose | was anything sent | again? |
+//! |---|---|---|---|
+//! | `Connect`, `Tls` | the host's, or its configuration's | no | yes, but for what a person must mend |
+//! | `Timeout`, `Broken` | the host's | perhaps | yes, for what is idempotent |
+//! | `Status` | 4xx the call's, 5xx the host's | yes | 5xx and 429 |
+//! | `Reported` | the engine's or its registry's | yes | yes |
+//! | `Nonsense`, `NotHttp`, `TooLarge`, `Version` | whatever listens there | yes | no |
+//! | `BadName`, `Refused`, `Upload` | the caller's | no, or in part | no |
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::dial::ConnectProblem;
 use super::endpoint::Endpoint;
-use super::version::ApiVersion;
+use super::tls::TlsProblem;
+use super::version::{NEWEST, OLDEST, VersionError};
+
+/// The calls that wait for no container's lock, nor for work: only these say something about the engine by being late.
+const LOCKLESS: [&str; 4] = ["ping the engine", "ask the engine's version", "ask about the engine", "list containers"];
+
+/// The named waits of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// From the request to the status line; an upload's silence counts here too.
+    Head,
+    /// Taking the connection over after a 101.
+    Upgrade,
+    /// Reading the reply.
+    Body,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Head => "head",
+            Phase::Upgrade => "upgrade",
+            Phase::Body => "body",
+        })
+    }
+}
+
+/// Any error below ours.
+pub type Cause = Box<dyn StdError + Send + Sync>;
 
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// There is nobody at the endpoint, or we may not talk to it.
-    #[error("reach the Docker Engine at {endpoint}: {}", connect_words(source))]
+    /// There is nobody at the endpoint, or we may not talk to it. Nothing was sent.
+    #[error("reach the Docker Engine at {endpoint}: {problem}")]
     Connect {
         /// Where.
         endpoint: Endpoint,
-        /// The cause.
+        /// What kind of refusal it was.
+        problem: ConnectProblem,
+        /// The kernel's word.
         #[source]
         source: io::Error,
     },
-    /// A phase took too long.
+    /// The two sides do not trust each other, or the other does not speak TLS. Nothing was sent.
+    #[error("reach the Docker Engine at {endpoint}: {problem}")]
+    Tls {
+        /// Where.
+        endpoint: Endpoint,
+        /// What kind of distrust it is.
+        problem: TlsProblem,
+    },
+    /// A phase took too long. The engine may still do what was asked.
     #[error("{call}: no answer within {} ms ({phase})", after.as_millis())]
     Timeout {
         /// Which call.
         call: &'static str,
-        /// Which phase of it: connect, head or body.
-        phase: &'static str,
+        /// Which phase of it.
+        phase: Phase,
         /// How long was waited.
         after: Duration,
     },
-    /// The connection failed in the middle.
-    #[error("{call}: the connection failed ({phase}): {source}")]
-    Transport {
+    /// The connection broke in the middle. The engine may have done what was asked.
+    #[error("{call}: the connection to the engine broke ({phase}): {}", innermost(source.as_ref()))]
+    Broken {
         /// Which call.
         call: &'static str,
         /// Which phase of it.
-        phase: &'static str,
+        phase: Phase,
         /// The cause.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Cause,
     },
     /// The engine answered with an error.
     #[error("{call}: the engine answered {status}: {message}")]
@@ -46,7 +99,7 @@ pub enum Error {
         call: &'static str,
         /// The HTTP status.
         status: u16,
-        /// The engine's words, cut.
+        /// The engine's words, at most 4 KiB.
         message: String,
     },
     /// The engine reported an error inside a stream that had begun well.
@@ -54,7 +107,7 @@ pub enum Error {
     Reported {
         /// Which call.
         call: &'static str,
-        /// The engine's words, cut.
+        /// The engine's words, at most 4 KiB.
         message: String,
     },
     /// The engine's answer is not what the API promises.
@@ -65,13 +118,34 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// The engine is too old.
-    #[error("speak with this engine: it offers API {offered}, and 1.41 (Engine 20.10) is the least")]
-    TooOld {
-        /// What it offers.
-        offered: ApiVersion,
+    /// What answers speaks something else.
+    #[error("{call}: what answers at {endpoint} does not speak HTTP/1.1: {}", innermost(source.as_ref()))]
+    NotHttp {
+        /// Which call.
+        call: &'static str,
+        /// Where.
+        endpoint: Endpoint,
+        /// The parser's word.
+        #[source]
+        source: Cause,
     },
-    /// A name or id that must not stand in a path.
+    /// An answer beyond its bound.
+    #[error("{call}: the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// Which call.
+        call: &'static str,
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// No API version in common.
+    #[error("speak with the engine at {endpoint}: {problem}")]
+    Version {
+        /// Where.
+        endpoint: Endpoint,
+        /// What is wrong with its version.
+        problem: VersionError,
+    },
+    /// A name or id that must not stand in a path. Nothing was sent.
     #[error("{call}: {given:?} is not a name or id")]
     BadName {
         /// Which call.
@@ -79,17 +153,32 @@ pub enum Error {
         /// What was given.
         given: String,
     },
+    /// The call is not made with these arguments. Nothing was sent.
+    #[error("{call}: {message}")]
+    Refused {
+        /// Which call.
+        call: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// What was to be uploaded could not be read to its end. The engine made nothing of it.
+    #[error("{call}: read what is to be uploaded: {source}")]
+    Upload {
+        /// Which call.
+        call: &'static str,
+        /// The reader's error.
+        #[source]
+        source: io::Error,
+    },
 }
 
-fn connect_words(source: &io::Error) -> String {
-    match source.kind() {
-        io::ErrorKind::NotFound => "its socket does not exist. Please make sure Docker is running".to_owned(),
-        io::ErrorKind::ConnectionRefused => {
-            "nobody listens on its socket. Please make sure Docker is running".to_owned()
-        }
-        io::ErrorKind::PermissionDenied => "permission denied on its socket".to_owned(),
-        _ => source.to_string(),
+/// The last of a chain of causes: the one that knows.
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
     }
+    error.to_string()
 }
 
 impl Error {
@@ -101,7 +190,7 @@ impl Error {
         }
     }
 
-    /// No such container or image.
+    /// No such container, image or network.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(404)
     }
@@ -111,34 +200,71 @@ impl Error {
         self.status() == Some(409)
     }
 
-    /// Whether the engine itself is not there (or not for us), so that the call's content is not to blame.
+    /// The engine is absent, does not answer, or may not be talked to: news about the host, not about this call.
+    ///
+    /// A head that is late counts only for the calls that wait for no container: an `inspect` or a `start` that hangs means
+    /// that something holds that container's lock (moby issue 41827), while the engine answers all others. Ping to know.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Error::Connect { .. } | Error::Timeout { .. } | Error::Transport { .. } | Error::TooOld { .. })
+        match self {
+            Error::Connect { .. } | Error::Tls { .. } | Error::Version { .. } | Error::NotHttp { .. } => true,
+            Error::Timeout { call, phase, .. } => *phase == Phase::Head && LOCKLESS.contains(call),
+            Error::Broken { phase, .. } => *phase == Phase::Head,
+            _ => false,
+        }
     }
 
-    /// Whether the same call may succeed when it is tried again.
+    /// Whether the same call may succeed a moment later. It says nothing of whether the first try took effect.
     pub fn retryable(&self) -> bool {
         match self {
-            Error::Connect { .. } | Error::Timeout { .. } | Error::Transport { .. } => true,
-            Error::Status { status, .. } => *status >= 500,
-            Error::Reported { .. } => true,
-            Error::Nonsense { .. } | Error::TooOld { .. } | Error::BadName { .. } => false,
+            Error::Connect { problem, .. } => problem.may_pass(),
+            Error::Timeout { .. } | Error::Broken { .. } | Error::Reported { .. } => true,
+            Error::Status { status, .. } => *status >= 500 || *status == 429 || self.is_stale(),
+            Error::Tls { problem, .. } => problem.may_pass(),
+            _ => false,
         }
+    }
+
+    /// Whether the engine may have done what was asked although the caller was not told.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Error::Timeout { .. } | Error::Broken { .. } | Error::TooLarge { .. } | Error::Nonsense { .. } => true,
+            Error::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+
+    /// The engine no longer speaks the version that we remember. One of the few texts that are matched, stable since 1.12.
+    pub(super) fn is_stale(&self) -> bool {
+        matches!(self, Error::Status { status: 400, message, .. } if message.contains("client version"))
     }
 
     /// What a person can do about it.
     pub fn remedy(&self) -> Option<String> {
         match self {
-            Error::Connect { endpoint: Endpoint::Unix(path), source } => Some(match source.kind() {
-                io::ErrorKind::PermissionDenied => format!(
-                    "add the daemon's user to the group that owns {} (usually: sudo usermod -aG docker USER), then log in again",
-                    path.display()
-                ),
-                _ => "start the engine: sudo systemctl start docker (or: sudo dockerd &)".to_owned(),
-            }),
-            Error::TooOld { .. } => Some("upgrade Docker to 20.10 or later".to_owned()),
-            Error::Timeout { .. } => {
-                Some("the engine is there but does not answer: look at its log (journalctl -u docker)".to_owned())
+            Error::Connect { endpoint, problem, .. } => problem.remedy(endpoint),
+            Error::Tls { problem, .. } => problem.remedy(),
+            Error::Version { problem: VersionError::TooOld(_), .. } => {
+                Some(format!("upgrade Docker to 20.10 (API {OLDEST}) or later"))
+            }
+            Error::Version { problem: VersionError::TooNew(_) | VersionError::Unknown(_), .. } => {
+                Some(format!("upgrade assay: this one speaks API {OLDEST} to {NEWEST}"))
+            }
+            Error::Version { .. } => Some("give the address of a Docker Engine".to_owned()),
+            Error::Timeout { phase: Phase::Head, .. } => Some(
+                "the engine accepts connections but does not answer: look at its log (journalctl -u docker)".to_owned(),
+            ),
+            Error::NotHttp { endpoint: Endpoint::Tcp { .. }, .. } => Some(
+                "if this is the engine's TLS port, give its certificates (DOCKER_TLS_VERIFY=1, DOCKER_CERT_PATH)"
+                    .to_owned(),
+            ),
+            Error::Status { status: 400, message, .. } if message.contains("HTTPS server") => Some(
+                "this is the engine's TLS port: give its certificates (DOCKER_TLS_VERIFY=1, DOCKER_CERT_PATH)"
+                    .to_owned(),
+            ),
+            Error::Status { message, .. } | Error::Reported { message, .. }
+                if message.contains("no space left on device") =>
+            {
+                Some("the engine's disk is full: docker system df says what takes it".to_owned())
             }
             _ => None,
         }
@@ -149,28 +275,43 @@ impl Error {
 mod tests {
     use super::*;
 
-    fn connect(kind: io::ErrorKind) -> Error {
-        Error::Connect { endpoint: Endpoint::default(), source: io::Error::from(kind) }
+    fn late(call: &'static str, phase: Phase) -> Error {
+        Error::Timeout { call, phase, after: Duration::from_secs(5) }
+    }
+
+    fn status(status: u16, message: &str) -> Error {
+        Error::Status { call: "start a container", status, message: message.to_owned() }
     }
 
     #[test]
-    fn a_missing_socket_asks_to_start_docker() {
-        let error = connect(io::ErrorKind::NotFound);
-        assert!(error.to_string().contains("Please make sure Docker is running"));
-        assert!(error.remedy().unwrap().contains("systemctl start docker"));
-        assert!(error.retryable() && error.is_unreachable());
+    fn a_hanging_container_is_not_a_hanging_engine() {
+        assert!(late("ping the engine", Phase::Head).is_unreachable());
+        assert!(!late("ping the engine", Phase::Body).is_unreachable());
+        assert!(!late("inspect a container", Phase::Head).is_unreachable());
+        assert!(late("inspect a container", Phase::Head).retryable());
     }
 
     #[test]
-    fn a_denied_socket_names_the_group() {
-        let error = connect(io::ErrorKind::PermissionDenied);
-        assert!(error.to_string().contains("permission denied"));
-        assert!(error.remedy().unwrap().contains("usermod -aG docker"));
+    fn only_what_may_pass_is_worth_another_try() {
+        let worth = |code| status(code, "x").retryable();
+        assert!(worth(500) && worth(503) && worth(429));
+        assert!(!worth(400) && !worth(404) && !worth(409));
+        assert!(status(400, "client version 1.47 is too new").retryable());
     }
 
     #[test]
-    fn a_client_error_is_not_worth_a_retry_and_a_server_error_is() {
-        let status = |status| Error::Status { call: "c", status, message: String::new() };
-        assert!(!status(400).retryable() && !status(404).retryable() && status(500).retryable());
+    fn an_error_says_which_call_and_which_wait() {
+        assert_eq!(
+            late("start a container", Phase::Head).to_string(),
+            "start a container: no answer within 5000 ms (head)"
+        );
+        assert!(status(500, "write: no space left on device").remedy().unwrap().contains("disk is full"));
+        assert!(status(400, "Client sent an HTTP request to an HTTPS server.").remedy().unwrap().contains("TLS port"));
+    }
+
+    #[test]
+    fn a_lost_answer_may_have_happened_and_a_refusal_has_not() {
+        assert!(late("create a container", Phase::Head).may_have_happened());
+        assert!(!status(409, "taken").may_have_happened() && status(500, "").may_have_happened());
     }
 }

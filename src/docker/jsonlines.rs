@@ -1,116 +1,167 @@
-//! JSON lines as the engine sends them: LF or CRLF between values, empty lines ignored. Sans-IO and bounded.
+//! Newline-separated JSON, split without IO.
+//!
+//! A pull, a build or the events arrive as one JSON object per line, ended by LF or CRLF. The splitter is pushed bytes and
+//! lends lines out of one buffer; blank lines are skipped. A line has a bound, so a stream without a newline ends in an error
+//! rather than in memory. The last line may lack its newline: [`Splitter::finish`] lends it, and the JSON parser then says
+//! whether it was whole.
 
-/// The longest line: a build's step with all its output is far below.
-pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
+use serde::de::DeserializeOwned;
 
-/// A line was too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a line exceeds {MAX_LINE_BYTES} bytes")]
-pub struct LineTooLong;
+/// The most bytes a line may have. A build prints whole lines of its commands' output into one object.
+pub const MAX_LINE: usize = 1 << 20;
 
-/// Cuts a stream into lines.
-#[derive(Debug, Default)]
-pub struct JsonLines {
-    buffer: Vec<u8>,
-    /// Where the unread part begins.
-    start: usize,
-    /// How far the unread part has been searched for a line feed.
-    searched: usize,
-    finished: bool,
+/// Why a line could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// More than [`MAX_LINE`] bytes without a newline. Final.
+    #[error("split the reply into lines: one is longer than {MAX_LINE} bytes")]
+    TooLong,
+    /// A line that is not the JSON expected. The next line may be.
+    #[error("parse a line of the reply")]
+    Json(#[source] serde_json::Error),
 }
 
-impl JsonLines {
-    /// An empty decoder.
-    pub fn new() -> JsonLines {
-        JsonLines::default()
+/// The splitter. Push bytes, then take lines until there are none.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    buffer: Vec<u8>,
+    start: usize,
+    /// Up to here there is no newline: each byte is looked at once.
+    scanned: usize,
+}
+
+impl Splitter {
+    /// A splitter at the start of a stream.
+    pub fn new() -> Splitter {
+        Splitter::default()
     }
 
-    /// Takes bytes.
+    /// Takes bytes as they came. Take all lines before pushing again; the buffer holds what was pushed since.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
-        self.searched -= self.start;
+        self.scanned -= self.start;
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Says that nothing more comes: an unterminated last line is a line.
-    pub fn finish(&mut self) {
-        self.finished = true;
-    }
-
-    /// The next line without its end.
+    /// The next line that is not blank, without its ending, or `None` until more bytes are pushed.
     ///
     /// # Errors
-    /// It is too long.
-    #[expect(clippy::should_implement_trait, reason = "fallible, and fed in between")]
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, LineTooLong> {
+    /// [`Error::TooLong`].
+    pub fn next_line(&mut self) -> Result<Option<&[u8]>, Error> {
         loop {
-            let line = match self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
-                Some(offset) => {
-                    let end = self.searched + offset;
-                    let line = self.buffer[self.start..end].to_vec();
-                    self.start = end + 1;
-                    line
-                }
-                None if self.finished && self.start < self.buffer.len() => {
-                    let line = self.buffer[self.start..].to_vec();
-                    self.start = self.buffer.len();
-                    line
-                }
-                None => {
-                    self.searched = self.buffer.len();
-                    return if self.buffer.len() - self.start > MAX_LINE_BYTES { Err(LineTooLong) } else { Ok(None) };
-                }
+            let Some(ahead) = self.buffer[self.scanned..].iter().position(|b| *b == b'\n') else {
+                self.scanned = self.buffer.len();
+                return match self.scanned - self.start > MAX_LINE {
+                    true => Err(Error::TooLong),
+                    false => Ok(None),
+                };
             };
-            self.searched = self.start;
-            if line.len() > MAX_LINE_BYTES {
-                return Err(LineTooLong);
+            let (from, to) = (self.start, self.scanned + ahead);
+            if to - from > MAX_LINE {
+                return Err(Error::TooLong);
             }
-            let line = line.trim_ascii();
-            if !line.is_empty() {
-                return Ok(Some(line.to_vec()));
+            self.start = to + 1;
+            self.scanned = self.start;
+            if !trim(&self.buffer[from..to]).is_empty() {
+                return Ok(Some(trim(&self.buffer[from..to])));
             }
         }
     }
+
+    /// The next line, parsed.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], or [`Error::Json`] for this line only.
+    pub fn next_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        self.next_line()?.map(parse).transpose()
+    }
+
+    /// At end of file: a last line without a newline, if there is one.
+    pub fn finish(&mut self) -> Option<&[u8]> {
+        let from = std::mem::replace(&mut self.start, self.buffer.len());
+        self.scanned = self.start;
+        Some(trim(&self.buffer[from..])).filter(|line| !line.is_empty())
+    }
+
+    /// At end of file: the last line, parsed.
+    ///
+    /// # Errors
+    /// [`Error::Json`] if the stream was cut inside an object.
+    pub fn finish_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        self.finish().map(parse).transpose()
+    }
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(line).map_err(Error::Json)
+}
+
+fn trim(line: &[u8]) -> &[u8] {
+    line.trim_ascii()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn decode(pieces: &[&[u8]]) -> Vec<String> {
-        let mut decoder = JsonLines::new();
-        let mut lines = Vec::new();
+    const TEXT: &[u8] = b"{\"a\":1}\r\n\n{\"b\":\"x y\"}\n\r\n[3]\r\n";
+    const LINES: [&str; 3] = ["{\"a\":1}", "{\"b\":\"x y\"}", "[3]"];
+
+    fn split<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Splitter) {
+        let (mut splitter, mut lines) = (Splitter::new(), Vec::new());
         for piece in pieces {
-            decoder.push(piece);
-            while let Some(line) = decoder.next().unwrap() {
-                lines.push(String::from_utf8(line).unwrap());
+            splitter.push(piece);
+            while let Some(line) = splitter.next_line().unwrap() {
+                lines.push(String::from_utf8(line.to_vec()).unwrap());
             }
         }
-        decoder.finish();
-        while let Some(line) = decoder.next().unwrap() {
-            lines.push(String::from_utf8(line).unwrap());
-        }
-        lines
+        (lines, splitter)
     }
 
     #[test]
-    fn a_stream_gives_the_same_lines_however_it_is_cut() {
-        let stream = b"{\"a\":1}\r\n\r\n{\"b\":2}\n{\"c\":3}";
-        let expected = ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"];
-        assert_eq!(decode(&[stream]), expected);
-        for split in 0..stream.len() {
-            assert_eq!(decode(&[&stream[..split], &stream[split..]]), expected, "{split}");
+    fn lines_come_out_the_same_however_the_bytes_arrive() {
+        assert_eq!(split([TEXT]).0, LINES);
+        assert_eq!(split(TEXT.chunks(1)).0, LINES);
+        for at in 0..=TEXT.len() {
+            let (lines, mut splitter) = split([&TEXT[..at], &TEXT[at..]]);
+            assert_eq!(lines, LINES, "split at {at}");
+            assert!(splitter.finish().is_none());
         }
-        assert_eq!(decode(&stream.chunks(1).collect::<Vec<_>>()), expected);
     }
 
     #[test]
-    fn an_endless_line_is_an_error_not_memory() {
-        let mut decoder = JsonLines::new();
-        decoder.push(&vec![b'x'; MAX_LINE_BYTES]);
-        assert_eq!(decoder.next(), Ok(None));
-        decoder.push(b"xx");
-        assert_eq!(decoder.next(), Err(LineTooLong));
+    fn a_last_line_without_a_newline_is_lent_at_the_end() {
+        let (lines, mut splitter) = split([TEXT, b"{\"c\":2}"]);
+        assert_eq!(lines, LINES);
+        let last: serde_json::Value = splitter.finish_value().unwrap().unwrap();
+        assert_eq!(last["c"], 2);
+        assert!(splitter.finish().is_none());
+    }
+
+    #[test]
+    fn a_stream_cut_inside_an_object_is_an_error_at_the_end() {
+        let (_, mut splitter) = split([TEXT, b"{\"c\":"]);
+        assert!(splitter.finish_value::<serde_json::Value>().is_err());
+    }
+
+    #[test]
+    fn a_line_that_is_not_json_spoils_only_itself() {
+        let mut splitter = Splitter::new();
+        splitter.push(b"oops\n{\"a\":1}\n");
+        assert!(splitter.next_value::<serde_json::Value>().is_err());
+        let value: serde_json::Value = splitter.next_value().unwrap().unwrap();
+        assert_eq!(value["a"], 1);
+    }
+
+    #[test]
+    fn a_line_has_a_top() {
+        let mut splitter = Splitter::new();
+        for _ in 0..MAX_LINE / 4096 {
+            splitter.push(&[b'x'; 4096]);
+            assert!(splitter.next_line().unwrap().is_none());
+        }
+        splitter.push(b"x");
+        assert!(matches!(splitter.next_line(), Err(Error::TooLong)));
     }
 }

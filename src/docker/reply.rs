@@ -1,162 +1,220 @@
-//! From a reply's head to its content: status, caps, progress streams.
+//! A reply: its status judged, its body read under a cap and a deadline.
+//!
+//! An error's body is JSON with a `message` on Docker and Podman alike, plain text on an attach and from very old engines, and
+//! HTML from a proxy. So: JSON if it parses, else the first 4 KiB as text.
+//!
+//! A reply owns its connection. Read to its end, it gives the connection back; dropped before, it closes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use serde::Deserialize;
+use hyper::body::{Body, Incoming};
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::connection::{Connection, Stock};
 use super::deadlines;
-use super::error::Error;
-use super::jsonlines::JsonLines;
+use super::error::{Error, Phase};
+use super::jsonlines::{self, Splitter};
 use super::types::Progress;
 
-/// The most of an error body that is read.
-const ERROR_BYTES: usize = 4 * 1024;
-/// The most of an ordinary body: a list of a few thousand containers is about 4 MiB.
-const BODY_BYTES: usize = 32 * 1024 * 1024;
+/// The most that is kept of an error's text, in bytes.
+pub(super) const MAX_ERROR: usize = 4096;
+/// The most a whole body may have, in bytes. A list of 10,000 containers is about 10 MB.
+pub(super) const MAX_BODY: usize = 32 << 20;
 
-#[derive(Deserialize)]
-struct ErrorBody {
-    message: String,
-}
-
-/// The engine's words in an error body: JSON's `message`, else the text itself.
-pub(super) fn words(bytes: &[u8]) -> String {
-    match serde_json::from_slice::<ErrorBody>(bytes) {
-        Ok(body) => body.message.trim().to_owned(),
-        Err(_) => String::from_utf8_lossy(bytes).trim().to_owned(),
-    }
-}
-
-/// Reads a body up to a cap; the rest is left with the connection, which goes with the reply.
-async fn read(call: &'static str, reply: Response<Incoming>, cap: usize) -> Result<(Bytes, bool), Error> {
-    let mut body = reply.into_body();
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = next(call, &mut body, deadlines::BODY_IDLE).await? {
-        let room = cap - bytes.len();
-        bytes.extend_from_slice(&frame[..frame.len().min(room)]);
-        if frame.len() > room {
-            return Ok((bytes.freeze(), false));
-        }
-    }
-    Ok((bytes.freeze(), true))
-}
-
-async fn next(call: &'static str, body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Error> {
-    loop {
-        match tokio::time::timeout(idle, body.frame()).await {
-            Err(_) => return Err(Error::Timeout { call, phase: "body", after: idle }),
-            Ok(None) => return Ok(None),
-            Ok(Some(Err(source))) => {
-                return Err(Error::Transport { call, phase: "body", source: Box::new(source) });
-            }
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
-            }
-        }
-    }
-}
-
-/// The reply when its status is among `fine`, else the engine's error.
-pub(super) async fn expect(
+/// A reply whose head has arrived.
+pub(super) struct Reply {
     call: &'static str,
-    reply: Response<Incoming>,
-    fine: &[u16],
-) -> Result<Response<Incoming>, Error> {
-    let status = reply.status().as_u16();
-    if fine.contains(&status) {
-        return Ok(reply);
-    }
-    // an error whose body cannot be read is still that error
-    let message = match read(call, reply, ERROR_BYTES).await {
-        Ok((bytes, _)) => words(&bytes),
-        Err(error) => format!("(its words could not be read: {error})"),
-    };
-    Err(Error::Status { call, status, message })
-}
-
-/// The whole body as JSON.
-pub(super) async fn json<T: DeserializeOwned>(call: &'static str, reply: Response<Incoming>) -> Result<T, Error> {
-    let nonsense = |message| Error::Nonsense { call, message };
-    let (bytes, is_whole) = read(call, reply, BODY_BYTES).await?;
-    if !is_whole {
-        return Err(nonsense(format!("the body exceeds {BODY_BYTES} bytes")));
-    }
-    serde_json::from_slice(&bytes).map_err(|error| nonsense(error.to_string()))
-}
-
-/// Reads JSON, waiting for it as long as it takes (a `wait`'s body comes when the container ends).
-pub(super) async fn json_patiently<T: DeserializeOwned>(
-    call: &'static str,
-    reply: Response<Incoming>,
-) -> Result<T, Error> {
-    let mut lines = Lines::new(call, reply, deadlines::NONE);
-    match lines.next().await? {
-        Some(value) => Ok(value),
-        None => Err(Error::Nonsense { call, message: "the body is empty".to_owned() }),
-    }
-}
-
-/// A body of JSON lines.
-#[derive(Debug)]
-pub(super) struct Lines {
-    call: &'static str,
-    body: Incoming,
-    idle: Duration,
-    decoder: JsonLines,
+    response: Response<Incoming>,
+    connection: Option<Connection>,
+    stock: Option<Arc<Stock>>,
     ended: bool,
 }
 
-impl Lines {
-    pub(super) fn new(call: &'static str, reply: Response<Incoming>, idle: Duration) -> Lines {
-        Lines { call, body: reply.into_body(), idle, decoder: JsonLines::new(), ended: false }
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let ended = self.ended || self.response.body().is_end_stream();
+        if ended && let (Some(connection), Some(stock)) = (self.connection.take(), self.stock.take()) {
+            stock.give(connection);
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn new(
+        call: &'static str,
+        response: Response<Incoming>,
+        connection: Connection,
+        stock: Option<Arc<Stock>>,
+    ) -> Reply {
+        // An upgraded connection is nobody's to use again.
+        let stock = stock.filter(|_| response.status().as_u16() != 101);
+        Reply { call, response, connection: Some(connection), stock, ended: false }
     }
 
-    /// The next value; none at the end. Cancel-safe.
-    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
-        let nonsense = |message: String| Error::Nonsense { call: self.call, message };
+    pub(super) fn call(&self) -> &'static str {
+        self.call
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// The reply if its status is one of `statuses`, else the error it carries.
+    pub(super) async fn accept(self, statuses: &[u16]) -> Result<Reply, Error> {
+        if statuses.contains(&self.status()) { Ok(self) } else { Err(self.refused().await) }
+    }
+
+    /// Reads an error's text: at most 4 KiB, for at most 2 s.
+    pub(super) async fn refused(mut self) -> Error {
+        let deadline = Instant::now() + deadlines::ERROR_BODY;
+        let mut text = Vec::new();
+        while text.len() < MAX_ERROR {
+            match timeout_at(deadline, self.response.body_mut().frame()).await {
+                Ok(Some(Ok(frame))) => text.extend(frame.data_ref().into_iter().flatten()),
+                Ok(None) => {
+                    self.ended = true;
+                    break;
+                }
+                _ => break,
+            }
+        }
+        Error::Status { call: self.call, status: self.status(), message: error_text(&text) }
+    }
+
+    /// The next piece of the body, `None` at its end. No deadline at all with `idle: None`.
+    pub(super) async fn piece(&mut self, idle: Option<Duration>) -> Result<Option<Bytes>, Error> {
+        let call = self.call;
         loop {
-            if let Some(line) = self.decoder.next().map_err(|error| nonsense(error.to_string()))? {
-                return serde_json::from_slice(&line).map(Some).map_err(|error| nonsense(error.to_string()));
-            }
-            if self.ended {
-                return Ok(None);
-            }
-            match next(self.call, &mut self.body, self.idle).await? {
-                Some(data) => self.decoder.push(&data),
+            let frame = self.response.body_mut().frame();
+            let result = match idle {
+                None => frame.await,
+                Some(after) => {
+                    timeout(after, frame).await.map_err(|_| Error::Timeout { call, phase: Phase::Body, after })?
+                }
+            };
+            match result {
                 None => {
                     self.ended = true;
-                    self.decoder.finish();
+                    return Ok(None);
                 }
+                Some(Err(source)) => return Err(Error::Broken { call, phase: Phase::Body, source: source.into() }),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The whole body as JSON, at most [`MAX_BODY`].
+    pub(super) async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let (call, after) = (self.call, deadlines::BODY_TOTAL);
+        let body = timeout(after, self.whole(Some(deadlines::BODY_IDLE))).await.map_err(|_| Error::Timeout {
+            call,
+            phase: Phase::Body,
+            after,
+        })??;
+        parse(call, &body)
+    }
+
+    /// The whole body as JSON, however long the engine takes to send it (a wait).
+    pub(super) async fn json_someday<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let call = self.call;
+        parse(call, &self.whole(None).await?)
+    }
+
+    async fn whole(mut self, idle: Option<Duration>) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.piece(idle).await? {
+            if body.len() + piece.len() > MAX_BODY {
+                return Err(Error::TooLarge { call: self.call, limit: MAX_BODY });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+
+    /// The body as JSON lines with at most `idle` of silence between two pieces.
+    pub(super) fn lines(self, idle: Option<Duration>) -> Lines {
+        Lines { reply: self, idle, splitter: Splitter::new() }
+    }
+
+    /// Follows a progress stream to its end. A failure arrives as a line of it, inside a 200; a cut stream is one too.
+    pub(super) async fn follow(self, idle: Duration, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<(), Error> {
+        let call = self.call;
+        let mut lines = self.lines(Some(idle));
+        while let Some(line) = lines.next::<Progress>().await? {
+            if let Some(message) = line.failure() {
+                return Err(Error::Reported { call, message: shorten(message.trim()) });
+            }
+            progress(line);
+        }
+        Ok(())
+    }
+
+    /// The response and the connection, for an upgrade.
+    pub(super) fn into_upgrade(mut self) -> (&'static str, hyper::upgrade::OnUpgrade, Option<Connection>) {
+        (self.call, hyper::upgrade::on(&mut self.response), self.connection.take())
+    }
+}
+
+fn parse<T: DeserializeOwned>(call: &'static str, body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| Error::Nonsense { call, message: error.to_string() })
+}
+
+/// A body of JSON lines.
+pub(super) struct Lines {
+    reply: Reply,
+    idle: Option<Duration>,
+    splitter: Splitter,
+}
+
+impl Lines {
+    /// The next line, `None` at the end of the stream. Cancel-safe: a dropped future loses no line.
+    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        let call = self.reply.call;
+        let odd = |error| match error {
+            jsonlines::Error::TooLong => Error::TooLarge { call, limit: jsonlines::MAX_LINE },
+            jsonlines::Error::Json(error) => Error::Nonsense { call, message: error.to_string() },
+        };
+        loop {
+            if let Some(value) = self.splitter.next_value().map_err(odd)? {
+                return Ok(Some(value));
+            }
+            match self.reply.piece(self.idle).await? {
+                Some(piece) => self.splitter.push(&piece),
+                None => return self.splitter.finish_value().map_err(odd),
             }
         }
     }
 }
 
-/// Follows a progress stream to its end. An error inside a reply that began with 200 is an error all the same.
-pub(super) async fn follow(
-    call: &'static str,
-    reply: Response<Incoming>,
-    progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<(), Error> {
-    let mut lines = Lines::new(call, reply, deadlines::PROGRESS_IDLE);
-    let mut failure = None;
-    while let Some(line) = lines.next::<Progress>().await? {
-        if let Some(message) = line.failure() {
-            failure = Some(message);
-        }
-        progress(line);
+/// An error body's text. For the fuzzer too: it takes whatever a peer sends.
+pub fn error_text(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Message {
+        message: String,
     }
-    match failure {
-        None => Ok(()),
-        Some(message) => Err(Error::Reported { call, message: message.chars().take(4096).collect() }),
-    }
+    let text = match serde_json::from_slice::<Message>(body) {
+        Ok(Message { message }) => message,
+        Err(_) => String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR)]).into_owned(),
+    };
+    shorten(text.trim())
+}
+
+/// At most [`MAX_ERROR`] bytes of `text`, cut between two characters.
+pub(super) fn shorten(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_ERROR)].to_owned()
 }
 
 #[cfg(test)]
@@ -164,10 +222,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_engines_words_are_found_in_json_and_in_text() {
-        assert_eq!(words(b"{\"message\":\"No such container: x\"}\n"), "No such container: x");
-        assert_eq!(words(b"No such container: x\r\n"), "No such container: x");
-        assert_eq!(words(b"{\"cause\":\"c\",\"message\":\"m\",\"response\":404}"), "m");
-        assert_eq!(words(&[0xff]), "\u{fffd}");
+    fn an_error_body_gives_its_message_whoever_wrote_it() {
+        assert_eq!(error_text(b"{\"message\":\"No such image: x\"}\n"), "No such image: x");
+        let podman = br#"{"cause":"no such container","message":"no container","response":404}"#;
+        assert_eq!(error_text(podman), "no container");
+        assert_eq!(error_text(b"No such container: x\r\n"), "No such container: x");
+        assert_eq!(error_text(b"{\"message\":7}"), "{\"message\":7}");
+        assert_eq!(error_text(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+        assert_eq!(error_text(b""), "");
+    }
+
+    #[test]
+    fn an_error_text_is_cut_between_two_characters() {
+        let long = "é".repeat(MAX_ERROR);
+        assert_eq!(error_text(long.as_bytes()).len(), MAX_ERROR);
+        assert!(shorten(&format!("x{long}")).len() < MAX_ERROR);
     }
 }

@@ -1,165 +1,229 @@
-//! From a call to a reply's head: path, version, body, deadline.
+//! A call on its way: what is asked, without the connection that it goes over.
+//!
+//! A POST with JSON says exactly `application/json`, because the engine compares; a POST without a body says
+//! `Content-Length: 0`. An upload is streamed in 64 KiB pieces, and its silence is bounded rather than its length: the wait
+//! for the head starts anew whenever a piece was taken ([`Meter`]).
 
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http::{Method, Request, Response};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, header};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body, Frame};
 use serde::Serialize;
+use tokio::io::{AsyncRead, ReadBuf};
 
-use super::dial::dial;
+use super::deadlines;
 use super::error::Error;
-use super::version::{ApiVersion, negotiate};
-use super::{Client, Ping};
+use super::path::Query;
+use super::version::ApiVersion;
 
-/// A request's body.
-pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+const PIECE: usize = 64 * 1024;
 
-/// A call to be made.
+pub(super) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// What goes along with a call.
+enum Payload {
+    Nothing,
+    Json(Bytes),
+    /// A tar archive; taken by the first try.
+    Tar(Option<Box<dyn AsyncRead + Send + Unpin>>),
+}
+
+/// Everything of a call but its connection.
 pub(super) struct Call {
-    /// Its name in errors.
     pub(super) name: &'static str,
+    pub(super) head: Duration,
+    pub(super) meter: Arc<Meter>,
     method: Method,
     path: String,
-    query: Vec<(String, String)>,
-    body: Body,
-    content_type: Option<&'static str>,
-    headers: Vec<(&'static str, String)>,
-    head: Duration,
+    query: Query,
+    headers: Vec<(&'static str, HeaderValue)>,
+    payload: Payload,
 }
 
 impl Call {
-    pub(super) fn new(name: &'static str, method: Method, path: impl Into<String>, head: Duration) -> Call {
+    fn new(name: &'static str, method: Method, path: impl Into<String>) -> Call {
         Call {
             name,
+            head: deadlines::LOOK,
+            meter: Arc::default(),
             method,
             path: path.into(),
-            query: Vec::new(),
-            body: whole(Bytes::new()),
-            content_type: None,
+            query: Query::default(),
             headers: Vec::new(),
-            head,
+            payload: Payload::Nothing,
         }
     }
 
-    pub(super) fn query(mut self, key: &str, value: impl Into<String>) -> Call {
-        self.query.push((key.to_owned(), value.into()));
+    pub(super) fn get(name: &'static str, path: impl Into<String>) -> Call {
+        Call::new(name, Method::GET, path)
+    }
+
+    pub(super) fn head_of(name: &'static str, path: impl Into<String>) -> Call {
+        Call::new(name, Method::HEAD, path)
+    }
+
+    pub(super) fn post(name: &'static str, path: impl Into<String>) -> Call {
+        Call::new(name, Method::POST, path)
+    }
+
+    pub(super) fn put(name: &'static str, path: impl Into<String>) -> Call {
+        Call::new(name, Method::PUT, path)
+    }
+
+    pub(super) fn delete(name: &'static str, path: impl Into<String>) -> Call {
+        Call::new(name, Method::DELETE, path)
+    }
+
+    /// The bound of the head phase; for an upload, of its silence.
+    pub(super) fn within(mut self, bound: Duration) -> Call {
+        self.head = bound;
         self
+    }
+
+    pub(super) fn query(mut self, key: &str, value: impl AsRef<str>) -> Call {
+        self.query.add(key, value.as_ref());
+        self
+    }
+
+    pub(super) fn flag(self, key: &str, value: bool) -> Call {
+        self.query(key, if value { "1" } else { "0" })
+    }
+
+    /// A query parameter that is left out when there is nothing to say.
+    pub(super) fn maybe(self, key: &str, value: Option<impl AsRef<str>>) -> Call {
+        match value {
+            Some(value) => self.query(key, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: HeaderValue) -> Call {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Asks for the connection itself. The engine looks only for the presence of `Upgrade`; Podman wants both just so.
+    pub(super) fn upgrade(self) -> Call {
+        self.header("connection", HeaderValue::from_static("Upgrade"))
+            .header("upgrade", HeaderValue::from_static("tcp"))
     }
 
     pub(super) fn json(mut self, value: &impl Serialize) -> Result<Call, Error> {
         let bytes = serde_json::to_vec(value)
-            .map_err(|error| Error::Nonsense { call: self.name, message: error.to_string() })?;
-        self.body = whole(Bytes::from(bytes));
-        self.content_type = Some("application/json");
+            .map_err(|error| Error::Refused { call: self.name, message: error.to_string() })?;
+        self.payload = Payload::Json(bytes.into());
         Ok(self)
     }
 
-    pub(super) fn tar(mut self, body: Body) -> Call {
-        self.body = body;
-        self.content_type = Some("application/x-tar");
+    /// Streams a tar archive as the body.
+    pub(super) fn tar(mut self, reader: impl AsyncRead + Send + Unpin + 'static) -> Call {
+        self.payload = Payload::Tar(Some(Box::new(reader)));
         self
     }
 
-    pub(super) fn header(mut self, name: &'static str, value: &str) -> Call {
-        self.headers.push((name, value.to_owned()));
-        self
+    /// Whether sending it twice does what sending it once does, by HTTP's own promise.
+    pub(super) fn idempotent(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
     }
 
-    fn into_request(self, version: Option<ApiVersion>) -> Result<Request<Body>, Error> {
-        let mut target = version.map(|version| format!("/v{version}")).unwrap_or_default();
-        target.push_str(&self.path);
-        for (index, (key, value)) in self.query.iter().enumerate() {
-            target.push(if index == 0 { '?' } else { '&' });
-            target.push_str(key);
-            target.push('=');
-            target.push_str(&encode(value));
-        }
-        let mut request = Request::builder().method(self.method).uri(target).header("Host", "docker");
-        if let Some(content_type) = self.content_type {
-            request = request.header("Content-Type", content_type);
-        }
-        for (name, value) in self.headers {
-            request = request.header(name, value);
-        }
-        request.body(self.body).map_err(|error| Error::Nonsense { call: self.name, message: error.to_string() })
+    /// Whether it can be written down again: an archive's reader can't be read twice.
+    pub(super) fn repeatable(&self) -> bool {
+        !matches!(self.payload, Payload::Tar(_))
     }
-}
 
-/// A body that is all there.
-pub(super) fn whole(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// Percent-encodes what may not stand in a query or a path segment.
-pub(super) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+    /// The request. An archive goes with the first one only.
+    pub(super) fn request(&mut self, version: Option<ApiVersion>) -> Result<Request<RequestBody>, Error> {
+        let prefix = version.map(|version| format!("/v{version}")).unwrap_or_default();
+        let mut request = Request::builder()
+            .method(&self.method)
+            .uri(format!("{prefix}{}{}", self.path, self.query.as_str()))
+            .header(header::HOST, "docker")
+            .header(header::USER_AGENT, concat!("assay/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
         }
-    }
-    encoded
-}
-
-/// A container's id or name as it may stand in a path.
-pub(super) fn checked<'a>(call: &'static str, name: &'a str) -> Result<&'a str, Error> {
-    let mut bytes = name.bytes();
-    let fine = bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
-        && name.len() <= 255;
-    if fine { Ok(name) } else { Err(Error::BadName { call, given: name.chars().take(64).collect() }) }
-}
-
-impl Client {
-    /// Sends a call under the negotiated version and waits for the reply's head.
-    pub(super) async fn send(&self, call: Call) -> Result<Response<Incoming>, Error> {
-        let version = match self.remembered() {
-            Some(version) => version,
-            None => self.ping_boxed().await?.api_version,
+        let body = match &mut self.payload {
+            Payload::Nothing => {
+                if self.method == Method::POST {
+                    request = request.header(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+                }
+                Empty::new().map_err(|never| match never {}).boxed_unsync()
+            }
+            Payload::Json(bytes) => {
+                request = request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync()
+            }
+            Payload::Tar(reader) => {
+                request = request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+                let reader = reader.take().ok_or_else(|| Error::Refused {
+                    call: self.name,
+                    message: "the archive was sent already".to_owned(),
+                })?;
+                Upload { reader, buffer: BytesMut::new(), meter: self.meter.clone() }.boxed_unsync()
+            }
         };
-        self.send_as(call, Some(version)).await
+        request.body(body).map_err(|error| Error::Refused { call: self.name, message: error.to_string() })
+    }
+}
+
+/// What an upload tells the call that waits for its answer.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    /// Pieces taken so far.
+    moved: AtomicU64,
+    /// Why the reader could not go on.
+    failed: Mutex<Option<io::Error>>,
+}
+
+impl Meter {
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
     }
 
-    /// Sends a call under that version, or none.
-    pub(super) async fn send_as(&self, call: Call, version: Option<ApiVersion>) -> Result<Response<Incoming>, Error> {
-        let (name, head) = (call.name, call.head);
-        let request = call.into_request(version)?;
-        let transport =
-            |phase| move |source: hyper::Error| Error::Transport { call: name, phase, source: Box::new(source) };
-        let sent = async {
-            let stream = dial(self.endpoint(), name).await?;
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(transport("handshake"))?;
-            // the connection lives as long as the reply's body or the upgraded stream does
-            tokio::spawn(connection.with_upgrades());
-            sender.send_request(request).await.map_err(transport("head"))
-        };
-        let outcome = match tokio::time::timeout(head, sent).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::Timeout { call: name, phase: "head", after: head }),
-        };
-        if outcome.as_ref().is_err_and(Error::is_unreachable) {
-            // the engine may be another one when it is back
-            self.remember(None);
+    pub(super) fn failure(&self) -> Option<io::Error> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn fail(&self, error: io::Error) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+/// A reader as a request body.
+struct Upload<R> {
+    reader: R,
+    buffer: BytesMut,
+    meter: Arc<Meter>,
+}
+
+impl<R: AsyncRead + Unpin> Body for Upload<R> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = &mut *self;
+        this.buffer.resize(PIECE, 0);
+        let mut piece = ReadBuf::new(&mut this.buffer);
+        let read = ready!(Pin::new(&mut this.reader).poll_read(cx, &mut piece));
+        let filled = piece.filled().len();
+        if let Err(error) = read {
+            let kind = error.kind();
+            this.meter.fail(error);
+            return Poll::Ready(Some(Err(kind.into())));
         }
-        outcome
-    }
-
-    fn ping_boxed(&self) -> BoxFuture<'_, Result<Ping, Error>> {
-        Box::pin(self.ping())
-    }
-
-    /// What version to speak, from what the engine offers.
-    pub(super) fn settle(&self, offered: ApiVersion) -> Result<ApiVersion, Error> {
-        let version = negotiate(offered).ok_or(Error::TooOld { offered })?;
-        self.remember(Some(version));
-        Ok(version)
+        this.meter.moved.fetch_add(1, Ordering::Relaxed);
+        match filled {
+            0 => Poll::Ready(None),
+            filled => Poll::Ready(Some(Ok(Frame::data(this.buffer.split_to(filled).freeze())))),
+        }
     }
 }
 
@@ -167,18 +231,27 @@ impl Client {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_name_that_could_leave_its_path_is_refused() {
-        for name in ["", "a/b", "../x", "a b", "-a", ".a", "a?x=1", "a%2f", &"a".repeat(256)] {
-            assert!(checked("test", name).is_err(), "{name}");
-        }
-        for name in ["a", "assay-python-0a1b", "0123456789ab"] {
-            assert!(checked("test", name).is_ok(), "{name}");
-        }
+    fn header<'a>(request: &'a Request<RequestBody>, name: &str) -> Option<&'a str> {
+        request.headers().get(name).map(|value| value.to_str().unwrap())
     }
 
     #[test]
-    fn a_query_is_percent_encoded() {
-        assert_eq!(encode("{\"label\":[\"a=b\"]}"), "%7B%22label%22%3A%5B%22a%3Db%22%5D%7D");
+    fn a_request_says_what_the_engine_compares() {
+        let mut call = Call::post("x", "/containers/create").query("name", "a b").json(&1).unwrap();
+        let request = call.request(ApiVersion::parse("1.41")).unwrap();
+        assert_eq!(request.uri(), "/v1.41/containers/create?name=a%20b");
+        assert_eq!(header(&request, "content-type"), Some("application/json"));
+        assert!(call.request(None).is_ok() && call.repeatable() && !call.idempotent());
+        let request = Call::post("x", "/a").request(None).unwrap();
+        assert_eq!((header(&request, "content-length"), header(&request, "content-type")), (Some("0"), None));
+        let request = Call::post("x", "/a").upgrade().request(None).unwrap();
+        assert_eq!((header(&request, "connection"), header(&request, "upgrade")), (Some("Upgrade"), Some("tcp")));
+    }
+
+    #[test]
+    fn an_archive_goes_out_once() {
+        let mut call = Call::post("x", "/build").tar(tokio::io::empty());
+        assert!(!call.repeatable());
+        assert!(call.request(None).is_ok() && call.request(None).is_err());
     }
 }

@@ -31,6 +31,9 @@ pub enum StreamError {
     /// A type that does not exist.
     #[error("a frame of type {0}")]
     UnknownType(u8),
+    /// The three bytes behind the type are not zero: the stream has lost its place.
+    #[error("a frame's header with garbage in its padding")]
+    Padding,
     /// A length that is not believed.
     #[error("a frame of {0} bytes")]
     TooLong(u32),
@@ -120,18 +123,17 @@ impl Decoder {
     }
 
     fn begin(&self) -> State {
-        let [kind, _, _, _, length @ ..] = self.header;
-        let length = u32::from_be_bytes(length);
-        if length > MAX_FRAME_BYTES {
-            return State::Broken(StreamError::TooLong(length));
-        }
+        let [kind, padding @ .., a, b, c, d] = self.header;
+        let length = u32::from_be_bytes([a, b, c, d]);
         let left = length as usize;
         match kind {
+            4.. => State::Broken(StreamError::UnknownType(kind)),
+            _ if padding != [0; 3] => State::Broken(StreamError::Padding),
+            _ if length > MAX_FRAME_BYTES => State::Broken(StreamError::TooLong(length)),
             0 => State::Payload { stream: Stream::Stdin, left },
             1 => State::Payload { stream: Stream::Stdout, left },
             2 => State::Payload { stream: Stream::Stderr, left },
             3 => State::Report { left },
-            other => State::Broken(StreamError::UnknownType(other)),
         }
     }
 
@@ -212,6 +214,8 @@ mod tests {
     #[test]
     fn nonsense_breaks_the_stream_for_good() {
         assert_eq!(decode(&[&[7, 0, 0, 0, 0, 0, 0, 0]]).1, Err(StreamError::UnknownType(7)));
+        assert_eq!(decode(&[b"HTTP/1.1"]).1, Err(StreamError::UnknownType(b'H')));
+        assert_eq!(decode(&[&[1, 0, 1, 0, 0, 0, 0, 0]]).1, Err(StreamError::Padding));
         let huge = [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(decode(&[&huge]).1, Err(StreamError::TooLong(u32::MAX)));
         let mut decoder = Decoder::new();

@@ -68,7 +68,12 @@ pub struct Images {
 impl Images {
     pub(super) fn new(client: Client, config: &HostConfig) -> Images {
         Images {
-            builder: Builder::new(client.clone(), config.images_dir.clone(), config.logs_dir.clone()),
+            builder: Builder::new(
+                client.clone(),
+                config.images_dir.clone(),
+                config.logs_dir.clone(),
+                config.registries.clone(),
+            ),
             client,
             host: config.name.clone(),
             build_missing: config.build_missing,

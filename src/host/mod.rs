@@ -22,7 +22,8 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::docker::{Client, Endpoint};
+use crate::docker::Client;
+use crate::image::Registries;
 use crate::model::Profile;
 use crate::pool::{HostShare, Levels, Pool};
 use crate::sandbox::Slots;
@@ -34,8 +35,8 @@ pub use images::{ImageRow, ImageState};
 pub struct HostConfig {
     /// Its name in reports.
     pub name: String,
-    /// Where its engine is.
-    pub endpoint: Endpoint,
+    /// Its engine.
+    pub client: Client,
     /// The label's value: instance name and random id.
     pub instance: String,
     /// Creations at a time.
@@ -46,6 +47,8 @@ pub struct HostConfig {
     pub images_dir: PathBuf,
     /// Where build logs go.
     pub logs_dir: PathBuf,
+    /// Which registries are asked, and when.
+    pub registries: Registries,
     /// Whether missing images are built unasked.
     pub build_missing: bool,
     /// The init program's bytes.
@@ -141,7 +144,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Host {
     /// Starts the host's monitor and its pools.
     pub fn start(config: HostConfig) -> Arc<Host> {
-        let client = Client::new(config.endpoint.clone());
+        let client = config.client.clone();
         let share = HostShare {
             creating: Arc::new(Semaphore::new(config.max_creating.max(1))),
             running: Arc::new(AtomicUsize::new(0)),
@@ -189,7 +192,7 @@ impl Host {
 
     /// Its endpoint, for people.
     pub fn endpoint(&self) -> String {
-        self.config.endpoint.to_string()
+        self.client.endpoint().to_string()
     }
 
     /// Its client.

@@ -37,7 +37,7 @@ impl Host {
         if health.state != HostState::Down || health.reason.as_deref() != Some(&reason) {
             let remedy = error.remedy();
             tracing::error!(
-                host = %self.config.name, endpoint = %self.config.endpoint, %error,
+                host = %self.config.name, endpoint = %self.client.endpoint(), %error,
                 remedy = remedy.as_deref().unwrap_or("none known"),
                 "the engine does not answer: nothing new is admitted until it does"
             );

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::catalog::{BASE, Definition};
+use super::source::{Registries, is_registrys};
 use crate::docker::{BuildOptions, Client, Error as EngineError, Progress};
 
 /// Tries of one image.
@@ -17,7 +18,7 @@ const TRIES: u32 = 3;
 /// The pause after the first failed try; doubled after the second.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The registry's image that the base is, when there is a registry.
-const REGISTRY_BASE: (&str, &str) = ("debian", "bookworm-slim");
+const REGISTRY_BASE: &str = "debian:bookworm-slim";
 /// How long a registry may take to be reached: without one, nobody should wait.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(20);
 /// How many of the log's last lines stand in an error.
@@ -83,6 +84,14 @@ pub enum ImageError {
         /// The log.
         log: PathBuf,
     },
+    /// It can't be had from its registry.
+    #[error("use image {name:?}: {message}")]
+    Registry {
+        /// Which.
+        name: String,
+        /// Why.
+        message: String,
+    },
     /// It is not there, and was not to be built.
     #[error("find image {tag}: it is not built yet; build it: assay images build {name}")]
     Missing {
@@ -99,6 +108,7 @@ pub struct Builder {
     client: Client,
     images: PathBuf,
     logs: PathBuf,
+    registries: Registries,
     locks: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
@@ -109,8 +119,8 @@ fn pause_after(tries: u32, retryable: bool) -> Option<Duration> {
 
 impl Builder {
     /// A builder over the definitions in `images`, with logs in `logs`.
-    pub fn new(client: Client, images: PathBuf, logs: PathBuf) -> Builder {
-        Builder { client, images, logs, locks: Arc::default() }
+    pub fn new(client: Client, images: PathBuf, logs: PathBuf, registries: Registries) -> Builder {
+        Builder { client, images, logs, registries, locks: Arc::default() }
     }
 
     fn definition(&self, name: &str) -> Result<Definition, ImageError> {
@@ -130,6 +140,9 @@ impl Builder {
     /// # Errors
     /// [`ImageError::Missing`] when it is not.
     pub async fn find(&self, name: &str) -> Result<Built, ImageError> {
+        if is_registrys(name) {
+            return self.registries.find(&self.client, name).await;
+        }
         let definition = self.definition(name)?;
         self.look(&definition).await?.ok_or(ImageError::Missing { name: name.to_owned(), tag: definition.tag() })
     }
@@ -154,6 +167,9 @@ impl Builder {
             locks.entry(name.to_owned()).or_default().clone()
         };
         let _one_at_a_time = lock.lock().await;
+        if is_registrys(name) {
+            return self.registries.ensure(&self.client, name, watch).await;
+        }
         let definition = self.definition(name)?;
         if let Some(found) = self.look(&definition).await? {
             return Ok(found);
@@ -231,18 +247,19 @@ impl Builder {
             log.line(line.as_deref().unwrap_or(step));
             watch(BuildEvent { image: BASE.to_owned(), step: step.to_owned(), done: None, total: None, line });
         };
-        let (name, tag) = REGISTRY_BASE;
-        say(&format!("asking the registry for {name}:{tag}"), None, log);
-        let mut ignore = |_| {};
-        let pulled = tokio::time::timeout(REGISTRY_PATIENCE, self.client.pull_image(name, tag, &mut ignore)).await;
-        if matches!(pulled, Ok(Ok(()))) {
-            return self
-                .client
-                .tag_image(&format!("{name}:{tag}"), &definition.repository(), definition.digest())
-                .await
-                .map_err(|error| (error.to_string(), error.retryable()));
+        if let Some(pull) = self.registries.base(REGISTRY_BASE) {
+            say(&format!("asking the registry for {REGISTRY_BASE}"), None, log);
+            let mut ignore = |_| {};
+            let pulled = tokio::time::timeout(REGISTRY_PATIENCE, self.client.ensure_image(&pull, &mut ignore)).await;
+            if matches!(pulled, Ok(Ok(_))) {
+                return self
+                    .client
+                    .tag_image(REGISTRY_BASE, &definition.repository(), definition.digest())
+                    .await
+                    .map_err(|error| (error.to_string(), error.retryable()));
+            }
+            say("no registry reached; making it from Debian's packages", None, log);
         }
-        say("no registry reached; making it from Debian's packages", None, log);
         let mut child = tokio::process::Command::new(definition.folder.join("bootstrap"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

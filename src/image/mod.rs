@@ -8,13 +8,16 @@
 //!                             classic build over the base, three tries, log kept
 //!
 //!  any image's id + the init's bytes --> assay/sandbox:HASH   one added file: what a sandbox is created from
+//!  r.example/team/tool:1 (a slash, a tag or a digest) --trusted? pull policy--> its id
 //! ```
 //!
-//! [`catalog`] reads definitions and names them by content; [`build`] makes them; [`layer`] adds the init.
+//! [`catalog`] reads definitions and names them by content; [`build`] makes them; [`layer`] adds the init; `source` asks registries.
 
 pub mod build;
 pub mod catalog;
 pub mod layer;
+mod source;
 
 pub use build::{BuildEvent, Builder, Built, ImageError};
 pub use catalog::Definition;
+pub use source::Registries;

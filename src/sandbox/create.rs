@@ -74,6 +74,9 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
     let mut guard = Guard { client: client.clone(), name: Some(name.clone()), slot: Some(slot) };
 
     let created = client.create_container(&name, approved.spec()).await.map_err(engine("create"))?;
+    if created.recovered {
+        return Err(CreateError::Warned("its reply was lost, and what the engine had to warn of with it".to_owned()));
+    }
     if !created.warnings.is_empty() {
         return Err(CreateError::Warned(created.warnings.join("; ")));
     }

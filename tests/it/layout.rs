@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("init", &["wire"]),
     ("docker", &[]),
-    ("config", &["model"]),
+    ("config", &["model", "docker"]),
     ("policy", &["model", "docker"]),
     ("image", &["docker", "policy"]),
     ("sandbox", &["model", "wire", "docker", "policy"]),
@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("judge", &["model", "wire", "config", "sandbox"]),
     ("scheduler", &["model", "config", "sandbox", "pool", "host", "judge"]),
     ("rpc", &["model", "wire", "config", "host", "image", "judge", "scheduler"]),
-    ("daemon", &["model", "config", "docker", "sandbox", "host", "scheduler", "rpc"]),
+    ("daemon", &["model", "config", "docker", "image", "sandbox", "host", "scheduler", "rpc"]),
     ("cli", &["docker", "model"]),
 ];
 

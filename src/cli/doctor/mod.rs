@@ -6,7 +6,6 @@
 
 pub mod checks;
 
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,9 @@ use serde_json::{Value, json};
 
 use super::client::{RpcClient, RpcError};
 use super::out::{self, Table, Tint};
-use crate::docker::{Client, ContainerSpec, Endpoint, Error, Filters, HostConfig, LogConfig, WaitCondition};
+use crate::docker::{
+    Client, ContainerSpec, Environment, Error, Filters, HostConfig, LogConfig, Settings, SetupError, WaitCondition,
+};
 use checks::{Check, Status};
 
 /// For a pull, a container that ends at once, and the daemon: more is a fault.
@@ -89,41 +90,30 @@ fn show(found: &[Check]) {
     ));
 }
 
-/// The endpoint, in the order that the daemon uses too: ours, Docker's, the default.
-fn endpoint(args: &DoctorArgs) -> String {
-    let set = |text: &String| !text.is_empty();
-    args.engine
-        .clone()
-        .filter(set)
-        .or_else(|| std::env::var("DOCKER_HOST").ok().filter(set))
-        .unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+/// The engine, in the order that the daemon uses too: ours, Docker's variables and contexts, the default.
+fn engine(args: &DoctorArgs) -> Result<Client, SetupError> {
+    let host = args.engine.clone().filter(|text| !text.is_empty());
+    let settings = Settings { host, ..Settings::default() };
+    Client::open(&settings.target(&Environment::of_process())?)
 }
 
 async fn engine_checks(args: &DoctorArgs, found: &mut Vec<Check>) {
-    let endpoint = match Endpoint::parse(&endpoint(args)) {
-        Ok(endpoint) => endpoint,
+    let client = match engine(args) {
+        Ok(client) => client,
         Err(error) => {
-            found.push(Check::fail(
-                "socket",
-                format!("cannot {error}"),
-                "Check ASSAY_ENGINE_HOST and DOCKER_HOST.".into(),
-            ));
+            let remedy = "Check --engine, ASSAY_ENGINE_HOST, DOCKER_HOST and docker context ls.";
+            found.push(Check::fail("endpoint", format!("failed to {error}"), remedy.into()));
             return;
         }
     };
-    let Endpoint::Unix(socket) = &endpoint;
-    let reached = socket_check(socket).await;
-    let well = reached.status == Status::Ok;
-    found.push(reached);
-    if !well {
-        found.push(Check::skip("engine", "not asked: its socket does not open".into()));
-        return;
-    }
-    let client = Client::new(endpoint);
     match client.ping().await {
-        Ok(ping) => found.push(Check::ok("ping", ping.server.unwrap_or_else(|| "it answers".into()))),
+        Ok(ping) => {
+            found.push(Check::ok("endpoint", format!("{} answers", client.endpoint())));
+            found.push(Check::ok("ping", ping.server.unwrap_or_else(|| "it answers".into())));
+        }
         Err(error) => {
-            found.push(trouble("ping", &error));
+            found.push(trouble("endpoint", &error));
+            found.push(Check::skip("engine", "not asked: it cannot be reached".into()));
             return;
         }
     }
@@ -162,35 +152,11 @@ fn trouble(name: &'static str, error: &Error) -> Check {
     Check::fail(name, format!("failed to {error}"), remedy)
 }
 
-async fn socket_check(socket: &Path) -> Check {
-    let path = socket.display();
-    if std::fs::metadata(socket).is_ok_and(|meta| !meta.file_type().is_socket()) {
-        return Check::fail(
-            "socket",
-            format!("{path} is no socket"),
-            "Check ASSAY_ENGINE_HOST and DOCKER_HOST.".into(),
-        );
-    }
-    match tokio::net::UnixStream::connect(socket).await {
-        Ok(_) => Check::ok("socket", format!("{path} opens")),
-        Err(error) => {
-            let remedy = match error.kind() {
-                std::io::ErrorKind::PermissionDenied => {
-                    "You may not open it: `sudo usermod -aG docker $USER`, then log in again; or use sudo."
-                }
-                std::io::ErrorKind::NotFound => {
-                    "Install and start Docker (`apt install docker.io`), or name the engine with ASSAY_ENGINE_HOST."
-                }
-                _ => "Please make sure Docker is running: systemctl start docker",
-            };
-            Check::fail("socket", format!("{path}: {error}"), remedy.into())
-        }
-    }
-}
-
 async fn pull(client: &Client, tags: &[String]) -> Check {
     let mut ignore = |_| {};
-    let trouble = match tokio::time::timeout(SLOW, client.pull_image(TINY, "latest", &mut ignore)).await {
+    let name = format!("{TINY}:latest");
+    let Ok(image) = name.parse() else { return Check::skip("pull", format!("{name} is no image's name")) };
+    let trouble = match tokio::time::timeout(SLOW, client.pull_image(&image, None, &mut ignore)).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(format!("not done within {} s", SLOW.as_secs())),
@@ -199,7 +165,6 @@ async fn pull(client: &Client, tags: &[String]) -> Check {
         let seen = format!("no registry reached ({trouble}); images are built from Debian's packages");
         return Check::warn("pull", seen, None);
     }
-    let name = format!("{TINY}:latest");
     if !tags.contains(&name) {
         let _ = client.remove_image(&name, false).await;
     }

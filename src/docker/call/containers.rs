@@ -1,137 +1,115 @@
-//! Containers: create, attach, start, wait, kill, update, inspect, list, remove.
+//! Containers as things: create, inspect, list, rename, update, remove, prune.
 
-use http::Method;
+use serde::Deserialize;
 
-use crate::docker::reply::{expect, json, json_patiently};
-use crate::docker::request::{Call, checked};
-use crate::docker::types::{Updated, Waited};
+use crate::docker::path;
+use crate::docker::request::Call;
 use crate::docker::{
-    Client, ContainerInfo, ContainerSpec, ContainerSummary, Created, Error, Filters, Hijacked, UpdateResources,
+    Client, ContainerInfo, ContainerSpec, ContainerSummary, Created, Error, Filters, Pruned, Removal, UpdateResources,
     deadlines,
 };
 
-/// What to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WaitCondition {
-    /// It doesn't run (a created one doesn't).
-    NotRunning,
-    /// Its next end.
-    NextExit,
-    /// It is gone.
-    Removed,
-}
-
-impl WaitCondition {
-    fn as_str(self) -> &'static str {
-        match self {
-            WaitCondition::NotRunning => "not-running",
-            WaitCondition::NextExit => "next-exit",
-            WaitCondition::Removed => "removed",
-        }
-    }
-}
-
-/// How a removal went. All three are success; the last one is not finished yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removal {
-    /// It is gone now.
-    Removed,
-    /// It was gone already.
-    AlreadyGone,
-    /// Somebody else is removing it: look again later, don't ask again at once.
-    InProgress,
-}
-
 impl Client {
-    /// `POST /containers/create`. The one call that is not idempotent: choose a unique name, and a create whose reply
-    /// was lost can be found by it. Dropping the future does not undo it.
+    /// `POST /containers/create`. Never pulls. 15 s for the head.
+    ///
+    /// The one call here that is not idempotent. When its reply is lost, the container is looked for by its name, and is
+    /// the answer when it is there with the labels that were asked for ([`Created::recovered`]). So make names unique: a
+    /// second try under the same name is a conflict rather than a second container.
+    ///
+    /// Dropped after the request left: the container may exist; remove it by `name`.
     ///
     /// # Errors
-    /// 404 when the image is missing, 409 when the name is taken; see [`Error`].
+    /// 404: no such image. 409: the name is taken.
     pub async fn create_container(&self, name: &str, spec: &ContainerSpec) -> Result<Created, Error> {
         const NAME: &str = "create a container";
-        let call = Call::new(NAME, Method::POST, "/containers/create", deadlines::CREATE)
-            .query("name", checked(NAME, name)?)
-            .json(spec)?;
-        json(NAME, expect(NAME, self.send(call).await?, &[201]).await?).await
+        let name = path::name(NAME, name)?;
+        let call = Call::post(NAME, "/containers/create").within(deadlines::CREATE).query("name", name).json(spec)?;
+        let created = async { self.call(call, &[201]).await?.json::<Created>().await }.await;
+        match created {
+            Ok(created) if created.id.is_empty() => {
+                Err(Error::Nonsense { call: NAME, message: "it names no container".to_owned() })
+            }
+            Err(lost) if lost.may_have_happened() && lost.status().is_none() => {
+                match self.inspect_container(name).await {
+                    Ok(found) if has_labels(&found, spec) => {
+                        Ok(Created { id: found.id, warnings: Vec::new(), recovered: true })
+                    }
+                    _ => Err(lost),
+                }
+            }
+            other => other,
+        }
     }
 
-    /// `POST /containers/{id}/attach`, both ways. Attach before the start, once, and always drain (ENGINE 1.8).
+    /// `GET /containers/{id}/json`. 5 s for the head. Dropped: nothing is left behind.
     ///
     /// # Errors
-    /// Anything but a 101; see [`Error`].
-    pub async fn attach(&self, id: &str) -> Result<Hijacked, Error> {
-        const NAME: &str = "attach to a container";
-        let path = format!("/containers/{}/attach", checked(NAME, id)?);
-        let call = Call::new(NAME, Method::POST, path, deadlines::ATTACH)
-            .query("stream", "1")
-            .query("stdin", "1")
-            .query("stdout", "1")
-            .query("stderr", "1")
-            .header("Connection", "Upgrade")
-            .header("Upgrade", "tcp");
-        Hijacked::take(NAME, self.send(call).await?).await
+    /// 404 when it is gone. A passed deadline means that something holds the container's lock, often output that nobody reads.
+    pub async fn inspect_container(&self, id: &str) -> Result<ContainerInfo, Error> {
+        const NAME: &str = "inspect a container";
+        let call = Call::get(NAME, format!("/containers/{}/json", path::name(NAME, id)?));
+        self.call(call, &[200]).await?.json().await
     }
 
-    /// `POST /containers/{id}/start`. A container that runs already is a success.
+    /// `GET /containers/json`; with `all`, those too that don't run. 10 s for the head. Dropped: nothing is left behind.
     ///
     /// # Errors
-    /// 400 or 404 are never worth a retry; see [`Error`].
-    pub async fn start_container(&self, id: &str) -> Result<(), Error> {
-        const NAME: &str = "start a container";
-        let path = format!("/containers/{}/start", checked(NAME, id)?);
-        let reply = self.send(Call::new(NAME, Method::POST, path, deadlines::START)).await?;
-        expect(NAME, reply, &[204, 304]).await.map(drop)
+    /// The usual.
+    pub async fn list_containers(&self, all: bool, filters: &Filters) -> Result<Vec<ContainerSummary>, Error> {
+        let call = Call::get("list containers", "/containers/json")
+            .within(deadlines::LIST)
+            .flag("all", all)
+            .maybe("filters", filters.json());
+        self.call(call, &[200]).await?.json().await
     }
 
-    /// `POST /containers/{id}/wait`: the exit status, when the condition holds. Waits as long as it takes.
+    /// `POST /containers/{id}/rename`. 5 s for the head. Dropped: it may have either name.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub async fn wait_container(&self, id: &str, condition: WaitCondition) -> Result<i64, Error> {
-        const NAME: &str = "wait for a container";
-        let path = format!("/containers/{}/wait", checked(NAME, id)?);
-        let call = Call::new(NAME, Method::POST, path, deadlines::NONE).query("condition", condition.as_str());
-        let reply = expect(NAME, self.send(call).await?, &[200]).await?;
-        Ok(json_patiently::<Waited>(NAME, reply).await?.status_code)
+    /// 404; 409 when the name is taken.
+    pub async fn rename_container(&self, id: &str, name: &str) -> Result<(), Error> {
+        const NAME: &str = "rename a container";
+        let call = Call::post(NAME, format!("/containers/{}/rename", path::name(NAME, id)?))
+            .query("name", path::name(NAME, name)?);
+        self.call(call, &[204]).await.map(drop)
     }
 
-    /// `POST /containers/{id}/kill` with SIGKILL. One that doesn't run, or is not there, is a success.
+    /// `POST /containers/{id}/update`: the engine's warnings, which mean that a limit was dropped. 15 s for the head.
+    ///
+    /// Dropped: the change may happen or not; set the limits again, or destroy the container.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub async fn kill_container(&self, id: &str) -> Result<(), Error> {
-        const NAME: &str = "kill a container";
-        let path = format!("/containers/{}/kill", checked(NAME, id)?);
-        let reply = self.send(Call::new(NAME, Method::POST, path, deadlines::KILL)).await?;
-        expect(NAME, reply, &[204, 404, 409]).await.map(drop)
-    }
-
-    /// `POST /containers/{id}/update`: the engine's warnings, which mean that a limit was dropped.
-    ///
-    /// # Errors
-    /// See [`Error`].
+    /// 404; 409 when it is being removed; 500 when the kernel refuses (memory below what is in use, on cgroup v1).
     pub async fn update_container(&self, id: &str, resources: &UpdateResources) -> Result<Vec<String>, Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Updated {
+            warnings: Option<Vec<String>>,
+        }
         const NAME: &str = "update a container";
-        let path = format!("/containers/{}/update", checked(NAME, id)?);
-        let call = Call::new(NAME, Method::POST, path, deadlines::UPDATE).json(resources)?;
-        let reply = expect(NAME, self.send(call).await?, &[200]).await?;
-        Ok(json::<Updated>(NAME, reply).await?.warnings)
+        let call = Call::post(NAME, format!("/containers/{}/update", path::name(NAME, id)?))
+            .within(deadlines::UPDATE)
+            .json(resources)?;
+        let updated: Updated = self.call(call, &[200]).await?.json().await?;
+        Ok(updated.warnings.unwrap_or_default())
     }
 
-    /// `DELETE /containers/{id}`, its anonymous volumes too.
+    /// `DELETE /containers/{id}`, its anonymous volumes too; with `force` it is killed first. 60 s for the head.
+    ///
+    /// Close its attach first: output that nobody reads can block the removal for ever. Dropped: the removal goes on.
     ///
     /// # Errors
-    /// 500 may be worth a retry (a device is busy); see [`Error`].
+    /// 409: it runs, and `force` was not given. 500 (a device is busy) is worth another try; the name stays taken until then.
     pub async fn remove_container(&self, id: &str, force: bool) -> Result<Removal, Error> {
         const NAME: &str = "remove a container";
-        let path = format!("/containers/{}", checked(NAME, id)?);
-        let call = Call::new(NAME, Method::DELETE, path, deadlines::REMOVE)
-            .query("v", "1")
-            .query("force", if force { "1" } else { "0" });
-        match expect(NAME, self.send(call).await?, &[204]).await {
+        let call = Call::delete(NAME, format!("/containers/{}", path::name(NAME, id)?))
+            .within(deadlines::REMOVE)
+            .flag("v", true)
+            .flag("force", force);
+        match self.call(call, &[204, 404]).await {
+            Ok(reply) if reply.status() == 404 => Ok(Removal::AlreadyGone),
             Ok(_) => Ok(Removal::Removed),
-            Err(Error::Status { status: 404, .. }) => Ok(Removal::AlreadyGone),
+            // the same words from 1.12 to 29
             Err(Error::Status { status: 409, message, .. }) if message.contains("already in progress") => {
                 Ok(Removal::InProgress)
             }
@@ -139,26 +117,41 @@ impl Client {
         }
     }
 
-    /// `GET /containers/{id}/json`.
+    /// `POST /containers/prune`: removes stopped containers. Only by label: one without would take everybody's. 300 s for the
+    /// head. Dropped: it goes on.
     ///
     /// # Errors
-    /// 404 when it is gone; see [`Error`].
-    pub async fn inspect_container(&self, id: &str) -> Result<ContainerInfo, Error> {
-        const NAME: &str = "inspect a container";
-        let path = format!("/containers/{}/json", checked(NAME, id)?);
-        let reply = self.send(Call::new(NAME, Method::GET, path, deadlines::LOOK)).await?;
-        json(NAME, expect(NAME, reply, &[200]).await?).await
+    /// [`Error::Refused`] without a label; 409 when another prune is under way.
+    pub async fn prune_containers(&self, filters: &Filters) -> Result<Pruned, Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Report {
+            containers_deleted: Option<Vec<String>>,
+            space_reclaimed: Option<i64>,
+        }
+        const NAME: &str = "prune containers";
+        only_by_label(NAME, filters)?;
+        let call = Call::post(NAME, "/containers/prune").within(deadlines::LAYERS).maybe("filters", filters.json());
+        let report: Report = self.call(call, &[200]).await?.json().await?;
+        Ok(Pruned {
+            removed: report.containers_deleted.unwrap_or_default(),
+            bytes: report.space_reclaimed.unwrap_or_default(),
+        })
     }
+}
 
-    /// `GET /containers/json`; with `all`, those too that don't run.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn list_containers(&self, all: bool, filters: &Filters) -> Result<Vec<ContainerSummary>, Error> {
-        const NAME: &str = "list containers";
-        let call = Call::new(NAME, Method::GET, "/containers/json", deadlines::LOOK * 2)
-            .query("all", if all { "1" } else { "0" })
-            .query("filters", filters.json());
-        json(NAME, expect(NAME, self.send(call).await?, &[200]).await?).await
+fn has_labels(found: &ContainerInfo, spec: &ContainerSpec) -> bool {
+    let labels = found.config.labels.as_ref();
+    spec.labels.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+}
+
+/// A prune without a label takes what belongs to others.
+pub(super) fn only_by_label(call: &'static str, filters: &Filters) -> Result<(), Error> {
+    match filters.names("label") {
+        true => Ok(()),
+        false => Err(Error::Refused {
+            call,
+            message: "a label must say whose; without one, everybody's would go".to_owned(),
+        }),
     }
 }

@@ -1,187 +1,183 @@
-//! Images: inspect, list, tag, remove, import, pull, build.
+//! Images at rest: inspect, list, history, tag, remove, prune, commit; and what pull policies make of a name.
 
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
-use bytes::Bytes;
-use http::Method;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use super::containers::only_by_label;
+use crate::docker::path;
+use crate::docker::registry::{Credentials, ImageName};
+use crate::docker::request::Call;
+use crate::docker::{Client, Error, Filters, HistoryRow, ImageInfo, ImageSummary, Progress, Pruned, deadlines};
 
-use crate::docker::reply::{expect, follow, json};
-use crate::docker::request::{Call, encode, whole};
-use crate::docker::{Client, Error, Filters, ImageInfo, ImageSummary, Progress, deadlines};
-
-/// A build by the engine's classic builder.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BuildOptions {
-    /// `repo:tag` of the result.
-    pub tag: String,
-    /// The Dockerfile's path in the context; `Dockerfile` when empty.
-    pub dockerfile: String,
-    /// Labels of the result.
-    pub labels: BTreeMap<String, String>,
-    /// Build arguments.
-    pub build_args: BTreeMap<String, String>,
-    /// The network of RUN steps; the engine's default when absent.
-    pub network_mode: Option<String>,
-    /// Whether to run every step again.
-    pub no_cache: bool,
+/// When an image is asked of its registry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PullPolicy {
+    /// Before every use.
+    Always,
+    /// When the engine has none of that name.
+    #[default]
+    IfMissing,
+    /// Never: it must be there.
+    Never,
 }
 
-/// `repo/name:tag` in a path: slashes and colons stay.
-fn in_path(name: &str) -> String {
-    name.split('/').map(|part| encode(part).replace("%3A", ":").replace("%40", "@")).collect::<Vec<_>>().join("/")
+/// A pull: what, when, and as whom.
+#[derive(Debug, Clone)]
+pub struct Pull {
+    /// The image.
+    pub image: ImageName,
+    /// When it is pulled.
+    pub policy: PullPolicy,
+    /// As whom; as nobody when absent.
+    pub credentials: Option<Credentials>,
 }
 
 impl Client {
-    /// `GET /images/{name}/json`.
+    /// `GET /images/{name}/json`. 5 s for the head. Dropped: nothing is left behind.
     ///
     /// # Errors
-    /// 404 when there is none; see [`Error`].
+    /// 404 when there is none.
     pub async fn inspect_image(&self, name: &str) -> Result<ImageInfo, Error> {
         const NAME: &str = "inspect an image";
-        let path = format!("/images/{}/json", in_path(name));
-        let reply = self.send(Call::new(NAME, Method::GET, path, deadlines::LOOK)).await?;
-        json(NAME, expect(NAME, reply, &[200]).await?).await
+        let call = Call::get(NAME, format!("/images/{}/json", path::image(NAME, name)?));
+        self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /images/json`.
+    /// `GET /images/json`. 10 s for the head. Dropped: nothing is left behind.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// The usual.
     pub async fn list_images(&self, filters: &Filters) -> Result<Vec<ImageSummary>, Error> {
-        const NAME: &str = "list images";
-        let call = Call::new(NAME, Method::GET, "/images/json", deadlines::LOOK * 2).query("filters", filters.json());
-        json(NAME, expect(NAME, self.send(call).await?, &[200]).await?).await
+        let call = Call::get("list images", "/images/json").within(deadlines::LIST).maybe("filters", filters.json());
+        self.call(call, &[200]).await?.json().await
     }
 
-    /// `POST /images/{name}/tag`.
+    /// `GET /images/{name}/history`: its layers, newest first. 5 s for the head. Dropped: nothing is left behind.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// 404 when there is none.
+    pub async fn image_history(&self, name: &str) -> Result<Vec<HistoryRow>, Error> {
+        const NAME: &str = "read an image's history";
+        let call = Call::get(NAME, format!("/images/{}/history", path::image(NAME, name)?));
+        self.call(call, &[200]).await?.json().await
+    }
+
+    /// `POST /images/{name}/tag`. 5 s for the head. Dropped: the name may be given or not; asking again is harmless.
+    ///
+    /// # Errors
+    /// 404 when there is none.
     pub async fn tag_image(&self, name: &str, repo: &str, tag: &str) -> Result<(), Error> {
         const NAME: &str = "tag an image";
-        let path = format!("/images/{}/tag", in_path(name));
-        let call = Call::new(NAME, Method::POST, path, deadlines::LOOK).query("repo", repo).query("tag", tag);
-        expect(NAME, self.send(call).await?, &[201]).await.map(drop)
+        let call =
+            Call::post(NAME, format!("/images/{}/tag", path::image(NAME, name)?)).query("repo", repo).query("tag", tag);
+        self.call(call, &[201]).await.map(drop)
     }
 
-    /// `DELETE /images/{name}`. One that is not there is a success.
+    /// `DELETE /images/{name}`: a name, and the image with its last one; one that is not there is a success. 60 s for the
+    /// head. Dropped: the removal goes on.
     ///
     /// # Errors
-    /// 409 when a container uses it; see [`Error`].
+    /// 409 when a container uses it.
     pub async fn remove_image(&self, name: &str, force: bool) -> Result<(), Error> {
         const NAME: &str = "remove an image";
-        let path = format!("/images/{}", in_path(name));
-        let call =
-            Call::new(NAME, Method::DELETE, path, deadlines::REMOVE).query("force", if force { "1" } else { "0" });
-        expect(NAME, self.send(call).await?, &[200, 404]).await.map(drop)
+        let call = Call::delete(NAME, format!("/images/{}", path::image(NAME, name)?))
+            .within(deadlines::REMOVE)
+            .flag("force", force);
+        self.call(call, &[200, 404]).await.map(drop)
     }
 
-    /// `POST /images/create?fromSrc=-`: a root file system as a tar stream becomes an image.
+    /// `POST /images/prune`: removes images without a name, or with the filter `dangling=false` all that no container uses.
+    /// Only by label: one without would take everybody's. 300 s for the head. Dropped: it goes on.
     ///
     /// # Errors
-    /// A bad tar is a 500; an error may come inside a 200 too; see [`Error`].
-    pub async fn import_image(
-        &self,
-        repo: &str,
-        tag: &str,
-        changes: &[String],
-        tar: impl AsyncRead + Send + Unpin + 'static,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<(), Error> {
-        const NAME: &str = "import an image";
-        let pieces = futures_util::stream::unfold(tar, |mut tar| async move {
-            let mut piece = vec![0; 64 * 1024];
-            match tar.read(&mut piece).await {
-                Ok(0) => None,
-                Ok(n) => {
-                    piece.truncate(n);
-                    Some((Ok(Frame::data(Bytes::from(piece))), tar))
-                }
-                Err(error) => Some((Err(error), tar)),
-            }
-        });
-        let body = BodyExt::boxed_unsync(StreamBody::new(pieces));
-        let mut call = Call::new(NAME, Method::POST, "/images/create", deadlines::TRANSFER)
-            .query("fromSrc", "-")
+    /// [`Error::Refused`] without a label; 409 when another prune is under way.
+    pub async fn prune_images(&self, filters: &Filters) -> Result<Pruned, Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Report {
+            images_deleted: Option<Vec<Deleted>>,
+            space_reclaimed: Option<i64>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Deleted {
+            deleted: Option<String>,
+        }
+        const NAME: &str = "prune images";
+        only_by_label(NAME, filters)?;
+        let call = Call::post(NAME, "/images/prune").within(deadlines::LAYERS).maybe("filters", filters.json());
+        let report: Report = self.call(call, &[200]).await?.json().await?;
+        let deleted = report.images_deleted.unwrap_or_default();
+        Ok(Pruned {
+            removed: deleted.into_iter().filter_map(|image| image.deleted).collect(),
+            bytes: report.space_reclaimed.unwrap_or_default(),
+        })
+    }
+
+    /// `POST /commit`: a container's file system as an image; its id. `changes` are Dockerfile instructions. The container is
+    /// paused meanwhile. 300 s for the head. Dropped: the image may appear.
+    ///
+    /// # Errors
+    /// 404: no such container.
+    pub async fn commit_container(&self, id: &str, repo: &str, tag: &str, changes: &[String]) -> Result<String, Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Committed {
+            id: String,
+        }
+        const NAME: &str = "commit a container";
+        let mut call = Call::post(NAME, "/commit")
+            .within(deadlines::LAYERS)
+            .query("container", path::name(NAME, id)?)
             .query("repo", repo)
             .query("tag", tag)
-            .tar(body);
+            .flag("pause", true);
         for change in changes {
             call = call.query("changes", change);
         }
-        follow(NAME, expect(NAME, self.send(call).await?, &[200]).await?, progress).await
+        // the body is a container's configuration, and must be one
+        let call = call.json(&serde_json::json!({}))?;
+        let committed: Committed = self.call(call, &[201]).await?.json().await?;
+        Ok(committed.id)
     }
 
-    /// `POST /images/create?fromImage=`: pulls from a registry. Dropping the future ends the pull.
+    /// The image of a name, pulled as its policy says. One that is named by its digest is checked against it, and is never
+    /// pulled when it is there: it can't have changed.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub async fn pull_image(
+    /// 404 when it is not there and not to be pulled; what a pull ends with; [`Error::Nonsense`] for another digest.
+    pub async fn ensure_image(
         &self,
-        name: &str,
-        tag: &str,
+        pull: &Pull,
         progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<(), Error> {
-        const NAME: &str = "pull an image";
-        let call = Call::new(NAME, Method::POST, "/images/create", deadlines::TRANSFER)
-            .query("fromImage", name)
-            .query("tag", tag);
-        follow(NAME, expect(NAME, self.send(call).await?, &[200]).await?, progress).await
-    }
-
-    /// `POST /build` with the classic builder: the id of what was built. Dropping the future ends the build.
-    ///
-    /// # Errors
-    /// A step that fails is [`Error::Reported`] with the engine's words.
-    pub async fn build_image(
-        &self,
-        options: &BuildOptions,
-        context_tar: Bytes,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<String, Error> {
-        const NAME: &str = "build an image";
-        let object = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
-        let mut call = Call::new(NAME, Method::POST, "/build", deadlines::TRANSFER)
-            .query("t", options.tag.clone())
-            .query("version", "1")
-            .query("rm", "1")
-            .query("forcerm", "1")
-            .query("labels", object(&options.labels))
-            .query("buildargs", object(&options.build_args))
-            .tar(whole(context_tar));
-        if !options.dockerfile.is_empty() {
-            call = call.query("dockerfile", options.dockerfile.clone());
-        }
-        if let Some(mode) = &options.network_mode {
-            call = call.query("networkmode", mode.clone());
-        }
-        if options.no_cache {
-            call = call.query("nocache", "1");
-        }
-        let reply = expect(NAME, self.send(call).await?, &[200]).await?;
-        let mut built = None;
-        let mut look = |line: Progress| {
-            if let Some(id) = line.aux.as_ref().and_then(|aux| aux.get("ID")).and_then(|id| id.as_str()) {
-                built = Some(id.to_owned());
-            }
-            progress(line);
+    ) -> Result<ImageInfo, Error> {
+        let name = pull.image.to_string();
+        let there = match self.inspect_image(&name).await {
+            Err(error) if error.is_not_found() => None,
+            other => Some(other?),
         };
-        follow(NAME, reply, &mut look).await?;
-        built.ok_or_else(|| Error::Nonsense { call: NAME, message: "the build ended without an id".to_owned() })
+        let pinned = pull.image.digest().is_some();
+        match (pull.policy, there) {
+            (PullPolicy::Never | PullPolicy::IfMissing, Some(image)) => return pinned_to(&pull.image, image),
+            (PullPolicy::Always, Some(image)) if pinned => return pinned_to(&pull.image, image),
+            (PullPolicy::Never, None) => {
+                let message = format!("No such image: {name}, and its pull policy is never");
+                return Err(Error::Status { call: "find an image", status: 404, message });
+            }
+            _ => {}
+        }
+        self.pull_image(&pull.image, pull.credentials.as_ref(), progress).await?;
+        pinned_to(&pull.image, self.inspect_image(&name).await?)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_name_keeps_its_slashes_and_colons_in_a_path() {
-        assert_eq!(in_path("assay/python:0a1b"), "assay/python:0a1b");
-        assert_eq!(in_path("sha256:0a1b"), "sha256:0a1b");
-        assert_eq!(in_path("a?b#c"), "a%3Fb%23c");
+/// The image, when it has the digest that its name promises.
+fn pinned_to(name: &ImageName, image: ImageInfo) -> Result<ImageInfo, Error> {
+    let Some(digest) = name.digest() else { return Ok(image) };
+    let bears = |text: &String| text.rsplit_once('@').is_some_and(|(_, found)| found == digest);
+    if image.repo_digests.iter().any(bears) || image.id == digest {
+        return Ok(image);
     }
+    let message = format!("it has the digests {:?}, and {digest} was asked for", image.repo_digests);
+    Err(Error::Nonsense { call: "find an image", message })
 }

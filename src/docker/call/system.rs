@@ -1,74 +1,89 @@
-//! The engine itself: ping, version, info, events.
+//! The engine itself: ping, version, info, events, df.
 
-use http::Method;
+use std::fmt;
 
-use crate::docker::reply::{Lines, expect, json};
+use crate::docker::reply::Lines;
 use crate::docker::request::Call;
-use crate::docker::{ApiVersion, Client, Error, Event, Filters, Info, Ping, VersionInfo, deadlines};
+use crate::docker::{Client, DiskUsage, Error, Event, Filters, Info, Ping, VersionError, VersionInfo, deadlines};
 
 impl Client {
-    /// `GET /_ping`, without a version: asks what the engine speaks and settles on it.
+    /// `GET /_ping`, without a version: asks what the engine speaks and settles on it. 5 s for the head.
+    ///
+    /// Dropped: nothing is left behind, nothing is remembered.
     ///
     /// # Errors
-    /// No answer; no version in it; one that is too old.
+    /// Besides the usual, [`Error::Version`] when there is none in common; the version is then forgotten.
     pub async fn ping(&self) -> Result<Ping, Error> {
-        const NAME: &str = "ping the engine";
-        let reply = self.send_as(Call::new(NAME, Method::GET, "/_ping", deadlines::LOOK), None).await?;
-        let reply = expect(NAME, reply, &[200]).await?;
-        let header = |name: &str| reply.headers().get(name).and_then(|value| value.to_str().ok());
-        let offered = header("Api-Version").and_then(ApiVersion::parse).ok_or_else(|| Error::Nonsense {
-            call: NAME,
-            message: "there is no API version in it; is this a Docker Engine?".to_owned(),
-        })?;
+        let mut call = Call::get("ping the engine", "/_ping");
+        let reply = self.send_as(&mut call, None).await?.accept(&[200]).await?;
+        let problem = VersionError::Missing;
+        let missing = || Error::Version { endpoint: self.endpoint().clone(), problem };
+        let offered = reply.header("api-version").ok_or_else(missing)?;
         Ok(Ping {
             api_version: self.settle(offered)?,
-            server: header("Server").map(str::to_owned),
-            podman: header("Libpod-API-Version").is_some(),
+            offered: offered
+                .parse()
+                .map_err(|problem| Error::Version { endpoint: self.endpoint().clone(), problem })?,
+            server: reply.header("server").map(str::to_owned),
+            podman: reply.header("libpod-api-version").is_some(),
         })
     }
 
-    /// `GET /version`.
+    /// `GET /version`: the engine's build. 5 s for the head. Dropped: nothing is left behind.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// The usual.
     pub async fn version(&self) -> Result<VersionInfo, Error> {
-        const NAME: &str = "ask the engine's version";
-        let reply = self.send(Call::new(NAME, Method::GET, "/version", deadlines::LOOK)).await?;
-        json(NAME, expect(NAME, reply, &[200]).await?).await
+        let call = Call::get("ask the engine's version", "/version");
+        self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /info`.
+    /// `GET /info`: the engine's machine and configuration. 10 s for the head. Dropped: nothing is left behind.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// The usual.
     pub async fn info(&self) -> Result<Info, Error> {
-        const NAME: &str = "ask about the engine";
-        let reply = self.send(Call::new(NAME, Method::GET, "/info", deadlines::LOOK * 2)).await?;
-        json(NAME, expect(NAME, reply, &[200]).await?).await
+        let call = Call::get("ask about the engine", "/info").within(deadlines::LIST);
+        self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /events`: from now on. A hint only: engines drop events of a reader that is slow for 100 ms.
+    /// `GET /system/df`: what takes the engine's disk. It counts files, so 60 s for the head. Dropped: the count goes on.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// The usual; 409 when another count is under way (before 24).
+    pub async fn disk_usage(&self) -> Result<DiskUsage, Error> {
+        let call = Call::get("ask about the engine's disk", "/system/df").within(deadlines::REMOVE);
+        self.call(call, &[200]).await?.json().await
+    }
+
+    /// `GET /events`: from now on. 5 s for the head, no bound for silence.
+    ///
+    /// A hint, not a record: engines drop events of a reader that is slow for 100 ms, so list after every connect and now
+    /// and then. Dropped: the connection closes, with the [`Events`] too.
+    ///
+    /// # Errors
+    /// The usual.
     pub async fn events(&self, filters: &Filters) -> Result<Events, Error> {
-        const NAME: &str = "follow the engine's events";
-        let call = Call::new(NAME, Method::GET, "/events", deadlines::LOOK).query("filters", filters.json());
-        let reply = expect(NAME, self.send(call).await?, &[200]).await?;
-        Ok(Events(Lines::new(NAME, reply, deadlines::NONE)))
+        let call = Call::get("follow the engine's events", "/events").maybe("filters", filters.json());
+        Ok(Events(self.call(call, &[200]).await?.lines(None)))
     }
 }
 
 /// A stream of events. Dropping it closes the connection.
-#[derive(Debug)]
 pub struct Events(Lines);
 
 impl Events {
     /// The next event; none when the engine ended the stream. Cancel-safe.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// A connection that broke, or a line that is not an event.
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {
         self.0.next().await
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
     }
 }
