@@ -124,11 +124,11 @@ impl Client {
         self.inner.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over the version that a reply's head names.
-    fn settle(&self, offered: &str) -> Result<ApiVersion, Error> {
-        let agreed = offered.parse().and_then(version::negotiate);
-        let mut slot = self.slot();
-        *slot = agreed.as_ref().ok().copied();
+    /// Takes over the version that a ping's reply names: what was offered, and what is spoken.
+    fn settle(&self, named: Option<&str>) -> Result<(ApiVersion, ApiVersion), Error> {
+        let offered = named.ok_or(VersionError::Missing).and_then(str::parse::<ApiVersion>);
+        let agreed = offered.and_then(|offered| Ok((offered, version::negotiate(offered)?)));
+        *self.slot() = agreed.as_ref().ok().map(|(_, spoken)| *spoken);
         agreed.map_err(|problem| Error::Version { endpoint: self.endpoint().clone(), problem })
     }
 

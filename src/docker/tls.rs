@@ -270,6 +270,7 @@ impl TlsProblem {
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateRevoked
                 | AlertDescription::UnsupportedCertificate
+                | AlertDescription::DecryptError
                 | AlertDescription::AccessDenied => TlsProblem::Unwelcome(format!("{alert:?}")),
                 other => TlsProblem::Other(format!("the other side ended it: {other:?}")),
             },

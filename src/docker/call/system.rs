@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::docker::reply::Lines;
 use crate::docker::request::Call;
-use crate::docker::{Client, DiskUsage, Error, Event, Filters, Info, Ping, VersionError, VersionInfo, deadlines};
+use crate::docker::{Client, DiskUsage, Error, Event, Filters, Info, Ping, VersionInfo, deadlines};
 
 impl Client {
     /// `GET /_ping`, without a version: asks what the engine speaks and settles on it. 5 s for the head.
@@ -15,18 +15,13 @@ impl Client {
     /// Besides the usual, [`Error::Version`] when there is none in common; the version is then forgotten.
     pub async fn ping(&self) -> Result<Ping, Error> {
         let mut call = Call::get("ping the engine", "/_ping");
-        let reply = self.send_as(&mut call, None).await?.accept(&[200]).await?;
-        let problem = VersionError::Missing;
-        let missing = || Error::Version { endpoint: self.endpoint().clone(), problem };
-        let offered = reply.header("api-version").ok_or_else(missing)?;
-        Ok(Ping {
-            api_version: self.settle(offered)?,
-            offered: offered
-                .parse()
-                .map_err(|problem| Error::Version { endpoint: self.endpoint().clone(), problem })?,
-            server: reply.header("server").map(str::to_owned),
-            podman: reply.header("libpod-api-version").is_some(),
-        })
+        let mut reply = self.send_as(&mut call, None).await?.accept(&[200]).await?;
+        let (offered, api_version) = self.settle(reply.header("api-version"))?;
+        let server = reply.header("server").map(str::to_owned);
+        let podman = reply.header("libpod-api-version").is_some();
+        // two bytes, of which only the end is of interest: the connection can then be used again
+        while reply.piece(Some(deadlines::BODY_IDLE)).await?.is_some_and(|piece| piece.len() < 64) {}
+        Ok(Ping { offered, api_version, server, podman })
     }
 
     /// `GET /version`: the engine's build. 5 s for the head. Dropped: nothing is left behind.
