@@ -81,6 +81,7 @@ pub async fn run(config: Config, environment: &Environment) -> Result<(), String
             policy: config.images.pull,
             trusted: config.images.trusted.clone(),
             docker_folder: docker::Environment::from(environment.clone()).docker_folder(),
+            pulled: Arc::default(),
         },
         build_missing: config.images.build_missing,
         init,

@@ -1,6 +1,8 @@
 //! Images out of registries: which are asked, when, as whom, and only those that are trusted.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::build::{BuildEvent, Built, ImageError, Watch};
@@ -16,6 +18,12 @@ pub struct Registries {
     pub trusted: Trusted,
     /// Docker's configuration, for credentials.
     pub docker_folder: Option<PathBuf>,
+    /// What was pulled since the daemon's start.
+    pub pulled: Arc<Mutex<HashSet<String>>>,
+}
+
+fn lock(pulled: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
+    pulled.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A profile's image that is a registry's rather than a folder of ours: it has a slash, a tag or a digest.
@@ -39,16 +47,26 @@ impl Registries {
         Ok(Pull { image, policy: self.policy, credentials })
     }
 
-    /// The image, when the engine has it. Trust is asked first: one that was pulled yesterday may no longer be trusted.
+    /// The image, when the engine has it. Trust is asked first: one that was pulled yesterday may no longer be trusted. One
+    /// that is always to be pulled is missing until it was pulled once in this daemon's life.
     pub(super) async fn find(&self, client: &Client, name: &str) -> Result<Built, ImageError> {
-        let pull = Pull { policy: PullPolicy::Never, ..self.pull(name)? };
-        get(client, name, &pull, &mut |_| {}).await
+        let pull = self.pull(name)?;
+        let missing = || ImageError::Missing { name: name.to_owned(), tag: pull.image.to_string() };
+        if pull.policy == PullPolicy::Always && !lock(&self.pulled).contains(name) {
+            return Err(missing());
+        }
+        match get(client, name, &Pull { policy: PullPolicy::Never, ..pull.clone() }, &mut |_| {}).await {
+            Err(ImageError::Registry { .. }) if pull.policy != PullPolicy::Never => Err(missing()),
+            other => other,
+        }
     }
 
     /// The image, pulled as the policy says.
     pub(super) async fn ensure(&self, client: &Client, name: &str, watch: Watch<'_>) -> Result<Built, ImageError> {
         let pull = self.pull(name)?;
-        get(client, name, &pull, watch).await
+        let found = get(client, name, &pull, watch).await?;
+        lock(&self.pulled).insert(name.to_owned());
+        Ok(found)
     }
 
     /// Whether a registry may be asked for an image that the base is made of.

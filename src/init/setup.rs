@@ -163,7 +163,7 @@ fn steps(program: &Program, stdio: &[OwnedFd; 3]) -> Result<(), (&'static str, E
     step("no_new_privs", sys::no_new_privileges())?;
     // The program's own seccomp filter goes here: after no_new_privs, which makes it unprivileged, and last but for
     // what every program may do anyway.
-    step("signals", sys::reset_signals())?;
+    step("signals", sys::unblock_signals())?;
     sys::close_on_exec_from_3();
     Ok(())
 }

@@ -156,12 +156,20 @@ pub fn dup_onto(from: &OwnedFd, to: RawFd) -> Result<(), Errno> {
     check(i64::from(unsafe { libc::dup2(from.as_raw_fd(), to) })).map(drop)
 }
 
-/// Blocks every signal and gives a descriptor for SIGCHLD and SIGTERM; SIGPIPE goes back to its default (Rust's runtime
-/// ignores it, and an ignored signal would survive exec).
+/// Blocks every signal and gives a descriptor for SIGCHLD and SIGTERM. Every disposition goes to its default: an ignored
+/// signal survives exec, and so would SIGPIPE, which Rust's runtime ignores, or what the engine was started with.
 pub fn take_signals() -> Result<OwnedFd, Errno> {
+    // The kernel's own struct, all zero: SIG_DFL, no flags, no mask.
+    let default = [0u64; 4];
+    // SAFETY: the struct outlives the calls and 8 is the size of the kernel's sigset_t; SIGKILL and SIGSTOP fail harmlessly.
+    // By the system call, because the C library refuses its own signals (32 to 34).
+    unsafe {
+        for n in 1..=64 {
+            libc::syscall(libc::SYS_rt_sigaction, n, default.as_ptr(), 0, 8);
+        }
+    }
     // SAFETY: sigset functions on a local set; the descriptor is owned from here on.
     unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         let mut all = std::mem::zeroed::<libc::sigset_t>();
         libc::sigfillset(&mut all);
         check(i64::from(libc::sigprocmask(libc::SIG_SETMASK, &all, std::ptr::null_mut())))?;
@@ -187,13 +195,10 @@ pub fn next_signal(fd: &OwnedFd) -> Option<(u32, u32)> {
     }
 }
 
-/// Default dispositions and an empty mask, for the child before exec.
-pub fn reset_signals() -> Result<(), Errno> {
-    // SAFETY: SIG_DFL for every signal; the two that cannot be changed and glibc's own fail harmlessly.
+/// An empty mask, for the child before exec; the dispositions are the defaults since [`take_signals`].
+pub fn unblock_signals() -> Result<(), Errno> {
+    // SAFETY: sigset functions on a local set.
     unsafe {
-        for n in 1..=64 {
-            libc::signal(n, libc::SIG_DFL);
-        }
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&mut none);
         check(i64::from(libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()))).map(drop)

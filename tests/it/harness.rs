@@ -33,11 +33,25 @@ pub struct Options<'a> {
     pub ceiling: u32,
     pub engine: Option<&'a str>,
     pub config: &'a str,
+    /// Where profiles are, when not in config/.
+    pub profiles_dir: Option<&'a Path>,
+    /// `images.trusted`, in TOML.
+    pub trusted: &'a str,
+    pub env: &'a [(&'a str, &'a str)],
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { profiles: "python", floor: 1, ceiling: 4, engine: None, config: "" }
+        Options {
+            profiles: "python",
+            floor: 1,
+            ceiling: 4,
+            engine: None,
+            config: "",
+            profiles_dir: None,
+            trusted: "['docker.io/library/debian']",
+            env: &[],
+        }
     }
 }
 
@@ -49,10 +63,17 @@ pub fn images() {
         let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
         let daemon = spawn(&Options { profiles: "", floor: 0, ..Options::default() });
         let mut caller = daemon.caller();
-        for profile in ["bash", "python", "c", "cpp", "javascript"] {
+        let wanted = std::env::var("ASSAY_TEST_IMAGES").unwrap_or("bash python c cpp javascript".to_owned());
+        for profile in wanted.split_whitespace() {
             caller.ok("image.build", json!({ "profile": profile }));
         }
     });
+}
+
+/// The engine under test: Docker's usual one, unless `ASSAY_TEST_ENGINE` names another (`make test-engines`).
+fn engine_socket() -> PathBuf {
+    let named = std::env::var("ASSAY_TEST_ENGINE").ok().filter(|host| !host.is_empty());
+    named.as_deref().map_or("/var/run/docker.sock", |host| host.trim_start_matches("unix://")).into()
 }
 
 fn spawn(options: &Options<'_>) -> Daemon {
@@ -60,12 +81,13 @@ fn spawn(options: &Options<'_>) -> Daemon {
     let config = root().join("config");
     let uids = NEXT_UIDS.fetch_add(64, Ordering::Relaxed);
     let text = format!(
-        "[instance]\nname='test'\nstate_dir='{state}'\n[socket]\npath='{socket}'\n[images]\ndir='{images}'\n\
+        "[instance]\nname='test'\nstate_dir='{state}'\n[socket]\npath='{socket}'\n[images]\ndir='{images}'\ntrusted={trusted}\n\
          [profiles]\ndir='{profiles}'\nfloor={floor}\nceiling={ceiling}\n[uids]\nbase={uids}\ncount=64\n{more}",
         state = folder.path().join("state").display(),
         socket = folder.path().join("assay.sock").display(),
         images = root().join("images").display(),
-        profiles = config.join("profiles").display(),
+        trusted = options.trusted,
+        profiles = options.profiles_dir.map_or_else(|| config.join("profiles"), Path::to_owned).display(),
         floor = options.floor,
         ceiling = options.ceiling,
         more = options.config,
@@ -76,9 +98,9 @@ fn spawn(options: &Options<'_>) -> Daemon {
     let mut command = Command::new(ASSAYD);
     command.arg("--config").arg(&path).env("ASSAY_PROFILES", options.profiles).env("NO_COLOR", "1");
     command.env_remove("ASSAY_SOCKET").env_remove("ASSAY_STATE_DIR");
-    if let Some(engine) = options.engine {
-        command.env("ASSAY_ENGINE_HOST", engine);
-    }
+    command.envs(options.env.iter().copied());
+    let usual = format!("unix://{}", engine_socket().display());
+    command.env("ASSAY_ENGINE_HOST", options.engine.unwrap_or(&usual));
     let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let mut daemon = Daemon { child, folder, label: String::new() };
     let hello = daemon.caller().hello;
@@ -164,7 +186,7 @@ impl Drop for Daemon {
 /// One plain request to the engine: status and body. Not the client under test.
 pub fn engine(request: &str) -> (u16, String) {
     use std::io::Read;
-    let mut stream = UnixStream::connect("/var/run/docker.sock").unwrap();
+    let mut stream = UnixStream::connect(engine_socket()).unwrap();
     stream.write_all(format!("{request} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes()).unwrap();
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply).unwrap();

@@ -37,6 +37,10 @@ impl Client {
                     _ => Err(lost),
                 }
             }
+            // Podman's way of saying it
+            Err(Error::Status { status: 500, message, .. }) if message.contains("name is already in use") => {
+                Err(Error::Status { call: NAME, status: 409, message })
+            }
             other => other,
         }
     }

@@ -60,7 +60,8 @@ fn a_certificate_file_that_is_missing_or_wrong_is_named_with_what_is_wrong() {
     std::fs::write(&empty_der, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     assert!(tls_error(&TlsFiles { ca: Some(empty_der.clone()), ..good.clone() }).contains("der.pem"));
     let encrypted = folder.path().join("encrypted.pem");
-    std::fs::write(&encrypted, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n").unwrap();
+    std::fs::write(&encrypted, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
+        .unwrap();
     named(tls_error(&TlsFiles { key: Some(encrypted.clone()), ..good.clone() }), &encrypted, "passphrase");
     let huge = folder.path().join("huge.pem");
     std::fs::File::create(&huge).unwrap().set_len(2 << 30).unwrap();
@@ -185,7 +186,10 @@ async fn a_header_of_a_megabyte_a_chunk_of_2_to_the_64_and_a_line_without_an_end
 async fn a_frame_that_claims_four_gigabytes_is_refused_before_it_comes() {
     let (fake, client, _listening) = Fake::start();
     let upgraded = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
-    fake.script("POST /containers/a/attach", Answer::raw([upgraded.as_bytes(), b"\x01\0\0\0\xff\xff\xff\xff"].concat()));
+    fake.script(
+        "POST /containers/a/attach",
+        Answer::raw([upgraded.as_bytes(), b"\x01\0\0\0\xff\xff\xff\xff"].concat()),
+    );
     let (mut reader, _writer) = client.attach("a").await.unwrap().into_split();
     let mut header = [0; 8];
     reader.read_exact(&mut header).await.unwrap();

@@ -64,7 +64,6 @@ impl Answer {
         Answer { then: Then::Stall, ..Answer::raw("") }
     }
 
-
     /// Only the first bytes, then the end.
     pub fn cut(mut self, at: usize) -> Answer {
         self.bytes.truncate(at);
@@ -169,7 +168,11 @@ impl Fake {
             "GET /info" => Answer::json(200, &json!({"NCPU": 2, "MemTotal": 1 << 30, "MemoryLimit": true})),
             "POST /containers/create" => Answer::json(201, &json!({"Id": "c1", "Warnings": []})),
             "GET /containers/json" => Answer::json(200, &json!([])),
-            _ => match path.strip_prefix("GET /containers/").and_then(|rest| rest.strip_suffix("/json")).and_then(created) {
+            _ => match path
+                .strip_prefix("GET /containers/")
+                .and_then(|rest| rest.strip_suffix("/json"))
+                .and_then(created)
+            {
                 Some((name, body)) => Answer::json(
                     200,
                     &json!({"Id": "c1", "Name": format!("/{name}"), "Config": {"Labels": body["Labels"]}}),

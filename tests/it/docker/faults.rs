@@ -20,13 +20,16 @@ fn labelled() -> ContainerSpec {
 
 #[tokio::test]
 async fn versions_are_negotiated_with_engines_of_every_age() {
-    for (offered, spoken) in [("1.41", "1.41"), ("1.44", "1.44"), ("1.47", "1.47"), ("1.51", "1.51"), ("1.55", "1.51")] {
+    for (offered, spoken) in [("1.41", "1.41"), ("1.44", "1.44"), ("1.47", "1.47"), ("1.51", "1.51"), ("1.55", "1.51")]
+    {
         let (fake, client, _listening) = Fake::start();
         fake.script("GET /_ping", version_is(offered));
         client.ping().await.unwrap();
         assert_eq!(client.negotiated().unwrap().to_string(), spoken, "{offered}");
     }
-    for (offered, why) in [("1.40", "1.41 (Docker 20.10) is the least"), ("9999.0", "knows 1.x"), ("x", "not of the form")] {
+    for (offered, why) in
+        [("1.40", "1.41 (Docker 20.10) is the least"), ("9999.0", "knows 1.x"), ("x", "not of the form")]
+    {
         let (fake, client, _listening) = Fake::start();
         fake.script("GET /_ping", version_is(offered));
         let error = client.info().await.unwrap_err();

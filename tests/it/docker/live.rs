@@ -21,6 +21,10 @@ use super::{
 
 const SOON: Duration = Duration::from_secs(20);
 
+async fn is_podman(client: &Client) -> bool {
+    client.ping().await.unwrap().podman
+}
+
 #[tokio::test]
 async fn a_ping_negotiates_and_the_version_is_remembered() {
     let client = client();
@@ -137,9 +141,14 @@ async fn what_runs_is_seen_by_top_and_by_stats() {
     client.start_container(&id).await.unwrap();
     writer.write_all(b"a\n").await.unwrap();
     read(&mut reader, &mut Decoder::new(), Stream::Stdout, 6).await;
-    let top = client.top(&id).await.unwrap();
-    assert_eq!(top.processes.len(), 1, "{top:?}");
-    assert!(top.processes[0].iter().any(|cell| cell.contains("/echo")), "{top:?}");
+    match client.top(&id).await {
+        Ok(top) => {
+            assert_eq!(top.processes.len(), 1, "{top:?}");
+            assert!(top.processes[0].iter().any(|cell| cell.contains("/echo")), "{top:?}");
+        }
+        // it runs the ps of the container's image, and this one has none
+        Err(error) => assert!(is_podman(&client).await && error.to_string().contains("`ps` not found"), "{error}"),
+    }
     let stats = client.stats(&id).await.unwrap();
     assert_eq!((stats.memory_stats.limit, stats.pids_stats.current), (64 << 20, 1));
     assert!(stats.cpu_stats.cpu_usage.total_usage > 0 && stats.memory_stats.usage > 0);
@@ -200,10 +209,12 @@ async fn files_go_in_and_out_of_a_container() {
     for error in [
         client.stat_path(&id, "/nothing").await.unwrap_err(),
         client.get_archive(&id, "/nothing", 1, &mut Vec::new()).await.unwrap_err(),
-        client.put_archive(&id, "/nothing", Cursor::new(one_file("a", b""))).await.unwrap_err(),
     ] {
         assert!(error.is_not_found(), "{error}");
     }
+    // Podman makes the folder
+    let put = client.put_archive(&id, "/nothing", Cursor::new(one_file("a", b""))).await;
+    assert!(put.is_ok() == is_podman(&client).await, "{put:?}");
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ impl Sandbox {
             .args(["--security-opt", "no-new-privileges", "--pids-limit", "64"])
             .args(["--memory", "96m", "--memory-swap", "96m", "--cpus", "1"])
             .args(["--cgroupns", "private", "--tmpfs", "/box:exec,size=64m", "--tmpfs", "/tmp"])
-            .args([&image.0, "/init"])
+            .args([&image.0, "/probe", "ignoring", "/init"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void put(const char *path, const char *text, int mode) {
@@ -24,6 +25,13 @@ static void copy(int from) {
 int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
     const char *arg = argc > 2 ? argv[2] : "0";
+    // every signal is ignored, the C library's own too, in the program that follows: so may an engine's starter have left them
+    if (!strcmp(verb, "ignoring")) {
+        unsigned long ignore[4] = {(unsigned long)SIG_IGN};
+        for (int n = 1; n <= 64; n++) syscall(SYS_rt_sigaction, n, ignore, 0, 8);
+        execv(arg, argv + 2);
+        return errno;
+    }
     if (!strcmp(verb, "true")) return 0;
     if (!strcmp(verb, "echo")) { copy(0); return 0; }
     if (!strcmp(verb, "exit")) return atoi(arg);
