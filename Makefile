@@ -24,10 +24,8 @@ test: ## format, lints, documentation and every test, against the real engine to
 bench: ## measure against docker run and against ourselves
 	cargo bench
 
-fuzz: ## fuzz every target for SECONDS=n (default 60) each; needs cargo-fuzz and nightly
-	@command -v cargo-fuzz >/dev/null || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
-	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
-	  cargo +nightly fuzz run "$$target" -- -max_total_time=$(or $(SECONDS),60) || exit 1; done
+fuzz: ## fuzz every target for SECONDS=n (default 60) each
+	scripts/fuzz $(or $(SECONDS),60)
 
 images: build ## build the profiles' images through the running daemon
 	$(BIN)/assay images build $(PROFILES)

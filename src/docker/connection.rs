@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            dial                    head                    body read to its end
-//!  (nothing) ----> Connection ----------------> Reply ---------------------------> Stock (TCP and TLS)
+//!  (nothing) ----> Connection ----------------> Reply ---------------------------> Stock (not Unix)   
 //!                      ^      request on it       |                                  |
 //!                      |                          | dropped before its end, or 101   |
 //!                      |                          v                                  |
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! On a Unix socket every call has a connection of its own: a connect costs tens of microseconds, while a kept connection
-//! races with the server's closing it (hyper issue 2136). Over TCP and TLS, where a handshake is dear, at most
+//! races with the server's closing it (hyper issue 2136). Over TCP, TLS and a caller's tunnel, where a handshake is dear, at most
 //! [`MAX_IDLE`] lie idle. A call that fails on one of those is sent again on a fresh one only when it was provably never
 //! sent, or is idempotent.
 //!
@@ -102,7 +102,7 @@ impl Stock {
 
 impl Wire {
     pub(super) fn new(endpoint: Endpoint, transport: Transport) -> Wire {
-        let stock = matches!(endpoint, Endpoint::Tcp { .. }).then(Arc::default);
+        let stock = (!matches!(endpoint, Endpoint::Unix(_))).then(Arc::default);
         Wire { endpoint, transport, stock }
     }
 

@@ -115,7 +115,7 @@ pub enum Error {
     Nonsense {
         /// Which call.
         call: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with it, at most 4 KiB.
         message: String,
     },
     /// What answers speaks something else.
@@ -172,6 +172,14 @@ pub enum Error {
     },
 }
 
+/// The most that is kept of a peer's words, in bytes.
+pub(super) const MAX_WORDS: usize = 4096;
+
+/// At most [`MAX_WORDS`] bytes of `text`, cut between two characters.
+pub(super) fn shorten(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_WORDS)].to_owned()
+}
+
 /// The last of a chain of causes: the one that knows.
 fn innermost(error: &(dyn StdError + 'static)) -> String {
     let mut error = error;
@@ -182,6 +190,11 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
 }
 
 impl Error {
+    /// An answer that is not what the API promises. A parser quotes what it refuses, so what it says is bounded.
+    pub(super) fn nonsense(call: &'static str, message: impl fmt::Display) -> Error {
+        Error::Nonsense { call, message: shorten(&message.to_string()) }
+    }
+
     /// The HTTP status, when there was one.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -307,6 +320,14 @@ mod tests {
         );
         assert!(status(500, "write: no space left on device").remedy().unwrap().contains("disk is full"));
         assert!(status(400, "Client sent an HTTP request to an HTTPS server.").remedy().unwrap().contains("TLS port"));
+    }
+
+    #[test]
+    fn a_peers_words_are_cut_between_two_characters() {
+        let long = "é".repeat(MAX_WORDS);
+        assert_eq!(shorten(&long).len(), MAX_WORDS);
+        assert!(shorten(&format!("x{long}")).len() < MAX_WORDS);
+        assert!(Error::nonsense("ping the engine", long).to_string().len() < MAX_WORDS + 64);
     }
 
     #[test]

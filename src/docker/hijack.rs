@@ -43,10 +43,11 @@ impl Hijacked {
     /// Takes the connection over, when the engine agreed to switch.
     pub(super) async fn take(reply: Reply) -> Result<Hijacked, Error> {
         let call = reply.call();
-        let nonsense = |message: &str| Error::Nonsense { call, message: message.to_owned() };
         match reply.status() {
             101 => {}
-            200..=299 => return Err(nonsense("the connection was not upgraded (is there a proxy in between?)")),
+            200..=299 => {
+                return Err(Error::nonsense(call, "the connection was not upgraded (is there a proxy in between?)"));
+            }
             _ => return Err(reply.refused().await),
         }
         let (call, upgrade, connection) = reply.into_upgrade();
@@ -57,8 +58,8 @@ impl Hijacked {
             .map_err(|_| Error::Timeout { call, phase: Phase::Upgrade, after })?
             .map_err(|source| Error::Broken { call, phase: Phase::Upgrade, source: source.into() })?;
         drop(driver);
-        let (stream, leftover) =
-            take_over(upgraded).ok_or_else(|| nonsense("the upgraded connection is not the one that was dialled"))?;
+        let (stream, leftover) = take_over(upgraded)
+            .ok_or_else(|| Error::nonsense(call, "the upgraded connection is not the one that was dialled"))?;
         Ok(Hijacked { stream, leftover })
     }
 

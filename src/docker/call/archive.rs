@@ -16,12 +16,12 @@ impl Client {
         const NAME: &str = "look at a path in a container";
         let call = Call::head_of(NAME, format!("/containers/{}/archive", path::name(NAME, id)?)).query("path", file);
         let reply = self.call(call, &[200]).await?;
-        let nonsense = |message: &str| Error::Nonsense { call: NAME, message: message.to_owned() };
-        let header = reply.header("x-docker-container-path-stat").ok_or_else(|| nonsense("it does not say"))?;
+        let header =
+            reply.header("x-docker-container-path-stat").ok_or_else(|| Error::nonsense(NAME, "it does not say"))?;
         let bytes = base64::engine::general_purpose::STANDARD
             .decode(header)
-            .map_err(|_| nonsense("what stands there is not base64"))?;
-        serde_json::from_slice(&bytes).map_err(|error| nonsense(&error.to_string()))
+            .map_err(|_| Error::nonsense(NAME, "what stands there is not base64"))?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::nonsense(NAME, error))
     }
 
     /// `GET /containers/{id}/archive`: a file or a folder as a tar archive, written to `into` as it comes; its size in bytes.

@@ -26,9 +26,7 @@ impl Client {
         let call = Call::post(NAME, "/containers/create").within(deadlines::CREATE).query("name", name).json(spec)?;
         let created = async { self.call(call, &[201]).await?.json::<Created>().await }.await;
         match created {
-            Ok(created) if created.id.is_empty() => {
-                Err(Error::Nonsense { call: NAME, message: "it names no container".to_owned() })
-            }
+            Ok(created) if created.id.is_empty() => Err(Error::nonsense(NAME, "it names no container")),
             Err(lost) if lost.may_have_happened() && lost.status().is_none() => {
                 match self.inspect_container(name).await {
                     Ok(found) if has_labels(&found, spec) => {

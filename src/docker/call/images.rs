@@ -179,5 +179,5 @@ fn pinned_to(name: &ImageName, image: ImageInfo) -> Result<ImageInfo, Error> {
         return Ok(image);
     }
     let message = format!("it has the digests {:?}, and {digest} was asked for", image.repo_digests);
-    Err(Error::Nonsense { call: "find an image", message })
+    Err(Error::nonsense("find an image", message))
 }

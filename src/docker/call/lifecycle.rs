@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::docker::error::shorten;
 use crate::docker::path;
-use crate::docker::reply::{Lines, Reply, shorten};
+use crate::docker::reply::{Lines, Reply};
 use crate::docker::request::Call;
 use crate::docker::stdcopy::{self, Decoder};
 use crate::docker::{Client, Error, Hijacked, Stats, Top, WaitCondition, deadlines};
@@ -210,7 +211,7 @@ impl Logs {
         let call = self.reply.call();
         let odd = |error: stdcopy::StreamError| match error {
             stdcopy::StreamError::Reported(message) => Error::Reported { call, message: shorten(&message) },
-            other => Error::Nonsense { call, message: other.to_string() },
+            other => Error::nonsense(call, other),
         };
         match self.reply.piece(self.idle).await? {
             Some(piece) => self.decoder.push(&piece, &mut sink).map_err(odd).map(|()| true),

@@ -15,12 +15,11 @@ impl Client {
     /// Besides the usual, [`Error::Version`] when there is none in common; the version is then forgotten.
     pub async fn ping(&self) -> Result<Ping, Error> {
         let mut call = Call::get("ping the engine", "/_ping");
-        let mut reply = self.send_as(&mut call, None).await?.accept(&[200]).await?;
+        let reply = self.send_as(&mut call, None).await?.accept(&[200]).await?;
         let (offered, api_version) = self.settle(reply.header("api-version"))?;
         let server = reply.header("server").map(str::to_owned);
         let podman = reply.header("libpod-api-version").is_some();
-        // two bytes, of which only the end is of interest: the connection can then be used again
-        while reply.piece(Some(deadlines::BODY_IDLE)).await?.is_some_and(|piece| piece.len() < 64) {}
+        reply.finish().await;
         Ok(Ping { offered, api_version, server, podman })
     }
 

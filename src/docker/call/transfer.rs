@@ -139,7 +139,6 @@ impl Client {
             progress(line);
         };
         self.call(call, &[200]).await?.follow(deadlines::BUILD_IDLE, &mut look).await?;
-        full.or(short)
-            .ok_or_else(|| Error::Nonsense { call: NAME, message: "the build ended without an id".to_owned() })
+        full.or(short).ok_or_else(|| Error::nonsense(NAME, "the build ended without an id"))
     }
 }
