@@ -4,10 +4,10 @@ SHELL := /bin/bash
 TRIPLE := $(shell rustc --print host-tuple 2>/dev/null || rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 BIN := target/$(TRIPLE)/release
 
-.PHONY: help build demo serve test bench fuzz images doctor clean
+.PHONY: help build demo serve test test-engines bench fuzz images doctor clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build assayd, assay and assay-init (release, static)
 	cargo build --release --bins
@@ -21,8 +21,11 @@ serve: ## the same, then leave the daemon in the foreground on ASSAY_SOCKET
 test: ## format, lints, documentation and every test, against the real engine too
 	scripts/test
 
-bench: ## measure against docker run and against ourselves
-	cargo bench
+test-engines: ## the client's tests and real judging on other engines out of Debian: 20.10, 26.1, 28.5, Podman
+	scripts/test-engines $(ENGINES)
+
+bench: ## measure beside bare exec, docker run and another Engine client, in one run
+	scripts/bench
 
 fuzz: ## fuzz every target for SECONDS=n (default 60) each
 	scripts/fuzz $(or $(SECONDS),60)
