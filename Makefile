@@ -34,7 +34,7 @@ images: build ## build the profiles' images through the running daemon
 	$(BIN)/assay images build $(PROFILES)
 
 doctor: build ## check this machine, its Docker Engine and the daemon
-	$(BIN)/assay doctor
+	$(BIN)/assay doctor --config config/assayd.toml
 
 clean: ## remove what was built here (images stay: assay/* on the engine)
 	cargo clean

@@ -71,6 +71,8 @@ fn parse(script: &[u8]) -> VecDeque<Vec<Step>> {
     all
 }
 
+/// What the engine does on a connection. How much it hears at a time is of no interest.
+#[allow(clippy::unused_io_amount)]
 async fn play(mut stream: DuplexStream, steps: Vec<Step>) -> io::Result<()> {
     let mut heard = [0; 4096];
     stream.read(&mut heard).await?;

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use assay::config::{Config, Environment, load_profiles};
+use assay::config::{self, Config, load_profiles};
 use assay::daemon::{self, reaper};
 use clap::Parser;
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<(), String> {
-    let environment: Environment = std::env::vars().collect();
+    let environment = config::environment();
     let config =
         Config::load(arguments.config.as_deref(), &environment).map_err(|error| format!("failed to {error}"))?;
     if arguments.check_config {

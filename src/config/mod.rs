@@ -7,6 +7,7 @@ pub mod bounds;
 mod profiles;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -279,6 +280,12 @@ pub enum ConfigError {
 
 /// The environment as a value.
 pub type Environment = BTreeMap<String, String>;
+
+/// The process's environment; what is no text in it is none of ours.
+pub fn environment() -> Environment {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
+}
 
 impl Config {
     /// Reads a file (which may be absent only when it is the default one), applies the environment, and checks.

@@ -138,14 +138,6 @@ impl From<BTreeMap<String, String>> for Environment {
 }
 
 impl Environment {
-    /// The process's own.
-    pub fn of_process() -> Environment {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        Environment(std::env::vars_os().filter_map(text).collect())
-    }
-
     /// One with these variables.
     pub fn with<const N: usize>(variables: [(&str, &str); N]) -> Environment {
         Environment(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into())

@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("scheduler", &["model", "config", "sandbox", "pool", "host", "judge"]),
     ("rpc", &["model", "wire", "config", "host", "image", "judge", "scheduler"]),
     ("daemon", &["model", "config", "docker", "image", "sandbox", "host", "scheduler", "rpc"]),
-    ("cli", &["docker", "model"]),
+    ("cli", &["config", "docker", "model"]),
 ];
 
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -166,16 +166,9 @@ pub fn containers(all: &[ContainerSummary]) -> Check {
 
 /// Whether each profile's image is there.
 pub fn images(profiles: &[(String, String)], tags: &[String]) -> Check {
-    if profiles.is_empty() {
-        let ours = tags.iter().filter(|tag| tag.starts_with("assay/")).count();
-        return Check::skip(
-            "images",
-            format!("no profiles found here (--profiles-dir); {ours} assay/ tags on the engine"),
-        );
-    }
     let missing: Vec<&str> = profiles
         .iter()
-        .filter(|(_, image)| !tags.iter().any(|tag| tag.starts_with(&format!("assay/{image}:"))))
+        .filter(|(_, image)| !tags.iter().any(|tag| tag == image || tag.starts_with(&format!("assay/{image}:"))))
         .map(|(name, _)| name.as_str())
         .collect();
     if missing.is_empty() {

@@ -14,9 +14,8 @@ use serde_json::{Value, json};
 
 use super::client::{RpcClient, RpcError};
 use super::out::{self, Table, Tint};
-use crate::docker::{
-    Client, ContainerSpec, Environment, Error, Filters, HostConfig, LogConfig, Settings, SetupError, WaitCondition,
-};
+use crate::config::{self, Config, Environment, load_profiles};
+use crate::docker::{Client, ContainerSpec, Error, Filters, HostConfig, LogConfig, SetupError, WaitCondition};
 use checks::{Check, Status};
 
 /// For a pull, a container that ends at once, and the daemon: more is a fault.
@@ -27,18 +26,12 @@ const TINY: &str = "hello-world";
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// The Engine, such as unix:///var/run/docker.sock
-    #[arg(long, env = "ASSAY_ENGINE_HOST", value_name = "ENDPOINT")]
+    /// The daemon's configuration, which says where the Engine is [default: /etc/assay/assayd.toml, when it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Another Engine than the configuration's, such as unix:///var/run/docker.sock
+    #[arg(long, value_name = "ENDPOINT")]
     pub engine: Option<String>,
-    /// The folder of the profiles
-    #[arg(long, env = "ASSAY_PROFILES_DIR", value_name = "DIR")]
-    pub profiles_dir: Option<PathBuf>,
-    /// The first uid that programs run as
-    #[arg(long, env = "ASSAY_UID_BASE", default_value_t = 52000)]
-    pub uid_base: u32,
-    /// How many uids
-    #[arg(long, default_value_t = 1024)]
-    pub uid_count: u32,
     /// Do not try to reach a registry
     #[arg(long)]
     pub no_pull: bool,
@@ -47,10 +40,12 @@ pub struct DoctorArgs {
 /// Runs every check; 1 when one failed.
 pub async fn doctor(socket: &Path, json: bool, args: DoctorArgs) -> u8 {
     let mut found = Vec::new();
-    engine_checks(&args, &mut found).await;
+    let environment = config::environment();
+    let config = configuration(&args, &environment, &mut found);
+    engine_checks(&args, &config, &environment, &mut found).await;
     found.push(daemon(socket).await);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    found.push(checks::uids(&read("/etc/passwd"), &read("/etc/subuid"), args.uid_base, args.uid_count));
+    found.push(checks::uids(&read("/etc/passwd"), &read("/etc/subuid"), config.uids.base, config.uids.count));
     let failed = found.iter().filter(|check| check.status == Status::Fail).count();
     if json {
         let checks: Vec<Value> = found.iter().map(Check::to_json).collect();
@@ -90,18 +85,31 @@ fn show(found: &[Check]) {
     ));
 }
 
-/// The engine, in the order that the daemon uses too: ours, Docker's variables and contexts, the default.
-fn engine(args: &DoctorArgs) -> Result<Client, SetupError> {
-    let host = args.engine.clone().filter(|text| !text.is_empty());
-    let settings = Settings { host, ..Settings::default() };
-    Client::open(&settings.target(&Environment::of_process())?)
+/// What the daemon would use. One that is wrong is a finding, and the defaults serve for the rest.
+fn configuration(args: &DoctorArgs, environment: &Environment, found: &mut Vec<Check>) -> Config {
+    let mut config = Config::load(args.config.as_deref(), environment).unwrap_or_else(|error| {
+        let remedy = "Mend it, then try: assayd --check-config".into();
+        found.push(Check::fail("config", format!("failed to {error}"), remedy));
+        Config::default()
+    });
+    if let Some(host) = args.engine.clone().filter(|text| !text.is_empty()) {
+        config.engine.host = Some(host);
+        config.engine.context = None;
+    }
+    config
 }
 
-async fn engine_checks(args: &DoctorArgs, found: &mut Vec<Check>) {
-    let client = match engine(args) {
+/// A client of the engine that the daemon would use.
+fn client(config: &Config, environment: &Environment) -> Result<Client, SetupError> {
+    Client::open(&config.engine.target(environment)?)
+}
+
+async fn engine_checks(args: &DoctorArgs, config: &Config, environment: &Environment, found: &mut Vec<Check>) {
+    let client = match client(config, environment) {
         Ok(client) => client,
         Err(error) => {
-            let remedy = "Check --engine, ASSAY_ENGINE_HOST, DOCKER_HOST and docker context ls.";
+            let remedy =
+                "Check [engine] in assayd.toml, --engine, ASSAY_ENGINE_HOST, DOCKER_HOST and docker context ls.";
             found.push(Check::fail("endpoint", format!("failed to {error}"), remedy.into()));
             return;
         }
@@ -141,7 +149,7 @@ async fn engine_checks(args: &DoctorArgs, found: &mut Vec<Check>) {
         Err(error) => trouble("list", &error),
     });
     found.push(match images {
-        Ok(_) => checks::images(&profile_images(args.profiles_dir.as_deref()), &tags),
+        Ok(_) => profiles(config, &tags),
         Err(error) => trouble("images", &error),
     });
 }
@@ -239,21 +247,18 @@ fn disk(root: Option<&str>) -> Check {
     }
 }
 
-/// Profile name and image name of every profile found; empty when there is no folder.
-fn profile_images(dir: Option<&Path>) -> Vec<(String, String)> {
-    let candidates = [dir, Some(Path::new("/etc/assay/profiles")), Some(Path::new("config/profiles"))];
-    let Some(entries) = candidates.into_iter().flatten().find_map(|dir| std::fs::read_dir(dir).ok()) else {
-        return Vec::new();
-    };
-    let mut found: Vec<(String, String)> = entries
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|end| end == "toml"))
-        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
-        .filter_map(|text| text.parse::<toml::Table>().ok())
-        .filter_map(|table| Some((table.get("name")?.as_str()?.to_owned(), table.get("image")?.as_str()?.to_owned())))
-        .collect();
-    found.sort();
-    found
+/// The profiles, and whether the engine has their images.
+fn profiles(config: &Config, tags: &[String]) -> Check {
+    match load_profiles(config) {
+        Ok(profiles) => {
+            let images: Vec<_> = profiles.into_iter().map(|profile| (profile.name, profile.image)).collect();
+            checks::images(&images, tags)
+        }
+        Err(error) if config.profiles.dir.exists() => {
+            Check::fail("profiles", format!("failed to {error}"), "Mend it, then try: assayd --check-config".into())
+        }
+        Err(_) => Check::skip("images", format!("there are no profiles in {}", config.profiles.dir.display())),
+    }
 }
 
 async fn daemon(socket: &Path) -> Check {
