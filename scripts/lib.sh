@@ -12,14 +12,24 @@ need_rust() {
   command -v cargo >/dev/null || die "Rust is needed: https://rustup.rs, then run this again"
 }
 
-need_linker() {
-  command -v cc >/dev/null && return
-  command -v apt-get >/dev/null || die "a C linker is needed (cc)"
-  say "installing a linker"
+# need_tools COMMAND=PACKAGE...: installs the packages whose commands are missing.
+need_tools() {
+  local pair missing=()
+  for pair in "$@"; do command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}"); done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  command -v apt-get >/dev/null || die "please install ${missing[*]} (this script knows apt-get only)"
+  say "installing ${missing[*]}"
   local sudo=''; [ "$(id -u)" = 0 ] || sudo=sudo
-  $sudo apt-get update -qq </dev/null
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends gcc libc6-dev </dev/null
+  $sudo apt-get -o Acquire::Retries=3 update -qq </dev/null
+  # shellcheck disable=SC2068
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -qq --no-install-recommends \
+    ${missing[@]} </dev/null >/dev/null
 }
+
+need_linker() { need_tools "cc=gcc libc6-dev"; }
+
+# What the tests and benchmarks use beside Rust and an engine.
+need_test_tools() { need_tools "cc=gcc libc6-dev" openssl=openssl ip=iproute2 curl=curl; }
 
 bin_dir() {
   local triple

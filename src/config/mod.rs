@@ -303,15 +303,17 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Config::default(),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        config.apply(environment)?;
-        // folders in a file are relative to the file, so that a clone works from anywhere
+        // paths in a file are relative to the file, so that a clone works from anywhere
         if let Some(parent) = path.parent() {
-            for folder in [&mut config.images.dir, &mut config.profiles.dir] {
-                if folder.is_relative() {
-                    *folder = parent.join(&*folder);
+            let Config { images, profiles, engine, .. } = &mut config;
+            let files = [&mut engine.tls_dir, &mut engine.tls_ca, &mut engine.tls_cert, &mut engine.tls_key];
+            for path in [&mut images.dir, &mut profiles.dir].into_iter().chain(files.into_iter().flatten()) {
+                if path.is_relative() {
+                    *path = parent.join(&*path);
                 }
             }
         }
+        config.apply(environment)?;
         config.check()?;
         Ok(config)
     }
@@ -433,15 +435,22 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_relative_to_the_file_that_names_them() {
-        let config = load("[images]\ndir = 'images'", &[]).unwrap();
-        assert!(config.images.dir.is_absolute());
+    fn paths_are_relative_to_the_file_that_names_them_and_a_variables_to_where_we_are() {
+        let config = load("[images]\ndir = 'images'\n[engine]\ntls_ca = 'ca.pem'", &[]).unwrap();
+        assert!(config.images.dir.is_absolute() && config.engine.tls_ca.unwrap().is_absolute());
+        let config = load("", &[("ASSAY_IMAGES_DIR", "images")]).unwrap();
+        assert_eq!(config.images.dir, PathBuf::from("images"));
     }
 
     #[test]
     fn the_shipped_configuration_and_every_shipped_profile_load() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = Config::load(Some(&root.join("config/assayd.toml")), &Environment::new()).unwrap();
+        // what it shows as the default is the default
+        let mut default = Config::default();
+        default.images.dir.clone_from(&config.images.dir);
+        default.profiles.dir.clone_from(&config.profiles.dir);
+        assert_eq!(config, default);
         let profiles = load_profiles(&config).unwrap();
         for name in ["python", "c", "cpp", "javascript", "bash"] {
             assert!(profiles.iter().any(|profile| profile.name == name), "{name}");

@@ -7,6 +7,7 @@ mod chaos;
 mod cli;
 mod corpus;
 mod docker;
+mod docs;
 mod engine;
 mod harness;
 mod hostile;

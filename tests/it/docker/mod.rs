@@ -7,8 +7,10 @@ mod bad;
 mod fake;
 mod faults;
 mod live;
-mod registry;
+pub mod registry;
 mod tls;
+
+pub use tls::Authority;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -15,7 +15,7 @@ use crate::harness::{Daemon, Options, eventually, root, submission};
 const HTPASSWD: &str = "assay:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
 
 /// The registry's program. Unpacked, not installed: the package would start a service on port 5000.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
         let tools = root().join("target/tools");

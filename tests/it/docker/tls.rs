@@ -48,6 +48,11 @@ impl Authority {
         self.write(folder, self.issue(&[], ExtendedKeyUsagePurpose::ClientAuth, 2090))
     }
 
+    /// A server's files, for a name, that were good until 2021.
+    pub fn expired_files(&self, folder: &Path, name: &str) -> TlsFiles {
+        self.write(folder, self.issue(&[name], ExtendedKeyUsagePurpose::ServerAuth, 2021))
+    }
+
     fn server_files(&self, folder: &Path, names: &[&str]) -> TlsFiles {
         self.write(folder, self.issue(names, ExtendedKeyUsagePurpose::ServerAuth, 2090))
     }
