@@ -1,4 +1,4 @@
-//! `assay images list|build`: progress as a bar on a terminal, as plain lines otherwise, as JSON lines with `--json`.
+//! `assay images list|build|pull`: progress as a bar on a terminal, as plain lines otherwise, as JSON lines with `--json`.
 
 use std::io::IsTerminal;
 
@@ -15,9 +15,15 @@ use super::{CliError, sentences};
 pub enum ImagesCommand {
     /// Show the images that the profiles need
     List,
-    /// Build images, all of them when none is named
+    /// Build images, all of them when none is named; one of a registry is pulled when it is missing
     Build {
         /// Profiles whose images to build
+        profiles: Vec<String>,
+    },
+    /// Ask the registry for images, also when they are there
+    Pull {
+        /// Profiles whose images come from a registry
+        #[arg(required = true)]
         profiles: Vec<String>,
     },
 }
@@ -29,7 +35,8 @@ pub enum ImagesCommand {
 pub async fn images(client: &mut RpcClient, json: bool, command: ImagesCommand) -> Result<u8, CliError> {
     match command {
         ImagesCommand::List => list(client, json).await,
-        ImagesCommand::Build { profiles } => build(client, json, profiles).await,
+        ImagesCommand::Build { profiles } => make(client, json, "image.build", profiles).await,
+        ImagesCommand::Pull { profiles } => make(client, json, "image.pull", profiles).await,
     }
 }
 
@@ -55,7 +62,7 @@ async fn list(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
     Ok(0)
 }
 
-async fn build(client: &mut RpcClient, json: bool, mut profiles: Vec<String>) -> Result<u8, CliError> {
+async fn make(client: &mut RpcClient, json: bool, method: &str, mut profiles: Vec<String>) -> Result<u8, CliError> {
     if profiles.is_empty() {
         let reply = client.call("profile.list", json!({})).await?;
         profiles = out::list(&reply, "profiles").iter().map(|profile| out::text(profile, "name")).collect();
@@ -64,7 +71,7 @@ async fn build(client: &mut RpcClient, json: bool, mut profiles: Vec<String>) ->
     for profile in profiles {
         let mut progress = Progress::new(&profile, json);
         let params = json!({"profile": profile});
-        let result = client.call_streaming("image.build", params, |method, params| {
+        let result = client.call_streaming(method, params, |method, params| {
             if method == "image.progress" {
                 progress.tell(&params);
             }

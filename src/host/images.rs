@@ -122,7 +122,7 @@ impl Images {
         let words = format!("image {name:?} is missing and is being built");
         tokio::spawn(async move {
             tracing::info!(image = %name, "an image is missing: building it");
-            if let Err(error) = images.build(&name, &mut |_| {}).await {
+            if let Err(error) = images.make(&name, false, &mut |_| {}).await {
                 tracing::error!(image = %name, %error, "an image could not be built");
                 lock(&images.known).failed.insert(name, error.to_string());
             }
@@ -130,11 +130,11 @@ impl Images {
         words
     }
 
-    /// Finds or builds an image because somebody asked.
+    /// Finds or builds an image because somebody asked, or pulls it anew.
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub async fn build(&self, name: &str, watch: Watch<'_>) -> Result<Built, ImageError> {
+    pub async fn make(&self, name: &str, pull: bool, watch: Watch<'_>) -> Result<Built, ImageError> {
         let known = self.known.clone();
         lock(&known).failed.remove(name);
         lock(&known).building.entry(name.to_owned()).or_insert_with(|| "begun".to_owned());
@@ -142,7 +142,7 @@ impl Images {
             lock(&known).building.insert(name.to_owned(), event.step.clone());
             watch(event);
         };
-        let built = self.builder.ensure(name, &mut follow).await;
+        let built = self.builder.ensure(name, pull, &mut follow).await;
         lock(&known).building.remove(name);
         let built = built?;
         self.adopt(name, built.clone()).await?;

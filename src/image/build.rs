@@ -156,26 +156,26 @@ impl Builder {
         }
     }
 
-    /// The image, made when it is not there. Dropping the future ends the build; what stages it had are kept by the
+    /// The image, made when it is not there; one of a registry is pulled as the policy says, or when `pull` asks for it. Dropping the future ends the build; what stages it had are kept by the
     /// engine.
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub async fn ensure(&self, name: &str, watch: Watch<'_>) -> Result<Built, ImageError> {
+    pub async fn ensure(&self, name: &str, pull: bool, watch: Watch<'_>) -> Result<Built, ImageError> {
         let lock = {
             let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
             locks.entry(name.to_owned()).or_default().clone()
         };
         let _one_at_a_time = lock.lock().await;
         if is_registrys(name) {
-            return self.registries.ensure(&self.client, name, watch).await;
+            return self.registries.ensure(&self.client, name, pull, watch).await;
         }
         let definition = self.definition(name)?;
         if let Some(found) = self.look(&definition).await? {
             return Ok(found);
         }
         if name != BASE {
-            Box::pin(self.ensure(BASE, watch)).await?;
+            Box::pin(self.ensure(BASE, false, watch)).await?;
         }
         let begun = Instant::now();
         let mut log = Log::open(&self.logs, name);

@@ -20,4 +20,4 @@ mod source;
 
 pub use build::{BuildEvent, Builder, Built, ImageError};
 pub use catalog::Definition;
-pub use source::Registries;
+pub use source::{Registries, is_registrys};

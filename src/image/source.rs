@@ -61,9 +61,18 @@ impl Registries {
         }
     }
 
-    /// The image, pulled as the policy says.
-    pub(super) async fn ensure(&self, client: &Client, name: &str, watch: Watch<'_>) -> Result<Built, ImageError> {
-        let pull = self.pull(name)?;
+    /// The image, pulled as the policy says, or because somebody asks for it.
+    pub(super) async fn ensure(
+        &self,
+        client: &Client,
+        name: &str,
+        asked: bool,
+        watch: Watch<'_>,
+    ) -> Result<Built, ImageError> {
+        let mut pull = self.pull(name)?;
+        if asked {
+            pull.policy = PullPolicy::Always;
+        }
         let found = get(client, name, &pull, watch).await?;
         lock(&self.pulled).insert(name.to_owned());
         Ok(found)

@@ -22,7 +22,7 @@ use crate::wire::frame::Stream;
 type Answer = Result<Value, RpcError>;
 
 /// Methods of the contract that are not built yet.
-const NOT_YET: [&str; 3] = ["submission.input", "daemon.reload", "image.pull"];
+const NOT_YET: [&str; 2] = ["submission.input", "daemon.reload"];
 
 /// Answers one call.
 pub(super) async fn call(context: &Arc<Context>, request: Request, received: Instant) -> Answer {
@@ -76,9 +76,9 @@ pub(super) async fn call(context: &Arc<Context>, request: Request, received: Ins
             let profiles = context.daemon.profiles.values().map(AsRef::as_ref);
             Ok(json!({ "images": context.daemon.scheduler.host().images().rows(profiles).await }))
         }
-        "image.build" => {
+        "image.build" | "image.pull" => {
             allow(peer.is_admin, "admin")?;
-            image_build(context, params).await
+            image_make(context, params, method == "image.pull").await
         }
         other if NOT_YET.contains(&other) => Err(RpcError::new(Code::Unsupported, format!("{other} is not built yet"))),
         other => Err(RpcError {
@@ -499,7 +499,8 @@ struct ImageBuild {
     profile: String,
 }
 
-async fn image_build(context: &Context, value: Value) -> Answer {
+/// `image.build`, and `image.pull`, which asks the registry also when the engine has the image.
+async fn image_make(context: &Context, value: Value, pull: bool) -> Answer {
     let ImageBuild { profile } = params(value)?;
     let daemon = &context.daemon;
     let Some(found) = daemon.profiles.get(&profile) else {
@@ -507,12 +508,17 @@ async fn image_build(context: &Context, value: Value) -> Answer {
         let message = format!("profile: there is no profile {profile:?}; there are {known}");
         return Err(RpcError { field: Some("profile".to_owned()), ..RpcError::new(Code::UnknownProfile, message) });
     };
+    if pull && !crate::image::is_registrys(&found.image) {
+        let message =
+            format!("profile: the image of {profile:?} is built from the folder {:?}: use image.build", found.image);
+        return Err(RpcError { field: Some("profile".to_owned()), ..RpcError::new(Code::BadRequest, message) });
+    }
     let (sender, mut events) = mpsc::channel::<crate::image::BuildEvent>(bounds::MAX_OUTBOUND_MESSAGES);
     let host = daemon.scheduler.host();
     let images = host.images();
     // progress is a courtesy: a slow reader misses lines, the build does not wait for it
     let mut watch = move |event| drop(sender.try_send(event));
-    let building = async move { images.build(&found.image, &mut watch).await };
+    let building = async move { images.make(&found.image, pull, &mut watch).await };
     let telling = async {
         while let Some(event) = events.recv().await {
             let body = json!({

@@ -9,7 +9,7 @@ use assay::docker::{Client, Error, Filters, Pull, PullPolicy};
 use serde_json::json;
 
 use super::{ImageCleanup, client, image, unique};
-use crate::harness::{Daemon, Options, eventually, root, submission};
+use crate::harness::{Daemon, Options, eventually, root, submission, with};
 
 /// bcrypt of "secret".
 const HTPASSWD: &str = "assay:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
@@ -166,8 +166,11 @@ fn a_daemon_judges_in_an_image_of_a_registry_that_is_trusted_and_in_no_other() {
     let mut caller = daemon.caller();
     let report = caller.ok("submission.run", submission("far", "echo from afar"));
     assert_eq!(report["run"]["stdout"], "from afar\n", "{report}");
-    let refused = caller.call("submission.run", submission("stranger", "echo"));
+    let hurried = with(submission("stranger", "echo"), "deadline_ms", json!(3000));
+    let refused = caller.call("submission.run", hurried);
     assert!(refused.to_string().contains("images.trusted"), "{refused}");
+    let pulled = caller.ok("image.pull", json!({ "profile": "far" }));
+    assert_eq!((&pulled["tag"], &pulled["built"]), (&json!(name), &json!(true)));
     let rows = caller.ok("image.list", json!({}));
     let far = rows["images"].as_array().unwrap().iter().find(|row| row["profile"] == "far").unwrap();
     assert_eq!((&far["present"], &far["tag"]), (&json!(true), &json!(name)));
