@@ -15,7 +15,7 @@
 //! [`MAX_IDLE`] lie idle. A call that fails on one of those is sent again on a fresh one only when it was provably never
 //! sent, or is idempotent.
 //!
-//! Dropping the future of [`send`] closes the connection; so does dropping a reply before its end.
+//! Dropping the future of [`Wire::send`] closes the connection; so does dropping a reply before its end.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
