@@ -32,10 +32,10 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let words: Vec<String> = std::env::args().collect();
-    if let [_, first, target, instance, folder] = words.as_slice()
+    if let [_, first, instance, folder] = words.as_slice()
         && first == reaper::ARGUMENT
     {
-        reaper::run(target, instance, Path::new(folder));
+        reaper::run(instance, Path::new(folder));
         return ExitCode::SUCCESS;
     }
     match start(&Arguments::parse()) {
@@ -52,7 +52,7 @@ fn start(arguments: &Arguments) -> Result<(), String> {
     let config =
         Config::load(arguments.config.as_deref(), &environment).map_err(|error| format!("failed to {error}"))?;
     if arguments.check_config {
-        daemon::engine(&config, &environment)?;
+        daemon::assembly::engines(&config, &environment)?;
         let profiles = load_profiles(&config).map_err(|error| format!("failed to {error}"))?;
         let text = toml::to_string(&config).map_err(|error| error.to_string())?;
         let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
@@ -63,5 +63,5 @@ fn start(arguments: &Arguments) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("failed to start the runtime: {error}"))?
-        .block_on(daemon::run(config, &environment))
+        .block_on(daemon::run(arguments.config.as_deref(), config, &environment))
 }

@@ -29,8 +29,10 @@ pub struct Config {
     pub instance: Instance,
     /// The callers' socket.
     pub socket: Socket,
-    /// The Docker Engine.
+    /// The Docker Engine, when there is one.
     pub engine: Engine,
+    /// The Docker Engines, when there are several; each with the keys of `[engine]`.
+    pub hosts: Vec<Engine>,
     /// Images.
     pub images: Images,
     /// Profiles.
@@ -92,10 +94,12 @@ impl Default for Socket {
     }
 }
 
-/// The Docker Engine.
+/// A Docker Engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Engine {
+    /// Its name in reports and commands.
+    pub name: String,
     /// `unix:///path` or `tcp://host:port`; when absent, what Docker's own environment and context say.
     pub host: Option<String>,
     /// A Docker context, instead of an address.
@@ -112,13 +116,17 @@ pub struct Engine {
     pub tls_server_name: Option<String>,
     /// Whether TCP without TLS may be spoken: whoever reaches that port is root there.
     pub allow_plaintext: bool,
-    /// Creations at a time; 0 means twice the number of CPUs, at most 4.
+    /// Creations at a time.
     pub max_creating: usize,
+    /// How many CPUs' worth of runs are let in for each CPU that it has. More than 1 makes runs slower when they come
+    /// together: their CPU time stays what it is, their wall time grows.
+    pub cpu_overcommit: f64,
 }
 
 impl Default for Engine {
     fn default() -> Self {
         Engine {
+            name: "local".to_owned(),
             host: None,
             context: None,
             tls_dir: None,
@@ -128,6 +136,7 @@ impl Default for Engine {
             tls_server_name: None,
             allow_plaintext: false,
             max_creating: 2,
+            cpu_overcommit: 2.0,
         }
     }
 }
@@ -208,6 +217,8 @@ pub struct Queue {
     pub max: usize,
     /// The same for one uid.
     pub max_per_uid: usize,
+    /// Runs at a time of one uid; 0 for as many as there is room for.
+    pub max_running_per_uid: usize,
     /// How long a submission waits for a sandbox when it states no deadline, in milliseconds.
     pub patience_ms: u64,
     /// How long a drain waits for what runs, in milliseconds.
@@ -216,7 +227,7 @@ pub struct Queue {
 
 impl Default for Queue {
     fn default() -> Self {
-        Queue { max: 4096, max_per_uid: 2048, patience_ms: 120_000, drain_ms: 30_000 }
+        Queue { max: 4096, max_per_uid: 2048, max_running_per_uid: 0, patience_ms: 120_000, drain_ms: 30_000 }
     }
 }
 
@@ -305,9 +316,11 @@ impl Config {
         };
         // paths in a file are relative to the file, so that a clone works from anywhere
         if let Some(parent) = path.parent() {
-            let Config { images, profiles, engine, .. } = &mut config;
-            let files = [&mut engine.tls_dir, &mut engine.tls_ca, &mut engine.tls_cert, &mut engine.tls_key];
-            for path in [&mut images.dir, &mut profiles.dir].into_iter().chain(files.into_iter().flatten()) {
+            let Config { images, profiles, engine, hosts, .. } = &mut config;
+            let files = std::iter::once(engine).chain(hosts).flat_map(|engine| {
+                [&mut engine.tls_dir, &mut engine.tls_ca, &mut engine.tls_cert, &mut engine.tls_key]
+            });
+            for path in [&mut images.dir, &mut profiles.dir].into_iter().chain(files.flatten()) {
                 if path.is_relative() {
                     *path = parent.join(&*path);
                 }
@@ -358,6 +371,8 @@ impl Config {
             self.uids.base = u32::try_from(base).unwrap_or(u32::MAX);
         }
         if let Some(host) = text("ASSAY_ENGINE_HOST") {
+            // one engine, whatever the file says
+            self.hosts.clear();
             self.engine.host = Some(host);
             self.engine.context = None;
         }
@@ -384,10 +399,37 @@ impl Config {
             let message = format!("{pattern:?} can match nothing; write registry/path, or registry/* for all below it");
             return wrong("images.trusted", &message);
         }
+        if !self.hosts.is_empty() && self.engine != Engine::default() {
+            return wrong("hosts", "give one engine in [engine], or each in [[hosts]], not both");
+        }
+        let engines = self.engines();
+        for (at, engine) in engines.iter().enumerate() {
+            let name = &engine.name;
+            if name.is_empty()
+                || name.len() > 32
+                || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            {
+                return wrong("hosts.name", &format!("{name:?}: use 1 to 32 letters, digits, hyphens and dots"));
+            }
+            if engines.iter().take(at).any(|other| other.name == *name) {
+                return wrong("hosts.name", &format!("{name:?} stands there twice; give each host a name of its own"));
+            }
+            if !(0.1..=64.0).contains(&engine.cpu_overcommit) {
+                return wrong("engine.cpu_overcommit", "use a number from 0.1 to 64");
+            }
+            if !(1..=64).contains(&engine.max_creating) {
+                return wrong("engine.max_creating", "use a number from 1 to 64");
+            }
+        }
         if self.socket_mode().is_none() {
             return wrong("socket.mode", "use an octal mode such as \"0660\"");
         }
         Ok(())
+    }
+
+    /// The engines, one or several.
+    pub fn engines(&self) -> &[Engine] {
+        if self.hosts.is_empty() { std::slice::from_ref(&self.engine) } else { &self.hosts }
     }
 
     /// The socket's mode as a number.
@@ -440,6 +482,25 @@ mod tests {
         assert!(config.images.dir.is_absolute() && config.engine.tls_ca.unwrap().is_absolute());
         let config = load("", &[("ASSAY_IMAGES_DIR", "images")]).unwrap();
         assert_eq!(config.images.dir, PathBuf::from("images"));
+    }
+
+    #[test]
+    fn several_hosts_have_names_of_their_own_and_stand_for_the_one_engine() {
+        let two = "[[hosts]]\nname = 'a'\n[[hosts]]\nname = 'b'\nhost = 'tcp://b:2376'\ntls_dir = 'certs'";
+        let config = load(two, &[]).unwrap();
+        assert_eq!(config.engines().iter().map(|engine| engine.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(config.hosts[1].tls_dir.as_ref().unwrap().is_absolute());
+        let one = load(two, &[("ASSAY_ENGINE_HOST", "unix:///x.sock")]).unwrap();
+        assert_eq!(one.engines().len(), 1);
+        for (text, word) in [
+            ("[[hosts]]\nname = 'a'\n[[hosts]]\nname = 'a'", "twice"),
+            ("[engine]\nhost = 'unix:///a'\n[[hosts]]\nname = 'a'", "not both"),
+            ("[engine]\ncpu_overcommit = 0", "cpu_overcommit"),
+            ("[[hosts]]\nname = 'a b'", "hosts.name"),
+        ] {
+            let error = load(text, &[]).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -2,115 +2,120 @@
 //!
 //! ```text
 //!  lock the state folder -> start the reaper -> hosts and pools -> bind the socket -> READY
+//!        SIGHUP, daemon.reload: a new configuration, all of it or nothing
 //!        SIGTERM, SIGINT, daemon.drain: stop admitting -> answer everyone -> close pools -> reaper told -> gone
 //!        SIGKILL: the reaper's pipe closes -> it sweeps by label until nothing is left
 //! ```
 
+pub mod assembly;
 mod instance;
 pub mod reaper;
+mod reload;
 
-use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
 
-use crate::config::{Config, Environment, load_profiles};
-use crate::docker::{self, Client, Target};
-use crate::host::{Host, HostConfig};
-use crate::image::Registries;
-use crate::model::Profile;
-use crate::rpc::{self, Blobs, Daemon, Roles};
+use crate::config::{Config, Environment};
+use crate::host::Fleet;
+use crate::rpc::{self, Blobs, Daemon, Live, ReloadAsk};
 use crate::sandbox::Slots;
 use crate::scheduler::Scheduler;
+use assembly::Assembly;
 use instance::Instance;
+use reaper::Reaper;
 
-/// How long the socket waits for the first word of the engine.
+/// How long the socket waits for the first word of the engines.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// Which engine the configuration and the environment name, and a client of it.
-///
-/// # Errors
-/// In words.
-pub fn engine(config: &Config, environment: &Environment) -> Result<(Target, Client), String> {
-    let found = config.engine.target(environment).and_then(|target| Ok((Client::open(&target)?, target)));
-    found.map(|(client, target)| (target, client)).map_err(|error| format!("failed to {error}"))
+/// What lives as long as the daemon does.
+struct Life {
+    path: Option<PathBuf>,
+    environment: Environment,
+    label: String,
+    assembly: Assembly,
+    slots: Slots,
+    bell: Arc<Notify>,
+    scheduler: Arc<Scheduler>,
+    live: Arc<Live>,
+    reaper: Reaper,
+    /// Hosts on their way out.
+    leaving: JoinSet<()>,
 }
 
-/// Runs until it is told to end.
+/// Runs until it is told to end. `path` is the configuration's file, for a reload; `config` what it says now.
 ///
 /// # Errors
 /// What kept it from starting, in words.
-pub async fn run(config: Config, environment: &Environment) -> Result<(), String> {
-    let (target, client) = engine(&config, environment)?;
-    let profiles = load_profiles(&config).map_err(|error| format!("failed to {error}"))?;
-    let roles =
-        Roles::new(&config.socket).map_err(|error| format!("failed to use socket.submit or .admin: {error}"))?;
-    let init_path = match &config.images.init {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()
-            .map_err(|error| format!("failed to find the daemon's own program: {error}"))?
-            .with_file_name("assay-init"),
-    };
-    let init = std::fs::read(&init_path)
-        .map_err(|error| format!("failed to read the init program {}: {error} (images.init)", init_path.display()))?;
+pub async fn run(path: Option<&Path>, config: Config, environment: &Environment) -> Result<(), String> {
+    let assembly = Assembly::of(config, environment)?;
+    let config = &assembly.config;
     let instance = Instance::claim(&config.instance)?;
-    let reaper = reaper::Reaper::start(&target, &instance.label, instance.folder())?;
+    let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder())?;
+    let engines: Vec<String> = assembly.engines.iter().map(|engine| engine.target.endpoint.to_string()).collect();
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"), instance = %instance.label, engine = %target.endpoint,
-        socket = %config.socket.path.display(), profiles = profiles.len(), "assayd starts"
+        version = env!("CARGO_PKG_VERSION"), instance = %instance.label, engines = engines.join(", "),
+        socket = %config.socket.path.display(), profiles = assembly.profiles.len(), "assayd starts"
     );
 
-    if target.is_plaintext() {
-        tracing::warn!(engine = %target.endpoint,
-            "the engine is spoken to without TLS (engine.allow_plaintext): whoever reaches its port is root there");
-    }
-
-    let profiles: BTreeMap<String, Arc<Profile>> =
-        profiles.into_iter().map(|profile| (profile.name.clone(), Arc::new(profile))).collect();
-    let host = Host::start(HostConfig {
-        name: "local".to_owned(),
-        client,
-        instance: instance.label.clone(),
-        max_creating: config.engine.max_creating,
-        slots: Slots::new(config.uids.base, config.uids.count as usize),
-        images_dir: config.images.dir.clone(),
-        logs_dir: config.instance.state_dir.join("build-logs"),
-        registries: Registries {
-            policy: config.images.pull,
-            trusted: config.images.trusted.clone(),
-            docker_folder: docker::Environment::from(environment.clone()).docker_folder(),
-            pulled: Arc::default(),
-        },
-        build_missing: config.images.build_missing,
-        init,
-        profiles: profiles.values().cloned().collect(),
-    });
+    let bell = Arc::new(Notify::new());
+    let slots = Slots::new(config.uids.base, config.uids.count as usize);
+    let hosts: Vec<_> =
+        assembly.engines.iter().map(|engine| assembly.host(engine, &instance.label, &slots, &bell)).collect();
+    // the first caller finds a daemon that knows whether there is an engine; its absence keeps nobody from being told so
+    let looks = hosts.clone();
+    let looked = async move {
+        for host in looks {
+            host.looked().await;
+        }
+    };
+    let fleet = Arc::new(Fleet::new(hosts));
     let blobs = Arc::new(Blobs::default());
     let shelf = blobs.clone();
-    let scheduler =
-        Scheduler::new(host.clone(), config.queue.clone(), Box::new(move |uid, bytes| shelf.keep(uid, bytes)));
+    let scheduler = Scheduler::new(
+        fleet.clone(),
+        bell.clone(),
+        config.queue.clone(),
+        Box::new(move |uid, bytes| shelf.keep(uid, bytes)),
+    );
+    let live = Arc::new(Live::new(assembly.profiles.clone(), assembly.roles.clone()));
     let drain = Arc::new(Notify::new());
+    let (reload, mut reloads) = mpsc::channel::<ReloadAsk>(1);
     let daemon = Arc::new(Daemon {
         instance: instance.label.clone(),
         started: Instant::now(),
         scheduler: scheduler.clone(),
-        profiles,
+        live: live.clone(),
         blobs,
-        roles,
         drain: drain.clone(),
+        reload,
     });
-    // the first caller finds a daemon that knows whether there is an engine; its absence keeps nobody from being told so
-    let _ = tokio::time::timeout(FIRST_LOOK, host.looked()).await;
+    let _ = tokio::time::timeout(FIRST_LOOK, looked).await;
     let mode = config.socket_mode().unwrap_or(0o660);
-    let listener = rpc::bind(&config.socket.path, mode).await.map_err(|error| format!("failed to {error}"))?;
+    let socket = config.socket.path.clone();
+    let listener = rpc::bind(&socket, mode).await.map_err(|error| format!("failed to {error}"))?;
     let (stop, stopped) = watch::channel(false);
     let (leave, left) = watch::channel(false);
     let serving = tokio::spawn(rpc::serve(listener, daemon, stopped, left));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    wait_for_end(&drain).await?;
+    let mut life = Life {
+        path: path.map(Path::to_owned),
+        environment: environment.clone(),
+        label: instance.label.clone(),
+        assembly,
+        slots,
+        bell,
+        scheduler: scheduler.clone(),
+        live,
+        reaper,
+        leaving: JoinSet::new(),
+    };
+    life.until_the_end(&drain, &mut reloads).await?;
     tracing::info!("draining: nothing new is admitted, what runs is finished");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     scheduler.drain().await;
@@ -119,24 +124,40 @@ pub async fn run(config: Config, environment: &Environment) -> Result<(), String
     // the last answers are on their way to their writers
     tokio::time::sleep(Duration::from_millis(50)).await;
     let _ = leave.send(true);
-    host.close().await;
-    let _ = std::fs::remove_file(&config.socket.path);
+    let Life { reaper, mut leaving, .. } = life;
+    for host in fleet.all().iter() {
+        let host = host.clone();
+        leaving.spawn(async move { host.close().await });
+    }
+    while leaving.join_next().await.is_some() {}
+    let _ = std::fs::remove_file(&socket);
     reaper.dismiss();
     tracing::info!("assayd ends");
     Ok(())
 }
 
-async fn wait_for_end(drain: &Notify) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("failed to listen for signals: {error}");
-    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
-    loop {
-        tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-            () = drain.notified() => return Ok(()),
-            _ = hup.recv() => tracing::warn!("reload is not built yet: restart assayd to apply a new configuration"),
+impl Life {
+    /// Takes new configurations over until it is told to end.
+    async fn until_the_end(&mut self, drain: &Notify, reloads: &mut mpsc::Receiver<ReloadAsk>) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("failed to listen for signals: {error}");
+        let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
+        loop {
+            tokio::select! {
+                _ = term.recv() => return Ok(()),
+                _ = int.recv() => return Ok(()),
+                () = drain.notified() => return Ok(()),
+                _ = hup.recv() => {
+                    if let Err(error) = self.reload() {
+                        tracing::error!(%error, "the new configuration is not taken over; the old one stays in effect");
+                    }
+                }
+                Some(reply) = reloads.recv() => {
+                    let _ = reply.send(self.reload());
+                }
+                Some(_) = self.leaving.join_next(), if !self.leaving.is_empty() => {}
+            }
         }
     }
 }

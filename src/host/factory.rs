@@ -26,7 +26,7 @@ impl Factory for ProfileFactory {
         Box::pin(async move {
             let not_ready = |reason: &str| MakeError::NotReady(reason.to_owned());
             let host = host.upgrade().ok_or_else(|| not_ready("the host is gone"))?;
-            if !host.is_up() {
+            if !host.answers() {
                 let reason = host.health().reason;
                 return Err(MakeError::NotReady(reason.unwrap_or_else(|| "the engine was not asked yet".to_owned())));
             }
@@ -48,7 +48,7 @@ impl Factory for ProfileFactory {
             if let Err(error) = &made
                 && error.is_unreachable()
             {
-                host.suspect();
+                host.doubt();
             }
             Ok((made?, Arc::from(image.id.as_str())))
         })

@@ -1,17 +1,14 @@
-//! One Docker host: its client, its health, its images and its pools.
+//! One Docker host: its client, its health, its images, its pools and its room for runs; and the [`Fleet`] of them.
 //!
-//! ```text
-//!            ping ok                      ping fails
-//!  Unknown ----------> Up (sweep, pools encouraged) ----------> Down (nothing new; tried again every second)
-//!                      ^                                          |
-//!                      '------------------ ping ok ---------------'
-//! ```
-//!
-//! The monitor is the one owner of the state. Everything else reads it.
+//! [`health`] says from what was seen whether a host may be given work; the monitor asks the engine and is the one owner
+//! of that state. When an engine answers (again), what it holds of ours is swept and the pools begin anew.
 
 mod factory;
+mod fleet;
+pub mod health;
 mod images;
 mod monitor;
+pub mod room;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -27,7 +24,11 @@ use crate::image::Registries;
 use crate::model::Profile;
 use crate::pool::{HostShare, Levels, Pool};
 use crate::sandbox::Slots;
+use health::Engine;
+use room::{Amount, Room};
 
+pub use fleet::Fleet;
+pub use health::HostState;
 pub use images::{ImageRow, ImageState};
 
 /// What a host needs to know at its start.
@@ -41,6 +42,10 @@ pub struct HostConfig {
     pub instance: String,
     /// Creations at a time.
     pub max_creating: usize,
+    /// How many CPUs' worth of runs are let in for each CPU that there is.
+    pub cpu_overcommit: f64,
+    /// Rung when there may be a sandbox for somebody who waits.
+    pub bell: Arc<Notify>,
     /// Uids of programs.
     pub slots: Slots,
     /// The folder with the images' definitions.
@@ -57,18 +62,6 @@ pub struct HostConfig {
     pub profiles: Vec<Arc<Profile>>,
 }
 
-/// Whether a host's engine answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HostState {
-    /// Not asked yet.
-    Unknown,
-    /// It answers.
-    Up,
-    /// It does not.
-    Down,
-}
-
 /// What is known of the engine.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct EngineFacts {
@@ -82,14 +75,21 @@ pub struct EngineFacts {
     pub memory_bytes: i64,
 }
 
-/// The state of a host and why.
+/// What is known of a host and why.
 #[derive(Debug, Clone)]
 pub(crate) struct Health {
-    pub(crate) state: HostState,
+    known: Engine,
+    drained: bool,
     pub(crate) reason: Option<String>,
     pub(crate) remedy: Option<String>,
     pub(crate) engine: EngineFacts,
     pub(crate) since: Instant,
+}
+
+impl Health {
+    pub(crate) fn state(&self) -> HostState {
+        self.known.state(self.drained)
+    }
 }
 
 /// A Docker host.
@@ -99,11 +99,14 @@ pub struct Host {
     client: Client,
     health: Mutex<Health>,
     share: HostShare,
+    room: Room,
     images: images::Images,
+    profiles: Mutex<Vec<Arc<Profile>>>,
     pools: Mutex<BTreeMap<String, Pool>>,
     busy_sandboxes: Mutex<BTreeMap<String, BusySandbox>>,
     suspicion: Notify,
     looked: watch::Sender<bool>,
+    closed: watch::Sender<bool>,
     oom: Mutex<VecDeque<String>>,
 }
 
@@ -148,41 +151,60 @@ impl Host {
         let share = HostShare {
             creating: Arc::new(Semaphore::new(config.max_creating.max(1))),
             running: Arc::new(AtomicUsize::new(0)),
+            bell: config.bell.clone(),
         };
         let images = images::Images::new(client.clone(), &config);
         let host = Arc::new(Host {
             client,
             share,
+            room: Room::new(config.bell.clone()),
             images,
             health: Mutex::new(Health {
-                state: HostState::Unknown,
+                known: Engine::Unknown,
+                drained: false,
                 reason: None,
                 remedy: None,
                 engine: EngineFacts::default(),
                 since: Instant::now(),
             }),
+            profiles: Mutex::default(),
             pools: Mutex::default(),
             busy_sandboxes: Mutex::default(),
             suspicion: Notify::new(),
             looked: watch::Sender::new(false),
+            closed: watch::Sender::new(false),
             oom: Mutex::default(),
             config,
         });
-        for profile in &host.config.profiles {
-            let levels = Levels { floor: profile.pool.floor, ceiling: profile.pool.ceiling };
-            let factory = Box::new(factory::ProfileFactory::new(Arc::downgrade(&host), profile.clone()));
-            let pool = Pool::start(
-                &profile.name,
-                &host.config.name,
-                levels,
-                profile.pool.max_age(),
-                host.share.clone(),
-                factory,
-            );
-            lock(&host.pools).insert(profile.name.clone(), pool);
-        }
+        host.set_profiles(&host.config.profiles);
         tokio::spawn(monitor::watch(host.clone()));
         host
+    }
+
+    /// Pools for these profiles from now on: those that are new or other get a new one, those that are gone are closed.
+    pub fn set_profiles(self: &Arc<Self>, profiles: &[Arc<Profile>]) {
+        let before = std::mem::replace(&mut *lock(&self.profiles), profiles.to_vec());
+        let same = |profile: &Profile| before.iter().any(|other| **other == *profile);
+        let mut pools = lock(&self.pools);
+        pools.retain(|name, pool| {
+            let stays = profiles.iter().any(|profile| profile.name == *name && same(profile));
+            if !stays {
+                pool.close();
+            }
+            stays
+        });
+        for profile in profiles {
+            pools.entry(profile.name.clone()).or_insert_with(|| {
+                Pool::start(
+                    &profile.name,
+                    &self.config.name,
+                    Levels { floor: profile.pool.floor, ceiling: profile.pool.ceiling },
+                    profile.pool.max_age(),
+                    self.share.clone(),
+                    Box::new(factory::ProfileFactory::new(Arc::downgrade(self), profile.clone())),
+                )
+            });
+        }
     }
 
     /// Its name.
@@ -209,6 +231,20 @@ impl Host {
         lock(&self.health).clone()
     }
 
+    /// Resolves when the host is closed.
+    async fn ended(&self) {
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Closes it once what runs there has ended; it gets no more work meanwhile.
+    pub async fn retire(&self) {
+        self.set_drained(true);
+        while self.running() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+        self.close().await;
+    }
+
     /// Resolves when the engine has been asked for the first time, whatever it said.
     pub async fn looked(&self) {
         let _ = self.looked.subscribe().wait_for(|looked| *looked).await;
@@ -226,9 +262,41 @@ impl Host {
         false
     }
 
+    /// What may be done with it.
+    pub fn state(&self) -> HostState {
+        lock(&self.health).state()
+    }
+
     /// Whether its engine answers.
-    pub fn is_up(&self) -> bool {
-        lock(&self.health).state == HostState::Up
+    pub fn answers(&self) -> bool {
+        lock(&self.health).known == Engine::Answers
+    }
+
+    /// Gives it no more work, or some again.
+    pub fn set_drained(&self, drained: bool) {
+        lock(&self.health).drained = drained;
+        tracing::info!(host = %self.config.name, drained, "host drained or resumed by command");
+        for pool in self.pools() {
+            pool.pause(drained);
+        }
+        self.share.bell.notify_one();
+    }
+
+    /// Whether a usual run of a profile would fit in its room now.
+    pub fn has_room_for(&self, profile: &str) -> bool {
+        let known = lock(&self.profiles).iter().find(|known| known.name == profile).cloned();
+        known.is_some_and(|profile| self.room.fits(Host::need(&profile)))
+    }
+
+    /// Its room for runs.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// What a run in a profile's sandbox takes of the room.
+    fn need(profile: &Profile) -> Amount {
+        let limits = profile.run_limits().ok();
+        limits.map_or_else(Amount::default, |limits| Amount { cpus: limits.cpus, memory: limits.memory_bytes })
     }
 
     /// The engine's version.
@@ -290,6 +358,7 @@ impl Host {
 
     /// Ends all pools and removes what is left on the engine.
     pub async fn close(&self) {
+        self.closed.send_replace(true);
         for pool in self.pools() {
             pool.close();
         }

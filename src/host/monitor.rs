@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{EngineFacts, Health, Host, HostState, lock};
+use super::health::{Engine, Seen};
+use super::room::Amount;
+use super::{EngineFacts, Host, lock};
 use crate::docker::{Error, Filters};
 use crate::sandbox;
 
@@ -11,38 +13,61 @@ use crate::sandbox;
 const UP_EVERY: Duration = Duration::from_secs(5);
 /// Between looks at one that doesn't: its return must be noticed within 5 s.
 const DOWN_EVERY: Duration = Duration::from_secs(1);
+/// Before the second look at one that failed once.
+const DOUBTFUL_AFTER: Duration = Duration::from_millis(200);
+/// How much of a machine's memory runs may take; the rest is for the engine, idle sandboxes and whatever else lives there.
+const MEMORY_PERCENT: u64 = 80;
 /// Between reconciles: what a lost reply left behind lives at most this long.
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
 
 impl Host {
-    /// Something failed as if the engine were gone: look at once.
-    pub(super) fn suspect(&self) {
+    /// Something failed as if the engine were gone: it is asked at once, and meanwhile gets work only if no other can.
+    pub fn doubt(&self) {
+        let mut health = lock(&self.health);
+        health.known = health.known.after(Seen::Doubted);
+        drop(health);
         self.suspicion.notify_one();
     }
 
-    fn up(&self, engine: EngineFacts) -> bool {
+    /// Whether it has only come (back) now.
+    fn answered(&self, engine: EngineFacts) -> bool {
         let mut health = lock(&self.health);
-        let was_up = health.state == HostState::Up;
-        if !was_up {
-            tracing::info!(host = %self.config.name, engine = %engine.version, api = %engine.api, "the engine answers");
-            let since = Instant::now();
-            *health = Health { state: HostState::Up, reason: None, remedy: None, engine, since };
+        let before = health.known;
+        health.known = before.after(Seen::Answered);
+        if before == Engine::Answers {
+            return false;
         }
-        was_up
+        health.reason = None;
+        health.remedy = None;
+        if before == Engine::Doubtful {
+            tracing::debug!(host = %self.config.name, "the engine answers after all");
+            return false;
+        }
+        tracing::info!(host = %self.config.name, engine = %engine.version, api = %engine.api, "the engine answers");
+        self.room.resize(Amount {
+            cpus: engine.cpus.max(1) as f64 * self.config.cpu_overcommit,
+            memory: (engine.memory_bytes.max(0) as u64).saturating_mul(MEMORY_PERCENT) / 100,
+        });
+        health.engine = engine;
+        health.since = Instant::now();
+        true
     }
 
-    fn down(&self, error: &Error) {
+    fn failed(&self, error: &Error) {
         let mut health = lock(&self.health);
+        let before = health.known;
+        health.known = before.after(Seen::Failed);
         let reason = error.to_string();
-        if health.state != HostState::Down || health.reason.as_deref() != Some(&reason) {
+        if health.known == Engine::Gone && (before != Engine::Gone || health.reason.as_deref() != Some(&reason)) {
             let remedy = error.remedy();
             tracing::error!(
                 host = %self.config.name, endpoint = %self.client.endpoint(), %error,
                 remedy = remedy.as_deref().unwrap_or("none known"),
-                "the engine does not answer: nothing new is admitted until it does"
+                "the engine does not answer: this host gets no work until it does"
             );
-            let engine = std::mem::take(&mut health.engine);
-            *health = Health { state: HostState::Down, reason: Some(reason), remedy, engine, since: Instant::now() };
+            health.reason = Some(reason);
+            health.remedy = remedy;
+            health.since = Instant::now();
         }
     }
 }
@@ -56,10 +81,15 @@ async fn follow_oom(host: Arc<Host>) {
     let label = format!("{}={}", crate::policy::LABEL_INSTANCE, host.config.instance);
     let filters = Filters::new().with("label", &label).with("event", "oom");
     loop {
-        if host.is_up()
+        if host.answers()
             && let Ok(mut events) = host.client.events(&filters).await
         {
-            while let Ok(Some(event)) = events.next().await {
+            loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = host.ended() => return,
+                };
+                let Ok(Some(event)) = event else { break };
                 let mut seen = lock(&host.oom);
                 if seen.len() == OOM_KEPT {
                     seen.pop_front();
@@ -67,7 +97,10 @@ async fn follow_oom(host: Arc<Host>) {
                 seen.push_back(event.actor.id);
             }
         }
-        tokio::time::sleep(DOWN_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(DOWN_EVERY) => {}
+            () = host.ended() => return,
+        }
     }
 }
 
@@ -77,26 +110,36 @@ pub(super) async fn watch(host: Arc<Host>) {
     loop {
         match look(&host).await {
             Ok(engine) => {
-                if !host.up(engine) {
+                if host.answered(engine) {
                     recover(&host).await;
                     reconciled = Instant::now();
                 } else if reconciled.elapsed() > RECONCILE_EVERY {
                     reconcile(&host).await;
                     reconciled = Instant::now();
                 }
+                host.share.bell.notify_one();
             }
-            Err(error) => host.down(&error),
+            Err(error) => host.failed(&error),
         }
         host.looked.send_replace(true);
-        let pause = if host.is_up() { UP_EVERY } else { DOWN_EVERY };
-        let _ = tokio::time::timeout(pause, host.suspicion.notified()).await;
+        let known = lock(&host.health).known;
+        let pause = match known {
+            Engine::Answers => UP_EVERY,
+            Engine::Doubtful => DOUBTFUL_AFTER,
+            Engine::Unknown | Engine::Gone => DOWN_EVERY,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = host.suspicion.notified() => {}
+            () = host.ended() => return,
+        }
     }
 }
 
 async fn look(host: &Host) -> Result<EngineFacts, Error> {
     let ping = host.client.ping().await?;
     let known = host.health();
-    if known.state == HostState::Up {
+    if matches!(known.known, Engine::Answers | Engine::Doubtful) {
         return Ok(known.engine);
     }
     let info = host.client.info().await?;

@@ -1,7 +1,7 @@
 //! Keeps a pool at its level: makes sandboxes when the books want them, drops those that died or grew old.
 //!
-//! The keeper is one task, woken by events: a lease taken or ended, a caller that waits, a creation that ended, a
-//! ready sandbox that died, a run that ended on the host. A failure sets the pool back with exponential backoff and
+//! The keeper is one task, woken by events: an offer taken, a lease ended, another number of callers, a creation that
+//! ended, a ready sandbox that died, a run that ended on the host. A failure sets the pool back with exponential backoff and
 //! jitter; the reason stands in the snapshot until a creation succeeds again.
 
 use std::future::Future;
@@ -11,11 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore};
 
-use super::lease::{Lease, LeaseError, Seat};
+use super::lease::Offer;
 use super::stock::{Levels, Stock, Weather};
-use crate::model::StartKind;
 use crate::sandbox::{CreateError, Sandbox};
 
 /// The first pause after a failed creation; doubled for each further one.
@@ -76,25 +75,20 @@ pub struct PoolState {
 /// A ready sandbox in the books.
 #[derive(Debug)]
 pub(super) struct Shelved {
-    sandbox: Sandbox,
-    image: Arc<str>,
-}
-
-/// A caller that waits.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    reply: oneshot::Sender<Lease>,
+    pub(super) sandbox: Sandbox,
+    pub(super) image: Arc<str>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    pub(super) stock: Stock<Shelved, Waiter>,
+    pub(super) stock: Stock<Shelved>,
     failures: u32,
     not_before: Option<Instant>,
     broken: Option<String>,
     created: usize,
     failed: usize,
     create_time: Duration,
+    paused: bool,
     closed: bool,
 }
 
@@ -105,6 +99,8 @@ pub struct HostShare {
     pub creating: Arc<Semaphore>,
     /// Runs under way on this host.
     pub running: Arc<AtomicUsize>,
+    /// Rung when a sandbox is ready for whoever is next.
+    pub bell: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -184,7 +180,17 @@ impl Pool {
         let mut books = self.inner.books();
         books.closed = true;
         books.stock.ready.clear();
-        books.stock.waiting.clear();
+        drop(books);
+        self.wake();
+    }
+
+    /// Drops every ready sandbox and makes no more, until it may again (its host is drained).
+    pub fn pause(&self, paused: bool) {
+        let mut books = self.inner.books();
+        books.paused = paused;
+        if paused {
+            books.stock.ready.clear();
+        }
         drop(books);
         self.wake();
     }
@@ -201,37 +207,23 @@ impl Pool {
         books.stock.ready.iter().map(|shelved| (shelved.sandbox.id().to_owned(), shelved.sandbox.age())).collect()
     }
 
-    /// A sandbox: a ready one at once, else the next that becomes ready.
-    ///
-    /// Dropping the future gives up the place in the line; a sandbox that was on its way goes to the next caller.
-    ///
-    /// # Errors
-    /// None in time, or the pool is closed.
-    pub async fn lease(&self, patience: Duration) -> Result<Lease, LeaseError> {
-        let waiting = {
-            let mut books = self.inner.books();
-            if books.closed {
-                return Err(LeaseError::Closed);
-            }
-            match self.take_ready(&mut books) {
-                Some(shelved) => {
-                    books.stock.leased += 1;
-                    drop(books);
-                    return Ok(self.inner.seat(shelved, StartKind::Warm));
-                }
-                None => {
-                    let (reply, waiting) = oneshot::channel();
-                    books.stock.waiting.push_back(Waiter { reply });
-                    waiting
-                }
-            }
-        };
-        self.wake();
-        match tokio::time::timeout(patience, waiting).await {
-            Ok(Ok(lease)) => Ok(lease),
-            Ok(Err(_)) => Err(LeaseError::Closed),
-            Err(_) => Err(LeaseError::TimedOut(self.inner.books().broken.clone())),
+    /// Says how many wait for a sandbox of this pool.
+    pub fn want(&self, demand: usize) {
+        let mut books = self.inner.books();
+        let more = demand > books.stock.demand;
+        books.stock.demand = demand;
+        drop(books);
+        if more {
+            self.wake();
         }
+    }
+
+    /// Holds out a ready sandbox, the oldest.
+    pub fn offer(&self) -> Option<Offer> {
+        let mut books = self.inner.books();
+        let shelved = self.take_ready(&mut books)?;
+        books.stock.leased += 1;
+        Some(Offer::new(shelved, self.inner.clone()))
     }
 
     fn take_ready(&self, books: &mut Books) -> Option<Shelved> {
@@ -252,7 +244,7 @@ impl Pool {
             ready: books.stock.ready.len(),
             creating: books.stock.creating,
             leased: books.stock.leased,
-            waiting: books.stock.waiting.iter().filter(|waiter| !waiter.reply.is_closed()).count(),
+            waiting: books.stock.demand,
             floor: self.inner.levels.floor,
             ceiling: self.inner.levels.ceiling,
             created: books.created,
@@ -268,11 +260,22 @@ impl Pool {
 }
 
 impl Inner {
-    fn seat(self: &Arc<Self>, shelved: Shelved, start: StartKind) -> Lease {
-        Lease { sandbox: shelved.sandbox, start, image: shelved.image, _seat: Seat { pool: self.clone() } }
+    pub(super) fn ring(&self) {
+        self.share.bell.notify_one();
     }
 
-    /// Gives a new sandbox to the first caller that still waits, else puts it on the shelf.
+    /// Takes back what was offered and not taken.
+    pub(super) fn put_back(&self, shelved: Shelved) {
+        let mut books = self.books();
+        books.stock.leased -= 1;
+        if !books.closed && !books.paused && !shelved.sandbox.is_lost() {
+            books.stock.ready.push_front(shelved);
+        }
+        drop(books);
+        self.wake.notify_one();
+    }
+
+    /// Puts a new sandbox on the shelf.
     fn shelve(self: &Arc<Self>, sandbox: Sandbox, image: Arc<str>, took: Duration) {
         let mut end = sandbox.watch_end();
         let mut books = self.books();
@@ -281,25 +284,12 @@ impl Inner {
         books.failures = 0;
         books.not_before = None;
         books.broken = None;
-        if books.closed {
+        if books.closed || books.paused {
             return;
         }
-        let mut shelved = Shelved { sandbox, image };
-        while let Some(waiter) = books.stock.waiting.pop_front() {
-            books.stock.leased += 1;
-            // the lock is released for the hand-over: a refused lease gives its seat back under the same lock
-            drop(books);
-            match waiter.reply.send(self.seat(shelved, StartKind::Cold)) {
-                Ok(()) => return,
-                Err(lease) => {
-                    let Lease { sandbox, image, .. } = lease;
-                    shelved = Shelved { sandbox, image };
-                }
-            }
-            books = self.books();
-        }
-        books.stock.ready.push_back(shelved);
+        books.stock.ready.push_back(Shelved { sandbox, image });
         drop(books);
+        self.ring();
         let pool = self.clone();
         tokio::spawn(async move {
             let _ = end.wait_for(|ended| *ended).await;
@@ -341,10 +331,10 @@ async fn keep(pool: Arc<Inner>) {
                 return;
             }
             books.stock.ready.retain(|shelved| !shelved.sandbox.is_lost() && shelved.sandbox.age() < pool.max_age);
-            books.stock.waiting.retain(|waiter| !waiter.reply.is_closed());
             let held_back = books.not_before.and_then(|at| at.checked_duration_since(Instant::now()));
             let busy = pool.share.running.load(Ordering::Relaxed) > 0;
             let want = match held_back {
+                _ if books.paused => 0,
                 Some(_) => 0,
                 // after a failure one is tried alone
                 None if books.failures > 0 => 1.min(books.stock.want(pool.levels, Weather { busy })),

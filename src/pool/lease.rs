@@ -1,10 +1,51 @@
-//! The right to use one sandbox.
+//! The right to use one sandbox, offered and taken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::keeper::Inner;
+use super::keeper::{Inner, Shelved};
 use crate::model::StartKind;
 use crate::sandbox::Sandbox;
+
+/// A ready sandbox, held out to somebody. Dropped, it goes back to the front of the shelf, and the bell rings: it may be
+/// due to another.
+#[derive(Debug)]
+pub struct Offer {
+    shelved: Option<Shelved>,
+    pool: Arc<Inner>,
+}
+
+impl Offer {
+    pub(super) fn new(shelved: Shelved, pool: Arc<Inner>) -> Offer {
+        Offer { shelved: Some(shelved), pool }
+    }
+
+    /// Takes it. Who waited longer than the sandbox is old had it made for them: a cold start.
+    pub fn accept(mut self, waited: Duration) -> Option<Lease> {
+        let Shelved { sandbox, image } = self.shelved.take()?;
+        let start = if sandbox.age() <= waited { StartKind::Cold } else { StartKind::Warm };
+        Some(Lease { sandbox, start, image, _seat: Seat { pool: self.pool.clone() } })
+    }
+
+    /// Puts it back without ringing the bell: nobody wanted it.
+    pub fn decline(mut self) {
+        self.put_back();
+    }
+
+    fn put_back(&mut self) -> bool {
+        let Some(shelved) = self.shelved.take() else { return false };
+        self.pool.put_back(shelved);
+        true
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        if self.put_back() {
+            self.pool.ring();
+        }
+    }
+}
 
 /// A sandbox that is yours until you drop it. There is no put-back: dropping ends it (invariant 3).
 #[derive(Debug)]
@@ -15,13 +56,13 @@ pub struct Lease {
     pub start: StartKind,
     /// The profile's image, pinned.
     pub image: Arc<str>,
-    pub(super) _seat: Seat,
+    _seat: Seat,
 }
 
 /// A place in the books, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
-    pub(super) pool: Arc<Inner>,
+struct Seat {
+    pool: Arc<Inner>,
 }
 
 impl Drop for Seat {
@@ -29,15 +70,4 @@ impl Drop for Seat {
         self.pool.books().stock.leased -= 1;
         self.pool.wake.notify_one();
     }
-}
-
-/// Why there is no lease.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LeaseError {
-    /// None became ready in time.
-    #[error("no sandbox became ready in time{}", .0.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default())]
-    TimedOut(Option<String>),
-    /// The pool has been closed.
-    #[error("the pool is closed")]
-    Closed,
 }

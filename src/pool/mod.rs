@@ -1,19 +1,21 @@
 //! One host and profile's inventory of ready sandboxes.
 //!
 //! ```text
-//!            plan (pure)               create                    lease
-//!  keeper ----------------> ticket ----------------> ready ----------------> Lease ---drop---> retired
-//!    ^                        | failed: backoff        | died, too old
-//!    '------- wake -----------+------------------------+----------------------'
+//!            plan (pure)               create              offer            accept
+//!  keeper ----------------> ticket ----------------> ready -------> Offer ----------> Lease ---drop---> retired
+//!    ^                        | failed: backoff       | ^ declined    |                 |
+//!    |                        |                       | '-------------'                 |
+//!    '------- wake -----------+--- died, too old -----'---------------------------------'
 //! ```
 //!
 //! [`stock`] holds the books and decides how many to make: pure, table-tested. [`keeper`] makes them, woken by
-//! events. [`lease`] hands them out: first come, first served; a caller that leaves takes nothing with it.
+//! events, and rings the host's bell when one is ready. Who gets it is not the pool's affair: the scheduler says how many
+//! wait ([`Pool::want`]) and takes offers. A caller that leaves takes nothing with it.
 
 mod keeper;
 mod lease;
 mod stock;
 
 pub use keeper::{Factory, HostShare, MakeError, Making, Pool, PoolState};
-pub use lease::{Lease, LeaseError};
+pub use lease::{Lease, Offer};
 pub use stock::Levels;

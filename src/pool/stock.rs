@@ -21,26 +21,26 @@ pub struct Weather {
     pub busy: bool,
 }
 
-/// The books. `S` is a ready sandbox, `W` a waiting caller.
+/// The books. `S` is a ready sandbox.
 #[derive(Debug)]
-pub struct Stock<S, W> {
+pub struct Stock<S> {
     /// Ready ones, oldest first.
     pub ready: VecDeque<S>,
     /// Tickets out.
     pub creating: usize,
-    /// Leases out.
+    /// Offers and leases out.
     pub leased: usize,
-    /// Callers waiting, in order.
-    pub waiting: VecDeque<W>,
+    /// How many wait for one of this pool.
+    pub demand: usize,
 }
 
-impl<S, W> Default for Stock<S, W> {
+impl<S> Default for Stock<S> {
     fn default() -> Self {
-        Stock { ready: VecDeque::new(), creating: 0, leased: 0, waiting: VecDeque::new() }
+        Stock { ready: VecDeque::new(), creating: 0, leased: 0, demand: 0 }
     }
 }
 
-impl<S, W> Stock<S, W> {
+impl<S> Stock<S> {
     /// How many more to make now.
     ///
     /// Callers that wait come first. To keep the floor, refill waits while a run is under way, so that it doesn't take
@@ -48,8 +48,8 @@ impl<S, W> Stock<S, W> {
     pub fn want(&self, levels: Levels, weather: Weather) -> usize {
         let held = self.ready.len() + self.creating + self.leased;
         let room = levels.ceiling.saturating_sub(held);
-        let for_callers = self.waiting.len().saturating_sub(self.ready.len() + self.creating);
-        let in_hand = (self.ready.len() + self.creating).saturating_sub(self.waiting.len());
+        let for_callers = self.demand.saturating_sub(self.ready.len() + self.creating);
+        let in_hand = (self.ready.len() + self.creating).saturating_sub(self.demand);
         let low_water = levels.floor.div_ceil(2);
         let target = if weather.busy { low_water } else { levels.floor };
         let for_floor = target.saturating_sub(in_hand);
@@ -61,8 +61,8 @@ impl<S, W> Stock<S, W> {
 mod tests {
     use super::*;
 
-    fn stock(ready: usize, creating: usize, leased: usize, waiting: usize) -> Stock<(), ()> {
-        Stock { ready: vec![(); ready].into(), creating, leased, waiting: vec![(); waiting].into() }
+    fn stock(ready: usize, creating: usize, leased: usize, demand: usize) -> Stock<()> {
+        Stock { ready: vec![(); ready].into(), creating, leased, demand }
     }
 
     const LEVELS: Levels = Levels { floor: 4, ceiling: 8 };

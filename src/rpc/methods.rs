@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::blobs::BlobError;
 use super::connection::Context;
 use super::types::{Code, Request, RpcError, params};
+use super::views;
 use crate::config::bounds;
-use crate::host::HostState;
+use crate::host::Host;
 use crate::judge::accept::accept;
 use crate::judge::drive::{Event, Sink};
 use crate::model::Submission;
@@ -22,7 +23,7 @@ use crate::wire::frame::Stream;
 type Answer = Result<Value, RpcError>;
 
 /// Methods of the contract that are not built yet.
-const NOT_YET: [&str; 2] = ["submission.input", "daemon.reload"];
+const NOT_YET: [&str; 1] = ["submission.input"];
 
 /// Answers one call.
 pub(super) async fn call(context: &Arc<Context>, request: Request, received: Instant) -> Answer {
@@ -53,8 +54,8 @@ pub(super) async fn call(context: &Arc<Context>, request: Request, received: Ins
             blob_put(context, params)
         }
         "blob.get" => blob_get(context, params),
-        "daemon.status" => none(params).map(|()| status(context)),
-        "daemon.health" => none(params).map(|()| health(context)),
+        "daemon.status" => none(params).map(|()| views::status(context)),
+        "daemon.health" => none(params).map(|()| views::health(context)),
         "daemon.drain" => {
             allow(peer.is_admin, "admin")?;
             none(params)?;
@@ -62,19 +63,34 @@ pub(super) async fn call(context: &Arc<Context>, request: Request, received: Ins
             context.daemon.drain.notify_one();
             Ok(json!({}))
         }
-        "pool.list" => none(params).map(|()| json!({ "pools": pools(context) })),
-        "host.list" => none(params).map(|()| json!({ "hosts": hosts(context) })),
-        "profile.list" => none(params).map(|()| profiles(context)),
+        "daemon.reload" => {
+            allow(peer.is_admin, "admin")?;
+            none(params)?;
+            reload(context).await
+        }
+        "host.drain" | "host.resume" => {
+            allow(peer.is_admin, "admin")?;
+            let HostParams { host } = self::params(params)?;
+            find_host(context, &host)?.set_drained(method == "host.drain");
+            Ok(json!({}))
+        }
+        "pool.list" => none(params).map(|()| json!({ "pools": views::pools(context) })),
+        "host.list" => none(params).map(|()| json!({ "hosts": views::hosts(context) })),
+        "profile.list" => none(params).map(|()| views::profiles(context)),
         "sandbox.list" => {
             none(params)?;
-            let mut rows = context.daemon.scheduler.host().sandboxes();
+            let hosts = context.daemon.scheduler.fleet().all();
+            let mut rows: Vec<_> = hosts.iter().flat_map(|host| host.sandboxes()).collect();
             rows.retain(|row| peer.is_admin || row.uid.is_none_or(|uid| uid == peer.uid));
             Ok(json!({ "sandboxes": rows }))
         }
         "image.list" => {
             none(params)?;
-            let profiles = context.daemon.profiles.values().map(AsRef::as_ref);
-            Ok(json!({ "images": context.daemon.scheduler.host().images().rows(profiles).await }))
+            let (profiles, mut rows) = (context.daemon.live.profiles(), Vec::new());
+            for host in context.daemon.scheduler.fleet().all().iter() {
+                rows.extend(host.images().rows(profiles.values().map(AsRef::as_ref)).await);
+            }
+            Ok(json!({ "images": rows }))
         }
         "image.build" | "image.pull" => {
             allow(peer.is_admin, "admin")?;
@@ -122,7 +138,7 @@ fn take_stream(value: &mut Value) -> Result<bool, RpcError> {
 fn admit(context: &Context, submission: &Submission, sink: Sink, received: Instant) -> Result<Arc<Entry>, RpcError> {
     let daemon = &context.daemon;
     let uid = context.peer.uid;
-    let work = accept(submission, uid, &daemon.profiles, &|id| daemon.blobs.get(uid, id)).inspect_err(|rejected| {
+    let work = accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id)).inspect_err(|rejected| {
         if matches!(rejected, crate::judge::accept::Rejected::Denied { .. }) {
             tracing::warn!(uid, field = %rejected.field().escape_debug(), "security: a submission was denied by policy");
         }
@@ -387,124 +403,46 @@ fn blob_get(context: &Context, value: Value) -> Answer {
     }))
 }
 
-fn pools(context: &Context) -> Vec<Value> {
-    let pools = context.daemon.scheduler.host().pools();
-    pools.iter().filter_map(|pool| serde_json::to_value(pool.state()).ok()).collect()
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostParams {
+    host: String,
 }
 
-fn hosts(context: &Context) -> Vec<Value> {
-    let host = context.daemon.scheduler.host();
-    let health = host.health();
-    vec![json!({
-        "name": host.name(),
-        "endpoint": host.endpoint(),
-        "state": health.state,
-        "engine": health.engine.version,
-        "api": health.engine.api,
-        "cpus": health.engine.cpus,
-        "memory_bytes": health.engine.memory_bytes,
-        "reason": health.reason,
-        "remedy": health.remedy,
-        "since_ms": health.since.elapsed().as_millis() as u64,
-        "sandboxes": host.sandboxes().len(),
-        "running": host.running(),
-    })]
-}
-
-fn profiles(context: &Context) -> Value {
-    let rows: Vec<Value> = context
-        .daemon
-        .profiles
-        .values()
-        .map(|profile| {
-            let limits = profile.run_limits().ok().map(|limits| {
-                json!({
-                    "cpu_ms": limits.cpu.as_millis() as u64,
-                    "wall_ms": limits.wall.as_millis() as u64,
-                    "memory_bytes": limits.memory_bytes,
-                    "pids": limits.pids,
-                    "cpus": limits.cpus,
-                    "output_bytes": limits.output_bytes,
-                    "file_bytes": limits.file_bytes,
-                    "open_files": limits.open_files,
-                })
-            });
-            json!({
-                "name": profile.name,
-                "description": profile.description,
-                "image": profile.image,
-                "entry": profile.entry,
-                "compiled": !profile.compile.is_empty(),
-                "limits": limits,
-            })
-        })
-        .collect();
-    json!({ "profiles": rows })
-}
-
-fn status(context: &Context) -> Value {
-    let daemon = &context.daemon;
-    let (admitted, running, max) = daemon.scheduler.counts();
-    json!({
-        "instance": daemon.instance,
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_ms": daemon.started.elapsed().as_millis() as u64,
-        "draining": daemon.scheduler.is_draining(),
-        "hosts": hosts(context),
-        "pools": pools(context),
-        "queue": { "queued": admitted.saturating_sub(running), "running": running, "max": max },
-        "stages": daemon.scheduler.stages(),
+fn find_host(context: &Context, name: &str) -> Result<Arc<Host>, RpcError> {
+    let fleet = context.daemon.scheduler.fleet();
+    fleet.find(name).ok_or_else(|| {
+        let known = fleet.all().iter().map(|host| host.name().to_owned()).collect::<Vec<_>>().join(", ");
+        let name = name.chars().take(64).collect::<String>();
+        RpcError {
+            field: Some("host".to_owned()),
+            ..RpcError::new(Code::NotFound, format!("host: there is no host {name:?}; there are {known}"))
+        }
     })
 }
 
-fn health(context: &Context) -> Value {
-    let daemon = &context.daemon;
-    let host = daemon.scheduler.host();
-    let health = host.health();
-    let is_up = health.state == HostState::Up;
-    let mut checks = vec![json!({
-        "name": "docker",
-        "ok": is_up,
-        "message": match (&health.state, &health.reason) {
-            (HostState::Up, _) => format!("engine {} answers at {}", health.engine.version, host.endpoint()),
-            (_, Some(reason)) => format!("failed to {reason}"),
-            (_, None) => "not asked yet".to_owned(),
-        },
-        "remedy": health.remedy,
-    })];
-    let mut broken = 0;
-    for pool in host.pools() {
-        let state = pool.state();
-        broken += usize::from(state.broken.is_some());
-        checks.push(json!({
-            "name": format!("pool {}", state.profile),
-            "ok": state.broken.is_none(),
-            "message": match &state.broken {
-                None => format!("{} ready, {} being made", state.ready, state.creating),
-                Some(reason) => reason.clone(),
-            },
-        }));
-    }
-    let status = match (is_up, broken, daemon.scheduler.is_draining()) {
-        (false, _, _) => "unhealthy",
-        (true, 0, false) => "healthy",
-        (true, _, _) => "degraded",
-    };
-    json!({ "status": status, "docker": if is_up { "connected" } else { "disconnected" }, "checks": checks })
+async fn reload(context: &Context) -> Answer {
+    let (reply, answer) = oneshot::channel();
+    let gone = || RpcError::new(Code::Draining, "the daemon is on its way out");
+    context.daemon.reload.send(reply).await.map_err(|_| gone())?;
+    let message = |error| format!("the new configuration is not taken over, the old one stays in effect: {error}");
+    answer.await.map_err(|_| gone())?.map_err(|error| RpcError::new(Code::BadRequest, message(error)))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ImageBuild {
+struct ImageMake {
     profile: String,
+    host: Option<String>,
 }
 
 /// `image.build`, and `image.pull`, which asks the registry also when the engine has the image.
 async fn image_make(context: &Context, value: Value, pull: bool) -> Answer {
-    let ImageBuild { profile } = params(value)?;
+    let ImageMake { profile, host } = params(value)?;
     let daemon = &context.daemon;
-    let Some(found) = daemon.profiles.get(&profile) else {
-        let known = daemon.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
+    let profiles = daemon.live.profiles();
+    let Some(found) = profiles.get(&profile) else {
+        let known = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
         let message = format!("profile: there is no profile {profile:?}; there are {known}");
         return Err(RpcError { field: Some("profile".to_owned()), ..RpcError::new(Code::UnknownProfile, message) });
     };
@@ -513,16 +451,40 @@ async fn image_make(context: &Context, value: Value, pull: bool) -> Answer {
             format!("profile: the image of {profile:?} is built from the folder {:?}: use image.build", found.image);
         return Err(RpcError { field: Some("profile".to_owned()), ..RpcError::new(Code::BadRequest, message) });
     }
+    let fleet = daemon.scheduler.fleet();
+    let hosts = match host {
+        Some(name) => vec![find_host(context, &name)?],
+        None => fleet.all().iter().filter(|host| host.answers()).cloned().collect(),
+    };
+    let mut rows = Vec::new();
+    for host in &hosts {
+        let built = make_on(context, host, &profile, &found.image, pull).await?;
+        rows.push(json!({
+            "host": host.name(), "image": found.image, "id": built.id, "tag": built.tag, "built": built.built,
+            "took_ms": built.took.as_millis() as u64,
+        }));
+    }
+    let mut answer = rows.first().cloned().ok_or_else(|| RpcError::new(Code::NoHost, "no Docker host is up"))?;
+    answer["hosts"] = json!(rows);
+    Ok(answer)
+}
+
+/// On one host, with its progress.
+async fn make_on(
+    context: &Context,
+    host: &Arc<Host>,
+    profile: &str,
+    image: &str,
+    pull: bool,
+) -> Result<crate::image::Built, RpcError> {
     let (sender, mut events) = mpsc::channel::<crate::image::BuildEvent>(bounds::MAX_OUTBOUND_MESSAGES);
-    let host = daemon.scheduler.host();
-    let images = host.images();
     // progress is a courtesy: a slow reader misses lines, the build does not wait for it
     let mut watch = move |event| drop(sender.try_send(event));
-    let building = async move { images.make(&found.image, pull, &mut watch).await };
+    let making = async move { host.images().make(image, pull, &mut watch).await };
     let telling = async {
         while let Some(event) = events.recv().await {
             let body = json!({
-                "profile": profile, "image": event.image, "step": event.step,
+                "profile": profile, "host": host.name(), "image": event.image, "step": event.step,
                 "done": event.done, "total": event.total, "line": event.line,
             });
             if !context.notify("image.progress", &body).await {
@@ -530,13 +492,9 @@ async fn image_make(context: &Context, value: Value, pull: bool) -> Answer {
             }
         }
     };
-    let (built, ()) = tokio::join!(building, telling);
-    let built = built.map_err(|error| RpcError::new(Code::Internal, error.to_string()))?;
+    let (built, ()) = tokio::join!(making, telling);
     for pool in host.pools() {
         pool.encourage();
     }
-    Ok(json!({
-        "image": found.image, "id": built.id, "tag": built.tag, "built": built.built,
-        "took_ms": built.took.as_millis() as u64,
-    }))
+    built.map_err(|error| RpcError::new(Code::Internal, error.to_string()))
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! One bad line costs one error, never the connection, as long as the framing holds. [`types`] is the vocabulary,
-//! [`mod@line`] the framing, [`peer`] who asks, [`blobs`] what is larger than a line, [`methods`] what can be asked.
+//! [`mod@line`] the framing, [`peer`] who asks, [`blobs`] what is larger than a line, [`methods`] what can be asked, [`views`] what there is to see.
 
 mod blobs;
 mod connection;
@@ -17,8 +17,9 @@ mod methods;
 mod peer;
 mod server;
 mod types;
+mod views;
 
 pub use blobs::Blobs;
 pub use peer::{Peer, Roles};
-pub use server::{Daemon, bind, serve};
+pub use server::{Daemon, Live, Profiles, ReloadAsk, bind, serve};
 pub use types::{Code, RpcError};

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use serde_json::Value;
 use tokio::net::UnixListener;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use super::blobs::Blobs;
 use super::connection;
@@ -25,14 +26,46 @@ pub struct Daemon {
     pub started: Instant,
     /// The scheduler.
     pub scheduler: Arc<Scheduler>,
-    /// The profiles by name.
-    pub profiles: BTreeMap<String, Arc<Profile>>,
+    /// What a reload may change.
+    pub live: Arc<Live>,
     /// The blobs.
     pub blobs: Arc<Blobs>,
-    /// Who may do what.
-    pub roles: Roles,
     /// Told when an admin asks for a drain.
     pub drain: Arc<Notify>,
+    /// Asked when an admin wants a reload.
+    pub reload: mpsc::Sender<ReloadAsk>,
+}
+
+/// Takes what a reload came to.
+pub type ReloadAsk = oneshot::Sender<Result<Value, String>>;
+
+/// The profiles by name.
+pub type Profiles = BTreeMap<String, Arc<Profile>>;
+
+/// What a reload may change under the connections.
+#[derive(Debug)]
+pub struct Live(Mutex<(Arc<Profiles>, Arc<Roles>)>);
+
+impl Live {
+    /// These at first.
+    pub fn new(profiles: Profiles, roles: Arc<Roles>) -> Live {
+        Live(Mutex::new((Arc::new(profiles), roles)))
+    }
+
+    /// These from now on.
+    pub fn replace(&self, profiles: Profiles, roles: Arc<Roles>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Arc::new(profiles), roles);
+    }
+
+    /// The profiles now.
+    pub fn profiles(&self) -> Arc<Profiles> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Who may do what now.
+    pub fn roles(&self) -> Arc<Roles> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
 }
 
 /// Binds the socket. A socket file that nobody listens on is replaced, anything else at that path is left alone.
@@ -82,7 +115,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let Some(peer) = daemon.roles.identify(&stream) else {
+        let Some(peer) = daemon.live.roles().identify(&stream) else {
             tracing::warn!("a caller without an identity was refused");
             continue;
         };

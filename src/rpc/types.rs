@@ -28,6 +28,8 @@ pub enum Code {
     QuotaExceeded,
     /// Everybody has enough.
     QueueFull,
+    /// It would wait longer than its deadline.
+    DeadlineUnreachable,
     /// On its way out.
     Draining,
     /// No engine answers.
@@ -54,6 +56,7 @@ impl Code {
             Code::Conflict => -32005,
             Code::QuotaExceeded => -32006,
             Code::QueueFull => -32007,
+            Code::DeadlineUnreachable => -32012,
             Code::Draining => -32008,
             Code::NoHost => -32009,
             Code::Forbidden => -32010,
@@ -126,6 +129,7 @@ impl From<Refusal> for RpcError {
         let (code, retry_after) = match &refusal {
             Refusal::QueueFull { retry_after, .. } => (Code::QueueFull, Some(*retry_after)),
             Refusal::QuotaExceeded { retry_after, .. } => (Code::QuotaExceeded, Some(*retry_after)),
+            Refusal::DeadlineUnreachable { retry_after, .. } => (Code::DeadlineUnreachable, Some(*retry_after)),
             Refusal::Draining => (Code::Draining, Some(Duration::from_secs(5))),
             Refusal::NoHost { .. } => (Code::NoHost, Some(Duration::from_secs(5))),
             Refusal::Conflict { .. } => (Code::Conflict, None),

@@ -15,6 +15,10 @@ pub struct Load {
     pub draining: bool,
     /// How long one sandbox takes to be made, as measured.
     pub refill: Duration,
+    /// How long this one would wait, when that is known.
+    pub predicted: Option<Duration>,
+    /// How long it can wait.
+    pub deadline: Option<Duration>,
 }
 
 /// The bounds.
@@ -43,6 +47,19 @@ pub enum Refusal {
         /// The bound.
         max: usize,
         /// When room is likely.
+        retry_after: Duration,
+    },
+    /// It would wait longer than it can.
+    #[error(
+        "deadline_ms: at the measured rate it would wait {} ms for a sandbox, and its deadline is {} ms",
+        predicted.as_millis(), deadline.as_millis()
+    )]
+    DeadlineUnreachable {
+        /// The wait.
+        predicted: Duration,
+        /// The bound.
+        deadline: Duration,
+        /// When it may be reached.
         retry_after: Duration,
     },
     /// On its way out.
@@ -81,6 +98,12 @@ pub fn admit(load: Load, bounds: Bounds) -> Result<(), Refusal> {
     if load.of_uid >= bounds.max_per_uid {
         return Err(Refusal::QuotaExceeded { max: bounds.max_per_uid, retry_after });
     }
+    if let (Some(predicted), Some(deadline)) = (load.predicted, load.deadline)
+        && predicted > deadline
+    {
+        let retry_after = predicted.saturating_sub(deadline).clamp(Duration::from_millis(100), Duration::from_secs(60));
+        return Err(Refusal::DeadlineUnreachable { predicted, deadline, retry_after });
+    }
     Ok(())
 }
 
@@ -89,8 +112,15 @@ mod tests {
     use super::*;
 
     const BOUNDS: Bounds = Bounds { max: 10, max_per_uid: 4 };
-    const CALM: Load =
-        Load { admitted: 0, of_uid: 0, host_up: true, draining: false, refill: Duration::from_millis(300) };
+    const CALM: Load = Load {
+        admitted: 0,
+        of_uid: 0,
+        host_up: true,
+        draining: false,
+        refill: Duration::from_millis(300),
+        predicted: None,
+        deadline: None,
+    };
 
     #[test]
     fn a_calm_queue_admits() {
@@ -106,6 +136,17 @@ mod tests {
     #[test]
     fn one_uid_cannot_fill_the_queue() {
         assert!(matches!(admit(Load { of_uid: 4, ..CALM }, BOUNDS), Err(Refusal::QuotaExceeded { .. })));
+    }
+
+    #[test]
+    fn a_deadline_that_cannot_be_met_is_refused_at_once_and_one_that_may_be_is_not() {
+        let seconds = Duration::from_secs;
+        let hurried = Load { predicted: Some(seconds(30)), deadline: Some(seconds(10)), ..CALM };
+        let refusal = admit(hurried, BOUNDS).unwrap_err();
+        assert!(matches!(refusal, Refusal::DeadlineUnreachable { retry_after, .. } if retry_after == seconds(20)));
+        assert_eq!(admit(Load { deadline: Some(seconds(31)), ..hurried }, BOUNDS), Ok(()));
+        assert_eq!(admit(Load { predicted: None, ..hurried }, BOUNDS), Ok(()));
+        assert_eq!(admit(Load { deadline: None, ..hurried }, BOUNDS), Ok(()));
     }
 
     #[test]

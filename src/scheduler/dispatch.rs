@@ -7,18 +7,21 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
 use super::admission::{Bounds, Load, Refusal, admit};
+use super::counters::Counters;
+use super::desk::{Desk, Placed};
 use super::registry::{Claim, Entry, Registry, State};
 use super::stages::{StageRow, Stages};
 use crate::config::Queue;
-use crate::host::Host;
+use crate::host::{Fleet, Host, HostState};
 use crate::judge::drive::{Judged, Sink, Spent, judge};
 use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
 use crate::model::work::Work;
 use crate::model::{Blame, Outcome, Report, RunFacts, StartKind, Submission, Verdict};
-use crate::pool::{Lease, LeaseError};
+use crate::pool::Lease;
 use crate::sandbox::{Lost, ensure_limits, short};
 
 /// Puts a large output where its owner can fetch it: uid and bytes in, blob id out.
@@ -26,12 +29,14 @@ pub type Shelve = dyn Fn(u32, Bytes) -> Option<String> + Send + Sync;
 
 /// The scheduler. Shared by all connections.
 pub struct Scheduler {
-    host: Arc<Host>,
-    queue: Queue,
+    fleet: Arc<Fleet>,
+    desk: Arc<Desk>,
+    queue: Mutex<Queue>,
     registry: Registry,
     stages: Stages,
     admitted: AtomicUsize,
     running: AtomicUsize,
+    counters: Counters,
     by_uid: Mutex<HashMap<u32, usize>>,
     draining: AtomicBool,
     shelve: Box<Shelve>,
@@ -69,15 +74,17 @@ fn digest(submission: &Submission) -> [u8; 32] {
 }
 
 impl Scheduler {
-    /// A scheduler over a host.
-    pub fn new(host: Arc<Host>, queue: Queue, shelve: Box<Shelve>) -> Arc<Scheduler> {
+    /// A scheduler over hosts, which ring `bell`.
+    pub fn new(fleet: Arc<Fleet>, bell: Arc<Notify>, queue: Queue, shelve: Box<Shelve>) -> Arc<Scheduler> {
         Arc::new(Scheduler {
-            host,
-            queue,
+            desk: Desk::open(fleet.clone(), bell, queue.max_running_per_uid),
+            fleet,
+            queue: Mutex::new(queue),
             registry: Registry::default(),
             stages: Stages::default(),
             admitted: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
+            counters: Counters::default(),
             by_uid: Mutex::default(),
             draining: AtomicBool::new(false),
             shelve,
@@ -103,7 +110,7 @@ impl Scheduler {
                 Claim::Conflict => return Err(Refusal::Conflict { id: work.id }),
             }
         }
-        let place = self.place(work.caller.uid)?;
+        let place = self.place(&work)?;
         let entry = Arc::new(Entry::new(work.id.clone(), work.caller.clone(), content));
         self.registry.add(entry.clone());
         let (scheduler, task) = (self.clone(), entry.clone());
@@ -111,6 +118,7 @@ impl Scheduler {
             let report = scheduler.answer(&work, &task, &sink, received).await;
             drop(sink);
             scheduler.stages.record(&report);
+            scheduler.counters.answered(&report);
             // the place is free before the answer is seen: whoever has an answer may submit again
             drop(place);
             task.set(State::Done(Arc::new(report)));
@@ -118,55 +126,78 @@ impl Scheduler {
         Ok(entry)
     }
 
-    fn place(self: &Arc<Self>, uid: u32) -> Result<Place, Refusal> {
+    fn place(self: &Arc<Self>, work: &Work) -> Result<Place, Refusal> {
+        let uid = work.caller.uid;
+        let predicted = work.deadline.and_then(|_| self.desk.predict(uid, &work.profile.name));
         let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
         let load = Load {
             admitted: self.admitted.load(Ordering::Relaxed),
             of_uid: by_uid.get(&uid).copied().unwrap_or(0),
-            host_up: self.host.is_up(),
+            host_up: !self.fleet.willing().is_empty(),
             draining: self.draining.load(Ordering::Relaxed),
             refill: self.refill(),
+            predicted,
+            deadline: work.deadline,
         };
-        let bounds = Bounds { max: self.queue.max, max_per_uid: self.queue.max_per_uid };
-        admit(load, bounds).map_err(|refusal| match refusal {
-            Refusal::NoHost { .. } => Refusal::NoHost { reason: self.why_no_host() },
-            other => other,
+        let queue = self.queue();
+        let bounds = Bounds { max: queue.max, max_per_uid: queue.max_per_uid };
+        admit(load, bounds).inspect_err(|_| self.counters.count(&self.counters.refused)).map_err(|refusal| {
+            match refusal {
+                Refusal::NoHost { .. } => Refusal::NoHost { reason: self.why_no_host() },
+                other => other,
+            }
         })?;
         self.admitted.fetch_add(1, Ordering::Relaxed);
+        self.counters.count(&self.counters.admitted);
         *by_uid.entry(uid).or_default() += 1;
         Ok(Place { scheduler: self.clone(), uid })
     }
 
     fn refill(&self) -> Duration {
-        let slowest = self.host.pools().iter().map(|pool| pool.state().create_ms).fold(0.0, f64::max);
+        let hosts = self.fleet.all();
+        let pools = hosts.iter().flat_map(|host| host.pools());
+        let slowest = pools.map(|pool| pool.state().create_ms).fold(0.0, f64::max);
         Duration::from_secs_f64(slowest / 1e3)
     }
 
     fn why_no_host(&self) -> String {
-        let health = self.host.health();
-        let reason = health.reason.unwrap_or_else(|| "the engine has not answered yet".to_owned());
-        match health.remedy {
-            Some(remedy) => format!("failed to {reason}. Remedy: {remedy}"),
-            None => format!("failed to {reason}"),
+        let said = |host: &Arc<Host>| {
+            let health = host.health();
+            let reason = match health.state() {
+                HostState::Draining => "it is being drained".to_owned(),
+                _ => health
+                    .reason
+                    .map_or("the engine has not answered yet".to_owned(), |reason| format!("failed to {reason}")),
+            };
+            let remedy = health.remedy.map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
+            (host.name().to_owned(), format!("{reason}{remedy}"))
+        };
+        match self.fleet.all().iter().map(said).collect::<Vec<_>>().as_slice() {
+            [] => "none is configured".to_owned(),
+            [(_, why)] => why.clone(),
+            many => many.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; "),
         }
     }
 
     async fn answer(&self, work: &Work, entry: &Entry, sink: &Sink, received: Instant) -> Report {
-        let mut deaths = Vec::new();
+        let mut deaths: Vec<Death> = Vec::new();
         let mut report = loop {
-            match self.try_once(work, entry, sink, received).await {
+            let avoid = deaths.last().map(|death| death.host.as_str());
+            match self.try_once(work, entry, sink, received, avoid).await {
                 Ok(report) => break report,
-                Err(lost) => {
-                    let up = self.host.client().ping().await.is_ok();
+                Err((lost, host)) => {
+                    host.doubt();
+                    let up = host.client().ping().await.is_ok();
                     tracing::warn!(
-                        submission = %work.id.escape_debug(), uid = work.caller.uid, %lost, engine_up = up,
-                        "a sandbox was lost in the middle of a run"
+                        submission = %work.id.escape_debug(), uid = work.caller.uid, host = host.name(), %lost,
+                        engine_up = up, "a sandbox was lost in the middle of a run"
                     );
-                    deaths.push((lost, up));
+                    deaths.push(Death { lost, up, host: host.name().to_owned() });
                     // streamed output has been seen: running it again would show it twice
                     if deaths.len() > 1 || sink.0.is_some() || *entry.cancelled().borrow() {
                         break lost_report(&work.id, &deaths);
                     }
+                    self.counters.retried.fetch_add(1, Ordering::Relaxed);
                 }
             }
         };
@@ -174,21 +205,28 @@ impl Scheduler {
         report
     }
 
-    async fn try_once(&self, work: &Work, entry: &Entry, sink: &Sink, received: Instant) -> Result<Report, Lost> {
-        let patience = work.deadline.unwrap_or(self.queue.patience()).saturating_sub(received.elapsed());
+    async fn try_once(
+        &self,
+        work: &Work,
+        entry: &Entry,
+        sink: &Sink,
+        received: Instant,
+        avoid: Option<&str>,
+    ) -> Result<Report, (Lost, Arc<Host>)> {
+        let patience = work.deadline.unwrap_or(self.queue().patience()).saturating_sub(received.elapsed());
         let mut cancel = entry.cancelled();
         let queued = Instant::now();
-        let lease = tokio::select! {
+        let placed = tokio::select! {
             biased;
             _ = cancel.wait_for(|cancelled| *cancelled) => return Ok(bare(&work.id, Verdict::Cancelled, "The submission was cancelled.")),
-            lease = self.lease(work, patience) => lease,
+            placed = self.desk.wait(work, avoid, patience) => placed,
         };
-        let mut lease = match lease {
-            Ok(lease) => lease,
+        let Placed { host, mut lease, taken, running } = match placed {
+            Ok(placed) => placed,
             Err(error) => {
                 let message = format!("No sandbox could be had: {error}.");
                 let mut report = bare(&work.id, Verdict::SystemError, &message);
-                report.blame = Some(if self.host.is_up() { Blame::Assay } else { Blame::Host });
+                report.blame = Some(if self.fleet.willing().is_empty() { Blame::Host } else { Blame::Assay });
                 report.timing.queue_ms = millis(queued.elapsed());
                 return Ok(report);
             }
@@ -196,27 +234,27 @@ impl Scheduler {
         let queue_time = queued.elapsed();
         let leasing = Instant::now();
         let profile = &work.profile;
-        let occupied = self.host.occupy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid);
+        let occupied = host.occupy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid);
         self.running.fetch_add(1, Ordering::Relaxed);
         entry.set(State::Running);
-        let judged = self.on_lease(&mut lease, work, sink, &entry.cancelled(), leasing).await;
+        let judged = on_lease(&host, &mut lease, work, sink, &entry.cancelled(), leasing).await;
         self.running.fetch_sub(1, Ordering::Relaxed);
         let container = lease.sandbox.id().to_owned();
         let info = SandboxInfo {
             id: short(lease.sandbox.id()).to_owned(),
-            host: self.host.name().to_owned(),
+            host: host.name().to_owned(),
             image: lease.image.to_string(),
             profile: profile.name.clone(),
             isolation: "split".to_owned(),
-            engine: self.host.engine_version(),
+            engine: host.engine_version(),
         };
         let start = lease.start;
         // the sandbox is spent whatever came of it; its end costs the answer nothing
-        drop(lease);
-        drop(occupied);
+        drop((lease, occupied, taken, running));
         let (judged, lease_time) = match judged {
-            Err(lost) if self.host.saw_oom(&container).await => (out_of_memory(work, &lost), Duration::ZERO),
-            other => other?,
+            Err(lost) if host.saw_oom(&container).await => (out_of_memory(work, &lost), Duration::ZERO),
+            Err(lost) => return Err((lost, host)),
+            Ok(judged) => judged,
         };
         let uid = work.caller.uid;
         let mut report = render::report(&work.id, judged, &|bytes| (self.shelve)(uid, bytes));
@@ -225,35 +263,6 @@ impl Scheduler {
         report.timing.queue_ms = millis(queue_time);
         report.timing.lease_ms = millis(lease_time);
         Ok(report)
-    }
-
-    async fn lease(&self, work: &Work, patience: Duration) -> Result<Lease, LeaseError> {
-        let pool = self.host.pool(&work.profile.name).ok_or(LeaseError::Closed)?;
-        pool.lease(patience).await
-    }
-
-    async fn on_lease(
-        &self,
-        lease: &mut Lease,
-        work: &Work,
-        sink: &Sink,
-        cancel: &tokio::sync::watch::Receiver<bool>,
-        leasing: Instant,
-    ) -> Result<(Judged, Duration), Lost> {
-        let usual = work.profile.run_limits().ok();
-        let differs = usual.is_none_or(|usual| {
-            (usual.memory_bytes, usual.pids, usual.cpus)
-                != (work.limits.memory_bytes, work.limits.pids, work.limits.cpus)
-        });
-        if differs {
-            // the named exception to invariant 8; the sandbox is single-use, so nothing has to be put back
-            ensure_limits(self.host.client(), &mut lease.sandbox, &work.limits)
-                .await
-                .map_err(|error| Lost::Io(error.to_string()))?;
-        }
-        let lease_time = leasing.elapsed();
-        let judged = judge(&mut lease.sandbox, work, sink, cancel).await?;
-        Ok((judged, lease_time))
     }
 
     /// A submission of this uid.
@@ -273,7 +282,7 @@ impl Scheduler {
 
     /// Admitted, running, and the most that are admitted.
     pub fn counts(&self) -> (usize, usize, usize) {
-        (self.admitted.load(Ordering::Relaxed), self.running.load(Ordering::Relaxed), self.queue.max)
+        (self.admitted.load(Ordering::Relaxed), self.running.load(Ordering::Relaxed), self.queue().max)
     }
 
     /// The stages of the last submissions.
@@ -281,9 +290,29 @@ impl Scheduler {
         self.stages.rows()
     }
 
-    /// The host.
-    pub fn host(&self) -> &Arc<Host> {
-        &self.host
+    /// The hosts.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The desk, where those who wait stand in line.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// What came of submissions since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Other bounds from now on.
+    pub fn set_queue(&self, queue: Queue) {
+        self.desk.set_max_running_per_uid(queue.max_running_per_uid);
+        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = queue;
+    }
+
+    fn queue(&self) -> Queue {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether new work is refused.
@@ -299,7 +328,7 @@ impl Scheduler {
     /// Waits until everybody is answered; after the configured time cancels what is left and answers that.
     pub async fn drain(&self) {
         self.stop_admitting();
-        let deadline = Instant::now() + self.queue.drain();
+        let deadline = Instant::now() + self.queue().drain();
         let mut withdrawn = false;
         while self.admitted.load(Ordering::Relaxed) > 0 {
             if Instant::now() > deadline {
@@ -315,6 +344,30 @@ impl Scheduler {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Judges on a lease; how long it took until the sandbox was as the submission wants it.
+async fn on_lease(
+    host: &Host,
+    lease: &mut Lease,
+    work: &Work,
+    sink: &Sink,
+    cancel: &tokio::sync::watch::Receiver<bool>,
+    leasing: Instant,
+) -> Result<(Judged, Duration), Lost> {
+    let usual = work.profile.run_limits().ok();
+    let differs = usual.is_none_or(|usual| {
+        (usual.memory_bytes, usual.pids, usual.cpus) != (work.limits.memory_bytes, work.limits.pids, work.limits.cpus)
+    });
+    if differs {
+        // the named exception to invariant 8; the sandbox is single-use, so nothing has to be put back
+        ensure_limits(host.client(), &mut lease.sandbox, &work.limits)
+            .await
+            .map_err(|error| Lost::Io(error.to_string()))?;
+    }
+    let lease_time = leasing.elapsed();
+    let judged = judge(&mut lease.sandbox, work, sink, cancel).await?;
+    Ok((judged, lease_time))
 }
 
 fn bare(id: &str, verdict: Verdict, message: &str) -> Report {
@@ -345,11 +398,20 @@ fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
     }
 }
 
+/// A sandbox that died under a submission.
+#[derive(Debug)]
+struct Death {
+    lost: Lost,
+    /// Whether its engine answered afterwards.
+    up: bool,
+    host: String,
+}
+
 /// Deaths of sandboxes under one submission. `lost` needs independent proof that the host failed (its engine did not
 /// answer); a second death on a healthy host is the submission's doing.
-fn lost_report(id: &str, deaths: &[(Lost, bool)]) -> Report {
-    let host_failed = deaths.iter().any(|(_, up)| !up);
-    let words = deaths.iter().map(|(lost, _)| lost.to_string()).collect::<Vec<_>>().join("; then ");
+fn lost_report(id: &str, deaths: &[Death]) -> Report {
+    let host_failed = deaths.iter().any(|death| !death.up);
+    let words = deaths.iter().map(|death| death.lost.to_string()).collect::<Vec<_>>().join("; then ");
     let (blame, message) = if host_failed {
         (Blame::Host, "The Docker host failed while the submission ran; this is not the submission's fault.")
     } else if deaths.len() > 1 {
@@ -377,15 +439,19 @@ fn lost_report(id: &str, deaths: &[(Lost, bool)]) -> Report {
 mod tests {
     use super::*;
 
+    fn death(up: bool) -> Death {
+        Death { lost: Lost::Eof, up, host: "local".to_owned() }
+    }
+
     #[test]
     fn a_host_that_failed_is_to_blame_for_a_lost_run() {
-        let report = lost_report("1", &[(Lost::Eof, false)]);
+        let report = lost_report("1", &[death(false)]);
         assert_eq!((report.verdict, report.blame), (Verdict::SystemError, Some(Blame::Host)));
     }
 
     #[test]
     fn a_second_death_on_a_healthy_host_is_the_submissions_doing() {
-        let report = lost_report("1", &[(Lost::Eof, true), (Lost::Eof, true)]);
+        let report = lost_report("1", &[death(true), death(true)]);
         assert_eq!(report.blame, Some(Blame::Caller));
         assert_eq!(report.run.unwrap().evidence.lost.unwrap().matches("attach stream ended").count(), 2);
     }

@@ -1,0 +1,121 @@
+//! What a configuration asks for, resolved and checked, and the hosts that are made of it. A reload goes the same way: what
+//! is wrong is found before anything is changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::config::{self, Config, Environment, load_profiles};
+use crate::docker::{self, Client, Target};
+use crate::host::{Host, HostConfig};
+use crate::image::Registries;
+use crate::model::Profile;
+use crate::rpc::Roles;
+use crate::sandbox::Slots;
+
+/// An engine of the configuration, and a client of it.
+#[derive(Debug)]
+pub struct Engine {
+    /// Its words in the configuration.
+    pub config: config::Engine,
+    /// Where it is.
+    pub target: Target,
+    /// Talks to it.
+    pub client: Client,
+}
+
+/// A configuration, resolved.
+#[derive(Debug)]
+pub struct Assembly {
+    /// The configuration.
+    pub config: Config,
+    /// The profiles, by name.
+    pub profiles: BTreeMap<String, Arc<Profile>>,
+    /// Who may do what.
+    pub roles: Arc<Roles>,
+    /// The engines.
+    pub engines: Vec<Engine>,
+    init: Vec<u8>,
+    registries: Registries,
+}
+
+/// Which engines the configuration and the environment name, and clients of them.
+///
+/// # Errors
+/// In words, with the host's name when there are several.
+pub fn engines(config: &Config, environment: &Environment) -> Result<Vec<Engine>, String> {
+    let several = config.engines().len() > 1;
+    let open = |engine: &config::Engine| {
+        let found = engine.target(environment).and_then(|target| Ok((Client::open(&target)?, target)));
+        let (client, target) = found.map_err(|error| match several {
+            true => format!("host {}: failed to {error}", engine.name),
+            false => format!("failed to {error}"),
+        })?;
+        Ok(Engine { config: engine.clone(), target, client })
+    };
+    config.engines().iter().map(open).collect()
+}
+
+impl Assembly {
+    /// Resolves everything. Reads profiles, certificates and the init program; talks to nobody.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn of(config: Config, environment: &Environment) -> Result<Assembly, String> {
+        let engines = engines(&config, environment)?;
+        let profiles = load_profiles(&config).map_err(|error| format!("failed to {error}"))?;
+        let roles =
+            Roles::new(&config.socket).map_err(|error| format!("failed to use socket.submit or .admin: {error}"))?;
+        let init = match &config.images.init {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()
+                .map_err(|error| format!("failed to find the daemon's own program: {error}"))?
+                .with_file_name("assay-init"),
+        };
+        let registries = Registries {
+            policy: config.images.pull,
+            trusted: config.images.trusted.clone(),
+            docker_folder: docker::Environment::from(environment.clone()).docker_folder(),
+            pulled: Arc::default(),
+        };
+        Ok(Assembly {
+            profiles: profiles.into_iter().map(|profile| (profile.name.clone(), Arc::new(profile))).collect(),
+            roles: Arc::new(roles),
+            init: std::fs::read(&init).map_err(|error| {
+                format!("failed to read the init program {}: {error} (images.init)", init.display())
+            })?,
+            engines,
+            registries,
+            config,
+        })
+    }
+
+    /// Starts the host of an engine.
+    pub fn host(&self, engine: &Engine, instance: &str, slots: &Slots, bell: &Arc<Notify>) -> Arc<Host> {
+        if engine.target.is_plaintext() {
+            tracing::warn!(host = %engine.config.name, engine = %engine.target.endpoint,
+                "the engine is spoken to without TLS (allow_plaintext): whoever reaches its port is root there");
+        }
+        Host::start(HostConfig {
+            name: engine.config.name.clone(),
+            client: engine.client.clone(),
+            instance: instance.to_owned(),
+            max_creating: engine.config.max_creating,
+            cpu_overcommit: engine.config.cpu_overcommit,
+            bell: bell.clone(),
+            slots: slots.clone(),
+            images_dir: self.config.images.dir.clone(),
+            logs_dir: self.config.instance.state_dir.join("build-logs"),
+            registries: self.registries.clone(),
+            build_missing: self.config.images.build_missing,
+            init: self.init.clone(),
+            profiles: self.profiles.values().cloned().collect(),
+        })
+    }
+
+    /// Where the engines are, for the reaper.
+    pub fn targets(&self) -> Vec<&Target> {
+        self.engines.iter().map(|engine| &engine.target).collect()
+    }
+}

@@ -1,0 +1,309 @@
+//! The desk: who waits for a sandbox stands in line here, and is handed one when it is their turn.
+//!
+//! ```text
+//!   wait --> join the line --> serve <-- the bell: a sandbox is ready, room was given back, a host is up, somebody left
+//!                               |
+//!              line.next(whose uid may, whose profile a host offers)
+//!                               |
+//!                        place.choose(host) --> offer, room --> whoever waits, or (gone meanwhile) back to the shelf
+//! ```
+//!
+//! One lock, the line's, is held while somebody is served; pools' and hosts' locks are taken under it and never the other
+//! way round.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::line::{Line, ProfileName, Spot, Stands};
+use super::pace::Pace;
+use super::place::{Candidate, choose, spread};
+use crate::host::room::{Amount, Taken};
+use crate::host::{Fleet, Host};
+use crate::model::work::{Plan, Work};
+use crate::pool::{Lease, Offer};
+
+/// A sandbox of one's own, on a host with room for the run.
+#[derive(Debug)]
+pub struct Placed {
+    /// Where.
+    pub host: Arc<Host>,
+    /// The sandbox.
+    pub lease: Lease,
+    /// The room that the run takes.
+    pub taken: Taken,
+    /// Its place among its uid's runs.
+    pub running: Running,
+}
+
+/// Why there is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no sandbox became ready in time{}", reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default())]
+pub struct NoSandbox {
+    /// Why none could be made, when that is known.
+    pub reason: Option<String>,
+}
+
+/// On its way to who waits. Dropped, the sandbox goes back to its shelf and the bell rings.
+#[derive(Debug)]
+struct Handed {
+    host: Arc<Host>,
+    offer: Offer,
+    taken: Taken,
+    running: Running,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    uid: u32,
+    profile: ProfileName,
+    need: Amount,
+    avoid: Option<String>,
+    reply: oneshot::Sender<Handed>,
+}
+
+impl Stands for Waiter {
+    fn stands(&self) -> (u32, ProfileName) {
+        (self.uid, self.profile.clone())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    line: Line<Waiter>,
+    pace: Pace,
+}
+
+/// Runs under way, by uid.
+#[derive(Debug, Clone, Default)]
+struct Tally(Arc<Mutex<HashMap<u32, usize>>>);
+
+/// One of them, given back when dropped.
+#[derive(Debug)]
+pub struct Running {
+    tally: Tally,
+    uid: u32,
+}
+
+impl Tally {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, uid: u32) -> Running {
+        *self.lock().entry(uid).or_default() += 1;
+        Running { tally: self.clone(), uid }
+    }
+
+    fn of(&self, uid: u32) -> usize {
+        self.lock().get(&uid).copied().unwrap_or(0)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut counts = self.tally.lock();
+        if let Some(count) = counts.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.uid);
+            }
+        }
+    }
+}
+
+/// The desk.
+#[derive(Debug)]
+pub struct Desk {
+    fleet: Arc<Fleet>,
+    bell: Arc<Notify>,
+    books: Mutex<Books>,
+    running: Tally,
+    /// 0: no bound.
+    max_running_per_uid: AtomicUsize,
+}
+
+/// A place in line, left when dropped.
+struct Place<'a> {
+    desk: &'a Desk,
+    spot: Spot,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.desk.books().line.leave(&self.spot).is_some() {
+            self.desk.bell.notify_one();
+        }
+    }
+}
+
+impl Desk {
+    /// A desk, served from now on whenever the bell rings.
+    pub fn open(fleet: Arc<Fleet>, bell: Arc<Notify>, max_running_per_uid: usize) -> Arc<Desk> {
+        let desk = Arc::new(Desk {
+            fleet,
+            bell: bell.clone(),
+            books: Mutex::default(),
+            running: Tally::default(),
+            max_running_per_uid: AtomicUsize::new(max_running_per_uid),
+        });
+        let serving = Arc::downgrade(&desk);
+        tokio::spawn(async move {
+            loop {
+                bell.notified().await;
+                let Some(desk) = serving.upgrade() else { return };
+                desk.serve();
+            }
+        });
+        desk
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a sandbox for this work; elsewhere than on `avoid` if that can be. Dropping the future leaves the line, and
+    /// takes nothing along.
+    ///
+    /// # Errors
+    /// None within `patience`.
+    pub async fn wait(&self, work: &Work, avoid: Option<&str>, patience: Duration) -> Result<Placed, NoSandbox> {
+        let begun = Instant::now();
+        let (reply, handed) = oneshot::channel();
+        let profile: ProfileName = work.profile.name.as_str().into();
+        let waiter = Waiter {
+            uid: work.caller.uid,
+            profile: profile.clone(),
+            need: Amount { cpus: work.limits.cpus, memory: work.limits.memory_bytes },
+            avoid: avoid.map(str::to_owned),
+            reply,
+        };
+        let spot = self.books().line.join(work.caller.uid, &work.caller.tenant, &profile, runs(work), waiter);
+        let _place = Place { desk: self, spot };
+        self.serve();
+        let handed = tokio::time::timeout(patience, handed).await;
+        if let Ok(Ok(Handed { host, offer, taken, running })) = handed
+            && let Some(lease) = offer.accept(begun.elapsed())
+        {
+            return Ok(Placed { host, lease, taken, running });
+        }
+        Err(NoSandbox { reason: self.why_none(&profile) })
+    }
+
+    fn why_none(&self, profile: &str) -> Option<String> {
+        let hosts = self.fleet.all();
+        hosts.iter().find_map(|host| host.health().reason.or_else(|| host.pool(profile)?.state().broken))
+    }
+
+    /// Hands out what there is, to whose turn it is.
+    fn serve(&self) {
+        let hosts = self.fleet.willing();
+        let mut offers: HashMap<ProfileName, Option<(Arc<Host>, Offer)>> = HashMap::new();
+        let mut books = self.books();
+        loop {
+            let most = self.max_running_per_uid.load(Ordering::Relaxed);
+            let may = &mut |uid: &u32| most == 0 || self.running.of(*uid) < most;
+            let next = books.line.next(may, &mut |profile| {
+                let offer = offers.entry(profile.clone()).or_insert_with(|| find(&hosts, profile, None));
+                // room may have gone to another profile since
+                offer.as_ref().is_some_and(|(host, _)| host.has_room_for(profile))
+            });
+            let Some(waiter) = next else { break };
+            let Some((mut host, mut offer)) = offers.remove(&waiter.profile).flatten() else { break };
+            if waiter.avoid.as_deref() == Some(host.name())
+                && let Some((other, better)) = find(&hosts, &waiter.profile, waiter.avoid.as_deref())
+            {
+                match other.name() == host.name() {
+                    true => better.decline(),
+                    false => {
+                        std::mem::replace(&mut offer, better).decline();
+                        host = other;
+                    }
+                }
+            }
+            let others = !books.line.is_empty();
+            books.pace.served(Instant::now(), others);
+            let taken = host.room().take(waiter.need);
+            let running = self.running.begin(waiter.uid);
+            // who has gone meanwhile gives everything back by not taking it
+            let _ = waiter.reply.send(Handed { host, offer, taken, running });
+        }
+        self.tell(&books.line, &hosts);
+        drop(books);
+        offers.into_values().flatten().for_each(|(_, offer)| offer.decline());
+    }
+
+    /// Tells every pool how many wait for it.
+    fn tell(&self, line: &Line<Waiter>, hosts: &[Arc<Host>]) {
+        let weights: Vec<f64> = hosts.iter().map(|host| host.room().amounts().0.cpus).collect();
+        for host in self.fleet.all().iter() {
+            let at = hosts.iter().position(|willing| Arc::ptr_eq(willing, host));
+            for pool in host.pools() {
+                let shares = spread(line.waiting_for(pool.profile()), &weights);
+                pool.want(at.and_then(|at| shares.get(at).copied()).unwrap_or(0));
+            }
+        }
+    }
+
+    /// How long one of this uid would wait for a sandbox of a profile, by what was measured; none when that is not known.
+    pub fn predict(&self, uid: u32, profile: &str) -> Option<Duration> {
+        let books = self.books();
+        let idle = books.line.is_empty();
+        if idle && self.fleet.willing().iter().any(|host| host.pool(profile).is_some_and(|pool| pool.ready() > 0)) {
+            return None;
+        }
+        books.pace.wait(books.line.ahead_of(uid))
+    }
+
+    /// Who waits, by uid, and how many runs each has.
+    pub fn callers(&self) -> Vec<(u32, usize, usize)> {
+        let mut rows: HashMap<u32, (usize, usize)> =
+            self.running.lock().iter().map(|(uid, running)| (*uid, (0, *running))).collect();
+        for (uid, waiting) in self.books().line.by_uid() {
+            rows.entry(uid).or_default().0 = waiting;
+        }
+        let mut rows: Vec<_> = rows.into_iter().map(|(uid, (waiting, running))| (uid, waiting, running)).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Another bound from now on; 0 for none.
+    pub(super) fn set_max_running_per_uid(&self, most: usize) {
+        self.max_running_per_uid.store(most, Ordering::Relaxed);
+        self.bell.notify_one();
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.books().line.len()
+    }
+}
+
+/// A sandbox of a profile, of the host that is the best place for it.
+fn find(hosts: &[Arc<Host>], profile: &str, avoid: Option<&str>) -> Option<(Arc<Host>, Offer)> {
+    let mut left: Vec<&Arc<Host>> = hosts.iter().filter(|host| host.has_room_for(profile)).collect();
+    loop {
+        let candidate = |host: &&Arc<Host>| Candidate {
+            ready: host.pool(profile).map_or(0, |pool| pool.ready()),
+            load: host.room().load(),
+            avoid: avoid == Some(host.name()),
+        };
+        let candidates: Vec<Candidate> = left.iter().map(candidate).collect();
+        let host = left.remove(choose(&candidates)?);
+        if let Some(offer) = host.pool(profile).and_then(|pool| pool.offer()) {
+            return Some((host.clone(), offer));
+        }
+    }
+}
+
+/// What serving a submission costs: its number of runs.
+fn runs(work: &Work) -> u32 {
+    let tests = match &work.plan {
+        Plan::Run(_) => 1,
+        Plan::Tests(tests) => tests.len().max(1),
+    };
+    u32::try_from(tests + usize::from(work.compile.is_some())).unwrap_or(u32::MAX)
+}
