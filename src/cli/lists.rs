@@ -1,5 +1,6 @@
 //! `pools`, `hosts`, `profiles`, `sandboxes`: one call, one table. Fields that a daemon does not send show as `-`.
 
+use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::CliError;
@@ -15,13 +16,61 @@ pub async fn pools(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
     show(json, &reply, || pool_table(out::list(&reply, "pools")).print("no pools"))
 }
 
+/// The commands below `hosts`.
+#[derive(Debug, Subcommand)]
+pub enum HostsCommand {
+    /// Give a host no more work; what runs there ends in peace
+    Drain {
+        /// The host's name
+        host: String,
+    },
+    /// Give a drained host work again
+    Resume {
+        /// The host's name
+        host: String,
+    },
+}
+
 /// `assay hosts`.
 ///
 /// # Errors
 /// The daemon's.
-pub async fn hosts(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
+pub async fn hosts(client: &mut RpcClient, json: bool, command: Option<HostsCommand>) -> Result<u8, CliError> {
+    let change = match command {
+        None => None,
+        Some(HostsCommand::Drain { host }) => Some(("host.drain", host)),
+        Some(HostsCommand::Resume { host }) => Some(("host.resume", host)),
+    };
+    if let Some((method, host)) = change {
+        client.call(method, json!({ "host": host })).await?;
+    }
     let reply = client.call("host.list", json!({})).await?;
     show(json, &reply, || host_table(out::list(&reply, "hosts")).print("no hosts"))
+}
+
+/// `assay reload`.
+///
+/// # Errors
+/// The daemon's: the new configuration is wrong, and the old one stays in effect.
+pub async fn reload(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
+    let reply = client.call("daemon.reload", json!({})).await?;
+    show(json, &reply, || {
+        let words = |value: &Value| {
+            let words: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            if words.is_empty() { "none".to_owned() } else { out::clean(&words.join(", ")) }
+        };
+        let hosts = &reply["hosts"];
+        out::line(format_args!(
+            "hosts     kept {}; added {}; removed {}",
+            words(&hosts["kept"]),
+            words(&hosts["added"]),
+            words(&hosts["removed"])
+        ));
+        out::line(format_args!("profiles  {}", words(&reply["profiles"])));
+        if reply["needs_restart"].as_array().is_some_and(|keys| !keys.is_empty()) {
+            out::line(format_args!("changed, and in effect only after a restart: {}", words(&reply["needs_restart"])));
+        }
+    })
 }
 
 /// `assay profiles`.
@@ -105,9 +154,22 @@ pub fn pool_table(pools: &[Value]) -> Table {
     table
 }
 
+/// What is taken of what there is: CPUs and memory.
+fn room(room: &Value) -> String {
+    let number = |key: &str| room[key].as_f64();
+    match (number("cpus_taken"), number("cpus")) {
+        (Some(taken), Some(all)) => format!(
+            "{taken:.1}/{all:.1} cpu, {}/{}",
+            out::bytes(room["memory_bytes_taken"].as_u64().unwrap_or(0)),
+            out::bytes(room["memory_bytes"].as_u64().unwrap_or(0))
+        ),
+        _ => "-".to_owned(),
+    }
+}
+
 /// Hosts as a table; also part of `assay status`.
 pub fn host_table(hosts: &[Value]) -> Table {
-    let mut table = Table::new(&["host", "state", "engine", "sandboxes", "endpoint"]);
+    let mut table = Table::new(&["host", "state", "engine", "sandboxes", "running", "room taken", "endpoint", ""]);
     for host in hosts {
         let state = out::text(host, "state");
         let colour = if state == "up" { Tint::Green } else { Tint::Yellow };
@@ -116,7 +178,10 @@ pub fn host_table(hosts: &[Value]) -> Table {
             (state, Some(colour)),
             (out::text(host, "engine"), None),
             (out::text(host, "sandboxes"), None),
+            (out::text(host, "running"), None),
+            (room(&host["room"]), None),
             (out::text(host, "endpoint"), None),
+            (host["reason"].as_str().map(out::clean).unwrap_or_default(), Some(Tint::Red)),
         ]);
     }
     table

@@ -16,6 +16,7 @@ pub mod run;
 pub mod status;
 pub mod submission;
 pub mod submissions;
+pub mod top;
 pub mod verdict;
 
 use std::path::PathBuf;
@@ -66,8 +67,16 @@ pub enum Command {
     Images(images::ImagesCommand),
     /// Show the pools
     Pools,
-    /// Show the Docker hosts
-    Hosts,
+    /// Show the Docker hosts, or take one out of service and back
+    Hosts {
+        /// What to do with one.
+        #[command(subcommand)]
+        command: Option<lists::HostsCommand>,
+    },
+    /// Watch the daemon: hosts, pools, queue by caller, stage times, once a second
+    Top(top::TopArgs),
+    /// Have the daemon take its configuration over anew
+    Reload,
     /// Show the profiles: what `--language` may say
     Profiles,
     /// Show the live sandboxes
@@ -129,7 +138,9 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         Command::Status => status::status(&mut client, json).await,
         Command::Images(command) => images::images(&mut client, json, command).await,
         Command::Pools => lists::pools(&mut client, json).await,
-        Command::Hosts => lists::hosts(&mut client, json).await,
+        Command::Hosts { command } => lists::hosts(&mut client, json, command).await,
+        Command::Top(args) => top::top(&mut client, json, args).await,
+        Command::Reload => lists::reload(&mut client, json).await,
         Command::Profiles => lists::profiles(&mut client, json).await,
         Command::Sandboxes => lists::sandboxes(&mut client, json).await,
         Command::Doctor(_)

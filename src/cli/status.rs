@@ -18,36 +18,64 @@ pub async fn status(client: &mut RpcClient, json: bool) -> Result<u8, CliError> 
     if json {
         out::json(&status)
     } else {
-        show(&status)
+        out::stdout(render(&status));
     }
     Ok(0)
 }
 
-fn show(status: &Value) {
-    out::line(format_args!(
-        "assayd {}, instance {}, up {}",
+/// The whole status as text; also a frame of `assay top`.
+pub fn render(status: &Value) -> String {
+    let queue = &status["queue"];
+    let counters = &status["counters"];
+    let draining = if status["draining"] == true { ", draining" } else { "" };
+    let mut text = format!(
+        "assayd {}, instance {}, up {}{draining}\nqueue   {} waiting, {} running, room for {}\n",
         out::clean(&out::text(status, "version")),
         out::clean(&out::text(status, "instance")),
-        out::millis_of(status, "uptime_ms")
-    ));
-    let queue = &status["queue"];
-    out::line(format_args!(
-        "queue   {} waiting, {} running, room for {}",
+        out::millis_of(status, "uptime_ms"),
         out::text(queue, "queued"),
         out::text(queue, "running"),
-        out::text(queue, "max")
-    ));
+        out::text(queue, "max"),
+    );
+    text += &format!(
+        "so far  {} answered ({} warm, {} cold), {} refused, {} tried again, {} system errors\n",
+        out::text(counters, "answered"),
+        out::text(counters, "warm"),
+        out::text(counters, "cold"),
+        out::text(counters, "refused"),
+        out::text(counters, "retried"),
+        out::text(counters, "system_error"),
+    );
+    let mut section = |name: &str, table: &Table| {
+        if !table.is_empty() {
+            text += &format!("\n{}\n{}", out::tint(name, Tint::Bold), table.render(out::colours()));
+        }
+    };
     section("hosts", &lists::host_table(out::list(status, "hosts")));
     section("pools", &lists::pool_table(out::list(status, "pools")));
+    section("callers", &caller_table(out::list(queue, "callers")));
     section("stages", &stage_table(&status["stages"]));
+    section("failures", &failure_table(out::list(status, "pools")));
+    text
 }
 
-fn section(name: &str, table: &Table) {
-    if !table.is_empty() {
-        out::line("");
-        out::line(out::tint(name, Tint::Bold));
-        out::stdout(table.render(out::colours()));
+fn caller_table(callers: &[Value]) -> Table {
+    let mut table = Table::new(&["uid", "waiting", "running"]);
+    for caller in callers {
+        table.row(["uid", "waiting", "running"].map(|key| out::text(caller, key)));
     }
+    table
+}
+
+/// Creations that failed, by what was waited for.
+fn failure_table(pools: &[Value]) -> Table {
+    let mut table = Table::new(&["pool", "host", "wait", "failed"]);
+    for pool in pools {
+        for (wait, count) in pool["failures"].as_object().into_iter().flatten() {
+            table.row([out::text(pool, "profile"), out::text(pool, "host"), out::clean(wait), count.to_string()]);
+        }
+    }
+    table
 }
 
 fn stage_table(stages: &Value) -> Table {

@@ -4,6 +4,7 @@
 //! ended, a ready sandbox that died, a run that ended on the host. A failure sets the pool back with exponential backoff and
 //! jitter; the reason stands in the snapshot until a creation succeeds again.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +32,15 @@ pub enum MakeError {
     /// The profile's image is not there yet.
     #[error("{0}")]
     NotReady(String),
+}
+
+impl MakeError {
+    fn wait(&self) -> &'static str {
+        match self {
+            MakeError::Create(error) => error.wait(),
+            MakeError::NotReady(_) => "image",
+        }
+    }
 }
 
 /// A creation under way.
@@ -65,6 +75,8 @@ pub struct PoolState {
     pub created: usize,
     /// Creations that failed since the start.
     pub failed: usize,
+    /// The same by what was waited for.
+    pub failures: BTreeMap<&'static str, usize>,
     /// The mean time of a creation, in milliseconds.
     pub create_ms: f64,
     /// Why none can be made at the moment.
@@ -87,6 +99,7 @@ pub(super) struct Books {
     broken: Option<String>,
     created: usize,
     failed: usize,
+    failures_by_wait: BTreeMap<&'static str, usize>,
     create_time: Duration,
     paused: bool,
     closed: bool,
@@ -249,6 +262,7 @@ impl Pool {
             ceiling: self.inner.levels.ceiling,
             created: books.created,
             failed: books.failed,
+            failures: books.failures_by_wait.clone(),
             create_ms: if books.created == 0 {
                 0.0
             } else {
@@ -276,9 +290,10 @@ impl Inner {
     }
 
     /// Puts a new sandbox on the shelf.
-    fn shelve(self: &Arc<Self>, sandbox: Sandbox, image: Arc<str>, took: Duration) {
+    fn shelve(self: &Arc<Self>, ticket: Ticket, sandbox: Sandbox, image: Arc<str>, took: Duration) {
         let mut end = sandbox.watch_end();
         let mut books = self.books();
+        ticket.spend(&mut books);
         books.created += 1;
         books.create_time += took;
         books.failures = 0;
@@ -300,6 +315,7 @@ impl Inner {
     fn failed(&self, error: &MakeError) {
         let mut books = self.books();
         books.failed += 1;
+        *books.failures_by_wait.entry(error.wait()).or_default() += 1;
         books.failures = books.failures.saturating_add(1);
         let doubled = BACKOFF_FIRST.saturating_mul(1 << (books.failures - 1).min(8)).min(BACKOFF_MOST);
         let jitter = doubled.mul_f64(f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 1024.0);
@@ -314,12 +330,25 @@ impl Inner {
 }
 
 /// The ticket: the right to create one sandbox, given back when dropped.
-struct Ticket(Arc<Inner>);
+struct Ticket {
+    pool: Arc<Inner>,
+    spent: bool,
+}
+
+impl Ticket {
+    /// The sandbox is counted elsewhere from now on.
+    fn spend(mut self, books: &mut Books) {
+        self.spent = true;
+        books.stock.creating -= 1;
+    }
+}
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.books().stock.creating -= 1;
-        self.0.wake.notify_one();
+        if !self.spent {
+            self.pool.books().stock.creating -= 1;
+        }
+        self.pool.wake.notify_one();
     }
 }
 
@@ -344,7 +373,7 @@ async fn keep(pool: Arc<Inner>) {
             (want, held_back.unwrap_or(Duration::from_secs(2)))
         };
         for _ in 0..tickets {
-            let ticket = Ticket(pool.clone());
+            let ticket = Ticket { pool: pool.clone(), spent: false };
             tokio::spawn(make_one(ticket));
         }
         let _ = tokio::time::timeout(pause, pool.wake.notified()).await;
@@ -352,14 +381,14 @@ async fn keep(pool: Arc<Inner>) {
 }
 
 async fn make_one(ticket: Ticket) {
-    let pool = ticket.0.clone();
+    let pool = ticket.pool.clone();
     let Ok(_permit) = pool.share.creating.acquire().await else { return };
     if pool.books().closed {
         return;
     }
     let begun = Instant::now();
     match pool.factory.make().await {
-        Ok((sandbox, image)) => pool.shelve(sandbox, image, begun.elapsed()),
+        Ok((sandbox, image)) => pool.shelve(ticket, sandbox, image, begun.elapsed()),
         Err(error) => pool.failed(&error),
     }
 }

@@ -55,6 +55,16 @@ pub enum CreateError {
 }
 
 impl CreateError {
+    /// Which wait it was, in a word for counting.
+    pub fn wait(&self) -> &'static str {
+        match self {
+            CreateError::Engine { step, .. } => step,
+            CreateError::Warned(_) => "create",
+            CreateError::Hello(_) => "hello",
+            CreateError::Mismatch(_) => "check",
+        }
+    }
+
     /// Whether the engine itself is not there, so that no profile is to blame.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, CreateError::Engine { source, .. } if source.is_unreachable())

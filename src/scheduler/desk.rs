@@ -195,6 +195,9 @@ impl Desk {
 
     fn why_none(&self, profile: &str) -> Option<String> {
         let hosts = self.fleet.all();
+        if !hosts.iter().any(|host| host.pool(profile).is_some()) {
+            return Some(format!("the profile {profile} is gone from the configuration"));
+        }
         hosts.iter().find_map(|host| host.health().reason.or_else(|| host.pool(profile)?.state().broken))
     }
 
@@ -203,6 +206,7 @@ impl Desk {
         let hosts = self.fleet.willing();
         let mut offers: HashMap<ProfileName, Option<(Arc<Host>, Offer)>> = HashMap::new();
         let mut books = self.books();
+        self.send_away(&mut books.line);
         loop {
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
             let may = &mut |uid: &u32| most == 0 || self.running.of(*uid) < most;
@@ -234,6 +238,16 @@ impl Desk {
         self.tell(&books.line, &hosts);
         drop(books);
         offers.into_values().flatten().for_each(|(_, offer)| offer.decline());
+    }
+
+    /// Lets go those who wait for a profile that no host has any more: a reload took it away.
+    fn send_away(&self, line: &mut Line<Waiter>) {
+        let hosts = self.fleet.all();
+        let gone: Vec<ProfileName> =
+            line.profiles().filter(|profile| !hosts.iter().any(|host| host.pool(profile).is_some())).cloned().collect();
+        if !gone.is_empty() {
+            while line.next(&mut |_| true, &mut |profile| gone.contains(profile)).is_some() {}
+        }
     }
 
     /// Tells every pool how many wait for it.

@@ -272,6 +272,11 @@ impl<W> Line<W> {
         self.by_profile.get(profile).copied().unwrap_or(0)
     }
 
+    /// The profiles that somebody waits for.
+    pub fn profiles(&self) -> impl Iterator<Item = &ProfileName> {
+        self.by_profile.keys()
+    }
+
     /// How many wait, by uid.
     pub fn by_uid(&self) -> impl Iterator<Item = (u32, usize)> + '_ {
         self.by_uid.iter().map(|(uid, count)| (*uid, *count))

@@ -1,5 +1,6 @@
 //! A daemon of a test's own, and a caller of it that speaks the socket protocol by hand.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -78,10 +79,12 @@ fn engine_socket() -> PathBuf {
 
 fn spawn(options: &Options<'_>) -> Daemon {
     let folder = tempfile::tempdir().unwrap();
+    // callers of other uids come too
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let config = root().join("config");
     let uids = NEXT_UIDS.fetch_add(64, Ordering::Relaxed);
     let text = format!(
-        "[instance]\nname='test'\nstate_dir='{state}'\n[socket]\npath='{socket}'\n[images]\ndir='{images}'\ntrusted={trusted}\n\
+        "[instance]\nname='test'\nstate_dir='{state}'\n[socket]\npath='{socket}'\nmode='0666'\n[images]\ndir='{images}'\ntrusted={trusted}\n\
          [profiles]\ndir='{profiles}'\nfloor={floor}\nceiling={ceiling}\n[uids]\nbase={uids}\ncount=64\n{more}",
         state = folder.path().join("state").display(),
         socket = folder.path().join("assay.sock").display(),
@@ -100,7 +103,9 @@ fn spawn(options: &Options<'_>) -> Daemon {
     command.env_remove("ASSAY_SOCKET").env_remove("ASSAY_STATE_DIR");
     command.envs(options.env.iter().copied());
     let usual = format!("unix://{}", engine_socket().display());
-    command.env("ASSAY_ENGINE_HOST", options.engine.unwrap_or(&usual));
+    if !options.config.contains("[[hosts]]") {
+        command.env("ASSAY_ENGINE_HOST", options.engine.unwrap_or(&usual));
+    }
     let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let mut daemon = Daemon { child, folder, label: String::new() };
     let hello = daemon.caller().hello;
@@ -140,6 +145,19 @@ impl Daemon {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
+    }
+
+    /// Connects as somebody else: SO_PEERCRED has the uid that the connecting thread had.
+    #[allow(unsafe_code)]
+    pub fn caller_as(&self, uid: u32) -> Caller {
+        let socket = self.socket();
+        let connecting = std::thread::spawn(move || {
+            // SAFETY: plain numbers. The call by its number is of this thread only; the C library's would be of all.
+            let done = unsafe { nix::libc::syscall(nix::libc::SYS_setresuid, uid, uid, uid) };
+            assert_eq!(done, 0);
+            UnixStream::connect(socket).unwrap()
+        });
+        Caller::new(connecting.join().unwrap())
     }
 
     /// Waits until every pool holds `floor`.
@@ -216,14 +234,20 @@ pub struct Caller {
     pub writer: UnixStream,
     reader: BufReader<UnixStream>,
     pub hello: Value,
+    answers: HashMap<u64, Value>,
     next: u64,
 }
 
 impl Caller {
     fn new(stream: UnixStream) -> Caller {
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-        let mut caller =
-            Caller { writer: stream.try_clone().unwrap(), reader: BufReader::new(stream), hello: Value::Null, next: 1 };
+        let mut caller = Caller {
+            writer: stream.try_clone().unwrap(),
+            reader: BufReader::new(stream),
+            hello: Value::Null,
+            answers: HashMap::new(),
+            next: 1,
+        };
         caller.hello = caller.line();
         assert_eq!(caller.hello["method"], "server.hello");
         caller
@@ -248,12 +272,15 @@ impl Caller {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// The response to that id; what else comes is dropped.
+    /// The response to that id; other responses are kept, notifications dropped.
     pub fn answer(&mut self, id: u64) -> Value {
         loop {
+            if let Some(answer) = self.answers.remove(&id) {
+                return answer;
+            }
             let line = self.line();
-            if line["id"] == id {
-                return line;
+            if let Some(id) = line["id"].as_u64() {
+                self.answers.insert(id, line);
             }
         }
     }

@@ -15,3 +15,4 @@ mod init;
 mod judging;
 mod layout;
 mod protocol;
+mod scheduling;

@@ -1,0 +1,226 @@
+//! The queue and the hosts, on real engines: turns, deadlines, room, several hosts, reload.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::engine::PrivateEngine;
+use crate::harness::{Caller, Daemon, Options, eventually, images, root, submission, with};
+
+fn sleeper(seconds: f64) -> Value {
+    submission("bash", &format!("sleep {seconds}; echo done"))
+}
+
+/// What came of a call: its report's verdict, or its error's word.
+fn outcome(answer: &Value) -> String {
+    let word = answer["result"]["verdict"].as_str().or(answer["error"]["data"]["code"].as_str());
+    word.unwrap_or("?").to_owned()
+}
+
+fn done_of(caller: &mut Caller) -> u64 {
+    caller.ok("daemon.status", json!({}))["counters"]["answered"].as_u64().unwrap()
+}
+
+#[test]
+fn a_greedy_caller_takes_turns_with_everybody_else() {
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 2, ..Options::default() });
+    let mut greedy = daemon.caller_as(3001);
+    let ids: Vec<u64> = (0..60).map(|_| greedy.send("submission.run", &sleeper(0.05))).collect();
+    let mut admin = daemon.caller();
+    eventually("the greedy one's are in line", || {
+        admin.ok("daemon.status", json!({}))["queue"]["callers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["uid"] == 3001)
+    });
+    let mut modest = daemon.caller_as(3002);
+    let before = done_of(&mut admin);
+    for _ in 0..4 {
+        assert_eq!(outcome(&modest.call("submission.run", sleeper(0.05))), "accepted");
+    }
+    // of four of the modest one's, each waited for a turn or two of the greedy one's, not for all of them
+    let passed = done_of(&mut admin) - before;
+    assert!(passed <= 30, "{passed} were answered while a modest caller had four");
+    for id in ids {
+        assert_eq!(outcome(&greedy.answer(id)), "accepted");
+    }
+}
+
+#[test]
+fn a_uid_has_no_more_runs_at_a_time_than_it_may_and_others_go_on() {
+    let text = "[queue]\nmax_running_per_uid=1\n";
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 3, ceiling: 4, config: text, ..Options::default() });
+    daemon.warm();
+    let mut one = daemon.caller_as(3003);
+    let ids: Vec<u64> = (0..3).map(|_| one.send("submission.run", &sleeper(0.5))).collect();
+    let mut admin = daemon.caller();
+    eventually("the first runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
+    let callers = admin.ok("daemon.status", json!({}))["queue"]["callers"].clone();
+    assert_eq!(callers, json!([{ "uid": 3003, "waiting": 2, "running": 1 }]));
+    assert_eq!(outcome(&daemon.caller_as(3004).call("submission.run", sleeper(0.0))), "accepted");
+    for id in ids {
+        assert_eq!(outcome(&one.answer(id)), "accepted");
+    }
+}
+
+#[test]
+fn a_deadline_that_cannot_be_met_is_refused_at_once() {
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ceiling: 1, ..Options::default() });
+    let mut caller = daemon.caller();
+    let ids: Vec<u64> = (0..14).map(|_| caller.send("submission.run", &sleeper(0.5))).collect();
+    // the pace is known after some
+    for id in &ids[..6] {
+        assert_eq!(outcome(&caller.answer(*id)), "accepted");
+    }
+    let error = caller.error("submission.run", with(sleeper(0.0), "deadline_ms", json!(700)));
+    assert_eq!(error["data"]["code"], "deadline_unreachable", "{error}");
+    assert!(error["data"]["retry_after_ms"].as_u64() >= Some(100), "{error}");
+    // who has time is let in
+    assert_eq!(outcome(&caller.call("submission.run", with(sleeper(0.0), "deadline_ms", json!(110_000)))), "accepted");
+}
+
+#[test]
+fn runs_are_let_in_as_there_is_room_for_their_cpus() {
+    let text = "[engine]\ncpu_overcommit=0.5\n";
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 3, ceiling: 4, config: text, ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let ids: Vec<u64> = (0..3).map(|_| caller.send("submission.run", &sleeper(0.4))).collect();
+    let cpus = caller_cpus(&daemon);
+    let mut most = 0;
+    let mut admin = daemon.caller();
+    for _ in 0..10 {
+        let status = admin.ok("daemon.status", json!({}));
+        most = most.max(status["queue"]["running"].as_u64().unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(most as f64 <= (cpus * 0.5).max(1.0), "{most} at a time on {cpus} CPUs");
+    for id in ids {
+        assert_eq!(outcome(&caller.answer(id)), "accepted");
+    }
+}
+
+fn caller_cpus(daemon: &Daemon) -> f64 {
+    daemon.caller().ok("host.list", json!({}))["hosts"][0]["cpus"].as_f64().unwrap()
+}
+
+/// A private engine that has what bash needs.
+fn second_engine() -> PrivateEngine {
+    images();
+    let engine = PrivateEngine::start(&[]);
+    let load = "docker save $(docker images --format '{{.Repository}}:{{.Tag}}' | grep -E '^assay/(base|bash):') \
+                | docker --host \"$0\" load";
+    let host = format!("unix://{}", engine.socket().display());
+    let done = std::process::Command::new("sh").args(["-c", load, &host]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    engine
+}
+
+fn two_hosts(engine: &PrivateEngine) -> String {
+    let usual = "unix:///var/run/docker.sock";
+    format!(
+        "[[hosts]]\nname='near'\nhost='{usual}'\n[[hosts]]\nname='far'\nhost='unix://{}'\n",
+        engine.socket().display()
+    )
+}
+
+fn state_of(caller: &mut Caller, host: &str) -> String {
+    let hosts = caller.ok("host.list", json!({}))["hosts"].clone();
+    let row = hosts.as_array().unwrap().iter().find(|row| row["name"] == host).unwrap().clone();
+    row["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn work_goes_to_every_host_and_from_one_that_fails_to_the_other() {
+    let engine = second_engine();
+    let hosts = two_hosts(&engine);
+    let daemon =
+        Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 4, config: &hosts, ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let ids: Vec<u64> = (0..12).map(|_| caller.send("submission.run", &sleeper(0.2))).collect();
+    let mut used = Vec::new();
+    for id in ids {
+        let answer = caller.answer(id);
+        assert_eq!(outcome(&answer), "accepted");
+        used.push(answer["result"]["sandbox"]["host"].as_str().unwrap().to_owned());
+    }
+    assert!(used.contains(&"near".to_owned()) && used.contains(&"far".to_owned()), "{used:?}");
+
+    // killed under runs: what ran there is tried once more elsewhere, what waits goes elsewhere
+    let ids: Vec<u64> = (0..12).map(|_| caller.send("submission.run", &sleeper(0.7))).collect();
+    let mut admin = daemon.caller();
+    eventually("some run on the far host", || {
+        admin.ok("sandbox.list", json!({}))["sandboxes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["host"] == "far" && row["state"] == "leased")
+    });
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(engine.pid()), nix::sys::signal::Signal::SIGKILL).unwrap();
+    for id in ids {
+        assert_eq!(outcome(&caller.answer(id)), "accepted");
+    }
+    eventually("the far host is down", || state_of(&mut admin, "far") == "down");
+    assert!(admin.ok("daemon.status", json!({}))["counters"]["retried"].as_u64() >= Some(1));
+    assert_eq!(admin.ok("daemon.health", json!({}))["status"], "degraded");
+    assert_eq!(outcome(&caller.call("submission.run", sleeper(0.0))), "accepted");
+}
+
+#[test]
+fn a_drained_host_gets_no_work_until_it_is_resumed() {
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let running = caller.send("submission.run", &sleeper(1.0));
+    let mut admin = daemon.caller();
+    eventually("it runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
+    assert_eq!(admin.error("host.drain", json!({ "host": "lokal" }))["data"]["field"], "host");
+    admin.ok("host.drain", json!({ "host": "local" }));
+    assert_eq!(state_of(&mut admin, "local"), "draining");
+    assert_eq!(admin.error("submission.run", sleeper(0.0))["data"]["code"], "no_host");
+    assert_eq!(outcome(&caller.answer(running)), "accepted");
+    eventually("nothing is left there", || daemon.containers().is_empty());
+    admin.ok("host.resume", json!({ "host": "local" }));
+    assert_eq!(outcome(&admin.call("submission.run", sleeper(0.0))), "accepted");
+}
+
+#[test]
+fn a_new_configuration_is_taken_over_whole_or_not_at_all() {
+    let profiles = tempfile::tempdir().unwrap();
+    let bash = std::fs::read_to_string(root().join("config/profiles/bash.toml")).unwrap();
+    std::fs::write(profiles.path().join("bash.toml"), &bash).unwrap();
+    let daemon = Daemon::start(&Options { profiles: "", profiles_dir: Some(profiles.path()), ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let before = caller.ok("sandbox.list", json!({}))["sandboxes"][0]["id"].clone();
+
+    std::fs::write(profiles.path().join("shell.toml"), bash.replace("name = \"bash\"", "name = \"shell\"")).unwrap();
+    let changed = caller.ok("daemon.reload", json!({}));
+    assert_eq!(
+        (&changed["profiles"], &changed["hosts"]["kept"]),
+        (&json!(["bash", "shell"]), &json!(["local"])),
+        "{changed}"
+    );
+    assert_eq!(outcome(&caller.call("submission.run", with(sleeper(0.0), "language", json!("shell")))), "accepted");
+    let rows = caller.ok("sandbox.list", json!({}))["sandboxes"].clone();
+    assert!(
+        rows.as_array().unwrap().iter().any(|row| row["id"] == before),
+        "what did not change was disturbed: {rows}"
+    );
+
+    // one that is wrong changes nothing
+    std::fs::write(profiles.path().join("shell.toml"), "name = 7").unwrap();
+    let error = caller.error("daemon.reload", json!({}));
+    assert!(error["message"].as_str().unwrap().contains("the old one stays in effect"), "{error}");
+    assert_eq!(outcome(&caller.call("submission.run", with(sleeper(0.0), "language", json!("shell")))), "accepted");
+
+    // by signal, and a profile that is gone is gone
+    std::fs::remove_file(profiles.path().join("shell.toml")).unwrap();
+    let pid = nix::unistd::Pid::from_raw(daemon.child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    eventually("the profile is gone", || {
+        outcome(&caller.call("submission.run", with(sleeper(0.0), "language", json!("shell")))) == "unknown_profile"
+    });
+}
