@@ -108,6 +108,8 @@ pub struct Host {
     looked: watch::Sender<bool>,
     closed: watch::Sender<bool>,
     oom: Mutex<VecDeque<String>>,
+    /// Since when a stream of the engine's events has been open.
+    watched_since: Mutex<Option<Instant>>,
 }
 
 /// A leased sandbox, for `sandbox.list`.
@@ -174,6 +176,7 @@ impl Host {
             looked: watch::Sender::new(false),
             closed: watch::Sender::new(false),
             oom: Mutex::default(),
+            watched_since: Mutex::default(),
             config,
         });
         host.set_profiles(&host.config.profiles);

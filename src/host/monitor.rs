@@ -15,6 +15,8 @@ const UP_EVERY: Duration = Duration::from_secs(5);
 const DOWN_EVERY: Duration = Duration::from_secs(1);
 /// Before the second look at one that failed once.
 const DOUBTFUL_AFTER: Duration = Duration::from_millis(200);
+/// Streams that end together are seen to have ended within this time, on a busy machine too.
+const SETTLE: Duration = Duration::from_millis(100);
 /// How much of a machine's memory runs may take; the rest is for the engine, idle sandboxes and whatever else lives there.
 const MEMORY_PERCENT: u64 = 80;
 /// Between reconciles: what a lost reply left behind lives at most this long.
@@ -27,6 +29,14 @@ impl Host {
         health.known = health.known.after(Seen::Doubted);
         drop(health);
         self.suspicion.notify_one();
+    }
+
+    /// Whether the engine provably did not fail since then: a stream of its events was open all the time, and it answers
+    /// now. Waits a moment, so that an end of that stream has been seen.
+    pub async fn was_well_since(&self, then: Instant) -> bool {
+        tokio::time::sleep(SETTLE).await;
+        let watched = |host: &Host| lock(&host.watched_since).is_some_and(|since| since <= then);
+        watched(self) && self.client.ping().await.is_ok() && watched(self)
     }
 
     /// Whether it has only come (back) now.
@@ -75,7 +85,8 @@ impl Host {
 /// Container ids of memory kills that are remembered: more than can run at a time.
 const OOM_KEPT: usize = 1024;
 
-/// Follows the engine's oom events. They are a hint (engines drop events of slow readers): the init's own counters decide
+/// Follows the engine's oom events; that this stream is open is also the proof that the engine has lived on
+/// ([`Host::was_well_since`]). The events themselves are a hint (engines drop events of slow readers): the init's own counters decide
 /// whenever the init lives to tell.
 async fn follow_oom(host: Arc<Host>) {
     let label = format!("{}={}", crate::policy::LABEL_INSTANCE, host.config.instance);
@@ -84,6 +95,7 @@ async fn follow_oom(host: Arc<Host>) {
         if host.answers()
             && let Ok(mut events) = host.client.events(&filters).await
         {
+            *lock(&host.watched_since) = Some(Instant::now());
             loop {
                 let event = tokio::select! {
                     event = events.next() => event,
@@ -96,6 +108,7 @@ async fn follow_oom(host: Arc<Host>) {
                 }
                 seen.push_back(event.actor.id);
             }
+            *lock(&host.watched_since) = None;
         }
         tokio::select! {
             () = tokio::time::sleep(DOWN_EVERY) => {}

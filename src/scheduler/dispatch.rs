@@ -185,12 +185,12 @@ impl Scheduler {
             let avoid = deaths.last().map(|death| death.host.as_str());
             match self.try_once(work, entry, sink, received, avoid).await {
                 Ok(report) => break report,
-                Err((lost, host)) => {
+                Err((lost, host, began)) => {
                     host.doubt();
-                    let up = host.client().ping().await.is_ok();
+                    let up = host.was_well_since(began).await;
                     tracing::warn!(
                         submission = %work.id.escape_debug(), uid = work.caller.uid, host = host.name(), %lost,
-                        engine_up = up, "a sandbox was lost in the middle of a run"
+                        engine_was_well = up, "a sandbox was lost in the middle of a run"
                     );
                     deaths.push(Death { lost, up, host: host.name().to_owned() });
                     // streamed output has been seen: running it again would show it twice
@@ -212,7 +212,7 @@ impl Scheduler {
         sink: &Sink,
         received: Instant,
         avoid: Option<&str>,
-    ) -> Result<Report, (Lost, Arc<Host>)> {
+    ) -> Result<Report, (Lost, Arc<Host>, Instant)> {
         let patience = work.deadline.unwrap_or(self.queue().patience()).saturating_sub(received.elapsed());
         let mut cancel = entry.cancelled();
         let queued = Instant::now();
@@ -253,7 +253,7 @@ impl Scheduler {
         drop((lease, occupied, taken, running));
         let (judged, lease_time) = match judged {
             Err(lost) if host.saw_oom(&container).await => (out_of_memory(work, &lost), Duration::ZERO),
-            Err(lost) => return Err((lost, host)),
+            Err(lost) => return Err((lost, host, leasing)),
             Ok(judged) => judged,
         };
         let uid = work.caller.uid;
@@ -402,13 +402,13 @@ fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
 #[derive(Debug)]
 struct Death {
     lost: Lost,
-    /// Whether its engine answered afterwards.
+    /// Whether its engine provably did not fail meanwhile.
     up: bool,
     host: String,
 }
 
-/// Deaths of sandboxes under one submission. `lost` needs independent proof that the host failed (its engine did not
-/// answer); a second death on a healthy host is the submission's doing.
+/// Deaths of sandboxes under one submission. Two of them are the submission's doing only when the engine provably was well
+/// all the time; where that can't be shown, the host is to blame.
 fn lost_report(id: &str, deaths: &[Death]) -> Report {
     let host_failed = deaths.iter().any(|death| !death.up);
     let words = deaths.iter().map(|death| death.lost.to_string()).collect::<Vec<_>>().join("; then ");

@@ -12,19 +12,91 @@ use crate::harness::{eventually, root};
 /// It ends with this value, and with this process.
 pub struct PrivateEngine {
     script: Child,
+    arguments: Vec<String>,
+    /// Whether its data lies on a file system of its own.
+    mounted: bool,
     folder: tempfile::TempDir,
+}
+
+/// Brings images of ours from the usual engine; `names` is a pattern such as `base|bash`.
+pub fn load_images(engine: &PrivateEngine, names: &str) {
+    let load = format!(
+        "docker save $(docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep -E '^assay/({names}):') | docker --host \"$0\" load"
+    );
+    let host = format!("unix://{}", engine.socket().display());
+    let done = Command::new("sh").args(["-c", &load, &host]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 impl PrivateEngine {
     /// Starts one with dockerd's `arguments`, and waits until it answers.
     pub fn start(arguments: &[&str]) -> PrivateEngine {
+        PrivateEngine::launch(tempfile::tempdir().unwrap(), arguments, false)
+    }
+
+    /// Starts one whose disk has so many bytes.
+    pub fn start_on_small_disk(bytes: u64) -> PrivateEngine {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(root().join("scripts/private-engine"));
-        command.arg(folder.path()).args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let engine = PrivateEngine { script: command.spawn().unwrap(), folder };
-        let socket = engine.socket();
-        eventually("the private engine answers", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let size = format!("size={bytes}");
+        nix::mount::mount(Some("tmpfs"), &data, Some("tmpfs"), nix::mount::MsFlags::empty(), Some(size.as_str()))
+            .unwrap();
+        PrivateEngine::launch(folder, &[], true)
+    }
+
+    fn launch(folder: tempfile::TempDir, arguments: &[&str], mounted: bool) -> PrivateEngine {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let engine = PrivateEngine { script: script(folder.path(), &arguments), arguments, mounted, folder };
+        engine.wait();
         engine
+    }
+
+    fn wait(&self) {
+        let socket = self.socket();
+        let begun = std::time::Instant::now();
+        eventually("the private engine answers", || {
+            if begun.elapsed() > Duration::from_secs(40) {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                panic!(
+                    "the private engine does not answer:\n{}",
+                    log.lines().filter(|line| !line.contains("[core]")).take(60).collect::<Vec<_>>().join("\n")
+                );
+            }
+            use std::io::{Read, Write};
+            let Ok(mut stream) = std::os::unix::net::UnixStream::connect(&socket) else { return false };
+            let mut reply = [0; 12];
+            stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n").is_ok()
+                && stream.read_exact(&mut reply).is_ok()
+                && reply.ends_with(b"200")
+        });
+    }
+
+    /// Kills it with SIGKILL and starts it again on what it had.
+    pub fn restart(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.pid());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        self.end();
+        self.script = script(self.folder.path(), &self.arguments);
+        self.wait();
+    }
+
+    /// The folder with its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn end(&mut self) {
+        drop(self.script.stdin.take());
+        for _ in 0..300 {
+            match self.script.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(50)),
+                _ => return,
+            }
+        }
+        let _ = self.script.kill();
+        let _ = self.script.wait();
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -54,6 +126,12 @@ impl PrivateEngine {
     }
 }
 
+fn script(folder: &Path, arguments: &[String]) -> Child {
+    let mut command = Command::new(root().join("scripts/private-engine"));
+    command.arg(folder).args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
 /// This thread's sockets are made in that namespace from now on.
 fn enter(namespace: &Path) {
     setns(std::fs::File::open(namespace).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
@@ -61,14 +139,9 @@ fn enter(namespace: &Path) {
 
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
-        drop(self.script.stdin.take());
-        for _ in 0..300 {
-            match self.script.try_wait() {
-                Ok(None) => std::thread::sleep(Duration::from_millis(50)),
-                _ => return,
-            }
+        self.end();
+        if self.mounted {
+            let _ = nix::mount::umount2(&self.data(), nix::mount::MntFlags::MNT_DETACH);
         }
-        let _ = self.script.kill();
-        let _ = self.script.wait();
     }
 }

@@ -24,6 +24,7 @@ pub fn root() -> &'static Path {
 /// A running daemon.
 pub struct Daemon {
     pub child: Child,
+    command: Command,
     pub folder: tempfile::TempDir,
     pub label: String,
 }
@@ -106,8 +107,9 @@ fn spawn(options: &Options<'_>) -> Daemon {
     if !options.config.contains("[[hosts]]") {
         command.env("ASSAY_ENGINE_HOST", options.engine.unwrap_or(&usual));
     }
-    let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    let mut daemon = Daemon { child, folder, label: String::new() };
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let child = command.spawn().unwrap();
+    let mut daemon = Daemon { child, command, folder, label: String::new() };
     let hello = daemon.caller().hello;
     daemon.label = hello["params"]["instance"].as_str().unwrap().to_owned();
     daemon
@@ -172,6 +174,12 @@ impl Daemon {
     /// Names of the containers that this daemon has on the engine, in whatever state.
     pub fn containers(&self) -> Vec<String> {
         containers(&self.label)
+    }
+
+    /// Starts it again after its end, as the same instance.
+    pub fn start_again(&mut self) {
+        self.child = self.command.spawn().unwrap();
+        drop(self.caller());
     }
 
     pub fn kill9(&mut self) {

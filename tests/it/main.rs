@@ -16,3 +16,4 @@ mod judging;
 mod layout;
 mod protocol;
 mod scheduling;
+mod storm;

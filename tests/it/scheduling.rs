@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::engine::PrivateEngine;
+use crate::engine::{PrivateEngine, load_images};
 use crate::harness::{Caller, Daemon, Options, eventually, images, root, submission, with};
 
 fn sleeper(seconds: f64) -> Value {
@@ -109,11 +109,7 @@ fn caller_cpus(daemon: &Daemon) -> f64 {
 fn second_engine() -> PrivateEngine {
     images();
     let engine = PrivateEngine::start(&[]);
-    let load = "docker save $(docker images --format '{{.Repository}}:{{.Tag}}' | grep -E '^assay/(base|bash):') \
-                | docker --host \"$0\" load";
-    let host = format!("unix://{}", engine.socket().display());
-    let done = std::process::Command::new("sh").args(["-c", load, &host]).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    load_images(&engine, "base|bash");
     engine
 }
 
