@@ -30,6 +30,7 @@ use room::{Amount, Room};
 pub use fleet::Fleet;
 pub use health::HostState;
 pub use images::{ImageRow, ImageState};
+pub use monitor::End;
 
 /// What a host needs to know at its start.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ pub struct Host {
     suspicion: Notify,
     looked: watch::Sender<bool>,
     closed: watch::Sender<bool>,
-    oom: Mutex<VecDeque<String>>,
+    ends: Mutex<VecDeque<(String, monitor::End)>>,
     /// Since when a stream of the engine's events has been open.
     watched_since: Mutex<Option<Instant>>,
 }
@@ -175,7 +176,7 @@ impl Host {
             suspicion: Notify::new(),
             looked: watch::Sender::new(false),
             closed: watch::Sender::new(false),
-            oom: Mutex::default(),
+            ends: Mutex::default(),
             watched_since: Mutex::default(),
             config,
         });
@@ -251,18 +252,6 @@ impl Host {
     /// Resolves when the engine has been asked for the first time, whatever it said.
     pub async fn looked(&self) {
         let _ = self.looked.subscribe().wait_for(|looked| *looked).await;
-    }
-
-    /// Whether the engine reported that the kernel killed for memory in that container. The event may come a moment after
-    /// the container's end, so this waits for it a little.
-    pub async fn saw_oom(&self, container: &str) -> bool {
-        for _ in 0..10 {
-            if lock(&self.oom).iter().any(|id| id == container) {
-                return true;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        false
     }
 
     /// What may be done with it.

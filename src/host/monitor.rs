@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::health::{Engine, Seen};
 use super::room::Amount;
 use super::{EngineFacts, Host, lock};
-use crate::docker::{Error, Filters};
+use crate::docker::{Error, Event, Filters};
 use crate::sandbox;
 
 /// Between looks at an engine that answers.
@@ -31,6 +31,36 @@ impl Host {
         self.suspicion.notify_one();
     }
 
+    fn ended_so(&self, event: Event) {
+        let mut ends = lock(&self.ends);
+        let at = ends.iter().position(|(id, _)| *id == event.actor.id).unwrap_or_else(|| {
+            if ends.len() == ENDS_KEPT {
+                ends.pop_front();
+            }
+            ends.push_back((event.actor.id.clone(), End::default()));
+            ends.len() - 1
+        });
+        let Some((_, end)) = ends.get_mut(at) else { return };
+        match event.action.as_str() {
+            "oom" => end.oom = true,
+            _ => end.exit_code = event.actor.attributes.get("exitCode").and_then(|code| code.parse().ok()),
+        }
+    }
+
+    /// How a container ended, when the engine said so. It may say so a moment after the connection's end, so this waits for
+    /// it a little.
+    pub async fn end_of(&self, container: &str) -> End {
+        let known = || lock(&self.ends).iter().find(|(id, _)| id == container).map(|(_, end)| *end).unwrap_or_default();
+        for _ in 0..10 {
+            let end = known();
+            if end.exit_code.is_some() {
+                return end;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        known()
+    }
+
     /// Whether the engine provably did not fail since then: a stream of its events was open all the time, and it answers
     /// now. Waits a moment, so that an end of that stream has been seen.
     pub async fn was_well_since(&self, then: Instant) -> bool {
@@ -39,19 +69,18 @@ impl Host {
         watched(self) && self.client.ping().await.is_ok() && watched(self)
     }
 
-    /// Whether it has only come (back) now.
-    fn answered(&self, engine: EngineFacts) -> bool {
+    fn answered(&self, engine: EngineFacts) {
         let mut health = lock(&self.health);
         let before = health.known;
         health.known = before.after(Seen::Answered);
         if before == Engine::Answers {
-            return false;
+            return;
         }
         health.reason = None;
         health.remedy = None;
         if before == Engine::Doubtful {
             tracing::debug!(host = %self.config.name, "the engine answers after all");
-            return false;
+            return;
         }
         tracing::info!(host = %self.config.name, engine = %engine.version, api = %engine.api, "the engine answers");
         self.room.resize(Amount {
@@ -60,7 +89,6 @@ impl Host {
         });
         health.engine = engine;
         health.since = Instant::now();
-        true
     }
 
     fn failed(&self, error: &Error) {
@@ -82,15 +110,31 @@ impl Host {
     }
 }
 
-/// Container ids of memory kills that are remembered: more than can run at a time.
-const OOM_KEPT: usize = 1024;
+/// Ends of containers that are remembered: more than can run at a time.
+const ENDS_KEPT: usize = 1024;
 
-/// Follows the engine's oom events; that this stream is open is also the proof that the engine has lived on
+/// How a container ended, by the engine's events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct End {
+    /// The kernel killed in it for memory.
+    pub oom: bool,
+    /// Its init's exit code; 137 when it was killed.
+    pub exit_code: Option<i64>,
+}
+
+impl End {
+    /// Whether the init ended by its own doing. Nothing in a sandbox can send it SIGKILL: that comes from outside.
+    pub fn is_its_own(&self) -> bool {
+        !self.oom && self.exit_code.is_some_and(|code| code != 137 && code != 255)
+    }
+}
+
+/// Follows how containers end; that this stream is open is also the proof that the engine has lived on
 /// ([`Host::was_well_since`]). The events themselves are a hint (engines drop events of slow readers): the init's own counters decide
 /// whenever the init lives to tell.
-async fn follow_oom(host: Arc<Host>) {
+async fn follow_ends(host: Arc<Host>) {
     let label = format!("{}={}", crate::policy::LABEL_INSTANCE, host.config.instance);
-    let filters = Filters::new().with("label", &label).with("event", "oom");
+    let filters = Filters::new().with("label", &label).with("event", "oom").with("event", "die");
     loop {
         if host.answers()
             && let Ok(mut events) = host.client.events(&filters).await
@@ -102,11 +146,7 @@ async fn follow_oom(host: Arc<Host>) {
                     () = host.ended() => return,
                 };
                 let Ok(Some(event)) = event else { break };
-                let mut seen = lock(&host.oom);
-                if seen.len() == OOM_KEPT {
-                    seen.pop_front();
-                }
-                seen.push_back(event.actor.id);
+                host.ended_so(event);
             }
             *lock(&host.watched_since) = None;
         }
@@ -118,17 +158,25 @@ async fn follow_oom(host: Arc<Host>) {
 }
 
 pub(super) async fn watch(host: Arc<Host>) {
-    tokio::spawn(follow_oom(host.clone()));
+    tokio::spawn(follow_ends(host.clone()));
     let mut reconciled = Instant::now();
     loop {
         match look(&host).await {
             Ok(engine) => {
-                if host.answered(engine) {
-                    recover(&host).await;
+                if matches!(lock(&host.health).known, Engine::Unknown | Engine::Gone) {
+                    // before the host is up: what is made from then on must not be taken for left-overs
+                    sweep(&host).await;
+                    host.answered(engine);
+                    for pool in host.pools() {
+                        pool.encourage();
+                    }
                     reconciled = Instant::now();
-                } else if reconciled.elapsed() > RECONCILE_EVERY {
-                    reconcile(&host).await;
-                    reconciled = Instant::now();
+                } else {
+                    host.answered(engine);
+                    if reconciled.elapsed() > RECONCILE_EVERY {
+                        reconcile(&host).await;
+                        reconciled = Instant::now();
+                    }
                 }
                 host.share.bell.notify_one();
             }
@@ -165,7 +213,7 @@ async fn look(host: &Host) -> Result<EngineFacts, Error> {
 }
 
 /// The engine is there (again): nothing of ours that it holds is of use, so all of it goes.
-async fn recover(host: &Arc<Host>) {
+async fn sweep(host: &Arc<Host>) {
     host.images.forget();
     for pool in host.pools() {
         pool.flush();
@@ -175,9 +223,6 @@ async fn recover(host: &Arc<Host>) {
         Ok(0) => {}
         Ok(left) => tracing::info!(host = %host.config.name, left, "removed sandboxes that were left behind"),
         Err(error) => tracing::warn!(host = %host.config.name, %error, "could not look for left-over sandboxes"),
-    }
-    for pool in host.pools() {
-        pool.encourage();
     }
 }
 

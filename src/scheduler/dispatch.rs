@@ -15,7 +15,7 @@ use super::desk::{Desk, Placed};
 use super::registry::{Claim, Entry, Registry, State};
 use super::stages::{StageRow, Stages};
 use crate::config::Queue;
-use crate::host::{Fleet, Host, HostState};
+use crate::host::{End, Fleet, Host, HostState};
 use crate::judge::drive::{Judged, Sink, Spent, judge};
 use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
@@ -185,14 +185,13 @@ impl Scheduler {
             let avoid = deaths.last().map(|death| death.host.as_str());
             match self.try_once(work, entry, sink, received, avoid).await {
                 Ok(report) => break report,
-                Err((lost, host, began)) => {
-                    host.doubt();
-                    let up = host.was_well_since(began).await;
+                Err(death) => {
                     tracing::warn!(
-                        submission = %work.id.escape_debug(), uid = work.caller.uid, host = host.name(), %lost,
-                        engine_was_well = up, "a sandbox was lost in the middle of a run"
+                        submission = %work.id.escape_debug(), uid = work.caller.uid, host = %death.host, lost = %death.lost,
+                        engine_was_well = death.engine_was_well, init_exit_code = death.end.exit_code,
+                        "a sandbox was lost in the middle of a run"
                     );
-                    deaths.push(Death { lost, up, host: host.name().to_owned() });
+                    deaths.push(death);
                     // streamed output has been seen: running it again would show it twice
                     if deaths.len() > 1 || sink.0.is_some() || *entry.cancelled().borrow() {
                         break lost_report(&work.id, &deaths);
@@ -212,7 +211,7 @@ impl Scheduler {
         sink: &Sink,
         received: Instant,
         avoid: Option<&str>,
-    ) -> Result<Report, (Lost, Arc<Host>, Instant)> {
+    ) -> Result<Report, Death> {
         let patience = work.deadline.unwrap_or(self.queue().patience()).saturating_sub(received.elapsed());
         let mut cancel = entry.cancelled();
         let queued = Instant::now();
@@ -252,9 +251,16 @@ impl Scheduler {
         // the sandbox is spent whatever came of it; its end costs the answer nothing
         drop((lease, occupied, taken, running));
         let (judged, lease_time) = match judged {
-            Err(lost) if host.saw_oom(&container).await => (out_of_memory(work, &lost), Duration::ZERO),
-            Err(lost) => return Err((lost, host, leasing)),
             Ok(judged) => judged,
+            Err(lost) => {
+                let end = host.end_of(&container).await;
+                if !end.oom {
+                    host.doubt();
+                    let engine_was_well = host.was_well_since(leasing).await;
+                    return Err(Death { lost, end, engine_was_well, host: host.name().to_owned() });
+                }
+                (out_of_memory(work, &lost), Duration::ZERO)
+            }
         };
         let uid = work.caller.uid;
         let mut report = render::report(&work.id, judged, &|bytes| (self.shelve)(uid, bytes));
@@ -402,19 +408,22 @@ fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
 #[derive(Debug)]
 struct Death {
     lost: Lost,
+    /// How its container ended.
+    end: End,
     /// Whether its engine provably did not fail meanwhile.
-    up: bool,
+    engine_was_well: bool,
     host: String,
 }
 
 /// Deaths of sandboxes under one submission. Two of them are the submission's doing only when the engine provably was well
-/// all the time; where that can't be shown, the host is to blame.
+/// all the time and the inits ended by themselves. Where the engine was not, the host is to blame; an init that was killed
+/// was killed from outside.
 fn lost_report(id: &str, deaths: &[Death]) -> Report {
-    let host_failed = deaths.iter().any(|death| !death.up);
+    let host_failed = deaths.iter().any(|death| !death.engine_was_well);
     let words = deaths.iter().map(|death| death.lost.to_string()).collect::<Vec<_>>().join("; then ");
     let (blame, message) = if host_failed {
         (Blame::Host, "The Docker host failed while the submission ran; this is not the submission's fault.")
-    } else if deaths.len() > 1 {
+    } else if deaths.len() > 1 && deaths.iter().all(|death| death.end.is_its_own()) {
         (Blame::Caller, "The sandbox died under the submission twice on a healthy host.")
     } else {
         (Blame::Assay, "The sandbox was lost while the submission ran; this is not the submission's fault.")
@@ -439,19 +448,26 @@ fn lost_report(id: &str, deaths: &[Death]) -> Report {
 mod tests {
     use super::*;
 
-    fn death(up: bool) -> Death {
-        Death { lost: Lost::Eof, up, host: "local".to_owned() }
+    fn death(engine_was_well: bool, exit_code: i64) -> Death {
+        let end = End { oom: false, exit_code: Some(exit_code) };
+        Death { lost: Lost::Eof, end, engine_was_well, host: "local".to_owned() }
+    }
+
+    #[test]
+    fn an_init_that_was_killed_is_not_the_submissions_doing() {
+        assert_eq!(lost_report("1", &[death(true, 137), death(true, 137)]).blame, Some(Blame::Assay));
+        assert_eq!(lost_report("1", &[death(true, 134), death(true, 137)]).blame, Some(Blame::Assay));
     }
 
     #[test]
     fn a_host_that_failed_is_to_blame_for_a_lost_run() {
-        let report = lost_report("1", &[death(false)]);
+        let report = lost_report("1", &[death(false, 134)]);
         assert_eq!((report.verdict, report.blame), (Verdict::SystemError, Some(Blame::Host)));
     }
 
     #[test]
     fn a_second_death_on_a_healthy_host_is_the_submissions_doing() {
-        let report = lost_report("1", &[death(true), death(true)]);
+        let report = lost_report("1", &[death(true, 134), death(true, 134)]);
         assert_eq!(report.blame, Some(Blame::Caller));
         assert_eq!(report.run.unwrap().evidence.lost.unwrap().matches("attach stream ended").count(), 2);
     }
