@@ -13,8 +13,6 @@ use crate::harness::{eventually, root};
 pub struct PrivateEngine {
     script: Child,
     arguments: Vec<String>,
-    /// Whether its data lies on a file system of its own.
-    mounted: bool,
     folder: tempfile::TempDir,
 }
 
@@ -31,7 +29,7 @@ pub fn load_images(engine: &PrivateEngine, names: &str) {
 impl PrivateEngine {
     /// Starts one with dockerd's `arguments`, and waits until it answers.
     pub fn start(arguments: &[&str]) -> PrivateEngine {
-        PrivateEngine::launch(tempfile::tempdir().unwrap(), arguments, false)
+        PrivateEngine::launch(tempfile::tempdir().unwrap(), arguments)
     }
 
     /// Starts one whose disk has so many bytes.
@@ -42,12 +40,12 @@ impl PrivateEngine {
         let size = format!("size={bytes}");
         nix::mount::mount(Some("tmpfs"), &data, Some("tmpfs"), nix::mount::MsFlags::empty(), Some(size.as_str()))
             .unwrap();
-        PrivateEngine::launch(folder, &[], true)
+        PrivateEngine::launch(folder, &[])
     }
 
-    fn launch(folder: tempfile::TempDir, arguments: &[&str], mounted: bool) -> PrivateEngine {
+    fn launch(folder: tempfile::TempDir, arguments: &[&str]) -> PrivateEngine {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let engine = PrivateEngine { script: script(folder.path(), &arguments), arguments, mounted, folder };
+        let engine = PrivateEngine { script: script(folder.path(), &arguments), arguments, folder };
         engine.wait();
         engine
     }
@@ -140,7 +138,8 @@ fn enter(namespace: &Path) {
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
         self.end();
-        if self.mounted {
+        // our file system and the mount that dockerd lays over it, with all that a killed one left below
+        for _ in 0..4 {
             let _ = nix::mount::umount2(&self.data(), nix::mount::MntFlags::MNT_DETACH);
         }
     }

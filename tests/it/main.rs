@@ -16,4 +16,5 @@ mod judging;
 mod layout;
 mod protocol;
 mod scheduling;
+mod soak;
 mod storm;
