@@ -10,11 +10,12 @@ pub use scripted::{attach, client};
 pub type Target = fn(&[u8]);
 
 /// Every target; `cargo fuzz list` knows the same names.
-pub const ALL: [(&str, Target); 7] = [
+pub const ALL: [(&str, Target); 8] = [
     ("attach", attach),
     ("client", client),
     ("errorbody", errorbody),
     ("jsonlines", jsonlines),
+    ("line", line),
     ("stdcopy", stdcopy),
     ("version", version),
     ("wire", wire),
@@ -67,6 +68,56 @@ pub fn errorbody(data: &[u8]) {
     assert!(text.len() <= 4096);
     let again = serde_json::json!({ "message": &text }).to_string();
     assert_eq!(error_text(again.as_bytes()), text.trim());
+}
+
+/// The line of those who wait, against a list: nothing is lost, doubled, or served without a free sandbox, who can be served
+/// is, and no uid that can be served is passed over more often than there are others with something to spend.
+pub fn line(data: &[u8]) {
+    use assay::scheduler::line::{Line, ProfileName, Spot, Stands};
+    #[derive(Debug, Clone, PartialEq)]
+    struct One(u32, ProfileName, usize);
+    impl Stands for One {
+        fn stands(&self) -> (u32, ProfileName) {
+            (self.0, self.1.clone())
+        }
+    }
+    let profile = |byte: u8| -> ProfileName { ["a", "b", "c"][usize::from(byte % 3)].into() };
+    let mut line = Line::default();
+    let mut model: Vec<(Spot, One)> = Vec::new();
+    for (number, step) in data.chunks_exact(3).enumerate() {
+        let [what, who, more] = [step[0], step[1], step[2]];
+        match what % 4 {
+            0 | 1 => {
+                let one = One(u32::from(who % 5), profile(more), number);
+                let tenant = (who / 5 % 3).to_string();
+                let spot = line.join(one.0, &tenant, &one.1, u32::from(more / 3), one.clone());
+                model.push((spot, one));
+            }
+            2 if !model.is_empty() => {
+                let (spot, one) = model.swap_remove(usize::from(who) % model.len());
+                assert_eq!(line.leave(&spot), Some(one));
+                assert_eq!(line.leave(&spot), None);
+            }
+            _ => {
+                let free = |name: &ProfileName| more & (1 << (name.as_bytes()[0] - b'a')) != 0;
+                let may = |uid: &u32| *uid != u32::from(who % 8);
+                let could = model.iter().any(|(_, one)| may(&one.0) && free(&one.1));
+                let got = line.next(&mut |uid| may(uid), &mut |name| free(name));
+                assert_eq!(got.is_some(), could);
+                if let Some(got) = got {
+                    assert!(may(&got.0) && free(&got.1));
+                    let at = model.iter().position(|(_, one)| *one == got).expect("served what did not wait");
+                    model.swap_remove(at);
+                }
+            }
+        }
+        assert_eq!(line.len(), model.len());
+        assert_eq!(line.by_uid().map(|(_, count)| count).sum::<usize>(), model.len());
+    }
+    while line.next(&mut |_| true, &mut |_| true).is_some() {
+        assert!(model.pop().is_some());
+    }
+    assert!(model.is_empty() && line.is_empty());
 }
 
 /// Version strings: what is read is shown the same, and never outside what we speak.

@@ -129,7 +129,8 @@ fn show(json: bool, reply: &Value, human: impl FnOnce()) -> Result<u8, CliError>
 
 /// Pools as a table; also part of `assay status`.
 pub fn pool_table(pools: &[Value]) -> Table {
-    let mut table = Table::new(&["pool", "host", "ready", "creating", "leased", "waiting", "floor", "ceiling", ""]);
+    let mut table =
+        Table::new(&["pool", "host", "ready", "creating", "leased", "waiting", "floor", "level", "ceiling", ""]);
     for pool in pools {
         let broken = match &pool["broken"] {
             Value::String(why) => why.clone(),
@@ -147,6 +148,7 @@ pub fn pool_table(pools: &[Value]) -> Table {
             number("leased"),
             number("waiting"),
             number("floor"),
+            number("level"),
             number("ceiling"),
             (broken, Some(Tint::Red)),
         ]);

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::lease::Offer;
 use super::stock::{Levels, Stock, Weather};
+use super::tide::Tide;
 use crate::sandbox::{CreateError, Sandbox};
 
 /// The first pause after a failed creation; doubled for each further one.
@@ -69,6 +70,8 @@ pub struct PoolState {
     pub waiting: usize,
     /// The floor.
     pub floor: usize,
+    /// How many are kept ready at the rate at which they are taken.
+    pub level: usize,
     /// The ceiling.
     pub ceiling: usize,
     /// Made since the start.
@@ -101,8 +104,21 @@ pub(super) struct Books {
     failed: usize,
     failures_by_wait: BTreeMap<&'static str, usize>,
     create_time: Duration,
+    tide: Tide,
     paused: bool,
     closed: bool,
+}
+
+impl Books {
+    /// The mean time of a creation.
+    fn create_mean(&self) -> Duration {
+        u32::try_from(self.created).ok().and_then(|count| self.create_time.checked_div(count)).unwrap_or_default()
+    }
+
+    /// The levels to aim for: a floor that follows the rate.
+    fn levels(&self, levels: Levels) -> Levels {
+        Levels { floor: self.tide.level(Instant::now(), self.create_mean(), levels), ..levels }
+    }
 }
 
 /// What all pools of a host share.
@@ -259,15 +275,12 @@ impl Pool {
             leased: books.stock.leased,
             waiting: books.stock.demand,
             floor: self.inner.levels.floor,
+            level: books.levels(self.inner.levels).floor,
             ceiling: self.inner.levels.ceiling,
             created: books.created,
             failed: books.failed,
             failures: books.failures_by_wait.clone(),
-            create_ms: if books.created == 0 {
-                0.0
-            } else {
-                books.create_time.as_secs_f64() * 1e3 / books.created as f64
-            },
+            create_ms: books.create_mean().as_secs_f64() * 1e3,
             broken: books.broken.clone(),
         }
     }
@@ -276,6 +289,12 @@ impl Pool {
 impl Inner {
     pub(super) fn ring(&self) {
         self.share.bell.notify_one();
+    }
+
+    /// One that was offered was taken.
+    pub(super) fn taken(&self) {
+        self.books().tide.taken(Instant::now());
+        self.wake.notify_one();
     }
 
     /// Takes back what was offered and not taken.
@@ -366,8 +385,8 @@ async fn keep(pool: Arc<Inner>) {
                 _ if books.paused => 0,
                 Some(_) => 0,
                 // after a failure one is tried alone
-                None if books.failures > 0 => 1.min(books.stock.want(pool.levels, Weather { busy })),
-                None => books.stock.want(pool.levels, Weather { busy }),
+                None if books.failures > 0 => 1.min(books.stock.want(books.levels(pool.levels), Weather { busy })),
+                None => books.stock.want(books.levels(pool.levels), Weather { busy }),
             };
             books.stock.creating += want;
             (want, held_back.unwrap_or(Duration::from_secs(2)))

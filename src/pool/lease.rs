@@ -23,6 +23,7 @@ impl Offer {
     /// Takes it. Who waited longer than the sandbox is old had it made for them: a cold start.
     pub fn accept(mut self, waited: Duration) -> Option<Lease> {
         let Shelved { sandbox, image } = self.shelved.take()?;
+        self.pool.taken();
         let start = if sandbox.age() <= waited { StartKind::Cold } else { StartKind::Warm };
         Some(Lease { sandbox, start, image, _seat: Seat { pool: self.pool.clone() } })
     }

@@ -15,7 +15,7 @@ mod admission;
 mod counters;
 mod desk;
 mod dispatch;
-mod line;
+pub mod line;
 mod pace;
 mod place;
 mod registry;

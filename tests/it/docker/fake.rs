@@ -196,7 +196,7 @@ impl Drop for Listening {
 }
 
 /// `METHOD /path?query` without the version, and the body; none at the end of the connection.
-async fn read_request(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
+pub async fn read_request(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
     let head = loop {
         if let Some(end) = find(buffer, b"\r\n\r\n") {
             break end + 4;

@@ -4,7 +4,7 @@
 //! on an engine carries the label `assay.test=docker` and a name of its own; a guard removes it also when a test fails.
 
 mod bad;
-mod fake;
+pub mod fake;
 mod faults;
 mod live;
 pub mod registry;

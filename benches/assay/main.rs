@@ -4,10 +4,13 @@
 //!   system, and against `docker run` with the same hardening. Paced at half the measured refill rate, with refill
 //!   running (the figure that counts), and back to back.
 //! * A ping over an open sandbox, no program.
+//! * Many at once (`crowd`): a burst, ten thousand in line, sixty-four idle sandboxes.
 //! * Refill: sandboxes per second through the pool against raw create + start + remove of the same spec.
 //!
 //! `BENCH_RUNS` (default 200) sets the number of runs of each; every output is verified.
 #![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code)]
+
+mod crowd;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -81,6 +84,10 @@ fn main() {
     println!("\nrefill");
     Sample(ready).row("from a lease to a ready replacement (ms)", None);
     println!("  through the pool {rate:.2}/s, raw create + start + remove {raw:.2}/s: {:.2} times", rate / raw);
+    crowd::burst(&daemon, raw);
+    drop((caller, daemon));
+    crowd::ten_thousand();
+    crowd::idle();
 }
 
 /// Measurements in milliseconds.
@@ -123,18 +130,27 @@ struct Daemon {
 
 impl Daemon {
     fn start() -> Daemon {
+        Daemon::start_with(4, 8, "")
+    }
+
+    /// With these levels, and more configuration.
+    fn start_with(floor: usize, ceiling: usize, more: &str) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let config = folder.path().join("assayd.toml");
+        std::fs::write(&config, more).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_assayd"))
             .arg("--config")
-            .arg(root.join("config/assayd.toml"))
+            .arg(config)
+            .env("ASSAY_IMAGES_DIR", root.join("images"))
+            .env("ASSAY_PROFILES_DIR", root.join("config/profiles"))
             .env("ASSAY_SOCKET", folder.path().join("assay.sock"))
             .env("ASSAY_STATE_DIR", folder.path().join("state"))
             .env("ASSAY_INSTANCE", "bench")
             .env("ASSAY_PROFILES", "python")
-            .env("ASSAY_POOL_FLOOR", "4")
-            .env("ASSAY_POOL_CEILING", "8")
+            .env("ASSAY_POOL_FLOOR", floor.to_string())
+            .env("ASSAY_POOL_CEILING", ceiling.to_string())
             .env("ASSAY_UID_BASE", "47000")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -142,6 +158,13 @@ impl Daemon {
             .spawn()
             .unwrap();
         Daemon { child, folder }
+    }
+
+    /// Ends it without an answer to anybody; its reaper cleans up.
+    fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        std::thread::sleep(Duration::from_secs(3));
     }
 
     fn caller(&self) -> Caller {
@@ -193,10 +216,15 @@ impl Caller {
         serde_json::from_str(&line).unwrap()
     }
 
-    fn ok(&mut self, method: &str, params: Value) -> Value {
+    fn send(&mut self, method: &str, params: &Value) -> u64 {
         self.next += 1;
         let line = json!({ "jsonrpc": "2.0", "id": self.next, "method": method, "params": params });
         self.writer.write_all(format!("{line}\n").as_bytes()).unwrap();
+        self.next
+    }
+
+    fn ok(&mut self, method: &str, params: Value) -> Value {
+        self.send(method, &params);
         loop {
             let line = self.line();
             if line["id"] == self.next {

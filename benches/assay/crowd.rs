@@ -1,0 +1,111 @@
+//! Many at once: a burst onto a small pool, ten thousand in line, sixty-four idle sandboxes.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{CODE, Daemon};
+
+/// 200 submissions of four callers at once onto a pool of eight: all are answered, and how fast beside the raw churn.
+pub fn burst(daemon: &Daemon, raw: f64) {
+    const ALL: usize = 200;
+    let mut watcher = daemon.caller();
+    watcher.warm();
+    let begun = Instant::now();
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut caller = daemon.caller();
+            std::thread::spawn(move || {
+                let params = json!({ "language": "python", "files": [{ "path": "main.py", "content": CODE }] });
+                let ids: Vec<u64> = (0..ALL / 4).map(|_| caller.send("submission.run", &params)).collect();
+                let mut ends = Vec::new();
+                for _ in &ids {
+                    let answer = caller.line();
+                    assert_eq!(answer["result"]["run"]["stdout"], "1\n", "{answer}");
+                    ends.push(begun.elapsed());
+                }
+                ends.into_iter().max().unwrap()
+            })
+        })
+        .collect();
+    let ends: Vec<Duration> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+    let (first, last) = (ends.iter().min().unwrap().as_secs_f64(), ends.iter().max().unwrap().as_secs_f64());
+    let rate = ALL as f64 / last;
+    println!("\nburst of {ALL} by 4 callers onto a pool of 8");
+    println!(
+        "  all answered in {last:.1} s, {rate:.1}/s, {:.2} times raw create + start + remove ({raw:.1}/s)",
+        rate / raw
+    );
+    println!("  the four callers were done within {:.0} % of each other", (last - first) / last * 100.0);
+}
+
+/// CPU seconds that a process has used.
+fn cpu(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<f64> =
+        stat.rsplit_once(')').unwrap().1.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
+    // utime and stime, in ticks of 10 ms
+    (fields[11] + fields[12]) / 100.0
+}
+
+fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+/// What letting one in costs the daemon when ten thousand are in line.
+pub fn ten_thousand() {
+    const ALL: usize = 10_000;
+    let daemon = Daemon::start_with(0, 1, "[queue]\nmax=20000\nmax_per_uid=20000\n");
+    let pid = daemon.child.id();
+    let mut caller = daemon.caller();
+    // one long run holds the only sandbox, so that nothing but the line is measured
+    let long = json!({ "language": "python", "files": [{ "path": "main.py", "content": "import time; time.sleep(300)" }],
+        "limits": { "wall_ms": 60000, "cpu_ms": 60000 } });
+    caller.ok("submission.submit", long);
+    while caller.ok("daemon.status", json!({}))["queue"]["running"] != 1 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let params = json!({ "language": "python", "files": [{ "path": "main.py", "content": CODE }] });
+    let (before, begun) = (cpu(pid), Instant::now());
+    let mut per = Vec::new();
+    for part in 0..10 {
+        let at = cpu(pid);
+        for _ in 0..ALL / 10 {
+            caller.send("submission.submit", &params);
+        }
+        for _ in 0..ALL / 10 {
+            let answer = caller.line();
+            assert!(answer["result"]["id"].is_string(), "{answer}");
+        }
+        if part == 0 || part == 9 {
+            per.push((cpu(pid) - at) / (ALL / 10) as f64 * 1e6);
+        }
+    }
+    let each = (cpu(pid) - before) / ALL as f64 * 1e6;
+    let waiting = caller.ok("daemon.status", json!({}))["queue"]["waiting"].clone();
+    println!("\n{ALL} submissions let in and in line ({waiting} wait)");
+    println!(
+        "  {each:.0} us of the daemon's CPU each (first thousand {:.0}, last {:.0}), {:.0}/s, {:.0} MiB resident",
+        per[0],
+        per[1],
+        ALL as f64 / begun.elapsed().as_secs_f64(),
+        resident_mib(pid)
+    );
+    daemon.kill();
+}
+
+/// What sixty-four ready sandboxes cost the daemon.
+pub fn idle() {
+    let daemon = Daemon::start_with(64, 64, "");
+    let pid = daemon.child.id();
+    let mut caller = daemon.caller();
+    caller.warm();
+    std::thread::sleep(Duration::from_secs(3));
+    let before = cpu(pid);
+    std::thread::sleep(Duration::from_secs(20));
+    let used = (cpu(pid) - before) / 20.0 * 100.0;
+    println!("\n64 ready sandboxes, nothing to do");
+    println!("  {:.1} MiB resident, {used:.2} % of one CPU (a ping to each every 5 s)", resident_mib(pid));
+}

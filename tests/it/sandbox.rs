@@ -1,0 +1,262 @@
+//! The cancellation matrix: every step of a sandbox's creation goes well, fails, is slow, never ends or loses its reply, crossed
+//! with a caller that leaves at every point where it can. In simulated time, against an engine that keeps books: at the end it
+//! holds nothing, and every uid is free again.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use assay::docker::{BoxedIo, Client};
+use assay::model::Preset;
+use assay::policy::{SandboxPlan, approve, build};
+use assay::sandbox::{Recipe, Slots, create};
+use assay::wire::codec::{decode_to_init, encode_from_init};
+use assay::wire::frame::{FromInit, Ready, ToInit, VERSION};
+use assay::wire::stream::FrameReader;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::sleep;
+
+use crate::docker::fake::read_request;
+
+const STEPS: [&str; 5] = ["create", "attach", "start", "hello", "remove"];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum How {
+    Well,
+    Error,
+    Slow,
+    Never,
+    /// It is done, and the connection ends before the reply.
+    Lost,
+}
+
+const HOWS: [How; 5] = [How::Well, How::Error, How::Slow, How::Never, How::Lost];
+
+/// Containers by name; whether they run.
+type Containers = Arc<Mutex<BTreeMap<String, bool>>>;
+
+#[derive(Clone)]
+struct Engine {
+    containers: Containers,
+    step: &'static str,
+    /// What happens to the first call of that step.
+    how: Arc<Mutex<How>>,
+}
+
+impl Engine {
+    fn client(&self) -> Client {
+        let engine = self.clone();
+        Client::through(
+            "an engine that keeps books",
+            Arc::new(move || {
+                let (ours, theirs) = duplex(64 << 10);
+                tokio::spawn(engine.clone().serve(theirs));
+                Box::pin(async move { Ok(Box::new(ours) as BoxedIo) })
+            }),
+        )
+    }
+
+    /// What is to happen to this step now. Only once: a second try goes well.
+    fn how(&self, step: &str) -> How {
+        if step != self.step {
+            return How::Well;
+        }
+        std::mem::replace(&mut *self.how.lock().unwrap(), How::Well)
+    }
+
+    async fn serve(self, mut stream: DuplexStream) {
+        let mut buffer = Vec::new();
+        while let Some((request, _)) = read_request(&mut stream, &mut buffer).await {
+            let path = request.split('?').next().unwrap().to_owned();
+            let name = path.split('/').nth(2).unwrap_or_default().to_owned();
+            let verb = path.split('/').nth(3).unwrap_or_default().to_owned();
+            let step = match (path.split(' ').next().unwrap(), name.as_str(), verb.as_str()) {
+                ("POST", "create", _) => "create",
+                ("POST", _, "attach") => "attach",
+                ("POST", _, "start") => "start",
+                ("DELETE", ..) => "remove",
+                _ => "look",
+            };
+            let how = self.how(step);
+            let reply = if how == How::Error {
+                (500, r#"{"message":"scripted"}"#.to_owned())
+            } else {
+                self.act(step, &request, &name)
+            };
+            match how {
+                How::Slow => sleep(Duration::from_secs(4)).await,
+                How::Never => std::future::pending().await,
+                How::Lost => return,
+                How::Well | How::Error => {}
+            }
+            if step == "attach" && reply.0 == 101 {
+                let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+                if stream.write_all(head.as_bytes()).await.is_ok() {
+                    self.init(stream, &name).await;
+                }
+                return;
+            }
+            let (status, body) = reply;
+            let head = format!("HTTP/1.1 {status} X\r\nApi-Version: 1.43\r\nContent-Length: {}\r\n\r\n", body.len());
+            let text =
+                if status == 204 { "HTTP/1.1 204 X\r\nApi-Version: 1.43\r\n\r\n".to_owned() } else { head + &body };
+            if stream.write_all(text.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn act(&self, step: &str, request: &str, name: &str) -> (u16, String) {
+        let mut containers = self.containers.lock().unwrap();
+        let missing = (404, r#"{"message":"No such container"}"#.to_owned());
+        match step {
+            "create" => {
+                let name = request.split_once("name=").unwrap().1.to_owned();
+                containers.insert(name.clone(), false);
+                (201, format!(r#"{{"Id":"{name}","Warnings":[]}}"#))
+            }
+            "attach" if containers.contains_key(name) => (101, String::new()),
+            "start" => match containers.get_mut(name) {
+                Some(running) => {
+                    *running = true;
+                    (204, String::new())
+                }
+                None => missing,
+            },
+            "remove" => match containers.remove(name) {
+                Some(_) => (204, String::new()),
+                None => missing,
+            },
+            "look" if request.contains("_ping") => (200, "OK".to_owned()),
+            "look" if containers.contains_key(name) => {
+                (200, format!(r#"{{"Id":"{name}","Name":"/{name}","Config":{{"Labels":{{}}}}}}"#))
+            }
+            _ => missing,
+        }
+    }
+
+    /// The init behind an attach. The stream's end is its own, and that of a running container: AutoRemove.
+    async fn init(&self, mut stream: DuplexStream, name: &str) {
+        let mut frames = FrameReader::new();
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut piece).await {
+            frames.push(&piece[..count]);
+            while let Ok(Some(body)) = frames.next() {
+                let Ok(ToInit::Hello(hello)) = decode_to_init(body) else { continue };
+                match self.how("hello") {
+                    How::Error | How::Lost => return self.ended(name),
+                    How::Slow => sleep(Duration::from_secs(1)).await,
+                    How::Never => continue,
+                    How::Well => {}
+                }
+                let mut bytes = Vec::new();
+                encode_from_init(&FromInit::Ready(Box::new(ready(hello.nonce))), &mut bytes);
+                let mut framed = vec![1, 0, 0, 0];
+                framed.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+                framed.extend_from_slice(&bytes);
+                if stream.write_all(&framed).await.is_err() {
+                    break;
+                }
+            }
+        }
+        self.ended(name);
+    }
+
+    fn ended(&self, name: &str) {
+        let mut containers = self.containers.lock().unwrap();
+        if containers.get(name) == Some(&true) {
+            containers.remove(name);
+        }
+    }
+}
+
+fn ready(nonce: [u8; 16]) -> Ready {
+    let limits = Preset::Judge.limits();
+    let split = 1 << 5 | 1 << 6 | 1 << 7;
+    Ready {
+        version: VERSION,
+        nonce,
+        cgroup_version: 2,
+        memory_bytes: SandboxPlan::container_memory(&limits),
+        pids: u64::from(SandboxPlan::container_pids(&limits)),
+        nano_cpus: SandboxPlan::nano_cpus(&limits),
+        cap_bnd: split,
+        cap_eff: split,
+        no_new_privs: true,
+        seccomp: 2,
+        only_loopback: true,
+        readonly_root: true,
+        box_tmpfs: true,
+        ..Ready::default()
+    }
+}
+
+/// A future that is given up at its n-th poll.
+struct Until<F>(F, usize);
+
+impl<F: Future + Unpin> Future for Until<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.1 == 0 {
+            return Poll::Ready(None);
+        }
+        self.1 -= 1;
+        Pin::new(&mut self.0).poll(cx).map(Some)
+    }
+}
+
+/// One creation; whether it came to its end before its caller left.
+fn scenario(step: &'static str, how: How, polls: usize) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let engine = Engine { containers: Containers::default(), step, how: Arc::new(Mutex::new(how)) };
+        let (client, slots) = (engine.client(), Slots::new(52_000, 4));
+        let limits = Preset::Judge.limits();
+        let slot = slots.take().unwrap();
+        let plan = SandboxPlan {
+            image_id: format!("sha256:{}", "a".repeat(64)),
+            instance: "test-1".to_owned(),
+            profile: "python".to_owned(),
+            slot: slot.number(),
+            limits,
+            network_disabled: true,
+        };
+        let recipe = Recipe { approved: approve(build(&plan)).unwrap(), name: "assay-1".to_owned(), limits, slot };
+        let made = Until(pin!(create(&client, recipe)), polls).await;
+        let ended = made.is_some();
+        if how == How::Well || step == "remove" {
+            assert!(made.as_ref().is_none_or(Result::is_ok), "{step} {how:?} after {polls} polls: {made:?}");
+        }
+        drop(made);
+        // longer than every deadline and every pause together
+        sleep(Duration::from_secs(1800)).await;
+        let left = engine.containers.lock().unwrap().clone();
+        assert!(left.is_empty(), "{step} {how:?}, left at poll {polls}: {left:?}");
+        let free = std::iter::from_fn(|| slots.take()).fold(Vec::new(), |mut all, slot| {
+            all.push(slot);
+            all
+        });
+        assert_eq!(free.len(), 4, "{step} {how:?}, left at poll {polls}: a uid is not free again");
+        ended
+    })
+}
+
+#[test]
+fn whatever_a_step_does_and_whenever_the_caller_leaves_nothing_is_left() {
+    let mut count = 0;
+    for step in STEPS {
+        for how in HOWS {
+            let ended_at = (0..400).find(|polls| {
+                count += 1;
+                scenario(step, how, *polls)
+            });
+            assert!(ended_at.is_some(), "{step} {how:?} never ends");
+            assert!(ended_at > Some(2), "{step} {how:?}: the caller had nowhere to leave");
+        }
+    }
+    eprintln!("{count} scenarios");
+}
