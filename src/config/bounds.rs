@@ -38,6 +38,12 @@ pub const MAX_KEPT_REPORTS: usize = 4096;
 /// Connections at a time.
 pub const MAX_CONNECTIONS: usize = 2048;
 
+/// Connections of one uid at a time: half, so that no uid can keep the others out.
+pub const MAX_CONNECTIONS_PER_UID: usize = MAX_CONNECTIONS / 2;
+
+/// Files, inputs and expectations of one uid's submissions that are not answered yet, in bytes.
+pub const MAX_BYTES_PER_UID: u64 = 1024 * 1024 * 1024;
+
 /// Calls under way on one connection.
 pub const MAX_CALLS_PER_CONNECTION: usize = 1024;
 

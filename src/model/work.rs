@@ -82,6 +82,27 @@ pub enum Plan {
     Tests(Vec<Test>),
 }
 
+impl Step {
+    fn bytes(&self) -> u64 {
+        self.stdin.len() as u64 + self.files.iter().map(|file| file.data.len() as u64).sum::<u64>()
+    }
+}
+
+impl Work {
+    /// What it holds in memory: files, inputs, expectations.
+    pub fn bytes(&self) -> u64 {
+        let files: u64 = self.files.iter().map(|file| file.data.len() as u64).sum();
+        let plan: u64 = match &self.plan {
+            Plan::Run(step) => step.bytes(),
+            Plan::Tests(tests) => tests
+                .iter()
+                .map(|test| test.step.bytes() + test.expect.as_ref().map_or(0, |expect| expect.len() as u64))
+                .sum(),
+        };
+        files + plan
+    }
+}
+
 /// A submission, ready to be judged.
 #[derive(Debug, Clone)]
 pub struct Work {

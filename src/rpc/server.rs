@@ -1,6 +1,6 @@
 //! The socket: bind, accept, identify.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tokio::net::UnixListener;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::blobs::Blobs;
 use super::connection;
@@ -94,6 +94,38 @@ pub async fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
+/// Connections, by uid.
+#[derive(Debug, Clone, Default)]
+struct Places(Arc<Mutex<HashMap<u32, usize>>>);
+
+/// One of them, given back when dropped.
+struct Place {
+    places: Places,
+    uid: u32,
+}
+
+impl Places {
+    fn take(&self, uid: u32) -> Option<Place> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = counts.get(&uid).copied().unwrap_or(0);
+        if own >= bounds::MAX_CONNECTIONS_PER_UID || counts.values().sum::<usize>() >= bounds::MAX_CONNECTIONS {
+            return None;
+        }
+        counts.insert(uid, own + 1);
+        Some(Place { places: self.clone(), uid })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(&self.uid) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.uid)),
+        }
+    }
+}
+
 /// Accepts until `stop` says so. Connections that are there go on by themselves until `gone` says so.
 pub async fn serve(
     listener: UnixListener,
@@ -101,7 +133,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
     gone: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(bounds::MAX_CONNECTIONS));
+    let places = Places::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -119,8 +151,13 @@ pub async fn serve(
             tracing::warn!("a caller without an identity was refused");
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(uid = peer.uid, max = bounds::MAX_CONNECTIONS, "too many connections: one was refused");
+        let Some(place) = places.take(peer.uid) else {
+            tracing::warn!(
+                uid = peer.uid,
+                max = bounds::MAX_CONNECTIONS,
+                max_per_uid = bounds::MAX_CONNECTIONS_PER_UID,
+                "too many connections: one was refused"
+            );
             continue;
         };
         let (daemon, gone) = (daemon.clone(), gone.clone());
@@ -128,5 +165,20 @@ pub async fn serve(
             connection::serve(stream, peer, daemon, gone).await;
             drop(place);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_uid_cannot_take_all_the_connections() {
+        let places = Places::default();
+        let taken: Vec<Place> = std::iter::from_fn(|| places.take(1)).collect();
+        assert_eq!(taken.len(), bounds::MAX_CONNECTIONS_PER_UID);
+        assert!(places.take(2).is_some());
+        drop(taken);
+        assert!(places.take(1).is_some() && places.0.lock().unwrap().is_empty());
     }
 }

@@ -128,7 +128,9 @@ impl From<Refusal> for RpcError {
     fn from(refusal: Refusal) -> RpcError {
         let (code, retry_after) = match &refusal {
             Refusal::QueueFull { retry_after, .. } => (Code::QueueFull, Some(*retry_after)),
-            Refusal::QuotaExceeded { retry_after, .. } => (Code::QuotaExceeded, Some(*retry_after)),
+            Refusal::QuotaExceeded { retry_after, .. } | Refusal::BytesExceeded { retry_after, .. } => {
+                (Code::QuotaExceeded, Some(*retry_after))
+            }
             Refusal::DeadlineUnreachable { retry_after, .. } => (Code::DeadlineUnreachable, Some(*retry_after)),
             Refusal::Draining => (Code::Draining, Some(Duration::from_secs(5))),
             Refusal::NoHost { .. } => (Code::NoHost, Some(Duration::from_secs(5))),

@@ -9,6 +9,8 @@ pub struct Load {
     pub admitted: usize,
     /// The same, of this caller's uid.
     pub of_uid: usize,
+    /// Bytes of this caller's uid that are admitted and not answered, with this submission's.
+    pub bytes_of_uid: u64,
     /// Whether any host answers.
     pub host_up: bool,
     /// Whether the daemon is on its way out.
@@ -28,6 +30,8 @@ pub struct Bounds {
     pub max: usize,
     /// The same for one uid.
     pub max_per_uid: usize,
+    /// Bytes of one uid.
+    pub max_bytes_per_uid: u64,
 }
 
 /// The queue says no; try later.
@@ -60,6 +64,14 @@ pub enum Refusal {
         /// The bound.
         deadline: Duration,
         /// When it may be reached.
+        retry_after: Duration,
+    },
+    /// This uid holds enough memory.
+    #[error("your uid's submissions in the queue would hold more than {max} bytes")]
+    BytesExceeded {
+        /// The bound.
+        max: u64,
+        /// When room is likely.
         retry_after: Duration,
     },
     /// On its way out.
@@ -98,6 +110,10 @@ pub fn admit(load: Load, bounds: Bounds) -> Result<(), Refusal> {
     if load.of_uid >= bounds.max_per_uid {
         return Err(Refusal::QuotaExceeded { max: bounds.max_per_uid, retry_after });
     }
+    // one submission always fits: its own bound is lower
+    if load.bytes_of_uid > bounds.max_bytes_per_uid && load.of_uid > 0 {
+        return Err(Refusal::BytesExceeded { max: bounds.max_bytes_per_uid, retry_after });
+    }
     if let (Some(predicted), Some(deadline)) = (load.predicted, load.deadline)
         && predicted > deadline
     {
@@ -111,10 +127,11 @@ pub fn admit(load: Load, bounds: Bounds) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { max: 10, max_per_uid: 4 };
+    const BOUNDS: Bounds = Bounds { max: 10, max_per_uid: 4, max_bytes_per_uid: 1000 };
     const CALM: Load = Load {
         admitted: 0,
         of_uid: 0,
+        bytes_of_uid: 0,
         host_up: true,
         draining: false,
         refill: Duration::from_millis(300),
@@ -136,6 +153,10 @@ mod tests {
     #[test]
     fn one_uid_cannot_fill_the_queue() {
         assert!(matches!(admit(Load { of_uid: 4, ..CALM }, BOUNDS), Err(Refusal::QuotaExceeded { .. })));
+        let heavy = Load { of_uid: 1, bytes_of_uid: 1001, ..CALM };
+        assert!(matches!(admit(heavy, BOUNDS), Err(Refusal::BytesExceeded { .. })));
+        let alone = Load { bytes_of_uid: 1001, ..CALM };
+        assert_eq!(admit(alone, BOUNDS), Ok(()));
     }
 
     #[test]

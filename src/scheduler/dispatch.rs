@@ -14,7 +14,7 @@ use super::counters::Counters;
 use super::desk::{Desk, Placed};
 use super::registry::{Claim, Entry, Registry, State};
 use super::stages::{StageRow, Stages};
-use crate::config::Queue;
+use crate::config::{Queue, bounds};
 use crate::host::{End, Fleet, Host, HostState};
 use crate::judge::drive::{Judged, Sink, Spent, judge};
 use crate::judge::render::{self, millis};
@@ -37,7 +37,7 @@ pub struct Scheduler {
     admitted: AtomicUsize,
     running: AtomicUsize,
     counters: Counters,
-    by_uid: Mutex<HashMap<u32, usize>>,
+    by_uid: Mutex<HashMap<u32, Held>>,
     draining: AtomicBool,
     shelve: Box<Shelve>,
 }
@@ -52,15 +52,24 @@ impl std::fmt::Debug for Scheduler {
 struct Place {
     scheduler: Arc<Scheduler>,
     uid: u32,
+    bytes: u64,
+}
+
+/// What a uid has in the queue's books.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    submissions: usize,
+    bytes: u64,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.scheduler.admitted.fetch_sub(1, Ordering::Relaxed);
         let mut by_uid = self.scheduler.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_uid.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(held) = by_uid.get_mut(&self.uid) {
+            held.submissions -= 1;
+            held.bytes -= self.bytes;
+            if held.submissions == 0 {
                 by_uid.remove(&self.uid);
             }
         }
@@ -130,9 +139,12 @@ impl Scheduler {
         let uid = work.caller.uid;
         let predicted = work.deadline.and_then(|_| self.desk.predict(uid, &work.profile.name));
         let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = by_uid.get(&uid).copied().unwrap_or_default();
+        let bytes = work.bytes();
         let load = Load {
             admitted: self.admitted.load(Ordering::Relaxed),
-            of_uid: by_uid.get(&uid).copied().unwrap_or(0),
+            of_uid: held.submissions,
+            bytes_of_uid: held.bytes.saturating_add(bytes),
             host_up: !self.fleet.willing().is_empty(),
             draining: self.draining.load(Ordering::Relaxed),
             refill: self.refill(),
@@ -140,8 +152,9 @@ impl Scheduler {
             deadline: work.deadline,
         };
         let queue = self.queue();
-        let bounds = Bounds { max: queue.max, max_per_uid: queue.max_per_uid };
-        admit(load, bounds).inspect_err(|_| self.counters.count(&self.counters.refused)).map_err(|refusal| {
+        let limits =
+            Bounds { max: queue.max, max_per_uid: queue.max_per_uid, max_bytes_per_uid: bounds::MAX_BYTES_PER_UID };
+        admit(load, limits).inspect_err(|_| self.counters.count(&self.counters.refused)).map_err(|refusal| {
             match refusal {
                 Refusal::NoHost { .. } => Refusal::NoHost { reason: self.why_no_host() },
                 other => other,
@@ -149,8 +162,10 @@ impl Scheduler {
         })?;
         self.admitted.fetch_add(1, Ordering::Relaxed);
         self.counters.count(&self.counters.admitted);
-        *by_uid.entry(uid).or_default() += 1;
-        Ok(Place { scheduler: self.clone(), uid })
+        let held = by_uid.entry(uid).or_default();
+        held.submissions += 1;
+        held.bytes += bytes;
+        Ok(Place { scheduler: self.clone(), uid, bytes })
     }
 
     fn refill(&self) -> Duration {
