@@ -7,7 +7,7 @@
 //!          Refusal{queue_full | quota_exceeded | deadline_unreachable | draining | no_host}
 //! ```
 //!
-//! [`admission`] decides who gets in, [`line`] whose turn it is, [`place`] on which host, [`pace`] how long that takes: all
+//! [`admission`] decides who gets in, [`mod@line`] whose turn it is, [`place`] on which host, [`pace`] how long that takes: all
 //! pure. At the [`desk`] sandboxes are handed out; [`registry`] remembers, [`dispatch`] does. A submission is a task of its own: its caller
 //! may leave, wait again, or withdraw it.
 
