@@ -6,8 +6,16 @@ use serde_json::json;
 
 use super::{CODE, Daemon};
 
+/// All of it, one after the other.
+pub fn all(daemon: Daemon, raw: f64) {
+    burst(&daemon, raw);
+    drop(daemon);
+    ten_thousand();
+    idle();
+}
+
 /// 200 submissions of four callers at once onto a pool of eight: all are answered, and how fast beside the raw churn.
-pub fn burst(daemon: &Daemon, raw: f64) {
+fn burst(daemon: &Daemon, raw: f64) {
     const ALL: usize = 200;
     let mut watcher = daemon.caller();
     watcher.warm();
@@ -29,14 +37,13 @@ pub fn burst(daemon: &Daemon, raw: f64) {
         })
         .collect();
     let ends: Vec<Duration> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
-    let (first, last) = (ends.iter().min().unwrap().as_secs_f64(), ends.iter().max().unwrap().as_secs_f64());
+    let last = ends.iter().max().unwrap().as_secs_f64();
     let rate = ALL as f64 / last;
     println!("\nburst of {ALL} by 4 callers onto a pool of 8");
     println!(
         "  all answered in {last:.1} s, {rate:.1}/s, {:.2} times raw create + start + remove ({raw:.1}/s)",
         rate / raw
     );
-    println!("  the four callers were done within {:.0} % of each other", (last - first) / last * 100.0);
 }
 
 /// CPU seconds that a process has used.
@@ -55,7 +62,7 @@ fn resident_mib(pid: u32) -> f64 {
 }
 
 /// What letting one in costs the daemon when ten thousand are in line.
-pub fn ten_thousand() {
+fn ten_thousand() {
     const ALL: usize = 10_000;
     let daemon = Daemon::start_with(0, 1, "[queue]\nmax=20000\nmax_per_uid=20000\n");
     let pid = daemon.child.id();
@@ -97,7 +104,7 @@ pub fn ten_thousand() {
 }
 
 /// What sixty-four ready sandboxes cost the daemon.
-pub fn idle() {
+fn idle() {
     let daemon = Daemon::start_with(64, 64, "");
     let pid = daemon.child.id();
     let mut caller = daemon.caller();

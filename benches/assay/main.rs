@@ -7,7 +7,7 @@
 //! * Many at once (`crowd`): a burst, ten thousand in line, sixty-four idle sandboxes.
 //! * Refill: sandboxes per second through the pool against raw create + start + remove of the same spec.
 //!
-//! `BENCH_RUNS` (default 200) sets the number of runs of each; every output is verified.
+//! `BENCH_ONLY=crowd` leaves out all but the crowd. `BENCH_RUNS` (default 200) sets the number of runs of each; every output is verified.
 #![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code)]
 
 mod crowd;
@@ -39,6 +39,10 @@ fn main() {
     let image = caller.ok("image.list", json!({}))["images"][0]["tag"].as_str().unwrap().to_owned();
     println!("assay bench: {runs} runs each, image {image}, {} CPUs\n", std::thread::available_parallelism().unwrap());
 
+    if std::env::var("BENCH_ONLY").is_ok_and(|only| only == "crowd") {
+        let raw = raw_rate(&daemon);
+        return crowd::all(daemon, raw);
+    }
     let ping = ping(&daemon, runs.max(1000));
     let rate = refill_rate(&daemon);
     let raw = raw_rate(&daemon);
@@ -84,10 +88,8 @@ fn main() {
     println!("\nrefill");
     Sample(ready).row("from a lease to a ready replacement (ms)", None);
     println!("  through the pool {rate:.2}/s, raw create + start + remove {raw:.2}/s: {:.2} times", rate / raw);
-    crowd::burst(&daemon, raw);
-    drop((caller, daemon));
-    crowd::ten_thousand();
-    crowd::idle();
+    drop(caller);
+    crowd::all(daemon, raw);
 }
 
 /// Measurements in milliseconds.
@@ -198,6 +200,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }

@@ -130,6 +130,7 @@ impl Scheduler {
             scheduler.counters.answered(&report);
             // the place is free before the answer is seen: whoever has an answer may submit again
             drop(place);
+            scheduler.registry.finished(&task);
             task.set(State::Done(Arc::new(report)));
         });
         Ok(entry)
@@ -292,7 +293,7 @@ impl Scheduler {
     }
 
     /// Forgets a submission: its caller has the report and gave it no id to ask again by.
-    pub fn forget(&self, entry: &Entry) {
+    pub fn forget(&self, entry: &Arc<Entry>) {
         self.registry.remove(entry);
     }
 

@@ -1,7 +1,8 @@
 //! Which submissions there are: by id, per uid and tenant. Bounded in number and time.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -42,7 +43,8 @@ pub struct Entry {
     digest: [u8; 32],
     state: watch::Sender<State>,
     cancel: watch::Sender<bool>,
-    finished: Mutex<Option<Instant>>,
+    /// Whether it is among the answered ones that are kept.
+    is_counted: AtomicBool,
 }
 
 impl Entry {
@@ -53,7 +55,7 @@ impl Entry {
             digest,
             state: watch::Sender::new(State::Queued),
             cancel: watch::Sender::new(false),
-            finished: Mutex::new(None),
+            is_counted: AtomicBool::new(false),
         }
     }
 
@@ -72,9 +74,6 @@ impl Entry {
     }
 
     pub(super) fn set(&self, state: State) {
-        if matches!(state, State::Done(_)) {
-            *self.finished.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        }
         self.state.send_replace(state);
     }
 
@@ -90,10 +89,6 @@ impl Entry {
                 std::future::pending::<()>().await;
             }
         }
-    }
-
-    fn finished(&self) -> Option<Instant> {
-        *self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,52 +108,120 @@ pub(super) enum Claim {
     Conflict,
 }
 
+#[derive(Debug, Default)]
+struct Books {
+    entries: HashMap<Key, Arc<Entry>>,
+    /// Those that are answered, in that order; forgotten ones are gone when their turn comes.
+    finished: VecDeque<(Instant, Weak<Entry>)>,
+    /// How many of those are still kept.
+    kept: usize,
+}
+
 /// All submissions that can be asked for.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    entries: Mutex<HashMap<Key, Arc<Entry>>>,
+    books: Mutex<Books>,
+}
+
+impl Books {
+    fn remove(&mut self, entry: &Arc<Entry>) {
+        let key = key(&entry.caller, &entry.id);
+        // the same id may stand for a newer one by now
+        if self.entries.get(&key).is_some_and(|known| Arc::ptr_eq(known, entry)) {
+            self.entries.remove(&key);
+            self.kept -= usize::from(entry.is_counted.load(Ordering::Relaxed));
+        }
+    }
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Entry>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn claim(&self, caller: &Caller, id: &str, digest: &[u8; 32]) -> Claim {
-        match self.lock().get(&key(caller, id)) {
+        match self.lock().entries.get(&key(caller, id)) {
             None => Claim::New,
             Some(entry) if entry.digest == *digest => Claim::Known(entry.clone()),
             Some(_) => Claim::Conflict,
         }
     }
 
-    /// Adds one; drops finished ones that are too old or too many, oldest first.
+    /// Adds one.
     pub(super) fn add(&self, entry: Arc<Entry>) {
-        let mut entries = self.lock();
-        entries.insert(key(&entry.caller, &entry.id), entry);
-        if entries.len().is_multiple_of(64) || entries.len() > bounds::MAX_KEPT_REPORTS {
-            let fresh = |entry: &Entry| entry.finished().is_none_or(|at| at.elapsed() < bounds::REPORT_TTL);
-            entries.retain(|_, entry| fresh(entry));
-            let mut finished: Vec<(Instant, Key)> =
-                entries.iter().filter_map(|(key, entry)| Some((entry.finished()?, key.clone()))).collect();
-            finished.sort();
-            let surplus = finished.len().saturating_sub(bounds::MAX_KEPT_REPORTS);
-            for (_, key) in finished.into_iter().take(surplus) {
-                entries.remove(&key);
+        self.lock().entries.insert(key(&entry.caller, &entry.id), entry);
+    }
+
+    /// One is answered. Drops the answered ones that are too old or too many, oldest first.
+    pub(super) fn finished(&self, entry: &Arc<Entry>) {
+        let now = Instant::now();
+        let mut books = self.lock();
+        entry.is_counted.store(true, Ordering::Relaxed);
+        books.kept += 1;
+        books.finished.push_back((now, Arc::downgrade(entry)));
+        while let Some((at, oldest)) = books.finished.front() {
+            let oldest = oldest.upgrade();
+            let stays = books.kept <= bounds::MAX_KEPT_REPORTS && now.duration_since(*at) <= bounds::REPORT_TTL;
+            if stays && oldest.is_some() {
+                return;
+            }
+            books.finished.pop_front();
+            if let Some(oldest) = oldest {
+                books.remove(&oldest);
             }
         }
     }
 
     /// One that answers to this uid: by any tenant, since the id was told to its owner only. Admins see all.
     pub(super) fn find(&self, uid: u32, admin: bool, id: &str) -> Option<Arc<Entry>> {
-        self.lock().values().find(|entry| entry.id == id && (admin || entry.caller.uid == uid)).cloned()
+        self.lock().entries.values().find(|entry| entry.id == id && (admin || entry.caller.uid == uid)).cloned()
     }
 
-    pub(super) fn remove(&self, entry: &Entry) {
-        self.lock().remove(&key(&entry.caller, &entry.id));
+    pub(super) fn remove(&self, entry: &Arc<Entry>) {
+        self.lock().remove(entry);
     }
 
     pub(super) fn list(&self, uid: u32, admin: bool) -> Vec<Arc<Entry>> {
-        self.lock().values().filter(|entry| admin || entry.caller.uid == uid).cloned().collect()
+        self.lock().entries.values().filter(|entry| admin || entry.caller.uid == uid).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: usize) -> Arc<Entry> {
+        Arc::new(Entry::new(id.to_string(), Caller { uid: 1, tenant: String::new() }, [0; 32]))
+    }
+
+    #[test]
+    fn answered_ones_are_kept_up_to_their_bound_and_waiting_ones_always() {
+        let registry = Registry::default();
+        registry.add(entry(0));
+        for id in 1..=bounds::MAX_KEPT_REPORTS + 10 {
+            let entry = entry(id);
+            registry.add(entry.clone());
+            registry.finished(&entry);
+        }
+        assert_eq!(registry.list(1, false).len(), bounds::MAX_KEPT_REPORTS + 1);
+        assert!(registry.find(1, false, "0").is_some() && registry.find(1, false, "10").is_none());
+        assert!(registry.find(1, false, "11").is_some());
+    }
+
+    #[test]
+    fn forgotten_ones_take_no_place() {
+        let registry = Registry::default();
+        let kept = entry(0);
+        registry.add(kept.clone());
+        registry.finished(&kept);
+        for id in 1..=bounds::MAX_KEPT_REPORTS * 2 {
+            let entry = entry(id);
+            registry.add(entry.clone());
+            registry.finished(&entry);
+            registry.remove(&entry);
+        }
+        assert!(registry.find(1, false, "0").is_some());
+        let books = registry.lock();
+        assert_eq!((books.entries.len(), books.kept), (1, 1));
     }
 }
