@@ -35,15 +35,6 @@ pub enum MakeError {
     NotReady(String),
 }
 
-impl MakeError {
-    fn wait(&self) -> &'static str {
-        match self {
-            MakeError::Create(error) => error.wait(),
-            MakeError::NotReady(_) => "image",
-        }
-    }
-}
-
 /// A creation under way.
 pub type Making = Pin<Box<dyn Future<Output = Result<(Sandbox, Arc<str>), MakeError>> + Send>>;
 
@@ -333,8 +324,11 @@ impl Inner {
 
     fn failed(&self, error: &MakeError) {
         let mut books = self.books();
-        books.failed += 1;
-        *books.failures_by_wait.entry(error.wait()).or_default() += 1;
+        // an image that is not there yet, or a host that is down, is no creation that failed
+        if let MakeError::Create(error) = error {
+            books.failed += 1;
+            *books.failures_by_wait.entry(error.wait()).or_default() += 1;
+        }
         books.failures = books.failures.saturating_add(1);
         let doubled = BACKOFF_FIRST.saturating_mul(1 << (books.failures - 1).min(8)).min(BACKOFF_MOST);
         let jitter = doubled.mul_f64(f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 1024.0);
