@@ -112,7 +112,7 @@ pub fn line(data: &[u8]) {
             }
         }
         assert_eq!(line.len(), model.len());
-        assert_eq!(line.by_uid().map(|(_, count)| count).sum::<usize>(), model.len());
+        assert_eq!(line.by_uid().values().sum::<usize>(), model.len());
     }
     while line.next(&mut |_| true, &mut |_| true).is_some() {
         assert!(model.pop().is_some());

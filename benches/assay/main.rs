@@ -346,11 +346,10 @@ fn ping(_: &Daemon, runs: usize) -> Sample {
         let client = assay::docker::Client::unix(assay::docker::DEFAULT_SOCKET);
         let image = layered(&client).await;
         let slots = assay::sandbox::Slots::new(46_900, 1);
-        let slot = slots.take().unwrap();
+        let slot = slots.take(format!("assay-bench-ping-{}", std::process::id())).unwrap();
         let plan = plan(image, 0);
         let recipe = assay::sandbox::Recipe {
             approved: assay::policy::approve(assay::policy::build(&plan)).unwrap(),
-            name: format!("assay-bench-ping-{}", std::process::id()),
             limits: plan.limits,
             slot,
         };
@@ -362,7 +361,7 @@ fn ping(_: &Daemon, runs: usize) -> Sample {
             values.push(begun.elapsed().as_secs_f64() * 1e3);
         }
         drop(sandbox);
-        assay::sandbox::sweep(&client, &plan.instance, &|_| false).await.unwrap();
+        assay::sandbox::sweep(&client, &plan.instance, None).await.unwrap();
         Sample(values)
     })
 }

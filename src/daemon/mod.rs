@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Environment};
-use crate::host::Fleet;
+use crate::host::{Fleet, Host};
 use crate::rpc::{self, Blobs, Daemon, Live, ReloadAsk};
 use crate::sandbox::Slots;
 use crate::scheduler::Scheduler;
@@ -29,7 +29,7 @@ use assembly::Assembly;
 use instance::Instance;
 use reaper::Reaper;
 
-/// How long the socket waits for the first word of the engines.
+/// How long the first word of the engines is waited for.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// What lives as long as the daemon does.
@@ -66,13 +66,6 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
     let slots = Slots::new(config.uids.base, config.uids.count as usize);
     let hosts: Vec<_> =
         assembly.engines.iter().map(|engine| assembly.host(engine, &instance.label, &slots, &bell)).collect();
-    // the first caller finds a daemon that knows whether there is an engine; its absence keeps nobody from being told so
-    let looks = hosts.clone();
-    let looked = async move {
-        for host in looks {
-            host.looked().await;
-        }
-    };
     let fleet = Arc::new(Fleet::new(hosts));
     let blobs = Arc::new(Blobs::default());
     let shelf = blobs.clone();
@@ -94,7 +87,8 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
         drain: drain.clone(),
         reload,
     });
-    let _ = tokio::time::timeout(FIRST_LOOK, looked).await;
+    // the first caller finds a daemon that knows whether there is an engine; its absence keeps nobody from being told so
+    looked(&fleet.all()).await;
     let mode = config.socket_mode().unwrap_or(0o660);
     let socket = config.socket.path.clone();
     let listener = rpc::bind(&socket, mode).await.map_err(|error| format!("failed to {error}"))?;
@@ -136,6 +130,12 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
     Ok(())
 }
 
+/// Waits until every host's engine has been asked once, for [`FIRST_LOOK`] at most.
+async fn looked(hosts: &[Arc<Host>]) {
+    let looks = futures_util::future::join_all(hosts.iter().map(|host| host.looked()));
+    let _ = tokio::time::timeout(FIRST_LOOK, looks).await;
+}
+
 impl Life {
     /// Takes new configurations over until it is told to end.
     async fn until_the_end(&mut self, drain: &Notify, reloads: &mut mpsc::Receiver<ReloadAsk>) -> Result<(), String> {
@@ -149,12 +149,12 @@ impl Life {
                 _ = int.recv() => return Ok(()),
                 () = drain.notified() => return Ok(()),
                 _ = hup.recv() => {
-                    if let Err(error) = self.reload() {
+                    if let Err(error) = self.reload().await {
                         tracing::error!(%error, "the new configuration is not taken over; the old one stays in effect");
                     }
                 }
                 Some(reply) = reloads.recv() => {
-                    let _ = reply.send(self.reload());
+                    let _ = reply.send(self.reload().await);
                 }
                 Some(_) = self.leaving.join_next(), if !self.leaving.is_empty() => {}
             }

@@ -112,7 +112,7 @@ async fn sweep_until_empty(client: &Client, instance: &str) -> usize {
     let deadline = Instant::now() + PATIENCE;
     let (mut empty, mut removed) = (0, 0);
     while empty < 2 && Instant::now() < deadline {
-        match sandbox::sweep(client, instance, &|_| false).await {
+        match sandbox::sweep(client, instance, None).await {
             Ok(0) => empty += 1,
             Ok(count) => {
                 empty = 0;

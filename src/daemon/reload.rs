@@ -6,8 +6,8 @@
 
 use serde_json::{Value, json};
 
-use super::Life;
 use super::assembly::Assembly;
+use super::{Life, looked};
 use crate::config::Config;
 use crate::host::Host;
 
@@ -33,7 +33,7 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
 
 impl Life {
     /// Takes a new configuration over; what changed.
-    pub(super) fn reload(&mut self) -> Result<Value, String> {
+    pub(super) async fn reload(&mut self) -> Result<Value, String> {
         let config =
             Config::load(self.path.as_deref(), &self.environment).map_err(|error| format!("failed to {error}"))?;
         let next = Assembly::of(config, &self.environment)?;
@@ -58,6 +58,8 @@ impl Life {
                 }
             });
         }
+        // the old ones serve until it is known whether the new ones can
+        looked(&hosts).await;
         let gone: Vec<Arc<Host>> =
             old.iter().filter(|host| !hosts.iter().any(|other| Arc::ptr_eq(host, other))).cloned().collect();
         self.scheduler.fleet().replace(hosts);

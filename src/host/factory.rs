@@ -31,7 +31,8 @@ impl Factory for ProfileFactory {
                 return Err(MakeError::NotReady(reason.unwrap_or_else(|| "the engine was not asked yet".to_owned())));
             }
             let image = host.images.ready(&profile.image).await.map_err(MakeError::NotReady)?;
-            let slot = host.config.slots.take().ok_or_else(|| not_ready("every uid is in use"))?;
+            let name = format!("assay-{}-{}", profile.name, uuid::Uuid::new_v4().simple());
+            let slot = host.config.slots.take(name).ok_or_else(|| not_ready("every uid is in use"))?;
             let limits = profile.run_limits().map_err(|error| MakeError::NotReady(error.to_string()))?;
             let plan = SandboxPlan {
                 image_id: image.layered.clone(),
@@ -43,8 +44,7 @@ impl Factory for ProfileFactory {
             };
             let approved =
                 policy::approve(policy::build(&plan)).map_err(|denial| MakeError::NotReady(denial.to_string()))?;
-            let name = format!("assay-{}-{}", profile.name, uuid::Uuid::new_v4().simple());
-            let made = sandbox::create(&host.client, Recipe { approved, name, limits, slot }).await;
+            let made = sandbox::create(&host.client, Recipe { approved, limits, slot }).await;
             if let Err(error) = &made
                 && error.is_unreachable()
             {

@@ -246,7 +246,7 @@ impl Host {
         while self.running() > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
-        self.close().await;
+        self.stop();
     }
 
     /// Resolves when the engine has been asked for the first time, whatever it said.
@@ -348,16 +348,21 @@ impl Host {
         self.share.running.load(Ordering::Relaxed)
     }
 
-    /// Ends all pools and removes what is left on the engine.
-    pub async fn close(&self) {
+    /// Ends the monitor and all pools. What lay ready ends by itself.
+    fn stop(&self) {
         self.closed.send_replace(true);
         for pool in self.pools() {
             pool.close();
         }
+    }
+
+    /// Ends it with the daemon: removes whatever bears our label on the engine.
+    pub async fn close(&self) {
+        self.stop();
         // let the dead-man switches work before asking the engine for what they do by themselves
         for _ in 0..5 {
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-            match crate::sandbox::sweep(&self.client, &self.config.instance, &|_| false).await {
+            match crate::sandbox::sweep(&self.client, &self.config.instance, None).await {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }

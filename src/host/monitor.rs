@@ -19,8 +19,8 @@ const DOUBTFUL_AFTER: Duration = Duration::from_millis(200);
 const SETTLE: Duration = Duration::from_millis(100);
 /// How much of a machine's memory runs may take; the rest is for the engine, idle sandboxes and whatever else lives there.
 const MEMORY_PERCENT: u64 = 80;
-/// Between reconciles: what a lost reply left behind lives at most this long.
-const RECONCILE_EVERY: Duration = Duration::from_secs(30);
+/// Between sweeps: what a lost reply left behind lives at most this long.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 impl Host {
     /// Something failed as if the engine were gone: it is asked at once, and meanwhile gets work only if no other can.
@@ -159,23 +159,22 @@ async fn follow_ends(host: Arc<Host>) {
 
 pub(super) async fn watch(host: Arc<Host>) {
     tokio::spawn(follow_ends(host.clone()));
-    let mut reconciled = Instant::now();
+    let mut swept = Instant::now();
     loop {
         match look(&host).await {
             Ok(engine) => {
                 if matches!(lock(&host.health).known, Engine::Unknown | Engine::Gone) {
-                    // before the host is up: what is made from then on must not be taken for left-overs
-                    sweep(&host).await;
+                    begin_anew(&host).await;
                     host.answered(engine);
                     for pool in host.pools() {
                         pool.encourage();
                     }
-                    reconciled = Instant::now();
+                    swept = Instant::now();
                 } else {
                     host.answered(engine);
-                    if reconciled.elapsed() > RECONCILE_EVERY {
-                        reconcile(&host).await;
-                        reconciled = Instant::now();
+                    if swept.elapsed() > SWEEP_EVERY {
+                        sweep(&host).await;
+                        swept = Instant::now();
                     }
                 }
                 host.share.bell.notify_one();
@@ -212,45 +211,21 @@ async fn look(host: &Host) -> Result<EngineFacts, Error> {
     })
 }
 
-/// The engine is there (again): nothing of ours that it holds is of use, so all of it goes.
-async fn sweep(host: &Arc<Host>) {
+/// The engine is there (again): what lay ready there is of no use any more.
+async fn begin_anew(host: &Host) {
     host.images.forget();
     for pool in host.pools() {
         pool.flush();
     }
-    let busy: Vec<String> = lock(&host.busy_sandboxes).keys().cloned().collect();
-    match sandbox::sweep(&host.client, &host.config.instance, &|id| busy.iter().any(|busy| busy == id)).await {
+    sweep(host).await;
+}
+
+/// Removes what stands on the engine under our label and in no slot of ours: what a daemon before left, and what a lost reply
+/// made.
+async fn sweep(host: &Host) {
+    match sandbox::sweep(&host.client, &host.config.instance, Some(&host.config.slots)).await {
         Ok(0) => {}
         Ok(left) => tracing::info!(host = %host.config.name, left, "removed sandboxes that were left behind"),
         Err(error) => tracing::warn!(host = %host.config.name, %error, "could not look for left-over sandboxes"),
     }
-}
-
-/// Removes what stands on the engine under our label and in no book of ours, twice in a row: once may be a sandbox on
-/// its way in or out.
-async fn reconcile(host: &Host) {
-    let mut suspects = match strangers(host).await {
-        Ok(ids) if ids.is_empty() => return,
-        Ok(ids) => ids,
-        Err(error) => return tracing::debug!(%error, "could not reconcile"),
-    };
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    let Ok(again) = strangers(host).await else { return };
-    suspects.retain(|id| again.contains(id));
-    if suspects.is_empty() {
-        return;
-    }
-    tracing::warn!(host = %host.config.name, count = suspects.len(), "sandboxes in no book of ours: removing them");
-    for id in suspects {
-        let _ = host.client.remove_container(&id, true).await;
-    }
-}
-
-async fn strangers(host: &Host) -> Result<Vec<String>, Error> {
-    let listed = sandbox::list(&host.client, &host.config.instance).await?;
-    let mut known: Vec<String> = lock(&host.busy_sandboxes).keys().cloned().collect();
-    for pool in host.pools() {
-        known.extend(pool.ready_ids().into_iter().map(|(id, _)| id));
-    }
-    Ok(listed.into_iter().filter(|id| !known.contains(id)).collect())
 }

@@ -3,6 +3,7 @@
 //! The JSON edge is [`submission`] and [`report`]: their field names are the socket protocol's contract
 //! (DESIGN section 6), with units last. Inside, durations are [`std::time::Duration`].
 
+pub mod counts;
 pub mod limits;
 pub mod outcome;
 pub mod profile;
@@ -11,6 +12,7 @@ pub mod submission;
 pub mod verdict;
 pub mod work;
 
+pub use counts::Counts;
 pub use limits::{Ceilings, Limits, LimitsRequest, Preset};
 pub use outcome::{Evidence, MemorySource, Outcome, RunFacts};
 pub use profile::Profile;

@@ -195,6 +195,11 @@ impl Pool {
         self.inner.books().stock.ready.len()
     }
 
+    /// The mean time of a creation; zero when none was made yet.
+    pub fn create_mean(&self) -> Duration {
+        self.inner.books().create_mean()
+    }
+
     /// Drops every ready sandbox and refuses leases from now on.
     pub fn close(&self) {
         let mut books = self.inner.books();

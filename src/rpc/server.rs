@@ -1,6 +1,6 @@
 //! The socket: bind, accept, identify.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use super::blobs::Blobs;
 use super::connection;
 use super::peer::Roles;
 use crate::config::bounds;
-use crate::model::Profile;
+use crate::model::{Counts, Profile};
 use crate::scheduler::Scheduler;
 
 /// What every connection shares.
@@ -96,7 +96,7 @@ pub async fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
 
 /// Connections, by uid.
 #[derive(Debug, Clone, Default)]
-struct Places(Arc<Mutex<HashMap<u32, usize>>>);
+struct Places(Arc<Mutex<Counts<u32>>>);
 
 /// One of them, given back when dropped.
 struct Place {
@@ -107,22 +107,17 @@ struct Place {
 impl Places {
     fn take(&self, uid: u32) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = counts.get(&uid).copied().unwrap_or(0);
-        if own >= bounds::MAX_CONNECTIONS_PER_UID || counts.values().sum::<usize>() >= bounds::MAX_CONNECTIONS {
+        if counts.of(&uid) >= bounds::MAX_CONNECTIONS_PER_UID || counts.sum() >= bounds::MAX_CONNECTIONS {
             return None;
         }
-        counts.insert(uid, own + 1);
+        counts.more(uid);
         Some(Place { places: self.clone(), uid })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match counts.get_mut(&self.uid) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(counts.remove(&self.uid)),
-        }
+        self.places.0.lock().unwrap_or_else(PoisonError::into_inner).less(&self.uid);
     }
 }
 
@@ -179,6 +174,6 @@ mod tests {
         assert_eq!(taken.len(), bounds::MAX_CONNECTIONS_PER_UID);
         assert!(places.take(2).is_some());
         drop(taken);
-        assert!(places.take(1).is_some() && places.0.lock().unwrap().is_empty());
+        assert!(places.take(1).is_some() && places.0.lock().unwrap().sum() == 0);
     }
 }

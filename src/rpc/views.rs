@@ -77,7 +77,7 @@ pub(super) fn profiles(context: &Context) -> Value {
 pub(super) fn status(context: &Context) -> Value {
     let daemon = &context.daemon;
     let (admitted, running, max) = daemon.scheduler.counts();
-    let caller = |(uid, waiting, running)| json!({ "uid": uid, "waiting": waiting, "running": running });
+    let caller = |(uid, (waiting, running))| json!({ "uid": uid, "waiting": waiting, "running": running });
     let callers: Vec<Value> = daemon.scheduler.desk().callers().into_iter().map(caller).collect();
     json!({
         "instance": daemon.instance,

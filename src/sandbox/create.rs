@@ -23,11 +23,9 @@ const SPLIT_CAPS: u64 = 0b1110_0000;
 pub struct Recipe {
     /// The spec.
     pub approved: Approved,
-    /// The container's name, unique.
-    pub name: String,
     /// What the init must see.
     pub limits: Limits,
-    /// The slot, and with it the program's uid.
+    /// The slot, and with it the container's name and the program's uid.
     pub slot: Slot,
 }
 
@@ -78,7 +76,8 @@ impl CreateError {
 /// # Errors
 /// See [`CreateError`].
 pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateError> {
-    let Recipe { approved, name, limits, slot } = recipe;
+    let Recipe { approved, limits, slot } = recipe;
+    let name = slot.name().to_owned();
     let engine = |step| move |source| CreateError::Engine { step, source };
     let (uid, gid) = (slot.uid(), slot.uid());
     let mut guard = Guard { client: client.clone(), name: Some(name.clone()), slot: Some(slot) };

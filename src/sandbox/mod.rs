@@ -23,7 +23,7 @@ mod run;
 pub(crate) use create::short;
 pub use create::{CreateError, Recipe, create, ensure_limits};
 pub use link::Lost;
-pub use retire::{Slot, Slots, list, sweep};
+pub use retire::{Slot, Slots, sweep};
 pub use run::{RunEvent, RunHandle, RunOrder};
 
 use std::time::Instant;

@@ -11,7 +11,7 @@
 //! One lock, the line's, is held while somebody is served; pools' and hosts' locks are taken under it and never the other
 //! way round.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use super::pace::Pace;
 use super::place::{Candidate, choose, spread};
 use crate::host::room::{Amount, Taken};
 use crate::host::{Fleet, Host};
+use crate::model::Counts;
 use crate::model::work::{Plan, Work};
 use crate::pool::{Lease, Offer};
 
@@ -79,7 +80,7 @@ struct Books {
 
 /// Runs under way, by uid.
 #[derive(Debug, Clone, Default)]
-struct Tally(Arc<Mutex<HashMap<u32, usize>>>);
+struct Tally(Arc<Mutex<Counts<u32>>>);
 
 /// One of them, given back when dropped.
 #[derive(Debug)]
@@ -89,29 +90,19 @@ pub struct Running {
 }
 
 impl Tally {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+    fn lock(&self) -> MutexGuard<'_, Counts<u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self, uid: u32) -> Running {
-        *self.lock().entry(uid).or_default() += 1;
+        self.lock().more(uid);
         Running { tally: self.clone(), uid }
-    }
-
-    fn of(&self, uid: u32) -> usize {
-        self.lock().get(&uid).copied().unwrap_or(0)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut counts = self.tally.lock();
-        if let Some(count) = counts.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.uid);
-            }
-        }
+        self.tally.lock().less(&self.uid);
     }
 }
 
@@ -198,7 +189,9 @@ impl Desk {
         if !hosts.iter().any(|host| host.pool(profile).is_some()) {
             return Some(format!("the profile {profile} is gone from the configuration"));
         }
-        hosts.iter().find_map(|host| host.health().reason.or_else(|| host.pool(profile)?.state().broken))
+        // what keeps a host that is up from making one says more than a host that is down
+        let broken = |host: &Arc<Host>| host.pool(profile)?.state().broken;
+        self.fleet.willing().iter().find_map(broken).or_else(|| hosts.iter().find_map(|host| host.health().reason))
     }
 
     /// Hands out what there is, to whose turn it is.
@@ -209,7 +202,7 @@ impl Desk {
         self.send_away(&mut books.line);
         loop {
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
-            let may = &mut |uid: &u32| most == 0 || self.running.of(*uid) < most;
+            let may = &mut |uid: &u32| most == 0 || self.running.lock().of(uid) < most;
             let next = books.line.next(may, &mut |profile| {
                 let offer = offers.entry(profile.clone()).or_insert_with(|| find(&hosts, profile, None));
                 // room may have gone to another profile since
@@ -262,26 +255,30 @@ impl Desk {
         }
     }
 
-    /// How long one of this uid would wait for a sandbox of a profile, by what was measured; none when that is not known.
+    /// How long one of this uid would wait for a sandbox of a profile, by what was measured; none when nobody waits for one,
+    /// or too little was seen to say.
     pub fn predict(&self, uid: u32, profile: &str) -> Option<Duration> {
+        let profile: ProfileName = profile.into();
         let books = self.books();
-        let idle = books.line.is_empty();
-        if idle && self.fleet.willing().iter().any(|host| host.pool(profile).is_some_and(|pool| pool.ready() > 0)) {
-            return None;
+        match books.line.waiting_for(&profile) {
+            0 => None,
+            _ => books.pace.wait(books.line.ahead_of(uid, &profile)),
         }
-        books.pace.wait(books.line.ahead_of(uid))
     }
 
-    /// Who waits, by uid, and how many runs each has.
-    pub fn callers(&self) -> Vec<(u32, usize, usize)> {
-        let mut rows: HashMap<u32, (usize, usize)> =
-            self.running.lock().iter().map(|(uid, running)| (*uid, (0, *running))).collect();
+    /// How many wait and how many runs there are, by uid.
+    pub fn callers(&self) -> BTreeMap<u32, (usize, usize)> {
+        let mut rows: BTreeMap<u32, (usize, usize)> =
+            self.running.lock().iter().map(|(uid, running)| (*uid, (0, running))).collect();
         for (uid, waiting) in self.books().line.by_uid() {
             rows.entry(uid).or_default().0 = waiting;
         }
-        let mut rows: Vec<_> = rows.into_iter().map(|(uid, (waiting, running))| (uid, waiting, running)).collect();
-        rows.sort_unstable();
         rows
+    }
+
+    /// Runs under way.
+    pub fn running(&self) -> usize {
+        self.running.lock().sum()
     }
 
     /// Another bound from now on; 0 for none.

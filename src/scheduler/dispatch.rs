@@ -35,7 +35,6 @@ pub struct Scheduler {
     registry: Registry,
     stages: Stages,
     admitted: AtomicUsize,
-    running: AtomicUsize,
     counters: Counters,
     by_uid: Mutex<HashMap<u32, Held>>,
     draining: AtomicBool,
@@ -92,7 +91,6 @@ impl Scheduler {
             registry: Registry::default(),
             stages: Stages::default(),
             admitted: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
             counters: Counters::default(),
             by_uid: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -139,9 +137,9 @@ impl Scheduler {
     fn place(self: &Arc<Self>, work: &Work) -> Result<Place, Refusal> {
         let uid = work.caller.uid;
         let predicted = work.deadline.and_then(|_| self.desk.predict(uid, &work.profile.name));
+        let bytes = work.bytes();
         let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
         let held = by_uid.get(&uid).copied().unwrap_or_default();
-        let bytes = work.bytes();
         let load = Load {
             admitted: self.admitted.load(Ordering::Relaxed),
             of_uid: held.submissions,
@@ -172,8 +170,7 @@ impl Scheduler {
     fn refill(&self) -> Duration {
         let hosts = self.fleet.all();
         let pools = hosts.iter().flat_map(|host| host.pools());
-        let slowest = pools.map(|pool| pool.state().create_ms).fold(0.0, f64::max);
-        Duration::from_secs_f64(slowest / 1e3)
+        pools.map(|pool| pool.create_mean()).max().unwrap_or_default()
     }
 
     fn why_no_host(&self) -> String {
@@ -250,10 +247,8 @@ impl Scheduler {
         let leasing = Instant::now();
         let profile = &work.profile;
         let occupied = host.occupy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid);
-        self.running.fetch_add(1, Ordering::Relaxed);
         entry.set(State::Running);
         let judged = on_lease(&host, &mut lease, work, sink, &entry.cancelled(), leasing).await;
-        self.running.fetch_sub(1, Ordering::Relaxed);
         let container = lease.sandbox.id().to_owned();
         let info = SandboxInfo {
             id: short(lease.sandbox.id()).to_owned(),
@@ -304,7 +299,7 @@ impl Scheduler {
 
     /// Admitted, running, and the most that are admitted.
     pub fn counts(&self) -> (usize, usize, usize) {
-        (self.admitted.load(Ordering::Relaxed), self.running.load(Ordering::Relaxed), self.queue().max)
+        (self.admitted.load(Ordering::Relaxed), self.desk.running(), self.queue().max)
     }
 
     /// The stages of the last submissions.

@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::model::Counts;
+
 /// A profile's name.
 pub type ProfileName = Arc<str>;
 
@@ -193,25 +195,15 @@ impl<K: Eq + Hash + Clone, H> Turns<K, H> {
 #[derive(Debug)]
 pub struct Line<W> {
     uids: Turns<u32, Turns<String, Tenant<W>>>,
-    by_profile: HashMap<ProfileName, usize>,
-    by_uid: HashMap<u32, usize>,
+    /// Those who wait, by whose they are and what they wait for.
+    waiting: Counts<(u32, ProfileName)>,
+    by_profile: Counts<ProfileName>,
     next: u64,
-    length: usize,
 }
 
 impl<W> Default for Line<W> {
     fn default() -> Self {
-        Line { uids: Turns::default(), by_profile: HashMap::new(), by_uid: HashMap::new(), next: 0, length: 0 }
-    }
-}
-
-/// One less; gone at zero.
-fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
+        Line { uids: Turns::default(), waiting: Counts::default(), by_profile: Counts::default(), next: 0 }
     }
 }
 
@@ -220,9 +212,8 @@ impl<W> Line<W> {
     pub fn join(&mut self, uid: u32, tenant: &str, profile: &ProfileName, cost: u32, what: W) -> Spot {
         let number = self.next;
         self.next += 1;
-        self.length += 1;
-        *self.by_profile.entry(profile.clone()).or_default() += 1;
-        *self.by_uid.entry(uid).or_default() += 1;
+        self.waiting.more((uid, profile.clone()));
+        self.by_profile.more(profile.clone());
         let tenants = self.uids.member(&uid);
         let waiting = Waiting { cost: i64::from(cost.max(1)), what };
         tenants.member(&tenant.to_owned()).by_profile.entry(profile.clone()).or_default().insert(number, waiting);
@@ -241,9 +232,8 @@ impl<W> Line<W> {
     }
 
     fn left(&mut self, uid: u32, profile: &ProfileName) {
-        self.length -= 1;
-        less(&mut self.by_profile, profile);
-        less(&mut self.by_uid, &uid);
+        self.waiting.less(&(uid, profile.clone()));
+        self.by_profile.less(profile);
     }
 
     /// Whose turn it is, of those whose uid `may` be served and whose profile is `free`.
@@ -259,35 +249,39 @@ impl<W> Line<W> {
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.length
+        self.by_profile.sum()
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.uids.members.is_empty()
     }
 
     /// How many wait for a profile.
     pub fn waiting_for(&self, profile: &str) -> usize {
-        self.by_profile.get(profile).copied().unwrap_or(0)
+        self.by_profile.of(profile)
     }
 
     /// The profiles that somebody waits for.
     pub fn profiles(&self) -> impl Iterator<Item = &ProfileName> {
-        self.by_profile.keys()
+        self.by_profile.iter().map(|(profile, _)| profile)
     }
 
     /// How many wait, by uid.
-    pub fn by_uid(&self) -> impl Iterator<Item = (u32, usize)> + '_ {
-        self.by_uid.iter().map(|(uid, count)| (*uid, *count))
+    pub fn by_uid(&self) -> BTreeMap<u32, usize> {
+        let mut all = BTreeMap::new();
+        for ((uid, _), count) in self.waiting.iter() {
+            *all.entry(*uid).or_default() += count;
+        }
+        all
     }
 
-    /// How many would be served before one that this uid brings now: everybody, but of another uid no more than this one
-    /// has itself, since they take turns.
-    pub fn ahead_of(&self, uid: u32) -> usize {
-        let own = self.by_uid.get(&uid).copied().unwrap_or(0);
-        let others = self.by_uid.iter().filter(|(other, _)| **other != uid);
-        own + others.map(|(_, count)| (*count).min(own + 1)).sum::<usize>()
+    /// How many would be served before one that this uid brings now for a profile: of those who wait for it, everybody, but
+    /// of another uid no more than this one has itself, since they take turns.
+    pub fn ahead_of(&self, uid: u32, profile: &ProfileName) -> usize {
+        let own = self.waiting.of(&(uid, profile.clone()));
+        let others = self.waiting.iter().filter(|((other, wanted), _)| *other != uid && wanted == profile);
+        own + others.map(|(_, count)| count.min(own + 1)).sum::<usize>()
     }
 }
 
@@ -328,12 +322,16 @@ mod tests {
         for number in 0..3 {
             join(&mut line, 2, "python", 1, number);
         }
-        assert_eq!(line.ahead_of(2), 3 + 4);
-        assert_eq!(line.ahead_of(3), 2);
+        join(&mut line, 4, "bash", 1, 0);
+        let python: ProfileName = "python".into();
+        assert_eq!(line.ahead_of(2, &python), 3 + 4);
+        assert_eq!(line.ahead_of(3, &python), 2);
+        assert_eq!((line.ahead_of(2, &"bash".into()), line.ahead_of(4, &"bash".into())), (1, 1));
+        assert!(line.next(&mut |uid| *uid == 4, &mut |_| true).is_some());
         let order = order(&mut line);
         let places: Vec<usize> = (0..order.len()).filter(|at| order[*at].0 == 2).collect();
         assert_eq!(places, [1, 3, 5]);
-        assert!(line.is_empty() && line.by_uid().next().is_none());
+        assert!(line.is_empty() && line.by_uid().is_empty());
     }
 
     #[test]
@@ -393,7 +391,8 @@ mod tests {
         assert!(line.leave(&spot).is_some() && line.leave(&spot).is_none());
         assert_eq!(order(&mut line), [(1, 1)]);
         assert!(line.leave(&other).is_none());
-        assert!(line.uids.members.is_empty() && line.uids.ring.is_empty() && line.by_profile.is_empty());
+        assert!(line.uids.members.is_empty() && line.uids.ring.is_empty());
+        assert_eq!((line.by_profile.sum(), line.waiting.sum()), (0, 0));
     }
 
     const PROFILES: [&str; 3] = ["a", "b", "c"];

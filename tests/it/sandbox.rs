@@ -216,7 +216,7 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
         let engine = Engine { containers: Containers::default(), step, how: Arc::new(Mutex::new(how)) };
         let (client, slots) = (engine.client(), Slots::new(52_000, 4));
         let limits = Preset::Judge.limits();
-        let slot = slots.take().unwrap();
+        let slot = slots.take("assay-1".to_owned()).unwrap();
         let plan = SandboxPlan {
             image_id: format!("sha256:{}", "a".repeat(64)),
             instance: "test-1".to_owned(),
@@ -225,7 +225,7 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
             limits,
             network_disabled: true,
         };
-        let recipe = Recipe { approved: approve(build(&plan)).unwrap(), name: "assay-1".to_owned(), limits, slot };
+        let recipe = Recipe { approved: approve(build(&plan)).unwrap(), limits, slot };
         let made = Until(pin!(create(&client, recipe)), polls).await;
         let ended = made.is_some();
         if how == How::Well || step == "remove" {
@@ -236,7 +236,7 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
         sleep(Duration::from_secs(1800)).await;
         let left = engine.containers.lock().unwrap().clone();
         assert!(left.is_empty(), "{step} {how:?}, left at poll {polls}: {left:?}");
-        let free = std::iter::from_fn(|| slots.take()).fold(Vec::new(), |mut all, slot| {
+        let free = std::iter::from_fn(|| slots.take("free".to_owned())).fold(Vec::new(), |mut all, slot| {
             all.push(slot);
             all
         });

@@ -220,3 +220,28 @@ fn a_new_configuration_is_taken_over_whole_or_not_at_all() {
         outcome(&caller.call("submission.run", with(sleeper(0.0), "language", json!("shell")))) == "unknown_profile"
     });
 }
+
+#[test]
+fn a_host_that_begins_anew_on_the_same_engine_takes_nobodys_sandbox() {
+    let text = "[engine]\ncpu_overcommit=3\n";
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 4, config: text, ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let long = caller.send("submission.run", &sleeper(4.0));
+    let mut admin = daemon.caller();
+    eventually("it runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
+    let file = daemon.folder.path().join("assayd.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("cpu_overcommit=3", "cpu_overcommit=4")).unwrap();
+    let changed = admin.ok("daemon.reload", json!({}));
+    assert_eq!((&changed["hosts"]["added"], &changed["hosts"]["removed"]), (&json!(["local"]), &json!(["local"])));
+    // runs on the new one, while the old one ends its last and closes
+    let mut begun = 0;
+    while begun < 40 {
+        begun += 1;
+        assert_eq!(outcome(&admin.call("submission.run", sleeper(0.1))), "accepted");
+    }
+    assert_eq!(outcome(&caller.answer(long)), "accepted");
+    let counters = admin.ok("daemon.status", json!({}))["counters"].clone();
+    assert_eq!((&counters["retried"], &counters["system_error"]), (&json!(0), &json!(0)), "{}", daemon.log());
+}
