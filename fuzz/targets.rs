@@ -2,21 +2,27 @@
 //! stable. Each must neither panic, nor hang, nor say different things of one input cut in two ways.
 #![allow(dead_code)]
 
+mod deciders;
 mod scripted;
 
+pub use deciders::{admission, health, placement, stock};
 pub use scripted::{attach, client};
 
 /// A target's body.
 pub type Target = fn(&[u8]);
 
 /// Every target; `cargo fuzz list` knows the same names.
-pub const ALL: [(&str, Target); 8] = [
+pub const ALL: [(&str, Target); 12] = [
+    ("admission", admission),
     ("attach", attach),
     ("client", client),
     ("errorbody", errorbody),
+    ("health", health),
     ("jsonlines", jsonlines),
     ("line", line),
+    ("placement", placement),
     ("stdcopy", stdcopy),
+    ("stock", stock),
     ("version", version),
     ("wire", wire),
 ];

@@ -25,6 +25,7 @@
 //! | [`wire`] | frames between host and init, as values and as bytes; sans-IO |
 //! | [`init`] | PID 1 of a sandbox: run one program, enforce its limits, tell the facts |
 //! | [`docker`] | an Engine client that has never heard of sandboxes |
+//! | [`telemetry`] | what the daemon says about itself, and how often |
 //! | [`config`] | the daemon's settings, profiles, and every fixed bound in one table ([`config::bounds`]) |
 //! | [`policy`] | which containers may exist: spec in, approval or denial out; pure |
 //! | [`image`] | images found or built without a registry, and the layer with our init |
@@ -68,4 +69,5 @@ pub mod pool;
 pub mod rpc;
 pub mod sandbox;
 pub mod scheduler;
+pub mod telemetry;
 pub mod wire;

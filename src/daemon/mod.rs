@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, bounds};
 use crate::host::{Fleet, Host};
 use crate::rpc::{self, Blobs, Daemon, Live, ReloadAsk};
 use crate::sandbox::Slots;
@@ -54,6 +54,7 @@ struct Life {
 pub async fn run(path: Option<&Path>, config: Config, environment: &Environment) -> Result<(), String> {
     let assembly = Assembly::of(config, environment)?;
     let config = &assembly.config;
+    raise_open_files();
     let instance = Instance::claim(&config.instance)?;
     let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder())?;
     let engines: Vec<String> = assembly.engines.iter().map(|engine| engine.target.endpoint.to_string()).collect();
@@ -73,8 +74,13 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
         fleet.clone(),
         bell.clone(),
         config.queue.clone(),
+        instance.folder().join("kept"),
         Box::new(move |uid, bytes| shelf.keep(uid, bytes)),
     );
+    match scheduler.resume(&assembly.profiles) {
+        0 => {}
+        submissions => tracing::info!(submissions, "goes on with what the last daemon left unstarted"),
+    }
     let live = Arc::new(Live::new(assembly.profiles.clone(), assembly.roles.clone()));
     let drain = Arc::new(Notify::new());
     let (reload, mut reloads) = mpsc::channel::<ReloadAsk>(1);
@@ -128,6 +134,25 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
     reaper.dismiss();
     tracing::info!("assayd ends");
     Ok(())
+}
+
+/// Descriptors that the daemon may need: a connection each of callers, an attach stream each of sandboxes, and the rest.
+const OPEN_FILES: u64 = 2 * bounds::MAX_CONNECTIONS as u64;
+
+/// Takes all open files that the system lets us have; says so when that is little.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
+        tracing::warn!(soft, hard, "the limit of open files cannot be raised");
+    }
+    if hard < OPEN_FILES {
+        tracing::warn!(
+            hard,
+            "at most {hard} files may be open, {OPEN_FILES} may be needed: callers will be refused under load \
+             (LimitNOFILE= in the unit, ulimit -n)"
+        );
+    }
 }
 
 /// Waits until every host's engine has been asked once, for [`FIRST_LOOK`] at most.

@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::docker::Client;
 use crate::image::Registries;
 use crate::model::Profile;
-use crate::pool::{HostShare, Levels, Pool};
+use crate::pool::{Gate, HostShare, Levels, Pool, Recipe};
 use crate::sandbox::Slots;
 use health::Engine;
 use room::{Amount, Room};
@@ -152,7 +152,7 @@ impl Host {
     pub fn start(config: HostConfig) -> Arc<Host> {
         let client = config.client.clone();
         let share = HostShare {
-            creating: Arc::new(Semaphore::new(config.max_creating.max(1))),
+            creating: Gate::new(config.max_creating),
             running: Arc::new(AtomicUsize::new(0)),
             bell: config.bell.clone(),
         };
@@ -202,8 +202,11 @@ impl Host {
                 Pool::start(
                     &profile.name,
                     &self.config.name,
-                    Levels { floor: profile.pool.floor, ceiling: profile.pool.ceiling },
-                    profile.pool.max_age(),
+                    Recipe {
+                        levels: Levels { floor: profile.pool.floor, ceiling: profile.pool.ceiling },
+                        max_age: profile.pool.max_age(),
+                        priority: profile.pool.priority,
+                    },
                     self.share.clone(),
                     Box::new(factory::ProfileFactory::new(Arc::downgrade(self), profile.clone())),
                 )

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub const MIB: u64 = 1024 * 1024;
 
 /// The whole set of limits of one run.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// CPU time of the process tree.
     pub cpu: Duration,

@@ -17,11 +17,13 @@ pub struct PoolLevels {
     pub ceiling: usize,
     /// A ready sandbox older than this is replaced, in seconds.
     pub max_age_s: u64,
+    /// Among pools that want a sandbox equally, at a start above all, the higher is served first.
+    pub priority: i32,
 }
 
 impl Default for PoolLevels {
     fn default() -> Self {
-        PoolLevels { floor: 1, ceiling: 8, max_age_s: 3600 }
+        PoolLevels { floor: 1, ceiling: 8, max_age_s: 3600, priority: 0 }
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 use super::profile::Profile;
 use super::submission::{CheckerSpec, Stop};
 
 /// Who asks: the socket's word for the uid, the caller's word for the tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Caller {
     /// From SO_PEERCRED.
     pub uid: u32,
@@ -20,18 +21,19 @@ pub struct Caller {
 }
 
 /// One file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkFile {
     /// Relative to the box.
     pub path: String,
     /// Permission bits.
     pub mode: u32,
     /// The content.
+    #[serde(with = "base64")]
     pub data: Bytes,
 }
 
 /// One step that runs a program.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Program and arguments.
     pub argv: Vec<String>,
@@ -40,13 +42,14 @@ pub struct Step {
     /// Limits.
     pub limits: Limits,
     /// Standard input.
+    #[serde(with = "base64")]
     pub stdin: Bytes,
     /// Files for this step only.
     pub files: Vec<WorkFile>,
 }
 
 /// The compile step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Compile {
     /// What to run.
     pub step: Step,
@@ -55,13 +58,14 @@ pub struct Compile {
 }
 
 /// One test.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Test {
     /// Its name.
     pub name: String,
     /// What to run.
     pub step: Step,
     /// Expected output; without it, exit 0 is accepted.
+    #[serde(with = "maybe_base64")]
     pub expect: Option<Bytes>,
     /// Whether messages must not show what was expected.
     pub secret: bool,
@@ -74,7 +78,7 @@ pub struct Test {
 }
 
 /// What is to be run once files (and artifact) are in place.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Plan {
     /// One run, judged by its exit status.
     Run(Step),
@@ -104,13 +108,14 @@ impl Work {
 }
 
 /// A submission, ready to be judged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     /// Its id.
     pub id: String,
     /// Who asks.
     pub caller: Caller,
     /// The recipe.
+    #[serde(with = "shared")]
     pub profile: Arc<Profile>,
     /// The code.
     pub files: Vec<WorkFile>,
@@ -126,4 +131,52 @@ pub struct Work {
     pub truncate_output: bool,
     /// No use for an answer after this time.
     pub deadline: Option<Duration>,
+}
+
+/// Bytes as text.
+mod base64 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        let text = String::deserialize(from)?;
+        STANDARD.decode(text).map(Bytes::from).map_err(D::Error::custom)
+    }
+}
+
+mod maybe_base64 {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Text(#[serde(with = "super::base64")] Bytes);
+
+    pub fn serialize<S: Serializer>(bytes: &Option<Bytes>, to: S) -> Result<S::Ok, S::Error> {
+        bytes.clone().map(Text).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Bytes>, D::Error> {
+        Ok(Option::<Text>::deserialize(from)?.map(|Text(bytes)| bytes))
+    }
+}
+
+/// What is shared, as if it stood there alone.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+        T::serialize(value, to)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Arc<T>, D::Error> {
+        T::deserialize(from).map(Arc::new)
+    }
 }

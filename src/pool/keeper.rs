@@ -4,6 +4,7 @@
 //! ended, a ready sandbox that died, a run that ended on the host. A failure sets the pool back with exponential backoff and
 //! jitter; the reason stands in the snapshot until a creation succeeds again.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
+use super::gate::{Gate, Stands, Urgency};
 use super::lease::Offer;
 use super::stock::{Levels, Stock, Weather};
 use super::tide::Tide;
@@ -112,11 +114,22 @@ impl Books {
     }
 }
 
+/// What a profile says of its pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipe {
+    /// The levels.
+    pub levels: Levels,
+    /// A ready sandbox older than this is replaced.
+    pub max_age: Duration,
+    /// Among pools that want one equally: the higher first.
+    pub priority: i32,
+}
+
 /// What all pools of a host share.
 #[derive(Debug, Clone)]
 pub struct HostShare {
-    /// Creations at a time on this host.
-    pub creating: Arc<Semaphore>,
+    /// Creations at a time on this host, and whose is next.
+    pub creating: Gate,
     /// Runs under way on this host.
     pub running: Arc<AtomicUsize>,
     /// Rung when a sandbox is ready for whoever is next.
@@ -127,8 +140,7 @@ pub struct HostShare {
 pub(super) struct Inner {
     profile: String,
     host: String,
-    levels: Levels,
-    max_age: Duration,
+    recipe: Recipe,
     share: HostShare,
     factory: Box<dyn Factory>,
     books: Mutex<Books>,
@@ -152,16 +164,14 @@ impl Pool {
     pub fn start(
         profile: &str,
         host: &str,
-        levels: Levels,
-        max_age: Duration,
+        recipe: Recipe,
         share: HostShare,
         factory: Box<dyn Factory>,
     ) -> Pool {
         let inner = Arc::new(Inner {
             profile: profile.to_owned(),
             host: host.to_owned(),
-            levels,
-            max_age,
+            recipe,
             share,
             factory,
             books: Mutex::default(),
@@ -270,15 +280,23 @@ impl Pool {
             creating: books.stock.creating,
             leased: books.stock.leased,
             waiting: books.stock.demand,
-            floor: self.inner.levels.floor,
-            level: books.levels(self.inner.levels).floor,
-            ceiling: self.inner.levels.ceiling,
+            floor: self.inner.recipe.levels.floor,
+            level: books.levels(self.inner.recipe.levels).floor,
+            ceiling: self.inner.recipe.levels.ceiling,
             created: books.created,
             failed: books.failed,
             failures: books.failures_by_wait.clone(),
             create_ms: books.create_mean().as_secs_f64() * 1e3,
             broken: books.broken.clone(),
         }
+    }
+}
+
+impl Stands for Inner {
+    fn urgency(&self) -> Urgency {
+        let books = self.books();
+        let ready = books.stock.ready.len();
+        Urgency { idle: books.stock.demand <= ready, ready, priority: Reverse(self.recipe.priority) }
     }
 }
 
@@ -377,15 +395,16 @@ async fn keep(pool: Arc<Inner>) {
             if books.closed {
                 return;
             }
-            books.stock.ready.retain(|shelved| !shelved.sandbox.is_lost() && shelved.sandbox.age() < pool.max_age);
+            books.stock.ready.retain(|shelved| !shelved.sandbox.is_lost() && shelved.sandbox.age() < pool.recipe.max_age);
+            let levels = books.levels(pool.recipe.levels);
             let held_back = books.not_before.and_then(|at| at.checked_duration_since(Instant::now()));
             let busy = pool.share.running.load(Ordering::Relaxed) > 0;
             let want = match held_back {
                 _ if books.paused => 0,
                 Some(_) => 0,
                 // after a failure one is tried alone
-                None if books.failures > 0 => 1.min(books.stock.want(books.levels(pool.levels), Weather { busy })),
-                None => books.stock.want(books.levels(pool.levels), Weather { busy }),
+                None if books.failures > 0 => 1.min(books.stock.want(levels, Weather { busy })),
+                None => books.stock.want(levels, Weather { busy }),
             };
             books.stock.creating += want;
             (want, held_back.unwrap_or(Duration::from_secs(2)))
@@ -400,7 +419,7 @@ async fn keep(pool: Arc<Inner>) {
 
 async fn make_one(ticket: Ticket) {
     let pool = ticket.pool.clone();
-    let Ok(_permit) = pool.share.creating.acquire().await else { return };
+    let _pass = pool.share.creating.enter(pool.clone()).await;
     if pool.books().closed {
         return;
     }

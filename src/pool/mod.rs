@@ -8,15 +8,17 @@
 //!    '------- wake -----------+--- died, too old -----'---------------------------------'
 //! ```
 //!
-//! [`stock`] holds the books and decides how many to make, [`tide`] how many are worth keeping ready: pure, table-tested. [`keeper`] makes them, woken by
-//! events, and rings the host's bell when one is ready. Who gets it is not the pool's affair: the scheduler says how many
+//! [`stock`] holds the books and decides how many to make, [`tide`] how many are worth keeping ready: pure, table-tested.
+//! [`keeper`] makes them, woken by events, in the order of the host's [`gate`], and rings the host's bell when one is ready. Who gets it is not the pool's affair: the scheduler says how many
 //! wait ([`Pool::want`]) and takes offers. A caller that leaves takes nothing with it.
 
+mod gate;
 mod keeper;
 mod lease;
-mod stock;
+pub mod stock;
 mod tide;
 
-pub use keeper::{Factory, HostShare, MakeError, Making, Pool, PoolState};
+pub use gate::Gate;
+pub use keeper::{Factory, HostShare, MakeError, Making, Pool, PoolState, Recipe};
 pub use lease::{Lease, Offer};
 pub use stock::Levels;

@@ -17,7 +17,8 @@ use crate::host::Host;
 use crate::judge::accept::accept;
 use crate::judge::drive::{Event, Sink};
 use crate::model::Submission;
-use crate::scheduler::{Entry, State};
+use crate::scheduler::{Arrival, Entry, IsKept, State};
+use crate::telemetry::seldom::Seldom;
 use crate::wire::frame::Stream;
 
 type Answer = Result<Value, RpcError>;
@@ -41,7 +42,8 @@ pub(super) async fn call(context: &Arc<Context>, request: Request, received: Ins
         "submission.submit" => {
             allow(peer.may_submit, "submit")?;
             let submission = submission(params)?;
-            let entry = admit(context, &submission, Sink::default(), received)?;
+            let arrival = Arrival { received, sink: Sink::default(), outlives_caller: true };
+            let entry = admit(context, &submission, arrival)?;
             Ok(json!({ "id": entry.id }))
         }
         "submission.wait" => wait(context, params).await,
@@ -135,15 +137,19 @@ fn take_stream(value: &mut Value) -> Result<bool, RpcError> {
     }
 }
 
-fn admit(context: &Context, submission: &Submission, sink: Sink, received: Instant) -> Result<Arc<Entry>, RpcError> {
+static DENIED: Seldom = Seldom::new();
+
+fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result<Arc<Entry>, RpcError> {
     let daemon = &context.daemon;
     let uid = context.peer.uid;
     let work = accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id)).inspect_err(|rejected| {
-        if matches!(rejected, crate::judge::accept::Rejected::Denied { .. }) {
-            tracing::warn!(uid, field = %rejected.field().escape_debug(), "security: a submission was denied by policy");
+        if matches!(rejected, crate::judge::accept::Rejected::Denied { .. })
+            && let Some(unsaid) = DENIED.may()
+        {
+            tracing::warn!(uid, unsaid, field = %rejected.field().escape_debug(), "security: a submission was denied by policy");
         }
     })?;
-    Ok(daemon.scheduler.submit(submission, work, sink, received)?)
+    Ok(daemon.scheduler.submit(submission, work, arrival)?)
 }
 
 async fn run(context: &Arc<Context>, call: &Value, mut value: Value, received: Instant) -> Answer {
@@ -156,7 +162,7 @@ async fn run(context: &Arc<Context>, call: &Value, mut value: Value, received: I
             (Sink(Some(sender)), Some(receiver))
         }
     };
-    let entry = admit(context, &submission, sink, received)?;
+    let entry = admit(context, &submission, Arrival { received, sink, outlives_caller: false })?;
     context.began(call, &entry);
     // dropped with this call when the connection goes: that is the hang-up's cancel
     if let Some(events) = events {
@@ -167,7 +173,12 @@ async fn run(context: &Arc<Context>, call: &Value, mut value: Value, received: I
     if submission.id.is_none() {
         context.daemon.scheduler.forget(&entry);
     }
-    to_value(&*report)
+    to_value(&*report.map_err(is_kept)?)
+}
+
+fn is_kept(_: IsKept) -> RpcError {
+    let message = "the daemon is on its way out; the submission is kept and runs when it is back: ask again then";
+    RpcError::new(Code::Draining, message)
 }
 
 fn to_value(value: &impl serde::Serialize) -> Answer {
@@ -258,7 +269,7 @@ async fn wait(context: &Context, value: Value) -> Answer {
         Some(ms) => tokio::time::timeout(Duration::from_millis(ms), entry.report()).await.ok(),
     };
     match report {
-        Some(report) => to_value(&*report),
+        Some(report) => to_value(&*report.map_err(is_kept)?),
         None => Ok(json!({ "id": entry.id, "state": entry.state().as_str() })),
     }
 }

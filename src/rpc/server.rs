@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde_json::Value;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::blobs::Blobs;
 use super::connection;
 use super::peer::Roles;
+use super::types::{Code, RpcError};
 use crate::config::bounds;
 use crate::model::{Counts, Profile};
 use crate::scheduler::Scheduler;
+use crate::telemetry::seldom::Seldom;
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ pub async fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
             return Err(format!("{} exists and is no socket; choose another socket.path", path.display()));
         }
         Ok(_) => {
-            if tokio::net::UnixStream::connect(path).await.is_ok() {
+            if UnixStream::connect(path).await.is_ok() {
                 return Err(format!("another daemon listens on {} already", path.display()));
             }
             std::fs::remove_file(path).map_err(|error| failed("replace", error))?;
@@ -121,6 +123,24 @@ impl Drop for Place {
     }
 }
 
+static NAMELESS: Seldom = Seldom::new();
+static CROWDED: Seldom = Seldom::new();
+
+/// Says why before the connection closes, as far as the socket takes it at once.
+fn refuse(stream: &UnixStream, uid: u32) {
+    let (max, max_per_uid) = (bounds::MAX_CONNECTIONS, bounds::MAX_CONNECTIONS_PER_UID);
+    if let Some(unsaid) = CROWDED.may() {
+        tracing::warn!(uid, max, max_per_uid, unsaid, "too many connections: one was refused");
+    }
+    let message = format!("too many connections: at most {max_per_uid} of one uid and {max} in all; close some");
+    let error = RpcError {
+        retry_after: Some(std::time::Duration::from_secs(1)),
+        ..RpcError::new(Code::QuotaExceeded, message)
+    };
+    let line = serde_json::json!({ "jsonrpc": "2.0", "id": null, "error": error.to_json() });
+    let _ = stream.try_write(format!("{line}\n").as_bytes());
+}
+
 /// Accepts until `stop` says so. Connections that are there go on by themselves until `gone` says so.
 pub async fn serve(
     listener: UnixListener,
@@ -143,16 +163,13 @@ pub async fn serve(
             }
         };
         let Some(peer) = daemon.live.roles().identify(&stream) else {
-            tracing::warn!("a caller without an identity was refused");
+            if let Some(unsaid) = NAMELESS.may() {
+                tracing::warn!(unsaid, "a caller without an identity was refused");
+            }
             continue;
         };
         let Some(place) = places.take(peer.uid) else {
-            tracing::warn!(
-                uid = peer.uid,
-                max = bounds::MAX_CONNECTIONS,
-                max_per_uid = bounds::MAX_CONNECTIONS_PER_UID,
-                "too many connections: one was refused"
-            );
+            refuse(&stream, peer.uid);
             continue;
         };
         let (daemon, gone) = (daemon.clone(), gone.clone());

@@ -1,17 +1,19 @@
 //! From an admitted submission to its one report.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::admission::{Bounds, Load, Refusal, admit};
 use super::counters::Counters;
 use super::desk::{Desk, Placed};
+use super::kept;
 use super::registry::{Claim, Entry, Registry, State};
 use super::stages::{StageRow, Stages};
 use crate::config::{Queue, bounds};
@@ -20,12 +22,26 @@ use crate::judge::drive::{Judged, Sink, Spent, judge};
 use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
 use crate::model::work::Work;
-use crate::model::{Blame, Outcome, Report, RunFacts, StartKind, Submission, Verdict};
+use crate::model::{Blame, Outcome, Profile, Report, RunFacts, StartKind, Submission, Verdict};
 use crate::pool::Lease;
 use crate::sandbox::{Lost, ensure_limits, short};
 
 /// Puts a large output where its owner can fetch it: uid and bytes in, blob id out.
 pub type Shelve = dyn Fn(u32, Bytes) -> Option<String> + Send + Sync;
+
+/// How long those whose run is cut short at a drain's end have to answer.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// How a submission came in.
+#[derive(Debug)]
+pub struct Arrival {
+    /// When its last byte did.
+    pub received: Instant,
+    /// Where its events go.
+    pub sink: Sink,
+    /// Whether it goes on without a caller who waits for it, and past a drain.
+    pub outlives_caller: bool,
+}
 
 /// The scheduler. Shared by all connections.
 pub struct Scheduler {
@@ -38,6 +54,9 @@ pub struct Scheduler {
     counters: Counters,
     by_uid: Mutex<HashMap<u32, Held>>,
     draining: AtomicBool,
+    /// True from the drain's end on: what has not started is kept.
+    over: watch::Sender<bool>,
+    kept: kept::Folder,
     shelve: Box<Shelve>,
 }
 
@@ -64,7 +83,7 @@ struct Held {
 impl Drop for Place {
     fn drop(&mut self) {
         self.scheduler.admitted.fetch_sub(1, Ordering::Relaxed);
-        let mut by_uid = self.scheduler.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_uid = self.scheduler.by_uid();
         if let Some(held) = by_uid.get_mut(&self.uid) {
             held.submissions -= 1;
             held.bytes -= self.bytes;
@@ -82,8 +101,14 @@ fn digest(submission: &Submission) -> [u8; 32] {
 }
 
 impl Scheduler {
-    /// A scheduler over hosts, which ring `bell`.
-    pub fn new(fleet: Arc<Fleet>, bell: Arc<Notify>, queue: Queue, shelve: Box<Shelve>) -> Arc<Scheduler> {
+    /// A scheduler over hosts, which ring `bell`; what a drain leaves unstarted goes to the folder `kept`.
+    pub fn new(
+        fleet: Arc<Fleet>,
+        bell: Arc<Notify>,
+        queue: Queue,
+        kept: PathBuf,
+        shelve: Box<Shelve>,
+    ) -> Arc<Scheduler> {
         Arc::new(Scheduler {
             desk: Desk::open(fleet.clone(), bell, queue.max_running_per_uid),
             fleet,
@@ -94,11 +119,13 @@ impl Scheduler {
             counters: Counters::default(),
             by_uid: Mutex::default(),
             draining: AtomicBool::new(false),
+            over: watch::Sender::new(false),
+            kept: kept::Folder::new(kept),
             shelve,
         })
     }
 
-    /// Admits a submission and starts working on it. `received` is when its last byte came in.
+    /// Admits a submission and starts working on it.
     ///
     /// # Errors
     /// The queue's no, see [`Refusal`].
@@ -106,8 +133,7 @@ impl Scheduler {
         self: &Arc<Self>,
         submission: &Submission,
         work: Work,
-        sink: Sink,
-        received: Instant,
+        arrival: Arrival,
     ) -> Result<Arc<Entry>, Refusal> {
         let content = if submission.id.is_some() { digest(submission) } else { [0; 32] };
         if submission.id.is_some() {
@@ -118,12 +144,27 @@ impl Scheduler {
             }
         }
         let place = self.place(&work)?;
-        let entry = Arc::new(Entry::new(work.id.clone(), work.caller.clone(), content));
+        Ok(self.begin(work, content, arrival, place))
+    }
+
+    fn begin(self: &Arc<Self>, work: Work, content: [u8; 32], arrival: Arrival, place: Place) -> Arc<Entry> {
+        let Arrival { received, sink, outlives_caller } = arrival;
+        let entry = Arc::new(Entry::new(work.id.clone(), work.caller.clone(), content, outlives_caller));
         self.registry.add(entry.clone());
         let (scheduler, task) = (self.clone(), entry.clone());
         tokio::spawn(async move {
-            let report = scheduler.answer(&work, &task, &sink, received).await;
+            let mut report = match scheduler.answer(&work, &task, &sink, received).await {
+                Some(report) => report,
+                None => match scheduler.keep(work, task.digest, received).await {
+                    None => {
+                        task.set(State::Kept);
+                        return drop(place);
+                    }
+                    Some(report) => report,
+                },
+            };
             drop(sink);
+            report.timing.total_ms = millis(received.elapsed());
             scheduler.stages.record(&report);
             scheduler.counters.answered(&report);
             // the place is free before the answer is seen: whoever has an answer may submit again
@@ -131,14 +172,51 @@ impl Scheduler {
             scheduler.registry.finished(&task);
             task.set(State::Done(Arc::new(report)));
         });
-        Ok(entry)
+        entry
+    }
+
+    /// Keeps what was not started for the next daemon; its answer when that cannot be.
+    async fn keep(&self, work: Work, digest: [u8; 32], received: Instant) -> Option<Report> {
+        let (id, uid) = (work.id.clone(), work.caller.uid);
+        let left = work.deadline.map(|deadline| deadline.saturating_sub(received.elapsed()));
+        let folder = self.kept.clone();
+        let kept = tokio::task::spawn_blocking(move || folder.put(Work { deadline: left, ..work }, digest)).await;
+        let error = match kept {
+            Ok(Ok(())) => return None,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(submission = %id.escape_debug(), uid, error, "a submission cannot be kept for the next daemon");
+        let message = "The daemon ended before the submission was started, and could not keep it; hand it in again.";
+        let mut report = bare(&id, Verdict::Cancelled, message);
+        report.blame = Some(Blame::Assay);
+        Some(report)
+    }
+
+    /// Takes over what the last daemon left unstarted; how many there were.
+    pub fn resume(self: &Arc<Self>, profiles: &BTreeMap<String, Arc<Profile>>) -> usize {
+        let all = self.kept.all();
+        for (file, kept) in &all {
+            let (digest, mut work) = (kept.digest, kept.clone().into_work());
+            // the profile as it is now; one that is gone is said by the desk
+            if let Some(profile) = profiles.get(&work.profile.name) {
+                work.profile = profile.clone();
+            }
+            let place = self.take_place(&mut self.by_uid(), &work);
+            let arrival = Arrival { received: Instant::now(), sink: Sink::default(), outlives_caller: true };
+            self.begin(work, digest, arrival, place);
+            if let Err(error) = std::fs::remove_file(file) {
+                tracing::error!(file = %file.display(), %error, "a kept submission is taken over, but its file stays");
+            }
+        }
+        all.len()
     }
 
     fn place(self: &Arc<Self>, work: &Work) -> Result<Place, Refusal> {
         let uid = work.caller.uid;
         let predicted = work.deadline.and_then(|_| self.desk.predict(uid, &work.profile.name));
         let bytes = work.bytes();
-        let mut by_uid = self.by_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_uid = self.by_uid();
         let held = by_uid.get(&uid).copied().unwrap_or_default();
         let load = Load {
             admitted: self.admitted.load(Ordering::Relaxed),
@@ -159,12 +237,21 @@ impl Scheduler {
                 other => other,
             }
         })?;
+        Ok(self.take_place(&mut by_uid, work))
+    }
+
+    fn by_uid(&self) -> MutexGuard<'_, HashMap<u32, Held>> {
+        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_place(self: &Arc<Self>, by_uid: &mut HashMap<u32, Held>, work: &Work) -> Place {
+        let (uid, bytes) = (work.caller.uid, work.bytes());
         self.admitted.fetch_add(1, Ordering::Relaxed);
         self.counters.count(&self.counters.admitted);
         let held = by_uid.entry(uid).or_default();
         held.submissions += 1;
         held.bytes += bytes;
-        Ok(Place { scheduler: self.clone(), uid, bytes })
+        Place { scheduler: self.clone(), uid, bytes }
     }
 
     fn refill(&self) -> Duration {
@@ -192,12 +279,13 @@ impl Scheduler {
         }
     }
 
-    async fn answer(&self, work: &Work, entry: &Entry, sink: &Sink, received: Instant) -> Report {
+    /// The report; none when it is not started by the drain's end and to be kept.
+    async fn answer(&self, work: &Work, entry: &Entry, sink: &Sink, received: Instant) -> Option<Report> {
         let mut deaths: Vec<Death> = Vec::new();
-        let mut report = loop {
+        loop {
             let avoid = deaths.last().map(|death| death.host.as_str());
             match self.try_once(work, entry, sink, received, avoid).await {
-                Ok(report) => break report,
+                Ok(report) => return report,
                 Err(death) => {
                     tracing::warn!(
                         submission = %work.id.escape_debug(), uid = work.caller.uid, host = %death.host, lost = %death.lost,
@@ -207,14 +295,12 @@ impl Scheduler {
                     deaths.push(death);
                     // streamed output has been seen: running it again would show it twice
                     if deaths.len() > 1 || sink.0.is_some() || *entry.cancelled().borrow() {
-                        break lost_report(&work.id, &deaths);
+                        return Some(lost_report(&work.id, &deaths));
                     }
                     self.counters.retried.fetch_add(1, Ordering::Relaxed);
                 }
             }
-        };
-        report.timing.total_ms = millis(received.elapsed());
-        report
+        }
     }
 
     async fn try_once(
@@ -224,13 +310,15 @@ impl Scheduler {
         sink: &Sink,
         received: Instant,
         avoid: Option<&str>,
-    ) -> Result<Report, Death> {
+    ) -> Result<Option<Report>, Death> {
         let patience = work.deadline.unwrap_or(self.queue().patience()).saturating_sub(received.elapsed());
         let mut cancel = entry.cancelled();
+        let mut over = self.over.subscribe();
         let queued = Instant::now();
         let placed = tokio::select! {
             biased;
-            _ = cancel.wait_for(|cancelled| *cancelled) => return Ok(bare(&work.id, Verdict::Cancelled, "The submission was cancelled.")),
+            _ = cancel.wait_for(|cancelled| *cancelled) => return Ok(Some(bare(&work.id, Verdict::Cancelled, "The submission was cancelled."))),
+            _ = over.wait_for(|over| *over), if entry.outlives_caller => return Ok(None),
             placed = self.desk.wait(work, avoid, patience) => placed,
         };
         let Placed { host, mut lease, taken, running } = match placed {
@@ -240,7 +328,7 @@ impl Scheduler {
                 let mut report = bare(&work.id, Verdict::SystemError, &message);
                 report.blame = Some(if self.fleet.willing().is_empty() { Blame::Host } else { Blame::Assay });
                 report.timing.queue_ms = millis(queued.elapsed());
-                return Ok(report);
+                return Ok(Some(report));
             }
         };
         let queue_time = queued.elapsed();
@@ -279,7 +367,7 @@ impl Scheduler {
         report.sandbox = Some(info);
         report.timing.queue_ms = millis(queue_time);
         report.timing.lease_ms = millis(lease_time);
-        Ok(report)
+        Ok(Some(report))
     }
 
     /// A submission of this uid.
@@ -342,21 +430,18 @@ impl Scheduler {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until everybody is answered; after the configured time cancels what is left and answers that.
+    /// Waits until everybody is answered. After the configured time, what has not started and outlives its caller is kept
+    /// for the next daemon; the rest is cancelled and answered so.
     pub async fn drain(&self) {
         self.stop_admitting();
         let deadline = Instant::now() + self.queue().drain();
-        let mut withdrawn = false;
-        while self.admitted.load(Ordering::Relaxed) > 0 {
-            if Instant::now() > deadline {
-                if withdrawn {
-                    return;
-                }
-                withdrawn = true;
-                for entry in self.registry.list(0, true) {
-                    entry.cancel();
-                }
-                tokio::time::sleep(Duration::from_secs(2)).await;
+        while self.admitted.load(Ordering::Relaxed) > 0 && Instant::now() < deadline + LAST_ANSWERS {
+            if Instant::now() >= deadline {
+                self.over.send_replace(true);
+                // again and again: one may have been given a sandbox at the last moment
+                let all = self.registry.list(0, true);
+                let stays = |entry: &Entry| entry.outlives_caller && matches!(entry.state(), State::Queued);
+                all.iter().filter(|entry| !stays(entry)).for_each(|entry| entry.cancel());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -3,25 +3,28 @@
 //! ```text
 //!  submit --admission (pure)--> Entry{Queued} --lease--> Running --judge--> Done(report)
 //!             |                     |                      | lost: once more on a fresh sandbox
-//!             v                     '-- cancel, deadline --'--> Done(cancelled | system_error)
-//!          Refusal{queue_full | quota_exceeded | deadline_unreachable | draining | no_host}
+//!             v                     |-- cancel, deadline --'--> Done(cancelled | system_error)
+//!          Refusal{queue_full | ..} '-- the drain's end, and it outlives its caller --> Kept --next daemon--> Queued
 //! ```
 //!
+//! What is refused has a code: `queue_full`, `quota_exceeded`, `deadline_unreachable`, `draining`, `no_host`, `conflict`.
+//!
 //! [`admission`] decides who gets in, [`mod@line`] whose turn it is, [`place`] on which host, [`pace`] how long that takes: all
-//! pure. At the [`desk`] sandboxes are handed out; [`registry`] remembers, [`dispatch`] does. A submission is a task of its own: its caller
-//! may leave, wait again, or withdraw it.
+//! pure. At the [`desk`] sandboxes are handed out; [`registry`] remembers, [`mod@kept`] remembers beyond the daemon's end,
+//! [`dispatch`] does. A submission is a task of its own: its caller may leave, wait again, or withdraw it.
 
-mod admission;
+pub mod admission;
 mod counters;
 mod desk;
 mod dispatch;
+mod kept;
 pub mod line;
 mod pace;
-mod place;
+pub mod place;
 mod registry;
 mod stages;
 
 pub use admission::Refusal;
-pub use dispatch::Scheduler;
-pub use registry::{Entry, State};
+pub use dispatch::{Arrival, Scheduler};
+pub use registry::{Entry, IsKept, State};
 pub use stages::StageRow;

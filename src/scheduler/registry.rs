@@ -20,13 +20,19 @@ pub enum State {
     Running,
     /// Answered.
     Done(Arc<Report>),
+    /// Not started when the daemon ended: kept in the state folder for the next one.
+    Kept,
 }
+
+/// The daemon ends, and the submission is kept for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IsKept;
 
 impl State {
     /// The word of the protocol.
     pub fn as_str(&self) -> &'static str {
         match self {
-            State::Queued => "queued",
+            State::Queued | State::Kept => "queued",
             State::Running => "running",
             State::Done(_) => "done",
         }
@@ -40,7 +46,9 @@ pub struct Entry {
     pub id: String,
     /// Whose.
     pub caller: Caller,
-    digest: [u8; 32],
+    pub(super) digest: [u8; 32],
+    /// Whether it goes on without a caller who waits for it.
+    pub(super) outlives_caller: bool,
     state: watch::Sender<State>,
     cancel: watch::Sender<bool>,
     /// Whether it is among the answered ones that are kept.
@@ -48,11 +56,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(id: String, caller: Caller, digest: [u8; 32]) -> Entry {
+    pub(super) fn new(id: String, caller: Caller, digest: [u8; 32], outlives_caller: bool) -> Entry {
         Entry {
             id,
             caller,
             digest,
+            outlives_caller,
             state: watch::Sender::new(State::Queued),
             cancel: watch::Sender::new(false),
             is_counted: AtomicBool::new(false),
@@ -78,11 +87,16 @@ impl Entry {
     }
 
     /// Its report, when it has one; waits as long as it takes. Cancel-safe.
-    pub async fn report(&self) -> Arc<Report> {
+    ///
+    /// # Errors
+    /// There will be none from this daemon.
+    pub async fn report(&self) -> Result<Arc<Report>, IsKept> {
         let mut states = self.state.subscribe();
         loop {
-            if let State::Done(report) = &*states.borrow_and_update() {
-                return report.clone();
+            match &*states.borrow_and_update() {
+                State::Done(report) => return Ok(report.clone()),
+                State::Kept => return Err(IsKept),
+                State::Queued | State::Running => {}
             }
             if states.changed().await.is_err() {
                 // the sender is self: this cannot happen while self is borrowed
@@ -90,12 +104,6 @@ impl Entry {
             }
         }
     }
-}
-
-type Key = (u32, String, String);
-
-fn key(caller: &Caller, id: &str) -> Key {
-    (caller.uid, caller.tenant.clone(), id.to_owned())
 }
 
 /// What an id leads to.
@@ -110,7 +118,8 @@ pub(super) enum Claim {
 
 #[derive(Debug, Default)]
 struct Books {
-    entries: HashMap<Key, Arc<Entry>>,
+    /// By id; one id may stand for a submission each of several callers.
+    entries: HashMap<String, Vec<Arc<Entry>>>,
     /// Those that are answered, in that order; forgotten ones are gone when their turn comes.
     finished: VecDeque<(Instant, Weak<Entry>)>,
     /// How many of those are still kept.
@@ -124,13 +133,19 @@ pub(super) struct Registry {
 }
 
 impl Books {
+    fn under(&self, id: &str) -> &[Arc<Entry>] {
+        self.entries.get(id).map(Vec::as_slice).unwrap_or_default()
+    }
+
     fn remove(&mut self, entry: &Arc<Entry>) {
-        let key = key(&entry.caller, &entry.id);
+        let Some(under) = self.entries.get_mut(&entry.id) else { return };
         // the same id may stand for a newer one by now
-        if self.entries.get(&key).is_some_and(|known| Arc::ptr_eq(known, entry)) {
-            self.entries.remove(&key);
-            self.kept -= usize::from(entry.is_counted.load(Ordering::Relaxed));
+        let Some(at) = under.iter().position(|known| Arc::ptr_eq(known, entry)) else { return };
+        under.swap_remove(at);
+        if under.is_empty() {
+            self.entries.remove(&entry.id);
         }
+        self.kept -= usize::from(entry.is_counted.load(Ordering::Relaxed));
     }
 }
 
@@ -140,7 +155,7 @@ impl Registry {
     }
 
     pub(super) fn claim(&self, caller: &Caller, id: &str, digest: &[u8; 32]) -> Claim {
-        match self.lock().entries.get(&key(caller, id)) {
+        match self.lock().under(id).iter().find(|entry| entry.caller == *caller) {
             None => Claim::New,
             Some(entry) if entry.digest == *digest => Claim::Known(entry.clone()),
             Some(_) => Claim::Conflict,
@@ -149,7 +164,7 @@ impl Registry {
 
     /// Adds one.
     pub(super) fn add(&self, entry: Arc<Entry>) {
-        self.lock().entries.insert(key(&entry.caller, &entry.id), entry);
+        self.lock().entries.entry(entry.id.clone()).or_default().push(entry);
     }
 
     /// One is answered. Drops the answered ones that are too old or too many, oldest first.
@@ -174,7 +189,7 @@ impl Registry {
 
     /// One that answers to this uid: by any tenant, since the id was told to its owner only. Admins see all.
     pub(super) fn find(&self, uid: u32, admin: bool, id: &str) -> Option<Arc<Entry>> {
-        self.lock().entries.values().find(|entry| entry.id == id && (admin || entry.caller.uid == uid)).cloned()
+        self.lock().under(id).iter().find(|entry| admin || entry.caller.uid == uid).cloned()
     }
 
     pub(super) fn remove(&self, entry: &Arc<Entry>) {
@@ -182,7 +197,7 @@ impl Registry {
     }
 
     pub(super) fn list(&self, uid: u32, admin: bool) -> Vec<Arc<Entry>> {
-        self.lock().entries.values().filter(|entry| admin || entry.caller.uid == uid).cloned().collect()
+        self.lock().entries.values().flatten().filter(|entry| admin || entry.caller.uid == uid).cloned().collect()
     }
 }
 
@@ -191,7 +206,7 @@ mod tests {
     use super::*;
 
     fn entry(id: usize) -> Arc<Entry> {
-        Arc::new(Entry::new(id.to_string(), Caller { uid: 1, tenant: String::new() }, [0; 32]))
+        Arc::new(Entry::new(id.to_string(), Caller { uid: 1, tenant: String::new() }, [0; 32], false))
     }
 
     #[test]

@@ -32,15 +32,15 @@ impl PrivateEngine {
         PrivateEngine::launch(tempfile::tempdir().unwrap(), arguments)
     }
 
-    /// Starts one whose disk has so many bytes.
-    pub fn start_on_small_disk(bytes: u64) -> PrivateEngine {
+    /// Starts one whose disk has so many bytes, with dockerd's `arguments`.
+    pub fn start_on_small_disk(bytes: u64, arguments: &[&str]) -> PrivateEngine {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         std::fs::create_dir(&data).unwrap();
         let size = format!("size={bytes}");
         nix::mount::mount(Some("tmpfs"), &data, Some("tmpfs"), nix::mount::MsFlags::empty(), Some(size.as_str()))
             .unwrap();
-        PrivateEngine::launch(folder, &[])
+        PrivateEngine::launch(folder, arguments)
     }
 
     fn launch(folder: tempfile::TempDir, arguments: &[&str]) -> PrivateEngine {
@@ -101,9 +101,14 @@ impl PrivateEngine {
         self.folder.path().join("docker.sock")
     }
 
+    /// The file with dockerd's.
+    pub fn pid_file(&self) -> PathBuf {
+        self.folder.path().join("pid")
+    }
+
     /// dockerd's.
     pub fn pid(&self) -> i32 {
-        let text = std::fs::read_to_string(self.folder.path().join("pid")).unwrap();
+        let text = std::fs::read_to_string(self.pid_file()).unwrap();
         text.trim().parse().unwrap()
     }
 
@@ -131,7 +136,7 @@ fn script(folder: &Path, arguments: &[String]) -> Child {
 }
 
 /// This thread's sockets are made in that namespace from now on.
-fn enter(namespace: &Path) {
+pub fn enter(namespace: &Path) {
     setns(std::fs::File::open(namespace).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
 }
 

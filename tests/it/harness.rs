@@ -40,6 +40,8 @@ pub struct Options<'a> {
     /// `images.trusted`, in TOML.
     pub trusted: &'a str,
     pub env: &'a [(&'a str, &'a str)],
+    /// A command that execs it, before its own.
+    pub under: &'a [&'a str],
 }
 
 impl Default for Options<'_> {
@@ -53,6 +55,7 @@ impl Default for Options<'_> {
             profiles_dir: None,
             trusted: "['docker.io/library/debian']",
             env: &[],
+            under: &[],
         }
     }
 }
@@ -99,8 +102,9 @@ fn spawn(options: &Options<'_>) -> Daemon {
     let path = folder.path().join("assayd.toml");
     std::fs::write(&path, text).unwrap();
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
-    let mut command = Command::new(ASSAYD);
-    command.arg("--config").arg(&path).env("ASSAY_PROFILES", options.profiles).env("NO_COLOR", "1");
+    let mut words = options.under.iter().copied().chain([ASSAYD]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).arg("--config").arg(&path).env("ASSAY_PROFILES", options.profiles).env("NO_COLOR", "1");
     command.env_remove("ASSAY_SOCKET").env_remove("ASSAY_STATE_DIR");
     command.envs(options.env.iter().copied());
     let usual = format!("unix://{}", engine_socket().display());

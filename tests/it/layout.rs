@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("init", &["wire"]),
     ("docker", &[]),
+    ("telemetry", &[]),
     ("config", &["model", "docker"]),
     ("policy", &["model", "docker"]),
     ("image", &["docker", "policy"]),
@@ -20,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("host", &["model", "docker", "policy", "image", "sandbox", "pool"]),
     ("judge", &["model", "wire", "config", "sandbox"]),
     ("scheduler", &["model", "config", "sandbox", "pool", "host", "judge"]),
-    ("rpc", &["model", "wire", "config", "host", "image", "judge", "scheduler"]),
+    ("rpc", &["model", "wire", "telemetry", "config", "host", "image", "judge", "scheduler"]),
     ("daemon", &["model", "config", "docker", "image", "sandbox", "host", "scheduler", "rpc"]),
     ("cli", &["config", "docker", "model"]),
 ];

@@ -15,6 +15,7 @@ mod init;
 mod judging;
 mod layout;
 mod protocol;
+mod relay;
 mod sandbox;
 mod scheduling;
 mod soak;

@@ -1,7 +1,8 @@
 //! The socket protocol: its contract, its bounds, its errors.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -230,6 +231,63 @@ fn a_half_sent_line_and_a_reader_that_stops_cost_only_themselves() {
     }
     let mut caller = daemon.caller();
     assert_eq!(caller.run("python", "print(1)")["verdict"], "accepted");
+}
+
+#[test]
+fn a_thousand_connections_are_served_also_where_few_files_may_be_open_at_first() {
+    let wide = ["prlimit", "--nofile=200:4096"];
+    let daemon = Daemon::start(&Options { floor: 1, under: &wide, ..Options::default() });
+    let mut many: Vec<UnixStream> = (0..1000).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
+    // every third stops in the middle of a line
+    for (at, stream) in many.iter_mut().enumerate() {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let line = json!({ "jsonrpc": "2.0", "id": at, "method": "daemon.health" }).to_string();
+        let sent = if at % 3 == 0 { &line[..20] } else { &line };
+        stream.write_all(sent.as_bytes()).unwrap();
+        stream.write_all(if at % 3 == 0 { b"" } else { b"\n" }).unwrap();
+    }
+    for (at, stream) in many.iter().enumerate().filter(|(at, _)| at % 3 != 0) {
+        let mut lines = BufReader::new(stream).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        assert_eq!(lines.next().unwrap()["method"], "server.hello");
+        assert_eq!(lines.next().unwrap()["id"], at);
+    }
+    // while they are all there, others work, and one uid does not get all there is
+    assert_eq!(daemon.caller_as(3010).run("python", "print(1)")["verdict"], "accepted");
+    let mut more: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
+    let refused = more.iter_mut().filter_map(|stream| {
+        let line = BufReader::new(stream).lines().next()?.ok()?;
+        line.contains("quota_exceeded").then_some(())
+    });
+    assert!(refused.count() >= 70);
+    assert_eq!(daemon.caller_as(3010).run("python", "print(1)")["verdict"], "accepted");
+}
+
+#[test]
+fn a_stream_that_is_not_read_holds_up_nobody_else_and_loses_nothing() {
+    let daemon = Daemon::start(&Options { floor: 2, ..Options::default() });
+    daemon.warm();
+    let mut slow = daemon.caller();
+    let lines = 40_000;
+    let code = format!("for n in range({lines}): print(n, 'x' * 200)");
+    let long = with(with(submission("python", &code), "limits", json!({ "output_bytes": 20_000_000 })), "stream", json!(true));
+    let id = slow.send("submission.run", &long);
+    let mut other = daemon.caller();
+    for _ in 0..5 {
+        assert_eq!(other.run("python", "print(1)")["verdict"], "accepted");
+    }
+    let mut text = String::new();
+    let answer = loop {
+        let line = slow.line();
+        if line["id"] == id {
+            break line;
+        }
+        if line["params"]["kind"] == "stdout" {
+            text.push_str(line["params"]["data"].as_str().unwrap());
+        }
+    };
+    assert_eq!(answer["result"]["verdict"], "accepted", "{}", answer["error"]);
+    let numbers = text.lines().map(|line| line.split(' ').next().unwrap().parse::<usize>().unwrap());
+    assert!(numbers.eq(0..lines), "{} bytes came", text.len());
 }
 
 #[test]

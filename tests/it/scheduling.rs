@@ -245,3 +245,41 @@ fn a_host_that_begins_anew_on_the_same_engine_takes_nobodys_sandbox() {
     let counters = admin.ok("daemon.status", json!({}))["counters"].clone();
     assert_eq!((&counters["retried"], &counters["system_error"]), (&json!(0), &json!(0)), "{}", daemon.log());
 }
+
+#[test]
+fn what_a_drain_leaves_unstarted_is_kept_and_runs_after_the_restart() {
+    let text = "[queue]\ndrain_ms=300\n";
+    let mut daemon =
+        Daemon::start(&Options { profiles: "bash", floor: 1, ceiling: 1, config: text, ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller_as(3005);
+    let begun = caller.send("submission.run", &sleeper(30.0));
+    let mut admin = daemon.caller();
+    eventually("the first runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
+    let named = with(sleeper(0.0), "id", json!("named"));
+    assert_eq!(caller.ok("submission.submit", named.clone()), json!({ "id": "named" }));
+    let mut blob = sleeper(0.0);
+    let stdin = caller.ok("blob.put", json!({ "data_b64": "aGVsbG8K", "offset": 0, "eof": true }));
+    blob["stdin"] = stdin;
+    blob["files"][0]["content"] = json!("cat; id -u");
+    let nameless = caller.ok("submission.submit", blob)["id"].clone();
+    let attended = caller.send("submission.run", &sleeper(0.0));
+    let waiting = caller.send("submission.wait", &json!({ "id": "named" }));
+    daemon.terminate();
+
+    // everybody is answered by the daemon that ends
+    assert_eq!(outcome(&caller.answer(begun)), "cancelled");
+    assert_eq!(outcome(&caller.answer(attended)), "cancelled");
+    assert_eq!(outcome(&caller.answer(waiting)), "draining");
+    let kept = || std::fs::read_dir(daemon.folder.path().join("state/kept")).unwrap().count();
+    assert_eq!(kept(), 2);
+
+    daemon.start_again();
+    let mut caller = daemon.caller_as(3005);
+    assert_eq!(caller.error("submission.submit", with(sleeper(1.0), "id", json!("named")))["data"]["code"], "conflict");
+    assert_eq!(outcome(&caller.call("submission.run", named)), "accepted");
+    let report = caller.ok("submission.wait", json!({ "id": nameless }));
+    assert!(report["run"]["stdout"].as_str().unwrap().starts_with("hello\n"), "{report}");
+    assert_eq!(daemon.caller_as(3006).error("submission.get", json!({ "id": nameless }))["data"]["code"], "not_found");
+    assert_eq!(std::fs::read_dir(daemon.folder.path().join("state/kept")).unwrap().count(), 0);
+}

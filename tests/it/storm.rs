@@ -1,8 +1,9 @@
 //! Chaos on a real engine of its own (`make chaos`): three callers submit without a pause while the engine, its shims, the
-//! inits and the daemon itself are killed, stopped, removed behind our back, and the engine's disk is filled.
+//! inits and the daemon itself are killed, stopped, removed behind our back, the engine's disk is filled, and the network is
+//! cut and stalled. The daemon has the engine twice: as a host on its Unix socket and as one behind TLS.
 //!
 //! What must hold: no verdict is ever wrong, no answer is lost while the daemon lives, and at the end the engine holds
-//! nothing. `CHAOS_SECONDS` (default 20) and `CHAOS_SEED` (default 1) set its length and its order, `CHAOS_ONLY` (0 to 6) picks one
+//! nothing. `CHAOS_SECONDS` (default 20) and `CHAOS_SEED` (default 1) set its length and its order, `CHAOS_ONLY` (0 to 8) picks one
 //! kind of storm.
 
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::engine::PrivateEngine;
-use crate::harness::{Daemon, Options, submission, with};
+use crate::harness::{Daemon, Options, root, submission, with};
+use crate::relay::Relay;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -133,6 +135,7 @@ fn caller(scene: &Scene, seed: u64) {
 struct Victim {
     engine: PrivateEngine,
     host: String,
+    network: Relay,
 }
 
 impl Victim {
@@ -164,7 +167,7 @@ impl Victim {
 
 fn storm(victim: &mut Victim, daemon: &mut Daemon, scene: &Scene, dice: &mut Dice) -> &'static str {
     let ms = Duration::from_millis;
-    let kind = dice.roll(7);
+    let kind = dice.roll(9);
     match number("CHAOS_ONLY", kind) {
         0 => {
             victim.engine.restart();
@@ -204,6 +207,14 @@ fn storm(victim: &mut Victim, daemon: &mut Daemon, scene: &Scene, dice: &mut Dic
             daemon.start_again();
             "assayd killed and started again"
         }
+        6 => {
+            victim.network.cut();
+            "every TLS connection cut"
+        }
+        7 => {
+            victim.network.stall(ms(500 + dice.roll(2500)));
+            "the network stalled for a while"
+        }
         _ => {
             victim.fill(ms(500 + dice.roll(1500)));
             "the engine's disk full for a while"
@@ -215,13 +226,27 @@ fn storm(victim: &mut Victim, daemon: &mut Daemon, scene: &Scene, dice: &mut Dic
 fn whatever_is_killed_no_verdict_is_wrong_no_answer_is_lost_and_nothing_is_left() {
     let (seconds, seed) = (number("CHAOS_SECONDS", 20), number("CHAOS_SEED", 1));
     crate::harness::images();
-    let engine = PrivateEngine::start_on_small_disk(2 << 30);
+    let certs = tempfile::tempdir().unwrap();
+    let done = Command::new(root().join("scripts/docker-certs")).arg(certs.path()).arg("127.0.0.1").output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let server = |file: &str| certs.path().join("server").join(file).display().to_string();
+    let files = [("--tlscacert", "ca.pem"), ("--tlscert", "cert.pem"), ("--tlskey", "key.pem")]
+        .map(|(option, file)| format!("{option}={}", server(file)));
+    let engine = PrivateEngine::start_on_small_disk(
+        2 << 30,
+        &["--host=tcp://127.0.0.1:2376", "--tlsverify", &files[0], &files[1], &files[2]],
+    );
     let host = format!("unix://{}", engine.socket().display());
+    let network = Relay::start(engine.pid_file(), 2376);
+    let hosts = format!(
+        "[[hosts]]\nname='near'\nhost='{host}'\n[[hosts]]\nname='far'\nhost='tcp://127.0.0.1:{}'\ntls_dir='{}'\n",
+        network.port(),
+        certs.path().join("client").display()
+    );
     crate::engine::load_images(&engine, "base|bash");
-    let mut victim = Victim { engine, host };
-    let host = victim.host.clone();
+    let mut victim = Victim { engine, host, network };
     let mut daemon =
-        Daemon::start(&Options { profiles: "bash", floor: 3, ceiling: 6, engine: Some(&host), ..Options::default() });
+        Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 4, config: &hosts, ..Options::default() });
     daemon.warm();
     let scene = Arc::new(Scene {
         socket: daemon.socket(),

@@ -1,0 +1,153 @@
+//! The pure deciders under random counts, each against a model that says the same in a plainer way.
+
+use std::time::Duration;
+
+/// Bytes as small numbers; zeros when there are no more.
+struct Numbers<'a>(&'a [u8]);
+
+impl Numbers<'_> {
+    fn next(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn below(&mut self, bound: u8) -> usize {
+        usize::from(self.next() % bound)
+    }
+
+    fn is(&mut self) -> bool {
+        self.next() & 1 == 1
+    }
+}
+
+/// A pool's books through a life of events: the decision is the one that adding one by one comes to, the ceiling holds, and
+/// nobody waits while one could be made.
+pub fn stock(data: &[u8]) {
+    use assay::pool::stock::{Levels, Stock, Weather};
+    let mut numbers = Numbers(data);
+    let floor = numbers.below(12);
+    let levels = Levels { floor, ceiling: floor.max(1) + numbers.below(12) };
+    let mut stock: Stock<()> = Stock::default();
+    while !numbers.0.is_empty() {
+        match numbers.below(8) {
+            0 => stock.demand = numbers.below(30),
+            1 if stock.creating > 0 => {
+                stock.creating -= 1;
+                stock.ready.push_back(());
+            }
+            2 => stock.creating = stock.creating.saturating_sub(1),
+            3 if stock.ready.pop_front().is_some() => stock.leased += 1,
+            4 => stock.leased = stock.leased.saturating_sub(1),
+            5 => drop(stock.ready.pop_back()),
+            _ => {
+                let weather = Weather { busy: numbers.is() };
+                let want = stock.want(levels, weather);
+                let target = if weather.busy { levels.floor.div_ceil(2) } else { levels.floor };
+                let (mut in_hand, mut more) = (stock.ready.len() + stock.creating, 0);
+                while in_hand + stock.leased < levels.ceiling && in_hand < stock.demand + target {
+                    in_hand += 1;
+                    more += 1;
+                }
+                assert_eq!(want, more, "{stock:?} {levels:?} {weather:?}");
+                stock.creating += want;
+            }
+        }
+        assert!(stock.ready.len() + stock.creating + stock.leased <= levels.ceiling);
+    }
+}
+
+/// Admission: whoever is let in passes every bound; whoever is not, is told a reason that is true, and when to come back.
+pub fn admission(data: &[u8]) {
+    use assay::scheduler::Refusal;
+    use assay::scheduler::admission::{Bounds, Load, admit};
+    let mut numbers = Numbers(data);
+    while !numbers.0.is_empty() {
+        let maybe = |numbers: &mut Numbers<'_>| {
+            numbers.is().then(|| Duration::from_millis(100 * numbers.below(8) as u64))
+        };
+        let load = Load {
+            admitted: numbers.below(6),
+            of_uid: numbers.below(6),
+            bytes_of_uid: numbers.below(6) as u64,
+            host_up: numbers.below(8) > 0,
+            draining: numbers.below(8) == 0,
+            refill: Duration::from_millis(70 * u64::from(numbers.next())),
+            predicted: maybe(&mut numbers),
+            deadline: maybe(&mut numbers),
+        };
+        let bounds = Bounds {
+            max: 1 + numbers.below(5),
+            max_per_uid: 1 + numbers.below(5),
+            max_bytes_per_uid: numbers.below(5) as u64,
+        };
+        let full = load.admitted >= bounds.max;
+        let quota = load.of_uid >= bounds.max_per_uid;
+        let heavy = load.of_uid > 0 && load.bytes_of_uid > bounds.max_bytes_per_uid;
+        let late = matches!((load.predicted, load.deadline), (Some(wait), Some(most)) if wait > most);
+        let later = |retry_after: Duration| (Duration::from_millis(100)..=Duration::from_secs(10)).contains(&retry_after);
+        let told_truly = match admit(load, bounds) {
+            Ok(()) => load.host_up && !load.draining && !full && !quota && !heavy && !late,
+            Err(Refusal::Draining) => load.draining,
+            Err(Refusal::NoHost { .. }) => !load.host_up,
+            Err(Refusal::QueueFull { retry_after, .. }) => full && later(retry_after),
+            Err(Refusal::QuotaExceeded { retry_after, .. }) => quota && later(retry_after),
+            Err(Refusal::BytesExceeded { retry_after, .. }) => heavy && later(retry_after),
+            Err(Refusal::DeadlineUnreachable { retry_after, .. }) => late && retry_after > Duration::ZERO,
+            Err(Refusal::Conflict { .. }) => false,
+        };
+        assert!(told_truly, "{load:?} {bounds:?}: {:?}", admit(load, bounds));
+    }
+}
+
+/// Placement: no host is better in everything than the one chosen, and whoever waits is made a sandbox for somewhere.
+pub fn placement(data: &[u8]) {
+    use assay::scheduler::place::{Candidate, choose, spread};
+    let mut numbers = Numbers(data);
+    let hosts: Vec<Candidate> = (0..numbers.below(6))
+        .map(|_| Candidate {
+            ready: numbers.below(4),
+            load: f64::from(numbers.next() % 5) / 4.0,
+            avoid: numbers.below(4) == 0,
+        })
+        .collect();
+    let mut best: Option<usize> = None;
+    for (at, host) in hosts.iter().enumerate() {
+        let better = best.is_none_or(|best| {
+            let best = hosts[best];
+            match (best.avoid, host.avoid) {
+                (true, false) => true,
+                (false, true) => false,
+                _ => host.ready > best.ready || (host.ready == best.ready && host.load < best.load),
+            }
+        });
+        if better {
+            best = Some(at);
+        }
+    }
+    assert_eq!(choose(&hosts), best);
+    let (demand, weights) = (numbers.below(40), hosts.iter().map(|host| host.load).collect::<Vec<_>>());
+    let shares = spread(demand, &weights);
+    assert_eq!(shares.len(), weights.len());
+    assert!(shares.is_empty() || shares.iter().sum::<usize>() >= demand);
+    assert!(shares.iter().all(|share| *share <= demand));
+}
+
+/// Health after any history: what a look at the whole history says.
+pub fn health(data: &[u8]) {
+    use assay::host::HostState;
+    use assay::host::health::{Engine, Seen};
+    let seen: Vec<Seen> =
+        data.iter().map(|byte| [Seen::Answered, Seen::Failed, Seen::Doubted][usize::from(byte % 3)]).collect();
+    let state = seen.iter().fold(Engine::default(), |engine, seen| engine.after(*seen)).state(false);
+    let answered = seen.iter().rposition(|seen| *seen == Seen::Answered);
+    let since = &seen[answered.map_or(0, |at| at + 1)..];
+    let expected = match (answered, since) {
+        (None, since) if since.contains(&Seen::Failed) => HostState::Down,
+        (None, _) => HostState::Unknown,
+        (Some(_), []) => HostState::Up,
+        (Some(_), [_, rest @ ..]) if rest.contains(&Seen::Failed) => HostState::Down,
+        (Some(_), _) => HostState::Suspect,
+    };
+    assert_eq!(state, expected, "{seen:?}");
+}
