@@ -63,9 +63,8 @@ pub fn admission(data: &[u8]) {
     use assay::scheduler::admission::{Bounds, Load, admit};
     let mut numbers = Numbers(data);
     while !numbers.0.is_empty() {
-        let maybe = |numbers: &mut Numbers<'_>| {
-            numbers.is().then(|| Duration::from_millis(100 * numbers.below(8) as u64))
-        };
+        let maybe =
+            |numbers: &mut Numbers<'_>| numbers.is().then(|| Duration::from_millis(100 * numbers.below(8) as u64));
         let load = Load {
             admitted: numbers.below(6),
             of_uid: numbers.below(6),
@@ -85,7 +84,8 @@ pub fn admission(data: &[u8]) {
         let quota = load.of_uid >= bounds.max_per_uid;
         let heavy = load.of_uid > 0 && load.bytes_of_uid > bounds.max_bytes_per_uid;
         let late = matches!((load.predicted, load.deadline), (Some(wait), Some(most)) if wait > most);
-        let later = |retry_after: Duration| (Duration::from_millis(100)..=Duration::from_secs(10)).contains(&retry_after);
+        let later =
+            |retry_after: Duration| (Duration::from_millis(100)..=Duration::from_secs(10)).contains(&retry_after);
         let told_truly = match admit(load, bounds) {
             Ok(()) => load.host_up && !load.draining && !full && !quota && !heavy && !late,
             Err(Refusal::Draining) => load.draining,

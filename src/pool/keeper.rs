@@ -161,13 +161,7 @@ pub struct Pool {
 
 impl Pool {
     /// A pool and its keeper, which runs until [`Pool::close`].
-    pub fn start(
-        profile: &str,
-        host: &str,
-        recipe: Recipe,
-        share: HostShare,
-        factory: Box<dyn Factory>,
-    ) -> Pool {
+    pub fn start(profile: &str, host: &str, recipe: Recipe, share: HostShare, factory: Box<dyn Factory>) -> Pool {
         let inner = Arc::new(Inner {
             profile: profile.to_owned(),
             host: host.to_owned(),
@@ -395,7 +389,10 @@ async fn keep(pool: Arc<Inner>) {
             if books.closed {
                 return;
             }
-            books.stock.ready.retain(|shelved| !shelved.sandbox.is_lost() && shelved.sandbox.age() < pool.recipe.max_age);
+            books
+                .stock
+                .ready
+                .retain(|shelved| !shelved.sandbox.is_lost() && shelved.sandbox.age() < pool.recipe.max_age);
             let levels = books.levels(pool.recipe.levels);
             let held_back = books.not_before.and_then(|at| at.checked_duration_since(Instant::now()));
             let busy = pool.share.running.load(Ordering::Relaxed) > 0;

@@ -41,8 +41,7 @@ mod tests {
     fn a_flood_becomes_a_line_a_second_that_says_how_many_there_were() {
         let (seldom, begin) = (Seldom::new(), Instant::now());
         assert_eq!(seldom.may_at(begin), Some(0));
-        let said: Vec<u64> =
-            (1..=2000).filter_map(|ms| seldom.may_at(begin + Duration::from_millis(ms))).collect();
+        let said: Vec<u64> = (1..=2000).filter_map(|ms| seldom.may_at(begin + Duration::from_millis(ms))).collect();
         assert_eq!(said, [999, 999]);
     }
 }

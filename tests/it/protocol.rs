@@ -247,7 +247,8 @@ fn a_thousand_connections_are_served_also_where_few_files_may_be_open_at_first()
         stream.write_all(if at % 3 == 0 { b"" } else { b"\n" }).unwrap();
     }
     for (at, stream) in many.iter().enumerate().filter(|(at, _)| at % 3 != 0) {
-        let mut lines = BufReader::new(stream).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let mut lines =
+            BufReader::new(stream).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
         assert_eq!(lines.next().unwrap()["method"], "server.hello");
         assert_eq!(lines.next().unwrap()["id"], at);
     }
@@ -269,7 +270,8 @@ fn a_stream_that_is_not_read_holds_up_nobody_else_and_loses_nothing() {
     let mut slow = daemon.caller();
     let lines = 40_000;
     let code = format!("for n in range({lines}): print(n, 'x' * 200)");
-    let long = with(with(submission("python", &code), "limits", json!({ "output_bytes": 20_000_000 })), "stream", json!(true));
+    let long =
+        with(with(submission("python", &code), "limits", json!({ "output_bytes": 20_000_000 })), "stream", json!(true));
     let id = slow.send("submission.run", &long);
     let mut other = daemon.caller();
     for _ in 0..5 {
