@@ -30,7 +30,7 @@ pub fn stock(data: &[u8]) {
     let levels = Levels { floor, ceiling: floor.max(1) + numbers.below(12) };
     let mut stock: Stock<()> = Stock::default();
     while !numbers.0.is_empty() {
-        match numbers.below(8) {
+        match numbers.below(9) {
             0 => stock.demand = numbers.below(30),
             1 if stock.creating > 0 => {
                 stock.creating -= 1;
@@ -40,20 +40,33 @@ pub fn stock(data: &[u8]) {
             3 if stock.ready.pop_front().is_some() => stock.leased += 1,
             4 => stock.leased = stock.leased.saturating_sub(1),
             5 => drop(stock.ready.pop_back()),
+            6 if stock.leased > 0 => {
+                stock.leased -= 1;
+                stock.kept += 1;
+            }
             _ => {
                 let weather = Weather { busy: numbers.is() };
                 let want = stock.want(levels, weather);
                 let target = if weather.busy { levels.floor.div_ceil(2) } else { levels.floor };
                 let (mut in_hand, mut more) = (stock.ready.len() + stock.creating, 0);
-                while in_hand + stock.leased < levels.ceiling && in_hand < stock.demand + target {
+                while in_hand + stock.leased + stock.kept < levels.ceiling && in_hand < stock.demand + target {
                     in_hand += 1;
                     more += 1;
                 }
+                let evicted = stock.evict(levels);
+                assert!(evicted <= stock.kept);
+                stock.kept -= evicted;
+                // whoever waits gets one, or everything that could be had is in use
+                let served = stock.ready.len() + stock.creating + stock.want(levels, weather);
+                assert!(
+                    served >= stock.demand || served + stock.leased + stock.kept == levels.ceiling && stock.kept == 0
+                );
+                stock.kept += evicted;
                 assert_eq!(want, more, "{stock:?} {levels:?} {weather:?}");
                 stock.creating += want;
             }
         }
-        assert!(stock.ready.len() + stock.creating + stock.leased <= levels.ceiling);
+        assert!(stock.ready.len() + stock.creating + stock.leased + stock.kept <= levels.ceiling);
     }
 }
 
@@ -94,7 +107,7 @@ pub fn admission(data: &[u8]) {
             Err(Refusal::QuotaExceeded { retry_after, .. }) => quota && later(retry_after),
             Err(Refusal::BytesExceeded { retry_after, .. }) => heavy && later(retry_after),
             Err(Refusal::DeadlineUnreachable { retry_after, .. }) => late && retry_after > Duration::ZERO,
-            Err(Refusal::Conflict { .. }) => false,
+            Err(Refusal::Conflict { .. } | Refusal::Isolation { .. }) => false,
         };
         assert!(told_truly, "{load:?} {bounds:?}: {:?}", admit(load, bounds));
     }

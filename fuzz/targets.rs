@@ -108,7 +108,7 @@ pub fn line(data: &[u8]) {
                 let free = |name: &ProfileName| more & (1 << (name.as_bytes()[0] - b'a')) != 0;
                 let may = |uid: &u32| *uid != u32::from(who % 8);
                 let could = model.iter().any(|(_, one)| may(&one.0) && free(&one.1));
-                let got = line.next(&mut |uid| may(uid), &mut |name| free(name));
+                let got = line.next(&mut |uid| may(uid), &mut |_, name| free(name));
                 assert_eq!(got.is_some(), could);
                 if let Some(got) = got {
                     assert!(may(&got.0) && free(&got.1));
@@ -120,7 +120,7 @@ pub fn line(data: &[u8]) {
         assert_eq!(line.len(), model.len());
         assert_eq!(line.by_uid().values().sum::<usize>(), model.len());
     }
-    while line.next(&mut |_| true, &mut |_| true).is_some() {
+    while line.next(&mut |_| true, &mut |_, _| true).is_some() {
         assert!(model.pop().is_some());
     }
     assert!(model.is_empty() && line.is_empty());

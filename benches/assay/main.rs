@@ -298,6 +298,9 @@ fn plan(image_id: String, slot: u32) -> assay::policy::SandboxPlan {
         instance: format!("bench-{}", std::process::id()),
         profile: "python".to_owned(),
         slot,
+        uid: 52_000 + slot,
+        isolation: assay::model::Isolation::Split,
+        apparmor: None,
         limits: assay::model::Preset::Judge.limits(),
         network_disabled: true,
     }
@@ -351,6 +354,7 @@ fn ping(_: &Daemon, runs: usize) -> Sample {
         let recipe = assay::sandbox::Recipe {
             approved: assay::policy::approve(assay::policy::build(&plan)).unwrap(),
             limits: plan.limits,
+            isolation: plan.isolation,
             slot,
         };
         let sandbox = assay::sandbox::create(&client, recipe).await.unwrap();

@@ -83,5 +83,14 @@ pub const MAX_ID_BYTES: usize = 128;
 /// The host's backstop: what it waits beyond a run's wall limit before it acts itself.
 pub const BACKSTOP: Duration = Duration::from_secs(5);
 
+/// Patterns of files to bring back.
+pub const MAX_COLLECT_PATTERNS: usize = 64;
+
+/// Files brought back from one submission; each is an open file in the init for a moment.
+pub const MAX_COLLECT_FILES: u32 = 256;
+
+/// Their bytes together: as much as one output may have.
+pub const MAX_COLLECT_BYTES: u64 = 64 * 1024 * 1024;
+
 /// A program's output that waits for a slow streaming reader, in events.
 pub const MAX_EVENTS_AHEAD: usize = 64;

@@ -41,6 +41,8 @@ pub struct Config {
     pub queue: Queue,
     /// The uids of programs.
     pub uids: Uids,
+    /// What is demanded of every sandbox.
+    pub isolation: Demands,
 }
 
 /// Who this daemon is.
@@ -116,6 +118,8 @@ pub struct Engine {
     pub tls_server_name: Option<String>,
     /// Whether TCP without TLS may be spoken: whoever reaches that port is root there.
     pub allow_plaintext: bool,
+    /// The AppArmor profile of cells, where the engine's own forbids their mounts (config/apparmor/assay-cell).
+    pub apparmor_profile: Option<String>,
     /// Creations at a time.
     pub max_creating: usize,
     /// How many CPUs' worth of runs are let in for each CPU that it has. More than 1 makes runs slower when they come
@@ -135,6 +139,7 @@ impl Default for Engine {
             tls_key: None,
             tls_server_name: None,
             allow_plaintext: false,
+            apparmor_profile: None,
             max_creating: 2,
             cpu_overcommit: 2.0,
         }
@@ -257,6 +262,16 @@ impl Default for Uids {
     fn default() -> Self {
         Uids { base: 52_000, count: 1024 }
     }
+}
+
+/// What is demanded of every sandbox; one that does not meet it is not made, and its pool says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Demands {
+    /// Nothing in a sandbox is root, the init included: cells only.
+    pub require_nonroot: bool,
+    /// Root inside is nobody outside: an engine with user namespaces, or cells.
+    pub require_userns: bool,
 }
 
 /// What is wrong with a configuration.

@@ -42,8 +42,11 @@ impl Life {
         let old = self.scheduler.fleet().all();
         let (mut hosts, mut kept, mut added) = (Vec::new(), Vec::new(), Vec::new());
         for engine in &next.engines {
-            let same =
-                |other: &&super::assembly::Engine| other.config == engine.config && other.target == engine.target;
+            let same = |other: &&super::assembly::Engine| {
+                other.config == engine.config
+                    && other.target == engine.target
+                    && self.assembly.config.isolation == next.config.isolation
+            };
             let known =
                 self.assembly.engines.iter().find(same).and_then(|_| self.scheduler.fleet().find(&engine.config.name));
             hosts.push(match known {

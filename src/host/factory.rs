@@ -3,10 +3,10 @@
 use std::sync::{Arc, Weak};
 
 use super::Host;
-use crate::model::Profile;
+use crate::model::{Isolation, IsolationRequest, Limits, Profile};
 use crate::policy::{self, SandboxPlan};
 use crate::pool::{Factory, MakeError, Making};
-use crate::sandbox::{self, Recipe};
+use crate::sandbox::{self, Recipe, Sandbox};
 
 #[derive(Debug)]
 pub(super) struct ProfileFactory {
@@ -31,26 +31,69 @@ impl Factory for ProfileFactory {
                 return Err(MakeError::NotReady(reason.unwrap_or_else(|| "the engine was not asked yet".to_owned())));
             }
             let image = host.images.ready(&profile.image).await.map_err(MakeError::NotReady)?;
-            let name = format!("assay-{}-{}", profile.name, uuid::Uuid::new_v4().simple());
-            let slot = host.config.slots.take(name).ok_or_else(|| not_ready("every uid is in use"))?;
             let limits = profile.run_limits().map_err(|error| MakeError::NotReady(error.to_string()))?;
-            let plan = SandboxPlan {
-                image_id: image.layered.clone(),
-                instance: host.config.instance.clone(),
-                profile: profile.name.clone(),
-                slot: slot.number(),
-                limits,
-                network_disabled: true,
+            let order = Order { host: &host, profile: &profile, image: &image.layered, limits };
+            let sandbox = match (profile.isolation, host.no_cell()) {
+                (IsolationRequest::Split, _) | (IsolationRequest::Auto, Some(_)) => {
+                    order.make(Isolation::Split).await?
+                }
+                (IsolationRequest::Cell, _) => order.make(Isolation::Cell).await?,
+                (IsolationRequest::Auto, None) => match order.make(Isolation::Cell).await {
+                    // what the engine refuses for cells only is found out by making the other kind
+                    Err(MakeError::Create(error)) if error.may_be_the_cells() => {
+                        let sandbox = order.make(Isolation::Split).await?;
+                        host.set_no_cell(&error);
+                        sandbox
+                    }
+                    made => made?,
+                },
             };
-            let approved =
-                policy::approve(policy::build(&plan)).map_err(|denial| MakeError::NotReady(denial.to_string()))?;
-            let made = sandbox::create(&host.client, Recipe { approved, limits, slot }).await;
-            if let Err(error) = &made
-                && error.is_unreachable()
-            {
-                host.doubt();
-            }
-            Ok((made?, Arc::from(image.id.as_str())))
+            Ok((sandbox, Arc::from(image.id.as_str())))
         })
+    }
+}
+
+/// A sandbox to be made.
+struct Order<'a> {
+    host: &'a Arc<Host>,
+    profile: &'a Profile,
+    image: &'a str,
+    limits: Limits,
+}
+
+impl Order<'_> {
+    async fn make(&self, isolation: Isolation) -> Result<Sandbox, MakeError> {
+        let Order { host, profile, limits, .. } = *self;
+        let refused = |reason: String| MakeError::NotReady(reason);
+        if isolation == Isolation::Split && host.config.require_nonroot {
+            let why = host.no_cell().unwrap_or_else(|| "the profile wants split".to_owned());
+            return Err(refused(format!("require_nonroot wants cells, and they cannot be had: {why}")));
+        }
+        let name = format!("assay-{}-{}", profile.name, uuid::Uuid::new_v4().simple());
+        let slot = host.config.slots.take(name).ok_or_else(|| refused("every uid is in use".to_owned()))?;
+        let plan = SandboxPlan {
+            image_id: self.image.to_owned(),
+            instance: host.config.instance.clone(),
+            profile: profile.name.clone(),
+            slot: slot.number(),
+            uid: slot.uid(),
+            isolation,
+            apparmor: host.config.apparmor.clone(),
+            limits,
+            network_disabled: true,
+        };
+        let approved = policy::approve(policy::build(&plan)).map_err(|denial| refused(denial.to_string()))?;
+        let made = sandbox::create(&host.client, Recipe { approved, limits, isolation, slot }).await;
+        if let Err(error) = &made
+            && error.is_unreachable()
+        {
+            host.doubt();
+        }
+        let sandbox = made?;
+        if host.config.require_userns && isolation == Isolation::Split && !sandbox.ready().userns_remapped {
+            let why = "require_userns wants an engine with user namespaces (userns-remap, rootless), or cells";
+            return Err(refused(why.to_owned()));
+        }
+        Ok(sandbox)
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::docker::Client;
 use crate::image::Registries;
-use crate::model::Profile;
+use crate::model::{Isolation, IsolationRequest, Profile};
 use crate::pool::{Gate, HostShare, Levels, Pool, Recipe};
 use crate::sandbox::Slots;
 use health::Engine;
@@ -45,6 +45,12 @@ pub struct HostConfig {
     pub max_creating: usize,
     /// How many CPUs' worth of runs are let in for each CPU that there is.
     pub cpu_overcommit: f64,
+    /// The AppArmor profile of cells.
+    pub apparmor: Option<String>,
+    /// Whether only cells will do, in which nothing is root.
+    pub require_nonroot: bool,
+    /// Whether root inside must be somebody else outside: a remapping engine, or cells.
+    pub require_userns: bool,
     /// Rung when there may be a sandbox for somebody who waits.
     pub bell: Arc<Notify>,
     /// Uids of programs.
@@ -109,6 +115,8 @@ pub struct Host {
     looked: watch::Sender<bool>,
     closed: watch::Sender<bool>,
     ends: Mutex<VecDeque<(String, monitor::End)>>,
+    /// Why no cells can be made there, as found out by trying.
+    no_cell: Mutex<Option<String>>,
     /// Since when a stream of the engine's events has been open.
     watched_since: Mutex<Option<Instant>>,
 }
@@ -177,6 +185,7 @@ impl Host {
             looked: watch::Sender::new(false),
             closed: watch::Sender::new(false),
             ends: Mutex::default(),
+            no_cell: Mutex::default(),
             watched_since: Mutex::default(),
             config,
         });
@@ -206,11 +215,33 @@ impl Host {
                         levels: Levels { floor: profile.pool.floor, ceiling: profile.pool.ceiling },
                         max_age: profile.pool.max_age(),
                         priority: profile.pool.priority,
+                        reuse: profile.pool.reuse,
                     },
                     self.share.clone(),
                     Box::new(factory::ProfileFactory::new(Arc::downgrade(self), profile.clone())),
                 )
             });
+        }
+    }
+
+    /// Why no cells can be made there; none when they can, or when it was not tried yet.
+    pub fn no_cell(&self) -> Option<String> {
+        lock(&self.no_cell).clone()
+    }
+
+    /// How runs of a profile are kept apart there, as far as is known.
+    pub fn isolation(&self, profile: &Profile) -> Isolation {
+        match profile.isolation {
+            IsolationRequest::Cell => Isolation::Cell,
+            IsolationRequest::Auto if self.no_cell().is_none() => Isolation::Cell,
+            IsolationRequest::Auto | IsolationRequest::Split => Isolation::Split,
+        }
+    }
+
+    fn set_no_cell(&self, error: &crate::sandbox::CreateError) {
+        let reason = error.to_string();
+        if lock(&self.no_cell).replace(reason.clone()).is_none() {
+            tracing::warn!(host = %self.config.name, reason, "no cells on this host: its sandboxes are split");
         }
     }
 

@@ -82,6 +82,8 @@ impl Host {
             tracing::debug!(host = %self.config.name, "the engine answers after all");
             return;
         }
+        // another engine may be behind the same address
+        *lock(&self.no_cell) = None;
         tracing::info!(host = %self.config.name, engine = %engine.version, api = %engine.api, "the engine answers");
         self.room.resize(Amount {
             cpus: engine.cpus.max(1) as f64 * self.config.cpu_overcommit,

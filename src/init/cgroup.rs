@@ -45,6 +45,7 @@ pub struct Cgroup {
     oom: Option<OwnedFd>,
     pids: Option<OwnedFd>,
     memory: Option<OwnedFd>,
+    stat: Option<OwnedFd>,
     peak: Option<OwnedFd>,
 }
 
@@ -92,6 +93,7 @@ impl Cgroup {
                 oom: open("memory.events"),
                 pids: open("pids.events"),
                 memory: open("memory.current"),
+                stat: open("memory.stat"),
                 peak: open("memory.peak"),
             };
         }
@@ -101,6 +103,7 @@ impl Cgroup {
             oom: open("memory/memory.oom_control"),
             pids: open("pids/pids.events"),
             memory: open("memory/memory.usage_in_bytes"),
+            stat: open("memory/memory.stat"),
             peak: open("memory/memory.max_usage_in_bytes"),
         };
         if found.cpu.is_none() && found.memory.is_none() && found.pids.is_none() {
@@ -151,6 +154,16 @@ impl Cgroup {
     #[must_use]
     pub fn memory(&self) -> u64 {
         number(self.memory.as_ref()).unwrap_or(0)
+    }
+
+    /// Bytes that processes and tmpfs hold: what a run can leave. Cached files, which the kernel drops when it needs room,
+    /// are not among them.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        let mut buffer = [0; 8192];
+        let Some(stat) = text(self.stat.as_ref(), &mut buffer) else { return 0 };
+        let anonymous = keyed(stat, if self.version == 2 { "anon" } else { "rss" });
+        anonymous.unwrap_or(0) + keyed(stat, "shmem").unwrap_or(0)
     }
 
     /// All counters.

@@ -92,6 +92,18 @@ fn remove_foreign_below(folder: &OwnedFd, depth: usize, budget: &mut Budget) -> 
     }
 }
 
+/// Removes everything below a folder of ours, which has nothing of a program in it.
+pub fn empty_all(folder: &OwnedFd) -> Result<(), Errno> {
+    let mut names = Vec::new();
+    let mut all = Vec::new();
+    sys::rewind(folder)?;
+    while sys::read_dir(folder, &mut names)? {
+        all.append(&mut names);
+    }
+    let mut budget = Budget(MAX_ENTRIES);
+    all.iter().try_for_each(|name| remove(folder, name, sys::stat_at(folder, name)?.is_dir, &mut budget))
+}
+
 /// Removes one entry of `parent` with everything below it. To be called with the program's ids.
 pub fn remove_tree(parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     let meta = sys::stat_at(parent, name)?;

@@ -24,13 +24,23 @@ pub const MAX_FILES: usize = 128;
 
 const DIR: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
 
+/// Whose a program's files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Another uid and gid, in the same folders.
+    Other(u32, u32),
+    /// Ours, but in folders of their own: those of a cell.
+    Cell,
+}
+
 /// The folders that programs can write to, and who the program is.
 pub struct Files {
     base: OwnedFd,
     others: Vec<OwnedFd>,
     proc: Option<OwnedFd>,
-    uid: u32,
-    gid: u32,
+    owner: Owner,
+    /// The /box of the last run's cell, with what its program left.
+    left: Option<OwnedFd>,
     /// The file of the last Put: its next piece needs no lookup (and a 0444 file could not be opened for writing again).
     open: Option<(String, OwnedFd, u32)>,
     /// Whether a program may have left something since the last cleaning.
@@ -39,14 +49,14 @@ pub struct Files {
 
 impl Files {
     /// Opens the folders and gives them their modes (runc before 1.1.8 ignores a tmpfs's `mode=`, ENGINE.md finding 8).
-    pub fn open(uid: u32, gid: u32) -> Result<Self, Errno> {
+    pub fn open(owner: Owner) -> Result<Self, Errno> {
         let base = sys::open(c"/box", DIR)?;
         let others = [c"/tmp", c"/dev/shm"].iter().filter_map(|path| sys::open(path, DIR).ok()).collect::<Vec<_>>();
         for folder in others.iter().chain([&base]) {
             // A read-only or missing /tmp is the profile's choice; the box is judged by Ready.
             let _ = sys::chmod(folder, 0o1777);
         }
-        Ok(Self { base, others, proc: sys::open(c"/proc", DIR).ok(), uid, gid, open: None, used: false })
+        Ok(Self { base, others, proc: sys::open(c"/proc", DIR).ok(), owner, left: None, open: None, used: false })
     }
 
     /// Writes a piece of a file.
@@ -57,7 +67,7 @@ impl Files {
                 self.open = None;
                 let (folder, name) = self.parent(&put.path, false)?;
                 let mode = sys::stat_at(&folder, &name)?.mode;
-                self.open = Some((put.path.clone(), reopen(&folder, &name)?, mode));
+                self.open = Some((put.path.clone(), self.reopen(&folder, &name)?, mode));
             }
         } else {
             self.open = None;
@@ -89,9 +99,68 @@ impl Files {
         self.used = true;
     }
 
+    /// What the host put.
+    pub fn store(&self) -> &OwnedFd {
+        &self.base
+    }
+
+    /// The /box of the cell that has just ended.
+    pub fn set_left(&mut self, left: Option<OwnedFd>) {
+        self.left = left;
+    }
+
+    /// Where the last run's files are.
+    pub fn left(&self) -> &OwnedFd {
+        self.left.as_ref().unwrap_or(&self.base)
+    }
+
+    /// Whether the last run's files are elsewhere than what the host put.
+    pub fn is_left_apart(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// Whether an entry below the box is ours: the program's in a cell are elsewhere.
+    fn is_ours(&self, uid: u32) -> bool {
+        self.owner == Owner::Cell || uid == 0
+    }
+
+    /// Touches what belongs to the program, of whom nobody is alive.
+    pub fn as_program<T>(&self, work: impl FnOnce() -> T) -> Result<T, Errno> {
+        match self.owner {
+            Owner::Other(uid, gid) => sys::as_user(uid, gid, work),
+            Owner::Cell => Ok(work()),
+        }
+    }
+
+    /// Removes everything below the box, /tmp and /dev/shm, whoever's it is.
+    pub fn empty(&mut self) -> Result<(), Errno> {
+        self.close();
+        self.clean()?;
+        for folder in [&self.base] {
+            clean::empty_all(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Entries that are in the folders.
+    pub fn count(&self) -> usize {
+        let mut names = Vec::new();
+        let mut count = 0;
+        for folder in self.others.iter().chain([&self.base]) {
+            if sys::rewind(folder).is_err() {
+                return usize::MAX;
+            }
+            while let Ok(true) = sys::read_dir(folder, &mut names) {
+                count += names.len();
+            }
+        }
+        count
+    }
+
     /// Removes what earlier programs left. Free when there was none, a scan when it left nothing.
     pub fn clean(&mut self) -> Result<(), Errno> {
-        if !self.used {
+        self.left = None;
+        if !self.used || self.owner == Owner::Cell {
             return Ok(());
         }
         let folders = || self.others.iter().chain([&self.base]);
@@ -100,7 +169,7 @@ impl Files {
             foreign |= clean::has_foreign(folder)?;
         }
         if foreign {
-            sys::as_user(self.uid, self.gid, || folders().try_for_each(clean::remove_foreign))??;
+            self.as_program(|| folders().try_for_each(clean::remove_foreign))??;
         }
         self.used = false;
         Ok(())
@@ -109,12 +178,10 @@ impl Files {
     /// Takes the program's files over: root's from now on, mode 0755. Gives those that were not there, were not plain
     /// files, were too large or did not fit.
     pub fn keep(&mut self, paths: &[String]) -> Vec<String> {
-        let (uid, gid) = (self.uid, self.gid);
         // All are opened before the first is replaced: making room for one may remove another's folder.
-        let sources = sys::as_user(uid, gid, || {
-            paths.iter().take(MAX_FILES).map(|path| self.open_source(path)).collect::<Vec<_>>()
-        })
-        .unwrap_or_default();
+        let sources = self
+            .as_program(|| paths.iter().take(MAX_FILES).map(|path| self.open_source(path)).collect::<Vec<_>>())
+            .unwrap_or_default();
         let mut missing = Vec::new();
         for (i, path) in paths.iter().enumerate() {
             let kept = match sources.get(i) {
@@ -133,17 +200,21 @@ impl Files {
     fn open_source(&self, path: &str) -> Result<Source, Errno> {
         let parts = components(path)?;
         let (name, folders) = parts.split_last().ok_or(libc::EINVAL)?;
+        // what the host put cannot be replaced in a cell, where an empty file stands in its place by now
+        if self.left.is_some() && self.is_stored(path) {
+            return Ok(Source::Roots);
+        }
         let mut at = None;
         for folder in folders {
-            let from = at.as_ref().unwrap_or(&self.base);
+            let from = at.as_ref().unwrap_or(self.left());
             at = Some(sys::open_at(from, folder, DIR, 0)?);
         }
-        let folder = at.as_ref().unwrap_or(&self.base);
+        let folder = at.as_ref().unwrap_or(self.left());
         let seen = sys::stat_at(folder, name)?;
         if !seen.is_file || seen.size > MAX_KEEP_BYTES {
             return Err(libc::EINVAL);
         }
-        if seen.uid == 0 {
+        if self.left.is_none() && self.is_ours(seen.uid) {
             return Ok(Source::Roots);
         }
         sys::chmod_at(folder, name, 0o700)?;
@@ -153,6 +224,12 @@ impl Files {
             return Err(libc::EINVAL);
         }
         Ok(Source::Programs(file, meta.size))
+    }
+
+    /// Whether the host put a file there.
+    pub fn is_stored(&self, path: &str) -> bool {
+        let found = self.parent(path, false).and_then(|(folder, name)| sys::stat_at(&folder, &name));
+        found.is_ok_and(|meta| meta.is_file && self.is_ours(meta.uid))
     }
 
     fn take_over(&mut self, path: &str, source: &OwnedFd, size: u64) -> Result<(), Errno> {
@@ -196,6 +273,9 @@ impl Files {
     /// Whether the folders are as they were given: root's, sticky, writable by all; and nobody but the init is alive.
     #[must_use]
     pub fn is_clean(&self) -> bool {
+        if self.owner == Owner::Cell {
+            return self.alone();
+        }
         let folders = self
             .others
             .iter()
@@ -242,7 +322,7 @@ impl Files {
 
     fn enter(&self, folder: &OwnedFd, name: &CStr, make: bool) -> Result<OwnedFd, Errno> {
         match sys::open_at(folder, name, DIR, 0) {
-            Ok(below) if sys::stat(&below)?.uid == 0 => return Ok(below),
+            Ok(below) if self.is_ours(sys::stat(&below)?.uid) => return Ok(below),
             Ok(_) | Err(_) if !make => return Err(libc::ENOENT),
             Err(libc::ENOENT) => {}
             // Somebody else's folder, or no folder at all.
@@ -262,10 +342,25 @@ impl Files {
             Err(e) => return Err(e),
         }
         let meta = sys::stat_at(folder, name)?;
-        if meta.uid == 0 {
+        if self.is_ours(meta.uid) {
             return Err(libc::EISDIR);
         }
-        sys::as_user(self.uid, self.gid, || clean::remove_tree(folder, name))?
+        self.as_program(|| clean::remove_tree(folder, name))?
+    }
+
+    /// Opens our own file for appending, whatever its mode.
+    fn reopen(&self, folder: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+        let seen = sys::stat_at(folder, name)?;
+        if !seen.is_file || !self.is_ours(seen.uid) {
+            return Err(libc::EPERM);
+        }
+        let reading = sys::open_at(folder, name, libc::O_RDONLY | libc::O_NONBLOCK, 0)?;
+        let meta = sys::stat(&reading)?;
+        if !meta.is_file || !self.is_ours(meta.uid) {
+            return Err(libc::EPERM);
+        }
+        sys::chmod(&reading, meta.mode | 0o200)?;
+        sys::open_at(folder, name, libc::O_WRONLY | libc::O_APPEND, 0)
     }
 }
 
@@ -279,21 +374,6 @@ enum Source {
 
 fn create(folder: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     sys::open_at(folder, name, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o600)
-}
-
-/// Opens root's own file for appending, whatever its mode.
-fn reopen(folder: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
-    let seen = sys::stat_at(folder, name)?;
-    if !seen.is_file || seen.uid != 0 {
-        return Err(libc::EPERM);
-    }
-    let reading = sys::open_at(folder, name, libc::O_RDONLY | libc::O_NONBLOCK, 0)?;
-    let meta = sys::stat(&reading)?;
-    if !meta.is_file || meta.uid != 0 {
-        return Err(libc::EPERM);
-    }
-    sys::chmod(&reading, meta.mode | 0o200)?;
-    sys::open_at(folder, name, libc::O_WRONLY | libc::O_APPEND, 0)
 }
 
 /// A path's components: relative, no `.`, no `..`, none empty, not too deep.

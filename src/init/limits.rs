@@ -4,7 +4,7 @@
 //! is only the net below it.
 
 use super::cgroup::Limits;
-use crate::wire::frame::RunLimits;
+use crate::wire::frame::{Relax, RunLimits};
 use nix::libc;
 
 /// How often memory is looked at while a program runs, at least.
@@ -16,14 +16,18 @@ pub const CPU_LOOK_NS: u64 = 2_000_000;
 /// Bytes that the program may lock.
 const MEMLOCK_BYTES: u64 = 64 * 1024;
 
+/// Bytes in POSIX message queues, where a profile may have them: Linux's default.
+const MSGQUEUE_BYTES: u64 = 819_200;
+
 /// One resource limit: name of the step, resource, soft, hard.
 pub type Resource = (&'static str, u32, u64, u64);
 
-/// The child's resource limits, in the order they are set.
+/// The child's resource limits, in the order they are set; `others` are processes of the program's uid that are ours.
 #[must_use]
-pub fn resources(limits: &RunLimits) -> [Resource; 7] {
+pub fn resources(limits: &RunLimits, relax: Relax, others: u64) -> [Resource; 8] {
     let cpu = limits.cpu_ns.div_ceil(1_000_000_000).max(1);
-    let (files, pids) = (u64::from(limits.open_files), u64::from(limits.pids));
+    let (files, pids) = (u64::from(limits.open_files), u64::from(limits.pids) + others);
+    let queues = if relax.has(Relax::POSIX_MQ) { MSGQUEUE_BYTES } else { 0 };
     let all = u64::MAX;
     [
         ("rlimit cpu", libc::RLIMIT_CPU, cpu, cpu.saturating_add(1)),
@@ -32,6 +36,8 @@ pub fn resources(limits: &RunLimits) -> [Resource; 7] {
         ("rlimit memlock", libc::RLIMIT_MEMLOCK, MEMLOCK_BYTES, MEMLOCK_BYTES),
         ("rlimit stack", libc::RLIMIT_STACK, all, all),
         ("rlimit nofile", libc::RLIMIT_NOFILE, files, files),
+        // a queue outlives its maker
+        ("rlimit msgqueue", libc::RLIMIT_MSGQUEUE, queues, queues),
         ("rlimit nproc", libc::RLIMIT_NPROC, pids, pids),
     ]
 }

@@ -13,17 +13,22 @@
 //!                    +--------------------------------------------------------------+
 //! ```
 //!
-//! Files: `session` the loop, `run` one run's state, `setup` the child's steps, `reap` the only waitpid, `limits`
-//! numbers, `cgroup` counters, `files` and `clean` the folders, `ready` what the sandbox looks like, `output` fd 1,
-//! `sys` every system call.
+//! Files: `session` the loop, `run` one run's state, `setup` the child's steps, `cell` a run's own namespaces, `filter` its
+//! system calls, `report` what it tells, `reap` the init's waitpid, `limits` numbers, `cgroup` counters, `files`, `clean` and
+//! `collect` the folders, `audit` what is left, `ready` what the sandbox looks like, `output` fd 1, `sys` every system call.
 
+mod audit;
+mod cell;
 mod cgroup;
 mod clean;
+mod collect;
 mod files;
+mod filter;
 mod limits;
 mod output;
 mod ready;
 mod reap;
+mod report;
 mod run;
 mod session;
 mod setup;

@@ -38,6 +38,7 @@ pub fn look(hello: &Hello, cgroup: &Cgroup) -> Ready {
         readonly_root: mount(&mounts, "/").is_some_and(|m| m.has("ro")),
         box_tmpfs: mount(&mounts, "/box").is_some_and(|m| m.kind == "tmpfs" && m.has("rw") && !m.has("noexec")),
         memory_used_bytes: cgroup.memory(),
+        no_cell: None,
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
     }
 }

@@ -17,7 +17,8 @@ use super::cgroup::{Cgroup, Counters};
 use super::limits::{self, SAMPLE_NS};
 use super::output::Out;
 use super::reap::{self, Reaped};
-use super::setup::{self, Failed, Started};
+use super::report::{Failed, Report};
+use super::setup::{self, Place, Started};
 use super::sys;
 use crate::wire::frame::{
     Done, Ended, Fired, FromInit, MAX_CHUNK_BYTES, MemorySource, OUTPUT_WINDOW_BYTES, Run, STDIN_WINDOW_BYTES, Stream,
@@ -66,8 +67,11 @@ pub struct Active {
     asked_at: u64,
     started_at: u64,
     speed: u64,
-    report: OwnedFd,
-    heard: Vec<u8>,
+    report: Report,
+    /// Where the /box of its cell arrives, when it has one.
+    handover: Option<OwnedFd>,
+    /// CPU time of the set-up, as far as it is known: ours, not the program's.
+    setup_cpu: u64,
     stdin: Option<OwnedFd>,
     pending: VecDeque<u8>,
     stdin_ended: bool,
@@ -100,12 +104,13 @@ impl Active {
     pub fn start(
         spec: Run,
         asked_at: u64,
-        ids: (u32, u32),
+        place: Place<'_>,
         cgroup: &Cgroup,
         speed: u64,
     ) -> Result<Self, Box<(Run, Failed)>> {
         let before = Before::look(cgroup);
-        let Started { pid, stdin, output: [stdout, stderr], report } = match setup::start(&spec, ids.0, ids.1) {
+        let started = setup::start(&spec, place);
+        let Started { pid, stdin, output: [stdout, stderr], report, handover } = match started {
             Ok(started) => started,
             Err(failed) => return Err(Box::new((spec, failed))),
         };
@@ -117,7 +122,8 @@ impl Active {
             started_at: now,
             speed,
             report,
-            heard: Vec::new(),
+            handover,
+            setup_cpu: 0,
             stdin: Some(stdin),
             pending: VecDeque::new(),
             stdin_ended: false,
@@ -165,16 +171,14 @@ impl Active {
             None => {
                 // The deadline stands from the fork; the program's time counts from its exec, a moment later.
                 if now >= self.wall_deadline() {
-                    setup::hear(&self.report, &mut self.heard);
-                    if let (Some(exec_at), _) = setup::parse_report(&self.heard) {
-                        self.started_at = exec_at;
-                    }
+                    self.hear();
                 }
                 if now >= self.wall_deadline() {
                     return self.fire(Fired::Wall, now);
                 }
                 if now >= self.next_cpu && cgroup.has_cpu() {
-                    let used = self.before.cpu_ns(cgroup);
+                    self.hear();
+                    let used = self.cpu_ns(cgroup);
                     let limit = self.spec.limits.cpu_ns;
                     if used >= limit {
                         return self.fire(Fired::Cpu, now);
@@ -227,10 +231,21 @@ impl Active {
                     break;
                 }
             };
+            let is_main = one.pid == self.pid;
+            if is_main && let Some(end) = self.report.hear().end.clone() {
+                // the PID 1 of its cell counted for the program, and not for itself
+                self.user_ns += end.user_ns;
+                self.system_ns += end.system_ns;
+                self.max_rss = self.max_rss.max(end.max_rss);
+                self.survivors = end.survivors;
+                self.ended = Some(end.ended);
+                self.end_at.get_or_insert(end.at);
+                continue;
+            }
             self.user_ns += one.user_ns;
             self.system_ns += one.system_ns;
             self.max_rss = self.max_rss.max(one.max_rss);
-            if one.pid == self.pid {
+            if is_main {
                 self.ended = Some(match (one.exited, one.signal) {
                     (Some(status), _) => Ended::Exited(status),
                     (None, signal) => Ended::Signaled(signal.unwrap_or(libc::SIGKILL as u8)),
@@ -243,12 +258,31 @@ impl Active {
         self.look_for_oom(now, cgroup);
         if self.ended.is_some() && self.killed_at.is_none() {
             if self.ended == Some(Ended::Signaled(libc::SIGXCPU as u8))
-                && (!cgroup.has_cpu() || self.before.cpu_ns(cgroup) >= self.spec.limits.cpu_ns)
+                && (!cgroup.has_cpu() || self.cpu_ns(cgroup) >= self.spec.limits.cpu_ns)
             {
                 self.fired = Fired::Cpu;
             }
             self.end(now);
         }
+    }
+
+    /// Takes in what the run's own processes said.
+    fn hear(&mut self) {
+        if let Some((at, cpu)) = self.report.hear().exec {
+            self.started_at = at;
+            self.setup_cpu = cpu;
+        }
+    }
+
+    /// The /box of its cell, which outlives it as long as this is held.
+    #[must_use]
+    pub fn take_box(&mut self) -> Option<OwnedFd> {
+        self.handover.take().and_then(|from| sys::receive_fd(&from).ok())
+    }
+
+    /// CPU time of the program so far.
+    fn cpu_ns(&self, cgroup: &Cgroup) -> u64 {
+        self.before.cpu_ns(cgroup).saturating_sub(self.setup_cpu)
     }
 
     fn look_for_oom(&mut self, now: u64, cgroup: &Cgroup) {
@@ -438,10 +472,10 @@ impl Active {
     #[must_use]
     pub fn facts(&mut self, cgroup: &Cgroup) -> Done {
         let after = Before::look(cgroup);
+        self.hear();
         let (was, is) = (&self.before.counters, &after.counters);
-        setup::hear(&self.report, &mut self.heard);
-        let (exec_at, failed) = setup::parse_report(&self.heard);
-        let started = exec_at.unwrap_or(self.started_at);
+        let failed = self.report.hear().failed.clone();
+        let started = self.started_at;
         let ended = match (failed, &self.ended) {
             (Some(failed), _) => Ended::NotStarted { step: failed.step, errno: failed.errno },
             (None, Some(ended)) => ended.clone(),
@@ -459,7 +493,7 @@ impl Active {
             },
             wall_ns: self.end_at.unwrap_or(started).saturating_sub(started),
             cpu_ns: if cgroup.has_cpu() {
-                is.cpu_ns.saturating_sub(was.cpu_ns).saturating_sub(own)
+                is.cpu_ns.saturating_sub(was.cpu_ns).saturating_sub(own).saturating_sub(self.setup_cpu)
             } else {
                 self.user_ns + self.system_ns
             },

@@ -7,18 +7,23 @@
 //!     any state: EOF, silence, SIGTERM from outside, a broken frame -> kill everything, exit
 //! ```
 
+use super::audit::{self, Baseline};
+use super::cell::{self, Tenant};
 use super::cgroup::Cgroup;
-use super::files::Files;
+use super::collect::Collection;
+use super::files::{Files, Owner};
 use super::limits;
 use super::output::Out;
 use super::ready;
 use super::reap::{self, Reaped};
+use super::report::Failed;
 use super::run::Active;
-use super::setup::Failed;
+use super::setup::Place;
 use super::sys::{self, PollFd};
 use crate::wire::codec;
 use crate::wire::frame::{
-    Done, Ended, Fired, FromInit, Hello, MAX_CHUNK_BYTES, MemorySource, Put, Run, SILENCE_LIMIT, ToInit, VERSION,
+    Collect, Collected, Done, Ended, Fired, FromInit, Hello, Isolation, MAX_CHUNK_BYTES, MemorySource, Put, Run,
+    SILENCE_LIMIT, ToInit, VERSION,
 };
 use crate::wire::stream::FrameReader;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -32,6 +37,9 @@ struct Open {
     cgroup: Cgroup,
     speed: u64,
     active: Option<Active>,
+    baseline: Baseline,
+    /// The last run's files that the host reads.
+    collection: Collection,
     /// The first Put that failed and has not been made good: no run starts.
     put_failed: Option<(String, i32)>,
     /// A process outlived its kill: no run starts any more.
@@ -201,7 +209,8 @@ impl Session {
                 return Err(Over::Fault("a frame came before Hello".to_owned()));
             };
             let open = Open::new(hello)?;
-            let ready = ready::look(&open.hello, &open.cgroup);
+            let mut ready = ready::look(&open.hello, &open.cgroup);
+            ready.no_cell = open.try_cell();
             self.out.frame(&FromInit::Ready(Box::new(ready)));
             self.open = Some(open);
             return Ok(());
@@ -218,6 +227,18 @@ impl Session {
                 if let Err(errno) = open.put(&put) {
                     self.out.frame(&FromInit::PutFailed { path: put.path, errno });
                 }
+            }
+            ToInit::Reset => {
+                let residue = open.reset();
+                self.out.frame(&FromInit::Audited { residue });
+            }
+            ToInit::Collect(wanted) => {
+                let collected = open.collect(&wanted);
+                self.out.frame(&FromInit::Collected(collected));
+            }
+            ToInit::Read { file, at } => {
+                let data = open.collection.read(file, at, &mut self.buffer).to_vec();
+                self.out.frame(&FromInit::Piece { file, data });
             }
             ToInit::Run(run) => {
                 if open.active.is_some() {
@@ -263,10 +284,56 @@ impl Open {
         if hello.uid == 0 || hello.gid == 0 || hello.uid == u32::MAX || hello.gid == u32::MAX {
             return Err(Over::Fault("a program may not run as root".to_owned()));
         }
-        let files = Files::open(hello.uid, hello.gid).map_err(|e| Over::Fault(format!("open /box: errno {e}")))?;
+        let owner = match hello.isolation {
+            Isolation::Split => Owner::Other(hello.uid, hello.gid),
+            // a cell has the uid that we have
+            Isolation::Cell if hello.uid == sys::euid() => Owner::Cell,
+            Isolation::Cell => {
+                let (uid, own) = (hello.uid, sys::euid());
+                return Err(Over::Fault(format!("cells of uid {uid} cannot be made by uid {own}")));
+            }
+        };
+        let files = Files::open(owner).map_err(|e| Over::Fault(format!("open /box: errno {e}")))?;
         let cgroup = Cgroup::find();
         let speed = limits::speed(sys::cpus(), &cgroup.limits());
-        Ok(Self { hello, files, cgroup, speed, active: None, put_failed: None, stuck: false })
+        let baseline = Baseline::look(&cgroup);
+        let collection = Collection::default();
+        Ok(Self { hello, files, cgroup, speed, active: None, baseline, collection, put_failed: None, stuck: false })
+    }
+
+    fn tenant(&self) -> Tenant {
+        Tenant { uid: self.hello.uid, gid: self.hello.gid, space: self.hello.space }
+    }
+
+    /// Why no cell can be made here, where cells are wanted.
+    fn try_cell(&self) -> Option<(String, i32)> {
+        match self.hello.isolation {
+            Isolation::Split => None,
+            Isolation::Cell => cell::trial(&self.tenant(), self.files.store()).err(),
+        }
+    }
+
+    /// Takes everything away and looks what is left.
+    fn reset(&mut self) -> Vec<String> {
+        if self.active.is_some() || self.stuck {
+            return vec!["a process that does not die".to_owned()];
+        }
+        self.collection = Collection::default();
+        self.put_failed = None;
+        let emptied = self.files.empty();
+        // in a cell, its PID 1 may be on its way out still
+        while let Reaped::One(_) = reap::next() {}
+        audit::residue(&self.files, &self.cgroup, &self.baseline, emptied)
+    }
+
+    /// What the last run left of what is wanted. Nothing, while something of it may be alive.
+    fn collect(&mut self, wanted: &Collect) -> Collected {
+        if self.active.is_some() || self.stuck {
+            return Collected::default();
+        }
+        let (collection, collected) = Collection::of(&self.files, wanted);
+        self.collection = collection;
+        collected
     }
 
     /// The run in progress, if it is that one. Frames for another one crossed its Done on the way.
@@ -279,7 +346,10 @@ impl Open {
         let result = match self.active {
             Some(_) => Err(libc::EBUSY),
             None if self.stuck => Err(libc::EBUSY),
-            None => self.files.put(put),
+            None => {
+                self.collection = Collection::default();
+                self.files.put(put)
+            }
         };
         match result {
             Err(errno) => {
@@ -296,6 +366,7 @@ impl Open {
 
     fn start(&mut self, run: Run, now: u64) -> Result<(), Box<Done>> {
         self.files.close();
+        self.collection = Collection::default();
         if self.stuck {
             return Err(self.refuse(&run, Failed::new("stuck", libc::EBUSY), now));
         }
@@ -309,8 +380,11 @@ impl Open {
             return Err(self.refuse(&run, Failed::new("clean", errno), now));
         }
         self.files.mark_used();
-        let ids = (self.hello.uid, self.hello.gid);
-        match Active::start(run, now, ids, &self.cgroup, self.speed) {
+        let place = match self.hello.isolation {
+            Isolation::Split => Place::Split(self.hello.uid, self.hello.gid),
+            Isolation::Cell => Place::Cell(self.tenant(), self.files.store()),
+        };
+        match Active::start(run, now, place, &self.cgroup, self.speed) {
             Ok(active) => {
                 self.active = Some(active);
                 Ok(())
@@ -356,6 +430,7 @@ impl Open {
     /// The last part of a run, when nothing of it is alive: counters, files, audit.
     fn finish(&mut self, active: &mut Active) -> Done {
         let mut done = active.facts(&self.cgroup);
+        self.files.set_left(active.take_box());
         let spec = &active.spec;
         if done.ended == Ended::Exited(0) && done.fired == Fired::None && !spec.keep.is_empty() {
             done.keep_missing = if done.clean { self.files.keep(&spec.keep) } else { spec.keep.clone() };

@@ -1,53 +1,53 @@
 //! From a Run frame to a running program: the child's set-up, step by step.
 //!
 //! Everything that can be prepared is prepared before the fork. In the child every step has a name; the first one that
-//! fails crosses to the parent as (step, errno) on a close-on-exec pipe, and the child is gone without having run a byte
-//! of the program. Just before exec the child sends the time, so the parent knows when the program started without
-//! having been woken for it.
+//! fails crosses to the parent on a close-on-exec pipe (`report`), and the child is gone without having run a byte of the
+//! program. Just before exec the child sends the time, so the parent knows when the program started without having been
+//! woken for it, and the CPU time that all this took, which is not the program's.
 //!
 //! ```text
-//! prepare -> fork -> setsid -> stdio -> chdir -> oom score -> rlimits -> groups -> gid -> uid -> pdeathsig
-//!                       -> no_new_privs -> (seccomp: issue to come) -> signals -> fds -> time -> execve
+//! split: prepare -> fork -> setsid -> stdio -> chdir -> oom score -> rlimits -> groups -> gid -> uid -> pdeathsig
+//!                         -> no_new_privs -> filter -> signals -> fds -> time -> execve
+//! cell:  prepare -> fork into namespaces -> furnish (`cell`) -> no_new_privs -> filter
+//!                         '-> fork -> setsid -> stdio -> chdir -> oom score -> rlimits -> no capability -> signals
+//!                              -> fds -> time -> execve
 //! ```
 
+use super::cell::{self, Step, Tenant, write_file};
+use super::filter::{self, Instruction};
 use super::limits::{self, Resource};
-use super::sys::{self, Errno};
-use crate::wire::frame::Run;
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd};
+use super::report::{self, End, Failed, Report};
+use super::sys::{self, Errno, Waited};
+use crate::wire::frame::{Ended, Run};
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 use nix::libc;
 
 /// PATH of a program whose environment has none (execvp's own fallback, with the system folders).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A step that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
-    /// Its name.
-    pub step: String,
-    /// Its errno.
-    pub errno: Errno,
-}
-
-impl Failed {
-    /// A failed step.
-    #[must_use]
-    pub fn new(step: &str, errno: Errno) -> Self {
-        Self { step: step.to_owned(), errno }
-    }
+/// Where a program runs, and as whom.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// In the sandbox itself, as this uid and gid.
+    Split(u32, u32),
+    /// In a cell over this store.
+    Cell(Tenant, &'a OwnedFd),
 }
 
 /// A program that was forked. Our ends of its pipes.
 pub struct Started {
-    /// Its main process.
+    /// Its main process, or the PID 1 of its cell.
     pub pid: i32,
     /// Its input; non-blocking.
     pub stdin: OwnedFd,
     /// Its outputs, stdout first.
     pub output: [OwnedFd; 2],
-    /// Where the start's time or the failed step arrives.
-    pub report: OwnedFd,
+    /// Where its start, a failed step and a cell's end arrive.
+    pub report: Report,
+    /// Where the /box of its cell arrives.
+    pub handover: Option<OwnedFd>,
 }
 
 /// What the child needs, in the shape that execve wants.
@@ -56,12 +56,18 @@ struct Program {
     env: Vec<CString>,
     /// Where the program may be, in order.
     paths: Vec<CString>,
-    resources: [Resource; 7],
+    resources: [Resource; 8],
+    filter: Vec<Instruction>,
     uid: u32,
     gid: u32,
 }
 
-fn prepare(run: &Run, uid: u32, gid: u32) -> Result<Program, Failed> {
+fn prepare(run: &Run, place: Place<'_>) -> Result<Program, Failed> {
+    let (uid, gid, others) = match place {
+        Place::Split(uid, gid) => (uid, gid, 0),
+        // the PID 1 of the cell is of the same uid
+        Place::Cell(Tenant { uid, gid, .. }, _) => (uid, gid, 1),
+    };
     let string = |step: &str, s: String| CString::new(s).map_err(|_| Failed::new(step, libc::EINVAL));
     let name = run.argv.first().ok_or_else(|| Failed::new("argv", libc::EINVAL))?;
     if name.is_empty() {
@@ -91,15 +97,16 @@ fn prepare(run: &Run, uid: u32, gid: u32) -> Result<Program, Failed> {
         argv: argv.collect::<Result<_, _>>()?,
         env,
         paths,
-        resources: limits::resources(&run.limits),
+        resources: limits::resources(&run.limits, run.relax, others),
+        filter: filter::build(run.relax),
         uid,
         gid,
     })
 }
 
 /// Starts the program of `run`.
-pub fn start(run: &Run, uid: u32, gid: u32) -> Result<Started, Failed> {
-    let program = prepare(run, uid, gid)?;
+pub fn start(run: &Run, place: Place<'_>) -> Result<Started, Failed> {
+    let program = prepare(run, place)?;
     let pipe = || sys::pipe().map_err(|e| Failed::new("pipe", e));
     let (in_read, in_write) = pipe()?;
     let (out_read, out_write) = pipe()?;
@@ -108,26 +115,103 @@ pub fn start(run: &Run, uid: u32, gid: u32) -> Result<Started, Failed> {
     for fd in [&in_write, &out_read, &err_read, &report_read] {
         sys::set_nonblocking(fd).map_err(|e| Failed::new("pipe", e))?;
     }
-    match sys::fork().map_err(|e| Failed::new("fork", e))? {
-        Some(pid) => Ok(Started { pid, stdin: in_write, output: [out_read, err_read], report: report_read }),
-        None => {
-            let failed = become_program(&program, &[in_read, out_write, err_write], &report_write);
-            let mut message = failed.errno.to_le_bytes().to_vec();
-            message.extend_from_slice(failed.step.as_bytes());
-            // Below PIPE_BUF into a fresh pipe: it fits at once.
-            let _ = sys::write_all(report_write.as_raw_fd(), &message);
-            sys::exit(127)
+    let stdio = [in_read, out_write, err_write];
+    let (forked, handover) = match place {
+        Place::Split(..) => match sys::fork().map_err(|e| Failed::new("fork", e))? {
+            Some(pid) => (pid, None),
+            None => {
+                let failed = become_program(&program, &stdio, &report_write, 0, split_steps);
+                report::say_failed(&report_write, &failed);
+                sys::exit(127)
+            }
+        },
+        Place::Cell(tenant, store) => {
+            let (ours, theirs) = sys::handover().map_err(|e| Failed::new("pipe", e))?;
+            match sys::fork_cell().map_err(|e| Failed::new("cell namespaces", e))? {
+                Some(pid) => (pid, Some(ours)),
+                None => {
+                    // our ends of the program's pipes would keep them open beside it
+                    drop((in_write, out_read, err_read, report_read, ours));
+                    lead_cell(&program, stdio, &report_write, &tenant, store, &theirs)
+                }
+            }
         }
-    }
+    };
+    let report = Report::new(report_read);
+    Ok(Started { pid: forked, stdin: in_write, output: [out_read, err_read], report, handover })
 }
 
-/// The child's steps; comes back only when one failed.
-fn become_program(program: &Program, stdio: &[OwnedFd; 3], report: &OwnedFd) -> Failed {
-    match steps(program, stdio) {
-        Ok(()) => {}
-        Err((step, errno)) => return Failed::new(step, errno),
+/// The life of a cell's PID 1.
+fn lead_cell(
+    program: &Program,
+    stdio: [OwnedFd; 3],
+    report: &OwnedFd,
+    tenant: &Tenant,
+    store: &OwnedFd,
+    handover: &OwnedFd,
+) -> ! {
+    let fail = |failed: Failed| -> ! {
+        report::say_failed(report, &failed);
+        sys::exit(127)
+    };
+    let prepared = cell::furnish(tenant, store).and_then(|folder| {
+        sys::send_fd(handover, &folder).map_err(|e| ("cell handover", e))?;
+        sys::no_new_privileges().map_err(|e| ("no_new_privs", e))?;
+        sys::install_filter(&program.filter).map_err(|e| ("filter", e))
+    });
+    if let Err((step, errno)) = prepared {
+        fail(Failed::new(step, errno));
     }
-    let _ = sys::write_all(report.as_raw_fd(), &sys::now().to_le_bytes());
+    let used = sys::own_cpu();
+    let main = match sys::fork() {
+        Ok(Some(pid)) => pid,
+        Ok(None) => fail(become_program(program, &stdio, report, used, cell_steps)),
+        Err(errno) => fail(Failed::new("fork", errno)),
+    };
+    drop(stdio);
+    sys::close_all_but(report);
+    if let Err(errno) = sys::drop_capabilities() {
+        fail(Failed::new("capabilities", errno));
+    }
+    report::say_end(report, &wait_for(main));
+    sys::exit(0)
+}
+
+/// Waits for the main process, then ends and counts what is left.
+fn wait_for(main: i32) -> End {
+    let mut end =
+        End { ended: Ended::Signaled(libc::SIGKILL as u8), survivors: 0, at: 0, user_ns: 0, system_ns: 0, max_rss: 0 };
+    let mut over = false;
+    while let Ok(one) = sys::wait_one() {
+        let Waited { pid, exited, signal, user_ns, system_ns, max_rss } = one;
+        end.user_ns += user_ns;
+        end.system_ns += system_ns;
+        end.max_rss = end.max_rss.max(max_rss);
+        if pid == main {
+            end.at = sys::now();
+            end.ended = match exited {
+                Some(status) => Ended::Exited(status),
+                None => Ended::Signaled(signal.unwrap_or(libc::SIGKILL as u8)),
+            };
+            over = true;
+        } else if over && signal == Some(libc::SIGKILL as u8) {
+            end.survivors = end.survivors.saturating_add(1);
+        }
+        if over {
+            sys::kill_everyone();
+        }
+    }
+    end
+}
+
+type Steps = fn(&Program, &[OwnedFd; 3]) -> Step<()>;
+
+/// The child's steps; comes back only when one failed.
+fn become_program(program: &Program, stdio: &[OwnedFd; 3], report: &OwnedFd, cpu_before: u64, steps: Steps) -> Failed {
+    if let Err((step, errno)) = steps(program, stdio) {
+        return Failed::new(step, errno);
+    }
+    report::say_exec(report, cpu_before + sys::own_cpu());
     let mut denied = false;
     let mut errno = libc::ENOENT;
     for path in &program.paths {
@@ -142,8 +226,12 @@ fn become_program(program: &Program, stdio: &[OwnedFd; 3], report: &OwnedFd) -> 
     Failed::new("execve", if denied { libc::EACCES } else { errno })
 }
 
-fn steps(program: &Program, stdio: &[OwnedFd; 3]) -> Result<(), (&'static str, Errno)> {
-    let step = |name: &'static str, result: Result<(), Errno>| result.map_err(|e| (name, e));
+fn step(name: &'static str, result: Result<(), Errno>) -> Step<()> {
+    result.map_err(|errno| (name, errno))
+}
+
+/// What every program gets, whoever it is.
+fn common_steps(program: &Program, stdio: &[OwnedFd; 3]) -> Step<()> {
     step("setsid", sys::setsid())?;
     for (fd, place) in stdio.iter().zip(0..) {
         step("stdio", sys::dup_onto(fd, place))?;
@@ -155,68 +243,32 @@ fn steps(program: &Program, stdio: &[OwnedFd; 3]) -> Result<(), (&'static str, E
     for (name, resource, soft, hard) in program.resources {
         step(name, sys::limit(resource, soft, hard))?;
     }
+    Ok(())
+}
+
+fn last_steps() -> Step<()> {
+    step("signals", sys::unblock_signals())?;
+    sys::close_on_exec_from_3();
+    Ok(())
+}
+
+fn split_steps(program: &Program, stdio: &[OwnedFd; 3]) -> Step<()> {
+    common_steps(program, stdio)?;
     step("setgroups", sys::drop_groups())?;
     step("setresgid", sys::set_gid(program.gid))?;
     step("setresuid", sys::set_uid(program.uid))?;
     // After the uid: changing ids clears it.
     step("pdeathsig", sys::die_with_parent())?;
     step("no_new_privs", sys::no_new_privileges())?;
-    // The program's own seccomp filter goes here: after no_new_privs, which makes it unprivileged, and last but for
-    // what every program may do anyway.
-    step("signals", sys::unblock_signals())?;
-    sys::close_on_exec_from_3();
-    Ok(())
+    // After no_new_privs, which makes it unprivileged, and last but for what every program may do anyway.
+    step("filter", sys::install_filter(&program.filter))?;
+    last_steps()
 }
 
-fn write_file(path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
-    let file = sys::open(path, libc::O_WRONLY)?;
-    sys::write_all(file.as_raw_fd(), bytes)
-}
-
-/// Takes what the child has said so far. Never waits.
-pub fn hear(fd: &OwnedFd, heard: &mut Vec<u8>) {
-    let mut buffer = [0; 256];
-    while let Ok(n) = sys::read(fd.as_raw_fd(), &mut buffer) {
-        if n == 0 {
-            break;
-        }
-        heard.extend_from_slice(buffer.get(..n).unwrap_or_default());
-    }
-}
-
-/// What the child's words mean: when it went into exec, and which step failed.
-///
-/// A time (8 bytes), or a time and a failure, or a failure alone. A failure is an errno (4 bytes) and a step's name,
-/// every one of which is longer than 4 bytes.
-#[must_use]
-pub fn parse_report(bytes: &[u8]) -> (Option<u64>, Option<Failed>) {
-    let failed = |bytes: &[u8]| {
-        let (errno, step) = bytes.split_first_chunk::<4>()?;
-        let step = String::from_utf8_lossy(step);
-        Some(Failed::new(&step, i32::from_le_bytes(*errno)))
-    };
-    // An errno is a small number, so bytes 2 and 3 of a failure alone are 0 and byte 4 starts a name in small letters;
-    // execve is the only step after the time.
-    match bytes.split_first_chunk::<8>() {
-        Some((time, [])) => (Some(u64::from_le_bytes(*time)), None),
-        Some((time, rest)) if rest.get(4..) == Some(b"execve") => (Some(u64::from_le_bytes(*time)), failed(rest)),
-        _ => (None, failed(bytes)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_is_a_time_or_a_failure_or_both() {
-        let time = 123u64.to_le_bytes().to_vec();
-        let failure = |step: &str| [&13i32.to_le_bytes()[..], step.as_bytes()].concat();
-        assert_eq!(parse_report(&time), (Some(123), None));
-        assert_eq!(parse_report(&[]), (None, None));
-        for step in ["setsid", "chdir", "stdio", "rlimit cpu", "no_new_privs"] {
-            assert_eq!(parse_report(&failure(step)), (None, Some(Failed::new(step, 13))));
-        }
-        assert_eq!(parse_report(&[time, failure("execve")].concat()), (Some(123), Some(Failed::new("execve", 13))));
-    }
+fn cell_steps(program: &Program, stdio: &[OwnedFd; 3]) -> Step<()> {
+    // /proc/self is ours only then; exec sets it anyway
+    step("dumpable", sys::dumpable())?;
+    common_steps(program, stdio)?;
+    step("capabilities", sys::drop_capabilities())?;
+    last_steps()
 }

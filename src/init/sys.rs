@@ -113,6 +113,14 @@ pub fn read_again(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     check(r as i64).map(|n| n as usize)
 }
 
+/// pread(2).
+pub fn read_at(fd: &OwnedFd, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
+    let at = libc::off_t::try_from(at).map_err(|_| libc::EINVAL)?;
+    // SAFETY: the buffer is ours and as long as said.
+    let r = unsafe { libc::pread(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), at) };
+    check(r as i64).map(|n| n as usize)
+}
+
 /// write(2), again on EINTR.
 pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     loop {
@@ -214,6 +222,27 @@ pub fn fork() -> Result<Option<i32>, Errno> {
     }
 }
 
+/// fork(2) into fresh user, pid, mount and ipc namespaces: `None` in the child, which is their PID 1.
+pub fn fork_cell() -> Result<Option<i32>, Errno> {
+    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM and with no stack of its own it is a fork; the init has one thread.
+    match check(unsafe { libc::syscall(libc::SYS_clone, i64::from(flags), 0usize, 0usize, 0usize, 0usize) })? {
+        0 => Ok(None),
+        pid => Ok(Some(pid as i32)),
+    }
+}
+
+/// Waits for a child, as long as it takes. For the PID 1 of a cell, which has nothing else to do.
+pub fn wait_one() -> Result<Waited, Errno> {
+    loop {
+        match wait(libc::__WALL) {
+            Ok(Some(waited)) => return Ok(waited),
+            Ok(None) | Err(libc::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// One child that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Waited {
@@ -233,11 +262,16 @@ pub struct Waited {
 
 /// wait4(-1, WNOHANG). Called from `reap` only. `Ok(None)`: children, but none that ended; ECHILD: no children.
 pub fn wait_any() -> Result<Option<Waited>, Errno> {
+    // __WALL also sees children made by clone with odd signals.
+    wait(libc::WNOHANG | libc::__WALL)
+}
+
+fn wait(options: i32) -> Result<Option<Waited>, Errno> {
     let mut status = 0;
     // SAFETY: rusage is plain data.
     let mut usage = unsafe { std::mem::zeroed::<libc::rusage>() };
-    // SAFETY: both outlive the call. __WALL also sees children made by clone with odd signals.
-    let r = unsafe { libc::wait4(-1, &mut status, libc::WNOHANG | libc::__WALL, &mut usage) };
+    // SAFETY: both outlive the call.
+    let r = unsafe { libc::wait4(-1, &mut status, options, &mut usage) };
     let pid = match check(i64::from(r))? {
         0 => return Ok(None),
         pid => pid as i32,
@@ -261,6 +295,130 @@ fn prctl(option: i32, value: u64) -> Result<(), Errno> {
 /// Nobody may look into this process.
 pub fn not_dumpable() -> Result<(), Errno> {
     prctl(libc::PR_SET_DUMPABLE, 0)
+}
+
+/// /proc/self belongs to us again: before the maps of a cell are written.
+pub fn dumpable() -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, 1)
+}
+
+/// A filter for every system call from here on, also after exec.
+pub fn install_filter(program: &[libc::sock_filter]) -> Result<(), Errno> {
+    let len = u16::try_from(program.len()).map_err(|_| libc::E2BIG)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies the program, which outlives the call, and does not write to it.
+    check(i64::from(unsafe {
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, std::ptr::from_ref(&program))
+    }))
+    .map(drop)
+}
+
+/// No capability: effective, permitted, inheritable, ambient, bounding.
+pub fn drop_capabilities() -> Result<(), Errno> {
+    // capability(7): ambient ones go with the inheritable.
+    let mut number = 0;
+    // The kernel says EINVAL behind the last one that it knows.
+    while prctl(libc::PR_CAPBSET_DROP, number).is_ok() {
+        number += 1;
+    }
+    // capset(2): version 3, this thread; effective, permitted, inheritable, twice.
+    let header = [0x2008_0522u32, 0];
+    let none = [0u32; 6];
+    // SAFETY: both outlive the call and have the sizes of version 3.
+    check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }).map(drop)
+}
+
+/// mount(2). Empty strings are no strings.
+pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, data: &CStr) -> Result<(), Errno> {
+    let or_null = |s: &CStr| if s.is_empty() { std::ptr::null() } else { s.as_ptr() };
+    // SAFETY: C strings or null, all of which mount(2) allows.
+    let r = unsafe {
+        libc::mount(or_null(source), target.as_ptr(), or_null(kind), flags as libc::c_ulong, or_null(data).cast())
+    };
+    check(i64::from(r)).map(drop)
+}
+
+/// mkdir(2).
+pub fn mkdir(path: &CStr, mode: u32) -> Result<(), Errno> {
+    // SAFETY: a C string.
+    check(i64::from(unsafe { libc::mkdir(path.as_ptr(), mode as libc::mode_t) })).map(drop)
+}
+
+/// rmdir(2).
+pub fn rmdir(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: a C string.
+    check(i64::from(unsafe { libc::rmdir(path.as_ptr()) })).map(drop)
+}
+
+/// Makes an empty file.
+pub fn touch(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: a C string.
+    own(i64::from(unsafe { libc::open(path.as_ptr(), libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC, 0o444) }))
+        .map(drop)
+}
+
+/// Two ends for one descriptor: (sender's, receiver's), close-on-exec.
+pub fn handover() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let mut fds = [0; 2];
+    // SAFETY: room for two descriptors.
+    check(i64::from(unsafe {
+        libc::socketpair(
+            libc::AF_UNIX,
+            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            0,
+            fds.as_mut_ptr(),
+        )
+    }))?;
+    Ok((own(i64::from(fds[0]))?, own(i64::from(fds[1]))?))
+}
+
+/// Room for one control message with one descriptor, aligned as cmsg(3) wants it.
+#[repr(C, align(8))]
+struct Control([u8; 32]);
+
+fn with_message<T>(control: &mut Control, call: impl FnOnce(*mut libc::msghdr) -> T) -> T {
+    let mut byte = [0u8; 1];
+    let mut iov = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    // SAFETY: plain data; every pointer in it outlives `call`.
+    let mut message = unsafe { std::mem::zeroed::<libc::msghdr>() };
+    message.msg_iov = &mut iov;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: arithmetic only.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as _;
+    call(&mut message)
+}
+
+/// Sends a descriptor.
+pub fn send_fd(to: &OwnedFd, fd: &OwnedFd) -> Result<(), Errno> {
+    let mut control = Control([0; 32]);
+    with_message(&mut control, |message| {
+        // SAFETY: the first header lies in the buffer, which has room for it and one descriptor.
+        unsafe {
+            let header = libc::CMSG_FIRSTHDR(message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(4) as _;
+            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+            check(libc::sendmsg(to.as_raw_fd(), message, libc::MSG_NOSIGNAL) as i64).map(drop)
+        }
+    })
+}
+
+/// Takes a descriptor that was sent; never waits.
+pub fn receive_fd(from: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let mut control = Control([0; 32]);
+    with_message(&mut control, |message| {
+        // SAFETY: as in `send_fd`; a header is looked at only where the kernel says that there is one.
+        unsafe {
+            check(libc::recvmsg(from.as_raw_fd(), message, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) as i64)?;
+            let header = libc::CMSG_FIRSTHDR(message);
+            if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
+                return Err(libc::EBADMSG);
+            }
+            own(i64::from(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned()))
+        }
+    })
 }
 
 /// exec never gives more rights from here on.
@@ -355,6 +513,18 @@ pub fn limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
 pub fn close_on_exec_from_3() {
     // SAFETY: plain numbers. 4 is CLOSE_RANGE_CLOEXEC.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 4u32) };
+}
+
+/// Closes every descriptor but this one.
+pub fn close_all_but(fd: &OwnedFd) {
+    let fd = fd.as_raw_fd() as u32;
+    // SAFETY: for a process that uses none of the others any more and ends by `exit`, without destructors.
+    unsafe {
+        if fd > 0 {
+            libc::syscall(libc::SYS_close_range, 0u32, fd - 1, 0u32);
+        }
+        libc::syscall(libc::SYS_close_range, fd + 1, u32::MAX, 0u32);
+    }
 }
 
 /// execve(2); comes back only with an errno. The pointer lists end with null (see `setup`).

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::config::bounds;
 use crate::model::limits::LimitError;
-use crate::model::submission::{CheckerKind, Content, FileMode, FileSpec, IsolationRequest, Submission, TestSpec};
+use crate::model::submission::{CheckerKind, Content, FileMode, FileSpec, Submission, TestSpec};
 use crate::model::work::{Caller, Compile, Plan, Step, Test, Work, WorkFile};
 use crate::model::{Limits, LimitsRequest, Profile};
 
@@ -190,6 +190,8 @@ pub fn accept(
         stop: submission.stop,
         limits,
         truncate_output: submission.truncate_output,
+        isolation: submission.isolation,
+        collect: collect(&submission.collect)?,
         deadline: deadline(submission)?,
     })
 }
@@ -203,12 +205,6 @@ fn refuse_unbuilt(submission: &Submission) -> Result<(), Rejected> {
     }
     if submission.interactor.is_some() {
         return Err(unsupported("interactor", "is not built yet"));
-    }
-    if !submission.collect.is_empty() {
-        return Err(unsupported("collect", "is not built yet; print what you need"));
-    }
-    if submission.isolation == IsolationRequest::Cell {
-        return Err(unsupported("isolation", "cell is not built yet; use auto or split"));
     }
     Ok(())
 }
@@ -250,6 +246,22 @@ fn sandbox_wide(field: &str, request: &LimitsRequest) -> Result<(), Rejected> {
             "belongs to the whole sandbox; set it in limits (here: cpu_ms, wall_ms, output_bytes, file_bytes)",
         )),
     }
+}
+
+/// The patterns of what is to be brought back: paths below the box, of which any part may hold `*` and `?`.
+fn collect(patterns: &[String]) -> Result<Vec<String>, Rejected> {
+    if patterns.len() > bounds::MAX_COLLECT_PATTERNS {
+        let message = format!("at most {} patterns", bounds::MAX_COLLECT_PATTERNS);
+        return Err(Rejected::TooLarge { field: "collect".to_owned(), message });
+    }
+    for (at, pattern) in patterns.iter().enumerate() {
+        let sound = |part: &str| !["", ".", ".."].contains(&part) && !part.contains('\0');
+        if pattern.len() > bounds::MAX_PATH_BYTES || !pattern.split('/').all(sound) {
+            let message = "must be a path below the box without empty parts, . and .., such as out/*.png or **/*.txt";
+            return Err(bad(format!("collect[{at}]"), message));
+        }
+    }
+    Ok(patterns.to_vec())
 }
 
 fn deadline(submission: &Submission) -> Result<Option<Duration>, Rejected> {
@@ -566,8 +578,21 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_unsupported() {
-        let json = r#"{"language":"python","files":[{"path":"a","content":""}],"collect":["x"]}"#;
+        let json = r#"{"language":"python","files":[{"path":"a","content":""}],"suite":{}}"#;
         assert!(matches!(parse(json).unwrap_err(), Rejected::Unsupported { .. }));
+    }
+
+    #[test]
+    fn a_pattern_stays_below_the_box() {
+        let with = |pattern: &str| {
+            let files = serde_json::json!([{ "path": "a", "content": "" }]);
+            let json = serde_json::json!({ "language": "python", "files": files, "collect": ["ok", pattern] });
+            parse(&json.to_string())
+        };
+        assert_eq!(with("out/**/*.png").unwrap().collect, ["ok", "out/**/*.png"]);
+        for wrong in ["", "/etc/passwd", "../x", "a//b", "a/./b", "a/"] {
+            assert_eq!(with(wrong).unwrap_err().field(), "collect[1]", "{wrong}");
+        }
     }
 
     #[test]

@@ -18,9 +18,9 @@ use super::decide::{self, HostView};
 use crate::config::bounds;
 use crate::model::submission::Stop;
 use crate::model::work::{Plan, Step, Test, Work, WorkFile};
-use crate::model::{Limits, Outcome, RunFacts, Verdict};
-use crate::sandbox::{Lost, RunEvent, RunOrder, Sandbox};
-use crate::wire::frame::{MAX_CHUNK_BYTES, Put, Run, RunLimits, Stream};
+use crate::model::{Limits, Outcome, Relaxation, RunFacts, Verdict};
+use crate::sandbox::{Brought, Lost, RunEvent, RunOrder, Sandbox};
+use crate::wire::frame::{Collect, MAX_CHUNK_BYTES, Put, Relax, Run, RunLimits, Stream};
 
 /// What a streaming caller is told while a submission runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,8 +100,19 @@ pub struct Judged {
     pub tests: Vec<TestResult>,
     /// The run, when there were no tests.
     pub run: Option<RunFacts>,
+    /// Files brought back.
+    pub files: Brought,
     /// Where the time went.
     pub spent: Spent,
+}
+
+impl Judged {
+    /// Whether nothing happened after which a sandbox is better not used again, however it looks.
+    pub fn is_calm(&self) -> bool {
+        let runs = self.compile.iter().chain(&self.run).chain(self.tests.iter().filter_map(|test| test.run.as_ref()));
+        let rough = [Outcome::MemoryLimit, Outcome::Cancelled, Outcome::Lost];
+        runs.into_iter().all(|run| !rough.contains(&run.outcome) && run.evidence.oom_kills == 0)
+    }
 }
 
 /// Where the time went.
@@ -117,6 +128,8 @@ pub struct Spent {
     pub setup: Duration,
     /// The programs' own wall time.
     pub program: Duration,
+    /// Bringing files back.
+    pub collect: Duration,
 }
 
 /// Judges.
@@ -153,7 +166,8 @@ pub async fn judge(sandbox: &mut Sandbox, work: &Work, sink: &Sink, cancel: &Can
                     Plan::Run(_) => Vec::new(),
                     Plan::Tests(tests) => tests.iter().map(skipped).collect(),
                 };
-                return Ok(Judged { verdict, message, compile: Some(facts), tests, run: None, spent: driver.spent });
+                let (files, spent) = (Brought::default(), driver.spent);
+                return Ok(Judged { verdict, message, compile: Some(facts), tests, run: None, files, spent });
             }
             Some(facts)
         }
@@ -163,12 +177,15 @@ pub async fn judge(sandbox: &mut Sandbox, work: &Work, sink: &Sink, cancel: &Can
             let facts = driver.step(step, &[], None).await?;
             let verdict = decide::verdict(&facts);
             let message = decide::message(&facts, &step.limits);
-            Ok(Judged { verdict, message, compile, tests: Vec::new(), run: Some(facts), spent: driver.spent })
+            let files = driver.collect().await?;
+            let (tests, run, spent) = (Vec::new(), Some(facts), driver.spent);
+            Ok(Judged { verdict, message, compile, tests, run, files, spent })
         }
         Plan::Tests(tests) => {
             let results = driver.tests(tests).await?;
             let (verdict, message) = whole(&results);
-            Ok(Judged { verdict, message, compile, tests: results, run: None, spent: driver.spent })
+            let files = driver.collect().await?;
+            Ok(Judged { verdict, message, compile, tests: results, run: None, files, spent: driver.spent })
         }
     }
 }
@@ -203,6 +220,22 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
+    /// What the last run left of what the caller wants.
+    async fn collect(&mut self) -> Result<Brought, Lost> {
+        if self.work.collect.is_empty() {
+            return Ok(Brought::default());
+        }
+        let begun = Instant::now();
+        let wanted = Collect {
+            patterns: self.work.collect.clone(),
+            max_files: bounds::MAX_COLLECT_FILES,
+            max_bytes: bounds::MAX_COLLECT_BYTES,
+        };
+        let brought = self.sandbox.collect(wanted).await?;
+        self.spent.collect = begun.elapsed();
+        Ok(brought)
+    }
+
     async fn tests(&mut self, tests: &[Test]) -> Result<Vec<TestResult>, Lost> {
         let mut results: Vec<TestResult> = Vec::with_capacity(tests.len());
         let mut stopped = false;
@@ -246,6 +279,7 @@ impl Driver<'_> {
                 keep: keep.to_vec(),
                 remove_after: step.files.iter().map(|file| file.path.clone()).collect(),
                 truncate_output: self.work.truncate_output,
+                relax: relax(&self.work.profile.allow),
             },
             stdin: step.stdin.clone(),
         };
@@ -306,6 +340,16 @@ impl Driver<'_> {
         }
         Ok(decide::facts(&done, &step.limits, view, kept.stdout, kept.stderr))
     }
+}
+
+fn relax(allowed: &[Relaxation]) -> Relax {
+    let bits = |relaxation: &Relaxation| match relaxation {
+        Relaxation::Ptrace => Relax::PTRACE,
+        Relaxation::SysvIpc => Relax::SYSV_IPC,
+        Relaxation::PosixMq => Relax::POSIX_MQ,
+        Relaxation::IoUring => Relax::IO_URING,
+    };
+    allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
 }
 
 /// Resolves when the caller withdraws; never, when it can no longer do so.

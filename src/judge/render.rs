@@ -5,9 +5,10 @@ use bytes::Bytes;
 
 use super::drive::{Judged, TestResult};
 use crate::config::bounds;
-use crate::model::report::{Output, Score};
+use crate::model::report::{FileReport, Output, Score};
 use crate::model::submission::BlobRef;
 use crate::model::{Report, RunFacts, RunReport, TestReport, Timing, Verdict};
+use crate::wire::frame::Refused;
 
 /// Puts an output that is too large for a line somewhere, and says where.
 pub type Shelf<'a> = &'a dyn Fn(Bytes) -> Option<String>;
@@ -46,13 +47,21 @@ pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
             run: test.run.map(&mut run),
         })
         .collect();
+    let refused = judged.files.refused.iter().map(|(path, why)| FileReport {
+        path: path.clone(),
+        error: Some(reason(*why).to_owned()),
+        ..FileReport::default()
+    });
+    let run = judged.run.map(&mut run);
+    let files = judged.files.files.into_iter().map(|(path, bytes)| file_report(path, bytes, shelf, &mut room));
+    let files = files.chain(refused).collect();
     Report {
         id: id.to_owned(),
         verdict: judged.verdict,
         message: judged.message,
         compile,
         tests,
-        run: judged.run.map(&mut run),
+        run,
         score,
         timing: Timing {
             copy_in_ms: millis(judged.spent.copy_in),
@@ -62,12 +71,34 @@ pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
             overhead_ms: millis(
                 judged.spent.run.saturating_sub(judged.spent.setup).saturating_sub(judged.spent.program),
             ),
+            collect_ms: millis(judged.spent.collect),
             ..Timing::default()
         },
         start: None,
         sandbox: None,
-        files: Vec::new(),
+        files,
         blame: None,
+    }
+}
+
+fn reason(why: Refused) -> &'static str {
+    match why {
+        Refused::NotAFile => "not_a_file",
+        Refused::TooLarge => "too_large",
+        Refused::TooMany => "too_many",
+        Refused::Name => "name",
+        Refused::Unreadable => "unreadable",
+    }
+}
+
+/// A file that could not be shelved either is not cut but told: half a picture is none.
+fn file_report(path: String, bytes: Vec<u8>, shelf: Shelf<'_>, room: &mut Room) -> FileReport {
+    let size_bytes = Some(bytes.len() as u64);
+    let mut truncated = false;
+    let (content, content_b64) = output(bytes, shelf, room, &mut truncated);
+    match truncated {
+        false => FileReport { path, size_bytes, content, content_b64, error: None },
+        true => FileReport { path, size_bytes, error: Some("too_large".to_owned()), ..FileReport::default() },
     }
 }
 
@@ -147,6 +178,7 @@ mod tests {
             compile: None,
             tests: Vec::new(),
             run: Some(RunFacts { stdout, ..RunFacts::bare(Outcome::Exited) }),
+            files: Default::default(),
             spent: Spent::default(),
         }
     }

@@ -4,6 +4,7 @@
 //! (DESIGN section 6), with units last. Inside, durations are [`std::time::Duration`].
 
 pub mod counts;
+pub mod isolation;
 pub mod limits;
 pub mod outcome;
 pub mod profile;
@@ -13,6 +14,7 @@ pub mod verdict;
 pub mod work;
 
 pub use counts::Counts;
+pub use isolation::{Isolation, IsolationRequest, Relaxation};
 pub use limits::{Ceilings, Limits, LimitsRequest, Preset};
 pub use outcome::{Evidence, MemorySource, Outcome, RunFacts};
 pub use profile::Profile;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::isolation::{IsolationRequest, Relaxation};
 use super::limits::{LimitError, Limits, LimitsRequest, Preset};
 
 /// How many sandboxes a pool keeps.
@@ -19,11 +20,14 @@ pub struct PoolLevels {
     pub max_age_s: u64,
     /// Among pools that want a sandbox equally, at a start above all, the higher is served first.
     pub priority: i32,
+    /// Submissions that one sandbox serves at most, all of the same uid and stated tenant, with an audit in between. 1: each
+    /// gets a sandbox of its own.
+    pub reuse: u32,
 }
 
 impl Default for PoolLevels {
     fn default() -> Self {
-        PoolLevels { floor: 1, ceiling: 8, max_age_s: 3600, priority: 0 }
+        PoolLevels { floor: 1, ceiling: 8, max_age_s: 3600, priority: 0, reuse: 1 }
     }
 }
 
@@ -73,6 +77,12 @@ pub struct Profile {
     /// Limits of the compile step that differ from the defaults (10 s of CPU, 30 s of wall time, 1 MiB of output).
     #[serde(default)]
     pub compile_limits: LimitsRequest,
+    /// How its runs are kept apart.
+    #[serde(default)]
+    pub isolation: IsolationRequest,
+    /// System calls that its programs may make beside the usual ones.
+    #[serde(default)]
+    pub allow: Vec<Relaxation>,
     /// The pool's levels.
     #[serde(default)]
     pub pool: PoolLevels,

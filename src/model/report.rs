@@ -142,6 +142,26 @@ pub struct Timing {
     pub setup_ms: f64,
 }
 
+/// A file that was to be brought back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileReport {
+    /// Its path below the box.
+    pub path: String,
+    /// Its size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// What is in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Output>,
+    /// The same, where it is no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_b64: Option<String>,
+    /// Why it is not here: `not_a_file`, `too_large`, `too_many`, `name`, `unreadable`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// Which sandbox it was.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -190,7 +210,7 @@ pub struct Report {
     pub sandbox: Option<SandboxInfo>,
     /// Files brought back.
     #[serde(default)]
-    pub files: Vec<serde_json::Value>,
+    pub files: Vec<FileReport>,
     /// Whose fault.
     pub blame: Option<Blame>,
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::isolation::IsolationRequest;
+
 use super::limits::{LimitsRequest, Preset};
 
 /// Text, or a reference to a blob that was put before.
@@ -140,19 +142,6 @@ pub enum Stop {
     FirstFailure,
 }
 
-/// Which isolation the caller insists on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IsolationRequest {
-    /// The best that the host offers.
-    #[default]
-    Auto,
-    /// Two users in a sandbox.
-    Split,
-    /// Fresh namespaces for each run. Not built yet.
-    Cell,
-}
-
 /// A submission.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -211,7 +200,7 @@ pub struct Submission {
     /// An interactive partner. Not built yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interactor: Option<serde_json::Value>,
-    /// Files to bring back. Not built yet.
+    /// Files to bring back from the last run: `*` and `?` within a name, `**` for any number of folders.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub collect: Vec<String>,
     /// Whether output beyond its limit is cut instead of ending the run.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::isolation::IsolationRequest;
 use super::limits::Limits;
 use super::profile::Profile;
 use super::submission::{CheckerSpec, Stop};
 
 /// Who asks: the socket's word for the uid, the caller's word for the tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Caller {
     /// From SO_PEERCRED.
     pub uid: u32,
@@ -129,6 +130,10 @@ pub struct Work {
     pub limits: Limits,
     /// Whether output is cut instead of ending the run.
     pub truncate_output: bool,
+    /// How it insists on being kept apart.
+    pub isolation: IsolationRequest,
+    /// Which files are brought back from the last run.
+    pub collect: Vec<String>,
     /// No use for an answer after this time.
     pub deadline: Option<Duration>,
 }

@@ -3,7 +3,7 @@
 use crate::docker::ContainerSpec;
 use crate::model::Ceilings;
 
-use super::spec::{LABEL_INSTANCE, MEMORY_RESERVE_BYTES, PIDS_RESERVE};
+use super::spec::{CELL_SECCOMP, INIT_PATH, LABEL_INSTANCE, MEMORY_RESERVE_BYTES, PIDS_RESERVE};
 
 /// A spec that every rule has read. Only [`approve`] makes one.
 #[derive(Debug, Clone)]
@@ -39,7 +39,29 @@ struct Rule {
 /// The capabilities that `split` isolation needs and no program ever has.
 const ALLOWED_CAPS: [&str; 3] = ["SETUID", "SETGID", "KILL"];
 
+/// The init of `split` isolation.
+const ROOT: &str = "0:0";
+
+/// The uids that programs may have (`uids` in the configuration).
+const PLAIN_UIDS: std::ops::Range<u32> = 1000..65_534;
+
+/// Whether the container's user is root, whom `split` needs, or plain, as in cells; neither is no user at all.
+fn is_root(spec: &ContainerSpec) -> Option<bool> {
+    if spec.user == ROOT {
+        return Some(true);
+    }
+    let (uid, gid) = spec.user.split_once(':')?;
+    let plain = |id: &str| id.parse().is_ok_and(|id: u32| PLAIN_UIDS.contains(&id));
+    (plain(uid) && plain(gid)).then_some(false)
+}
+
 const RULES: &[Rule] = &[
+    Rule {
+        name: "a-user",
+        field: "User",
+        holds: |spec| is_root(spec).is_some(),
+        remedy: "0:0 for the init of split, which runs programs as another; uid:gid from 1000 to 65533 for cells",
+    },
     Rule {
         name: "no-privileged",
         field: "HostConfig.Privileged",
@@ -81,26 +103,50 @@ const RULES: &[Rule] = &[
         name: "capabilities",
         field: "HostConfig.{CapDrop,CapAdd}",
         holds: |spec| {
+            let allowed: &[&str] = if is_root(spec) == Some(true) { &ALLOWED_CAPS } else { &[] };
             spec.host_config.cap_drop.iter().any(|cap| cap == "ALL")
-                && spec.host_config.cap_add.iter().all(|cap| ALLOWED_CAPS.contains(&cap.as_str()))
+                && spec.host_config.cap_add.iter().all(|cap| allowed.contains(&cap.as_str()))
         },
-        remedy: "drop ALL and add no more than SETUID, SETGID, KILL",
+        remedy: "drop ALL; add SETUID, SETGID, KILL for the root init of split, and nothing for a plain user",
     },
     Rule {
         name: "no-new-privileges",
         field: "HostConfig.SecurityOpt",
-        holds: |spec| {
-            let options = &spec.host_config.security_opt;
-            options.iter().any(|option| option == "no-new-privileges")
-                && !options.iter().any(|option| option.contains("unconfined"))
-        },
-        remedy: "keep no-new-privileges and a seccomp profile",
+        holds: |spec| spec.host_config.security_opt.iter().any(|option| option == "no-new-privileges"),
+        remedy: "keep no-new-privileges",
     },
     Rule {
-        name: "a-user",
-        field: "User",
-        holds: |spec| !spec.user.is_empty(),
-        remedy: "name the user; the init drops to an unprivileged one for every program",
+        name: "confinement",
+        field: "HostConfig.SecurityOpt",
+        holds: |spec| {
+            let known = |option: &String| match option.split_once('=') {
+                None => option == "no-new-privileges",
+                Some(("seccomp", profile)) => is_root(spec) == Some(false) && profile == CELL_SECCOMP,
+                Some(("apparmor", name)) => !name.is_empty() && name != "unconfined",
+                Some(_) => false,
+            };
+            spec.host_config.security_opt.iter().all(known)
+        },
+        remedy: "leave the engine's seccomp profile, or use the one for cells; never unconfined",
+    },
+    Rule {
+        name: "kernel-files",
+        field: "HostConfig.{MaskedPaths,ReadonlyPaths}",
+        holds: |spec| {
+            let host = &spec.host_config;
+            is_root(spec) == Some(false) || (host.masked_paths.is_none() && host.readonly_paths.is_none())
+        },
+        remedy: "leave the engine's masks in place; only the init of cells, a plain user, does without",
+    },
+    Rule {
+        name: "our-init",
+        field: "{Entrypoint,Cmd,HostConfig.Tmpfs}",
+        holds: |spec| {
+            spec.entrypoint == [INIT_PATH]
+                && spec.cmd.is_empty()
+                && spec.host_config.tmpfs.keys().all(|path| path == "/box" || path == "/tmp")
+        },
+        remedy: "start the init and nothing else, and cover nothing but /box and /tmp",
     },
     Rule {
         name: "memory",
@@ -170,7 +216,7 @@ pub fn approve(spec: ContainerSpec) -> Result<Approved, Denial> {
 mod tests {
     use super::super::spec::{SandboxPlan, build};
     use super::*;
-    use crate::model::Preset;
+    use crate::model::{Isolation, Preset};
 
     fn plan() -> SandboxPlan {
         SandboxPlan {
@@ -178,6 +224,9 @@ mod tests {
             instance: "test-1".to_owned(),
             profile: "python".to_owned(),
             slot: 0,
+            uid: 52_000,
+            isolation: Isolation::Split,
+            apparmor: None,
             limits: Preset::Judge.limits(),
             network_disabled: true,
         }
@@ -186,19 +235,57 @@ mod tests {
     #[test]
     fn what_we_build_is_approved() {
         approve(build(&plan())).unwrap();
+        approve(build(&cell_plan())).unwrap();
+    }
+
+    fn cell_plan() -> SandboxPlan {
+        SandboxPlan { isolation: Isolation::Cell, apparmor: Some("assay-cell".to_owned()), ..plan() }
+    }
+
+    #[test]
+    fn what_is_loosened_for_cells_is_denied_to_everybody_else() {
+        type Break = fn(&mut ContainerSpec);
+        let breaks: [(&str, Break); 6] = [
+            ("capabilities", |spec| spec.host_config.cap_add.push("SETUID".to_owned())),
+            ("confinement", |spec| spec.user = "0:0".to_owned()),
+            ("a-user", |spec| spec.user = "0:1000".to_owned()),
+            ("a-user", |spec| spec.user = "52000".to_owned()),
+            ("confinement", |spec| spec.host_config.security_opt.push("apparmor=unconfined".to_owned())),
+            ("confinement", |spec| spec.host_config.security_opt.push("seccomp={}".to_owned())),
+        ];
+        for (rule, break_it) in breaks {
+            let mut spec = build(&cell_plan());
+            break_it(&mut spec);
+            assert_eq!(approve(spec).unwrap_err().rule, rule);
+        }
+    }
+
+    #[test]
+    fn the_filter_of_cells_lets_the_init_mount_and_nobody_load_code_into_the_kernel() {
+        let profile: serde_json::Value = serde_json::from_str(CELL_SECCOMP).unwrap();
+        assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+        let names = profile["syscalls"][0]["names"].as_array().unwrap();
+        let allows = |name: &str| names.iter().any(|known| known == name);
+        assert!(["mount", "clone", "seccomp", "capset", "execve"].into_iter().all(allows));
+        let never =
+            ["bpf", "init_module", "kexec_load", "keyctl", "perf_event_open", "setns", "unshare", "userfaultfd"];
+        assert!(!never.into_iter().any(allows));
     }
 
     #[test]
     fn every_rule_denies_the_spec_that_breaks_it() {
         type Break = fn(&mut ContainerSpec);
-        let breaks: [(&str, Break); 15] = [
+        let breaks: [(&str, Break); 18] = [
             ("no-privileged", |spec| spec.host_config.privileged = true),
             ("no-network", |spec| spec.host_config.network_mode = "host".to_owned()),
             ("no-host-namespaces", |spec| spec.host_config.pid_mode = "host".to_owned()),
             ("no-host-paths", |spec| spec.host_config.binds.push("/var/run/docker.sock:/s".to_owned())),
             ("readonly-root", |spec| spec.host_config.readonly_rootfs = false),
             ("capabilities", |spec| spec.host_config.cap_add.push("SYS_ADMIN".to_owned())),
-            ("no-new-privileges", |spec| spec.host_config.security_opt.push("seccomp=unconfined".to_owned())),
+            ("no-new-privileges", |spec| spec.host_config.security_opt.clear()),
+            ("confinement", |spec| spec.host_config.security_opt.push("seccomp=unconfined".to_owned())),
+            ("kernel-files", |spec| spec.host_config.masked_paths = Some(Vec::new())),
+            ("our-init", |spec| spec.cmd.push("sh".to_owned())),
             ("a-user", |spec| spec.user.clear()),
             ("memory", |spec| spec.host_config.memory_swap = -1),
             ("cpus", |spec| spec.host_config.nano_cpus = 0),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::docker::{ContainerSpec, HostConfig, LogConfig, Ulimit};
-use crate::model::Limits;
+use crate::model::{Isolation, Limits};
 
 /// The label that says whose a container is: the instance's name and random id.
 pub const LABEL_INSTANCE: &str = "assay.instance";
@@ -11,6 +11,9 @@ pub const LABEL_INSTANCE: &str = "assay.instance";
 pub const LABEL_PROFILE: &str = "assay.profile";
 /// The label that says which slot, and so which uid, a sandbox has.
 pub const LABEL_SLOT: &str = "assay.slot";
+
+/// The label that says how a sandbox keeps runs apart.
+pub const LABEL_ISOLATION: &str = "assay.isolation";
 
 /// Where the init stands in the layered image.
 pub const INIT_PATH: &str = "/.assay/init";
@@ -23,10 +26,14 @@ pub const MEMORY_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 pub const PIDS_RESERVE: u32 = 8;
 
 /// Inodes of each tmpfs: they are kernel memory, so they have a bound of their own.
-const TMPFS_INODES: u32 = 32 * 1024;
+pub const TMPFS_INODES: u32 = 32 * 1024;
 
 /// /dev/shm, which multiprocessing needs; counted and audited.
-const SHM_BYTES: u64 = 16 * 1024 * 1024;
+pub const SHM_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What the container of cells may call: what an unprivileged init needs to make one, and what programs may be allowed. The
+/// programs themselves have the init's own filter on top.
+pub const CELL_SECCOMP: &str = include_str!("../../config/seccomp/cell.json");
 
 /// What a sandbox shall be.
 #[derive(Debug, Clone)]
@@ -39,6 +46,12 @@ pub struct SandboxPlan {
     pub profile: String,
     /// The slot's number.
     pub slot: u32,
+    /// The program's uid and gid; in cells, the init's too.
+    pub uid: u32,
+    /// How runs are kept apart.
+    pub isolation: Isolation,
+    /// The AppArmor profile of cells, where the engine's own would forbid their mounts.
+    pub apparmor: Option<String>,
     /// Memory, CPU share and processes.
     pub limits: Limits,
     /// Whether NetworkDisabled halves the start (runc) or breaks it (gVisor).
@@ -49,6 +62,17 @@ impl SandboxPlan {
     /// The container's memory limit in bytes.
     pub fn container_memory(limits: &Limits) -> u64 {
         limits.memory_bytes + MEMORY_RESERVE_BYTES
+    }
+
+    /// Room below the box, in bytes. With [`SandboxPlan::tmp_bytes`] no more than the program's limit: files alone can never
+    /// take the reserve that the init lives on.
+    pub fn box_bytes(limits: &Limits) -> u64 {
+        limits.memory_bytes / 4 * 3
+    }
+
+    /// Room below /tmp, in bytes.
+    pub fn tmp_bytes(limits: &Limits) -> u64 {
+        limits.memory_bytes / 4
     }
 
     /// The container's process limit.
@@ -65,22 +89,32 @@ impl SandboxPlan {
 /// Spells the plan.
 pub fn build(plan: &SandboxPlan) -> ContainerSpec {
     let memory = SandboxPlan::container_memory(&plan.limits) as i64;
-    // together no more than the limit: files alone can never take the reserve that the init lives on
-    let box_bytes = plan.limits.memory_bytes / 4 * 3;
-    let tmp_bytes = plan.limits.memory_bytes / 4;
+    let cell = plan.isolation == Isolation::Cell;
+    // the /tmp of a container of cells is only covered; old runcs ignore mode= where the folder exists, but not uid=
+    let tmp_bytes = if cell { 64 * 1024 } else { SandboxPlan::tmp_bytes(&plan.limits) };
+    let owner = if cell { format!(",uid={0},gid={0}", plan.uid) } else { String::new() };
+    let folder = |bytes: u64| format!("rw,exec,nosuid,nodev,mode=1777,size={bytes},nr_inodes={TMPFS_INODES}{owner}");
     let tmpfs = BTreeMap::from([
-        ("/box".to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={box_bytes},nr_inodes={TMPFS_INODES}")),
-        ("/tmp".to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={tmp_bytes},nr_inodes={TMPFS_INODES}")),
+        ("/box".to_owned(), folder(SandboxPlan::box_bytes(&plan.limits))),
+        ("/tmp".to_owned(), folder(tmp_bytes)),
     ]);
+    let mut security_opt = vec!["no-new-privileges".to_owned()];
+    if cell {
+        security_opt.push(format!("seccomp={CELL_SECCOMP}"));
+        security_opt.extend(plan.apparmor.iter().map(|name| format!("apparmor={name}")));
+    }
+    // a cell's own /proc can only be mounted where none of the engine's masks lies over the old one; it masks again
+    let unmasked = cell.then(Vec::new);
     ContainerSpec {
         image: plan.image_id.clone(),
         entrypoint: vec![INIT_PATH.to_owned()],
-        user: "0:0".to_owned(),
+        user: if cell { format!("{0}:{0}", plan.uid) } else { "0:0".to_owned() },
         working_dir: "/".to_owned(),
         labels: BTreeMap::from([
             (LABEL_INSTANCE.to_owned(), plan.instance.clone()),
             (LABEL_PROFILE.to_owned(), plan.profile.clone()),
             (LABEL_SLOT.to_owned(), plan.slot.to_string()),
+            (LABEL_ISOLATION.to_owned(), plan.isolation.as_str().to_owned()),
         ]),
         open_stdin: true,
         stdin_once: true,
@@ -93,8 +127,10 @@ pub fn build(plan: &SandboxPlan) -> ContainerSpec {
             network_mode: "none".to_owned(),
             readonly_rootfs: true,
             cap_drop: vec!["ALL".to_owned()],
-            cap_add: ["SETUID", "SETGID", "KILL"].map(str::to_owned).to_vec(),
-            security_opt: vec!["no-new-privileges".to_owned()],
+            cap_add: if cell { Vec::new() } else { ["SETUID", "SETGID", "KILL"].map(str::to_owned).to_vec() },
+            security_opt,
+            masked_paths: unmasked.clone(),
+            readonly_paths: unmasked,
             memory,
             memory_swap: memory,
             nano_cpus: SandboxPlan::nano_cpus(&plan.limits) as i64,

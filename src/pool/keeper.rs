@@ -19,6 +19,7 @@ use super::gate::{Gate, Stands, Urgency};
 use super::lease::Offer;
 use super::stock::{Levels, Stock, Weather};
 use super::tide::Tide;
+use crate::model::work::Caller;
 use crate::sandbox::{CreateError, Sandbox};
 
 /// The first pause after a failed creation; doubled for each further one.
@@ -59,6 +60,10 @@ pub struct PoolState {
     pub creating: usize,
     /// In use.
     pub leased: usize,
+    /// Used ones that wait for their own caller.
+    pub kept: usize,
+    /// How often a used one was kept, since the start.
+    pub reused: usize,
     /// Callers waiting.
     pub waiting: usize,
     /// The floor.
@@ -85,11 +90,27 @@ pub struct PoolState {
 pub(super) struct Shelved {
     pub(super) sandbox: Sandbox,
     pub(super) image: Arc<str>,
+    /// Submissions that it served.
+    pub(super) uses: u32,
 }
+
+/// A used one, for nobody but its caller.
+#[derive(Debug)]
+struct Kept {
+    caller: Caller,
+    shelved: Shelved,
+    since: Instant,
+}
+
+/// How long a used sandbox is kept for a caller who does not come.
+const KEPT_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Books {
     pub(super) stock: Stock<Shelved>,
+    /// As many as the stock says.
+    kept: Vec<Kept>,
+    reused: usize,
     failures: u32,
     not_before: Option<Instant>,
     broken: Option<String>,
@@ -102,7 +123,38 @@ pub(super) struct Books {
     closed: bool,
 }
 
+impl Kept {
+    fn is_for(&self, caller: &Caller) -> bool {
+        self.caller == *caller && !self.shelved.sandbox.is_lost()
+    }
+}
+
 impl Books {
+    fn keep(&mut self, shelved: Shelved, caller: Caller) {
+        self.kept.push(Kept { caller, shelved, since: Instant::now() });
+        self.stock.kept = self.kept.len();
+    }
+
+    /// Lets go of used ones that died, grew old, wait in vain, or stand in the way of those who wait.
+    fn let_go(&mut self, max_age: Duration, levels: Levels) {
+        self.kept.retain(|kept| {
+            let sandbox = &kept.shelved.sandbox;
+            !sandbox.is_lost() && sandbox.age() < max_age && kept.since.elapsed() < KEPT_FOR
+        });
+        self.stock.kept = self.kept.len();
+        // oldest first; taking one out may have changed the order by one place
+        let evicted = self.stock.evict(levels);
+        self.kept.sort_by_key(|kept| kept.since);
+        self.kept.drain(..evicted);
+        self.stock.kept = self.kept.len();
+    }
+
+    fn drop_all(&mut self) {
+        self.stock.ready.clear();
+        self.kept.clear();
+        self.stock.kept = 0;
+    }
+
     /// The mean time of a creation.
     fn create_mean(&self) -> Duration {
         u32::try_from(self.created).ok().and_then(|count| self.create_time.checked_div(count)).unwrap_or_default()
@@ -123,6 +175,8 @@ pub struct Recipe {
     pub max_age: Duration,
     /// Among pools that want one equally: the higher first.
     pub priority: i32,
+    /// Submissions that one sandbox serves at most.
+    pub reuse: u32,
 }
 
 /// What all pools of a host share.
@@ -208,7 +262,7 @@ impl Pool {
     pub fn close(&self) {
         let mut books = self.inner.books();
         books.closed = true;
-        books.stock.ready.clear();
+        books.drop_all();
         drop(books);
         self.wake();
     }
@@ -218,7 +272,7 @@ impl Pool {
         let mut books = self.inner.books();
         books.paused = paused;
         if paused {
-            books.stock.ready.clear();
+            books.drop_all();
         }
         drop(books);
         self.wake();
@@ -226,7 +280,7 @@ impl Pool {
 
     /// Drops every ready sandbox; the keeper makes new ones (the engine was restarted).
     pub fn flush(&self) {
-        self.inner.books().stock.ready.clear();
+        self.inner.books().drop_all();
         self.wake();
     }
 
@@ -252,7 +306,25 @@ impl Pool {
         let mut books = self.inner.books();
         let shelved = self.take_ready(&mut books)?;
         books.stock.leased += 1;
-        Some(Offer::new(shelved, self.inner.clone()))
+        Some(Offer::new(shelved, None, self.inner.clone()))
+    }
+
+    /// Whether a used sandbox is kept for this caller.
+    pub fn has_kept(&self, caller: &Caller) -> bool {
+        self.inner.recipe.reuse > 1 && self.inner.books().kept.iter().any(|kept| kept.is_for(caller))
+    }
+
+    /// Holds out a used sandbox to the caller whose it was.
+    pub fn offer_kept(&self, caller: &Caller) -> Option<Offer> {
+        if self.inner.recipe.reuse <= 1 {
+            return None;
+        }
+        let mut books = self.inner.books();
+        let at = books.kept.iter().position(|kept| kept.is_for(caller))?;
+        let Kept { caller, shelved, .. } = books.kept.swap_remove(at);
+        books.stock.kept -= 1;
+        books.stock.leased += 1;
+        Some(Offer::new(shelved, Some(caller), self.inner.clone()))
     }
 
     fn take_ready(&self, books: &mut Books) -> Option<Shelved> {
@@ -273,6 +345,8 @@ impl Pool {
             ready: books.stock.ready.len(),
             creating: books.stock.creating,
             leased: books.stock.leased,
+            kept: books.stock.kept,
+            reused: books.reused,
             waiting: books.stock.demand,
             floor: self.inner.recipe.levels.floor,
             level: books.levels(self.inner.recipe.levels).floor,
@@ -306,13 +380,29 @@ impl Inner {
     }
 
     /// Takes back what was offered and not taken.
-    pub(super) fn put_back(&self, shelved: Shelved) {
+    pub(super) fn put_back(&self, shelved: Shelved, of: Option<Caller>) {
         let mut books = self.books();
         books.stock.leased -= 1;
         if !books.closed && !books.paused && !shelved.sandbox.is_lost() {
-            books.stock.ready.push_front(shelved);
+            match of {
+                None => books.stock.ready.push_front(shelved),
+                Some(caller) => books.keep(shelved, caller),
+            }
         }
         drop(books);
+        self.wake.notify_one();
+    }
+
+    /// Keeps a used one for its caller.
+    pub(super) fn keep(&self, shelved: Shelved, caller: Caller) {
+        let mut books = self.books();
+        books.stock.leased -= 1;
+        if !books.closed && !books.paused && !shelved.sandbox.is_lost() {
+            books.keep(shelved, caller);
+            books.reused += 1;
+        }
+        drop(books);
+        self.ring();
         self.wake.notify_one();
     }
 
@@ -329,7 +419,7 @@ impl Inner {
         if books.closed || books.paused {
             return;
         }
-        books.stock.ready.push_back(Shelved { sandbox, image });
+        books.stock.ready.push_back(Shelved { sandbox, image, uses: 0 });
         drop(books);
         self.ring();
         let pool = self.clone();
@@ -394,6 +484,7 @@ async fn keep(pool: Arc<Inner>) {
                 .ready
                 .retain(|shelved| !shelved.sandbox.is_lost() && shelved.sandbox.age() < pool.recipe.max_age);
             let levels = books.levels(pool.recipe.levels);
+            books.let_go(pool.recipe.max_age, levels);
             let held_back = books.not_before.and_then(|at| at.checked_duration_since(Instant::now()));
             let busy = pool.share.running.load(Ordering::Relaxed) > 0;
             let want = match held_back {

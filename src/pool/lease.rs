@@ -5,27 +5,30 @@ use std::time::Duration;
 
 use super::keeper::{Inner, Shelved};
 use crate::model::StartKind;
-use crate::sandbox::Sandbox;
+use crate::model::work::Caller;
+use crate::sandbox::{Audited, Sandbox};
 
 /// A ready sandbox, held out to somebody. Dropped, it goes back to the front of the shelf, and the bell rings: it may be
 /// due to another.
 #[derive(Debug)]
 pub struct Offer {
     shelved: Option<Shelved>,
+    /// Whose it is, when it was used.
+    of: Option<Caller>,
     pool: Arc<Inner>,
 }
 
 impl Offer {
-    pub(super) fn new(shelved: Shelved, pool: Arc<Inner>) -> Offer {
-        Offer { shelved: Some(shelved), pool }
+    pub(super) fn new(shelved: Shelved, of: Option<Caller>, pool: Arc<Inner>) -> Offer {
+        Offer { shelved: Some(shelved), of, pool }
     }
 
     /// Takes it. Who waited longer than the sandbox is old had it made for them: a cold start.
     pub fn accept(mut self, waited: Duration) -> Option<Lease> {
-        let Shelved { sandbox, image } = self.shelved.take()?;
+        let Shelved { sandbox, image, uses } = self.shelved.take()?;
         self.pool.taken();
         let start = if sandbox.age() <= waited { StartKind::Cold } else { StartKind::Warm };
-        Some(Lease { sandbox, start, image, _seat: Seat { pool: self.pool.clone() } })
+        Some(Lease { sandbox, start, image, uses, seat: Seat { pool: self.pool.clone(), is_given_back: false } })
     }
 
     /// Puts it back without ringing the bell: nobody wanted it.
@@ -35,7 +38,7 @@ impl Offer {
 
     fn put_back(&mut self) -> bool {
         let Some(shelved) = self.shelved.take() else { return false };
-        self.pool.put_back(shelved);
+        self.pool.put_back(shelved, self.of.take());
         true
     }
 }
@@ -48,7 +51,8 @@ impl Drop for Offer {
     }
 }
 
-/// A sandbox that is yours until you drop it. There is no put-back: dropping ends it (invariant 3).
+/// A sandbox that is yours until you drop it. Dropping ends it (invariant 3): the one way back goes through an audit, and
+/// leads to its own caller only.
 #[derive(Debug)]
 pub struct Lease {
     /// The sandbox.
@@ -57,17 +61,32 @@ pub struct Lease {
     pub start: StartKind,
     /// The profile's image, pinned.
     pub image: Arc<str>,
-    _seat: Seat,
+    /// Submissions that it served before.
+    pub uses: u32,
+    seat: Seat,
+}
+
+impl Lease {
+    /// Keeps it for its caller's next submission.
+    pub fn keep(self, caller: Caller, _audited: Audited) {
+        let Lease { sandbox, image, uses, mut seat, .. } = self;
+        seat.is_given_back = true;
+        seat.pool.keep(Shelved { sandbox, image, uses: uses + 1 }, caller);
+    }
 }
 
 /// A place in the books, given back when dropped.
 #[derive(Debug)]
 struct Seat {
     pool: Arc<Inner>,
+    is_given_back: bool,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        if self.is_given_back {
+            return;
+        }
         self.pool.books().stock.leased -= 1;
         self.pool.wake.notify_one();
     }

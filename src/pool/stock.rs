@@ -1,6 +1,6 @@
 //! The books of a pool, and the decision how many sandboxes to make. Pure: no clock, no IO.
 //!
-//! Every sandbox is counted in exactly one place: `ready.len()`, `creating` or `leased`; their sum never passes the
+//! Every sandbox is counted in exactly one place: `ready.len()`, `creating`, `leased` or `kept`; their sum never passes the
 //! ceiling.
 
 use std::collections::VecDeque;
@@ -30,13 +30,15 @@ pub struct Stock<S> {
     pub creating: usize,
     /// Offers and leases out.
     pub leased: usize,
+    /// Used ones, each kept for the caller whose it was.
+    pub kept: usize,
     /// How many wait for one of this pool.
     pub demand: usize,
 }
 
 impl<S> Default for Stock<S> {
     fn default() -> Self {
-        Stock { ready: VecDeque::new(), creating: 0, leased: 0, demand: 0 }
+        Stock { ready: VecDeque::new(), creating: 0, leased: 0, kept: 0, demand: 0 }
     }
 }
 
@@ -46,14 +48,28 @@ impl<S> Stock<S> {
     /// Callers that wait come first. To keep the floor, refill waits while a run is under way, so that it doesn't take
     /// the run's CPU time, unless the stock is below half its floor.
     pub fn want(&self, levels: Levels, weather: Weather) -> usize {
-        let held = self.ready.len() + self.creating + self.leased;
-        let room = levels.ceiling.saturating_sub(held);
-        let for_callers = self.demand.saturating_sub(self.ready.len() + self.creating);
+        let room = self.room(levels);
+        let for_callers = self.for_callers();
         let in_hand = (self.ready.len() + self.creating).saturating_sub(self.demand);
         let low_water = levels.floor.div_ceil(2);
         let target = if weather.busy { low_water } else { levels.floor };
         let for_floor = target.saturating_sub(in_hand);
         room.min(for_callers + for_floor)
+    }
+
+    /// How many more may be held.
+    fn room(&self, levels: Levels) -> usize {
+        levels.ceiling.saturating_sub(self.ready.len() + self.creating + self.leased + self.kept)
+    }
+
+    /// How many wait for whom none is ready or on its way.
+    fn for_callers(&self) -> usize {
+        self.demand.saturating_sub(self.ready.len() + self.creating)
+    }
+
+    /// How many of the kept ones must go, so that those who wait can have one: a used one serves its own caller only.
+    pub fn evict(&self, levels: Levels) -> usize {
+        self.for_callers().saturating_sub(self.room(levels)).min(self.kept)
     }
 }
 
@@ -62,7 +78,16 @@ mod tests {
     use super::*;
 
     fn stock(ready: usize, creating: usize, leased: usize, demand: usize) -> Stock<()> {
-        Stock { ready: vec![(); ready].into(), creating, leased, demand }
+        Stock { ready: vec![(); ready].into(), creating, leased, kept: 0, demand }
+    }
+
+    #[test]
+    fn a_kept_one_takes_its_place_and_gives_way_to_who_waits() {
+        let kept = |kept, demand| Stock { kept, ..stock(0, 0, 4, demand) };
+        assert_eq!((kept(4, 0).want(LEVELS, CALM), kept(4, 0).evict(LEVELS)), (0, 0));
+        assert_eq!((kept(3, 2).want(LEVELS, CALM), kept(3, 2).evict(LEVELS)), (1, 1));
+        assert_eq!(kept(4, 9).evict(LEVELS), 4);
+        assert_eq!(kept(1, 2).evict(LEVELS), 0);
     }
 
     const LEVELS: Levels = Levels { floor: 4, ceiling: 8 };

@@ -135,8 +135,10 @@ impl From<Refusal> for RpcError {
             Refusal::Draining => (Code::Draining, Some(Duration::from_secs(5))),
             Refusal::NoHost { .. } => (Code::NoHost, Some(Duration::from_secs(5))),
             Refusal::Conflict { .. } => (Code::Conflict, None),
+            Refusal::Isolation { .. } => (Code::Unsupported, None),
         };
-        RpcError { retry_after, ..RpcError::new(code, refusal.to_string()) }
+        let field = matches!(refusal, Refusal::Isolation { .. }).then(|| "isolation".to_owned());
+        RpcError { retry_after, field, ..RpcError::new(code, refusal.to_string()) }
     }
 }
 

@@ -8,9 +8,10 @@ use super::Sandbox;
 use super::link::{COMMANDS, Inbound, Link, Lost, hello};
 use super::retire::{Slot, retire};
 use crate::docker::{Client, Error as EngineError, UpdateResources};
-use crate::model::Limits;
-use crate::policy::{Approved, SandboxPlan};
-use crate::wire::frame::{Hello, Ready, VERSION};
+use crate::model::{Isolation, Limits};
+use crate::policy::{Approved, SHM_BYTES, SandboxPlan, TMPFS_INODES};
+use crate::wire;
+use crate::wire::frame::{Hello, Ready, Space, VERSION};
 
 /// How long a started container may take until its init says Ready: the engine starts in 0.3 s, a loaded one in a few.
 const READY_DEADLINE: Duration = Duration::from_secs(15);
@@ -25,6 +26,8 @@ pub struct Recipe {
     pub approved: Approved,
     /// What the init must see.
     pub limits: Limits,
+    /// How runs are kept apart.
+    pub isolation: Isolation,
     /// The slot, and with it the container's name and the program's uid.
     pub slot: Slot,
 }
@@ -47,6 +50,14 @@ pub enum CreateError {
     /// The init never said Ready.
     #[error("hear Ready from the sandbox's init: {0}")]
     Hello(#[from] Lost),
+    /// Cells cannot be made on this host.
+    #[error("make a cell: {step}: {reason}")]
+    NoCell {
+        /// The step of the init that failed.
+        step: String,
+        /// Why.
+        reason: String,
+    },
     /// The init sees other limits than were asked for.
     #[error("trust the sandbox: {0}")]
     Mismatch(String),
@@ -60,6 +71,16 @@ impl CreateError {
             CreateError::Warned(_) => "create",
             CreateError::Hello(_) => "hello",
             CreateError::Mismatch(_) => "check",
+            CreateError::NoCell { .. } => "cell",
+        }
+    }
+
+    /// Whether it may be due to what cells ask of an engine beside the rest: then another kind of sandbox is worth a try.
+    pub fn may_be_the_cells(&self) -> bool {
+        match self {
+            CreateError::NoCell { .. } | CreateError::Hello(_) | CreateError::Mismatch(_) => true,
+            CreateError::Engine { source, .. } => !source.is_unreachable(),
+            CreateError::Warned(_) => false,
         }
     }
 
@@ -76,7 +97,7 @@ impl CreateError {
 /// # Errors
 /// See [`CreateError`].
 pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateError> {
-    let Recipe { approved, limits, slot } = recipe;
+    let Recipe { approved, limits, isolation, slot } = recipe;
     let name = slot.name().to_owned();
     let engine = |step| move |source| CreateError::Engine { step, source };
     let (uid, gid) = (slot.uid(), slot.uid());
@@ -94,8 +115,23 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
     client.start_container(&created.id).await.map_err(engine("start"))?;
     let mut inbound = Inbound::new(reader);
     let nonce = *uuid::Uuid::new_v4().as_bytes();
-    let ready = hello(&mut inbound, &mut writer, Hello { version: VERSION, nonce, uid, gid }, READY_DEADLINE).await?;
-    verify(&ready, &limits).map_err(CreateError::Mismatch)?;
+    let space = Space {
+        box_bytes: SandboxPlan::box_bytes(&limits),
+        tmp_bytes: SandboxPlan::tmp_bytes(&limits),
+        shm_bytes: SHM_BYTES,
+        inodes: TMPFS_INODES,
+    };
+    let wire_isolation = match isolation {
+        Isolation::Split => wire::frame::Isolation::Split,
+        Isolation::Cell => wire::frame::Isolation::Cell,
+    };
+    let greeting = Hello { version: VERSION, nonce, uid, gid, isolation: wire_isolation, space };
+    let ready = hello(&mut inbound, &mut writer, greeting, READY_DEADLINE).await?;
+    if let Some((step, errno)) = &ready.no_cell {
+        let reason = nix::errno::Errno::from_raw(*errno).desc().to_owned();
+        return Err(CreateError::NoCell { step: step.clone(), reason });
+    }
+    verify(&ready, &limits, isolation).map_err(CreateError::Mismatch)?;
 
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (ended_tx, ended) = watch::channel(false);
@@ -110,7 +146,7 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
         let _ = ended_tx.send(true);
         retire(&client, &id, slot).await;
     });
-    Ok(Sandbox { id: created.id, ready, born: Instant::now(), commands, ended, next_run: 1 })
+    Ok(Sandbox { id: created.id, isolation, ready, born: Instant::now(), commands, ended, next_run: 1 })
 }
 
 /// Gives a ready sandbox other limits: the one engine call that a lease may cost (DESIGN section 4).
@@ -133,12 +169,13 @@ pub async fn ensure_limits(client: &Client, sandbox: &mut Sandbox, limits: &Limi
         return Err(CreateError::Warned(warnings.join("; ")));
     }
     sandbox.probe().await?;
-    verify(sandbox.ready(), limits).map_err(CreateError::Mismatch)
+    verify(sandbox.ready(), limits, sandbox.isolation()).map_err(CreateError::Mismatch)
 }
 
 /// The limits that the init sees, against those that were asked for. The engine may round memory to pages and CPU to
 /// a thousandth of a period.
-fn verify(ready: &Ready, limits: &Limits) -> Result<(), String> {
+fn verify(ready: &Ready, limits: &Limits, isolation: Isolation) -> Result<(), String> {
+    let caps = if isolation == Isolation::Cell { 0 } else { SPLIT_CAPS };
     let memory = SandboxPlan::container_memory(limits);
     let nano_cpus = SandboxPlan::nano_cpus(limits);
     let pids = u64::from(SandboxPlan::container_pids(limits));
@@ -156,7 +193,8 @@ fn verify(ready: &Ready, limits: &Limits) -> Result<(), String> {
             ready.nano_cpus.abs_diff(nano_cpus) <= nano_cpus / 50,
             format!("its CPU share is {}e-9, asked for {nano_cpus}e-9", ready.nano_cpus),
         ),
-        (ready.cap_bnd & !SPLIT_CAPS == 0, format!("its capabilities are {:#x}", ready.cap_bnd)),
+        ((ready.cap_bnd | ready.cap_eff) & !caps == 0, format!("its capabilities are {:#x}", ready.cap_bnd)),
+        ((ready.uid == 0) == (isolation == Isolation::Split), format!("its init is uid {}", ready.uid)),
         (ready.no_new_privs, "no_new_privs is off".to_owned()),
         (ready.seccomp == 2, "no seccomp filter is on".to_owned()),
         (ready.only_loopback, "it has a network".to_owned()),
@@ -225,7 +263,13 @@ mod tests {
 
     #[test]
     fn a_sandbox_that_is_what_we_asked_for_is_trusted() {
-        verify(&ready(), &Preset::Judge.limits()).unwrap();
+        let limits = Preset::Judge.limits();
+        verify(&ready(), &limits, Isolation::Split).unwrap();
+        let cell = Ready { uid: 52_000, cap_bnd: 0, cap_eff: 0, ..ready() };
+        verify(&cell, &limits, Isolation::Cell).unwrap();
+        assert!(
+            verify(&ready(), &limits, Isolation::Cell).is_err() && verify(&cell, &limits, Isolation::Split).is_err()
+        );
     }
 
     #[test]
@@ -245,7 +289,7 @@ mod tests {
         for break_it in breaks {
             let mut ready = ready();
             break_it(&mut ready);
-            assert!(verify(&ready, &Preset::Judge.limits()).is_err());
+            assert!(verify(&ready, &Preset::Judge.limits(), Isolation::Split).is_err());
         }
     }
 }

@@ -25,7 +25,8 @@ use super::run::{RunEvent, RunOrder};
 use crate::docker::{HijackReader, HijackWriter, stdcopy};
 use crate::wire::codec::{decode_from_init, encode_to_init};
 use crate::wire::frame::{
-    FromInit, HEARTBEAT, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, Ready, SILENCE_LIMIT, STDIN_WINDOW_BYTES, Stream, ToInit,
+    Collect, Collected, FromInit, HEARTBEAT, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, Ready, SILENCE_LIMIT,
+    STDIN_WINDOW_BYTES, Stream, ToInit,
 };
 use crate::wire::stream::FrameReader;
 
@@ -60,6 +61,9 @@ pub(super) enum Command {
     Kill { run: u32 },
     Ping { reply: oneshot::Sender<()> },
     Probe { reply: oneshot::Sender<Ready> },
+    Collect { wanted: Collect, reply: oneshot::Sender<Collected> },
+    Reset { reply: oneshot::Sender<Vec<String>> },
+    Read { file: u32, at: u64, reply: oneshot::Sender<Vec<u8>> },
 }
 
 /// How many commands may wait. A run sends few: credit per third of a window, one kill.
@@ -134,6 +138,9 @@ pub(super) struct Link {
     active: Option<Active>,
     pings: VecDeque<(u64, oneshot::Sender<()>)>,
     probes: VecDeque<oneshot::Sender<Ready>>,
+    collecting: VecDeque<oneshot::Sender<Collected>>,
+    auditing: VecDeque<oneshot::Sender<Vec<String>>>,
+    reading: VecDeque<(u32, oneshot::Sender<Vec<u8>>)>,
     next_token: u64,
     heard: Instant,
     scratch: Vec<u8>,
@@ -148,6 +155,9 @@ impl Link {
             active: None,
             pings: VecDeque::new(),
             probes: VecDeque::new(),
+            collecting: VecDeque::new(),
+            auditing: VecDeque::new(),
+            reading: VecDeque::new(),
             next_token: 0,
             heard: Instant::now(),
             scratch: Vec::new(),
@@ -219,6 +229,18 @@ impl Link {
                 self.next_token += 1;
                 self.pings.push_back((self.next_token, reply));
                 self.send(&ToInit::Ping { token: self.next_token });
+            }
+            Command::Collect { wanted, reply } => {
+                self.collecting.push_back(reply);
+                self.send(&ToInit::Collect(wanted));
+            }
+            Command::Reset { reply } => {
+                self.auditing.push_back(reply);
+                self.send(&ToInit::Reset);
+            }
+            Command::Read { file, at, reply } => {
+                self.reading.push_back((file, reply));
+                self.send(&ToInit::Read { file, at });
             }
             Command::Probe { reply } => {
                 self.probes.push_back(reply);
@@ -306,6 +328,27 @@ impl Link {
                     Ok(())
                 }
                 None => Err(Lost::Protocol("a Ready that nobody asked for".to_owned())),
+            },
+            FromInit::Collected(collected) => match self.collecting.pop_front() {
+                Some(reply) => {
+                    let _ = reply.send(collected);
+                    Ok(())
+                }
+                None => Err(Lost::Protocol("files that nobody asked for".to_owned())),
+            },
+            FromInit::Audited { residue } => match self.auditing.pop_front() {
+                Some(reply) => {
+                    let _ = reply.send(residue);
+                    Ok(())
+                }
+                None => Err(Lost::Protocol("an audit that nobody asked for".to_owned())),
+            },
+            FromInit::Piece { file, data } => match self.reading.pop_front() {
+                Some((wanted, reply)) if wanted == file => {
+                    let _ = reply.send(data);
+                    Ok(())
+                }
+                _ => Err(Lost::Protocol("a piece that nobody asked for".to_owned())),
             },
             FromInit::PutFailed { path, errno } => {
                 let reason = nix::errno::Errno::from_raw(errno);

@@ -30,13 +30,28 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::wire::frame::Ready;
+use crate::model::Isolation;
+use crate::wire::frame::{Collect, Collected, Ready, Refused};
 use link::Command;
+
+/// The proof that a used sandbox is as it was when it was new. Only [`Sandbox::audit`] gives one.
+#[derive(Debug)]
+pub struct Audited(());
+
+/// Files that a run left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// Path and bytes.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What matched and was not given.
+    pub refused: Vec<(String, Refused)>,
+}
 
 /// A sandbox that said Ready.
 #[derive(Debug)]
 pub struct Sandbox {
     id: String,
+    isolation: Isolation,
     ready: Ready,
     born: Instant,
     commands: mpsc::Sender<Command>,
@@ -48,6 +63,11 @@ impl Sandbox {
     /// The container's id.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// How it keeps runs apart.
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     /// What the init saw of its sandbox.
@@ -90,6 +110,48 @@ impl Sandbox {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Ping { reply }).await.map_err(|_| Lost::Closed)?;
         answer.await.map_err(|_| Lost::Closed)
+    }
+
+    /// Takes everything away that was put and left, and looks what remains; for use by the same caller again.
+    ///
+    /// # Errors
+    /// The sandbox is lost.
+    pub async fn audit(&mut self) -> Result<Result<Audited, Vec<String>>, Lost> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Reset { reply }).await.map_err(|_| Lost::Closed)?;
+        let residue = answer.await.map_err(|_| Lost::Closed)?;
+        Ok(if residue.is_empty() { Ok(Audited(())) } else { Err(residue) })
+    }
+
+    /// Brings back what the last run left of what is wanted: path and bytes each, and what is refused. Between runs.
+    ///
+    /// # Errors
+    /// The sandbox is lost.
+    pub async fn collect(&mut self, wanted: Collect) -> Result<Brought, Lost> {
+        let (reply, answer) = oneshot::channel();
+        let most = wanted.max_bytes;
+        self.commands.send(Command::Collect { wanted, reply }).await.map_err(|_| Lost::Closed)?;
+        let Collected { files, refused } = answer.await.map_err(|_| Lost::Closed)?;
+        let mut brought = Brought { files: Vec::new(), refused };
+        let mut left = most;
+        for (file, (path, size)) in files.into_iter().enumerate() {
+            left = left.checked_sub(size).ok_or_else(|| Lost::Protocol("more bytes than are wanted".to_owned()))?;
+            let mut bytes: Vec<u8> = Vec::new();
+            while (bytes.len() as u64) < size {
+                let (reply, answer) = oneshot::channel();
+                let at = bytes.len() as u64;
+                let piece = Command::Read { file: file as u32, at, reply };
+                self.commands.send(piece).await.map_err(|_| Lost::Closed)?;
+                let piece = answer.await.map_err(|_| Lost::Closed)?;
+                if piece.is_empty() {
+                    break;
+                }
+                bytes.extend_from_slice(&piece);
+            }
+            bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+            brought.files.push((path, bytes));
+        }
+        Ok(brought)
     }
 
     /// Asks the init for the limits that it sees now.

@@ -83,6 +83,16 @@ pub enum Refusal {
         /// What was tried, and the remedy.
         reason: String,
     },
+    /// The hosts keep runs apart in another way than the caller insists on.
+    #[error("isolation: {profile} runs in {offered} here{}", why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())]
+    Isolation {
+        /// The profile.
+        profile: String,
+        /// What there is.
+        offered: &'static str,
+        /// Why, where it is not the profile's own wish.
+        why: Option<String>,
+    },
     /// The same id with other content.
     #[error("submission {id:?} exists with other content; choose another id")]
     Conflict {

@@ -21,6 +21,10 @@ pub struct Counters {
     pub system_error: AtomicUsize,
     /// Run in a sandbox that was ready.
     pub warm: AtomicUsize,
+    /// Used sandboxes that were kept for their caller.
+    pub kept: AtomicUsize,
+    /// Used sandboxes in which something was left: they are retired.
+    pub residue: AtomicUsize,
     /// Run in a sandbox that was made for it.
     pub cold: AtomicUsize,
 }

@@ -24,7 +24,7 @@ use super::place::{Candidate, choose, spread};
 use crate::host::room::{Amount, Taken};
 use crate::host::{Fleet, Host};
 use crate::model::Counts;
-use crate::model::work::{Plan, Work};
+use crate::model::work::{Caller, Plan, Work};
 use crate::pool::{Lease, Offer};
 
 /// A sandbox of one's own, on a host with room for the run.
@@ -59,7 +59,7 @@ struct Handed {
 
 #[derive(Debug)]
 struct Waiter {
-    uid: u32,
+    caller: Caller,
     profile: ProfileName,
     need: Amount,
     avoid: Option<String>,
@@ -68,7 +68,7 @@ struct Waiter {
 
 impl Stands for Waiter {
     fn stands(&self) -> (u32, ProfileName) {
-        (self.uid, self.profile.clone())
+        (self.caller.uid, self.profile.clone())
     }
 }
 
@@ -166,7 +166,7 @@ impl Desk {
         let (reply, handed) = oneshot::channel();
         let profile: ProfileName = work.profile.name.as_str().into();
         let waiter = Waiter {
-            uid: work.caller.uid,
+            caller: work.caller.clone(),
             profile: profile.clone(),
             need: Amount { cpus: work.limits.cpus, memory: work.limits.memory_bytes },
             avoid: avoid.map(str::to_owned),
@@ -203,13 +203,18 @@ impl Desk {
         loop {
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
             let may = &mut |uid: &u32| most == 0 || self.running.lock().of(uid) < most;
-            let next = books.line.next(may, &mut |profile| {
+            let next = books.line.next(may, &mut |caller, profile| {
+                if hosts.iter().any(|host| host.has_room_for(profile) && has_kept(host, caller, profile)) {
+                    return true;
+                }
                 let offer = offers.entry(profile.clone()).or_insert_with(|| find(&hosts, profile, None));
                 // room may have gone to another profile since
                 offer.as_ref().is_some_and(|(host, _)| host.has_room_for(profile))
             });
             let Some(waiter) = next else { break };
-            let Some((mut host, mut offer)) = offers.remove(&waiter.profile).flatten() else { break };
+            let kept = || hosts.iter().find_map(|host| kept_for(host, &waiter));
+            let found = kept().or_else(|| offers.remove(&waiter.profile).flatten());
+            let Some((mut host, mut offer)) = found else { break };
             if waiter.avoid.as_deref() == Some(host.name())
                 && let Some((other, better)) = find(&hosts, &waiter.profile, waiter.avoid.as_deref())
             {
@@ -224,7 +229,7 @@ impl Desk {
             let others = !books.line.is_empty();
             books.pace.served(Instant::now(), others);
             let taken = host.room().take(waiter.need);
-            let running = self.running.begin(waiter.uid);
+            let running = self.running.begin(waiter.caller.uid);
             // who has gone meanwhile gives everything back by not taking it
             let _ = waiter.reply.send(Handed { host, offer, taken, running });
         }
@@ -239,7 +244,7 @@ impl Desk {
         let gone: Vec<ProfileName> =
             line.profiles().filter(|profile| !hosts.iter().any(|host| host.pool(profile).is_some())).cloned().collect();
         if !gone.is_empty() {
-            while line.next(&mut |_| true, &mut |profile| gone.contains(profile)).is_some() {}
+            while line.next(&mut |_| true, &mut |_, profile| gone.contains(profile)).is_some() {}
         }
     }
 
@@ -291,6 +296,20 @@ impl Desk {
     pub fn waiting(&self) -> usize {
         self.books().line.len()
     }
+}
+
+/// Whether a host has a used sandbox of this caller's.
+fn has_kept(host: &Arc<Host>, caller: &Caller, profile: &str) -> bool {
+    host.pool(profile).is_some_and(|pool| pool.has_kept(caller))
+}
+
+/// A used sandbox of whoever waits: nobody else may have it.
+fn kept_for(host: &Arc<Host>, waiter: &Waiter) -> Option<(Arc<Host>, Offer)> {
+    if waiter.avoid.as_deref() == Some(host.name()) || !host.has_room_for(&waiter.profile) {
+        return None;
+    }
+    let offer = host.pool(&waiter.profile)?.offer_kept(&waiter.caller)?;
+    Some((host.clone(), offer))
 }
 
 /// A sandbox of a profile, of the host that is the best place for it.

@@ -22,9 +22,10 @@ use crate::judge::drive::{Judged, Sink, Spent, judge};
 use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
 use crate::model::work::Work;
-use crate::model::{Blame, Outcome, Profile, Report, RunFacts, StartKind, Submission, Verdict};
+use crate::model::{Blame, Limits, Outcome, Profile, Report, RunFacts, StartKind, Submission, Verdict};
 use crate::pool::Lease;
 use crate::sandbox::{Lost, ensure_limits, short};
+use crate::telemetry::seldom::Seldom;
 
 /// Puts a large output where its owner can fetch it: uid and bytes in, blob id out.
 pub type Shelve = dyn Fn(u32, Bytes) -> Option<String> + Send + Sync;
@@ -51,7 +52,7 @@ pub struct Scheduler {
     registry: Registry,
     stages: Stages,
     admitted: AtomicUsize,
-    counters: Counters,
+    counters: Arc<Counters>,
     by_uid: Mutex<HashMap<u32, Held>>,
     draining: AtomicBool,
     /// True from the drain's end on: what has not started is kept.
@@ -116,7 +117,7 @@ impl Scheduler {
             registry: Registry::default(),
             stages: Stages::default(),
             admitted: AtomicUsize::new(0),
-            counters: Counters::default(),
+            counters: Arc::default(),
             by_uid: Mutex::default(),
             draining: AtomicBool::new(false),
             over: watch::Sender::new(false),
@@ -143,6 +144,7 @@ impl Scheduler {
                 Claim::Conflict => return Err(Refusal::Conflict { id: work.id }),
             }
         }
+        self.check_isolation(&work)?;
         let place = self.place(&work)?;
         Ok(self.begin(work, content, arrival, place))
     }
@@ -254,6 +256,19 @@ impl Scheduler {
         Place { scheduler: self.clone(), uid, bytes }
     }
 
+    /// Whether every host that takes work keeps runs apart as the caller insists on.
+    fn check_isolation(&self, work: &Work) -> Result<(), Refusal> {
+        for host in self.fleet.willing().iter() {
+            let offered = host.isolation(&work.profile);
+            if !work.isolation.allows(offered) {
+                self.counters.count(&self.counters.refused);
+                let (profile, why) = (work.profile.name.clone(), host.no_cell());
+                return Err(Refusal::Isolation { profile, offered: offered.as_str(), why });
+            }
+        }
+        Ok(())
+    }
+
     fn refill(&self) -> Duration {
         let hosts = self.fleet.all();
         let pools = hosts.iter().flat_map(|host| host.pools());
@@ -331,6 +346,14 @@ impl Scheduler {
                 return Ok(Some(report));
             }
         };
+        if !work.isolation.allows(lease.sandbox.isolation()) {
+            // it was not known yet when the submission was let in
+            let why = host.no_cell().unwrap_or_default();
+            let message = format!("The host keeps runs apart by {} only: {why}.", lease.sandbox.isolation().as_str());
+            let mut report = bare(&work.id, Verdict::SystemError, &message);
+            report.blame = Some(Blame::Host);
+            return Ok(Some(report));
+        }
         let queue_time = queued.elapsed();
         let leasing = Instant::now();
         let profile = &work.profile;
@@ -343,12 +366,16 @@ impl Scheduler {
             host: host.name().to_owned(),
             image: lease.image.to_string(),
             profile: profile.name.clone(),
-            isolation: "split".to_owned(),
+            isolation: lease.sandbox.isolation().as_str().to_owned(),
             engine: host.engine_version(),
         };
         let start = lease.start;
-        // the sandbox is spent whatever came of it; its end costs the answer nothing
-        drop((lease, occupied, taken, running));
+        // its end, or the audit before it is used again, costs the answer nothing
+        drop((occupied, taken, running));
+        match &judged {
+            Ok((judged, _)) if may_keep(work, &lease, judged) => self.keep_for_caller(lease, work),
+            _ => drop(lease),
+        }
         let (judged, lease_time) = match judged {
             Ok(judged) => judged,
             Err(lost) => {
@@ -368,6 +395,28 @@ impl Scheduler {
         report.timing.queue_ms = millis(queue_time);
         report.timing.lease_ms = millis(lease_time);
         Ok(Some(report))
+    }
+
+    /// Audits a used sandbox and keeps it for its caller; whatever is left in it is the end of it.
+    fn keep_for_caller(&self, mut lease: Lease, work: &Work) {
+        let (caller, profile, counters) = (work.caller.clone(), work.profile.name.clone(), self.counters.clone());
+        tokio::spawn(async move {
+            match lease.sandbox.audit().await {
+                Ok(Ok(audited)) => {
+                    counters.count(&counters.kept);
+                    lease.keep(caller, audited);
+                }
+                Ok(Err(residue)) => {
+                    counters.count(&counters.residue);
+                    if let Some(unsaid) = RESIDUE.may() {
+                        let (uid, residue) = (caller.uid, residue.join("; "));
+                        tracing::warn!(%profile, uid, unsaid, residue, "a run left something: its sandbox is retired");
+                    }
+                }
+                // it is gone by itself
+                Err(_) => {}
+            }
+        });
     }
 
     /// A submission of this uid.
@@ -448,6 +497,23 @@ impl Scheduler {
     }
 }
 
+static RESIDUE: Seldom = Seldom::new();
+
+/// Whether a used sandbox may serve its caller again: the profile says so, the caller said for whom it acts, the sandbox has
+/// the pool's own limits, and nothing happened after which one would rather not.
+fn may_keep(work: &Work, lease: &Lease, judged: &Judged) -> bool {
+    lease.uses + 1 < work.profile.pool.reuse
+        && !work.caller.tenant.is_empty()
+        && has_usual_limits(work)
+        && judged.is_calm()
+}
+
+/// Whether memory, processes and CPU share are those that the profile's sandboxes have.
+fn has_usual_limits(work: &Work) -> bool {
+    let of = |limits: &Limits| (limits.memory_bytes, limits.pids, limits.cpus);
+    work.profile.run_limits().is_ok_and(|usual| of(&usual) == of(&work.limits))
+}
+
 /// Judges on a lease; how long it took until the sandbox was as the submission wants it.
 async fn on_lease(
     host: &Host,
@@ -457,12 +523,8 @@ async fn on_lease(
     cancel: &tokio::sync::watch::Receiver<bool>,
     leasing: Instant,
 ) -> Result<(Judged, Duration), Lost> {
-    let usual = work.profile.run_limits().ok();
-    let differs = usual.is_none_or(|usual| {
-        (usual.memory_bytes, usual.pids, usual.cpus) != (work.limits.memory_bytes, work.limits.pids, work.limits.cpus)
-    });
-    if differs {
-        // the named exception to invariant 8; the sandbox is single-use, so nothing has to be put back
+    if !has_usual_limits(work) {
+        // the named exception to invariant 8; the sandbox is never used again, so nothing has to be put back
         ensure_limits(host.client(), &mut lease.sandbox, &work.limits)
             .await
             .map_err(|error| Lost::Io(error.to_string()))?;
@@ -479,6 +541,7 @@ fn bare(id: &str, verdict: Verdict, message: &str) -> Report {
         compile: None,
         tests: Vec::new(),
         run: None,
+        files: Default::default(),
         spent: Spent::default(),
     };
     render::report(id, judged, &|_| None)
@@ -496,6 +559,7 @@ fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
         compile: None,
         tests: Vec::new(),
         run: Some(facts),
+        files: Default::default(),
         spent: Spent::default(),
     }
 }
@@ -532,6 +596,7 @@ fn lost_report(id: &str, deaths: &[Death]) -> Report {
         compile: None,
         tests: Vec::new(),
         run: Some(facts),
+        files: Default::default(),
         spent: Spent::default(),
     };
     let mut report = render::report(id, judged, &|_| None);

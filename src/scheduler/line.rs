@@ -18,6 +18,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::model::Counts;
+use crate::model::work::Caller;
 
 /// A profile's name.
 pub type ProfileName = Arc<str>;
@@ -41,33 +42,35 @@ struct Waiting<W> {
 /// Something that holds what waits.
 trait Holder<W>: Default {
     /// Whether any of it could be served now.
-    fn wants(&self, free: &mut dyn FnMut(&ProfileName) -> bool) -> bool;
+    fn wants(&self, free: &mut dyn FnMut(&Caller, &ProfileName) -> bool) -> bool;
     /// Takes the next that can be served.
-    fn take(&mut self, free: &mut dyn FnMut(&ProfileName) -> bool) -> Option<Waiting<W>>;
+    fn take(&mut self, free: &mut dyn FnMut(&Caller, &ProfileName) -> bool) -> Option<Waiting<W>>;
     fn is_empty(&self) -> bool;
 }
 
 /// One tenant's, by profile, oldest first.
 #[derive(Debug)]
 struct Tenant<W> {
+    caller: Caller,
     by_profile: BTreeMap<ProfileName, BTreeMap<u64, Waiting<W>>>,
 }
 
 impl<W> Default for Tenant<W> {
     fn default() -> Self {
-        Tenant { by_profile: BTreeMap::new() }
+        Tenant { caller: Caller::default(), by_profile: BTreeMap::new() }
     }
 }
 
 impl<W> Holder<W> for Tenant<W> {
-    fn wants(&self, free: &mut dyn FnMut(&ProfileName) -> bool) -> bool {
-        self.by_profile.keys().any(free)
+    fn wants(&self, free: &mut dyn FnMut(&Caller, &ProfileName) -> bool) -> bool {
+        self.by_profile.keys().any(|profile| free(&self.caller, profile))
     }
 
-    fn take(&mut self, free: &mut dyn FnMut(&ProfileName) -> bool) -> Option<Waiting<W>> {
+    fn take(&mut self, free: &mut dyn FnMut(&Caller, &ProfileName) -> bool) -> Option<Waiting<W>> {
         let oldest =
             |(profile, waiting): (&ProfileName, &BTreeMap<u64, _>)| Some((*waiting.keys().next()?, profile.clone()));
-        let (number, profile) = self.by_profile.iter().filter(|(profile, _)| free(profile)).filter_map(oldest).min()?;
+        let (number, profile) =
+            self.by_profile.iter().filter(|(profile, _)| free(&self.caller, profile)).filter_map(oldest).min()?;
         self.remove(&profile, number)
     }
 
@@ -127,11 +130,11 @@ impl<K: Eq + Hash + Clone, H> Turns<K, H> {
 }
 
 impl<W, K: Eq + Hash + Clone, H: Holder<W>> Holder<W> for Turns<K, H> {
-    fn wants(&self, free: &mut dyn FnMut(&ProfileName) -> bool) -> bool {
+    fn wants(&self, free: &mut dyn FnMut(&Caller, &ProfileName) -> bool) -> bool {
         self.members.values().any(|(_, holder)| holder.wants(free))
     }
 
-    fn take(&mut self, free: &mut dyn FnMut(&ProfileName) -> bool) -> Option<Waiting<W>> {
+    fn take(&mut self, free: &mut dyn FnMut(&Caller, &ProfileName) -> bool) -> Option<Waiting<W>> {
         self.take_of(&mut |_| true, free)
     }
 
@@ -145,7 +148,7 @@ impl<K: Eq + Hash + Clone, H> Turns<K, H> {
     fn take_of<W>(
         &mut self,
         may: &mut dyn FnMut(&K) -> bool,
-        free: &mut dyn FnMut(&ProfileName) -> bool,
+        free: &mut dyn FnMut(&Caller, &ProfileName) -> bool,
     ) -> Option<Waiting<W>>
     where
         H: Holder<W>,
@@ -216,7 +219,9 @@ impl<W> Line<W> {
         self.by_profile.more(profile.clone());
         let tenants = self.uids.member(&uid);
         let waiting = Waiting { cost: i64::from(cost.max(1)), what };
-        tenants.member(&tenant.to_owned()).by_profile.entry(profile.clone()).or_default().insert(number, waiting);
+        let member = tenants.member(&tenant.to_owned());
+        member.caller = Caller { uid, tenant: tenant.to_owned() };
+        member.by_profile.entry(profile.clone()).or_default().insert(number, waiting);
         Spot { uid, tenant: tenant.to_owned(), profile: profile.clone(), number }
     }
 
@@ -236,8 +241,12 @@ impl<W> Line<W> {
         self.by_profile.less(profile);
     }
 
-    /// Whose turn it is, of those whose uid `may` be served and whose profile is `free`.
-    pub fn next(&mut self, may: &mut dyn FnMut(&u32) -> bool, free: &mut dyn FnMut(&ProfileName) -> bool) -> Option<W>
+    /// Whose turn it is, of those whose uid `may` be served and for whom a sandbox of the profile is `free`.
+    pub fn next(
+        &mut self,
+        may: &mut dyn FnMut(&u32) -> bool,
+        free: &mut dyn FnMut(&Caller, &ProfileName) -> bool,
+    ) -> Option<W>
     where
         W: Stands,
     {
@@ -310,7 +319,7 @@ mod tests {
     }
 
     fn order(line: &mut Line<One>) -> Vec<(u32, u32)> {
-        std::iter::from_fn(|| line.next(&mut |_| true, &mut |_| true)).map(|one| (one.0, one.2)).collect()
+        std::iter::from_fn(|| line.next(&mut |_| true, &mut |_, _| true)).map(|one| (one.0, one.2)).collect()
     }
 
     #[test]
@@ -327,7 +336,7 @@ mod tests {
         assert_eq!(line.ahead_of(2, &python), 3 + 4);
         assert_eq!(line.ahead_of(3, &python), 2);
         assert_eq!((line.ahead_of(2, &"bash".into()), line.ahead_of(4, &"bash".into())), (1, 1));
-        assert!(line.next(&mut |uid| *uid == 4, &mut |_| true).is_some());
+        assert!(line.next(&mut |uid| *uid == 4, &mut |_, _| true).is_some());
         let order = order(&mut line);
         let places: Vec<usize> = (0..order.len()).filter(|at| order[*at].0 == 2).collect();
         assert_eq!(places, [1, 3, 5]);
@@ -369,8 +378,8 @@ mod tests {
         let mut line = Line::default();
         join(&mut line, 1, "python", 1, 0);
         join(&mut line, 1, "bash", 1, 1);
-        assert_eq!(line.next(&mut |_| true, &mut |profile| &**profile == "bash"), Some(One(1, "bash", 1)));
-        assert_eq!(line.next(&mut |_| true, &mut |profile| &**profile == "bash"), None);
+        assert_eq!(line.next(&mut |_| true, &mut |_, profile| &**profile == "bash"), Some(One(1, "bash", 1)));
+        assert_eq!(line.next(&mut |_| true, &mut |_, profile| &**profile == "bash"), None);
         assert_eq!((line.waiting_for("python"), line.waiting_for("bash"), line.len()), (1, 0, 1));
     }
 
@@ -379,8 +388,8 @@ mod tests {
         let mut line = Line::default();
         join(&mut line, 1, "python", 1, 0);
         join(&mut line, 2, "python", 1, 1);
-        assert_eq!(line.next(&mut |uid| *uid == 2, &mut |_| true), Some(One(2, "python", 1)));
-        assert_eq!(line.next(&mut |uid| *uid == 2, &mut |_| true), None);
+        assert_eq!(line.next(&mut |uid| *uid == 2, &mut |_, _| true), Some(One(2, "python", 1)));
+        assert_eq!(line.next(&mut |uid| *uid == 2, &mut |_, _| true), None);
     }
 
     #[test]
@@ -434,7 +443,7 @@ mod tests {
                     Move::Leave(_) => {}
                     Move::Serve { free } => {
                         let is_free = |name: &str| PROFILES.iter().position(|known| *known == name).is_some_and(|at| free[at]);
-                        match line.next(&mut |_| true, &mut |profile| is_free(profile)) {
+                        match line.next(&mut |_| true, &mut |_, profile| is_free(profile)) {
                             None => prop_assert!(!model.iter().any(|(_, one, _)| is_free(one.1))),
                             Some(got) => {
                                 prop_assert!(is_free(got.1));

@@ -16,8 +16,8 @@
 //! fails at its first frame.
 
 use super::frame::{
-    Done, Ended, Fired, FromInit, Hello, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, MemorySource, Put, Ready, Run, RunLimits,
-    Stream, ToInit,
+    Collect, Collected, Done, Ended, Fired, FromInit, Hello, Isolation, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, MemorySource,
+    Put, Ready, Refused, Relax, Run, RunLimits, Space, Stream, ToInit,
 };
 
 /// The most items in one list of a frame (arguments, environment, files).
@@ -35,6 +35,9 @@ const CREDIT: u8 = 0x06;
 const KILL: u8 = 0x07;
 const PING: u8 = 0x08;
 const PROBE: u8 = 0x09;
+const COLLECT: u8 = 0x0a;
+const READ: u8 = 0x0b;
+const RESET: u8 = 0x0c;
 
 const READY: u8 = 0x81;
 const PUT_FAILED: u8 = 0x82;
@@ -43,6 +46,9 @@ const STDIN_CREDIT: u8 = 0x84;
 const DONE: u8 = 0x85;
 const PONG: u8 = 0x86;
 const FAULT: u8 = 0x87;
+const COLLECTED: u8 = 0x88;
+const PIECE: u8 = 0x89;
+const AUDITED: u8 = 0x8a;
 
 /// Why a body is not a frame. Always the fault of whoever wrote it; reading it again won't help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +110,15 @@ pub fn encode_to_init(frame: &ToInit, out: &mut Vec<u8>) {
             w.raw(&hello.nonce);
             w.u32(hello.uid);
             w.u32(hello.gid);
+            w.u8(match hello.isolation {
+                Isolation::Split => 1,
+                Isolation::Cell => 2,
+            });
+            let space = &hello.space;
+            for v in [space.box_bytes, space.tmp_bytes, space.shm_bytes] {
+                w.u64(v);
+            }
+            w.u32(space.inodes);
         }
         ToInit::Put(put) => {
             w.u8(PUT);
@@ -139,6 +154,18 @@ pub fn encode_to_init(frame: &ToInit, out: &mut Vec<u8>) {
             w.u64(*token);
         }
         ToInit::Probe => w.u8(PROBE),
+        ToInit::Reset => w.u8(RESET),
+        ToInit::Collect(collect) => {
+            w.u8(COLLECT);
+            w.strings(&collect.patterns);
+            w.u32(collect.max_files);
+            w.u64(collect.max_bytes);
+        }
+        ToInit::Read { file, at } => {
+            w.u8(READ);
+            w.u32(*file);
+            w.u64(*at);
+        }
     }
     end(out, start);
 }
@@ -179,6 +206,19 @@ pub fn encode_from_init(frame: &FromInit, out: &mut Vec<u8>) {
             w.u8(DONE);
             w.done(done);
         }
+        FromInit::Collected(collected) => {
+            w.u8(COLLECTED);
+            w.collected(collected);
+        }
+        FromInit::Audited { residue } => {
+            w.u8(AUDITED);
+            w.strings(residue);
+        }
+        FromInit::Piece { file, data } => {
+            w.u8(PIECE);
+            w.u32(*file);
+            w.bytes(data);
+        }
         FromInit::Pong { token } => {
             w.u8(PONG);
             w.u64(*token);
@@ -214,6 +254,17 @@ pub fn decode_to_init(body: &[u8]) -> Result<ToInit, DecodeError> {
             nonce: r.nonce()?,
             uid: r.u32("uid")?,
             gid: r.u32("gid")?,
+            isolation: match r.u8("isolation")? {
+                1 => Isolation::Split,
+                2 => Isolation::Cell,
+                got => return Err(DecodeError::Value { field: "isolation", got }),
+            },
+            space: Space {
+                box_bytes: r.u64("box")?,
+                tmp_bytes: r.u64("tmp")?,
+                shm_bytes: r.u64("shm")?,
+                inodes: r.u32("inodes")?,
+            },
         }),
         PUT => ToInit::Put(Put {
             path: r.string("path", MAX_PATH_BYTES)?,
@@ -228,6 +279,13 @@ pub fn decode_to_init(body: &[u8]) -> Result<ToInit, DecodeError> {
         KILL => ToInit::Kill { run: r.u32("run")? },
         PING => ToInit::Ping { token: r.u64("token")? },
         PROBE => ToInit::Probe,
+        RESET => ToInit::Reset,
+        COLLECT => ToInit::Collect(Collect {
+            patterns: r.strings("patterns", MAX_PATH_BYTES)?,
+            max_files: r.u32("files")?,
+            max_bytes: r.u64("bytes")?,
+        }),
+        READ => ToInit::Read { file: r.u32("file")?, at: r.u64("at")? },
         kind => return Err(DecodeError::Kind(kind)),
     };
     r.end(frame)
@@ -253,6 +311,9 @@ pub fn decode_from_init(body: &[u8]) -> Result<FromInit, DecodeError> {
         },
         STDIN_CREDIT => FromInit::StdinCredit { run: r.u32("run")?, bytes: r.u32("bytes")? },
         DONE => FromInit::Done(Box::new(r.done()?)),
+        COLLECTED => FromInit::Collected(r.collected()?),
+        AUDITED => FromInit::Audited { residue: r.strings("residue", MAX_PATH_BYTES)? },
+        PIECE => FromInit::Piece { file: r.u32("file")?, data: r.bytes("data", MAX_CHUNK_BYTES)?.to_vec() },
         PONG => FromInit::Pong { token: r.u64("token")? },
         FAULT => FromInit::Fault { message: r.string("message", MAX_FRAME_BYTES)? },
         kind => return Err(DecodeError::Kind(kind)),
@@ -331,6 +392,26 @@ impl Writer<'_> {
         self.strings(&run.keep);
         self.strings(&run.remove_after);
         self.bool(run.truncate_output);
+        self.u32(run.relax.0);
+    }
+
+    fn collected(&mut self, collected: &Collected) {
+        self.count(collected.files.len());
+        for (path, size) in &collected.files {
+            self.bytes(path.as_bytes());
+            self.u64(*size);
+        }
+        self.count(collected.refused.len());
+        for (path, why) in &collected.refused {
+            self.bytes(path.as_bytes());
+            self.u8(match why {
+                Refused::NotAFile => 1,
+                Refused::TooLarge => 2,
+                Refused::TooMany => 3,
+                Refused::Name => 4,
+                Refused::Unreadable => 5,
+            });
+        }
     }
 
     fn ready(&mut self, r: &Ready) {
@@ -349,6 +430,11 @@ impl Writer<'_> {
         self.bool(r.box_tmpfs);
         self.u64(r.memory_used_bytes);
         self.bytes(r.kernel.as_bytes());
+        self.bool(r.no_cell.is_some());
+        if let Some((step, errno)) = &r.no_cell {
+            self.bytes(step.as_bytes());
+            self.i32(*errno);
+        }
     }
 
     fn done(&mut self, d: &Done) {
@@ -485,7 +571,31 @@ impl<'a> Reader<'a> {
             keep: self.strings("keep", MAX_PATH_BYTES)?,
             remove_after: self.strings("remove_after", MAX_PATH_BYTES)?,
             truncate_output: self.bool("truncate_output")?,
+            relax: Relax(self.u32("relax")?),
         })
+    }
+
+    fn collected(&mut self) -> Result<Collected, DecodeError> {
+        let n = self.length("files", MAX_ITEMS)?;
+        let files = (0..n)
+            .map(|_| Ok((self.string("path", MAX_PATH_BYTES)?, self.u64("size")?)))
+            .collect::<Result<_, DecodeError>>()?;
+        let n = self.length("refused", MAX_ITEMS)?;
+        let refused = (0..n)
+            .map(|_| {
+                let path = self.string("path", MAX_PATH_BYTES)?;
+                let why = match self.u8("reason")? {
+                    1 => Refused::NotAFile,
+                    2 => Refused::TooLarge,
+                    3 => Refused::TooMany,
+                    4 => Refused::Name,
+                    5 => Refused::Unreadable,
+                    got => return Err(DecodeError::Value { field: "reason", got }),
+                };
+                Ok((path, why))
+            })
+            .collect::<Result<_, DecodeError>>()?;
+        Ok(Collected { files, refused })
     }
 
     fn ready(&mut self) -> Result<Ready, DecodeError> {
@@ -508,6 +618,10 @@ impl<'a> Reader<'a> {
             box_tmpfs: self.bool("box")?,
             memory_used_bytes: self.u64("memory used")?,
             kernel: self.string("kernel", MAX_PATH_BYTES)?,
+            no_cell: match self.bool("no cell")? {
+                false => None,
+                true => Some((self.string("step", MAX_PATH_BYTES)?, self.i32("errno")?)),
+            },
         })
     }
 

@@ -15,24 +15,41 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
         memory_bytes: v[4],
     });
     let strings = || vec(".{0,9}", 0..4);
-    let run =
-        (any::<u32>(), strings(), vec((".{0,9}", ".{0,9}"), 0..4), limits, any::<[bool; 2]>(), strings(), strings())
-            .prop_map(|(run, argv, env, limits, flags, keep, remove_after)| {
-                ToInit::Run(Run {
-                    run,
-                    argv,
-                    env,
-                    limits,
-                    clean: flags[0],
-                    keep,
-                    remove_after,
-                    truncate_output: flags[1],
-                })
-            });
+    let run = (
+        any::<[u32; 2]>(),
+        strings(),
+        vec((".{0,9}", ".{0,9}"), 0..4),
+        limits,
+        any::<[bool; 2]>(),
+        strings(),
+        strings(),
+    )
+        .prop_map(|([run, relax], argv, env, limits, flags, keep, remove_after)| {
+            ToInit::Run(Run {
+                run,
+                argv,
+                env,
+                limits,
+                clean: flags[0],
+                keep,
+                remove_after,
+                truncate_output: flags[1],
+                relax: Relax(relax),
+            })
+        });
     let bytes = || vec(any::<u8>(), 0..300);
     prop_oneof![
-        (any::<u16>(), any::<[u8; 16]>(), any::<u32>(), any::<u32>())
-            .prop_map(|(version, nonce, uid, gid)| ToInit::Hello(Hello { version, nonce, uid, gid })),
+        (any::<u16>(), any::<[u8; 16]>(), any::<[u32; 3]>(), any::<[u64; 3]>(), any::<bool>()).prop_map(
+            |(version, nonce, [uid, gid, inodes], [box_bytes, tmp_bytes, shm_bytes], cell)| {
+                let isolation = if cell { Isolation::Cell } else { Isolation::Split };
+                let space = Space { box_bytes, tmp_bytes, shm_bytes, inodes };
+                ToInit::Hello(Hello { version, nonce, uid, gid, isolation, space })
+            }
+        ),
+        (strings(), any::<u32>(), any::<u64>()).prop_map(|(patterns, max_files, max_bytes)| {
+            ToInit::Collect(Collect { patterns, max_files, max_bytes })
+        }),
+        (any::<u32>(), any::<u64>()).prop_map(|(file, at)| ToInit::Read { file, at }),
         (".{0,20}", any::<u32>(), any::<bool>(), bytes())
             .prop_map(|(path, mode, append, data)| { ToInit::Put(Put { path, mode, append, data }) }),
         run,
@@ -42,6 +59,7 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
         any::<u32>().prop_map(|run| ToInit::Kill { run }),
         any::<u64>().prop_map(|token| ToInit::Ping { token }),
         Just(ToInit::Probe),
+        Just(ToInit::Reset),
     ]
 }
 
@@ -54,8 +72,9 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
         any::<[bool; 5]>(),
         any::<u32>(),
         ".{0,20}",
+        proptest::option::of((".{0,9}", any::<i32>())),
     )
-        .prop_map(|(version, nonce, small, big, flags, uid, kernel)| {
+        .prop_map(|(version, nonce, small, big, flags, uid, kernel, no_cell)| {
             FromInit::Ready(Box::new(Ready {
                 version,
                 nonce,
@@ -75,6 +94,7 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
                 box_tmpfs: flags[4],
                 memory_used_bytes: big[6],
                 kernel,
+                no_cell,
             }))
         });
     let ended = prop_oneof![
@@ -114,6 +134,13 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
                 clean,
             }))
         });
+    let refused = prop_oneof![
+        Just(Refused::NotAFile),
+        Just(Refused::TooLarge),
+        Just(Refused::TooMany),
+        Just(Refused::Name),
+        Just(Refused::Unreadable),
+    ];
     let stream = prop_oneof![Just(Stream::Stdout), Just(Stream::Stderr)];
     prop_oneof![
         ready,
@@ -125,6 +152,10 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
         }),
         any::<[u32; 2]>().prop_map(|[run, bytes]| FromInit::StdinCredit { run, bytes }),
         done,
+        (vec((".{0,9}", any::<u64>()), 0..4), vec((".{0,9}", refused), 0..4))
+            .prop_map(|(files, refused)| FromInit::Collected(Collected { files, refused })),
+        (any::<u32>(), vec(any::<u8>(), 0..300)).prop_map(|(file, data)| FromInit::Piece { file, data }),
+        vec(".{0,9}", 0..4).prop_map(|residue| FromInit::Audited { residue }),
         any::<u64>().prop_map(|token| FromInit::Pong { token }),
         ".{0,20}".prop_map(|message| FromInit::Fault { message }),
     ]

@@ -16,11 +16,14 @@
 //!  | -- Credit -----------------------------------> |
 //!  | -- Kill -------------------------------------> |   any time; idempotent
 //!  | <-- Done{run, facts} ------------------------- |   exactly one per Run; last for that run
+//!  | -- Reset --> / <-- Audited -------------------- |   between runs: what is left, when all is taken away
+//!  | -- Collect{patterns} --> / <-- Collected ----- |   between runs: which files the last run left
+//!  | -- Read{file, at} --> / <-- Piece ------------ |   and what is in them, until the next Put or Run
 //!  | -- Ping{token} --> / <-- Pong{token} --------- |   any time; the host's heartbeat
 //! ```
 
 /// The wire's version. Host and init of different versions refuse each other in the first exchange.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The largest frame, kind byte and payload together. A larger length is corruption.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -33,6 +36,9 @@ pub const OUTPUT_WINDOW_BYTES: u32 = 192 * 1024;
 
 /// Un-acknowledged input bytes of one run. The init keeps that much in memory for a program that doesn't read.
 pub const STDIN_WINDOW_BYTES: u32 = 128 * 1024;
+
+/// Pieces of residue that are told.
+pub const MAX_RESIDUE: usize = 16;
 
 /// An init that hears nothing from its host for this long ends itself and all it runs.
 pub const SILENCE_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
@@ -78,6 +84,17 @@ pub enum ToInit {
         /// Comes back in the [`FromInit::Pong`].
         token: u64,
     },
+    /// Makes the sandbox as it was at Ready, between runs, and looks whether it is: the answer is a [`FromInit::Audited`].
+    Reset,
+    /// Asks which files the last run left. Between runs only; the answer is a [`FromInit::Collected`].
+    Collect(Collect),
+    /// Asks for a piece of a collected file; the answer is a [`FromInit::Piece`].
+    Read {
+        /// Its place in the list.
+        file: u32,
+        /// Where the piece begins.
+        at: u64,
+    },
     /// Asks for the limits again (after the container was updated); the answer is a [`FromInit::Ready`].
     Probe,
 }
@@ -112,6 +129,20 @@ pub enum FromInit {
     },
     /// The run has ended, nothing of it is left.
     Done(Box<Done>),
+    /// What is left after a [`ToInit::Reset`], in words; nothing, when the sandbox is as it was.
+    Audited {
+        /// At most [`MAX_RESIDUE`].
+        residue: Vec<String>,
+    },
+    /// The files that the last run left and that may be read now.
+    Collected(Collected),
+    /// A piece of a collected file, at most [`MAX_CHUNK_BYTES`]; an empty one is its end.
+    Piece {
+        /// Its place in the list.
+        file: u32,
+        /// The bytes.
+        data: Vec<u8>,
+    },
     /// A sign of life.
     Pong {
         /// From the Ping.
@@ -135,6 +166,99 @@ pub struct Hello {
     pub uid: u32,
     /// The program's group id. Never 0.
     pub gid: u32,
+    /// How a run is kept apart from the init and from other runs.
+    pub isolation: Isolation,
+    /// The room that a cell's own folders get. Where it is not a cell, the engine gave it already.
+    pub space: Space,
+}
+
+/// How a run is kept apart (DESIGN section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Isolation {
+    /// The init is root with three capabilities, the program an unprivileged uid.
+    #[default]
+    Split,
+    /// Each run in fresh user, pid, mount and ipc namespaces; nobody is root.
+    Cell,
+}
+
+/// Room for files: they live in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Space {
+    /// Bytes below the box.
+    pub box_bytes: u64,
+    /// Bytes below /tmp.
+    pub tmp_bytes: u64,
+    /// Bytes below /dev/shm.
+    pub shm_bytes: u64,
+    /// Files and folders in each.
+    pub inodes: u32,
+}
+
+/// System calls that an operator allows a profile's programs again; bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Relax(pub u32);
+
+impl Relax {
+    /// Nothing.
+    pub const NONE: Relax = Relax(0);
+    /// ptrace, process_vm_readv, process_vm_writev, kcmp, pidfd_getfd, and any personality: for debuggers.
+    pub const PTRACE: Relax = Relax(1);
+    /// System V shared memory, semaphores and message queues.
+    pub const SYSV_IPC: Relax = Relax(2);
+    /// POSIX message queues.
+    pub const POSIX_MQ: Relax = Relax(4);
+    /// io_uring.
+    pub const IO_URING: Relax = Relax(8);
+    /// All of them.
+    pub const ALL: Relax = Relax(15);
+
+    /// Whether all of these are among them.
+    #[must_use]
+    pub const fn has(self, these: Relax) -> bool {
+        self.0 & these.0 == these.0
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn with(self, these: Relax) -> Relax {
+        Relax(self.0 | these.0)
+    }
+}
+
+/// Which files are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collect {
+    /// Paths below the box, with `*` and `?` within a component and `**` for any number of components.
+    pub patterns: Vec<String>,
+    /// At most so many.
+    pub max_files: u32,
+    /// At most so many bytes together.
+    pub max_bytes: u64,
+}
+
+/// What there is of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Path and size.
+    pub files: Vec<(String, u64)>,
+    /// What matched and is not given, with the reason.
+    pub refused: Vec<(String, Refused)>,
+}
+
+/// Why a file is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refused {
+    /// A link, a folder, a pipe, a socket, a device.
+    NotAFile,
+    /// More bytes than are wanted together.
+    TooLarge,
+    /// More files than are wanted.
+    TooMany,
+    /// Its name is no UTF-8, or has control characters in it.
+    Name,
+    /// It cannot be read, or has gone.
+    Unreadable,
 }
 
 /// Writes a piece of a file under `/box`. Root-owned, never writable by the program.
@@ -170,6 +294,8 @@ pub struct Run {
     pub remove_after: Vec<String>,
     /// What happens with output beyond `limits.output_bytes`: true throws it away and goes on, false ends the run.
     pub truncate_output: bool,
+    /// What the program's filter lets through beside the usual.
+    pub relax: Relax,
 }
 
 /// The limits that the init arms for one run. Memory, processes of the container and CPU share belong to the container.
@@ -240,6 +366,8 @@ pub struct Ready {
     pub memory_used_bytes: u64,
     /// Kernel release.
     pub kernel: String,
+    /// Why cells cannot be made here: the step and its errno. None in a split sandbox, and when one was made.
+    pub no_cell: Option<(String, i32)>,
 }
 
 /// Why the init ended a run, if it did.

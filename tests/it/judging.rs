@@ -122,11 +122,11 @@ seen = sorted(os.listdir('.')) + sorted(os.listdir('/tmp')) + sorted(os.listdir(
 print(seen, len([p for p in os.listdir('/proc') if p.isdigit()]))
 try:
     open('main.py', 'w'); print('changed the code')
-except PermissionError:
+except OSError:
     pass
 try:
     os.unlink('main.py'); print('removed the code')
-except PermissionError:
+except OSError:
     pass
 open('left', 'w').write('x'); os.makedirs('/tmp/deep/er'); os.chmod('/tmp/deep', 0); open('/dev/shm/x', 'w')
 subprocess.Popen(['sleep', '1000'], start_new_session=True)
@@ -151,7 +151,7 @@ for path in ('/proc/1/mem', '/proc/1/environ', '/proc/1/fd/0'):
         open(path, 'rb'); print('opened', path)
     except OSError:
         pass
-for attack in (lambda: os.kill(1, 9), lambda: os.setuid(0), lambda: os.chroot('/tmp'), lambda: open('/etc/x', 'w'), lambda: open('/x', 'w')):
+for attack in (lambda: os.setuid(0), lambda: os.chroot('/tmp'), lambda: open('/etc/x', 'w'), lambda: open('/x', 'w')):
     try:
         attack(); print('succeeded')
     except OSError:

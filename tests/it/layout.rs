@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pool", &["model", "sandbox"]),
     ("host", &["model", "docker", "policy", "image", "sandbox", "pool"]),
     ("judge", &["model", "wire", "config", "sandbox"]),
-    ("scheduler", &["model", "config", "sandbox", "pool", "host", "judge"]),
+    ("scheduler", &["model", "telemetry", "config", "sandbox", "pool", "host", "judge"]),
     ("rpc", &["model", "wire", "telemetry", "config", "host", "image", "judge", "scheduler"]),
     ("daemon", &["model", "config", "docker", "image", "sandbox", "host", "scheduler", "rpc"]),
     ("cli", &["config", "docker", "model"]),

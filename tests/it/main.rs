@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod attacks;
 mod chaos;
 mod cli;
 mod corpus;
@@ -12,6 +13,7 @@ mod engine;
 mod harness;
 mod hostile;
 mod init;
+mod isolation;
 mod judging;
 mod layout;
 mod protocol;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use assay::docker::{BoxedIo, Client};
-use assay::model::Preset;
+use assay::model::{Isolation, Preset};
 use assay::policy::{SandboxPlan, approve, build};
 use assay::sandbox::{Recipe, Slots, create};
 use assay::wire::codec::{decode_to_init, encode_from_init};
@@ -221,11 +221,14 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
             image_id: format!("sha256:{}", "a".repeat(64)),
             instance: "test-1".to_owned(),
             profile: "python".to_owned(),
+            uid: slot.uid(),
+            isolation: Isolation::Split,
+            apparmor: None,
             slot: slot.number(),
             limits,
             network_disabled: true,
         };
-        let recipe = Recipe { approved: approve(build(&plan)).unwrap(), limits, slot };
+        let recipe = Recipe { approved: approve(build(&plan)).unwrap(), limits, isolation: plan.isolation, slot };
         let made = Until(pin!(create(&client, recipe)), polls).await;
         let ended = made.is_some();
         if how == How::Well || step == "remove" {

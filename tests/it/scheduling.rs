@@ -265,6 +265,7 @@ fn what_a_drain_leaves_unstarted_is_kept_and_runs_after_the_restart() {
     let nameless = caller.ok("submission.submit", blob)["id"].clone();
     let attended = caller.send("submission.run", &sleeper(0.0));
     let waiting = caller.send("submission.wait", &json!({ "id": "named" }));
+    eventually("all are in line", || admin.ok("daemon.status", json!({}))["queue"]["waiting"] == 3);
     daemon.terminate();
 
     // everybody is answered by the daemon that ends

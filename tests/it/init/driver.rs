@@ -2,7 +2,8 @@
 
 use assay::wire::codec::{decode_from_init, encode_to_init};
 use assay::wire::frame::{
-    Done, FromInit, Hello, MAX_CHUNK_BYTES, Put, Ready, Run, RunLimits, STDIN_WINDOW_BYTES, Stream, ToInit, VERSION,
+    Done, FromInit, Hello, Isolation, MAX_CHUNK_BYTES, Put, Ready, Relax, Run, RunLimits, STDIN_WINDOW_BYTES, Space,
+    Stream, ToInit, VERSION,
 };
 use assay::wire::stream::FrameReader;
 use std::io::{Read, Write};
@@ -99,18 +100,34 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Starts one without saying Hello.
-    pub fn start() -> Self {
+    pub fn start(isolation: Isolation) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let image = Image::get();
         let n = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("assay-inittest-{}-{n}", std::process::id());
-        let mut docker = Command::new("docker")
-            .args(["run", "--rm", "-i", "--name", &name, "--label", "assay-inittest"])
-            .args(["--network", "none", "--read-only", "--cap-drop", "ALL"])
-            .args(["--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "KILL"])
+        // Unlike the uid of any other sandbox on this machine: RLIMIT_NPROC counts per uid across containers.
+        let uid = 20_000 + (std::process::id() * 64 + n) % 20_000;
+        let mut docker = Command::new("docker");
+        docker.args(["run", "--rm", "-i", "--name", &name, "--label", "assay-inittest"]).args([
+            "--network",
+            "none",
+            "--read-only",
+            "--cap-drop",
+            "ALL",
+        ]);
+        match isolation {
+            Isolation::Split => docker
+                .args(["--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "KILL"])
+                .args(["--tmpfs", "/box:exec,size=64m", "--tmpfs", "/tmp"]),
+            Isolation::Cell => docker
+                .args(["--user", &format!("{uid}:{uid}"), "--security-opt", "systempaths=unconfined"])
+                .args(["--security-opt", concat!("seccomp=", env!("CARGO_MANIFEST_DIR"), "/config/seccomp/cell.json")])
+                .args(["--tmpfs", &format!("/box:exec,size=64m,uid={uid}"), "--tmpfs", "/tmp"]),
+        };
+        let mut docker = docker
             .args(["--security-opt", "no-new-privileges", "--pids-limit", "64"])
             .args(["--memory", "96m", "--memory-swap", "96m", "--cpus", "1"])
-            .args(["--cgroupns", "private", "--tmpfs", "/box:exec,size=64m", "--tmpfs", "/tmp"])
+            .args(["--cgroupns", "private"])
             .args([&image.0, "/probe", "ignoring", "/init"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -132,29 +149,21 @@ impl Sandbox {
                 }
             }
         });
-        Self {
-            name,
-            docker,
-            stdin,
-            frames,
-            ready: Ready::default(),
-            // Unlike the uid of any other sandbox on this machine: RLIMIT_NPROC counts per uid across containers.
-            uid: 20_000 + (std::process::id() * 64 + n) % 20_000,
-            last_run: 0,
-            _image: image,
-        }
+        Self { name, docker, stdin, frames, ready: Ready::default(), uid, last_run: 0, _image: image }
     }
 
     /// Starts one and waits for Ready.
-    pub fn open() -> Self {
-        let mut sandbox = Self::start();
+    pub fn open(isolation: Isolation) -> Self {
+        let mut sandbox = Self::start(isolation);
         let (uid, nonce) = (sandbox.uid, [7; 16]);
-        sandbox.send(&ToInit::Hello(Hello { version: VERSION, nonce, uid, gid: uid }));
+        let space = Space { box_bytes: 64 * MIB, tmp_bytes: 64 * MIB, shm_bytes: 16 * MIB, inodes: 8192 };
+        sandbox.send(&ToInit::Hello(Hello { version: VERSION, nonce, uid, gid: uid, isolation, space }));
         match sandbox.expect() {
             FromInit::Ready(ready) => sandbox.ready = *ready,
             other => panic!("not ready: {other:?}"),
         }
         assert_eq!((sandbox.ready.nonce, sandbox.ready.version), (nonce, VERSION));
+        assert_eq!(sandbox.ready.no_cell, None);
         sandbox
     }
 
@@ -196,6 +205,7 @@ impl Sandbox {
             keep: Vec::new(),
             remove_after: Vec::new(),
             truncate_output: false,
+            relax: Relax::NONE,
         };
         change(&mut run);
         self.send(&ToInit::Run(run));

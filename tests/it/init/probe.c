@@ -1,5 +1,7 @@
 // What the init's tests run inside a sandbox: one static program, one verb per behaviour.
 #include <errno.h>
+#include <sys/un.h>
+#include <sys/socket.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -111,6 +113,27 @@ int main(int argc, char **argv) {
         }
         symlink("/proc/1/root", "/box/d/l");
         chmod("/box/d", 0);
+        return 0;
+    }
+    if (!strcmp(verb, "rename")) { printf("%d", rename(arg, argv[3]) ? errno : 0); return 0; }
+    if (!strcmp(verb, "leave")) {
+        mkdir("out", 0700);
+        if (chdir("out")) return 5;
+        put("plain", "plain", 0644);
+        put("locked", "locked", 0);
+        link("plain", "hard");
+        symlink("/etc/passwd", "link");
+        mkfifo("fifo", 0600);
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        struct sockaddr_un name = {AF_UNIX, "socket"};
+        bind(fd, (void *)&name, sizeof name);
+        fd = open("giant", O_CREAT | O_WRONLY, 0600);
+        if (ftruncate(fd, 1L << 39)) return 6;
+        put("new\nline", "x", 0600);
+        put("\xff", "x", 0600);
+        mkdir("closed", 0700);
+        put("closed/inner", "inner", 0600);
+        chmod("closed", 0);
         return 0;
     }
     if (!strcmp(verb, "attack")) {

@@ -1,0 +1,182 @@
+//! The attack suite (`make attacks`): programs that try to get out, to harm their neighbours or to cheat, each with the
+//! outcome that it must get, in `split` and in `cell`.
+//!
+//! After every attack the same sandbox runs a check: no file, process or lowered priority is left, memory and processes can
+//! be had. Meanwhile a neighbour in another sandbox counts what is his: inotify instances, processes, files. At the end the
+//! daemon has blamed nobody wrongly and the engine holds nothing.
+//!
+//! `ATTACKS_ROUNDS` repeats everything; `ATTACKS_TABLE=1` prints every row.
+
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Caller, Daemon, Options, root, submission, with};
+use table::{Attack, BUILDS, PROGRAMS, SCRIPTS};
+
+/// The profiles, in one isolation, with little memory and few processes.
+fn profiles(isolation: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["c", "cpp", "python", "bash"] {
+        let text = std::fs::read_to_string(root().join(format!("config/profiles/{name}.toml"))).unwrap();
+        let (top, rest) = text.split_at(text.find("\n[").unwrap());
+        // compilers need more than attacks get
+        let memory = if name == "cpp" || name == "c" { 128 << 20 } else { 96 << 20 };
+        let text = format!(
+            "{top}\nisolation = \"{isolation}\"\nlimits = {{ memory_bytes = {memory}, pids = 40, cpu_ms = 1000, wall_ms = 4000 }}\n{rest}"
+        );
+        std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
+    }
+    folder
+}
+
+fn daemon(isolation: &str, profiles: &Path) -> Daemon {
+    let daemon = Daemon::start(&Options {
+        profiles: "c,cpp,python,bash",
+        profiles_dir: Some(profiles),
+        floor: 1,
+        ceiling: 4,
+        config: "[engine]\ncpu_overcommit=3\n",
+        ..Options::default()
+    });
+    let mut caller = daemon.caller();
+    assert_eq!(caller.run("bash", "true")["sandbox"]["isolation"], isolation);
+    daemon
+}
+
+/// What came of a run, in one word: its outcome, and with exit or signal what the program said or got.
+fn word(run: &Value) -> String {
+    let text = run["stdout"].as_str().unwrap_or("?").trim();
+    match run["outcome"].as_str() {
+        Some("exited") if run["exit_code"] == 0 => text.to_owned(),
+        Some("exited") => format!("exit {}", run["exit_code"]),
+        Some("signaled") => format!("signal {}", run["signal"]),
+        other => other.unwrap_or("no run").to_owned(),
+    }
+}
+
+/// One row of the table.
+struct Row {
+    attack: &'static str,
+    got: String,
+    wanted: &'static str,
+}
+
+impl Row {
+    fn holds(&self) -> bool {
+        // alternatives, where engines, kernels or isolations differ; words, where the rest varies
+        self.wanted.split('|').any(|wanted| match wanted.strip_suffix('*') {
+            Some(begin) => self.got.starts_with(begin),
+            None => self.got == wanted,
+        })
+    }
+}
+
+/// All programs in one sandbox, one after the other, each followed by a check.
+fn programs(caller: &mut Caller) -> Vec<Row> {
+    let code = include_str!("attacks.c");
+    let mut tests = Vec::new();
+    for Attack { name, limits, .. } in PROGRAMS {
+        let limits: Value = serde_json::from_str(limits).unwrap();
+        tests.push(json!({ "name": name, "args": [name], "limits": limits }));
+        tests.push(json!({ "name": format!("after {name}"), "args": ["check"] }));
+    }
+    let report = caller.ok("submission.run", with(submission("c", code), "tests", json!(tests)));
+    assert!(report["compile"]["exit_code"] == 0, "{}", report["compile"]);
+    let results: BTreeMap<&str, &Value> =
+        report["tests"].as_array().unwrap().iter().map(|test| (test["name"].as_str().unwrap(), test)).collect();
+    let mut rows = Vec::new();
+    for Attack { name, wanted, .. } in PROGRAMS {
+        rows.push(Row { attack: name, got: word(results[*name]), wanted });
+        let after = word(results[format!("after {name}").as_str()]);
+        // main.c, main, and the check itself with the PID 1 that it sees
+        let unharmed = after == "2 files, 2 processes, nice 0, cwd /box, child 7"
+            || after == "2 files, 3 processes, nice 0, cwd /box, child 7";
+        assert!(unharmed, "after {name}: {after}\n{:#}", results[format!("after {name}").as_str()]);
+    }
+    rows
+}
+
+/// Scripts and builds, a submission each.
+fn single(caller: &mut Caller, attack: &Attack, language: &str, code: &str) -> Row {
+    let limits: Value = serde_json::from_str(attack.limits).unwrap();
+    let mut work = with(submission(language, code), "compile_limits", json!({ "cpu_ms": 3000, "wall_ms": 8000 }));
+    work["limits"] = limits;
+    let report = caller.ok("submission.run", work);
+    let got = match report["verdict"].as_str() {
+        Some("compile_error") => format!("compile_error: {}", word(&report["compile"])),
+        Some("system_error") => format!("system_error: {report}"),
+        _ => word(&report["run"]),
+    };
+    Row { attack: attack.name, got, wanted: attack.wanted }
+}
+
+/// Somebody else's program, all the while: it has its files, its processes and its own count of inotify instances.
+const NEIGHBOUR: &str = r#"
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+open('mine', 'w').write('mine')
+end = time.monotonic() + float(sys.stdin.read())
+while time.monotonic() < end:
+    fd = libc.inotify_init()
+    assert fd >= 0, 'inotify'
+    os.close(fd)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0, 'fork'
+    assert open('mine').read() == 'mine' and sorted(os.listdir('/box')) == ['main.py', 'mine'], os.listdir('/box')
+    assert len([p for p in os.listdir('/proc') if p.isdigit()]) == 2, 'processes'
+    time.sleep(0.02)
+print('unharmed')
+"#;
+
+fn besiege(isolation: &'static str) {
+    let profiles = profiles(isolation);
+    let daemon = daemon(isolation, profiles.path());
+    let rounds = std::env::var("ATTACKS_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut failed = Vec::new();
+    for _ in 0..rounds {
+        let mut neighbour = daemon.caller_as(3900);
+        let mut work = with(submission("python", NEIGHBOUR), "stdin", json!("30"));
+        work["limits"] = json!({ "cpu_ms": 60000, "wall_ms": 120_000 });
+        let watching = neighbour.send("submission.run", &work);
+        let mut caller = daemon.caller_as(3901);
+        let mut rows = programs(&mut caller);
+        for (language, attacks) in [("python", SCRIPTS), ("cpp", BUILDS)] {
+            for (attack, code) in attacks {
+                let language = if attack.name.starts_with("bash") { "bash" } else { language };
+                rows.push(single(&mut caller, attack, language, code));
+            }
+        }
+        let report = neighbour.answer(watching)["result"].clone();
+        assert_eq!(report["run"]["stdout"], "unharmed\n", "{report:#}");
+        let held = rows.iter().filter(|row| row.holds()).count();
+        eprintln!("{isolation}: {held} of {} attacks got what they must", rows.len());
+        if std::env::var_os("ATTACKS_TABLE").is_some() {
+            for row in &rows {
+                let mark = if row.holds() { "held" } else { "BROKE" };
+                eprintln!("  {:5} {:22} {}", mark, row.attack, row.got.lines().next().unwrap_or_default());
+            }
+        }
+        failed.extend(rows.into_iter().filter(|row| !row.holds()));
+    }
+    let failed: Vec<String> =
+        failed.iter().map(|row| format!("{}: got {:?}, must be {:?}", row.attack, row.got, row.wanted)).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let counters = daemon.caller().ok("daemon.status", json!({}))["counters"].clone();
+    assert_eq!((&counters["system_error"], &counters["retried"]), (&json!(0), &json!(0)), "{counters}");
+}
+
+#[test]
+fn no_attack_gets_anywhere_in_split() {
+    besiege("split");
+}
+
+#[test]
+fn no_attack_gets_anywhere_in_cell() {
+    besiege("cell");
+}

@@ -1,0 +1,211 @@
+//! Every attack, its limits, and what must come of it: the run's outcome, or what the program says of its attempt.
+
+pub struct Attack {
+    pub name: &'static str,
+    /// Beside the profile's, as JSON.
+    pub limits: &'static str,
+    /// Alternatives parted by `|`; a star stands for any rest.
+    pub wanted: &'static str,
+}
+
+const fn attack(name: &'static str, wanted: &'static str) -> Attack {
+    Attack { name, limits: "{}", wanted }
+}
+
+const fn short(name: &'static str, wanted: &'static str) -> Attack {
+    Attack { name, limits: r#"{"cpu_ms":300,"wall_ms":700}"#, wanted }
+}
+
+const fn wide(name: &'static str, wanted: &'static str) -> Attack {
+    Attack { name, limits: r#"{"cpu_ms":4000,"wall_ms":9000,"file_bytes":1073741824}"#, wanted }
+}
+
+/// Verbs of `attacks.c`.
+pub const PROGRAMS: &[Attack] = &[
+    // processes
+    short("fork-bomb", "cpu_limit|wall_limit"),
+    short("fork-bomb-sessions", "cpu_limit|wall_limit"),
+    attack("thread-bomb", "EAGAIN"),
+    short("vfork", "wall_limit"),
+    short("zombies", "wall_limit|cpu_limit"),
+    short("cpu-children", "cpu_limit"),
+    short("cpu-orphans", "cpu_limit"),
+    short("sleep", "wall_limit"),
+    short("stop", "wall_limit"),
+    short("stop-children", "wall_limit"),
+    attack("kill-all", "alive"),
+    attack("orphans-hold-output", "*"),
+    attack("orphans-hold-silence", ""),
+    attack("nice-init", ""),
+    attack("signals-to-init", "alive"),
+    // memory
+    wide("malloc", "memory_limit"),
+    wide("mmap-shared", "memory_limit"),
+    wide("memfd", "memory_limit"),
+    wide("page-tables", "memory_limit|ENOMEM"),
+    wide("children-malloc", "memory_limit"),
+    attack("pipes", "EMFILE"),
+    attack("sockets-in-flight", "ETOOMANYREFS|ENOMEM"),
+    attack("mlock", "ENOMEM"),
+    attack("msgget", "EPERM"),
+    attack("shmget", "EPERM"),
+    attack("mq_open", "EPERM"),
+    attack("mqueue-file", "EMFILE|EACCES|EROFS"),
+    // files
+    wide("fill-box", "ENOSPC"),
+    wide("fill-tmp", "ENOSPC"),
+    wide("fill-shm", "ENOSPC"),
+    attack("fill-dev", "EACCES"),
+    attack("fill-root", "EROFS"),
+    Attack { name: "large-file", limits: r#"{"file_bytes":1048576}"#, wanted: "EFBIG" },
+    wide("million-files", "ENOSPC"),
+    wide("deep-tree", "done"),
+    attack("locked-folders", "done"),
+    attack("long-names", "done"),
+    attack("odd-names", "done"),
+    // in a cell, /box is the program's own and gone with it
+    attack("chmod-box", "EPERM|done"),
+    attack("rename-box", "EROFS|EBUSY|EXDEV|EACCES"),
+    attack("leave-secret", "left"),
+    attack("find-secret", "ENOENT ENOENT ENOENT"),
+    attack("overwrite-code", "EACCES|EROFS"),
+    attack("overwrite-program", "EACCES|EROFS|ETXTBSY"),
+    attack("unlink-program", "EPERM|EBUSY"),
+    attack("replace-program", "EXDEV|EPERM|EBUSY"),
+    attack("link-code", "EPERM|EXDEV|EACCES"),
+    attack("setuid-copy", "nobody in particular"),
+    attack("mknod", "EPERM"),
+    attack("memfd-exec", "EPERM"),
+    attack("core", "signal 6"),
+    attack("core-left", "ENOENT ENOENT"),
+    // the init
+    attack("init-files", "0 readable"),
+    attack("init-write", "EACCES EACCES"),
+    attack("ptrace", "EPERM"),
+    attack("ptrace-me", "EPERM"),
+    attack("process-vm", "EPERM"),
+    attack("pidfd-getfd", "EPERM"),
+    attack("prlimit", "EPERM"),
+    attack("raise-limit", "EPERM"),
+    attack("inherited", "0"),
+    attack("forge", "exit 3"),
+    attack("environment", "0"),
+    attack("dumpable-init", "EACCES"),
+    attack("steal-stdin", "EACCES|ENOENT"),
+    // output
+    wide("flood", "output_limit"),
+    wide("flood-children", "output_limit"),
+    wide("flood-dup", "output_limit"),
+    // the kernel
+    attack("io_uring", "ENOSYS"),
+    attack("userfaultfd", "EPERM"),
+    attack("bpf", "EPERM"),
+    attack("keyctl", "EPERM"),
+    attack("add_key", "EPERM"),
+    attack("perf", "EPERM"),
+    attack("unshare", "EPERM"),
+    attack("clone-user", "EPERM"),
+    attack("clone3", "ENOSYS"),
+    attack("setns", "EPERM"),
+    attack("mount", "EPERM"),
+    attack("umount", "EPERM"),
+    attack("pivot", "EPERM"),
+    attack("chroot", "EPERM"),
+    attack("fsopen", "EPERM"),
+    attack("open_tree", "EPERM"),
+    attack("personality", "EPERM"),
+    attack("handle", "EPERM"),
+    attack("name-handle", "EPERM"),
+    attack("fanotify", "EPERM"),
+    attack("modules", "EPERM"),
+    attack("kexec", "EPERM"),
+    attack("reboot", "EPERM"),
+    attack("hostname", "EPERM"),
+    attack("clock", "EPERM"),
+    attack("dmesg", "EPERM"),
+    attack("iopl", "EPERM"),
+    attack("secret-memory", "EPERM"),
+    attack("realtime", "EPERM"),
+    attack("unknown-call", "ENOSYS"),
+    attack("abi-32", "signal 31"),
+    attack("abi-x32", "signal 31"),
+    attack("setuid-0", "EPERM|EINVAL"),
+    attack("capabilities", "EPERM"),
+    attack("kernel-files", "0 writable"),
+    attack("kernel-memory", "0 readable"),
+    attack("engine-socket", "ENOENT"),
+    attack("terminal-input", "EPERM|ENOENT|EACCES"),
+    // the network
+    attack("vsock", "EAFNOSUPPORT"),
+    attack("af-alg", "EAFNOSUPPORT"),
+    attack("netlink", "EAFNOSUPPORT"),
+    attack("raw", "EAFNOSUPPORT"),
+    attack("packet", "EAFNOSUPPORT"),
+    attack("sctp", "EAFNOSUPPORT"),
+    attack("mptcp", "EAFNOSUPPORT"),
+    attack("internet", "ENETUNREACH"),
+    attack("docker-bridge", "ENETUNREACH"),
+    attack("udp-out", "ENETUNREACH"),
+    attack("listen-and-leave", "left"),
+    attack("find-listener", "ECONNREFUSED"),
+    attack("abstract-and-leave", "left"),
+    attack("find-abstract", "ECONNREFUSED"),
+    // counted per uid on the whole machine
+    wide("inotify", "EMFILE"),
+];
+
+/// Python and bash, a sandbox each.
+pub const SCRIPTS: &[(Attack, &str)] = &[
+    (
+        short("python fork bomb", "cpu_limit|wall_limit"),
+        "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",
+    ),
+    (
+        short("python threads", "exit 1|cpu_limit|wall_limit"),
+        "import threading,time\nwhile True: threading.Thread(target=time.sleep,args=(99,)).start()",
+    ),
+    (wide("python memory", "memory_limit|exit 1"), "x=[]\nwhile True: x.append(bytearray(1<<20))"),
+    (
+        wide("python recursion", "exit 1|signal 11|memory_limit"),
+        "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()",
+    ),
+    (wide("python big number", "cpu_limit|memory_limit"), "x=7\nwhile True: x=x**7"),
+    (
+        attack("python secrets", "nothing"),
+        "import os\nfound=[]\nfor top in ('/proc/1','/.assay','/run','/var/lib','/etc'):\n  for where,_,names in os.walk(top):\n    for name in names:\n      try: text=open(os.path.join(where,name),'rb').read(65536)\n      except OSError: continue\n      if b'docker.sock' in text and b'ELF' not in text[:4] or b'assay.sock' in text and b'ELF' not in text[:4]: found.append(name)\nprint(found or 'nothing')",
+    ),
+    (attack("python exits early", "exit 7"), "import os,atexit\natexit.register(lambda: print('late'))\nos._exit(7)"),
+    (wide("python flood", "output_limit"), "while True: print('x'*10000)"),
+    (short("bash fork bomb", "cpu_limit|wall_limit"), ":(){ :|:& };:\nwait\nwhile :; do :; done"),
+    (wide("bash yes", "output_limit"), "yes"),
+    (attack("bash kills all", "here"), "kill -9 -1 2>/dev/null; echo here"),
+    (attack("bash limits", "refused"), "ulimit -u unlimited 2>/dev/null && echo raised || echo refused"),
+    (attack("bash network", "refused"), "(exec 3<>/dev/tcp/8.8.8.8/53) 2>/dev/null && echo out || echo refused"),
+    (
+        attack("bash setuid files", "nobody"),
+        "find / -xdev -perm -4000 -type f 2>/dev/null | head -3 | while read f; do $f </dev/null >/dev/null 2>&1; done; su -c id root </dev/null >/dev/null 2>&1 && echo root || echo nobody",
+    ),
+    (attack("bash shadow", "denied"), "cat /etc/shadow 2>/dev/null && echo read || echo denied"),
+];
+
+/// What compilers are asked to do.
+pub const BUILDS: &[(Attack, &str)] = &[
+    (attack("build /dev/zero", "compile_error: *"), "#include \"/dev/zero\"\nint main() {}"),
+    (attack("build environ", "compile_error: *"), "#include \"/proc/1/environ\"\nint main() {}"),
+    (attack("build shadow", "compile_error: *"), "#include \"/etc/shadow\"\nint main() {}"),
+    (
+        attack("build templates", "compile_error: *"),
+        "template<int N> struct A { static const long v = A<N-1>::v + A<N-2>::v + A<N/2>::v; };\ntemplate<> struct A<0> { static const long v = 1; };\ntemplate<int N, int M> struct B { static const long v = B<N-1, M>::v + B<N, M-1>::v; };\ntemplate<int M> struct B<0, M> { static const long v = 1; };\ntemplate<int N> struct B<N, 0> { static const long v = 1; };\nint main() { return B<850, 850>::v; }",
+    ),
+    (attack("build recursion", "compile_error: *"), "#include __FILE__\nint main() {}"),
+    (attack("build huge", "compile_error: *"), "char a[1ul << 31] = {1};\nint main() {}"),
+    (
+        attack("build macros", "compile_error: *"),
+        "#define A(x) x x x x x x x x x x\n#define B(x) A(A(A(A(x))))\n#define C(x) B(B(B(x)))\nconst char *s = C(\"x\");\nint main() {}",
+    ),
+    (attack("build incbin", "compile_error: *"), "asm(\".incbin \\\"/proc/1/mem\\\"\");\nint main() {}"),
+    (
+        attack("build errors", "compile_error: *"),
+        "#define A(x) x x x x x x x x x x\n#define B(x) A(A(A(A(x))))\nint main() { B(undefined;) }",
+    ),
+];

@@ -1,0 +1,186 @@
+//! How runs are kept apart, and what may come out and be used again.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
+
+/// A folder with one profile, changed.
+fn profile(name: &str, top: &str, pool: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(root().join(format!("config/profiles/{name}.toml"))).unwrap();
+    let (head, rest) = text.split_at(text.find("\n[").unwrap());
+    let text = format!("{head}\n{top}\n{}", rest.replace("[pool]\n", &format!("[pool]\n{pool}\n")));
+    std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
+    folder
+}
+
+fn start<'a>(name: &'a str, folder: &'a tempfile::TempDir, config: &'a str) -> Daemon {
+    let options = Options {
+        profiles: name,
+        profiles_dir: Some(folder.path()),
+        floor: 1,
+        ceiling: 4,
+        config,
+        ..Options::default()
+    };
+    let daemon = Daemon::start(&options);
+    daemon.warm();
+    daemon
+}
+
+fn of(tenant: &str, code: &str) -> Value {
+    with(submission("python", code), "tenant", json!(tenant))
+}
+
+/// Runs it, and says in which sandbox; waits until that one has been kept or retired.
+fn run(caller: &mut Caller, work: Value) -> (Value, String) {
+    let report = caller.ok("submission.run", work);
+    let id = report["sandbox"]["id"].as_str().unwrap_or("none").to_owned();
+    eventually("the lease has ended", || {
+        caller.ok("pool.list", json!({}))["pools"].as_array().unwrap().iter().all(|pool| pool["leased"] == 0)
+    });
+    (report, id)
+}
+
+fn reuse_in(isolation: &str) {
+    let folder = profile("python", &format!("isolation = '{isolation}'\nallow = ['sysv_ipc']"), "reuse = 4");
+    let daemon = start("python", &folder, "");
+    let mut caller = daemon.caller_as(4001);
+    let leave = "import os\nopen('left','w'); open('/tmp/left','w'); open('/dev/shm/left','w')\nprint(sorted(os.listdir('.')), os.listdir('/tmp'), os.listdir('/dev/shm'))";
+    let (report, first) = run(&mut caller, of("a", leave));
+    assert_eq!(report["sandbox"]["isolation"], isolation);
+    let clean = "['left', 'main.py'] ['left'] ['left']\n";
+    assert_eq!(report["run"]["stdout"], clean);
+    // its own caller's next comes into the same, and finds nothing; four times in all
+    for _ in 0..3 {
+        let (report, id) = run(&mut caller, of("a", leave));
+        assert_eq!((&report["run"]["stdout"], &id), (&json!(clean), &first), "{report:#}");
+    }
+    assert_ne!(run(&mut caller, of("a", leave)).1, first);
+
+    // nobody else gets it: another tenant, another uid, no tenant
+    let (_, of_a) = run(&mut caller, of("a", "print(1)"));
+    let (_, of_b) = run(&mut caller, of("b", "print(1)"));
+    assert_ne!(of_a, of_b);
+    assert_ne!(run(&mut daemon.caller_as(4002), of("a", "print(1)")).1, of_a);
+    let (_, nameless) = run(&mut caller, submission("python", "print(1)"));
+    assert_ne!(run(&mut caller, submission("python", "print(1)")).1, nameless);
+    assert_eq!(run(&mut caller, of("b", "print(1)")).1, of_b);
+
+    // what leaves something behind, or ran out of memory, was the last there
+    let shm = "import ctypes\nlibc = ctypes.CDLL(None)\nprint(libc.shmget(77, 4096, 0o1600) >= 0)";
+    let (report, id) = run(&mut caller, of("c", shm));
+    assert_eq!(report["run"]["stdout"], "True\n", "{report:#}");
+    let next = run(&mut caller, of("c", "print(1)")).1;
+    let residue = caller.ok("daemon.status", json!({}))["counters"]["residue"].clone();
+    // in a cell the segment was gone with its namespace
+    match isolation {
+        "cell" => assert_eq!((residue, &next), (json!(0), &id)),
+        _ => assert!(residue == 1 && next != id, "{residue} {next}"),
+    }
+    let (report, id) = run(&mut caller, of("d", "x = bytearray(1 << 30)"));
+    assert_eq!(report["verdict"], "memory_limit", "{report:#}");
+    assert_ne!(run(&mut caller, of("d", "print(1)")).1, id);
+}
+
+#[test]
+fn a_used_sandbox_serves_its_own_caller_again_in_split() {
+    reuse_in("split");
+}
+
+#[test]
+fn a_used_sandbox_serves_its_own_caller_again_in_cell() {
+    reuse_in("cell");
+}
+
+#[test]
+fn kept_sandboxes_give_way_to_those_who_wait() {
+    let folder = profile("python", "", "reuse = 9");
+    let options =
+        Options { profiles: "python", profiles_dir: Some(folder.path()), floor: 1, ceiling: 2, ..Options::default() };
+    let daemon = Daemon::start(&options);
+    let mut caller = daemon.caller_as(4003);
+    for tenant in 0..6 {
+        let (report, _) = run(&mut caller, of(&tenant.to_string(), "print(1)"));
+        assert_eq!(report["verdict"], "accepted");
+    }
+    let pool = caller.ok("pool.list", json!({}))["pools"][0].clone();
+    assert!(pool["kept"].as_u64() <= Some(2) && pool["reused"].as_u64() >= Some(3), "{pool}");
+}
+
+#[test]
+fn files_come_back_by_pattern_and_what_does_not_says_why() {
+    let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
+    let code = r#"
+import os
+os.makedirs('out/deep')
+open('out/a.txt', 'w').write('text')
+open('out/deep/b.bin', 'wb').write(b'\xff\x00')
+open('out/large', 'wb').write(b'x' * 3_000_000)
+os.symlink('/etc/passwd', 'out/link')
+os.mkfifo('out/pipe')
+open('not asked for', 'w')
+"#;
+    let mut caller = daemon.caller();
+    let work = with(submission("python", code), "collect", json!(["out/**", "nothing/*"]));
+    let report = caller.ok("submission.run", work);
+    let blob = report["files"][2]["content"]["blob"].clone();
+    assert_eq!(
+        report["files"],
+        json!([
+            { "path": "out/a.txt", "size_bytes": 4, "content": "text" },
+            { "path": "out/deep/b.bin", "size_bytes": 2, "content_b64": "/wA=" },
+            { "path": "out/large", "size_bytes": 3_000_000, "content": { "blob": blob } },
+            { "path": "out/link", "error": "not_a_file" },
+            { "path": "out/pipe", "error": "not_a_file" },
+        ])
+    );
+    let piece = caller.ok("blob.get", json!({ "blob": blob, "offset": 2_999_999 }));
+    assert_eq!(piece, json!({ "data_b64": "eA==", "eof": true }));
+    assert!(report["timing"]["collect_ms"].as_f64().unwrap() > 0.0);
+    // beyond the bound on all of it
+    let code = "for n in range(3): open(f'f{n}', 'wb').write(bytes(30_000_000))";
+    let report = caller.ok("submission.run", with(submission("python", code), "collect", json!(["f*"])));
+    assert_eq!(
+        (&report["files"][1]["size_bytes"], &report["files"][2]["error"]),
+        (&json!(30_000_000), &json!("too_large"))
+    );
+}
+
+#[test]
+fn what_is_demanded_of_sandboxes_is_had_or_the_pool_says_why() {
+    let folder = profile("bash", "isolation = 'split'", "");
+    let config = "[isolation]\nrequire_nonroot=true\n";
+    let options =
+        Options { profiles: "bash", profiles_dir: Some(folder.path()), floor: 1, config, ..Options::default() };
+    let daemon = Daemon::start(&options);
+    let mut caller = daemon.caller();
+    eventually("the pool says why", || {
+        let pool = caller.ok("pool.list", json!({}))["pools"][0].clone();
+        pool["broken"].as_str().is_some_and(|why| why.contains("require_nonroot"))
+    });
+    drop(daemon);
+    let folder = profile("bash", "", "");
+    let daemon = start("bash", &folder, config);
+    let mut caller = daemon.caller();
+    let report = caller.run("bash", "id -u; cat /proc/self/uid_map");
+    assert_eq!(report["sandbox"]["isolation"], "cell", "{report:#}");
+    let error = caller.error("submission.run", with(submission("bash", ":"), "isolation", json!("split")));
+    assert_eq!((&error["data"]["code"], &error["data"]["field"]), (&json!("unsupported"), &json!("isolation")));
+    assert_eq!(
+        caller.ok("submission.run", with(submission("bash", ":"), "isolation", json!("cell")))["verdict"],
+        "accepted"
+    );
+}
+
+#[test]
+fn an_operator_gives_a_profile_back_what_its_programs_need() {
+    let code = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nprint(libc.ptrace(0, 0, 0, 0), libc.shmget(77, 4096, 0o1600) >= 0)";
+    for (allow, said) in
+        [("", "-1 False\n"), ("allow = ['ptrace']", "0 False\n"), ("allow = ['sysv_ipc']", "-1 True\n")]
+    {
+        let folder = profile("python", allow, "");
+        let daemon = start("python", &folder, "");
+        assert_eq!(daemon.caller().run("python", code)["run"]["stdout"], said, "{allow}");
+    }
+}
