@@ -3,16 +3,18 @@
 #![allow(dead_code)]
 
 mod deciders;
+mod policy;
 mod scripted;
 
 pub use deciders::{admission, health, placement, stock};
+pub use policy::policy;
 pub use scripted::{attach, client};
 
 /// A target's body.
 pub type Target = fn(&[u8]);
 
 /// Every target; `cargo fuzz list` knows the same names.
-pub const ALL: [(&str, Target); 12] = [
+pub const ALL: [(&str, Target); 13] = [
     ("admission", admission),
     ("attach", attach),
     ("client", client),
@@ -21,6 +23,7 @@ pub const ALL: [(&str, Target); 12] = [
     ("jsonlines", jsonlines),
     ("line", line),
     ("placement", placement),
+    ("policy", policy),
     ("stdcopy", stdcopy),
     ("stock", stock),
     ("version", version),

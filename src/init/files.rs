@@ -132,14 +132,11 @@ impl Files {
         }
     }
 
-    /// Removes everything below the box, /tmp and /dev/shm, whoever's it is.
+    /// Removes what programs left, and then everything below the box.
     pub fn empty(&mut self) -> Result<(), Errno> {
         self.close();
         self.clean()?;
-        for folder in [&self.base] {
-            clean::empty_all(folder)?;
-        }
-        Ok(())
+        clean::empty_all(&self.base)
     }
 
     /// Entries that are in the folders.

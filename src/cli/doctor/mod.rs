@@ -5,6 +5,7 @@
 //! was there before, and the test container is removed whatever happens.
 
 pub mod checks;
+pub mod host;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,7 +16,9 @@ use serde_json::{Value, json};
 use super::client::{RpcClient, RpcError};
 use super::out::{self, Table, Tint};
 use crate::config::{self, Config, Environment, load_profiles};
-use crate::docker::{Client, ContainerSpec, Error, Filters, HostConfig, LogConfig, SetupError, WaitCondition};
+use crate::docker::{
+    Client, ContainerSpec, Endpoint, Error, Filters, HostConfig, LogConfig, SetupError, WaitCondition,
+};
 use checks::{Check, Status};
 
 /// For a pull, a container that ends at once, and the daemon: more is a fault.
@@ -32,12 +35,15 @@ pub struct DoctorArgs {
     /// Another Engine than the configuration's, such as unix:///var/run/docker.sock
     #[arg(long, value_name = "ENDPOINT")]
     pub engine: Option<String>,
+    /// Fail also over what is only to look at
+    #[arg(long)]
+    pub strict: bool,
     /// Do not try to reach a registry
     #[arg(long)]
     pub no_pull: bool,
 }
 
-/// Runs every check; 1 when one failed.
+/// Runs every check; 1 when one failed, or with `--strict` when there is anything to look at.
 pub async fn doctor(socket: &Path, json: bool, args: DoctorArgs) -> u8 {
     let mut found = Vec::new();
     let environment = config::environment();
@@ -46,6 +52,13 @@ pub async fn doctor(socket: &Path, json: bool, args: DoctorArgs) -> u8 {
     found.push(daemon(socket).await);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     found.push(checks::uids(&read("/etc/passwd"), &read("/etc/subuid"), config.uids.base, config.uids.count));
+    match client(&config, &environment).ok().map(|client| client.endpoint().clone()) {
+        Some(Endpoint::Tcp { .. }) => {
+            found.push(Check::skip("machine", "the engine is elsewhere: run the doctor there, too".into()));
+        }
+        Some(Endpoint::Unix(socket)) => found.extend(host::Machine::at("/").checks(Some(&socket))),
+        Some(Endpoint::Through(_)) | None => {}
+    }
     let failed = found.iter().filter(|check| check.status == Status::Fail).count();
     if json {
         let checks: Vec<Value> = found.iter().map(Check::to_json).collect();
@@ -53,7 +66,8 @@ pub async fn doctor(socket: &Path, json: bool, args: DoctorArgs) -> u8 {
     } else {
         show(&found);
     }
-    u8::from(failed > 0)
+    let to_look_at = found.iter().any(|check| check.status == Status::Warn);
+    u8::from(failed > 0 || (args.strict && to_look_at))
 }
 
 fn show(found: &[Check]) {

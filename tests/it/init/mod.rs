@@ -466,7 +466,7 @@ fn many_short_runs_cost_little(isolation: Isolation) {
     setup.sort_unstable();
     whole.sort_unstable();
     wall.sort_unstable();
-    println!(
+    eprintln!(
         "set-up p50 {} p99 {} us; program p50 {} us; there and back p50 {} p99 {} us",
         setup[100], setup[197], wall[100], whole[100], whole[197]
     );
