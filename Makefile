@@ -4,7 +4,7 @@ SHELL := /bin/bash
 TRIPLE := $(shell rustc --print host-tuple 2>/dev/null || rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 BIN := target/$(TRIPLE)/release
 
-.PHONY: help build demo serve test test-engines chaos soak bench fuzz images doctor clean
+.PHONY: help build demo serve test test-engines attacks chaos soak bench fuzz images doctor clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test-engines: ## the client's tests and real judging on other engines out of Deb
 
 bench: ## measure beside bare exec, docker run and another Engine client, in one run
 	scripts/bench
+
+attacks: ## try to break out of sandboxes of both kinds, ROUNDS=n times (default 1); prints every attack
+	scripts/with-engine env ATTACKS_TABLE=1 ATTACKS_ROUNDS=$(or $(ROUNDS),1) cargo test --test it attacks:: -- --nocapture --test-threads 1
 
 chaos: ## kill and stop everything at random for SECONDS=n (default 120), in the order of SEED=n
 	scripts/with-engine env CHAOS_SECONDS=$(or $(SECONDS),120) CHAOS_SEED=$(or $(SEED),1) cargo test --test it storm:: -- --nocapture

@@ -15,6 +15,7 @@ fn spec(data: &[u8]) -> ContainerSpec {
         slot: 0,
         uid: 52_000,
         isolation: if cell { Isolation::Cell } else { Isolation::Split },
+        runtime: None,
         apparmor: None,
         limits: Preset::Judge.limits(),
         network_disabled: true,

@@ -29,7 +29,7 @@ need_tools() {
 need_linker() { need_tools "cc=gcc libc6-dev"; }
 
 # What the tests and benchmarks use beside Rust and an engine.
-need_test_tools() { need_tools "cc=gcc libc6-dev" openssl=openssl ip=iproute2 curl=curl pgrep=procps; }
+need_test_tools() { need_tools "cc=gcc libc6-dev" openssl=openssl ip=iproute2 curl=curl pgrep=procps runsc=runsc; }
 
 bin_dir() {
   local triple

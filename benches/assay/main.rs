@@ -4,13 +4,15 @@
 //!   system, and against `docker run` with the same hardening. Paced at half the measured refill rate, with refill
 //!   running (the figure that counts), and back to back.
 //! * A ping over an open sandbox, no program.
+//! * What isolation costs (`isolation`): a cell beside split, the filter, reuse beside bare exec.
 //! * Many at once (`crowd`): a burst, ten thousand in line, sixty-four idle sandboxes.
 //! * Refill: sandboxes per second through the pool against raw create + start + remove of the same spec.
 //!
-//! `BENCH_ONLY=crowd` leaves out all but the crowd. `BENCH_RUNS` (default 200) sets the number of runs of each; every output is verified.
+//! `BENCH_ONLY=crowd` or `isolation` leaves out all but that. `BENCH_RUNS` (default 200) sets the number of runs of each; every output is verified.
 #![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code)]
 
 mod crowd;
+mod isolation;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -42,6 +44,10 @@ fn main() {
     if std::env::var("BENCH_ONLY").is_ok_and(|only| only == "crowd") {
         let raw = raw_rate(&daemon);
         return crowd::all(daemon, raw);
+    }
+    if std::env::var("BENCH_ONLY").is_ok_and(|only| only == "isolation") {
+        drop(daemon);
+        return isolation::all(&Root::export(&image));
     }
     let ping = ping(&daemon, runs.max(1000));
     let rate = refill_rate(&daemon);
@@ -90,6 +96,7 @@ fn main() {
     println!("  through the pool {rate:.2}/s, raw create + start + remove {raw:.2}/s: {:.2} times", rate / raw);
     drop(caller);
     crowd::all(daemon, raw);
+    isolation::all(&root);
 }
 
 /// Measurements in milliseconds.
@@ -137,6 +144,12 @@ impl Daemon {
 
     /// With these levels, and more configuration.
     fn start_with(floor: usize, ceiling: usize, more: &str) -> Daemon {
+        let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles");
+        Daemon::start_profiles(&profiles, "python", floor, ceiling, more)
+    }
+
+    /// With profiles of one's own.
+    fn start_profiles(profiles: &Path, names: &str, floor: usize, ceiling: usize, more: &str) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = folder.path().join("assayd.toml");
@@ -146,11 +159,11 @@ impl Daemon {
             .arg("--config")
             .arg(config)
             .env("ASSAY_IMAGES_DIR", root.join("images"))
-            .env("ASSAY_PROFILES_DIR", root.join("config/profiles"))
+            .env("ASSAY_PROFILES_DIR", profiles)
             .env("ASSAY_SOCKET", folder.path().join("assay.sock"))
             .env("ASSAY_STATE_DIR", folder.path().join("state"))
             .env("ASSAY_INSTANCE", "bench")
-            .env("ASSAY_PROFILES", "python")
+            .env("ASSAY_PROFILES", names)
             .env("ASSAY_POOL_FLOOR", floor.to_string())
             .env("ASSAY_POOL_CEILING", ceiling.to_string())
             .env("ASSAY_UID_BASE", "47000")
@@ -300,6 +313,7 @@ fn plan(image_id: String, slot: u32) -> assay::policy::SandboxPlan {
         slot,
         uid: 52_000 + slot,
         isolation: assay::model::Isolation::Split,
+        runtime: None,
         apparmor: None,
         limits: assay::model::Preset::Judge.limits(),
         network_disabled: true,
@@ -355,6 +369,7 @@ fn ping(_: &Daemon, runs: usize) -> Sample {
             approved: assay::policy::approve(assay::policy::build(&plan)).unwrap(),
             limits: plan.limits,
             isolation: plan.isolation,
+            other_runtime: false,
             slot,
         };
         let sandbox = assay::sandbox::create(&client, recipe).await.unwrap();

@@ -118,6 +118,8 @@ pub struct Engine {
     pub tls_server_name: Option<String>,
     /// Whether TCP without TLS may be spoken: whoever reaches that port is root there.
     pub allow_plaintext: bool,
+    /// The OCI runtime of sandboxes, such as `runsc`; the engine's own when absent. A profile's own wins.
+    pub runtime: Option<String>,
     /// The AppArmor profile of cells, where the engine's own forbids their mounts (config/apparmor/assay-cell).
     pub apparmor_profile: Option<String>,
     /// Creations at a time.
@@ -139,6 +141,7 @@ impl Default for Engine {
             tls_key: None,
             tls_server_name: None,
             allow_plaintext: false,
+            runtime: None,
             apparmor_profile: None,
             max_creating: 2,
             cpu_overcommit: 2.0,

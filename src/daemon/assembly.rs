@@ -103,6 +103,7 @@ impl Assembly {
             instance: instance.to_owned(),
             max_creating: engine.config.max_creating,
             cpu_overcommit: engine.config.cpu_overcommit,
+            runtime: engine.config.runtime.clone(),
             apparmor: engine.config.apparmor_profile.clone(),
             require_nonroot: self.config.isolation.require_nonroot,
             require_userns: self.config.isolation.require_userns,

@@ -78,12 +78,18 @@ impl Order<'_> {
             slot: slot.number(),
             uid: slot.uid(),
             isolation,
+            runtime: profile.runtime.clone().or_else(|| host.config.runtime.clone()),
             apparmor: host.config.apparmor.clone(),
             limits,
-            network_disabled: true,
+            // halves a start with runc; others fail with it (ENGINE.md)
+            network_disabled: profile.runtime.is_none() && host.config.runtime.is_none(),
         };
         let approved = policy::approve(policy::build(&plan)).map_err(|denial| refused(denial.to_string()))?;
-        let made = sandbox::create(&host.client, Recipe { approved, limits, isolation, slot }).await;
+        let made = sandbox::create(
+            &host.client,
+            Recipe { approved, limits, isolation, other_runtime: plan.runtime.is_some(), slot },
+        )
+        .await;
         if let Err(error) = &made
             && error.is_unreachable()
         {

@@ -45,6 +45,8 @@ pub struct HostConfig {
     pub max_creating: usize,
     /// How many CPUs' worth of runs are let in for each CPU that there is.
     pub cpu_overcommit: f64,
+    /// The OCI runtime of its sandboxes; the engine's own when absent.
+    pub runtime: Option<String>,
     /// The AppArmor profile of cells.
     pub apparmor: Option<String>,
     /// Whether only cells will do, in which nothing is root.

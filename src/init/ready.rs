@@ -30,7 +30,7 @@ pub fn look(hello: &Hello, cgroup: &Cgroup) -> Ready {
         nano_cpus: limits.nano_cpus,
         cap_eff: hex("CapEff").unwrap_or(u64::MAX),
         cap_bnd: hex("CapBnd").unwrap_or(u64::MAX),
-        no_new_privs: field(&status, "NoNewPrivs") == Some("1"),
+        no_new_privs: sys::has_no_new_privileges(),
         seccomp: field(&status, "Seccomp").and_then(|v| v.parse().ok()).unwrap_or(0),
         uid: sys::euid(),
         userns_remapped: is_remapped(&read("/proc/self/uid_map")),

@@ -80,6 +80,9 @@ pub struct Profile {
     /// How its runs are kept apart.
     #[serde(default)]
     pub isolation: IsolationRequest,
+    /// The OCI runtime of its sandboxes; the host's when absent.
+    #[serde(default)]
+    pub runtime: Option<String>,
     /// System calls that its programs may make beside the usual ones.
     #[serde(default)]
     pub allow: Vec<Relaxation>,

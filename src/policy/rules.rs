@@ -3,7 +3,7 @@
 use crate::docker::ContainerSpec;
 use crate::model::Ceilings;
 
-use super::spec::{CELL_SECCOMP, INIT_PATH, LABEL_INSTANCE, MEMORY_RESERVE_BYTES, PIDS_RESERVE};
+use super::spec::{CELL_SECCOMP, INIT_PATH, LABEL_INSTANCE, MOST_MEMORY_BYTES, MOST_PIDS};
 
 /// A spec that every rule has read. Only [`approve`] makes one.
 #[derive(Debug, Clone)]
@@ -153,7 +153,7 @@ const RULES: &[Rule] = &[
         field: "HostConfig.Memory",
         holds: |spec| {
             let host = &spec.host_config;
-            let most = (Ceilings::MEMORY_BYTES + MEMORY_RESERVE_BYTES) as i64;
+            let most = MOST_MEMORY_BYTES as i64;
             host.memory > 0 && host.memory <= most && host.memory_swap == host.memory
         },
         remedy: "ask for at most 2 GiB, without swap",
@@ -170,7 +170,7 @@ const RULES: &[Rule] = &[
         name: "pids",
         field: "HostConfig.PidsLimit",
         holds: |spec| {
-            let most = i64::from(Ceilings::PIDS + PIDS_RESERVE);
+            let most = i64::from(MOST_PIDS);
             spec.host_config.pids_limit > 0 && spec.host_config.pids_limit <= most
         },
         remedy: "ask for at most 1024 processes",
@@ -226,6 +226,7 @@ mod tests {
             slot: 0,
             uid: 52_000,
             isolation: Isolation::Split,
+            runtime: None,
             apparmor: None,
             limits: Preset::Judge.limits(),
             network_disabled: true,

@@ -52,6 +52,7 @@ pub struct Brought {
 pub struct Sandbox {
     id: String,
     isolation: Isolation,
+    other_runtime: bool,
     ready: Ready,
     born: Instant,
     commands: mpsc::Sender<Command>,

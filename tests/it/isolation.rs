@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
+use crate::engine::{PrivateEngine, load_images};
+use crate::harness::{Caller, Daemon, Options, eventually, images, root, submission, with};
 
 /// A folder with one profile, changed.
 fn profile(name: &str, top: &str, pool: &str) -> tempfile::TempDir {
@@ -183,4 +184,34 @@ fn an_operator_gives_a_profile_back_what_its_programs_need() {
         let daemon = start("python", &folder, "");
         assert_eq!(daemon.caller().run("python", code)["run"]["stdout"], said, "{allow}");
     }
+}
+
+#[test]
+fn programs_run_on_a_kernel_of_their_own_in_gvisor() {
+    images();
+    // the engine's network mode "none" and runsc's own network do not go together (ENGINE.md 5.1)
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = folder.path().join("runsc");
+    std::fs::write(&runtime, "#!/bin/sh\nexec /usr/bin/runsc --network=none \"$@\"\n").unwrap();
+    std::fs::set_permissions(&runtime, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let engine = PrivateEngine::start(&[&format!("--add-runtime=runsc={}", runtime.display())]);
+    load_images(&engine, "base|python");
+    let profile = profile("python", "runtime = 'runsc'", "");
+    let host = format!("unix://{}", engine.socket().display());
+    let daemon = Daemon::start(&Options {
+        profiles: "python",
+        profiles_dir: Some(profile.path()),
+        floor: 1,
+        engine: Some(&host),
+        ..Options::default()
+    });
+    let mut caller = daemon.caller();
+    let report = caller.run("python", "import os\nprint(os.uname().version, os.getuid() > 0)");
+    assert_eq!(report["verdict"], "accepted", "{report:#}\n{}", daemon.log());
+    // gVisor says that it is Linux 4.4
+    assert!(report["run"]["stdout"].as_str().unwrap().starts_with("#1 SMP Sun Jan 10"), "{report:#}");
+    let spin = with(submission("python", "while True: pass"), "limits", json!({ "cpu_ms": 1000 }));
+    assert_eq!(caller.ok("submission.run", spin)["run"]["outcome"], "cpu_limit");
+    assert_eq!(caller.run("python", "x = bytearray(1 << 30)")["verdict"], "memory_limit");
+    assert_eq!(caller.run("python", "print(input())")["run"]["exit_code"], 1);
 }

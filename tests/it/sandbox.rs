@@ -180,8 +180,8 @@ fn ready(nonce: [u8; 16]) -> Ready {
         version: VERSION,
         nonce,
         cgroup_version: 2,
-        memory_bytes: SandboxPlan::container_memory(&limits),
-        pids: u64::from(SandboxPlan::container_pids(&limits)),
+        memory_bytes: SandboxPlan::container_memory(&limits, false),
+        pids: u64::from(SandboxPlan::container_pids(&limits, false)),
         nano_cpus: SandboxPlan::nano_cpus(&limits),
         cap_bnd: split,
         cap_eff: split,
@@ -223,12 +223,19 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
             profile: "python".to_owned(),
             uid: slot.uid(),
             isolation: Isolation::Split,
+            runtime: None,
             apparmor: None,
             slot: slot.number(),
             limits,
             network_disabled: true,
         };
-        let recipe = Recipe { approved: approve(build(&plan)).unwrap(), limits, isolation: plan.isolation, slot };
+        let recipe = Recipe {
+            approved: approve(build(&plan)).unwrap(),
+            limits,
+            isolation: plan.isolation,
+            other_runtime: false,
+            slot,
+        };
         let made = Until(pin!(create(&client, recipe)), polls).await;
         let ended = made.is_some();
         if how == How::Well || step == "remove" {

@@ -45,6 +45,12 @@ pub fn drop_capabilities() -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }).map(drop)
 }
 
+/// Whether exec gives no more rights.
+pub fn has_no_new_privileges() -> bool {
+    // SAFETY: numbers only.
+    unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0u64, 0u64, 0u64, 0u64) == 1 }
+}
+
 /// exec never gives more rights from here on.
 pub fn no_new_privileges() -> Result<(), Errno> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
