@@ -113,7 +113,7 @@ fn filter() {
                     "--security-opt",
                     "no-new-privileges",
                 ])
-                .args(["--tmpfs", "/box:exec,mode=1777", "-w", "/box", "--user", "52000:52000", "--cpus", "1"])
+                .args(["--tmpfs", "/work:exec,mode=1777", "-w", "/work", "--user", "52000:52000", "--cpus", "1"])
                 .args([image.as_str().unwrap(), "sh", "-c", script])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())

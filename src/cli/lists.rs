@@ -129,8 +129,20 @@ fn show(json: bool, reply: &Value, human: impl FnOnce()) -> Result<u8, CliError>
 
 /// Pools as a table; also part of `assay status`.
 pub fn pool_table(pools: &[Value]) -> Table {
-    let mut table =
-        Table::new(&["pool", "host", "ready", "creating", "leased", "waiting", "floor", "level", "ceiling", ""]);
+    let mut table = Table::new(&[
+        "pool",
+        "host",
+        "isolation",
+        "ready",
+        "creating",
+        "leased",
+        "kept",
+        "waiting",
+        "floor",
+        "level",
+        "ceiling",
+        "",
+    ]);
     for pool in pools {
         let broken = match &pool["broken"] {
             Value::String(why) => why.clone(),
@@ -143,9 +155,11 @@ pub fn pool_table(pools: &[Value]) -> Table {
         table.tinted([
             number("profile"),
             number("host"),
+            number("isolation"),
             (out::text(pool, "ready"), Some(if short { Tint::Yellow } else { Tint::Green })),
             number("creating"),
             number("leased"),
+            number("kept"),
             number("waiting"),
             number("floor"),
             number("level"),
@@ -154,6 +168,12 @@ pub fn pool_table(pools: &[Value]) -> Table {
         ]);
     }
     table
+}
+
+/// Why a host is not up, or cannot have cells.
+fn trouble(host: &Value) -> String {
+    let reason = host["reason"].as_str().map(out::clean);
+    reason.or_else(|| host["no_cell"].as_str().map(|why| format!("no cells: {}", out::clean(why)))).unwrap_or_default()
 }
 
 /// What is taken of what there is: CPUs and memory.
@@ -183,7 +203,7 @@ pub fn host_table(hosts: &[Value]) -> Table {
             (out::text(host, "running"), None),
             (room(&host["room"]), None),
             (out::text(host, "endpoint"), None),
-            (host["reason"].as_str().map(out::clean).unwrap_or_default(), Some(Tint::Red)),
+            (trouble(host), Some(Tint::Red)),
         ]);
     }
     table

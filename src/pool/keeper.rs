@@ -19,6 +19,7 @@ use super::gate::{Gate, Stands, Urgency};
 use super::lease::Offer;
 use super::stock::{Levels, Stock, Weather};
 use super::tide::Tide;
+use crate::model::Isolation;
 use crate::model::work::Caller;
 use crate::sandbox::{CreateError, Sandbox};
 
@@ -54,6 +55,9 @@ pub struct PoolState {
     pub profile: String,
     /// The host.
     pub host: String,
+    /// How the last one that was made keeps runs apart; none when none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     /// Ready ones.
     pub ready: usize,
     /// Being made.
@@ -114,6 +118,7 @@ pub(super) struct Books {
     failures: u32,
     not_before: Option<Instant>,
     broken: Option<String>,
+    isolation: Option<Isolation>,
     created: usize,
     failed: usize,
     failures_by_wait: BTreeMap<&'static str, usize>,
@@ -342,6 +347,7 @@ impl Pool {
         PoolState {
             profile: self.inner.profile.clone(),
             host: self.inner.host.clone(),
+            isolation: books.isolation,
             ready: books.stock.ready.len(),
             creating: books.stock.creating,
             leased: books.stock.leased,
@@ -416,6 +422,7 @@ impl Inner {
         books.failures = 0;
         books.not_before = None;
         books.broken = None;
+        books.isolation = Some(sandbox.isolation());
         if books.closed || books.paused {
             return;
         }

@@ -27,6 +27,7 @@ pub(super) fn hosts(context: &Context) -> Vec<Value> {
             "api": health.engine.api,
             "cpus": health.engine.cpus,
             "memory_bytes": health.engine.memory_bytes,
+            "no_cell": host.no_cell(),
             "reason": health.reason,
             "remedy": health.remedy,
             "since_ms": health.since.elapsed().as_millis() as u64,
