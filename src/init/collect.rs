@@ -62,6 +62,13 @@ impl Collection {
     }
 }
 
+/// Paths of the regular files that the last run left and that match a pattern, at most so many.
+pub fn find(files: &Files, pattern: &str, most: usize) -> Vec<String> {
+    let max_files = u32::try_from(most).unwrap_or(u32::MAX);
+    let wanted = Collect { patterns: vec![pattern.to_owned()], max_files, max_bytes: u64::MAX };
+    Collection::of(files, &wanted).1.files.into_iter().map(|(path, _)| path).collect()
+}
+
 impl Walk<'_> {
     fn below(&mut self, folder: &OwnedFd, path: &mut Vec<String>) -> Result<(), Errno> {
         if path.len() >= MAX_DEPTH {

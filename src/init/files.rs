@@ -9,6 +9,7 @@
 //! the program's effective ids while none of its processes is alive.
 
 use super::clean::{self, MAX_DEPTH};
+use super::collect;
 use super::sys::{self, Errno};
 use crate::wire::frame::Put;
 use std::ffi::{CStr, CString};
@@ -174,7 +175,8 @@ impl Files {
 
     /// Takes the program's files over: root's from now on, mode 0755. Gives those that were not there, were not plain
     /// files, were too large or did not fit.
-    pub fn keep(&mut self, paths: &[String]) -> Vec<String> {
+    pub fn keep(&mut self, wanted: &[String]) -> Vec<String> {
+        let paths = &self.found(wanted);
         // All are opened before the first is replaced: making room for one may remove another's folder.
         let sources = self
             .as_program(|| paths.iter().take(MAX_FILES).map(|path| self.open_source(path)).collect::<Vec<_>>())
@@ -192,6 +194,19 @@ impl Files {
             }
         }
         missing
+    }
+
+    /// The paths that are wanted, patterns replaced by what they match. A pattern that matches nothing stays, and is missing.
+    fn found(&self, wanted: &[String]) -> Vec<String> {
+        let mut paths = Vec::new();
+        for path in wanted {
+            let matched = if path.contains(['*', '?']) { collect::find(self, path, MAX_FILES) } else { Vec::new() };
+            match matched.is_empty() {
+                true => paths.push(path.clone()),
+                false => paths.extend(matched),
+            }
+        }
+        paths
     }
 
     fn open_source(&self, path: &str) -> Result<Source, Errno> {

@@ -285,7 +285,7 @@ fn entry(submission: &Submission, profile: &Profile, files: &[WorkFile]) -> Resu
     }
 }
 
-/// `{entry}` and `{sources}` in a profile's command. A file name that begins with a hyphen cannot become an option.
+/// `{entry}`, `{stem}` (the entry without its ending) and `{sources}` in a profile's command. A file name that begins with a hyphen cannot become an option.
 fn expand(words: &[String], entry: &str, profile: &Profile, files: &[WorkFile]) -> Vec<String> {
     let safe = |path: &str| if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
     let mut argv = Vec::with_capacity(words.len());
@@ -298,7 +298,8 @@ fn expand(words: &[String], entry: &str, profile: &Profile, files: &[WorkFile]) 
                 files.iter().filter(|file| is_source(&file.path)).map(|file| safe(&file.path)).collect();
             argv.extend(if sources.is_empty() { vec![safe(entry)] } else { sources });
         } else {
-            argv.push(word.replace("{entry}", &safe(entry)));
+            let stem = entry.rsplit_once('.').map_or(entry, |(stem, _)| stem);
+            argv.push(word.replace("{entry}", &safe(entry)).replace("{stem}", &safe(stem)));
         }
     }
     argv

@@ -40,7 +40,7 @@ impl PoolLevels {
 
 /// The recipe for a language.
 ///
-/// In `run` and `compile`, `{entry}` stands for the entry file and `{sources}` for every submitted file whose name
+/// In `run` and `compile`, `{entry}` stands for the entry file, `{stem}` for the same without its ending, and `{sources}` for every submitted file whose name
 /// ends in one of `source_extensions` (the entry alone when there is none).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +59,7 @@ pub struct Profile {
     /// The compile command, when the language has one.
     #[serde(default)]
     pub compile: Vec<String>,
-    /// What the compile step makes and the runs need, relative to the box.
+    /// What the compile step makes and the runs need, relative to the box: paths, or patterns as in a submission's `collect`.
     #[serde(default)]
     pub keep: Vec<String>,
     /// File name endings that `{sources}` collects, without the dot.

@@ -15,6 +15,7 @@ mod hostile;
 mod init;
 mod isolation;
 mod judging;
+mod languages;
 mod layout;
 mod protocol;
 mod relay;

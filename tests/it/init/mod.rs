@@ -42,6 +42,7 @@ both!(
     input_for_a_program_that_closed_its_stdin_is_thrown_away,
     a_program_that_cannot_start_names_the_step,
     a_program_has_no_rights_and_no_descriptors_and_its_limits,
+    a_cell_masks_what_the_engine_masks,
     a_program_cannot_touch_the_init,
     a_put_file_is_there_in_pieces_and_cannot_be_changed,
     a_put_replaces_whatever_the_program_left_in_its_way,
@@ -263,6 +264,20 @@ fn a_program_has_no_rights_and_no_descriptors_and_its_limits(isolation: Isolatio
     assert_eq!(text, format!("2/3 8388608/8388608 64/64 {pids} 0/0 fd0 fd1 fd2 nonblock=0 sid=1\n"));
     let score = sandbox.run(&["/probe", "cat", "/proc/self/oom_score_adj"]);
     assert_eq!(score.text(), "1000\n");
+}
+
+fn a_cell_masks_what_the_engine_masks(isolation: Isolation) {
+    let mut sandbox = Sandbox::open(isolation);
+    let mounts = sandbox.run(&["/probe", "cat", "/proc/self/mountinfo"]).text();
+    let mount = |path: &str| mounts.lines().rev().find(|line| line.split(' ').nth(4) == Some(path)).map(str::to_owned);
+    // in split, the engine does it
+    for path in ["/proc/keys", "/proc/timer_list", "/sys/firmware"] {
+        assert!(mount(path).is_some(), "{path} is not masked:\n{mounts}");
+    }
+    for path in ["/proc/sys", "/proc/irq", "/proc/bus", "/proc/sysrq-trigger"] {
+        let options = mount(path).and_then(|line| line.split(' ').nth(5).map(str::to_owned)).unwrap_or_default();
+        assert!(options.starts_with("ro"), "{path} is {options}:\n{mounts}");
+    }
 }
 
 fn a_program_cannot_touch_the_init(isolation: Isolation) {

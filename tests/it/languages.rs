@@ -1,0 +1,198 @@
+//! Every language of config/profiles: what it accepts, and each verdict that it can earn.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, Options, root, with};
+
+/// Programs of one language.
+struct Language {
+    name: &'static str,
+    file: &'static str,
+    /// Reads a number and prints its double.
+    double: &'static str,
+    /// What its compiler refuses, and a word of the refusal; none where there is no compiler.
+    broken: Option<(&'static str, &'static str)>,
+    /// Fails while it runs, and a word of what it says.
+    crash: (&'static str, &'static str),
+    /// Never ends.
+    endless: &'static str,
+}
+
+const LANGUAGES: &[Language] = &[
+    Language {
+        name: "python",
+        file: "main.py",
+        double: "print(int(input()) * 2)",
+        broken: None,
+        crash: ("print(1 // 0)", "ZeroDivisionError"),
+        endless: "while True: pass",
+    },
+    Language {
+        name: "c",
+        file: "main.c",
+        double: "#include <stdio.h>\nint main(void) { int n; scanf(\"%d\", &n); printf(\"%d\\n\", n * 2); }",
+        broken: Some(("int main(void) { return x; }", "undeclared")),
+        crash: ("int main(void) { volatile int *p = 0; return *p; }", ""),
+        endless: "int main(void) { for (volatile int i;; i++); }",
+    },
+    Language {
+        name: "cpp",
+        file: "main.cpp",
+        double: "#include <bits/stdc++.h>\nint main() { int n; std::cin >> n; std::cout << n * 2 << std::endl; }",
+        broken: Some(("int main() { std::cout; }", "std")),
+        crash: ("#include <stdexcept>\nint main() { throw std::runtime_error(\"oh\"); }", "oh"),
+        endless: "int main() { for (volatile int i = 0;; i++); }",
+    },
+    Language {
+        name: "javascript",
+        file: "main.js",
+        double: "console.log(parseInt(require('fs').readFileSync(0, 'utf8')) * 2)",
+        broken: None,
+        crash: ("null.x", "TypeError"),
+        endless: "for (;;);",
+    },
+    Language {
+        name: "typescript",
+        file: "main.ts",
+        double: "const n: number = parseInt(require('fs').readFileSync(0, 'utf8'));\nconsole.log(n * 2);",
+        broken: Some(("const n: number = 'text';", "TS2322")),
+        crash: ("const x: any = null; x.y;", "TypeError"),
+        endless: "for (;;);",
+    },
+    Language {
+        name: "java",
+        file: "Main.java",
+        double: "import java.util.Scanner;\npublic class Main {\n  static class Twice { int of(int n) { return n * 2; } }\n  public static void main(String[] a) { System.out.println(new Twice().of(new Scanner(System.in).nextInt())); }\n}",
+        broken: Some(("public class Main { int f() { return \"\"; } }", "incompatible types")),
+        crash: (
+            "public class Main { public static void main(String[] a) { int[] x = new int[1]; x[a.length + 1] = 1; } }",
+            "ArrayIndexOutOfBounds",
+        ),
+        endless: "public class Main { public static void main(String[] a) { for (;;); } }",
+    },
+    Language {
+        name: "go",
+        file: "main.go",
+        double: "package main\nimport \"fmt\"\nfunc main() { var n int; fmt.Scan(&n); fmt.Println(n * 2) }",
+        broken: Some(("package main\nfunc main() { x := 1 }", "declared but not used")),
+        crash: ("package main\nfunc main() { var p *int; *p = 1 }", "nil pointer"),
+        endless: "package main\nfunc main() { for {} }",
+    },
+    Language {
+        name: "rust",
+        file: "main.rs",
+        double: "fn main() { let mut s = String::new(); std::io::stdin().read_line(&mut s).unwrap(); println!(\"{}\", s.trim().parse::<i32>().unwrap() * 2); }",
+        broken: Some(("fn main() { let x: i32 = \"\"; }", "E0308")),
+        crash: ("fn main() { let v: Vec<i32> = vec![]; println!(\"{}\", v[v.len()]); }", "index out of bounds"),
+        endless: "fn main() { loop {} }",
+    },
+    Language {
+        name: "ruby",
+        file: "main.rb",
+        double: "puts gets.to_i * 2",
+        broken: None,
+        crash: ("raise 'oh'", "oh"),
+        endless: "loop {}",
+    },
+    Language {
+        name: "php",
+        file: "main.php",
+        double: "<?php echo intval(fgets(STDIN)) * 2, \"\\n\";",
+        broken: None,
+        crash: ("<?php throw new Exception('oh');", "oh"),
+        endless: "<?php for (;;);",
+    },
+    Language {
+        name: "perl",
+        file: "main.pl",
+        double: "print <STDIN> * 2, \"\\n\";",
+        broken: None,
+        crash: ("die 'oh'", "oh"),
+        endless: "1 while 1",
+    },
+    Language {
+        name: "lua",
+        file: "main.lua",
+        double: "print(io.read('n') * 2)",
+        broken: None,
+        crash: ("error('oh')", "oh"),
+        endless: "while true do end",
+    },
+    Language {
+        name: "bash",
+        file: "main.sh",
+        double: "read n; echo $((n * 2))",
+        broken: None,
+        crash: ("echo oh >&2; exit 3", "oh"),
+        endless: "while :; do :; done",
+    },
+    Language {
+        name: "haskell",
+        file: "main.hs",
+        double: "main :: IO ()\nmain = readLn >>= \\n -> print (n * 2 :: Int)",
+        broken: Some(("main :: IO ()\nmain = print (1 :: String)", "No instance")),
+        crash: ("main :: IO ()\nmain = print (head ([] :: [Int]))", "empty list"),
+        endless: "main :: IO ()\nmain = print (length [n | n <- [1 :: Integer ..], n < 0])",
+    },
+    Language {
+        name: "pascal",
+        file: "main.pas",
+        double: "var n: longint; begin readln(n); writeln(n * 2); end.",
+        broken: Some(("begin x := 1; end.", "Identifier not found")),
+        crash: ("{$R+} var a: array[1..2] of longint; i: longint; begin i := 3; a[i] := 1; end.", "201"),
+        endless: "begin while true do; end.",
+    },
+];
+
+fn submission(language: &Language, code: &str) -> Value {
+    json!({ "language": language.name, "files": [{ "path": language.file, "content": code }] })
+}
+
+fn judge(language: &Language) {
+    let daemon = Daemon::start(&Options { profiles: language.name, floor: 1, ..Options::default() });
+    let mut caller = daemon.caller();
+    caller.ok("image.build", json!({ "profile": language.name }));
+    let tests = json!([{ "stdin": "21\n", "expect": "42\n" }, { "stdin": "-4\n", "expect": "-8" }, { "stdin": "0\n", "expect": "1\n" }]);
+    let report = caller.ok("submission.run", with(submission(language, language.double), "tests", tests));
+    let verdicts: Vec<&str> =
+        report["tests"].as_array().unwrap().iter().map(|test| test["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["accepted", "accepted", "wrong_answer"], "{report:#}");
+
+    if let Some((code, word)) = language.broken {
+        let report = caller.ok("submission.run", submission(language, code));
+        assert_eq!(report["verdict"], "compile_error", "{report:#}");
+        let said = format!("{}{}", report["compile"]["stdout"], report["compile"]["stderr"]);
+        assert!(said.contains(word), "{said}");
+    }
+    let (code, word) = language.crash;
+    let report = caller.ok("submission.run", submission(language, code));
+    assert_eq!(report["verdict"], "runtime_error", "{report:#}");
+    let said = format!("{}{}", report["run"]["stdout"], report["run"]["stderr"]);
+    assert!(said.contains(word), "{report:#}");
+    let endless = with(submission(language, language.endless), "limits", json!({ "cpu_ms": 700, "wall_ms": 6000 }));
+    assert_eq!(caller.ok("submission.run", endless)["verdict"], "time_limit");
+}
+
+macro_rules! languages {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            let name = stringify!($name);
+            judge(LANGUAGES.iter().find(|language| language.name == name).unwrap());
+        })*
+
+        #[test]
+        fn every_profile_that_is_shipped_is_among_them() {
+            let mut tested = vec![$(stringify!($name)),*];
+            tested.sort_unstable();
+            let folder = std::fs::read_dir(root().join("config/profiles")).unwrap();
+            let mut shipped: Vec<String> = folder
+                .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+                .collect();
+            shipped.sort_unstable();
+            assert_eq!(tested, shipped);
+        }
+    };
+}
+
+languages!(bash, c, cpp, go, haskell, java, javascript, lua, pascal, perl, php, python, ruby, rust, typescript,);
