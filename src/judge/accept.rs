@@ -355,11 +355,20 @@ fn test(
     sandbox_wide(&format!("{at}.limits"), &request)?;
     let limits = limits.with(&request).map_err(|error| limit_error(&format!("{at}.limits"), &error))?;
     let checker = spec.checker.clone().unwrap_or_default();
-    if matches!(checker.kind, CheckerKind::Float | CheckerKind::Program) {
-        return Err(unsupported(
-            &format!("{at}.checker.kind"),
-            "float and program are not built yet; use exact, lines or tokens",
-        ));
+    if checker.kind == CheckerKind::Program {
+        let message = "program is not built yet; use exact, lines, tokens or float";
+        return Err(unsupported(&format!("{at}.checker.kind"), message));
+    }
+    for (name, value) in [("absolute", checker.absolute), ("relative", checker.relative)] {
+        if value.is_some_and(|value| !value.is_finite() || value < 0.0) {
+            return Err(bad(format!("{at}.checker.{name}"), "must be 0 or more"));
+        }
+        if value.is_some() && checker.kind != CheckerKind::Float {
+            return Err(bad(format!("{at}.checker.{name}"), "belongs to the kind float"));
+        }
+    }
+    if checker.unordered && checker.kind != CheckerKind::Lines {
+        return Err(bad(format!("{at}.checker.unordered"), "belongs to the kind lines"));
     }
     let stdin = intake
         .content(&format!("{at}.stdin"), spec.stdin.as_ref(), spec.stdin_b64.as_deref())?

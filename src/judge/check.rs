@@ -4,6 +4,8 @@
 //! difference is shown with its line and column (both from 1, columns in bytes) and both sides cut to
 //! [`SHOWN_BYTES`].
 
+use std::collections::BTreeMap;
+
 use crate::model::submission::{CheckerKind, CheckerSpec};
 
 /// How much of each side a difference shows.
@@ -51,10 +53,15 @@ impl Difference {
 pub fn check(spec: &CheckerSpec, expected: &[u8], got: &[u8]) -> Answer {
     let fold = spec.case_insensitive;
     match spec.kind {
-        CheckerKind::Exact => compare(exact(expected), exact(got), fold),
-        CheckerKind::Lines => compare(lines(expected), lines(got), fold),
-        // float and program are refused before a run; tokens is the stricter reading should one ever get here
-        CheckerKind::Tokens | CheckerKind::Float | CheckerKind::Program => compare(tokens(expected), tokens(got), fold),
+        CheckerKind::Exact => compare(exact(expected), exact(got), |a, b| same(a, b, fold)),
+        CheckerKind::Lines if spec.unordered => compare_unordered(lines(expected), lines(got), fold),
+        CheckerKind::Lines => compare(lines(expected), lines(got), |a, b| same(a, b, fold)),
+        CheckerKind::Float => {
+            let tolerance = Tolerance::of(spec);
+            compare(tokens(expected), tokens(got), |a, b| tolerance.allows(a, b).unwrap_or_else(|| same(a, b, fold)))
+        }
+        // program is refused before a run; tokens is the stricter reading should one ever get here
+        CheckerKind::Tokens | CheckerKind::Program => compare(tokens(expected), tokens(got), |a, b| same(a, b, fold)),
     }
 }
 
@@ -68,18 +75,18 @@ struct Piece<'a> {
 fn compare<'a>(
     mut expected: impl Iterator<Item = Piece<'a>>,
     mut got: impl Iterator<Item = Piece<'a>>,
-    fold: bool,
+    equal: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Answer {
     let mut last = (1, 1);
     loop {
         match (expected.next(), got.next()) {
             (None, None) => return Answer::Right,
-            (Some(want), Some(have)) if same(want.bytes, have.bytes, fold) => {
+            (Some(want), Some(have)) if equal(want.bytes, have.bytes) => {
                 last = (have.line, have.column + have.bytes.len());
             }
             (want, have) => {
                 let offset = match (&want, &have) {
-                    (Some(want), Some(have)) => common(want.bytes, have.bytes, fold),
+                    (Some(want), Some(have)) => common(want.bytes, have.bytes),
                     _ => 0,
                 };
                 let (line, column) = have.as_ref().map_or(last, |piece| (piece.line, piece.column + offset));
@@ -98,8 +105,73 @@ fn same(a: &[u8], b: &[u8], fold: bool) -> bool {
     if fold { a.eq_ignore_ascii_case(b) } else { a == b }
 }
 
-fn common(a: &[u8], b: &[u8], fold: bool) -> usize {
-    a.iter().zip(b).take_while(|(x, y)| if fold { x.eq_ignore_ascii_case(y) } else { x == y }).count()
+/// How far two pieces look the same, for the column.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(x, y)| x.eq_ignore_ascii_case(y)).count()
+}
+
+/// Lines in any order: each as often as it is expected. The first that is not is the difference.
+fn compare_unordered<'a>(
+    expected: impl Iterator<Item = Piece<'a>>,
+    got: impl Iterator<Item = Piece<'a>>,
+    fold: bool,
+) -> Answer {
+    let key = |bytes: &[u8]| if fold { bytes.to_ascii_lowercase() } else { bytes.to_vec() };
+    let mut missing: BTreeMap<Vec<u8>, (usize, &[u8])> = BTreeMap::new();
+    for piece in expected {
+        missing.entry(key(piece.bytes)).or_insert((0, piece.bytes)).0 += 1;
+    }
+    let mut last = 1;
+    for piece in got {
+        last = piece.line;
+        match missing.get_mut(&key(piece.bytes)) {
+            Some((count, _)) if *count > 0 => *count -= 1,
+            _ => {
+                let next = missing.values().find(|(count, _)| *count > 0).map(|(_, bytes)| shown(bytes));
+                let got = Some(shown(piece.bytes));
+                return Answer::Wrong(Difference { line: piece.line, column: 1, expected: next, got });
+            }
+        }
+    }
+    match missing.values().find(|(count, _)| *count > 0) {
+        None => Answer::Right,
+        Some((_, bytes)) => {
+            Answer::Wrong(Difference { line: last, column: 1, expected: Some(shown(bytes)), got: None })
+        }
+    }
+}
+
+/// How far off a number may be.
+struct Tolerance {
+    absolute: f64,
+    relative: f64,
+}
+
+/// When neither is given.
+const USUAL_TOLERANCE: f64 = 1e-6;
+
+impl Tolerance {
+    fn of(spec: &CheckerSpec) -> Tolerance {
+        match (spec.absolute, spec.relative) {
+            (None, None) => Tolerance { absolute: USUAL_TOLERANCE, relative: USUAL_TOLERANCE },
+            (absolute, relative) => Tolerance { absolute: absolute.unwrap_or(0.0), relative: relative.unwrap_or(0.0) },
+        }
+    }
+
+    /// Whether it is near enough; none when no number is expected. What is no number, or none that ends, is near to nothing.
+    fn allows(&self, expected: &[u8], got: &[u8]) -> Option<bool> {
+        let want = number(expected)?;
+        let Some(have) = number(got) else { return Some(false) };
+        let off = (want - have).abs();
+        Some(off <= self.absolute || off <= self.relative * want.abs())
+    }
+}
+
+/// A decimal number, with an exponent or without.
+fn number(word: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(word).ok()?;
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    text.parse::<f64>().ok().filter(|number| plain && number.is_finite())
 }
 
 fn shown(bytes: &[u8]) -> String {
@@ -202,6 +274,76 @@ mod tests {
     fn a_long_line_is_cut_in_the_message() {
         let difference = wrong(run(CheckerKind::Exact, &"a".repeat(500), &"b".repeat(500)));
         assert!(difference.message(false).len() < 300);
+    }
+
+    #[test]
+    fn numbers_may_be_off_by_the_tolerance_and_words_by_nothing() {
+        let float = |absolute, relative, expected: &str, got: &str| {
+            let spec = CheckerSpec { kind: CheckerKind::Float, absolute, relative, ..Default::default() };
+            check(&spec, expected.as_bytes(), got.as_bytes()) == Answer::Right
+        };
+        assert!(float(None, None, "0.1 1e6\n", "0.1000005\n1000000.5"));
+        assert!(!float(None, None, "0.1", "0.1001") && float(Some(0.001), None, "0.1", "0.1001"));
+        assert!(float(None, Some(0.01), "1000", "1009") && !float(None, Some(0.01), "1000", "1011"));
+        assert!(float(Some(1.0), None, "5", "5.0") && float(Some(0.0), None, "5", "5.0"));
+        for got in ["nan", "inf", "", "5 5", "0x5", "five", "1e999"] {
+            assert!(!float(Some(1e9), Some(1e9), "5", got), "{got}");
+        }
+        assert!(float(None, None, "case 1: 2.0", "case 1: 2") && !float(None, None, "yes", "no"));
+        assert!(!float(Some(9.0), None, "nan", "nan1") && float(None, None, "nan", "nan"));
+    }
+
+    #[test]
+    fn lines_in_any_order_are_each_there_as_often_as_expected() {
+        let unordered = |expected: &str, got: &str| {
+            let spec = CheckerSpec { kind: CheckerKind::Lines, unordered: true, ..Default::default() };
+            check(&spec, expected.as_bytes(), got.as_bytes())
+        };
+        assert_eq!(unordered("a\nb\nb\n", "b \na\nb"), Answer::Right);
+        let difference = wrong(unordered("a\nb\n", "b\nb\n"));
+        assert_eq!(
+            (difference.line, difference.expected.as_deref(), difference.got.as_deref()),
+            (2, Some("a"), Some("b"))
+        );
+        let difference = wrong(unordered("a\nb\n", "b\n"));
+        assert_eq!((difference.expected.as_deref(), difference.got), (Some("a"), None));
+    }
+
+    mod against_a_reference {
+        use super::*;
+        use proptest::prelude::*;
+
+        fn words(text: &str) -> Vec<String> {
+            text.split_ascii_whitespace().map(str::to_ascii_lowercase).collect()
+        }
+
+        fn rows(text: &str) -> Vec<String> {
+            let text = text.trim_end_matches(|c: char| c.is_ascii_whitespace());
+            text.split('\n').map(|row| row.trim_end_matches(|c: char| c.is_ascii_whitespace()).to_owned()).collect()
+        }
+
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(2000))]
+
+            #[test]
+            fn every_checker_says_what_a_plainer_one_says(a in "[aA1 \n.]{0,8}", b in "[aA1 \n.]{0,8}") {
+                let right = |spec: CheckerSpec| check(&spec, a.as_bytes(), b.as_bytes()) == Answer::Right;
+                let of = |kind, case_insensitive, unordered| CheckerSpec { kind, case_insensitive, unordered, ..Default::default() };
+                prop_assert_eq!(right(of(CheckerKind::Exact, false, false)), a == b);
+                prop_assert_eq!(right(of(CheckerKind::Tokens, true, false)), words(&a) == words(&b));
+                prop_assert_eq!(right(of(CheckerKind::Lines, false, false)), rows(&a) == rows(&b));
+                let sorted = |text: &str| { let mut all = rows(text); all.sort(); all };
+                prop_assert_eq!(right(of(CheckerKind::Lines, false, true)), sorted(&a) == sorted(&b));
+                let near = words(&a).len() == words(&b).len() && words(&a).iter().zip(&words(&b)).all(|(x, y)| {
+                    match (x.parse::<f64>(), y.parse::<f64>()) {
+                        (Ok(x), Ok(y)) => (x - y).abs() <= 1e-6_f64.max(1e-6 * x.abs()),
+                        (Ok(_), Err(_)) => false,
+                        _ => x == y,
+                    }
+                });
+                prop_assert_eq!(right(of(CheckerKind::Float, true, false)), near);
+            }
+        }
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub enum CheckerKind {
     /// Words; any white space separates.
     #[default]
     Tokens,
-    /// Numbers within a tolerance. Not built yet.
+    /// Words, numbers among them within a tolerance: as near as `absolute`, or as `relative` to what was expected; 1e-6 each
+    /// when neither is given.
     Float,
     /// A program decides. Not built yet.
     Program,
@@ -79,10 +80,13 @@ pub struct CheckerSpec {
     pub kind: CheckerKind,
     /// Letters compare without case.
     pub case_insensitive: bool,
-    /// For `float`.
+    /// For `lines`: in any order.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unordered: bool,
+    /// For `float`: how far off a number may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub absolute: Option<f64>,
-    /// For `float`.
+    /// For `float`: how far off a number may be, as a part of what was expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative: Option<f64>,
 }
