@@ -41,6 +41,8 @@ pub struct Config {
     pub queue: Queue,
     /// The uids of programs.
     pub uids: Uids,
+    /// What was compiled before.
+    pub cache: CacheSettings,
     /// What is demanded of every sandbox.
     pub isolation: Demands,
 }
@@ -264,6 +266,20 @@ pub struct Uids {
 impl Default for Uids {
     fn default() -> Self {
         Uids { base: 52_000, count: 1024 }
+    }
+}
+
+/// What was compiled before, kept in the state folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSettings {
+    /// At most so many bytes; 0 for none.
+    pub max_bytes: u64,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        CacheSettings { max_bytes: 512 * 1024 * 1024 }
     }
 }
 

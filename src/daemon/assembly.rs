@@ -2,6 +2,7 @@
 //! is wrong is found before anything is changed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -10,6 +11,7 @@ use crate::config::{self, Config, Environment, load_profiles};
 use crate::docker::{self, Client, Target};
 use crate::host::{Host, HostConfig};
 use crate::image::Registries;
+use crate::judge::cache::Cache;
 use crate::model::Profile;
 use crate::rpc::Roles;
 use crate::sandbox::Slots;
@@ -116,6 +118,11 @@ impl Assembly {
             init: self.init.clone(),
             profiles: self.profiles.values().cloned().collect(),
         })
+    }
+
+    /// What was compiled before, in the state folder.
+    pub fn cache(&self, state: &Path) -> Cache {
+        Cache::new(state.join("cache"), &self.init, self.config.cache.max_bytes)
     }
 
     /// Where the engines are, for the reaper.

@@ -75,6 +75,7 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
         bell.clone(),
         config.queue.clone(),
         instance.folder().join("kept"),
+        assembly.cache(instance.folder()),
         Box::new(move |uid, bytes| shelf.keep(uid, bytes)),
     );
     match scheduler.resume(&assembly.profiles) {

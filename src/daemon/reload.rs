@@ -28,6 +28,7 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     );
     look(before.uids != after.uids, "uids");
     look(before.images != after.images, "images");
+    look(before.cache != after.cache, "cache");
     keys
 }
 

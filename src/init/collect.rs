@@ -137,13 +137,13 @@ impl Walk<'_> {
     }
 
     fn open_one(&self, folder: &OwnedFd, name: &CString, path: &str) -> Result<(OwnedFd, u64), Refused> {
-        // in a cell an empty file stands in the place of one that the host put, and knows
-        if self.files.is_left_apart() && self.files.is_stored(path) {
-            return Err(Refused::Unreadable);
-        }
         let unreadable = |_| Refused::Unreadable;
         let open = || sys::open_at(folder, name, libc::O_RDONLY | libc::O_NONBLOCK, 0);
-        let file = open().or_else(|_| sys::chmod_at(folder, name, 0o400).and_then(|()| open())).map_err(unreadable)?;
+        // in a cell an empty file stands in the place of one that the host put or kept
+        let file = match self.files.is_left_apart().then(|| self.files.open_stored(path)) {
+            Some(Ok(stored)) => stored,
+            _ => open().or_else(|_| sys::chmod_at(folder, name, 0o400).and_then(|()| open())).map_err(unreadable)?,
+        };
         let meta = sys::stat(&file).map_err(unreadable)?;
         if !meta.is_file {
             return Err(Refused::NotAFile);

@@ -238,6 +238,17 @@ impl Files {
         Ok(Source::Programs(file, meta.size))
     }
 
+    /// Opens a file that the host put, or that was kept for it.
+    pub fn open_stored(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let (folder, name) = self.parent(path, false)?;
+        match sys::stat_at(&folder, &name)? {
+            meta if meta.is_file && self.is_ours(meta.uid) => {
+                sys::open_at(&folder, &name, libc::O_RDONLY | libc::O_NONBLOCK, 0)
+            }
+            _ => Err(libc::ENOENT),
+        }
+    }
+
     /// Whether the host put a file there.
     pub fn is_stored(&self, path: &str) -> bool {
         let found = self.parent(path, false).and_then(|(folder, name)| sys::stat_at(&folder, &name));

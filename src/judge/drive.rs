@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::cache::{Artifact, Cache, Key};
 use super::check::{Answer, check};
 use super::decide::{self, HostView};
 use crate::config::bounds;
@@ -96,6 +97,8 @@ pub struct Judged {
     pub message: String,
     /// The compile step.
     pub compile: Option<RunFacts>,
+    /// Whether it was one of before.
+    pub is_cached: bool,
     /// The tests.
     pub tests: Vec<TestResult>,
     /// The run, when there were no tests.
@@ -138,12 +141,30 @@ pub struct Spent {
 ///
 /// # Errors
 /// The sandbox was lost.
-pub async fn judge(sandbox: &mut Sandbox, work: &Work, sink: &Sink, cancel: &Cancel) -> Result<Judged, Lost> {
+pub async fn judge(
+    sandbox: &mut Sandbox,
+    work: &Work,
+    sink: &Sink,
+    cancel: &Cancel,
+    cache: Option<(&Cache, Key)>,
+) -> Result<Judged, Lost> {
     sink.send(|| Event::Running).await;
+    let before = match cache {
+        Some((cache, key)) => cache.get(key).await,
+        None => None,
+    };
+    let is_cached = before.is_some();
     let mut driver =
-        Driver { sandbox, work, sink, cancel: cancel.clone(), spent: Spent::default(), pending: &work.files };
+        Driver { sandbox, work, sink, cancel: cancel.clone(), spent: Spent::default(), pending: work.files.clone() };
     let compile = match &work.compile {
         None => None,
+        Some(_) if let Some(Artifact { facts, files }) = before => {
+            // what the caller handed in is never replaced by what a compiler made
+            let is_new = |made: &WorkFile| !work.files.iter().any(|file| file.path == made.path);
+            driver.pending.extend(files.into_iter().filter(is_new));
+            sink.send(|| Event::Compile { outcome: facts.outcome }).await;
+            Some(facts)
+        }
         Some(compile) => {
             let begun = Instant::now();
             // the compiler's words stand in the report; a stream is the program's
@@ -167,7 +188,21 @@ pub async fn judge(sandbox: &mut Sandbox, work: &Work, sink: &Sink, cancel: &Can
                     Plan::Tests(tests) => tests.iter().map(skipped).collect(),
                 };
                 let (files, spent) = (Brought::default(), driver.spent);
-                return Ok(Judged { verdict, message, compile: Some(facts), tests, run: None, files, spent });
+                return Ok(Judged {
+                    verdict,
+                    message,
+                    compile: Some(facts),
+                    is_cached,
+                    tests,
+                    run: None,
+                    files,
+                    spent,
+                });
+            }
+            if let Some((cache, key)) = cache
+                && let Some(files) = driver.made(&compile.keep).await?
+            {
+                cache.put(key, Artifact::new(facts.clone(), files));
             }
             Some(facts)
         }
@@ -179,13 +214,14 @@ pub async fn judge(sandbox: &mut Sandbox, work: &Work, sink: &Sink, cancel: &Can
             let message = decide::message(&facts, &step.limits);
             let files = driver.collect().await?;
             let (tests, run, spent) = (Vec::new(), Some(facts), driver.spent);
-            Ok(Judged { verdict, message, compile, tests, run, files, spent })
+            Ok(Judged { verdict, message, compile, is_cached, tests, run, files, spent })
         }
         Plan::Tests(tests) => {
             let results = driver.tests(tests).await?;
             let (verdict, message) = whole(&results);
             let files = driver.collect().await?;
-            Ok(Judged { verdict, message, compile, tests: results, run: None, files, spent: driver.spent })
+            let spent = driver.spent;
+            Ok(Judged { verdict, message, compile, is_cached, tests: results, run: None, files, spent })
         }
     }
 }
@@ -216,10 +252,21 @@ struct Driver<'a> {
     cancel: Cancel,
     spent: Spent,
     /// The submission's files, until the first step has taken them along.
-    pending: &'a [WorkFile],
+    pending: Vec<WorkFile>,
 }
 
 impl Driver<'_> {
+    /// What the compile step made, all of it.
+    async fn made(&mut self, keep: &[String]) -> Result<Option<Vec<(String, Vec<u8>)>>, Lost> {
+        let wanted = Collect {
+            patterns: keep.to_vec(),
+            max_files: bounds::MAX_COLLECT_FILES,
+            max_bytes: bounds::MAX_COLLECT_BYTES,
+        };
+        let Brought { files, refused } = self.sandbox.collect(wanted).await?;
+        Ok((refused.is_empty() && !files.is_empty()).then_some(files))
+    }
+
     /// What the last run left of what the caller wants.
     async fn collect(&mut self) -> Result<Brought, Lost> {
         if self.work.collect.is_empty() {

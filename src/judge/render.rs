@@ -31,7 +31,7 @@ pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
     let is_compiled = judged.compile.is_some();
     let mut run = |facts: RunFacts| run_report(facts, shelf, &mut room);
     let compile = judged.compile.map(&mut run).map(|mut report| {
-        report.cached = Some(false);
+        report.cached = Some(judged.is_cached);
         report
     });
     debug_assert_eq!(is_compiled, compile.is_some());
@@ -176,6 +176,7 @@ mod tests {
             verdict: Verdict::Accepted,
             message: String::new(),
             compile: None,
+            is_cached: false,
             tests: Vec::new(),
             run: Some(RunFacts { stdout, ..RunFacts::bare(Outcome::Exited) }),
             files: Default::default(),

@@ -78,7 +78,7 @@ pub struct Evidence {
 }
 
 /// One run as the daemon knows it: outcome, figures, output.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunFacts {
     /// What happened.
     pub outcome: Outcome,

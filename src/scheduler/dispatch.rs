@@ -18,6 +18,7 @@ use super::registry::{Claim, Entry, Registry, State};
 use super::stages::{StageRow, Stages};
 use crate::config::{Queue, bounds};
 use crate::host::{End, Fleet, Host, HostState};
+use crate::judge::cache::Cache;
 use crate::judge::drive::{Judged, Sink, Spent, judge};
 use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
@@ -58,6 +59,7 @@ pub struct Scheduler {
     /// True from the drain's end on: what has not started is kept.
     over: watch::Sender<bool>,
     kept: kept::Folder,
+    cache: Cache,
     shelve: Box<Shelve>,
 }
 
@@ -108,6 +110,7 @@ impl Scheduler {
         bell: Arc<Notify>,
         queue: Queue,
         kept: PathBuf,
+        cache: Cache,
         shelve: Box<Shelve>,
     ) -> Arc<Scheduler> {
         Arc::new(Scheduler {
@@ -122,6 +125,7 @@ impl Scheduler {
             draining: AtomicBool::new(false),
             over: watch::Sender::new(false),
             kept: kept::Folder::new(kept),
+            cache,
             shelve,
         })
     }
@@ -359,7 +363,7 @@ impl Scheduler {
         let profile = &work.profile;
         let occupied = host.occupy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid);
         entry.set(State::Running);
-        let judged = on_lease(&host, &mut lease, work, sink, &entry.cancelled(), leasing).await;
+        let judged = on_lease(&host, &mut lease, work, sink, &entry.cancelled(), leasing, &self.cache).await;
         let container = lease.sandbox.id().to_owned();
         let info = SandboxInfo {
             id: short(lease.sandbox.id()).to_owned(),
@@ -522,6 +526,7 @@ async fn on_lease(
     sink: &Sink,
     cancel: &tokio::sync::watch::Receiver<bool>,
     leasing: Instant,
+    cache: &Cache,
 ) -> Result<(Judged, Duration), Lost> {
     if !has_usual_limits(work) {
         // the named exception to invariant 8; the sandbox is never used again, so nothing has to be put back
@@ -530,7 +535,8 @@ async fn on_lease(
             .map_err(|error| Lost::Io(error.to_string()))?;
     }
     let lease_time = leasing.elapsed();
-    let judged = judge(&mut lease.sandbox, work, sink, cancel).await?;
+    let key = cache.key(work, &lease.image).map(|key| (cache, key));
+    let judged = judge(&mut lease.sandbox, work, sink, cancel, key).await?;
     Ok((judged, lease_time))
 }
 
@@ -539,6 +545,7 @@ fn bare(id: &str, verdict: Verdict, message: &str) -> Report {
         verdict,
         message: message.to_owned(),
         compile: None,
+        is_cached: false,
         tests: Vec::new(),
         run: None,
         files: Default::default(),
@@ -557,6 +564,7 @@ fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
         verdict: Verdict::MemoryLimit,
         message: crate::judge::decide::message(&facts, &work.limits),
         compile: None,
+        is_cached: false,
         tests: Vec::new(),
         run: Some(facts),
         files: Default::default(),
@@ -594,6 +602,7 @@ fn lost_report(id: &str, deaths: &[Death]) -> Report {
         verdict: Verdict::SystemError,
         message: message.to_owned(),
         compile: None,
+        is_cached: false,
         tests: Vec::new(),
         run: Some(facts),
         files: Default::default(),

@@ -200,3 +200,42 @@ fn a_test_suite_of_pytest_can_be_run_by_command() {
     assert_eq!((&report["verdict"], &report["run"]["exit_code"]), (&json!("runtime_error"), &json!(1)), "{report:#}");
     assert!(report["run"]["stdout"].as_str().unwrap().contains("hint: plus"));
 }
+
+#[test]
+fn what_was_compiled_once_is_not_compiled_again_and_never_for_another() {
+    let mut daemon = Daemon::start(&Options { profiles: "c", floor: 1, ..Options::default() });
+    let code = "#include <stdio.h>\nint main(int argc, char **argv) { (void)argv; int n; scanf(\"%d\", &n); printf(\"%d\\n\", n * argc); int unused; }";
+    let work = |tenant: &str| {
+        let tests = json!([{ "stdin": "2", "expect": "2" }, { "stdin": "3", "args": ["x"], "expect": "6" }]);
+        with(with(submission("c", code), "tests", tests), "tenant", json!(tenant))
+    };
+    let judge = |caller: &mut crate::harness::Caller, work: serde_json::Value| {
+        let report = caller.ok("submission.run", work);
+        assert_eq!(report["verdict"], "accepted", "{report:#}");
+        report["compile"]["cached"].as_bool().unwrap()
+    };
+    let mut caller = daemon.caller_as(4100);
+    assert!(!judge(&mut caller, work("a")));
+    crate::harness::eventually("it is kept", || judge(&mut caller, work("a")));
+    assert!(!judge(&mut caller, work("b")));
+    assert!(!judge(&mut daemon.caller_as(4101), work("a")));
+    assert!(!judge(&mut caller, with(work("a"), "env", json!({ "A": "B" }))));
+    // also by the next daemon; what was damaged is compiled anew
+    daemon.terminate();
+    daemon.start_again();
+    let mut caller = daemon.caller_as(4100);
+    assert!(judge(&mut caller, work("a")));
+    for entry in std::fs::read_dir(daemon.folder.path().join("state/cache")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert!(!judge(&mut caller, work("a")));
+    // what does not compile is not kept
+    for _ in 0..2 {
+        let report = caller.ok("submission.run", submission("c", "int main(void) { return x; }"));
+        assert_eq!((&report["verdict"], &report["compile"]["cached"]), (&json!("compile_error"), &json!(false)));
+    }
+}

@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("judge", &["model", "wire", "config", "sandbox"]),
     ("scheduler", &["model", "telemetry", "config", "sandbox", "pool", "host", "judge"]),
     ("rpc", &["model", "wire", "telemetry", "config", "host", "image", "judge", "scheduler"]),
-    ("daemon", &["model", "config", "docker", "image", "sandbox", "host", "scheduler", "rpc"]),
+    ("daemon", &["model", "config", "docker", "image", "sandbox", "host", "judge", "scheduler", "rpc"]),
     ("cli", &["config", "docker", "model"]),
 ];
 

@@ -1,0 +1,262 @@
+//! What was compiled before: artifacts on disk, by content.
+//!
+//! ```text
+//!  key = hash of init, image, uid, tenant, profile, the compile step (command, environment, limits) and every file
+//!  get: there, whole, its checksum right --> the compile step is skipped       put: after a compile that succeeded, before
+//!       else --> compiled as ever                                                   anything that it made has run
+//! ```
+//!
+//! Never across uids or tenants. A file that is cut or changed is no entry. The folder has a bound; the least lately used go.
+//! Nothing here may fail a submission: what goes wrong is a miss.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::model::RunFacts;
+use crate::model::work::{Compile, Work, WorkFile};
+
+/// Permission bits of what a compiler made.
+const MADE: u32 = 0o755;
+
+/// The store.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    folder: PathBuf,
+    /// Of the init: another one is another cache.
+    salt: [u8; 32],
+    max_bytes: u64,
+}
+
+/// What stands for one compile step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key([u8; 32]);
+
+/// What a compile step came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifact {
+    /// How it ran.
+    pub facts: RunFacts,
+    /// What it made.
+    pub files: Vec<WorkFile>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    facts: RunFacts,
+    /// Path and length of each, in the order of the bytes that follow.
+    files: Vec<(String, usize)>,
+}
+
+impl Artifact {
+    /// Of files that were brought back.
+    pub fn new(facts: RunFacts, files: Vec<(String, Vec<u8>)>) -> Artifact {
+        let made = |(path, data): (String, Vec<u8>)| WorkFile { path, mode: MADE, data: Bytes::from(data) };
+        Artifact { facts, files: files.into_iter().map(made).collect() }
+    }
+
+    fn encode(&self) -> Option<Vec<u8>> {
+        let files = self.files.iter().map(|file| (file.path.clone(), file.data.len())).collect();
+        let head = serde_json::to_vec(&Head { facts: self.facts.clone(), files }).ok()?;
+        let mut body = u32::try_from(head.len()).ok()?.to_le_bytes().to_vec();
+        body.extend_from_slice(&head);
+        self.files.iter().for_each(|file| body.extend_from_slice(&file.data));
+        let mut all = Sha256::digest(&body).to_vec();
+        all.append(&mut body);
+        Some(all)
+    }
+
+    fn decode(bytes: Vec<u8>) -> Option<Artifact> {
+        let bytes = Bytes::from(bytes);
+        let (sum, body) = (bytes.get(..32)?, bytes.slice(32.min(bytes.len())..));
+        if Sha256::digest(&body).as_slice() != sum {
+            return None;
+        }
+        let length = u32::from_le_bytes(body.get(..4)?.try_into().ok()?) as usize;
+        let head: Head = serde_json::from_slice(body.get(4..4 + length)?).ok()?;
+        let mut at = 4 + length;
+        let mut files = Vec::with_capacity(head.files.len());
+        for (path, length) in head.files {
+            let end = at.checked_add(length).filter(|end| *end <= body.len())?;
+            files.push(WorkFile { path, mode: MADE, data: body.slice(at..end) });
+            at = end;
+        }
+        (at == body.len()).then_some(Artifact { facts: head.facts, files })
+    }
+}
+
+impl Cache {
+    /// In a folder; `init` is the init program's bytes. With 0 bytes it holds nothing.
+    pub fn new(folder: PathBuf, init: &[u8], max_bytes: u64) -> Cache {
+        Cache { folder, salt: Sha256::digest(init).into(), max_bytes }
+    }
+
+    /// What stands for the compile step of this work with this image; none when nothing is to be cached.
+    pub fn key(&self, work: &Work, image: &str) -> Option<Key> {
+        let compile: &Compile =
+            work.compile.as_ref().filter(|compile| !compile.keep.is_empty() && self.max_bytes > 0)?;
+        let mut hash = Sha256::new_with_prefix(self.salt);
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(image.as_bytes());
+        part(&work.caller.uid.to_le_bytes());
+        part(work.caller.tenant.as_bytes());
+        part(&serde_json::to_vec(&*work.profile).ok()?);
+        part(&serde_json::to_vec(compile).ok()?);
+        for file in &work.files {
+            part(file.path.as_bytes());
+            part(&file.mode.to_le_bytes());
+            part(&file.data);
+        }
+        Some(Key(hash.finalize().into()))
+    }
+
+    fn path(&self, key: Key) -> PathBuf {
+        let name: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(name)
+    }
+
+    /// What was made before.
+    pub async fn get(&self, key: Key) -> Option<Artifact> {
+        let path = self.path(key);
+        let read = move || {
+            let bytes = std::fs::read(&path).ok()?;
+            let artifact = Artifact::decode(bytes);
+            match &artifact {
+                Some(_) => drop(std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()))),
+                None => drop(std::fs::remove_file(&path)),
+            }
+            artifact
+        };
+        tokio::task::spawn_blocking(read).await.ok().flatten()
+    }
+
+    /// Keeps what was made; off everybody's path.
+    pub fn put(&self, key: Key, artifact: Artifact) {
+        let (cache, path) = (self.clone(), self.path(key));
+        tokio::task::spawn_blocking(move || {
+            let Some(bytes) = artifact.encode().filter(|bytes| bytes.len() as u64 <= cache.max_bytes / 4) else {
+                return;
+            };
+            if let Err(error) = write(&cache.folder, &path, &bytes).and_then(|()| cache.trim()) {
+                tracing::warn!(folder = %cache.folder.display(), %error, "what was compiled cannot be kept");
+            }
+        });
+    }
+
+    /// Removes the least lately used until the rest is within the bound.
+    fn trim(&self) -> io::Result<()> {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            all.push((meta.modified()?, meta.len(), entry.path()));
+        }
+        let mut bytes: u64 = all.iter().map(|(_, bytes, _)| bytes).sum();
+        all.sort();
+        for (_, length, path) in all {
+            if bytes <= self.max_bytes {
+                break;
+            }
+            std::fs::remove_file(path)?;
+            bytes -= length;
+        }
+        Ok(())
+    }
+}
+
+fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let beside = folder.join(format!("{}.part", uuid::Uuid::new_v4().simple()));
+    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::accept::accept;
+    use crate::model::{Outcome, Profile};
+    use std::sync::Arc;
+
+    fn work(uid: u32, change: impl FnOnce(&mut serde_json::Value)) -> Work {
+        let profile: Profile =
+            toml::from_str("name='c'\nimage='c'\nentry='a.c'\nrun=['./a']\ncompile=['cc','a.c']\nkeep=['a']").unwrap();
+        let mut submission = serde_json::json!({ "language": "c", "files": [{ "path": "a.c", "content": "x" }] });
+        change(&mut submission);
+        let submission = serde_json::from_value(submission).unwrap();
+        accept(&submission, uid, &[("c".to_owned(), Arc::new(profile))].into(), &|_| None).unwrap()
+    }
+
+    fn artifact(bytes: usize) -> Artifact {
+        Artifact::new(RunFacts::bare(Outcome::Exited), vec![("a".to_owned(), vec![7; bytes]), ("b".to_owned(), vec![])])
+    }
+
+    #[test]
+    fn whatever_could_change_what_is_made_or_for_whom_is_another_key() {
+        let cache = Cache::new(PathBuf::from("/nowhere"), b"init", 1000);
+        let key = |uid, change: fn(&mut serde_json::Value)| cache.key(&work(uid, change), "sha256:1").unwrap();
+        let usual = key(1, |_| {});
+        assert_eq!(usual, key(1, |_| {}));
+        let others = [
+            key(2, |_| {}),
+            key(1, |json| json["tenant"] = "t".into()),
+            key(1, |json| json["files"][0]["content"] = "y".into()),
+            key(1, |json| json["env"] = serde_json::json!({ "A": "B" })),
+            key(1, |json| json["compile_limits"] = serde_json::json!({ "cpu_ms": 5 })),
+            cache.key(&work(1, |_| {}), "sha256:2").unwrap(),
+            Cache::new(PathBuf::from("/nowhere"), b"other", 1000).key(&work(1, |_| {}), "sha256:1").unwrap(),
+        ];
+        assert!(others.iter().all(|other| *other != usual));
+        // what comes after the compile step changes nothing
+        assert_eq!(usual, key(1, |json| json["tests"] = serde_json::json!([{ "stdin": "1" }])));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_comes_back_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().join("cache"), b"init", 10_000);
+        let key = Key([1; 32]);
+        assert_eq!(cache.get(key).await, None);
+        std::fs::create_dir(folder.path().join("cache")).unwrap();
+        let bytes = artifact(100).encode().unwrap();
+        std::fs::write(cache.path(key), &bytes).unwrap();
+        assert_eq!(cache.get(key).await, Some(artifact(100)));
+        for at in [0, 31, 32, 40, bytes.len() - 1] {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            std::fs::write(cache.path(key), &bad).unwrap();
+            assert_eq!(cache.get(key).await, None);
+            assert!(!cache.path(key).exists());
+            std::fs::write(cache.path(key), &bytes[..at]).unwrap();
+            assert_eq!(cache.get(key).await, None);
+        }
+    }
+
+    #[test]
+    fn the_least_lately_used_go_when_there_are_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_owned(), b"init", 2500);
+        for (age, name) in [(30, "old"), (20, "older than new"), (10, "new")] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, vec![0; 1000]).unwrap();
+            let then = SystemTime::now() - std::time::Duration::from_secs(age);
+            std::fs::File::open(&path).unwrap().set_modified(then).unwrap();
+        }
+        cache.trim().unwrap();
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["new", "older than new"]);
+    }
+}
