@@ -14,6 +14,7 @@
 //! [`dispatch`] does. A submission is a task of its own: its caller may leave, wait again, or withdraw it.
 
 pub mod admission;
+mod blame;
 mod counters;
 mod desk;
 mod dispatch;
