@@ -11,6 +11,7 @@ pub mod health;
 pub mod images;
 pub mod lists;
 pub mod out;
+pub mod rejudge;
 pub mod rpc;
 pub mod run;
 pub mod status;
@@ -50,6 +51,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Hand a program in and print its id; it outlives this command
     Submit(submission::SubmissionArgs),
+    /// Run a program again and again: its verdicts, and the spread of its time and memory; 0 when the verdict is always the same
+    Rejudge(rejudge::RejudgeArgs),
     /// Wait for a submission; exits as `run` does
     Wait(submissions::WaitArgs),
     /// Show the state of a submission
@@ -125,6 +128,7 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         Command::Completions(args) => return Ok(completions::completions(args)),
         // Usage errors come before connection errors.
         Command::Run(args) => return run::run(socket, json, args).await,
+        Command::Rejudge(args) => return rejudge::rejudge(socket, json, args).await,
         Command::Submit(args) => return submissions::submit(socket, json, args).await,
         Command::Rpc(args) => return rpc::rpc(socket, args).await,
         Command::Health => return health::health(socket, json).await,
@@ -146,6 +150,7 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         Command::Doctor(_)
         | Command::Completions(_)
         | Command::Run(_)
+        | Command::Rejudge(_)
         | Command::Submit(_)
         | Command::Rpc(_)
         | Command::Health => Ok(0),

@@ -16,7 +16,7 @@ use super::client::{INLINE_BYTES, RpcClient};
 pub struct SubmissionArgs {
     /// The program's source
     pub file: PathBuf,
-    /// The profile; by default the file's ending says it (py, c, cpp, cc, js, sh)
+    /// The profile; by default the file's ending says it (py, c, cpp, java, js, ts, go, rs, ...)
     #[arg(long, short)]
     pub language: Option<String>,
     /// The program's standard input; by default this command's own, unless that is a terminal
@@ -61,6 +61,9 @@ pub struct SubmissionArgs {
     /// Whom to act for
     #[arg(long)]
     pub tenant: Option<String>,
+    /// How to be kept apart: auto, cell or split
+    #[arg(long)]
+    pub isolation: Option<String>,
     /// An id of your own: the same id answers the same report
     #[arg(long)]
     pub id: Option<String>,
@@ -85,6 +88,16 @@ pub fn language_of(file: &Path) -> Option<&'static str> {
         "cpp" | "cc" | "cxx" => Some("cpp"),
         "js" | "mjs" | "cjs" => Some("javascript"),
         "sh" | "bash" => Some("bash"),
+        "ts" => Some("typescript"),
+        "java" => Some("java"),
+        "go" => Some("go"),
+        "rs" => Some("rust"),
+        "rb" => Some("ruby"),
+        "php" => Some("php"),
+        "pl" => Some("perl"),
+        "lua" => Some("lua"),
+        "hs" => Some("haskell"),
+        "pas" | "pp" => Some("pascal"),
         _ => None,
     }
 }
@@ -131,7 +144,9 @@ pub fn draft(args: &SubmissionArgs) -> Result<Draft, CliError> {
     if !env.is_empty() {
         value["env"] = Value::Object(env);
     }
-    for (name, content) in [("preset", &args.preset), ("tenant", &args.tenant), ("id", &args.id)] {
+    for (name, content) in
+        [("preset", &args.preset), ("tenant", &args.tenant), ("id", &args.id), ("isolation", &args.isolation)]
+    {
         if let Some(content) = content {
             value[name] = json!(content);
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Options, root, with};
+use crate::harness::{Daemon, Options, images, root, with};
 
 /// Programs of one language.
 struct Language {
@@ -196,3 +196,69 @@ macro_rules! languages {
 }
 
 languages!(bash, c, cpp, go, haskell, java, javascript, lua, pascal, perl, php, python, ruby, rust, typescript,);
+
+#[test]
+fn a_new_language_is_a_profile_and_a_folder() {
+    images();
+    let folder = tempfile::tempdir().unwrap();
+    let copied = std::process::Command::new("cp").arg("-r").arg(root().join("images")).arg(folder.path()).status();
+    assert!(copied.unwrap().success());
+    // as docs/LANGUAGES.md has it
+    let guide = std::fs::read_to_string(root().join("docs/LANGUAGES.md")).unwrap();
+    let block = |kind: &str| guide.split(&format!("```{kind}\n")).nth(1).unwrap().split("```").next().unwrap();
+    let (images, profiles) = (folder.path().join("images"), folder.path().join("profiles"));
+    std::fs::create_dir(images.join("awk")).unwrap();
+    std::fs::create_dir(&profiles).unwrap();
+    std::fs::write(images.join("awk/Dockerfile"), block("dockerfile")).unwrap();
+    std::fs::write(profiles.join("awk.toml"), block("toml")).unwrap();
+    let daemon = Daemon::start(&Options {
+        profiles: "awk",
+        profiles_dir: Some(&profiles),
+        floor: 1,
+        env: &[("ASSAY_IMAGES_DIR", images.to_str().unwrap())],
+        ..Options::default()
+    });
+    let mut caller = daemon.caller();
+    caller.ok("image.build", json!({ "profile": "awk" }));
+    let report = caller.ok(
+        "submission.run",
+        json!({ "language": "awk", "files": [{ "path": "main.awk", "content": "{ print $1 * 2 }" }],
+            "tests": [{ "stdin": "21\n", "expect": "42\n" }] }),
+    );
+    assert_eq!(report["verdict"], "accepted", "{report:#}");
+}
+
+#[test]
+fn the_same_submission_gets_the_same_verdict_while_every_core_is_busy() {
+    let daemon = Daemon::start(&Options { profiles: "c", floor: 2, ..Options::default() });
+    daemon.warm();
+    // as many as there are cores that never rest, outside of everything that assay counts
+    let mut load: Vec<std::process::Child> = (0..std::thread::available_parallelism().unwrap().get() * 2)
+        .map(|_| std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap())
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let mut said = Vec::new();
+    for (name, ms) in [("half", 150), ("double", 600)] {
+        // spins for so much CPU time, of a limit of 300 ms
+        let code = format!(
+            "#include <time.h>\nint main(void) {{ while (clock() < {ms}L * CLOCKS_PER_SEC / 1000); return 0; }}"
+        );
+        let file = folder.path().join(format!("{name}.c"));
+        std::fs::write(&file, code).unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_assay"))
+            .arg("--socket")
+            .arg(daemon.socket())
+            .args(["--json", "rejudge", "--times", "12", "--cpu-ms", "300", "--wall-ms", "20000"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        said.push((output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap()));
+    }
+    for one in &mut load {
+        let _ = one.kill();
+        let _ = one.wait();
+    }
+    assert_eq!((said[0].0, &said[0].1["verdicts"]), (Some(0), &json!({ "accepted": 12 })), "{said:?}");
+    assert_eq!((said[1].0, &said[1].1["verdicts"]), (Some(0), &json!({ "time_limit": 12 })), "{said:?}");
+    assert!(said[0].1["cpu_ms"]["max"].as_f64() < Some(300.0) && said[0].1["memory_bytes"]["min"].is_number());
+}
