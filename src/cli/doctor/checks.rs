@@ -191,6 +191,20 @@ pub fn disk(root: &str, free: u64) -> Check {
     )
 }
 
+/// Who may read the key to the engine.
+pub fn key_mode(path: &str, mode: u32) -> Check {
+    let seen = format!("{path}: mode {mode:04o} [3.14]");
+    match mode {
+        mode if mode & 0o004 != 0 => Check::fail(
+            "tls-key",
+            format!("{seen}: everybody here is root on the engine"),
+            format!("chmod 0400 {path}"),
+        ),
+        mode if mode & 0o070 != 0 => Check::warn("tls-key", seen, Some(format!("chmod 0400 {path}"))),
+        _ => Check::ok("tls-key", seen),
+    }
+}
+
 /// What the daemon says of itself.
 pub fn daemon(health: &Value) -> Check {
     let word = out::text(health, "status");
@@ -280,6 +294,12 @@ mod tests {
         let profiles = [("python".to_owned(), "python".to_owned()), ("c".to_owned(), "cc".to_owned())];
         let check = images(&profiles, &["assay/python:abc".to_owned()]);
         assert_eq!(check.remedy.as_deref(), Some("assay images build c"));
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_fails() {
+        let of = |mode| key_mode("k", mode).status;
+        assert_eq!((of(0o644), of(0o640), of(0o400)), (Status::Fail, Status::Warn, Status::Ok));
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub async fn doctor(socket: &Path, json: bool, args: DoctorArgs) -> u8 {
     let environment = config::environment();
     let config = configuration(&args, &environment, &mut found);
     engine_checks(&args, &config, &environment, &mut found).await;
+    found.extend(key(&config, &environment));
     found.push(daemon(socket).await);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     found.push(checks::uids(&read("/etc/passwd"), &read("/etc/subuid"), config.uids.base, config.uids.count));
@@ -111,6 +112,13 @@ fn configuration(args: &DoctorArgs, environment: &Environment, found: &mut Vec<C
         config.engine.context = None;
     }
     config
+}
+
+/// Whether nobody else can read the client's key: whoever has it is root on the engine's machine [CIS 3.14].
+fn key(config: &Config, environment: &Environment) -> Option<Check> {
+    let key = config.engine.target(environment).ok()?.tls?.key?;
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key).ok()?.permissions()) & 0o777;
+    Some(checks::key_mode(&key.display().to_string(), mode))
 }
 
 /// A client of the engine that the daemon would use.
