@@ -142,7 +142,8 @@ pub fn message(run: &RunFacts, limits: &Limits) -> String {
         Outcome::Signaled => {
             let signal = run.signal.unwrap_or(0);
             let name = nix::sys::signal::Signal::try_from(signal).map_or("unknown", |signal| signal.as_str());
-            with_last_line(format!("The program was ended by signal {signal} ({name})"), run)
+            let what = meaning(signal).map(|what| format!(", {what}")).unwrap_or_default();
+            with_last_line(format!("The program was ended by signal {signal} ({name}{what})"), run)
         }
         Outcome::CpuLimit => {
             format!("Code execution exceeded time limit ({} of CPU time)", seconds(limits.cpu))
@@ -161,6 +162,21 @@ pub fn message(run: &RunFacts, limits: &Limits) -> String {
         Outcome::Cancelled => "The submission was cancelled.".to_owned(),
         Outcome::Lost => "The sandbox was lost; this is not the submission's fault.".to_owned(),
     }
+}
+
+/// What a signal mostly means, for people.
+fn meaning(signal: i32) -> Option<&'static str> {
+    use nix::libc;
+    Some(match signal {
+        libc::SIGSEGV => "a segmentation fault: memory that is not its own",
+        libc::SIGBUS => "a bus error: memory that is not there",
+        libc::SIGFPE => "an arithmetic fault, mostly a division by zero",
+        libc::SIGABRT => "it gave up: a failed assertion, or an exception that nobody caught",
+        libc::SIGILL => "an instruction that does not exist",
+        libc::SIGSYS => "a system call that is forbidden here",
+        libc::SIGPIPE => "it wrote where nobody reads any more",
+        _ => return None,
+    })
 }
 
 /// The interpreter's own last word, when it said one.
@@ -185,6 +201,17 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::model::Preset;
+
+    #[test]
+    fn a_crash_has_a_name_for_people() {
+        for (signal, words) in
+            [(11, "segmentation fault"), (8, "division by zero"), (6, "assertion"), (31, "forbidden")]
+        {
+            let run = RunFacts { signal: Some(signal), ..RunFacts::bare(Outcome::Signaled) };
+            let message = message(&run, &Preset::Judge.limits());
+            assert!(message.contains(words), "{message}");
+        }
+    }
 
     fn done(ended: Ended, fired: Fired) -> Done {
         Done {
