@@ -16,6 +16,11 @@ const fn short(name: &'static str, wanted: &'static str) -> Attack {
     Attack { name, limits: r#"{"cpu_ms":300,"wall_ms":700}"#, wanted }
 }
 
+/// Burns CPU time, and has all the wall time that a busy machine may need for it.
+const fn burn(name: &'static str, wanted: &'static str) -> Attack {
+    Attack { name, limits: r#"{"cpu_ms":300,"wall_ms":20000}"#, wanted }
+}
+
 const fn wide(name: &'static str, wanted: &'static str) -> Attack {
     Attack { name, limits: r#"{"cpu_ms":4000,"wall_ms":9000,"file_bytes":1073741824}"#, wanted }
 }
@@ -23,13 +28,13 @@ const fn wide(name: &'static str, wanted: &'static str) -> Attack {
 /// Verbs of `attacks.c`.
 pub const PROGRAMS: &[Attack] = &[
     // processes
-    short("fork-bomb", "cpu_limit|wall_limit"),
-    short("fork-bomb-sessions", "cpu_limit|wall_limit"),
+    short("fork-bomb", "cpu_limit|wall_limit|memory_limit"),
+    short("fork-bomb-sessions", "cpu_limit|wall_limit|memory_limit"),
     attack("thread-bomb", "EAGAIN"),
     short("vfork", "wall_limit"),
     short("zombies", "wall_limit|cpu_limit"),
-    short("cpu-children", "cpu_limit"),
-    short("cpu-orphans", "cpu_limit"),
+    burn("cpu-children", "cpu_limit"),
+    burn("cpu-orphans", "cpu_limit"),
     short("sleep", "wall_limit"),
     short("stop", "wall_limit"),
     short("stop-children", "wall_limit"),
@@ -157,7 +162,7 @@ pub const PROGRAMS: &[Attack] = &[
 /// Python and bash, a sandbox each.
 pub const SCRIPTS: &[(Attack, &str)] = &[
     (
-        short("python fork bomb", "cpu_limit|wall_limit"),
+        short("python fork bomb", "cpu_limit|wall_limit|memory_limit"),
         "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",
     ),
     (
@@ -176,7 +181,7 @@ pub const SCRIPTS: &[(Attack, &str)] = &[
     ),
     (attack("python exits early", "exit 7"), "import os,atexit\natexit.register(lambda: print('late'))\nos._exit(7)"),
     (wide("python flood", "output_limit"), "while True: print('x'*10000)"),
-    (short("bash fork bomb", "cpu_limit|wall_limit"), ":(){ :|:& };:\nwait\nwhile :; do :; done"),
+    (short("bash fork bomb", "cpu_limit|wall_limit|memory_limit"), ":(){ :|:& };:\nwait\nwhile :; do :; done"),
     (wide("bash yes", "output_limit"), "yes"),
     (attack("bash kills all", "here"), "kill -9 -1 2>/dev/null; echo here"),
     (attack("bash limits", "refused"), "ulimit -u unlimited 2>/dev/null && echo raised || echo refused"),
