@@ -107,6 +107,10 @@ impl Files {
 
     /// The /box of the cell that has just ended.
     pub fn set_left(&mut self, left: Option<OwnedFd>) {
+        if let Some(folder) = &left {
+            // it was the program's own: it may have closed it even to us
+            let _ = sys::chmod(folder, 0o755);
+        }
         self.left = left;
     }
 

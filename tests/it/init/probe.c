@@ -134,6 +134,7 @@ int main(int argc, char **argv) {
         mkdir("closed", 0700);
         put("closed/inner", "inner", 0600);
         chmod("closed", 0);
+        chmod("/box", 0);
         return 0;
     }
     if (!strcmp(verb, "attack")) {
