@@ -101,8 +101,14 @@ pub(super) struct Shelved {
 /// A used one, for nobody but its caller.
 #[derive(Debug)]
 struct Kept {
-    caller: Caller,
+    of: Of,
     shelved: Shelved,
+}
+
+/// Whose a used one is, and since when it waits for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Of {
+    caller: Caller,
     since: Instant,
 }
 
@@ -130,13 +136,13 @@ pub(super) struct Books {
 
 impl Kept {
     fn is_for(&self, caller: &Caller) -> bool {
-        self.caller == *caller && !self.shelved.sandbox.is_lost()
+        self.of.caller == *caller && !self.shelved.sandbox.is_lost()
     }
 }
 
 impl Books {
-    fn keep(&mut self, shelved: Shelved, caller: Caller) {
-        self.kept.push(Kept { caller, shelved, since: Instant::now() });
+    fn keep(&mut self, shelved: Shelved, of: Of) {
+        self.kept.push(Kept { of, shelved });
         self.stock.kept = self.kept.len();
     }
 
@@ -144,12 +150,12 @@ impl Books {
     fn let_go(&mut self, max_age: Duration, levels: Levels) {
         self.kept.retain(|kept| {
             let sandbox = &kept.shelved.sandbox;
-            !sandbox.is_lost() && sandbox.age() < max_age && kept.since.elapsed() < KEPT_FOR
+            !sandbox.is_lost() && sandbox.age() < max_age && kept.of.since.elapsed() < KEPT_FOR
         });
         self.stock.kept = self.kept.len();
         // oldest first; taking one out may have changed the order by one place
         let evicted = self.stock.evict(levels);
-        self.kept.sort_by_key(|kept| kept.since);
+        self.kept.sort_by_key(|kept| kept.of.since);
         self.kept.drain(..evicted);
         self.stock.kept = self.kept.len();
     }
@@ -314,22 +320,19 @@ impl Pool {
         Some(Offer::new(shelved, None, self.inner.clone()))
     }
 
-    /// Whether a used sandbox is kept for this caller.
-    pub fn has_kept(&self, caller: &Caller) -> bool {
-        self.inner.recipe.reuse > 1 && self.inner.books().kept.iter().any(|kept| kept.is_for(caller))
+    /// Whether used sandboxes are kept for their callers.
+    pub fn reuses(&self) -> bool {
+        self.inner.recipe.reuse > 1
     }
 
     /// Holds out a used sandbox to the caller whose it was.
     pub fn offer_kept(&self, caller: &Caller) -> Option<Offer> {
-        if self.inner.recipe.reuse <= 1 {
-            return None;
-        }
         let mut books = self.inner.books();
         let at = books.kept.iter().position(|kept| kept.is_for(caller))?;
-        let Kept { caller, shelved, .. } = books.kept.swap_remove(at);
+        let Kept { of, shelved } = books.kept.swap_remove(at);
         books.stock.kept -= 1;
         books.stock.leased += 1;
-        Some(Offer::new(shelved, Some(caller), self.inner.clone()))
+        Some(Offer::new(shelved, Some(of), self.inner.clone()))
     }
 
     fn take_ready(&self, books: &mut Books) -> Option<Shelved> {
@@ -386,13 +389,13 @@ impl Inner {
     }
 
     /// Takes back what was offered and not taken.
-    pub(super) fn put_back(&self, shelved: Shelved, of: Option<Caller>) {
+    pub(super) fn put_back(&self, shelved: Shelved, of: Option<Of>) {
         let mut books = self.books();
         books.stock.leased -= 1;
         if !books.closed && !books.paused && !shelved.sandbox.is_lost() {
             match of {
                 None => books.stock.ready.push_front(shelved),
-                Some(caller) => books.keep(shelved, caller),
+                Some(of) => books.keep(shelved, of),
             }
         }
         drop(books);
@@ -404,7 +407,7 @@ impl Inner {
         let mut books = self.books();
         books.stock.leased -= 1;
         if !books.closed && !books.paused && !shelved.sandbox.is_lost() {
-            books.keep(shelved, caller);
+            books.keep(shelved, Of { caller, since: Instant::now() });
             books.reused += 1;
         }
         drop(books);

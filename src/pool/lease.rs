@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keeper::{Inner, Shelved};
+use super::keeper::{Inner, Of, Shelved};
 use crate::model::StartKind;
 use crate::model::work::Caller;
 use crate::sandbox::{Audited, Sandbox};
@@ -14,12 +14,12 @@ use crate::sandbox::{Audited, Sandbox};
 pub struct Offer {
     shelved: Option<Shelved>,
     /// Whose it is, when it was used.
-    of: Option<Caller>,
+    of: Option<Of>,
     pool: Arc<Inner>,
 }
 
 impl Offer {
-    pub(super) fn new(shelved: Shelved, of: Option<Caller>, pool: Arc<Inner>) -> Offer {
+    pub(super) fn new(shelved: Shelved, of: Option<Of>, pool: Arc<Inner>) -> Offer {
         Offer { shelved: Some(shelved), of, pool }
     }
 

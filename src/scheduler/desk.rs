@@ -197,23 +197,15 @@ impl Desk {
     /// Hands out what there is, to whose turn it is.
     fn serve(&self) {
         let hosts = self.fleet.willing();
-        let mut offers: HashMap<ProfileName, Option<(Arc<Host>, Offer)>> = HashMap::new();
+        let mut held = Held::default();
         let mut books = self.books();
         self.send_away(&mut books.line);
         loop {
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
             let may = &mut |uid: &u32| most == 0 || self.running.lock().of(uid) < most;
-            let next = books.line.next(may, &mut |caller, profile| {
-                if hosts.iter().any(|host| host.has_room_for(profile) && has_kept(host, caller, profile)) {
-                    return true;
-                }
-                let offer = offers.entry(profile.clone()).or_insert_with(|| find(&hosts, profile, None));
-                // room may have gone to another profile since
-                offer.as_ref().is_some_and(|(host, _)| host.has_room_for(profile))
-            });
+            let next = books.line.next(may, &mut |caller, profile| held.has(&hosts, caller, profile));
             let Some(waiter) = next else { break };
-            let kept = || hosts.iter().find_map(|host| kept_for(host, &waiter));
-            let found = kept().or_else(|| offers.remove(&waiter.profile).flatten());
+            let found = held.take(&hosts, &waiter.caller, &waiter.profile);
             let Some((mut host, mut offer)) = found else { break };
             if waiter.avoid.as_deref() == Some(host.name())
                 && let Some((other, better)) = find(&hosts, &waiter.profile, waiter.avoid.as_deref())
@@ -235,7 +227,7 @@ impl Desk {
         }
         self.tell(&books.line, &hosts);
         drop(books);
-        offers.into_values().flatten().for_each(|(_, offer)| offer.decline());
+        held.decline();
     }
 
     /// Lets go those who wait for a profile that no host has any more: a reload took it away.
@@ -298,18 +290,69 @@ impl Desk {
     }
 }
 
-/// Whether a host has a used sandbox of this caller's.
-fn has_kept(host: &Arc<Host>, caller: &Caller, profile: &str) -> bool {
-    host.pool(profile).is_some_and(|pool| pool.has_kept(caller))
+/// What is held while the desk serves: whoever was told that there is something for them finds it, whatever the pools do
+/// meanwhile.
+#[derive(Default)]
+struct Held {
+    shelves: HashMap<ProfileName, Shelf>,
+    /// Used ones, by whose they are.
+    kept: HashMap<(Caller, ProfileName), Option<(Arc<Host>, Offer)>>,
 }
 
-/// A used sandbox of whoever waits: nobody else may have it.
-fn kept_for(host: &Arc<Host>, waiter: &Waiter) -> Option<(Arc<Host>, Offer)> {
-    if waiter.avoid.as_deref() == Some(host.name()) || !host.has_room_for(&waiter.profile) {
-        return None;
+/// What there is of one profile.
+struct Shelf {
+    fresh: Option<(Arc<Host>, Offer)>,
+    /// Whether its pools keep used ones at all.
+    reuses: bool,
+}
+
+impl Held {
+    /// Whether this caller can be served now.
+    fn has(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> bool {
+        // room may have gone to another profile since
+        let roomy = |found: &Option<(Arc<Host>, Offer)>| {
+            found.as_ref().is_some_and(|(host, _)| host.has_room_for(profile))
+        };
+        let shelf = self.shelf(hosts, profile);
+        roomy(&shelf.fresh) || shelf.reuses && roomy(self.kept_for(hosts, caller, profile))
     }
-    let offer = host.pool(&waiter.profile)?.offer_kept(&waiter.caller)?;
-    Some((host.clone(), offer))
+
+    /// The best for this caller: a used one of their own, else a fresh one.
+    fn take(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> Option<(Arc<Host>, Offer)> {
+        if self.shelf(hosts, profile).reuses {
+            self.kept_for(hosts, caller, profile);
+            if let Some(kept) = self.kept.remove(&(caller.clone(), profile.clone())).flatten() {
+                return Some(kept);
+            }
+        }
+        self.shelves.remove(profile)?.fresh
+    }
+
+    fn shelf(&mut self, hosts: &[Arc<Host>], profile: &ProfileName) -> &mut Shelf {
+        self.shelves.entry(profile.clone()).or_insert_with(|| Shelf {
+            fresh: find(hosts, profile, None),
+            reuses: hosts.iter().any(|host| host.pool(profile).is_some_and(|pool| pool.reuses())),
+        })
+    }
+
+    fn kept_for(
+        &mut self,
+        hosts: &[Arc<Host>],
+        caller: &Caller,
+        profile: &ProfileName,
+    ) -> &Option<(Arc<Host>, Offer)> {
+        self.kept.entry((caller.clone(), profile.clone())).or_insert_with(|| {
+            let roomy = hosts.iter().filter(|host| host.has_room_for(profile));
+            let mut offers = roomy.filter_map(|host| Some((host.clone(), host.pool(profile)?.offer_kept(caller)?)));
+            offers.next()
+        })
+    }
+
+    /// Nobody wanted the rest.
+    fn decline(self) {
+        let fresh = self.shelves.into_values().filter_map(|shelf| shelf.fresh);
+        fresh.chain(self.kept.into_values().flatten()).for_each(|(_, offer)| offer.decline());
+    }
 }
 
 /// A sandbox of a profile, of the host that is the best place for it.

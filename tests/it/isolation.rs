@@ -215,3 +215,37 @@ fn programs_run_on_a_kernel_of_their_own_in_gvisor() {
     assert_eq!(caller.run("python", "x = bytearray(1 << 30)")["verdict"], "memory_limit");
     assert_eq!(caller.run("python", "print(input())")["run"]["exit_code"], 1);
 }
+
+#[test]
+fn nobody_is_turned_away_because_a_kept_sandbox_went_to_somebody_else_or_ended() {
+    let folder = profile("bash", "", "reuse = 1000");
+    let options = Options {
+        profiles: "bash",
+        profiles_dir: Some(folder.path()),
+        floor: 0,
+        ceiling: 3,
+        config: "[engine]\ncpu_overcommit=8\n",
+        ..Options::default()
+    };
+    let daemon = Daemon::start(&options);
+    daemon.caller().run("bash", ":");
+    // more tenants than there can be sandboxes: kept ones are evicted all the time, while their callers come back for them
+    let callers: Vec<_> = (0..6)
+        .map(|n| {
+            let mut caller = daemon.caller_as(4200);
+            std::thread::spawn(move || {
+                for turn in 0..40 {
+                    let tenant = if turn % 3 == 0 { n } else { n % 2 };
+                    let work = with(submission("bash", "echo $((6 * 7))"), "tenant", json!(tenant.to_string()));
+                    let report = caller.ok("submission.run", work);
+                    assert_eq!(report["verdict"], "accepted", "{report:#}");
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.join().unwrap();
+    }
+    let counters = daemon.caller().ok("daemon.status", json!({}))["counters"].clone();
+    assert_eq!(counters["system_error"], 0, "{counters}");
+}
