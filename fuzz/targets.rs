@@ -1,20 +1,25 @@
 //! The bodies of the fuzz targets. `cargo fuzz` drives them with new inputs, `tests/it/corpus.rs` replays the corpora on
 //! stable. Each must neither panic, nor hang, nor say different things of one input cut in two ways.
-#![allow(dead_code)]
 
 mod deciders;
 mod policy;
 mod scripted;
 
-pub use deciders::{admission, health, placement, stock};
-pub use policy::policy;
-pub use scripted::{attach, client};
+use deciders::{admission, health, placement, stock};
+use policy::policy;
+use scripted::{attach, client};
 
 /// A target's body.
-pub type Target = fn(&[u8]);
+type Target = fn(&[u8]);
+
+/// Runs a target; panics when it finds something, or when there is none of this name.
+pub fn run(name: &str, data: &[u8]) {
+    let target = ALL.iter().find(|(known, _)| *known == name);
+    target.expect("a target of this name").1(data);
+}
 
 /// Every target; `cargo fuzz list` knows the same names.
-pub const ALL: [(&str, Target); 13] = [
+const ALL: [(&str, Target); 13] = [
     ("admission", admission),
     ("attach", attach),
     ("client", client),
@@ -31,7 +36,7 @@ pub const ALL: [(&str, Target); 13] = [
 ];
 
 /// The Engine's multiplexed stream: whole and byte by byte give the same payload and the same end.
-pub fn stdcopy(data: &[u8]) {
+fn stdcopy(data: &[u8]) {
     use assay::docker::stdcopy::{Decoder, Stream};
     let run = |size: usize| {
         let mut decoder = Decoder::new();
@@ -54,7 +59,7 @@ pub fn stdcopy(data: &[u8]) {
 }
 
 /// JSON lines: however they are cut, the same lines.
-pub fn jsonlines(data: &[u8]) {
+fn jsonlines(data: &[u8]) {
     let run = |size: usize| {
         let mut splitter = assay::docker::jsonlines::Splitter::new();
         let mut lines = Vec::new();
@@ -71,7 +76,7 @@ pub fn jsonlines(data: &[u8]) {
 }
 
 /// The body of an error: some words of bounded length, and the same words when they come again as an engine would send them.
-pub fn errorbody(data: &[u8]) {
+fn errorbody(data: &[u8]) {
     use assay::docker::error_text;
     let text = error_text(data);
     assert!(text.len() <= 4096);
@@ -81,7 +86,7 @@ pub fn errorbody(data: &[u8]) {
 
 /// The line of those who wait, against a list: nothing is lost, doubled, or served without a free sandbox, who can be served
 /// is, and no uid that can be served is passed over more often than there are others with something to spend.
-pub fn line(data: &[u8]) {
+fn line(data: &[u8]) {
     use assay::scheduler::line::{Line, ProfileName, Spot, Stands};
     #[derive(Debug, Clone, PartialEq)]
     struct One(u32, ProfileName, usize);
@@ -130,7 +135,7 @@ pub fn line(data: &[u8]) {
 }
 
 /// Version strings: what is read is shown the same, and never outside what we speak.
-pub fn version(data: &[u8]) {
+fn version(data: &[u8]) {
     use assay::docker::version::{NEWEST, OLDEST, negotiate};
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Some(version) = assay::docker::ApiVersion::parse(text) {
@@ -140,7 +145,7 @@ pub fn version(data: &[u8]) {
 }
 
 /// The wire: frames however cut; what decodes encodes to the same bytes.
-pub fn wire(data: &[u8]) {
+fn wire(data: &[u8]) {
     use assay::wire::{codec, stream::FrameReader};
     for size in [1, 7, data.len().max(1)] {
         let mut reader = FrameReader::new();

@@ -29,7 +29,10 @@ need_tools() {
 need_linker() { need_tools "cc=gcc libc6-dev"; }
 
 # What the tests and benchmarks use beside Rust and an engine.
-need_test_tools() { need_tools "cc=gcc libc6-dev" openssl=openssl ip=iproute2 curl=curl pgrep=procps runsc=runsc; }
+need_test_tools() { need_tools "cc=gcc libc6-dev" openssl=openssl ip=iproute2 curl=curl pgrep=procps; }
+
+# What a test does without, and says so: not every distribution has it.
+want_test_tools() { (need_tools runsc=runsc) || say "without runsc: nothing is tried under gVisor"; }
 
 bin_dir() {
   local triple

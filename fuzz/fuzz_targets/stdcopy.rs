@@ -1,4 +1,4 @@
 #![no_main]
 #[path = "../targets.rs"]
 mod targets;
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::stdcopy(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::run("stdcopy", data));

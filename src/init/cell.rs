@@ -17,6 +17,7 @@
 //! close-on-exec.
 
 use super::clean::MAX_DEPTH;
+use super::report::{self, Failed, Report};
 use super::sys::{self, Errno};
 use crate::wire::frame::Space;
 use std::ffi::{CStr, CString};
@@ -162,28 +163,24 @@ fn mirror(folder: &OwnedFd, below: &str, depth: usize) -> Result<(), Errno> {
 }
 
 /// Whether cells can be made here: makes one and lets it go.
-pub fn trial(tenant: &Tenant, store: &OwnedFd) -> Result<(), (String, Errno)> {
-    let (heard, said) = sys::pipe().map_err(|e| ("pipe".to_owned(), e))?;
-    match sys::fork_cell().map_err(|e| ("cell namespaces".to_owned(), e))? {
+pub fn trial(tenant: &Tenant, store: &OwnedFd) -> Result<(), Failed> {
+    let failed = |step: &'static str| move |errno| Failed::new(step, errno);
+    let (heard, said) = sys::pipe().map_err(failed("pipe"))?;
+    match sys::fork_cell().map_err(failed("cell namespaces"))? {
         None => {
             let end = furnish(tenant, store);
-            let words = match &end {
-                Ok(_) => Vec::new(),
-                Err((step, errno)) => [&errno.to_le_bytes()[..], step.as_bytes()].concat(),
-            };
-            let _ = sys::write_all(said.as_raw_fd(), &words);
+            if let Err((step, errno)) = end {
+                report::say_failed(&said, &Failed::new(step, errno));
+            }
             sys::exit(i32::from(end.is_err()))
         }
         Some(_) => {
             drop(said);
-            let mut buffer = [0; 128];
-            // its end closes the pipe
-            let n = sys::read(heard.as_raw_fd(), &mut buffer).unwrap_or(0);
-            let status = sys::wait_one().map_err(|e| ("cell wait".to_owned(), e))?;
-            match buffer.get(..n).and_then(|said| said.split_first_chunk::<4>()) {
-                Some((errno, step)) => Err((String::from_utf8_lossy(step).into_owned(), i32::from_le_bytes(*errno))),
+            let status = sys::wait_one().map_err(failed("cell wait"))?;
+            match Report::new(heard).hear().failed.clone() {
+                Some(failed) => Err(failed),
                 None if status.exited == Some(0) => Ok(()),
-                None => Err(("cell".to_owned(), libc::ECHILD)),
+                None => Err(Failed::new("cell", libc::ECHILD)),
             }
         }
     }

@@ -5,16 +5,13 @@
 //! Opened once, then read piece by piece as the host asks: it sets the pace.
 
 use super::clean::{MAX_DEPTH, MAX_ENTRIES};
-use super::files::Files;
+use super::files::{Files, MAX_FILES};
 use super::sys::{self, Errno};
 use crate::wire::frame::{Collect, Collected, Refused};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 use nix::libc;
-
-/// Files that are open at a time.
-pub const MAX_COLLECTED: usize = 256;
 
 /// Refusals that are told.
 const MAX_TOLD: usize = 64;
@@ -50,7 +47,6 @@ impl Collection {
         };
         // a folder that cannot be read ends the walk there; what was found before stands
         let _ = files.as_program(|| walk.below(files.left(), &mut Vec::new()));
-        walk.collected.files.truncate(walk.open.len());
         (Self(walk.open), walk.collected)
     }
 
@@ -62,11 +58,14 @@ impl Collection {
     }
 }
 
-/// Paths of the regular files that the last run left and that match a pattern, at most so many.
-pub fn find(files: &Files, pattern: &str, most: usize) -> Vec<String> {
-    let max_files = u32::try_from(most).unwrap_or(u32::MAX);
-    let wanted = Collect { patterns: vec![pattern.to_owned()], max_files, max_bytes: u64::MAX };
-    Collection::of(files, &wanted).1.files.into_iter().map(|(path, _)| path).collect()
+/// Paths of the regular files that the last run left and that match a pattern; none when there is none, or more than can be
+/// had. Links and the like are not meant.
+pub fn find(files: &Files, pattern: &str) -> Option<Vec<String>> {
+    let wanted = Collect { patterns: vec![pattern.to_owned()], max_files: MAX_FILES as u32, max_bytes: u64::MAX };
+    let Collected { files, refused } = Collection::of(files, &wanted).1;
+    let meant = |why: &Refused| !matches!(why, Refused::NotAFile | Refused::Name);
+    let all = !refused.iter().any(|(_, why)| meant(why));
+    (all && !files.is_empty()).then(|| files.into_iter().map(|(path, _)| path).collect())
 }
 
 impl Walk<'_> {
@@ -115,7 +114,7 @@ impl Walk<'_> {
     }
 
     fn take(&mut self, folder: &OwnedFd, name: &CString, meta: sys::Meta, path: &[String]) {
-        let most = (self.wanted.max_files as usize).min(MAX_COLLECTED);
+        let most = (self.wanted.max_files as usize).min(MAX_FILES);
         let whole = path.join("/");
         let opened = if path.iter().any(|part| part.chars().any(char::is_control)) {
             Err(Refused::Name)

@@ -20,8 +20,8 @@ use nix::libc;
 /// The largest file that is kept, in bytes.
 pub const MAX_KEEP_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The most files that one run keeps or removes (each kept one is an open file for a moment).
-pub const MAX_FILES: usize = 128;
+/// The most files that are kept or brought back at a time: each is an open file for a moment.
+pub const MAX_FILES: usize = 256;
 
 const DIR: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
 
@@ -200,14 +200,14 @@ impl Files {
         missing
     }
 
-    /// The paths that are wanted, patterns replaced by what they match. A pattern that matches nothing stays, and is missing.
+    /// The paths that are wanted, patterns replaced by what they match. A pattern that matches nothing, or more than can be
+    /// kept, stays, and is missing.
     fn found(&self, wanted: &[String]) -> Vec<String> {
         let mut paths = Vec::new();
         for path in wanted {
-            let matched = if path.contains(['*', '?']) { collect::find(self, path, MAX_FILES) } else { Vec::new() };
-            match matched.is_empty() {
-                true => paths.push(path.clone()),
-                false => paths.extend(matched),
+            match path.contains(['*', '?']).then(|| collect::find(self, path)) {
+                Some(Some(matched)) => paths.extend(matched),
+                Some(None) | None => paths.push(path.clone()),
             }
         }
         paths
@@ -255,8 +255,7 @@ impl Files {
 
     /// Whether the host put a file there.
     pub fn is_stored(&self, path: &str) -> bool {
-        let found = self.parent(path, false).and_then(|(folder, name)| sys::stat_at(&folder, &name));
-        found.is_ok_and(|meta| meta.is_file && self.is_ours(meta.uid))
+        self.open_stored(path).is_ok()
     }
 
     fn take_over(&mut self, path: &str, source: &OwnedFd, size: u64) -> Result<(), Errno> {

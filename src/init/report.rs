@@ -4,7 +4,7 @@
 //! ```text
 //! 'T' | time u64 | CPU so far u64
 //! 'F' | errno i32 | length u8 | step
-//! 'E' | kind u8 (0 exited, 1 signaled) | value u8 | survivors u32 | time u64 | user u64 | system u64 | largest u64
+//! 'E' | kind u8 (0 exited, 1 signaled) | value u8 | survivors u32 | time u64 | user u64 | system u64 | largest u64 | before u64
 //! ```
 
 use super::sys::{self, Errno};
@@ -43,6 +43,9 @@ pub struct End {
     pub system_ns: u64,
     /// Largest resident set, in bytes.
     pub max_rss: u64,
+    /// CPU time of the cell's PID 1 itself when it forked the program, in nanoseconds: what it takes after that is no more
+    /// the program's than what it took before.
+    pub before_ns: u64,
 }
 
 /// What has been heard.
@@ -125,6 +128,7 @@ fn one<'a>(bytes: &'a [u8], heard: &mut Heard) -> Option<&'a [u8]> {
                 user_ns: number(&mut rest)?,
                 system_ns: number(&mut rest)?,
                 max_rss: number(&mut rest)?,
+                before_ns: number(&mut rest)?,
             });
         }
     }
@@ -165,7 +169,7 @@ pub fn say_end(to: &OwnedFd, end: &End) {
     };
     let mut record = vec![b'E', kind, value];
     record.extend(end.survivors.to_le_bytes());
-    for number in [end.at, end.user_ns, end.system_ns, end.max_rss] {
+    for number in [end.at, end.user_ns, end.system_ns, end.max_rss, end.before_ns] {
         record.extend(number.to_le_bytes());
     }
     say(to, &record);
@@ -184,7 +188,8 @@ mod tests {
         say_exec(&to, 77);
         assert_eq!(report.hear().exec.map(|(_, cpu)| cpu), Some(77));
         say_failed(&to, &Failed::new("execve", 13));
-        let end = End { ended: Ended::Signaled(9), survivors: 3, at: 1, user_ns: 2, system_ns: 3, max_rss: 4 };
+        let ended = Ended::Signaled(9);
+        let end = End { ended, survivors: 3, at: 1, user_ns: 2, system_ns: 3, max_rss: 4, before_ns: 5 };
         say_end(&to, &end);
         let heard = report.hear().clone();
         assert_eq!((heard.failed, heard.end), (Some(Failed::new("execve", 13)), Some(end)));

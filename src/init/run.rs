@@ -72,6 +72,8 @@ pub struct Active {
     handover: Option<OwnedFd>,
     /// CPU time of the set-up, as far as it is known: ours, not the program's.
     setup_cpu: u64,
+    /// CPU time that the PID 1 of its cell took beside the program and after it: ours too.
+    leader_cpu: u64,
     stdin: Option<OwnedFd>,
     pending: VecDeque<u8>,
     stdin_ended: bool,
@@ -124,6 +126,7 @@ impl Active {
             report,
             handover,
             setup_cpu: 0,
+            leader_cpu: 0,
             stdin: Some(stdin),
             pending: VecDeque::new(),
             stdin_ended: false,
@@ -234,6 +237,8 @@ impl Active {
             let is_main = one.pid == self.pid;
             if is_main && let Some(end) = self.report.hear().end.clone() {
                 // the PID 1 of its cell counted for the program, and not for itself
+                let all = one.user_ns + one.system_ns;
+                self.leader_cpu = all.saturating_sub(end.user_ns + end.system_ns).saturating_sub(end.before_ns);
                 self.user_ns += end.user_ns;
                 self.system_ns += end.system_ns;
                 self.max_rss = self.max_rss.max(end.max_rss);
@@ -282,7 +287,7 @@ impl Active {
 
     /// CPU time of the program so far.
     fn cpu_ns(&self, cgroup: &Cgroup) -> u64 {
-        self.before.cpu_ns(cgroup).saturating_sub(self.setup_cpu)
+        self.before.cpu_ns(cgroup).saturating_sub(self.setup_cpu + self.leader_cpu)
     }
 
     fn look_for_oom(&mut self, now: u64, cgroup: &Cgroup) {
@@ -493,7 +498,7 @@ impl Active {
             },
             wall_ns: self.end_at.unwrap_or(started).saturating_sub(started),
             cpu_ns: if cgroup.has_cpu() {
-                is.cpu_ns.saturating_sub(was.cpu_ns).saturating_sub(own).saturating_sub(self.setup_cpu)
+                is.cpu_ns.saturating_sub(was.cpu_ns).saturating_sub(own + self.setup_cpu + self.leader_cpu)
             } else {
                 self.user_ns + self.system_ns
             },

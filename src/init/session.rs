@@ -309,7 +309,10 @@ impl Open {
     fn try_cell(&self) -> Option<(String, i32)> {
         match self.hello.isolation {
             Isolation::Split => None,
-            Isolation::Cell => cell::trial(&self.tenant(), self.files.store()).err(),
+            Isolation::Cell => {
+                let failed = cell::trial(&self.tenant(), self.files.store()).err()?;
+                Some((failed.step, failed.errno))
+            }
         }
     }
 
@@ -321,8 +324,6 @@ impl Open {
         self.collection = Collection::default();
         self.put_failed = None;
         let emptied = self.files.empty();
-        // in a cell, its PID 1 may be on its way out still
-        while let Reaped::One(_) = reap::next() {}
         audit::residue(&self.files, &self.cgroup, &self.baseline, emptied)
     }
 

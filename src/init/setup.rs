@@ -173,14 +173,14 @@ fn lead_cell(
     if let Err(errno) = sys::drop_capabilities() {
         fail(Failed::new("capabilities", errno));
     }
-    report::say_end(report, &wait_for(main));
+    report::say_end(report, &wait_for(main, used));
     sys::exit(0)
 }
 
 /// Waits for the main process, then ends and counts what is left.
-fn wait_for(main: i32) -> End {
-    let mut end =
-        End { ended: Ended::Signaled(libc::SIGKILL as u8), survivors: 0, at: 0, user_ns: 0, system_ns: 0, max_rss: 0 };
+fn wait_for(main: i32, before_ns: u64) -> End {
+    let ended = Ended::Signaled(libc::SIGKILL as u8);
+    let mut end = End { ended, survivors: 0, at: 0, user_ns: 0, system_ns: 0, max_rss: 0, before_ns };
     let mut over = false;
     while let Ok(one) = sys::wait_one() {
         let Waited { pid, exited, signal, user_ns, system_ns, max_rss } = one;

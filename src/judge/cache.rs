@@ -174,12 +174,10 @@ impl Cache {
 fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let beside = folder.join(format!("{}.part", uuid::Uuid::new_v4().simple()));
-    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
+    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+    io::Write::write_all(&mut beside, bytes)?;
+    beside.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]

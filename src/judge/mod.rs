@@ -13,4 +13,5 @@ pub mod cache;
 pub mod check;
 pub mod decide;
 pub mod drive;
+pub mod rejected;
 pub mod render;

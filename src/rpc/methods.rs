@@ -16,6 +16,7 @@ use crate::config::bounds;
 use crate::host::Host;
 use crate::judge::accept::accept;
 use crate::judge::drive::{Event, Sink};
+use crate::judge::rejected::Rejected;
 use crate::model::Submission;
 use crate::scheduler::{Arrival, Entry, IsKept, State};
 use crate::telemetry::seldom::Seldom;
@@ -143,7 +144,7 @@ fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result
     let daemon = &context.daemon;
     let uid = context.peer.uid;
     let work = accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id)).inspect_err(|rejected| {
-        if matches!(rejected, crate::judge::accept::Rejected::Denied { .. })
+        if matches!(rejected, Rejected::Denied { .. })
             && let Some(unsaid) = DENIED.may()
         {
             tracing::warn!(uid, unsaid, field = %rejected.field().escape_debug(), "security: a submission was denied by policy");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::bounds;
-use crate::judge::accept::Rejected;
+use crate::judge::rejected::Rejected;
 use crate::scheduler::Refusal;
 
 /// The closed list of error words. Clients treat one that they don't know as `internal`.

@@ -290,18 +290,21 @@ impl Desk {
     }
 }
 
+/// A sandbox, and where.
+type Found = (Arc<Host>, Offer);
+
 /// What is held while the desk serves: whoever was told that there is something for them finds it, whatever the pools do
 /// meanwhile.
 #[derive(Default)]
 struct Held {
     shelves: HashMap<ProfileName, Shelf>,
     /// Used ones, by whose they are.
-    kept: HashMap<(Caller, ProfileName), Option<(Arc<Host>, Offer)>>,
+    kept: HashMap<(Caller, ProfileName), Option<Found>>,
 }
 
 /// What there is of one profile.
 struct Shelf {
-    fresh: Option<(Arc<Host>, Offer)>,
+    fresh: Option<Found>,
     /// Whether its pools keep used ones at all.
     reuses: bool,
 }
@@ -310,15 +313,13 @@ impl Held {
     /// Whether this caller can be served now.
     fn has(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> bool {
         // room may have gone to another profile since
-        let roomy = |found: &Option<(Arc<Host>, Offer)>| {
-            found.as_ref().is_some_and(|(host, _)| host.has_room_for(profile))
-        };
+        let roomy = |found: &Option<Found>| found.as_ref().is_some_and(|(host, _)| host.has_room_for(profile));
         let shelf = self.shelf(hosts, profile);
         roomy(&shelf.fresh) || shelf.reuses && roomy(self.kept_for(hosts, caller, profile))
     }
 
     /// The best for this caller: a used one of their own, else a fresh one.
-    fn take(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> Option<(Arc<Host>, Offer)> {
+    fn take(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> Option<Found> {
         if self.shelf(hosts, profile).reuses {
             self.kept_for(hosts, caller, profile);
             if let Some(kept) = self.kept.remove(&(caller.clone(), profile.clone())).flatten() {
@@ -335,12 +336,7 @@ impl Held {
         })
     }
 
-    fn kept_for(
-        &mut self,
-        hosts: &[Arc<Host>],
-        caller: &Caller,
-        profile: &ProfileName,
-    ) -> &Option<(Arc<Host>, Offer)> {
+    fn kept_for(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> &Option<Found> {
         self.kept.entry((caller.clone(), profile.clone())).or_insert_with(|| {
             let roomy = hosts.iter().filter(|host| host.has_room_for(profile));
             let mut offers = roomy.filter_map(|host| Some((host.clone(), host.pool(profile)?.offer_kept(caller)?)));
@@ -356,7 +352,7 @@ impl Held {
 }
 
 /// A sandbox of a profile, of the host that is the best place for it.
-fn find(hosts: &[Arc<Host>], profile: &str, avoid: Option<&str>) -> Option<(Arc<Host>, Offer)> {
+fn find(hosts: &[Arc<Host>], profile: &str, avoid: Option<&str>) -> Option<Found> {
     let mut left: Vec<&Arc<Host>> = hosts.iter().filter(|host| host.has_room_for(profile)).collect();
     loop {
         let candidate = |host: &&Arc<Host>| Candidate {

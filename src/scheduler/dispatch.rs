@@ -203,8 +203,9 @@ impl Scheduler {
     /// Takes over what the last daemon left unstarted; how many there were.
     pub fn resume(self: &Arc<Self>, profiles: &BTreeMap<String, Arc<Profile>>) -> usize {
         let all = self.kept.all();
-        for (file, kept) in &all {
-            let (digest, mut work) = (kept.digest, kept.clone().into_work());
+        let count = all.len();
+        for (file, kept) in all {
+            let (digest, mut work) = (kept.digest, kept.into_work());
             // the profile as it is now; one that is gone is said by the desk
             if let Some(profile) = profiles.get(&work.profile.name) {
                 work.profile = profile.clone();
@@ -212,11 +213,11 @@ impl Scheduler {
             let place = self.take_place(&mut self.by_uid(), &work);
             let arrival = Arrival { received: Instant::now(), sink: Sink::default(), outlives_caller: true };
             self.begin(work, digest, arrival, place);
-            if let Err(error) = std::fs::remove_file(file) {
+            if let Err(error) = std::fs::remove_file(&file) {
                 tracing::error!(file = %file.display(), %error, "a kept submission is taken over, but its file stays");
             }
         }
-        all.len()
+        count
     }
 
     fn place(self: &Arc<Self>, work: &Work) -> Result<Place, Refusal> {

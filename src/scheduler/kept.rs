@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 pub(super) struct Folder(PathBuf);
 
 /// A submission that waits for the next daemon.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Kept {
     version: u32,
     /// When, in milliseconds since 1970: its deadline goes on meanwhile.
@@ -44,19 +44,14 @@ impl Folder {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
         let kept = Kept { version: VERSION, at_ms: now_ms(), digest, work };
-        let name = uuid::Uuid::new_v4().simple().to_string();
-        let beside = self.0.join(format!("{name}.part"));
-        let written = std::fs::File::create(&beside).and_then(|file| {
-            let mut to = io::BufWriter::new(&file);
-            serde_json::to_writer(&mut to, &kept)?;
-            io::Write::flush(&mut to)?;
-            file.sync_all()
-        });
-        if let Err(error) = written {
-            let _ = std::fs::remove_file(&beside);
-            return Err(error);
-        }
-        std::fs::rename(&beside, self.0.join(format!("{name}.json")))
+        let beside = tempfile::NamedTempFile::new_in(&self.0)?;
+        let mut to = io::BufWriter::new(beside.as_file());
+        serde_json::to_writer(&mut to, &kept)?;
+        io::Write::flush(&mut to)?;
+        drop(to);
+        beside.as_file().sync_all()?;
+        beside.persist(self.0.join(format!("{}.json", uuid::Uuid::new_v4().simple())))?;
+        Ok(())
     }
 
     /// Those that are there, oldest first, each with its file.

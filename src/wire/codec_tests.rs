@@ -1,6 +1,9 @@
 //! Every frame there and back; nothing else is accepted.
 
 use super::*;
+use crate::wire::frame::{
+    Collected, Done, Ended, Fired, Isolation, MemorySource, Ready, Refused, Relax, Run, RunLimits, Space,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

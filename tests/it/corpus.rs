@@ -7,17 +7,18 @@ mod targets;
 
 #[test]
 fn every_corpus_is_replayed_without_a_finding() {
-    for (name, target) in targets::ALL {
+    let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
+    let names: Vec<&str> = manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")).collect();
+    assert!(names.len() >= 13, "{names:?}");
+    for name in names.iter().map(|file| file.trim_end_matches(".rs\"")) {
         let mut count = 0;
         for entry in std::fs::read_dir(root().join("fuzz/corpus").join(name)).unwrap() {
             let path = entry.unwrap().path();
             // the name of the input that fails stands above its panic
             println!("{}", path.display());
-            target(&std::fs::read(path).unwrap());
+            targets::run(name, &std::fs::read(path).unwrap());
             count += 1;
         }
         assert!(count >= 5, "{name} has no corpus");
-        let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
-        assert!(manifest.contains(&format!("name = \"{name}\"\n")), "cargo fuzz does not know {name}");
     }
 }

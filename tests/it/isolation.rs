@@ -188,6 +188,10 @@ fn an_operator_gives_a_profile_back_what_its_programs_need() {
 
 #[test]
 fn programs_run_on_a_kernel_of_their_own_in_gvisor() {
+    if !std::path::Path::new("/usr/bin/runsc").exists() {
+        eprintln!("skipped: there is no /usr/bin/runsc here");
+        return;
+    }
     images();
     // the engine's network mode "none" and runsc's own network do not go together (ENGINE.md 5.1)
     let folder = tempfile::tempdir().unwrap();
