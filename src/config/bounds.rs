@@ -94,3 +94,24 @@ pub const MAX_COLLECT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A program's output that waits for a slow streaming reader, in events.
 pub const MAX_EVENTS_AHEAD: usize = 64;
+
+/// Events of one submission that are kept for who reads them later.
+pub const MAX_LOG_EVENTS: usize = 8192;
+
+/// Output among them, in bytes.
+pub const MAX_LOG_BYTES: usize = 256 * 1024;
+
+/// How often who streams is told what the program uses.
+pub const USAGE_EVERY: Duration = Duration::from_millis(500);
+
+/// Programs that judge one submission: checkers of its tests that differ, an interactor.
+pub const MAX_REFEREES: usize = 4;
+
+/// What a checker or interactor says to people.
+pub const MAX_FEEDBACK_BYTES: usize = 4096;
+
+/// Cases of one suite; and the same for their names and messages together.
+pub const MAX_CASES: usize = 4096;
+
+/// What the cases of a suite say together.
+pub const MAX_CASES_BYTES: usize = 1024 * 1024;

@@ -99,6 +99,8 @@ pub struct Active {
     next_sample: u64,
     next_cpu: u64,
     next_kill: u64,
+    /// When the host wants to be told what is used.
+    next_usage: u64,
 }
 
 impl Active {
@@ -150,6 +152,7 @@ impl Active {
             next_sample: now + SAMPLE_NS,
             next_cpu: now.saturating_add(limits::cpu_look_in(0, spec.limits.cpu_ns, speed)),
             next_kill: u64::MAX,
+            next_usage: if spec.tell_usage_ns == 0 { u64::MAX } else { now },
             spec,
         })
     }
@@ -160,7 +163,7 @@ impl Active {
         match self.killed_at {
             Some(_) if self.discard => self.next_kill,
             Some(_) => self.next_kill.min(self.progress_at.saturating_add(PATIENCE_NS)),
-            None => self.next_sample.min(self.next_cpu).min(self.wall_deadline()),
+            None => self.next_sample.min(self.next_cpu).min(self.next_usage).min(self.wall_deadline()),
         }
     }
 
@@ -169,7 +172,7 @@ impl Active {
     }
 
     /// Time passed.
-    pub fn tick(&mut self, now: u64, cgroup: &Cgroup) {
+    pub fn tick(&mut self, now: u64, cgroup: &Cgroup, out: &mut Out) {
         match self.killed_at {
             None => {
                 // The deadline stands from the fork; the program's time counts from its exec, a moment later.
@@ -190,6 +193,10 @@ impl Active {
                     self.next_cpu = now.saturating_add(wait);
                 } else if now >= self.next_cpu {
                     self.next_cpu = u64::MAX;
+                }
+                if now >= self.next_usage {
+                    self.next_usage = now.saturating_add(self.spec.tell_usage_ns.max(SAMPLE_NS));
+                    self.tell_usage(now, cgroup, out);
                 }
                 if now >= self.next_sample {
                     self.next_sample = now + SAMPLE_NS;
@@ -288,6 +295,16 @@ impl Active {
     /// CPU time of the program so far.
     fn cpu_ns(&self, cgroup: &Cgroup) -> u64 {
         self.before.cpu_ns(cgroup).saturating_sub(self.setup_cpu + self.leader_cpu)
+    }
+
+    fn tell_usage(&mut self, now: u64, cgroup: &Cgroup, out: &mut Out) {
+        self.hear();
+        out.frame(&FromInit::Usage {
+            run: self.spec.run,
+            wall_ns: now.saturating_sub(self.started_at),
+            cpu_ns: self.cpu_ns(cgroup),
+            memory_bytes: cgroup.memory().saturating_sub(self.before.counters.memory),
+        });
     }
 
     fn look_for_oom(&mut self, now: u64, cgroup: &Cgroup) {
@@ -431,11 +448,15 @@ impl Active {
         if room == 0 {
             return false;
         }
+        let stream = if i == 0 { Stream::Stdout } else { Stream::Stderr };
         let n = match sys::read(fd.as_raw_fd(), buffer) {
             Err(libc::EAGAIN) => return false,
             Ok(0) | Err(_) => {
                 if let Some(slot) = self.output.get_mut(i) {
                     *slot = None;
+                }
+                if self.spec.tell_ends {
+                    out.frame(&FromInit::OutputEnd { run: self.spec.run, stream });
                 }
                 return false;
             }
@@ -453,7 +474,6 @@ impl Active {
                 self.fired = Fired::Output;
             }
         } else if !self.discard {
-            let stream = if i == 0 { Stream::Stdout } else { Stream::Stderr };
             out.output(self.spec.run, stream, buffer.get(..n).unwrap_or_default());
             self.sent += n as u64;
             self.unacked += n as u64;

@@ -114,7 +114,7 @@ impl Session {
         if let Some(open) = &mut self.open {
             if let Some(active) = &mut open.active {
                 if now >= active.next_tick() {
-                    active.tick(now, &open.cgroup);
+                    active.tick(now, &open.cgroup, &mut self.out);
                 }
                 if active.is_ending() {
                     for i in [0, 1] {

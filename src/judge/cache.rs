@@ -17,8 +17,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::RunFacts;
-use crate::model::work::{Compile, Work, WorkFile};
+use crate::model::work::{Caller, Compile, WorkFile};
+use crate::model::{Profile, RunFacts};
 
 /// Permission bits of what a compiler made.
 const MADE: u32 = 0o755;
@@ -95,21 +95,27 @@ impl Cache {
         Cache { folder, salt: Sha256::digest(init).into(), max_bytes }
     }
 
-    /// What stands for the compile step of this work with this image; none when nothing is to be cached.
-    pub fn key(&self, work: &Work, image: &str) -> Option<Key> {
-        let compile: &Compile =
-            work.compile.as_ref().filter(|compile| !compile.keep.is_empty() && self.max_bytes > 0)?;
+    /// What stands for a compile step with this image; none when nothing is to be cached.
+    pub fn key(
+        &self,
+        caller: &Caller,
+        profile: &Profile,
+        files: &[WorkFile],
+        compile: Option<&Compile>,
+        image: &str,
+    ) -> Option<Key> {
+        let compile = compile.filter(|compile| !compile.keep.is_empty() && self.max_bytes > 0)?;
         let mut hash = Sha256::new_with_prefix(self.salt);
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
         part(image.as_bytes());
-        part(&work.caller.uid.to_le_bytes());
-        part(work.caller.tenant.as_bytes());
-        part(&serde_json::to_vec(&*work.profile).ok()?);
+        part(&caller.uid.to_le_bytes());
+        part(caller.tenant.as_bytes());
+        part(&serde_json::to_vec(profile).ok()?);
         part(&serde_json::to_vec(compile).ok()?);
-        for file in &work.files {
+        for file in files {
             part(file.path.as_bytes());
             part(&file.mode.to_le_bytes());
             part(&file.data);
@@ -184,7 +190,8 @@ fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::judge::accept::accept;
-    use crate::model::{Outcome, Profile};
+    use crate::model::Outcome;
+    use crate::model::work::Work;
     use std::sync::Arc;
 
     fn work(uid: u32, change: impl FnOnce(&mut serde_json::Value)) -> Work {
@@ -203,7 +210,10 @@ mod tests {
     #[test]
     fn whatever_could_change_what_is_made_or_for_whom_is_another_key() {
         let cache = Cache::new(PathBuf::from("/nowhere"), b"init", 1000);
-        let key = |uid, change: fn(&mut serde_json::Value)| cache.key(&work(uid, change), "sha256:1").unwrap();
+        let of = |cache: &Cache, work: Work, image: &str| {
+            cache.key(&work.caller, &work.profile, &work.files, work.compile.as_ref(), image).unwrap()
+        };
+        let key = |uid, change: fn(&mut serde_json::Value)| of(&cache, work(uid, change), "sha256:1");
         let usual = key(1, |_| {});
         assert_eq!(usual, key(1, |_| {}));
         let others = [
@@ -212,8 +222,8 @@ mod tests {
             key(1, |json| json["files"][0]["content"] = "y".into()),
             key(1, |json| json["env"] = serde_json::json!({ "A": "B" })),
             key(1, |json| json["compile_limits"] = serde_json::json!({ "cpu_ms": 5 })),
-            cache.key(&work(1, |_| {}), "sha256:2").unwrap(),
-            Cache::new(PathBuf::from("/nowhere"), b"other", 1000).key(&work(1, |_| {}), "sha256:1").unwrap(),
+            of(&cache, work(1, |_| {}), "sha256:2"),
+            of(&Cache::new(PathBuf::from("/nowhere"), b"other", 1000), work(1, |_| {}), "sha256:1"),
         ];
         assert!(others.iter().all(|other| *other != usual));
         // what comes after the compile step changes nothing

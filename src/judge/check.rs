@@ -60,7 +60,7 @@ pub fn check(spec: &CheckerSpec, expected: &[u8], got: &[u8]) -> Answer {
             let tolerance = Tolerance::of(spec);
             compare(tokens(expected), tokens(got), |a, b| tolerance.allows(a, b).unwrap_or_else(|| same(a, b, fold)))
         }
-        // program is refused before a run; tokens is the stricter reading should one ever get here
+        // a program is asked elsewhere; tokens is the stricter reading should one ever get here
         CheckerKind::Tokens | CheckerKind::Program => compare(tokens(expected), tokens(got), |a, b| same(a, b, fold)),
     }
 }

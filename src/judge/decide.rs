@@ -132,13 +132,26 @@ pub fn compile_verdict(run: &RunFacts) -> Option<Verdict> {
     }
 }
 
+/// What became of a compile step that did not succeed.
+pub fn compile_message(run: &RunFacts, limits: &Limits) -> String {
+    match run.outcome {
+        Outcome::Exited => "The code does not compile; the compiler's words are in compile.stderr.".to_owned(),
+        _ => format!("The compiler did not finish: {}", message(run, limits)),
+    }
+}
+
+/// How a program that exited did so.
+pub fn status(run: &RunFacts) -> String {
+    match run.exit_code {
+        Some(0) => "The program ran and exited with status 0.".to_owned(),
+        code => with_last_line(format!("The program exited with status {}", code.unwrap_or(-1)), run),
+    }
+}
+
 /// The sentence for people (FEATURES S1.5). It never contains what was expected.
 pub fn message(run: &RunFacts, limits: &Limits) -> String {
     match run.outcome {
-        Outcome::Exited => match run.exit_code {
-            Some(0) => "The program ran and exited with status 0.".to_owned(),
-            code => with_last_line(format!("The program exited with status {}", code.unwrap_or(-1)), run),
-        },
+        Outcome::Exited => status(run),
         Outcome::Signaled => {
             let signal = run.signal.unwrap_or(0);
             let name = nix::sys::signal::Signal::try_from(signal).map_or("unknown", |signal| signal.as_str());

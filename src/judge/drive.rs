@@ -1,75 +1,54 @@
-//! A submission on a lease, from its files to its facts. The only part of judging that waits.
+//! A submission on its lease, from its files to its result. The only part of judging that decides what comes next.
 //!
 //! ```text
-//!  files+compile --> ok? --no--> compile_error
-//!        |yes
-//!        v
-//!   test 1 (files go with the first step) -> test 2 -> ... -> done
-//!        '-- a limit, a crash, a wrong answer: a verdict, and on with the next (or stop)
-//!        '-- the sandbox is lost: Err, the scheduler decides whether once more
+//!  compile --> ok? --no--> compile_error
+//!     |yes
+//!  referees compile --> one does not? --> system_error, nothing is run
+//!     |
+//!     v
+//!  one run | suite | test 1 -> test 2 -> ... (files go with the first step)
+//!     |                '-- runs well: compared, or asked of its checker; or talks with its interactor
+//!     |                '-- a limit, a crash, a wrong answer: a verdict, and on with the next (or stop)
+//!     '-- a sandbox is lost: Err, the scheduler decides whether once more
 //! ```
 
-use std::time::{Duration, Instant};
-
-use tokio::sync::{mpsc, watch};
-
-use super::cache::{Artifact, Cache, Key};
+use super::cache::{Cache, Key};
 use super::check::{Answer, check};
-use super::decide::{self, HostView};
-use crate::config::bounds;
+use super::decide;
+use super::events::{Event, Log};
+use super::interact::{LostIn as LostInTalk, TalkEnd, talk};
+use super::pipe::{Pipe, Talk};
+use super::referee::Umpire;
+use super::ruling::Ruling;
+pub use super::runner::{Cancel, Spent};
+use super::runner::{Compiled, Ports, Runner};
+use super::suite::{self, SuiteResult};
 use crate::model::submission::Stop;
-use crate::model::work::{Plan, Step, Test, Work, WorkFile};
-use crate::model::{Limits, Outcome, Relaxation, RunFacts, Verdict};
-use crate::sandbox::{Brought, Lost, RunEvent, RunOrder, Sandbox};
-use crate::wire::frame::{Collect, MAX_CHUNK_BYTES, Put, Relax, Run, RunLimits, Stream};
+use crate::model::work::{Checker, Plan, Test, Work};
+use crate::model::{Blame, Outcome, RunFacts, Verdict};
+use crate::sandbox::{Brought, Lost, Sandbox};
 
-/// What a streaming caller is told while a submission runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// It has a sandbox.
-    Running,
-    /// The compile step has ended.
-    Compile {
-        /// How.
-        outcome: Outcome,
-    },
-    /// A test has ended.
-    Test {
-        /// Its name.
-        name: String,
-        /// Its verdict.
-        verdict: Verdict,
-    },
-    /// Output.
-    Output {
-        /// The test's name.
-        test: Option<String>,
-        /// Which stream.
-        stream: Stream,
-        /// The bytes.
-        data: Vec<u8>,
-    },
+/// A sandbox that is to be used, and what stands for the compile step on it.
+#[derive(Debug)]
+pub struct Seat<'a> {
+    /// The sandbox.
+    pub sandbox: &'a mut Sandbox,
+    /// For the cache.
+    pub key: Option<Key>,
 }
 
-/// Where events go: nowhere, or into a bounded queue whose reader may be slow. While it is full, the run's output
-/// waits, and with it (by the window) the program.
-#[derive(Debug, Clone, Default)]
-pub struct Sink(pub Option<mpsc::Sender<Event>>);
-
-/// A sink that nobody reads.
-static QUIET: Sink = Sink(None);
-
-impl Sink {
-    async fn send(&self, event: impl FnOnce() -> Event) {
-        if let Some(sender) = &self.0 {
-            // a reader that has gone costs nothing
-            let _ = sender.send(event()).await;
-        }
-    }
+/// Who listens, who feeds, who may withdraw.
+#[derive(Debug, Clone)]
+pub struct Line<'a> {
+    /// Where it is told what happens.
+    pub log: &'a Log,
+    /// Where input comes from that was not handed in.
+    pub input: Option<&'a Pipe>,
+    /// The caller's wish to withdraw.
+    pub cancel: Cancel,
+    /// What was compiled before.
+    pub cache: &'a Cache,
 }
-
-/// A caller's wish to withdraw. Starts false, becomes true once.
-pub type Cancel = watch::Receiver<bool>;
 
 /// One test's result.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +63,12 @@ pub struct TestResult {
     pub message: String,
     /// Its weight.
     pub weight: f64,
+    /// Points that a checker gave; else the weight, when it is accepted.
+    pub points: Option<f64>,
+    /// What a checker says to who wrote the problem.
+    pub feedback: Option<String>,
+    /// What was said in an interactive test.
+    pub transcript: Option<Talk>,
     /// Its run; none when it was skipped.
     pub run: Option<RunFacts>,
 }
@@ -95,6 +80,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// For people.
     pub message: String,
+    /// Whose fault, when it is not the submission's.
+    pub blame: Option<Blame>,
     /// The compile step.
     pub compile: Option<RunFacts>,
     /// Whether it was one of before.
@@ -103,6 +90,8 @@ pub struct Judged {
     pub tests: Vec<TestResult>,
     /// The run, when there were no tests.
     pub run: Option<RunFacts>,
+    /// What came of the test files.
+    pub suite: Option<SuiteResult>,
     /// Files brought back.
     pub files: Brought,
     /// Where the time went.
@@ -110,119 +99,115 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// A verdict of which nothing else is known.
+    pub fn bare(verdict: Verdict, message: impl Into<String>) -> Judged {
+        Judged {
+            verdict,
+            message: message.into(),
+            blame: None,
+            compile: None,
+            is_cached: false,
+            tests: Vec::new(),
+            run: None,
+            suite: None,
+            files: Brought::default(),
+            spent: Spent::default(),
+        }
+    }
+
     /// Whether nothing happened after which a sandbox is better not used again, however it looks.
     pub fn is_calm(&self) -> bool {
-        let runs = self.compile.iter().chain(&self.run).chain(self.tests.iter().filter_map(|test| test.run.as_ref()));
+        let suite = self.suite.iter().map(|suite| &suite.run);
+        let runs = self.compile.iter().chain(&self.run).chain(suite);
+        let runs = runs.chain(self.tests.iter().filter_map(|test| test.run.as_ref()));
         let rough = [Outcome::MemoryLimit, Outcome::Cancelled, Outcome::Lost];
         runs.into_iter().all(|run| !rough.contains(&run.outcome) && run.evidence.oom_kills == 0)
     }
 }
 
-/// Where the time went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// Handing the files to the connection.
-    pub copy_in: Duration,
-    /// The compile step.
-    pub compile: Duration,
-    /// All runs, from the order to Done.
-    pub run: Duration,
-    /// The init's part of it before each program's start.
-    pub setup: Duration,
-    /// The programs' own wall time.
-    pub program: Duration,
-    /// Bringing files back.
-    pub collect: Duration,
+/// Which sandbox was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LostIn {
+    /// The submission's.
+    Submission(Lost),
+    /// That of one of the programs that judge.
+    Referee(usize, Lost),
 }
 
-/// Judges.
+/// Judges. The referees' seats are in the order of the work's referees.
 ///
 /// Dropping the future kills the program (the run handle does) and the sandbox is retired with its lease.
 ///
 /// # Errors
-/// The sandbox was lost.
-pub async fn judge(
-    sandbox: &mut Sandbox,
-    work: &Work,
-    sink: &Sink,
-    cancel: &Cancel,
-    cache: Option<(&Cache, Key)>,
-) -> Result<Judged, Lost> {
-    sink.send(|| Event::Running).await;
-    let before = match cache {
-        Some((cache, key)) => cache.get(key).await,
-        None => None,
-    };
-    let is_cached = before.is_some();
-    let mut driver =
-        Driver { sandbox, work, sink, cancel: cancel.clone(), spent: Spent::default(), pending: work.files.clone() };
-    let compile = match &work.compile {
-        None => None,
-        Some(_) if let Some(Artifact { facts, files }) = before => {
-            // what the caller handed in is never replaced by what a compiler made
-            let is_new = |made: &WorkFile| !work.files.iter().any(|file| file.path == made.path);
-            driver.pending.extend(files.into_iter().filter(is_new));
-            sink.send(|| Event::Compile { outcome: facts.outcome }).await;
-            Some(facts)
+/// A sandbox was lost.
+pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: Line<'_>) -> Result<Judged, LostIn> {
+    let of_submission = LostIn::Submission;
+    let Line { log, input, cancel, cache } = line;
+    log.tell(Event::Running).await;
+    let Seat { sandbox, key } = main;
+    let mut runner = Runner::new(sandbox, &work.profile, &work.files, work.truncate_output, cancel.clone());
+    let mut judged = Judged::bare(Verdict::Accepted, "");
+    if let Some(compile) = &work.compile {
+        let compiled = runner.compile(compile, key.map(|key| (cache, key))).await.map_err(of_submission)?;
+        let Compiled { facts, is_cached } = compiled;
+        log.tell(Event::Compile { outcome: facts.outcome }).await;
+        let failed = decide::compile_verdict(&facts);
+        let message = decide::compile_message(&facts, &compile.step.limits);
+        (judged.compile, judged.is_cached, judged.spent) = (Some(facts), is_cached, runner.spent);
+        if let Some(verdict) = failed {
+            return Ok(Judged { verdict, message, tests: all_skipped(&work.plan), ..judged });
         }
-        Some(compile) => {
-            let begun = Instant::now();
-            // the compiler's words stand in the report; a stream is the program's
-            driver.sink = &QUIET;
-            let facts = driver.step(&compile.step, &compile.keep, None).await?;
-            driver.sink = sink;
-            driver.spent.compile = begun.elapsed();
-            driver.spent.run = Duration::ZERO;
-            driver.spent.setup = Duration::ZERO;
-            driver.spent.program = Duration::ZERO;
-            sink.send(|| Event::Compile { outcome: facts.outcome }).await;
-            if let Some(verdict) = decide::compile_verdict(&facts) {
-                let message = match facts.outcome {
-                    Outcome::Exited => {
-                        "The code does not compile; the compiler's words are in compile.stderr.".to_owned()
-                    }
-                    _ => format!("The compiler did not finish: {}", decide::message(&facts, &compile.step.limits)),
-                };
-                let tests = match &work.plan {
-                    Plan::Run(_) => Vec::new(),
-                    Plan::Tests(tests) => tests.iter().map(skipped).collect(),
-                };
-                let (files, spent) = (Brought::default(), driver.spent);
-                return Ok(Judged {
-                    verdict,
-                    message,
-                    compile: Some(facts),
-                    is_cached,
-                    tests,
-                    run: None,
-                    files,
-                    spent,
-                });
-            }
-            if let Some((cache, key)) = cache
-                && let Some(files) = driver.made(&compile.keep).await?
-            {
-                cache.put(key, Artifact::new(facts.clone(), files));
-            }
-            Some(facts)
+    }
+    let mut umpires = Vec::with_capacity(referees.len());
+    for (at, (Seat { sandbox, key }, referee)) in referees.into_iter().zip(&work.referees).enumerate() {
+        let mut umpire = Umpire::new(sandbox, referee, cancel.clone());
+        umpire.prepare(key.map(|key| (cache, key))).await.map_err(|lost| LostIn::Referee(at, lost))?;
+        if let Some(broken) = umpire.broken() {
+            let message = format!("The {} {broken}", role(work, at));
+            let (verdict, blame, tests) = (Verdict::SystemError, Some(Blame::Caller), all_skipped(&work.plan));
+            return Ok(Judged { verdict, message, blame, tests, ..judged });
         }
-    };
+        umpires.push(umpire);
+    }
+    let ports = Ports { log: Some((log, None)), output: None, input };
     match &work.plan {
         Plan::Run(step) => {
-            let facts = driver.step(step, &[], None).await?;
-            let verdict = decide::verdict(&facts);
-            let message = decide::message(&facts, &step.limits);
-            let files = driver.collect().await?;
-            let (tests, run, spent) = (Vec::new(), Some(facts), driver.spent);
-            Ok(Judged { verdict, message, compile, is_cached, tests, run, files, spent })
+            let facts = runner.step(step, &[], ports).await.map_err(of_submission)?;
+            judged.verdict = decide::verdict(&facts);
+            judged.message = decide::message(&facts, &step.limits);
+            judged.run = Some(facts);
+        }
+        Plan::Suite(suite) => {
+            let result = suite::run(&mut runner, suite, ports).await.map_err(of_submission)?;
+            (judged.verdict, judged.message) = (result.verdict, result.message.clone());
+            judged.suite = Some(result);
         }
         Plan::Tests(tests) => {
-            let results = driver.tests(tests).await?;
-            let (verdict, message) = whole(&results);
-            let files = driver.collect().await?;
-            let spent = driver.spent;
-            Ok(Judged { verdict, message, compile, is_cached, tests: results, run: None, files, spent })
+            let mut driver = Driver { runner: &mut runner, umpires: &mut umpires, log, stop: work.stop };
+            judged.tests = driver.tests(tests).await?;
+            (judged.verdict, judged.message) = whole(&judged.tests);
+            judged.blame = (judged.verdict == Verdict::SystemError).then_some(Blame::Caller);
         }
+    }
+    judged.files = runner.collect(&work.collect).await.map_err(of_submission)?;
+    judged.spent = runner.spent;
+    judged.spent.check = umpires.iter().map(Umpire::spent).sum();
+    Ok(judged)
+}
+
+/// What a referee is, for people.
+fn role(work: &Work, referee: usize) -> &'static str {
+    let talks = |test: &Test| matches!(&test.checker, Checker::Interactor(at, _) if *at == referee);
+    match &work.plan {
+        Plan::Tests(tests) if tests.iter().any(talks) => "interactor",
+        _ => "checker",
+    }
+}
+
+fn all_skipped(plan: &Plan) -> Vec<TestResult> {
+    match plan {
+        Plan::Run(_) | Plan::Suite(_) => Vec::new(),
+        Plan::Tests(tests) => tests.iter().map(skipped).collect(),
     }
 }
 
@@ -233,6 +218,9 @@ fn skipped(test: &Test) -> TestResult {
         verdict: Verdict::Skipped,
         message: "Not run.".to_owned(),
         weight: test.weight,
+        points: None,
+        feedback: None,
+        transcript: None,
         run: None,
     }
 }
@@ -245,237 +233,109 @@ fn whole(results: &[TestResult]) -> (Verdict, String) {
     }
 }
 
-struct Driver<'a> {
-    sandbox: &'a mut Sandbox,
-    work: &'a Work,
-    sink: &'a Sink,
-    cancel: Cancel,
-    spent: Spent,
-    /// The submission's files, until the first step has taken them along.
-    pending: Vec<WorkFile>,
+struct Driver<'d, 'a> {
+    runner: &'d mut Runner<'a>,
+    umpires: &'d mut [Umpire<'a>],
+    log: &'d Log,
+    stop: Stop,
 }
 
-impl Driver<'_> {
-    /// What the compile step made, all of it.
-    async fn made(&mut self, keep: &[String]) -> Result<Option<Vec<(String, Vec<u8>)>>, Lost> {
-        let wanted = Collect {
-            patterns: keep.to_vec(),
-            max_files: bounds::MAX_COLLECT_FILES,
-            max_bytes: bounds::MAX_COLLECT_BYTES,
-        };
-        let Brought { files, refused } = self.sandbox.collect(wanted).await?;
-        Ok((refused.is_empty() && !files.is_empty()).then_some(files))
-    }
-
-    /// What the last run left of what the caller wants.
-    async fn collect(&mut self) -> Result<Brought, Lost> {
-        if self.work.collect.is_empty() {
-            return Ok(Brought::default());
-        }
-        let begun = Instant::now();
-        let wanted = Collect {
-            patterns: self.work.collect.clone(),
-            max_files: bounds::MAX_COLLECT_FILES,
-            max_bytes: bounds::MAX_COLLECT_BYTES,
-        };
-        let brought = self.sandbox.collect(wanted).await?;
-        self.spent.collect = begun.elapsed();
-        Ok(brought)
-    }
-
-    async fn tests(&mut self, tests: &[Test]) -> Result<Vec<TestResult>, Lost> {
+impl Driver<'_, '_> {
+    async fn tests(&mut self, tests: &[Test]) -> Result<Vec<TestResult>, LostIn> {
         let mut results: Vec<TestResult> = Vec::with_capacity(tests.len());
         let mut stopped = false;
         for test in tests {
-            if stopped || *self.cancel.borrow() {
-                let mut result = skipped(test);
-                if !stopped {
-                    result.verdict = Verdict::Cancelled;
-                    result.message = "The submission was cancelled.".to_owned();
-                }
-                results.push(result);
-                continue;
+            let mut result = skipped(test);
+            if *self.runner.cancel.borrow() && !stopped {
+                result.verdict = Verdict::Cancelled;
+                result.message = "The submission was cancelled.".to_owned();
+            } else if !stopped {
+                self.test(test, &mut result).await?;
+                self.log.tell(Event::Test { name: test.name.clone(), verdict: result.verdict }).await;
+                stopped = result.verdict != Verdict::Accepted && self.stop == Stop::FirstFailure;
             }
-            let facts = self.step(&test.step, &[], Some(&test.name)).await?;
-            let (verdict, message) = grade(test, &facts);
-            self.sink.send(|| Event::Test { name: test.name.clone(), verdict }).await;
-            stopped = verdict != Verdict::Accepted && self.work.stop == Stop::FirstFailure;
-            results.push(TestResult {
-                name: test.name.clone(),
-                group: test.group.clone(),
-                verdict,
-                message,
-                weight: test.weight,
-                run: Some(facts),
-            });
+            results.push(result);
         }
         Ok(results)
     }
 
-    async fn step(&mut self, step: &Step, keep: &[String], test: Option<&str>) -> Result<RunFacts, Lost> {
-        let begun = Instant::now();
-        let files = std::mem::take(&mut self.pending).iter().chain(&step.files).flat_map(puts).collect();
-        let order = RunOrder {
-            files,
-            program: Run {
-                run: 0,
-                argv: step.argv.clone(),
-                env: step.env.clone(),
-                limits: wire_limits(&step.limits),
-                clean: true,
-                keep: keep.to_vec(),
-                remove_after: step.files.iter().map(|file| file.path.clone()).collect(),
-                truncate_output: self.work.truncate_output,
-                relax: relax(&self.work.profile.allow),
-            },
-            stdin: step.stdin.clone(),
-        };
-        let mut handle = self.sandbox.run(order);
-        self.spent.copy_in += begun.elapsed();
-
-        let mut kept = Kept::new(step.limits.output_bytes);
-        let mut view = HostView { cancelled: *self.cancel.borrow(), backstop: false };
-        if view.cancelled {
-            handle.kill().await;
-        }
-        let backstop = tokio::time::sleep(step.limits.wall + bounds::BACKSTOP);
-        tokio::pin!(backstop);
-        let done = loop {
-            let event = tokio::select! {
-                event = handle.next() => event,
-                () = withdrawn(&mut self.cancel), if !view.cancelled => {
-                    view.cancelled = true;
-                    handle.kill().await;
-                    continue;
+    async fn test(&mut self, test: &Test, result: &mut TestResult) -> Result<(), LostIn> {
+        let ports = Ports { log: Some((self.log, Some(&test.name))), ..Ports::default() };
+        let facts = match &test.checker {
+            Checker::Interactor(at, args) => {
+                let umpire = &mut self.umpires[*at];
+                let talked = talk(self.runner, umpire, test, args, ports).await.map_err(|lost| match lost {
+                    LostInTalk::Submission(lost) => LostIn::Submission(lost),
+                    LostInTalk::Interactor(lost) => LostIn::Referee(*at, lost),
+                })?;
+                result.transcript = (!test.secret).then_some(talked.transcript);
+                match talked.end {
+                    TalkEnd::Submission => own(&talked.facts, test, result),
+                    TalkEnd::Interactor(ruling) => ruled(ruling, test, result),
+                    TalkEnd::Broken(broken) => is_broken("interactor", &broken, test, result),
                 }
-                () = &mut backstop => {
-                    if view.backstop {
-                        return Err(Lost::Silent);
-                    }
-                    view.backstop = true;
-                    handle.kill().await;
-                    backstop.as_mut().reset(tokio::time::Instant::now() + bounds::BACKSTOP);
-                    continue;
-                }
-            };
-            match event {
-                RunEvent::Output { stream, data } => {
-                    kept.take(stream, &data);
-                    if self.sink.0.is_some() {
-                        let test = test.map(str::to_owned);
-                        let mut cancel = self.cancel.clone();
-                        tokio::select! {
-                            () = self.sink.send(|| Event::Output { test, stream, data }) => {}
-                            () = withdrawn(&mut cancel), if !view.cancelled => {}
-                            () = &mut backstop, if !view.backstop => {
-                                // the reader is slow beyond the wall limit: its program has been ended by the init
-                                view.backstop = false;
-                                backstop.as_mut().reset(tokio::time::Instant::now() + bounds::SLOW_READER);
-                            }
+                talked.facts
+            }
+            Checker::Program(at, args) => {
+                let facts = self.runner.step(&test.step, &[], ports).await.map_err(LostIn::Submission)?;
+                match decide::verdict(&facts) {
+                    Verdict::Accepted => {
+                        let lost = |lost| LostIn::Referee(*at, lost);
+                        match self.umpires[*at].check(test, args, &facts.stdout).await.map_err(lost)? {
+                            Ok(ruling) => ruled(ruling, test, result),
+                            Err(broken) => is_broken("checker", &broken, test, result),
                         }
                     }
+                    _ => own(&facts, test, result),
                 }
-                RunEvent::Done(done) => break done,
-                RunEvent::Lost(lost) => return Err(lost),
+                facts
+            }
+            Checker::Compare(spec) => {
+                let facts = self.runner.step(&test.step, &[], ports).await.map_err(LostIn::Submission)?;
+                match (&test.expect, decide::verdict(&facts)) {
+                    (Some(expect), Verdict::Accepted) => {
+                        (result.verdict, result.message) = match check(spec, expect, &facts.stdout) {
+                            Answer::Right => (Verdict::Accepted, "The output is right.".to_owned()),
+                            Answer::Wrong(difference) => (Verdict::WrongAnswer, difference.message(test.secret)),
+                        };
+                    }
+                    _ => own(&facts, test, result),
+                }
+                facts
             }
         };
-        self.spent.run += begun.elapsed();
-        self.spent.setup += Duration::from_nanos(done.setup_ns);
-        self.spent.program += Duration::from_nanos(done.wall_ns);
-        if let Some(missing) = done.keep_missing.first() {
-            tracing::debug!(file = %missing.escape_debug(), "the compile step did not make what its profile keeps");
-        }
-        Ok(decide::facts(&done, &step.limits, view, kept.stdout, kept.stderr))
+        result.run = Some(facts);
+        Ok(())
     }
 }
 
-fn relax(allowed: &[Relaxation]) -> Relax {
-    let bits = |relaxation: &Relaxation| match relaxation {
-        Relaxation::Ptrace => Relax::PTRACE,
-        Relaxation::SysvIpc => Relax::SYSV_IPC,
-        Relaxation::PosixMq => Relax::POSIX_MQ,
-        Relaxation::IoUring => Relax::IO_URING,
+/// The run itself decides.
+fn own(facts: &RunFacts, test: &Test, result: &mut TestResult) {
+    result.verdict = decide::verdict(facts);
+    result.message = decide::message(facts, &test.step.limits);
+}
+
+/// Its checker decides.
+fn ruled(ruling: Ruling, test: &Test, result: &mut TestResult) {
+    let Ruling { verdict, points, message, feedback } = ruling;
+    (result.verdict, result.points, result.message) = (verdict, points, message);
+    // what is said to who wrote the problem may hold what is expected
+    result.feedback = feedback.filter(|_| !test.secret);
+}
+
+/// Its checker is broken: nobody knows what the output is worth.
+fn is_broken(role: &str, broken: &str, test: &Test, result: &mut TestResult) {
+    result.verdict = Verdict::SystemError;
+    result.message = match test.secret {
+        // its last words may hold what is expected
+        true => format!("The {role} failed; this is not the submission's fault."),
+        false => format!("The {role} {broken}; this is not the submission's fault."),
     };
-    allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
-}
-
-/// Resolves when the caller withdraws; never, when it can no longer do so.
-async fn withdrawn(cancel: &mut Cancel) {
-    if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// A file as frames. An empty file is one empty frame.
-fn puts(file: &WorkFile) -> Vec<Put> {
-    let put = |append, data: &[u8]| Put { path: file.path.clone(), mode: file.mode, append, data: data.to_vec() };
-    if file.data.is_empty() {
-        return vec![put(false, &[])];
-    }
-    file.data.chunks(MAX_CHUNK_BYTES).enumerate().map(|(index, chunk)| put(index > 0, chunk)).collect()
-}
-
-fn wire_limits(limits: &Limits) -> RunLimits {
-    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    RunLimits {
-        cpu_ns: nanos(limits.cpu),
-        wall_ns: nanos(limits.wall),
-        output_bytes: limits.output_bytes,
-        file_bytes: limits.file_bytes,
-        open_files: limits.open_files,
-        pids: limits.pids,
-        memory_bytes: limits.memory_bytes,
-    }
-}
-
-/// Output that is kept: bounded here too, whatever the init says.
-struct Kept {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    room: u64,
-}
-
-impl Kept {
-    fn new(room: u64) -> Kept {
-        Kept { stdout: Vec::new(), stderr: Vec::new(), room }
-    }
-
-    fn take(&mut self, stream: Stream, data: &[u8]) {
-        let n = self.room.min(data.len() as u64) as usize;
-        self.room -= n as u64;
-        match stream {
-            Stream::Stdout => self.stdout.extend_from_slice(&data[..n]),
-            Stream::Stderr => self.stderr.extend_from_slice(&data[..n]),
-        }
-    }
-}
-
-fn grade(test: &Test, facts: &RunFacts) -> (Verdict, String) {
-    let verdict = decide::verdict(facts);
-    match (&test.expect, verdict) {
-        (Some(expect), Verdict::Accepted) => match check(&test.checker, expect, &facts.stdout) {
-            Answer::Right => (Verdict::Accepted, "The output is right.".to_owned()),
-            Answer::Wrong(difference) => (Verdict::WrongAnswer, difference.message(test.secret)),
-        },
-        _ => (verdict, decide::message(facts, &test.step.limits)),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-
-    #[test]
-    fn a_file_is_cut_into_frames_and_an_empty_one_still_exists() {
-        let file = |data: Vec<u8>| WorkFile { path: "a".to_owned(), mode: 0o644, data: Bytes::from(data) };
-        assert_eq!(puts(&file(vec![])).len(), 1);
-        let frames = puts(&file(vec![1; MAX_CHUNK_BYTES + 1]));
-        assert_eq!(
-            frames.iter().map(|put| (put.append, put.data.len())).collect::<Vec<_>>(),
-            [(false, MAX_CHUNK_BYTES), (true, 1)]
-        );
-    }
 
     #[test]
     fn the_whole_is_the_first_test_that_is_not_accepted() {
@@ -485,18 +345,13 @@ mod tests {
             verdict,
             message: "m".to_owned(),
             weight: 1.0,
+            points: None,
+            feedback: None,
+            transcript: None,
             run: None,
         };
         let all = [result("1", Verdict::Accepted), result("2", Verdict::TimeLimit), result("3", Verdict::WrongAnswer)];
         assert_eq!(whole(&all).0, Verdict::TimeLimit);
         assert_eq!(whole(&all[..1]).0, Verdict::Accepted);
-    }
-
-    #[test]
-    fn kept_output_never_passes_its_bound() {
-        let mut kept = Kept::new(5);
-        kept.take(Stream::Stdout, b"abc");
-        kept.take(Stream::Stderr, b"defg");
-        assert_eq!((kept.stdout.as_slice(), kept.stderr.as_slice()), (&b"abc"[..], &b"de"[..]));
     }
 }

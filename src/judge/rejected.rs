@@ -12,20 +12,14 @@ pub enum Rejected {
         message: String,
     },
     /// There is no such profile.
-    #[error("language: there is no profile {given:?}; there are {known}")]
+    #[error("{field}: there is no profile {given:?}; there are {known}")]
     UnknownProfile {
+        /// Where.
+        field: String,
         /// What was asked for.
         given: String,
         /// What there is.
         known: String,
-    },
-    /// A field of the contract that is not built yet.
-    #[error("{field}: {message}")]
-    Unsupported {
-        /// Where.
-        field: String,
-        /// What there is instead.
-        message: String,
     },
     /// A blob is not (or no longer) there.
     #[error("{field}: there is no blob {blob:?} of yours; put it again")]
@@ -57,9 +51,8 @@ impl Rejected {
     /// The field that is to blame.
     pub fn field(&self) -> &str {
         match self {
-            Rejected::UnknownProfile { .. } => "language",
-            Rejected::Bad { field, .. }
-            | Rejected::Unsupported { field, .. }
+            Rejected::UnknownProfile { field, .. }
+            | Rejected::Bad { field, .. }
             | Rejected::NoBlob { field, .. }
             | Rejected::TooLarge { field, .. }
             | Rejected::Denied { field, .. } => field,

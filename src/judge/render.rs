@@ -4,8 +4,10 @@ use base64::Engine as _;
 use bytes::Bytes;
 
 use super::drive::{Judged, TestResult};
+use super::pipe::{Talk, Who};
+use super::suite::{CaseEnd, SuiteResult};
 use crate::config::bounds;
-use crate::model::report::{FileReport, Output, Score};
+use crate::model::report::{CaseReport, FileReport, Output, SaidReport, Score, SuiteReport};
 use crate::model::submission::BlobRef;
 use crate::model::{Report, RunFacts, RunReport, TestReport, Timing, Verdict};
 use crate::wire::frame::Refused;
@@ -38,15 +40,23 @@ pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
     let tests = judged
         .tests
         .into_iter()
-        .map(|test| TestReport {
-            points: points(&test),
-            name: test.name,
-            verdict: test.verdict,
-            message: test.message,
-            group: test.group,
-            run: test.run.map(&mut run),
+        .map(|test| {
+            let points = points(&test);
+            let Talk { said, is_cut } = test.transcript.unwrap_or_default();
+            TestReport {
+                points,
+                name: test.name,
+                verdict: test.verdict,
+                message: test.message,
+                group: test.group,
+                feedback: test.feedback,
+                transcript: said.into_iter().map(said_report).collect(),
+                transcript_truncated: is_cut,
+                run: test.run.map(&mut run),
+            }
         })
         .collect();
+    let suite = judged.suite.map(|suite| suite_report(suite, &mut run));
     let refused = judged.files.refused.iter().map(|(path, why)| FileReport {
         path: path.clone(),
         error: Some(reason(*why).to_owned()),
@@ -62,6 +72,7 @@ pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
         compile,
         tests,
         run,
+        suite,
         score,
         timing: Timing {
             copy_in_ms: millis(judged.spent.copy_in),
@@ -71,13 +82,14 @@ pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
             overhead_ms: millis(
                 judged.spent.run.saturating_sub(judged.spent.setup).saturating_sub(judged.spent.program),
             ),
+            check_ms: millis(judged.spent.check),
             collect_ms: millis(judged.spent.collect),
             ..Timing::default()
         },
         start: None,
         sandbox: None,
         files,
-        blame: None,
+        blame: judged.blame,
     }
 }
 
@@ -103,10 +115,48 @@ fn file_report(path: String, bytes: Vec<u8>, shelf: Shelf<'_>, room: &mut Room) 
 }
 
 fn points(test: &TestResult) -> f64 {
-    if test.verdict == Verdict::Accepted { test.weight } else { 0.0 }
+    test.points.unwrap_or(if test.verdict == Verdict::Accepted { test.weight } else { 0.0 })
+}
+
+fn said_report((who, words): (Who, Vec<u8>)) -> SaidReport {
+    let from = match who {
+        Who::Submission => "submission",
+        Who::Interactor => "interactor",
+    };
+    let (data, data_b64) = match String::from_utf8(words) {
+        Ok(text) => (Some(text), None),
+        Err(error) => (None, Some(base64::engine::general_purpose::STANDARD.encode(error.as_bytes()))),
+    };
+    SaidReport { from: from.to_owned(), data, data_b64 }
+}
+
+fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) -> SuiteReport {
+    let count = |ends: &[CaseEnd]| suite.cases.iter().filter(|case| ends.contains(&case.end)).count();
+    SuiteReport {
+        passed: count(&[CaseEnd::Passed]),
+        failed: count(&[CaseEnd::Failed, CaseEnd::Crashed]),
+        errors: count(&[CaseEnd::Error]),
+        skipped: count(&[CaseEnd::Skipped]),
+        cases: suite
+            .cases
+            .iter()
+            .map(|case| CaseReport {
+                name: case.name.clone(),
+                verdict: case.end.verdict(),
+                message: case.message.clone(),
+                duration_ms: case.duration_ms,
+            })
+            .collect(),
+        run: run(suite.run),
+    }
 }
 
 fn score(judged: &Judged) -> Score {
+    if let Some(suite) = &judged.suite {
+        let passed = suite.cases.iter().filter(|case| case.end == CaseEnd::Passed).count();
+        let total = suite.cases.iter().filter(|case| case.end != CaseEnd::Skipped).count();
+        return Score { passed, total, points: passed as f64, max_points: total as f64 };
+    }
     if judged.tests.is_empty() {
         let passed = usize::from(judged.verdict == Verdict::Accepted);
         return Score { passed, total: 1, points: passed as f64, max_points: 1.0 };
@@ -168,20 +218,11 @@ fn output(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::drive::Spent;
     use crate::model::Outcome;
 
     fn judged(stdout: Vec<u8>) -> Judged {
-        Judged {
-            verdict: Verdict::Accepted,
-            message: String::new(),
-            compile: None,
-            is_cached: false,
-            tests: Vec::new(),
-            run: Some(RunFacts { stdout, ..RunFacts::bare(Outcome::Exited) }),
-            files: Default::default(),
-            spent: Spent::default(),
-        }
+        let run = Some(RunFacts { stdout, ..RunFacts::bare(Outcome::Exited) });
+        Judged { run, ..Judged::bare(Verdict::Accepted, "") }
     }
 
     #[test]

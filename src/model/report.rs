@@ -100,9 +100,63 @@ pub struct TestReport {
     /// Points it gave.
     #[serde(default)]
     pub points: f64,
+    /// What a checker says to who wrote the problem; not of a secret test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<String>,
+    /// What was said in an interactive test, in order; not of a secret test.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transcript: Vec<SaidReport>,
+    /// Whether more was said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transcript_truncated: bool,
     /// Its run; absent when it was skipped.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunReport>,
+}
+
+/// What one side said, until the other did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SaidReport {
+    /// `submission` or `interactor`.
+    pub from: String,
+    /// The words, when they are UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// The same as base64, when they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_b64: Option<String>,
+}
+
+/// One case of a suite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseReport {
+    /// Its name.
+    pub name: String,
+    /// `accepted`, `wrong_answer` (an assertion), `runtime_error` (anything else), `skipped`.
+    pub verdict: Verdict,
+    /// What it says.
+    pub message: String,
+    /// How long it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<f64>,
+}
+
+/// What test files say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SuiteReport {
+    /// The cases.
+    pub cases: Vec<CaseReport>,
+    /// Cases that passed.
+    pub passed: usize,
+    /// Cases in which an assertion failed, or something else went wrong.
+    pub failed: usize,
+    /// Cases and files that could not be tried.
+    pub errors: usize,
+    /// Cases that were skipped.
+    pub skipped: usize,
+    /// The run.
+    pub run: RunReport,
 }
 
 /// Points.
@@ -132,6 +186,8 @@ pub struct Timing {
     pub compile_ms: f64,
     /// All runs.
     pub run_ms: f64,
+    /// Checkers and interactors.
+    pub check_ms: f64,
     /// Bringing files back.
     pub collect_ms: f64,
     /// From the request's last byte to the report.
@@ -198,6 +254,9 @@ pub struct Report {
     /// The run, when there are no tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunReport>,
+    /// What the test files say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<SuiteReport>,
     /// Points.
     pub score: Score,
     /// Where the time went.

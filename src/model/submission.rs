@@ -1,5 +1,5 @@
 //! What a caller hands in, exactly as it stands in JSON. Unknown fields are errors: a typo in a limit must not weaken a
-//! sandbox. Fields of the contract that are not built yet are read, so that they can be refused as `unsupported`.
+//! sandbox.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ pub enum CheckerKind {
     /// Words, numbers among them within a tolerance: as near as `absolute`, or as `relative` to what was expected; 1e-6 each
     /// when neither is given.
     Float,
-    /// A program decides. Not built yet.
+    /// A program decides, in a sandbox of its own.
     Program,
 }
 
@@ -89,6 +89,86 @@ pub struct CheckerSpec {
     /// For `float`: how far off a number may be, as a part of what was expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative: Option<f64>,
+    /// For `program`: its profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// For `program`: its files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileSpec>,
+    /// For `program`: the file to start with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// For `program`: arguments after those of its protocol.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// For `program`: its limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsRequest>,
+    /// For `program`: how it is called and how it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+}
+
+/// How a program that judges is called, and how it answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The ICPC problem package's: input, answer and feedback folder as arguments, the output on stdin; exit status 42 is right,
+    /// 43 is wrong.
+    #[default]
+    Icpc,
+    /// testlib's: input, output and answer as arguments; exit status 0 is right, 1, 2, 4 and 8 are wrong, 7 and 50 to 250 give
+    /// points.
+    Testlib,
+}
+
+/// A program that talks with the submission and judges it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InteractorSpec {
+    /// Its profile.
+    pub language: String,
+    /// Its files.
+    pub files: Vec<FileSpec>,
+    /// The file to start with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// Arguments after those of its protocol.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Its limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsRequest>,
+    /// How it is called and how it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+}
+
+/// In which form test files say how it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuiteFormat {
+    /// pytest, through a plugin of ours.
+    Pytest,
+    /// JUnit's XML in files that the command writes.
+    Junit,
+    /// TAP on stdout.
+    Tap,
+    /// The command's exit status: one case.
+    Exit,
+}
+
+/// Test files that are run against the submission.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteSpec {
+    /// The test files.
+    pub files: Vec<FileSpec>,
+    /// What runs them; for pytest it may be absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// In which form it says how it went.
+    pub format: SuiteFormat,
 }
 
 /// One test.
@@ -178,7 +258,7 @@ pub struct Submission {
     /// Standard input as base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin_b64: Option<String>,
-    /// Whether input is fed later. Not built yet.
+    /// Whether more input is fed while it runs, by `submission.input`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stdin_open: bool,
     /// Limits start from this preset instead of the profile's.
@@ -198,12 +278,15 @@ pub struct Submission {
     pub tests: Vec<TestSpec>,
     /// When to stop.
     pub stop: Stop,
-    /// Test files run against the submission. Not built yet.
+    /// How the output of tests without a checker of their own is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub suite: Option<serde_json::Value>,
-    /// An interactive partner. Not built yet.
+    pub checker: Option<CheckerSpec>,
+    /// Test files run against the submission.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub interactor: Option<serde_json::Value>,
+    pub suite: Option<SuiteSpec>,
+    /// An interactive partner, which judges too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interactor: Option<InteractorSpec>,
     /// Files to bring back from the last run: `*` and `?` within a name, `**` for any number of folders.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub collect: Vec<String>,

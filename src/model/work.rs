@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::isolation::IsolationRequest;
 use super::limits::Limits;
 use super::profile::Profile;
-use super::submission::{CheckerSpec, Stop};
+use super::submission::{CheckerSpec, Protocol, Stop, SuiteFormat};
 
 /// Who asks: the socket's word for the uid, the caller's word for the tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,8 +74,44 @@ pub struct Test {
     pub weight: f64,
     /// A name that tests share.
     pub group: Option<String>,
-    /// How output is compared.
-    pub checker: CheckerSpec,
+    /// How output is judged.
+    pub checker: Checker,
+}
+
+/// How output is judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Checker {
+    /// By comparison with what is expected.
+    Compare(Box<CheckerSpec>),
+    /// By one of the work's referees, with these arguments after those of its protocol.
+    Program(usize, Vec<String>),
+    /// By the program that talks with it: one of the work's referees, with these arguments.
+    Interactor(usize, Vec<String>),
+}
+
+/// A program that judges, in a sandbox of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Referee {
+    /// The recipe.
+    #[serde(with = "shared")]
+    pub profile: Arc<Profile>,
+    /// Its code.
+    pub files: Vec<WorkFile>,
+    /// Its compile step.
+    pub compile: Option<Compile>,
+    /// How it is run; input, files and the arguments of its protocol come with each test.
+    pub step: Step,
+    /// How it is called and how it answers.
+    pub protocol: Protocol,
+}
+
+/// Test files run against the submission.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Suite {
+    /// What runs them, with the test files beside the code.
+    pub step: Step,
+    /// In which form it says how it went.
+    pub format: SuiteFormat,
 }
 
 /// What is to be run once files (and artifact) are in place.
@@ -85,6 +121,8 @@ pub enum Plan {
     Run(Step),
     /// Tests in order.
     Tests(Vec<Test>),
+    /// Test files.
+    Suite(Suite),
 }
 
 impl Step {
@@ -103,8 +141,10 @@ impl Work {
                 .iter()
                 .map(|test| test.step.bytes() + test.expect.as_ref().map_or(0, |expect| expect.len() as u64))
                 .sum(),
+            Plan::Suite(suite) => suite.step.bytes(),
         };
-        files + plan
+        let referees = self.referees.iter().flat_map(|referee| &referee.files);
+        files + plan + referees.map(|file| file.data.len() as u64).sum::<u64>()
     }
 }
 
@@ -124,6 +164,10 @@ pub struct Work {
     pub compile: Option<Compile>,
     /// What follows.
     pub plan: Plan,
+    /// Programs that judge it.
+    pub referees: Vec<Referee>,
+    /// Whether more input is fed while it runs.
+    pub stdin_open: bool,
     /// When to stop.
     pub stop: Stop,
     /// Memory, CPU share and processes of the sandbox (the run limits).

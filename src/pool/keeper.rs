@@ -301,11 +301,12 @@ impl Pool {
         books.stock.ready.iter().map(|shelved| (shelved.sandbox.id().to_owned(), shelved.sandbox.age())).collect()
     }
 
-    /// Says how many wait for a sandbox of this pool.
-    pub fn want(&self, demand: usize) {
+    /// Says how many wait for a sandbox of this pool, and how many of those who hold another one do: the ceiling is not for
+    /// them.
+    pub fn want(&self, demand: usize, seconds: usize) {
         let mut books = self.inner.books();
-        let more = demand > books.stock.demand;
-        books.stock.demand = demand;
+        let more = demand > books.stock.demand || seconds > books.stock.seconds;
+        (books.stock.demand, books.stock.seconds) = (demand, seconds);
         drop(books);
         if more {
             self.wake();
@@ -356,7 +357,7 @@ impl Pool {
             leased: books.stock.leased,
             kept: books.stock.kept,
             reused: books.reused,
-            waiting: books.stock.demand,
+            waiting: books.stock.demand + books.stock.seconds,
             floor: self.inner.recipe.levels.floor,
             level: books.levels(self.inner.recipe.levels).floor,
             ceiling: self.inner.recipe.levels.ceiling,
@@ -373,7 +374,11 @@ impl Stands for Inner {
     fn urgency(&self) -> Urgency {
         let books = self.books();
         let ready = books.stock.ready.len();
-        Urgency { idle: books.stock.demand <= ready, ready, priority: Reverse(self.recipe.priority) }
+        Urgency {
+            idle: books.stock.demand + books.stock.seconds <= ready,
+            ready,
+            priority: Reverse(self.recipe.priority),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The books of a pool, and the decision how many sandboxes to make. Pure: no clock, no IO.
 //!
 //! Every sandbox is counted in exactly one place: `ready.len()`, `creating`, `leased` or `kept`; their sum never passes the
-//! ceiling.
+//! ceiling by more than those have who needed a second one.
 
 use std::collections::VecDeque;
 
@@ -34,11 +34,14 @@ pub struct Stock<S> {
     pub kept: usize,
     /// How many wait for one of this pool.
     pub demand: usize,
+    /// How many wait beside those who hold another sandbox meanwhile: the ceiling is not for them, or all could hold one and
+    /// wait for ever.
+    pub seconds: usize,
 }
 
 impl<S> Default for Stock<S> {
     fn default() -> Self {
-        Stock { ready: VecDeque::new(), creating: 0, leased: 0, kept: 0, demand: 0 }
+        Stock { ready: VecDeque::new(), creating: 0, leased: 0, kept: 0, demand: 0, seconds: 0 }
     }
 }
 
@@ -50,11 +53,11 @@ impl<S> Stock<S> {
     pub fn want(&self, levels: Levels, weather: Weather) -> usize {
         let room = self.room(levels);
         let for_callers = self.for_callers();
-        let in_hand = (self.ready.len() + self.creating).saturating_sub(self.demand);
+        let in_hand = (self.ready.len() + self.creating).saturating_sub(self.demand + self.seconds);
         let low_water = levels.floor.div_ceil(2);
         let target = if weather.busy { low_water } else { levels.floor };
         let for_floor = target.saturating_sub(in_hand);
-        room.min(for_callers + for_floor)
+        room.min(for_callers + for_floor).max(self.seconds.saturating_sub(self.ready.len() + self.creating))
     }
 
     /// How many more may be held.
@@ -64,7 +67,7 @@ impl<S> Stock<S> {
 
     /// How many wait for whom none is ready or on its way.
     fn for_callers(&self) -> usize {
-        self.demand.saturating_sub(self.ready.len() + self.creating)
+        (self.demand + self.seconds).saturating_sub(self.ready.len() + self.creating)
     }
 
     /// How many of the kept ones must go, so that those who wait can have one: a used one serves its own caller only.
@@ -78,7 +81,7 @@ mod tests {
     use super::*;
 
     fn stock(ready: usize, creating: usize, leased: usize, demand: usize) -> Stock<()> {
-        Stock { ready: vec![(); ready].into(), creating, leased, kept: 0, demand }
+        Stock { ready: vec![(); ready].into(), creating, leased, demand, ..Stock::default() }
     }
 
     #[test]
@@ -119,6 +122,14 @@ mod tests {
         assert_eq!(stock(0, 0, 8, 100).want(LEVELS, CALM), 0);
         assert_eq!(stock(0, 3, 4, 100).want(LEVELS, CALM), 1);
         assert_eq!(stock(0, 20, 4, 0).want(LEVELS, CALM), 0);
+    }
+
+    #[test]
+    fn who_holds_another_one_gets_a_second_beyond_the_ceiling() {
+        let with = |ready, creating, leased, seconds| Stock { seconds, ..stock(ready, creating, leased, 3) };
+        assert_eq!(with(0, 0, 8, 2).want(LEVELS, CALM), 2);
+        assert_eq!(with(0, 2, 8, 2).want(LEVELS, CALM), 0);
+        assert_eq!(with(1, 0, 7, 2).want(LEVELS, BUSY), 1);
     }
 
     #[test]

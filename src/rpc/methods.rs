@@ -15,7 +15,7 @@ use super::views;
 use crate::config::bounds;
 use crate::host::Host;
 use crate::judge::accept::accept;
-use crate::judge::drive::{Event, Sink};
+use crate::judge::events::{Event, Log, Reader, Told};
 use crate::judge::rejected::Rejected;
 use crate::model::Submission;
 use crate::scheduler::{Arrival, Entry, IsKept, State};
@@ -23,9 +23,6 @@ use crate::telemetry::seldom::Seldom;
 use crate::wire::frame::Stream;
 
 type Answer = Result<Value, RpcError>;
-
-/// Methods of the contract that are not built yet.
-const NOT_YET: [&str; 1] = ["submission.input"];
 
 /// Answers one call.
 pub(super) async fn call(context: &Arc<Context>, request: Request, received: Instant) -> Answer {
@@ -43,11 +40,12 @@ pub(super) async fn call(context: &Arc<Context>, request: Request, received: Ins
         "submission.submit" => {
             allow(peer.may_submit, "submit")?;
             let submission = submission(params)?;
-            let arrival = Arrival { received, sink: Sink::default(), outlives_caller: true };
+            let arrival = Arrival { received, log: Log::new(true), outlives_caller: true };
             let entry = admit(context, &submission, arrival)?;
             Ok(json!({ "id": entry.id }))
         }
         "submission.wait" => wait(context, params).await,
+        "submission.input" => input(context, params).await,
         "submission.get" => get(context, params),
         "submission.cancel" => cancel(context, params),
         "submission.list" => list(context, params),
@@ -99,7 +97,6 @@ pub(super) async fn call(context: &Arc<Context>, request: Request, received: Ins
             allow(peer.is_admin, "admin")?;
             image_make(context, params, method == "image.pull").await
         }
-        other if NOT_YET.contains(&other) => Err(RpcError::new(Code::Unsupported, format!("{other} is not built yet"))),
         other => Err(RpcError {
             number: -32601,
             ..RpcError::new(
@@ -156,18 +153,16 @@ fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result
 async fn run(context: &Arc<Context>, call: &Value, mut value: Value, received: Instant) -> Answer {
     let stream = take_stream(&mut value)?;
     let submission = submission(value)?;
-    let (sink, events) = match stream {
-        false => (Sink::default(), None),
-        true => {
-            let (sender, receiver) = mpsc::channel(bounds::MAX_EVENTS_AHEAD);
-            (Sink(Some(sender)), Some(receiver))
-        }
-    };
-    let entry = admit(context, &submission, Arrival { received, sink, outlives_caller: false })?;
+    let log = Log::new(stream);
+    // it misses nothing: its program waits for it
+    let events = stream.then(|| log.read_all());
+    let entry = admit(context, &submission, Arrival { received, log: log.clone(), outlives_caller: false })?;
     context.began(call, &entry);
     // dropped with this call when the connection goes: that is the hang-up's cancel
     if let Some(events) = events {
-        forward(context, &entry.id, events).await;
+        // the same id again: it has its own log
+        let is_ours = Arc::ptr_eq(&entry.ends.log, &log);
+        forward(context, &entry.id, if is_ours { events } else { entry.ends.log.read_from(0) }).await;
     }
     let report = entry.report().await;
     context.ended(call);
@@ -187,47 +182,50 @@ fn to_value(value: &impl serde::Serialize) -> Answer {
 }
 
 /// Sends events as they come; `accepted` is the first.
-async fn forward(context: &Context, id: &str, mut events: mpsc::Receiver<Event>) {
-    let mut seq = 0u64;
-    let mut body = json!({ "id": id, "seq": seq, "kind": "accepted" });
-    loop {
+async fn forward(context: &Context, id: &str, mut events: Reader) {
+    while let Some(Told { seq, event, dropped_bytes }) = events.next().await {
+        let mut body = json!({ "id": id, "seq": seq });
+        if dropped_bytes > 0 {
+            body["dropped_bytes"] = json!(dropped_bytes);
+        }
+        describe(event, &mut body);
         if !context.notify("submission.event", &body).await {
             return;
         }
-        let Some(event) = events.recv().await else { return };
-        seq += 1;
-        body = json!({ "id": id, "seq": seq });
-        match event {
-            Event::Running => {
-                body["kind"] = json!("state");
-                body["data"] = json!("running");
-            }
-            Event::Compile { outcome } => {
-                body["kind"] = json!("compile");
-                body["data"] = json!(outcome);
-            }
-            Event::Test { name, verdict } => {
-                body["kind"] = json!("test");
-                body["test"] = json!(name);
-                body["data"] = json!(verdict);
-            }
-            Event::Output { test, stream, data } => {
-                body["kind"] = json!(match stream {
-                    Stream::Stdout => "stdout",
-                    Stream::Stderr => "stderr",
-                });
-                if let Some(test) = test {
-                    body["test"] = json!(test);
-                }
-                match String::from_utf8(data) {
-                    Ok(text) => body["data"] = json!(text),
-                    Err(error) => {
-                        let bytes = error.into_bytes();
-                        body["data_b64"] = json!(base64::engine::general_purpose::STANDARD.encode(bytes));
-                    }
-                }
-            }
+    }
+}
+
+/// An event's kind, test and data.
+fn describe(event: Event, body: &mut Value) {
+    let (kind, test, data) = match event {
+        Event::Accepted => ("accepted", None, None),
+        Event::Running => ("state", None, Some(json!("running"))),
+        Event::Compile { outcome } => ("compile", None, Some(json!(outcome))),
+        Event::Test { name, verdict } => ("test", Some(name), Some(json!(verdict))),
+        Event::Usage { test, usage } => {
+            let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+            let data = json!({
+                "wall_ms": ms(usage.wall), "cpu_ms": ms(usage.cpu), "memory_bytes": usage.memory_bytes,
+            });
+            ("usage", test, Some(data))
         }
+        Event::Output { test, stream, data } => {
+            let kind = match stream {
+                Stream::Stdout => "stdout",
+                Stream::Stderr => "stderr",
+            };
+            let text = String::from_utf8(data).map_err(|error| {
+                body["data_b64"] = json!(base64::engine::general_purpose::STANDARD.encode(error.as_bytes()));
+            });
+            (kind, test, text.ok().map(|text| json!(text)))
+        }
+    };
+    body["kind"] = json!(kind);
+    if let Some(test) = test {
+        body["test"] = json!(test);
+    }
+    if let Some(data) = data {
+        body["data"] = data;
     }
 }
 
@@ -257,22 +255,60 @@ fn find(context: &Context, id: &str) -> Result<Arc<Entry>, RpcError> {
 
 async fn wait(context: &Context, value: Value) -> Answer {
     let WaitParams { id, timeout_ms, stream, from_seq } = params(value)?;
-    if stream || from_seq.is_some() {
-        let field = if stream { "stream" } else { "from_seq" };
-        return Err(RpcError {
-            field: Some(field.to_owned()),
-            ..RpcError::new(Code::Unsupported, format!("{field}: is not built yet; use submission.run to stream"))
-        });
+    if from_seq.is_some() && !stream {
+        return Err(RpcError::bad("from_seq", "from_seq: says where a stream begins; set stream as well"));
     }
     let entry = find(context, &id)?;
+    let ended = async {
+        if stream {
+            forward(context, &entry.id, entry.ends.log.read_from(from_seq.unwrap_or(0))).await;
+        }
+        entry.report().await
+    };
     let report = match timeout_ms {
-        None => Some(entry.report().await),
-        Some(ms) => tokio::time::timeout(Duration::from_millis(ms), entry.report()).await.ok(),
+        None => Some(ended.await),
+        Some(ms) => tokio::time::timeout(Duration::from_millis(ms), ended).await.ok(),
     };
     match report {
         Some(report) => to_value(&*report.map_err(is_kept)?),
         None => Ok(json!({ "id": entry.id, "state": entry.state().as_str() })),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputParams {
+    id: String,
+    data: Option<String>,
+    data_b64: Option<String>,
+    #[serde(default)]
+    eof: bool,
+}
+
+/// Feeds a program's input; answers when there is room for more.
+async fn input(context: &Context, value: Value) -> Answer {
+    let InputParams { id, data, data_b64, eof } = params(value)?;
+    let data = match (data, data_b64) {
+        (Some(_), Some(_)) => return Err(RpcError::bad("data", "data: give data or data_b64, not both")),
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(b64)) => base64::engine::general_purpose::STANDARD
+            .decode(b64)
+            .map_err(|error| RpcError::bad("data_b64", format!("data_b64: is not base64: {error}")))?,
+        (None, None) => Vec::new(),
+    };
+    let entry = find(context, &id)?;
+    let closed =
+        || RpcError::bad("id", "id: this submission's input is not open (any more); hand it in with stdin_open");
+    let pipe = entry.ends.input.as_ref().ok_or_else(closed)?;
+    // the submission may end while this waits; then nobody reads, and that is said
+    pipe.room().await;
+    if matches!(entry.state(), State::Done(_)) || !(data.is_empty() || pipe.push(data.into())) {
+        return Err(closed());
+    }
+    if eof {
+        pipe.close();
+    }
+    Ok(json!({}))
 }
 
 fn get(context: &Context, value: Value) -> Answer {

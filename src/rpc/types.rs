@@ -18,7 +18,7 @@ pub enum Code {
     BadRequest,
     /// No such language.
     UnknownProfile,
-    /// Part of the contract, not built yet.
+    /// Part of the contract, and not to be had here.
     Unsupported,
     /// Policy says never.
     Denied,
@@ -115,7 +115,6 @@ impl From<Rejected> for RpcError {
         let code = match &rejected {
             Rejected::Bad { .. } => Code::BadRequest,
             Rejected::UnknownProfile { .. } => Code::UnknownProfile,
-            Rejected::Unsupported { .. } => Code::Unsupported,
             Rejected::NoBlob { .. } => Code::NotFound,
             Rejected::TooLarge { .. } => Code::TooLarge,
             Rejected::Denied { .. } => Code::Denied,

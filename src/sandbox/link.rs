@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::run::{RunEvent, RunOrder};
+use super::run::{RunEvent, RunOrder, Usage};
 use crate::docker::{HijackReader, HijackWriter, stdcopy};
 use crate::wire::codec::{decode_from_init, encode_to_init};
 use crate::wire::frame::{
@@ -58,6 +58,8 @@ pub enum Lost {
 pub(super) enum Command {
     Run { run: u32, order: Box<RunOrder>, events: mpsc::UnboundedSender<RunEvent> },
     Credit { run: u32, bytes: u32 },
+    Input { run: u32, data: Bytes },
+    InputEnd { run: u32 },
     Kill { run: u32 },
     Ping { reply: oneshot::Sender<()> },
     Probe { reply: oneshot::Sender<Ready> },
@@ -125,8 +127,16 @@ impl Inbound {
 struct Active {
     run: u32,
     events: mpsc::UnboundedSender<RunEvent>,
-    stdin: Bytes,
+    stdin: VecDeque<Bytes>,
     stdin_window: u32,
+    /// Whether more may come.
+    stdin_open: bool,
+    /// Whether its consumer is told what was taken.
+    tells_taken: bool,
+    /// How many ends of outputs may still be told.
+    ends_left: u8,
+    usage_every: Option<Duration>,
+    usage_at: Instant,
     stdin_ended: bool,
     output_window: u32,
 }
@@ -220,6 +230,18 @@ impl Link {
                     self.send(&ToInit::Credit { run, bytes });
                 }
             }
+            Command::Input { run, data } => {
+                if let Some(active) = self.active.as_mut().filter(|active| active.run == run && active.stdin_open) {
+                    active.stdin.push_back(data);
+                    self.feed();
+                }
+            }
+            Command::InputEnd { run } => {
+                if let Some(active) = self.active.as_mut().filter(|active| active.run == run) {
+                    active.stdin_open = false;
+                    self.feed();
+                }
+            }
             Command::Kill { run } => {
                 if self.active.as_ref().is_some_and(|active| active.run == run) {
                     self.send(&ToInit::Kill { run });
@@ -255,12 +277,19 @@ impl Link {
         }
         let mut program = order.program;
         program.run = run;
+        let usage_every = Some(Duration::from_nanos(program.tell_usage_ns)).filter(|every| !every.is_zero());
+        let ends_left = if program.tell_ends { 2 } else { 0 };
         self.send(&ToInit::Run(program));
         self.active = Some(Active {
             run,
             events,
-            stdin: order.stdin,
+            stdin: [order.stdin].into(),
             stdin_window: STDIN_WINDOW_BYTES,
+            stdin_open: order.stdin_open,
+            tells_taken: order.stdin_open,
+            ends_left,
+            usage_every,
+            usage_at: Instant::now(),
             stdin_ended: false,
             output_window: OUTPUT_WINDOW_BYTES,
         });
@@ -272,12 +301,19 @@ impl Link {
         let Some(active) = self.active.as_mut() else { return };
         let run = active.run;
         let mut frames = Vec::new();
-        while !active.stdin.is_empty() && active.stdin_window > 0 {
-            let n = active.stdin.len().min(active.stdin_window as usize).min(MAX_CHUNK_BYTES);
+        while let Some(first) = active.stdin.front_mut() {
+            if first.is_empty() {
+                active.stdin.pop_front();
+                continue;
+            }
+            let n = first.len().min(active.stdin_window as usize).min(MAX_CHUNK_BYTES);
+            if n == 0 {
+                break;
+            }
             active.stdin_window -= n as u32;
-            frames.push(ToInit::Stdin { run, data: active.stdin.split_to(n).to_vec() });
+            frames.push(ToInit::Stdin { run, data: first.split_to(n).to_vec() });
         }
-        if active.stdin.is_empty() && !active.stdin_ended {
+        if active.stdin.is_empty() && !active.stdin_open && !active.stdin_ended {
             active.stdin_ended = true;
             frames.push(ToInit::StdinEnd { run });
         }
@@ -299,8 +335,28 @@ impl Link {
             FromInit::Output { run, stream, data } => self.output(run, stream, data),
             FromInit::StdinCredit { run, bytes } => {
                 if let Some(active) = self.active.as_mut().filter(|active| active.run == run) {
-                    active.stdin_window = active.stdin_window.saturating_add(bytes).min(STDIN_WINDOW_BYTES);
+                    let taken = bytes.min(STDIN_WINDOW_BYTES - active.stdin_window);
+                    active.stdin_window += taken;
+                    if active.tells_taken && taken > 0 {
+                        let _ = active.events.send(RunEvent::InputTaken(u64::from(taken)));
+                    }
                     self.feed();
+                }
+                Ok(())
+            }
+            FromInit::OutputEnd { run, stream } => {
+                let active = self.under_way(run)?;
+                active.ends_left = active.ends_left.checked_sub(1).ok_or_else(|| unasked("an output's end"))?;
+                let _ = active.events.send(RunEvent::OutputEnd(stream));
+                Ok(())
+            }
+            FromInit::Usage { run, wall_ns, cpu_ns, memory_bytes } => {
+                let active = self.under_way(run)?;
+                // never more often than asked for, whatever it says
+                if active.usage_every.is_some_and(|every| active.usage_at.elapsed() >= every / 2) {
+                    active.usage_at = Instant::now();
+                    let (wall, cpu) = (Duration::from_nanos(wall_ns), Duration::from_nanos(cpu_ns));
+                    let _ = active.events.send(RunEvent::Usage(Usage { wall, cpu, memory_bytes }));
                 }
                 Ok(())
             }
@@ -359,6 +415,10 @@ impl Link {
         }
     }
 
+    fn under_way(&mut self, run: u32) -> Result<&mut Active, Lost> {
+        self.active.as_mut().filter(|active| active.run == run).ok_or_else(|| unasked("news of another run"))
+    }
+
     fn output(&mut self, run: u32, stream: Stream, data: Vec<u8>) -> Result<(), Lost> {
         let Some(active) = self.active.as_mut().filter(|active| active.run == run) else {
             return Err(Lost::Protocol("output of a run that is not under way".to_owned()));
@@ -372,6 +432,10 @@ impl Link {
             None => Err(Lost::Protocol("more output than the window allows".to_owned())),
         }
     }
+}
+
+fn unasked(what: &str) -> Lost {
+    Lost::Protocol(format!("{what} that nobody asked for"))
 }
 
 /// The first exchange: Hello, then the one Ready that echoes the nonce.

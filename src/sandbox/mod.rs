@@ -24,7 +24,7 @@ pub(crate) use create::short;
 pub use create::{CreateError, Recipe, create, ensure_limits};
 pub use link::Lost;
 pub use retire::{Slot, Slots, sweep};
-pub use run::{RunEvent, RunHandle, RunOrder};
+pub use run::{RunEvent, RunHandle, RunOrder, Usage};
 
 use std::time::Instant;
 

@@ -2,25 +2,15 @@
 //! Pure: what was seen goes in, whose fault it is comes out.
 
 use crate::host::End;
-use crate::judge::drive::{Judged, Spent};
+use crate::judge::drive::Judged;
 use crate::judge::render;
 use crate::model::work::Work;
-use crate::model::{Blame, Outcome, Report, RunFacts, StartKind, Verdict};
+use crate::model::{Blame, Outcome, Report, RunFacts, Verdict};
 use crate::sandbox::Lost;
 
 /// The report of a submission that never ran.
 pub(super) fn bare(id: &str, verdict: Verdict, message: &str) -> Report {
-    let judged = Judged {
-        verdict,
-        message: message.to_owned(),
-        compile: None,
-        is_cached: false,
-        tests: Vec::new(),
-        run: None,
-        files: Default::default(),
-        spent: Spent::default(),
-    };
-    render::report(id, judged, &|_| None)
+    render::report(id, Judged::bare(verdict, message), &|_| None)
 }
 
 /// A sandbox that died, init and all, because its memory was used up: that is the program's limit, not a fault of ours.
@@ -29,16 +19,16 @@ pub(super) fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
     facts.evidence.limit = Some("memory_bytes".to_owned());
     facts.evidence.limit_value = Some(work.limits.memory_bytes);
     facts.evidence.lost = Some(lost.to_string());
-    Judged {
-        verdict: Verdict::MemoryLimit,
-        message: crate::judge::decide::message(&facts, &work.limits),
-        compile: None,
-        is_cached: false,
-        tests: Vec::new(),
-        run: Some(facts),
-        files: Default::default(),
-        spent: Spent::default(),
-    }
+    let message = crate::judge::decide::message(&facts, &work.limits);
+    Judged { run: Some(facts), ..Judged::bare(Verdict::MemoryLimit, message) }
+}
+
+/// The same of a program that judges: nobody knows what the submission is worth.
+pub(super) fn referee_out_of_memory(lost: &Lost) -> Judged {
+    let mut facts = RunFacts::bare(Outcome::Lost);
+    facts.evidence.lost = Some(lost.to_string());
+    let message = "The checker used too much memory; this is not the submission's fault.";
+    Judged { run: Some(facts), blame: Some(Blame::Caller), ..Judged::bare(Verdict::SystemError, message) }
 }
 
 /// A sandbox that died under a submission.
@@ -69,20 +59,8 @@ pub(super) fn lost_report(id: &str, deaths: &[Death]) -> Report {
     };
     let mut facts = RunFacts::bare(Outcome::Lost);
     facts.evidence.lost = Some(words);
-    let judged = Judged {
-        verdict: Verdict::SystemError,
-        message: message.to_owned(),
-        compile: None,
-        is_cached: false,
-        tests: Vec::new(),
-        run: Some(facts),
-        files: Default::default(),
-        spent: Spent::default(),
-    };
-    let mut report = render::report(id, judged, &|_| None);
-    report.blame = Some(blame);
-    report.start = None::<StartKind>;
-    report
+    let judged = Judged { blame: Some(blame), run: Some(facts), ..Judged::bare(Verdict::SystemError, message) };
+    render::report(id, judged, &|_| None)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! One lock, the line's, is held while somebody is served; pools' and hosts' locks are taken under it and never the other
 //! way round.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use super::place::{Candidate, choose, spread};
 use crate::host::room::{Amount, Taken};
 use crate::host::{Fleet, Host};
 use crate::model::Counts;
-use crate::model::work::{Caller, Plan, Work};
+use crate::model::work::{Caller, Plan, Referee, Work};
 use crate::pool::{Lease, Offer};
 
 /// A sandbox of one's own, on a host with room for the run.
@@ -38,6 +38,17 @@ pub struct Placed {
     pub taken: Taken,
     /// Its place among its uid's runs.
     pub running: Running,
+}
+
+/// A sandbox for a program that judges what runs on another.
+#[derive(Debug)]
+pub struct Second {
+    /// Where.
+    pub host: Arc<Host>,
+    /// The sandbox.
+    pub lease: Lease,
+    /// The room that it takes.
+    _taken: Taken,
 }
 
 /// Why there is none.
@@ -72,9 +83,19 @@ impl Stands for Waiter {
     }
 }
 
+/// Who has a sandbox and waits for a second one. They come before the line, whatever room and ceilings say: were they to wait
+/// for those who wait for them, nobody would ever be served.
+#[derive(Debug)]
+struct SecondWaiter {
+    profile: ProfileName,
+    need: Amount,
+    reply: oneshot::Sender<(Arc<Host>, Offer, Taken)>,
+}
+
 #[derive(Debug, Default)]
 struct Books {
     line: Line<Waiter>,
+    seconds: VecDeque<SecondWaiter>,
     pace: Pace,
 }
 
@@ -184,6 +205,34 @@ impl Desk {
         Err(NoSandbox { reason: self.why_none(&profile) })
     }
 
+    /// Waits for a sandbox for a program that judges a submission which has its own.
+    ///
+    /// # Errors
+    /// None within `patience`.
+    pub async fn second(&self, referee: &Referee, patience: Duration) -> Result<Second, NoSandbox> {
+        /// Whoever stops waiting is to be noticed.
+        struct Rings<'a>(&'a Notify);
+        impl Drop for Rings<'_> {
+            fn drop(&mut self) {
+                self.0.notify_one();
+            }
+        }
+        let begun = Instant::now();
+        let _rings = Rings(&self.bell);
+        let profile: ProfileName = referee.profile.name.as_str().into();
+        let (reply, handed) = oneshot::channel();
+        // while it works the submission mostly waits: it takes memory, no CPU
+        let need = Amount { cpus: 0.0, memory: referee.step.limits.memory_bytes };
+        self.books().seconds.push_back(SecondWaiter { profile: profile.clone(), need, reply });
+        self.serve();
+        if let Ok(Ok((host, offer, taken))) = tokio::time::timeout(patience, handed).await
+            && let Some(lease) = offer.accept(begun.elapsed())
+        {
+            return Ok(Second { host, lease, _taken: taken });
+        }
+        Err(NoSandbox { reason: self.why_none(&profile) })
+    }
+
     fn why_none(&self, profile: &str) -> Option<String> {
         let hosts = self.fleet.all();
         if !hosts.iter().any(|host| host.pool(profile).is_some()) {
@@ -200,6 +249,18 @@ impl Desk {
         let mut held = Held::default();
         let mut books = self.books();
         self.send_away(&mut books.line);
+        for waiter in std::mem::take(&mut books.seconds) {
+            if waiter.reply.is_closed() {
+                continue;
+            }
+            match find(&hosts, &waiter.profile, None, Room::Any) {
+                Some((host, offer)) => {
+                    let taken = host.room().take(waiter.need);
+                    let _ = waiter.reply.send((host, offer, taken));
+                }
+                None => books.seconds.push_back(waiter),
+            }
+        }
         loop {
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
             let may = &mut |uid: &u32| most == 0 || self.running.lock().of(uid) < most;
@@ -208,7 +269,7 @@ impl Desk {
             let found = held.take(&hosts, &waiter.caller, &waiter.profile);
             let Some((mut host, mut offer)) = found else { break };
             if waiter.avoid.as_deref() == Some(host.name())
-                && let Some((other, better)) = find(&hosts, &waiter.profile, waiter.avoid.as_deref())
+                && let Some((other, better)) = find(&hosts, &waiter.profile, waiter.avoid.as_deref(), Room::Enough)
             {
                 match other.name() == host.name() {
                     true => better.decline(),
@@ -225,7 +286,7 @@ impl Desk {
             // who has gone meanwhile gives everything back by not taking it
             let _ = waiter.reply.send(Handed { host, offer, taken, running });
         }
-        self.tell(&books.line, &hosts);
+        self.tell(&books, &hosts);
         drop(books);
         held.decline();
     }
@@ -241,13 +302,14 @@ impl Desk {
     }
 
     /// Tells every pool how many wait for it.
-    fn tell(&self, line: &Line<Waiter>, hosts: &[Arc<Host>]) {
+    fn tell(&self, books: &Books, hosts: &[Arc<Host>]) {
         let weights: Vec<f64> = hosts.iter().map(|host| host.room().amounts().0.cpus).collect();
         for host in self.fleet.all().iter() {
             let at = hosts.iter().position(|willing| Arc::ptr_eq(willing, host));
             for pool in host.pools() {
-                let shares = spread(line.waiting_for(pool.profile()), &weights);
-                pool.want(at.and_then(|at| shares.get(at).copied()).unwrap_or(0));
+                let share = |count| at.and_then(|at| spread(count, &weights).get(at).copied()).unwrap_or(0);
+                let seconds = books.seconds.iter().filter(|waiter| *waiter.profile == *pool.profile()).count();
+                pool.want(share(books.line.waiting_for(pool.profile())), share(seconds));
             }
         }
     }
@@ -331,7 +393,7 @@ impl Held {
 
     fn shelf(&mut self, hosts: &[Arc<Host>], profile: &ProfileName) -> &mut Shelf {
         self.shelves.entry(profile.clone()).or_insert_with(|| Shelf {
-            fresh: find(hosts, profile, None),
+            fresh: find(hosts, profile, None, Room::Enough),
             reuses: hosts.iter().any(|host| host.pool(profile).is_some_and(|pool| pool.reuses())),
         })
     }
@@ -351,9 +413,17 @@ impl Held {
     }
 }
 
+/// How much room a host must have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Enough,
+    Any,
+}
+
 /// A sandbox of a profile, of the host that is the best place for it.
-fn find(hosts: &[Arc<Host>], profile: &str, avoid: Option<&str>) -> Option<Found> {
-    let mut left: Vec<&Arc<Host>> = hosts.iter().filter(|host| host.has_room_for(profile)).collect();
+fn find(hosts: &[Arc<Host>], profile: &str, avoid: Option<&str>, room: Room) -> Option<Found> {
+    let roomy = |host: &&Arc<Host>| room == Room::Any || host.has_room_for(profile);
+    let mut left: Vec<&Arc<Host>> = hosts.iter().filter(roomy).collect();
     loop {
         let candidate = |host: &&Arc<Host>| Candidate {
             ready: host.pool(profile).map_or(0, |pool| pool.ready()),
@@ -371,7 +441,7 @@ fn find(hosts: &[Arc<Host>], profile: &str, avoid: Option<&str>) -> Option<Found
 /// What serving a submission costs: its number of runs.
 fn runs(work: &Work) -> u32 {
     let tests = match &work.plan {
-        Plan::Run(_) => 1,
+        Plan::Run(_) | Plan::Suite(_) => 1,
         Plan::Tests(tests) => tests.len().max(1),
     };
     u32::try_from(tests + usize::from(work.compile.is_some())).unwrap_or(u32::MAX)

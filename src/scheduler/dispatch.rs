@@ -11,16 +11,17 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 
 use super::admission::{Bounds, Load, Refusal, admit};
-use super::blame::{Death, bare, lost_report, out_of_memory};
+use super::blame::{Death, bare, lost_report, out_of_memory, referee_out_of_memory};
 use super::counters::Counters;
-use super::desk::{Desk, Placed};
+use super::desk::{Desk, NoSandbox, Placed, Second};
 use super::kept;
-use super::registry::{Claim, Entry, Registry, State};
+use super::registry::{Claim, Ends, Entry, Registry, State};
 use super::stages::{StageRow, Stages};
 use crate::config::{Queue, bounds};
 use crate::host::{Fleet, Host, HostState};
 use crate::judge::cache::Cache;
-use crate::judge::drive::{Judged, Sink, judge};
+use crate::judge::drive::{Judged, Line, LostIn, Seat, judge};
+use crate::judge::events::Log;
 use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
 use crate::model::work::Work;
@@ -40,8 +41,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 pub struct Arrival {
     /// When its last byte did.
     pub received: Instant,
-    /// Where its events go.
-    pub sink: Sink,
+    /// Where it is told what happens to it.
+    pub log: Arc<Log>,
     /// Whether it goes on without a caller who waits for it, and past a drain.
     pub outlives_caller: bool,
 }
@@ -155,22 +156,23 @@ impl Scheduler {
     }
 
     fn begin(self: &Arc<Self>, work: Work, content: [u8; 32], arrival: Arrival, place: Place) -> Arc<Entry> {
-        let Arrival { received, sink, outlives_caller } = arrival;
-        let entry = Arc::new(Entry::new(work.id.clone(), work.caller.clone(), content, outlives_caller));
+        let Arrival { received, log, outlives_caller } = arrival;
+        let ends = Ends { log, input: work.stdin_open.then(Arc::default) };
+        let entry = Arc::new(Entry::new(work.id.clone(), work.caller.clone(), content, outlives_caller, ends));
         self.registry.add(entry.clone());
         let (scheduler, task) = (self.clone(), entry.clone());
         tokio::spawn(async move {
-            let mut report = match scheduler.answer(&work, &task, &sink, received).await {
+            let mut report = match scheduler.answer(&work, &task, received).await {
                 Some(report) => report,
                 None => match scheduler.keep(work, task.digest, received).await {
                     None => {
                         task.set(State::Kept);
+                        task.ends.log.end();
                         return drop(place);
                     }
                     Some(report) => report,
                 },
             };
-            drop(sink);
             report.timing.total_ms = millis(received.elapsed());
             scheduler.stages.record(&report);
             scheduler.counters.answered(&report);
@@ -178,6 +180,7 @@ impl Scheduler {
             drop(place);
             scheduler.registry.finished(&task);
             task.set(State::Done(Arc::new(report)));
+            task.ends.log.end();
         });
         entry
     }
@@ -211,7 +214,7 @@ impl Scheduler {
                 work.profile = profile.clone();
             }
             let place = self.take_place(&mut self.by_uid(), &work);
-            let arrival = Arrival { received: Instant::now(), sink: Sink::default(), outlives_caller: true };
+            let arrival = Arrival { received: Instant::now(), log: Log::new(true), outlives_caller: true };
             self.begin(work, digest, arrival, place);
             if let Err(error) = std::fs::remove_file(&file) {
                 tracing::error!(file = %file.display(), %error, "a kept submission is taken over, but its file stays");
@@ -301,11 +304,11 @@ impl Scheduler {
     }
 
     /// The report; none when it is not started by the drain's end and to be kept.
-    async fn answer(&self, work: &Work, entry: &Entry, sink: &Sink, received: Instant) -> Option<Report> {
+    async fn answer(&self, work: &Work, entry: &Entry, received: Instant) -> Option<Report> {
         let mut deaths: Vec<Death> = Vec::new();
         loop {
             let avoid = deaths.last().map(|death| death.host.as_str());
-            match self.try_once(work, entry, sink, received, avoid).await {
+            match self.try_once(work, entry, received, avoid).await {
                 Ok(report) => return report,
                 Err(death) => {
                     tracing::warn!(
@@ -315,7 +318,7 @@ impl Scheduler {
                     );
                     deaths.push(death);
                     // streamed output has been seen: running it again would show it twice
-                    if deaths.len() > 1 || sink.0.is_some() || *entry.cancelled().borrow() {
+                    if deaths.len() > 1 || !entry.ends.log.take_back() || *entry.cancelled().borrow() {
                         return Some(lost_report(&work.id, &deaths));
                     }
                     self.counters.retried.fetch_add(1, Ordering::Relaxed);
@@ -328,7 +331,6 @@ impl Scheduler {
         &self,
         work: &Work,
         entry: &Entry,
-        sink: &Sink,
         received: Instant,
         avoid: Option<&str>,
     ) -> Result<Option<Report>, Death> {
@@ -344,12 +346,15 @@ impl Scheduler {
         };
         let Placed { host, mut lease, taken, running } = match placed {
             Ok(placed) => placed,
-            Err(error) => {
-                let message = format!("No sandbox could be had: {error}.");
-                let mut report = bare(&work.id, Verdict::SystemError, &message);
-                report.blame = Some(if self.fleet.willing().is_empty() { Blame::Host } else { Blame::Assay });
-                report.timing.queue_ms = millis(queued.elapsed());
-                return Ok(Some(report));
+            Err(error) => return Ok(Some(self.no_sandbox(work, &error, queued))),
+        };
+        let patience = patience.saturating_sub(queued.elapsed());
+        let mut seconds = tokio::select! {
+            biased;
+            _ = cancel.wait_for(|cancelled| *cancelled) => return Ok(Some(bare(&work.id, Verdict::Cancelled, "The submission was cancelled."))),
+            seconds = self.seconds(work, patience) => match seconds {
+                Ok(seconds) => seconds,
+                Err(error) => return Ok(Some(self.no_sandbox(work, &error, queued))),
             }
         };
         if !work.isolation.allows(lease.sandbox.isolation()) {
@@ -365,8 +370,13 @@ impl Scheduler {
         let profile = &work.profile;
         let occupied = host.occupy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid);
         entry.set(State::Running);
-        let judged = on_lease(&host, &mut lease, work, sink, &entry.cancelled(), leasing, &self.cache).await;
-        let container = lease.sandbox.id().to_owned();
+        let line = Line {
+            log: &entry.ends.log,
+            input: entry.ends.input.as_deref(),
+            cancel: entry.cancelled(),
+            cache: &self.cache,
+        };
+        let judged = on_lease(&host, &mut lease, &mut seconds, work, line, leasing).await;
         let info = SandboxInfo {
             id: short(lease.sandbox.id()).to_owned(),
             host: host.name().to_owned(),
@@ -376,6 +386,11 @@ impl Scheduler {
             engine: host.engine_version(),
         };
         let start = lease.start;
+        let (lost_host, container) = match &judged {
+            Err(LostIn::Referee(at, _)) => (seconds[*at].host.clone(), seconds[*at].lease.sandbox.id().to_owned()),
+            _ => (host.clone(), lease.sandbox.id().to_owned()),
+        };
+        drop(seconds);
         // its end, or the audit before it is used again, costs the answer nothing
         drop((occupied, taken, running));
         match &judged {
@@ -384,14 +399,20 @@ impl Scheduler {
         }
         let (judged, lease_time) = match judged {
             Ok(judged) => judged,
-            Err(lost) => {
-                let end = host.end_of(&container).await;
+            Err(lost_in) => {
+                let end = lost_host.end_of(&container).await;
+                let lost = match &lost_in {
+                    LostIn::Submission(lost) | LostIn::Referee(_, lost) => lost.clone(),
+                };
                 if !end.oom {
-                    host.doubt();
-                    let engine_was_well = host.was_well_since(leasing).await;
-                    return Err(Death { lost, end, engine_was_well, host: host.name().to_owned() });
+                    lost_host.doubt();
+                    let engine_was_well = lost_host.was_well_since(leasing).await;
+                    return Err(Death { lost, end, engine_was_well, host: lost_host.name().to_owned() });
                 }
-                (out_of_memory(work, &lost), Duration::ZERO)
+                match lost_in {
+                    LostIn::Submission(_) => (out_of_memory(work, &lost), Duration::ZERO),
+                    LostIn::Referee(..) => (referee_out_of_memory(&lost), Duration::ZERO),
+                }
             }
         };
         let uid = work.caller.uid;
@@ -401,6 +422,25 @@ impl Scheduler {
         report.timing.queue_ms = millis(queue_time);
         report.timing.lease_ms = millis(lease_time);
         Ok(Some(report))
+    }
+
+    fn no_sandbox(&self, work: &Work, error: &NoSandbox, queued: Instant) -> Report {
+        let message = format!("No sandbox could be had: {error}.");
+        let mut report = bare(&work.id, Verdict::SystemError, &message);
+        report.blame = Some(if self.fleet.willing().is_empty() { Blame::Host } else { Blame::Assay });
+        report.timing.queue_ms = millis(queued.elapsed());
+        report
+    }
+
+    /// Sandboxes for the programs that judge a submission which has its own already.
+    async fn seconds(&self, work: &Work, patience: Duration) -> Result<Vec<Second>, NoSandbox> {
+        let deadline = Instant::now() + patience;
+        let mut seconds = Vec::with_capacity(work.referees.len());
+        for referee in &work.referees {
+            let left = deadline.saturating_duration_since(Instant::now());
+            seconds.push(self.desk.second(referee, left).await?);
+        }
+        Ok(seconds)
     }
 
     /// Audits a used sandbox and keeps it for its caller; whatever is left in it is the end of it.
@@ -510,34 +550,45 @@ static RESIDUE: Seldom = Seldom::new();
 fn may_keep(work: &Work, lease: &Lease, judged: &Judged) -> bool {
     lease.uses + 1 < work.profile.pool.reuse
         && !work.caller.tenant.is_empty()
-        && has_usual_limits(work)
+        && has_usual_limits(&work.profile, &work.limits)
         && judged.is_calm()
 }
 
 /// Whether memory, processes and CPU share are those that the profile's sandboxes have.
-fn has_usual_limits(work: &Work) -> bool {
+fn has_usual_limits(profile: &Profile, limits: &Limits) -> bool {
     let of = |limits: &Limits| (limits.memory_bytes, limits.pids, limits.cpus);
-    work.profile.run_limits().is_ok_and(|usual| of(&usual) == of(&work.limits))
+    profile.run_limits().is_ok_and(|usual| of(&usual) == of(limits))
 }
 
-/// Judges on a lease; how long it took until the sandbox was as the submission wants it.
+/// Judges on leases; how long it took until the sandboxes were as the submission wants them.
 async fn on_lease(
     host: &Host,
     lease: &mut Lease,
+    seconds: &mut [Second],
     work: &Work,
-    sink: &Sink,
-    cancel: &tokio::sync::watch::Receiver<bool>,
+    line: Line<'_>,
     leasing: Instant,
-    cache: &Cache,
-) -> Result<(Judged, Duration), Lost> {
-    if !has_usual_limits(work) {
-        // the named exception to invariant 8; the sandbox is never used again, so nothing has to be put back
-        ensure_limits(host.client(), &mut lease.sandbox, &work.limits)
-            .await
-            .map_err(|error| Lost::Io(error.to_string()))?;
+) -> Result<(Judged, Duration), LostIn> {
+    let (caller, cache) = (&work.caller, line.cache);
+    set_limits(host, lease, &work.profile, &work.limits).await.map_err(LostIn::Submission)?;
+    let mut seats = Vec::with_capacity(seconds.len());
+    for (at, (second, referee)) in seconds.iter_mut().zip(&work.referees).enumerate() {
+        let (profile, limits) = (&referee.profile, &referee.step.limits);
+        set_limits(&second.host, &mut second.lease, profile, limits).await.map_err(|lost| LostIn::Referee(at, lost))?;
+        let key = cache.key(caller, profile, &referee.files, referee.compile.as_ref(), &second.lease.image);
+        seats.push(Seat { sandbox: &mut second.lease.sandbox, key });
     }
     let lease_time = leasing.elapsed();
-    let key = cache.key(work, &lease.image).map(|key| (cache, key));
-    let judged = judge(&mut lease.sandbox, work, sink, cancel, key).await?;
-    Ok((judged, lease_time))
+    let key = cache.key(caller, &work.profile, &work.files, work.compile.as_ref(), &lease.image);
+    let main = Seat { sandbox: &mut lease.sandbox, key };
+    Ok((judge(main, seats, work, line).await?, lease_time))
+}
+
+/// Gives a sandbox other limits than its pool's, where they are asked for: the named exception to invariant 8. It is never
+/// used again, so nothing has to be put back.
+async fn set_limits(host: &Host, lease: &mut Lease, profile: &Profile, limits: &Limits) -> Result<(), Lost> {
+    if has_usual_limits(profile, limits) {
+        return Ok(());
+    }
+    ensure_limits(host.client(), &mut lease.sandbox, limits).await.map_err(|error| Lost::Io(error.to_string()))
 }

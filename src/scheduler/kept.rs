@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::work::Work;
 
 /// The files' shape. Another one's files are set aside.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The folder.
 #[derive(Debug, Clone)]

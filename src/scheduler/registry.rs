@@ -8,6 +8,8 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use crate::config::bounds;
+use crate::judge::events::Log;
+use crate::judge::pipe::Pipe;
 use crate::model::Report;
 use crate::model::work::Caller;
 
@@ -39,6 +41,15 @@ impl State {
     }
 }
 
+/// What a submission says, and what it is told, while it runs.
+#[derive(Debug)]
+pub struct Ends {
+    /// What happens to it.
+    pub log: Arc<Log>,
+    /// Where its input comes from, when it was left open.
+    pub input: Option<Arc<Pipe>>,
+}
+
 /// One submission.
 #[derive(Debug)]
 pub struct Entry {
@@ -49,6 +60,8 @@ pub struct Entry {
     pub(super) digest: [u8; 32],
     /// Whether it goes on without a caller who waits for it.
     pub(super) outlives_caller: bool,
+    /// What it says and what it is told.
+    pub ends: Ends,
     state: watch::Sender<State>,
     cancel: watch::Sender<bool>,
     /// Whether it is among the answered ones that are kept.
@@ -56,12 +69,13 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(id: String, caller: Caller, digest: [u8; 32], outlives_caller: bool) -> Entry {
+    pub(super) fn new(id: String, caller: Caller, digest: [u8; 32], outlives_caller: bool, ends: Ends) -> Entry {
         Entry {
             id,
             caller,
             digest,
             outlives_caller,
+            ends,
             state: watch::Sender::new(State::Queued),
             cancel: watch::Sender::new(false),
             is_counted: AtomicBool::new(false),
@@ -206,7 +220,8 @@ mod tests {
     use super::*;
 
     fn entry(id: usize) -> Arc<Entry> {
-        Arc::new(Entry::new(id.to_string(), Caller { uid: 1, tenant: String::new() }, [0; 32], false))
+        let ends = Ends { log: Log::new(false), input: None };
+        Arc::new(Entry::new(id.to_string(), Caller { uid: 1, tenant: String::new() }, [0; 32], false, ends))
     }
 
     #[test]

@@ -51,6 +51,8 @@ const FAULT: u8 = 0x87;
 const COLLECTED: u8 = 0x88;
 const PIECE: u8 = 0x89;
 const AUDITED: u8 = 0x8a;
+const OUTPUT_END: u8 = 0x8b;
+const USAGE: u8 = 0x8c;
 
 /// Why a body is not a frame. Always the fault of whoever wrote it; reading it again won't help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +201,16 @@ pub fn encode_from_init(frame: &FromInit, out: &mut Vec<u8>) {
             w.i32(*errno);
         }
         FromInit::Output { .. } => {}
+        FromInit::OutputEnd { run, stream } => {
+            w.u8(OUTPUT_END);
+            w.u32(*run);
+            w.stream(*stream);
+        }
+        FromInit::Usage { run, wall_ns, cpu_ns, memory_bytes } => {
+            w.u8(USAGE);
+            w.u32(*run);
+            [wall_ns, cpu_ns, memory_bytes].into_iter().for_each(|number| w.u64(*number));
+        }
         FromInit::StdinCredit { run, bytes } => {
             w.u8(STDIN_CREDIT);
             w.u32(*run);
@@ -239,10 +251,7 @@ pub fn encode_output(run: u32, stream: Stream, data: &[u8], out: &mut Vec<u8>) {
     let mut w = Writer(out);
     w.u8(OUTPUT);
     w.u32(run);
-    w.u8(match stream {
-        Stream::Stdout => 1,
-        Stream::Stderr => 2,
-    });
+    w.stream(stream);
     w.bytes(data);
     end(out, start);
 }
@@ -302,14 +311,15 @@ pub fn decode_from_init(body: &[u8]) -> Result<FromInit, DecodeError> {
         PUT_FAILED => FromInit::PutFailed { path: r.string("path", MAX_PATH_BYTES)?, errno: r.i32("errno")? },
         OUTPUT => FromInit::Output {
             run: r.u32("run")?,
-            stream: match r.u8("stream")? {
-                1 => Stream::Stdout,
-                2 => Stream::Stderr,
-                got => {
-                    return Err(DecodeError::Value { field: "stream", got });
-                }
-            },
+            stream: r.stream()?,
             data: r.bytes("data", MAX_CHUNK_BYTES)?.to_vec(),
+        },
+        OUTPUT_END => FromInit::OutputEnd { run: r.u32("run")?, stream: r.stream()? },
+        USAGE => FromInit::Usage {
+            run: r.u32("run")?,
+            wall_ns: r.u64("wall")?,
+            cpu_ns: r.u64("cpu")?,
+            memory_bytes: r.u64("memory")?,
         },
         STDIN_CREDIT => FromInit::StdinCredit { run: r.u32("run")?, bytes: r.u32("bytes")? },
         DONE => FromInit::Done(Box::new(r.done()?)),

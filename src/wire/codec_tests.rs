@@ -23,11 +23,12 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
         strings(),
         vec((".{0,9}", ".{0,9}"), 0..4),
         limits,
-        any::<[bool; 2]>(),
+        any::<[bool; 3]>(),
         strings(),
         strings(),
+        any::<u64>(),
     )
-        .prop_map(|([run, relax], argv, env, limits, flags, keep, remove_after)| {
+        .prop_map(|([run, relax], argv, env, limits, flags, keep, remove_after, tell_usage_ns)| {
             ToInit::Run(Run {
                 run,
                 argv,
@@ -38,6 +39,8 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
                 remove_after,
                 truncate_output: flags[1],
                 relax: Relax(relax),
+                tell_ends: flags[2],
+                tell_usage_ns,
             })
         });
     let bytes = || vec(any::<u8>(), 0..300);

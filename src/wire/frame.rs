@@ -23,7 +23,7 @@
 //! ```
 
 /// The wire's version. Host and init of different versions refuse each other in the first exchange.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The largest frame, kind byte and payload together. A larger length is corruption.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -119,6 +119,24 @@ pub enum FromInit {
         stream: Stream,
         /// The bytes, at most [`MAX_CHUNK_BYTES`].
         data: Vec<u8>,
+    },
+    /// An output of the running program has ended: nobody holds it open any more. Only when the Run asks for it.
+    OutputEnd {
+        /// The run.
+        run: u32,
+        /// Which stream.
+        stream: Stream,
+    },
+    /// What the running program has used so far. Only when the Run asks for it.
+    Usage {
+        /// The run.
+        run: u32,
+        /// Since the program's start, in nanoseconds.
+        wall_ns: u64,
+        /// CPU time of the tree, in nanoseconds.
+        cpu_ns: u64,
+        /// Memory in use, in bytes.
+        memory_bytes: u64,
     },
     /// More input may be sent.
     StdinCredit {
@@ -296,6 +314,10 @@ pub struct Run {
     pub truncate_output: bool,
     /// What the program's filter lets through beside the usual.
     pub relax: Relax,
+    /// Whether [`FromInit::OutputEnd`] is wanted.
+    pub tell_ends: bool,
+    /// How often [`FromInit::Usage`] is wanted, in nanoseconds; 0 for never.
+    pub tell_usage_ns: u64,
 }
 
 /// The limits that the init arms for one run. Memory, processes of the container and CPU share belong to the container.

@@ -18,6 +18,7 @@ mod judging;
 mod languages;
 mod layout;
 mod protocol;
+mod referees;
 mod relay;
 mod sandbox;
 mod scheduling;

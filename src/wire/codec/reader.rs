@@ -2,7 +2,7 @@
 
 use super::{DecodeError, MAX_ITEMS, MAX_PATH_BYTES};
 use crate::wire::frame::{
-    Collected, Done, Ended, Fired, MAX_FRAME_BYTES, MemorySource, Ready, Refused, Relax, Run, RunLimits,
+    Collected, Done, Ended, Fired, MAX_FRAME_BYTES, MemorySource, Ready, Refused, Relax, Run, RunLimits, Stream,
 };
 
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
@@ -70,6 +70,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(super) fn stream(&mut self) -> Result<Stream, DecodeError> {
+        match self.u8("stream")? {
+            1 => Ok(Stream::Stdout),
+            2 => Ok(Stream::Stderr),
+            got => Err(DecodeError::Value { field: "stream", got }),
+        }
+    }
+
     pub(super) fn run(&mut self) -> Result<Run, DecodeError> {
         let run = self.u32("run")?;
         let argv = self.strings("argv", MAX_FRAME_BYTES)?;
@@ -95,6 +103,8 @@ impl<'a> Reader<'a> {
             remove_after: self.strings("remove_after", MAX_PATH_BYTES)?,
             truncate_output: self.bool("truncate_output")?,
             relax: Relax(self.u32("relax")?),
+            tell_ends: self.bool("tell_ends")?,
+            tell_usage_ns: self.u64("tell_usage")?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Values into a frame's payload.
 
-use crate::wire::frame::{Collected, Done, Ended, Fired, MemorySource, Ready, Refused, Run};
+use crate::wire::frame::{Collected, Done, Ended, Fired, MemorySource, Ready, Refused, Run, Stream};
 
 pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
 
@@ -40,6 +40,13 @@ impl Writer<'_> {
         }
     }
 
+    pub(super) fn stream(&mut self, stream: Stream) {
+        self.u8(match stream {
+            Stream::Stdout => 1,
+            Stream::Stderr => 2,
+        });
+    }
+
     pub(super) fn run(&mut self, run: &Run) {
         self.u32(run.run);
         self.strings(&run.argv);
@@ -60,6 +67,8 @@ impl Writer<'_> {
         self.strings(&run.remove_after);
         self.bool(run.truncate_output);
         self.u32(run.relax.0);
+        self.bool(run.tell_ends);
+        self.u64(run.tell_usage_ns);
     }
 
     pub(super) fn collected(&mut self, collected: &Collected) {

@@ -206,6 +206,8 @@ impl Sandbox {
             remove_after: Vec::new(),
             truncate_output: false,
             relax: Relax::NONE,
+            tell_ends: false,
+            tell_usage_ns: 0,
         };
         change(&mut run);
         self.send(&ToInit::Run(run));

@@ -1,0 +1,124 @@
+//! Content and files as they come in: text, base64 or blobs, within the bound on the whole submission.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use bytes::Bytes;
+
+use super::{Blobs, bad};
+use crate::config::bounds;
+use crate::judge::rejected::Rejected;
+use crate::model::submission::{Content, FileMode, FileSpec};
+use crate::model::work::WorkFile;
+
+/// What has come in so far, against the bound on the whole.
+pub(super) struct Intake<'a> {
+    blobs: Blobs<'a>,
+    bytes: u64,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(blobs: Blobs<'a>) -> Intake<'a> {
+        Intake { blobs, bytes: 0 }
+    }
+
+    fn take(&mut self, field: &str, data: Bytes) -> Result<Bytes, Rejected> {
+        self.bytes += data.len() as u64;
+        if self.bytes > bounds::MAX_SUBMISSION_BYTES {
+            let message = format!("the submission exceeds {} bytes in all", bounds::MAX_SUBMISSION_BYTES);
+            return Err(Rejected::TooLarge { field: field.to_owned(), message });
+        }
+        Ok(data)
+    }
+
+    pub(super) fn content(
+        &mut self,
+        field: &str,
+        content: Option<&Content>,
+        b64: Option<&str>,
+    ) -> Result<Option<Bytes>, Rejected> {
+        let data = match (content, b64) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => return Err(bad(field, format!("give {field} or {field}_b64, not both"))),
+            (Some(Content::Text(text)), None) => Bytes::copy_from_slice(text.as_bytes()),
+            (Some(Content::Blob(reference)), None) => (self.blobs)(&reference.blob)
+                .ok_or_else(|| Rejected::NoBlob { field: field.to_owned(), blob: reference.blob.clone() })?,
+            (None, Some(b64)) => base64::engine::general_purpose::STANDARD
+                .decode(b64)
+                .map(Bytes::from)
+                .map_err(|error| bad(format!("{field}_b64"), format!("is not base64: {error}")))?,
+        };
+        self.take(field, data).map(Some)
+    }
+
+    pub(super) fn files(&mut self, field: &str, specs: &[FileSpec]) -> Result<Vec<WorkFile>, Rejected> {
+        if specs.len() > bounds::MAX_FILES {
+            let message = format!("at most {} files", bounds::MAX_FILES);
+            return Err(Rejected::TooLarge { field: field.to_owned(), message });
+        }
+        let mut seen = BTreeSet::new();
+        let mut files = Vec::with_capacity(specs.len());
+        for (index, spec) in specs.iter().enumerate() {
+            let at = format!("{field}[{index}]");
+            check_path(&format!("{at}.path"), &spec.path)?;
+            if !seen.insert(spec.path.clone()) {
+                return Err(bad(format!("{at}.path"), format!("{:?} stands twice", spec.path)));
+            }
+            let data = self
+                .content(&format!("{at}.content"), spec.content.as_ref(), spec.content_b64.as_deref())?
+                .ok_or_else(|| bad(format!("{at}.content"), "give content, content_b64 or a blob"))?;
+            let mode = mode(&format!("{at}.mode"), spec.mode.as_ref())?;
+            files.push(WorkFile { path: spec.path.clone(), mode, data });
+        }
+        for file in &files {
+            let below = format!("{}/", file.path);
+            if let Some(other) = files.iter().find(|other| other.path.starts_with(&below)) {
+                return Err(bad(field, format!("{:?} is a file and the folder of {:?}", file.path, other.path)));
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn check_path(field: &str, path: &str) -> Result<(), Rejected> {
+    if path.is_empty() {
+        return Err(bad(field, "is empty"));
+    }
+    if path.len() > bounds::MAX_PATH_BYTES {
+        return Err(bad(field, format!("is longer than {} bytes", bounds::MAX_PATH_BYTES)));
+    }
+    if path.starts_with('/') {
+        return Err(bad(field, format!("{path:?} is absolute; use a path relative to the submission")));
+    }
+    if path.chars().any(char::is_control) {
+        return Err(bad(field, "contains a control character"));
+    }
+    for component in path.split('/') {
+        match component {
+            ".." => return Err(bad(field, format!("{path:?} leaves the submission's folder"))),
+            "" | "." => return Err(bad(field, format!("{path:?} has an empty component or a single dot"))),
+            name if name.len() > bounds::MAX_NAME_BYTES => {
+                return Err(bad(field, format!("a name is longer than {} bytes", bounds::MAX_NAME_BYTES)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn mode(field: &str, mode: Option<&FileMode>) -> Result<u32, Rejected> {
+    let number = match mode {
+        None => return Ok(0o644),
+        Some(FileMode::Number(number)) => *number,
+        Some(FileMode::Octal(text)) => u32::from_str_radix(text, 8)
+            .map_err(|_| bad(field, format!("{text:?} is not octal; use something like \"0755\"")))?,
+    };
+    const TYPE_BITS: u32 = 0o170_000;
+    if number & TYPE_BITS != 0 && number & TYPE_BITS != 0o100_000 {
+        return Err(bad(field, "says that the file is no plain file; only plain files can be handed in"));
+    }
+    if number & !(TYPE_BITS | 0o777) != 0 {
+        return Err(bad(field, "only the nine permission bits can be set"));
+    }
+    Ok(number & 0o777)
+}

@@ -1,0 +1,334 @@
+//! From a request to work: every error that a request can have is said here, with the field's name and the remedy,
+//! before anything runs.
+//!
+//! [`Intake`] takes content and files in, `program` settles command lines and limits, `plan` what is run, `referees` the
+//! programs that judge.
+
+mod intake;
+mod plan;
+mod program;
+mod referees;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::rejected::Rejected;
+use crate::config::bounds;
+use crate::model::Profile;
+use crate::model::submission::Submission;
+use crate::model::work::{Caller, Compile, Step, Work};
+use intake::Intake;
+use plan::Basis;
+use program::{compile_limits, entry, environment, expand, limit_error};
+use referees::Referees;
+
+fn bad(field: impl Into<String>, message: impl Into<String>) -> Rejected {
+    Rejected::Bad { field: field.into(), message: message.into() }
+}
+
+/// Finds a blob's content.
+pub type Blobs<'a> = &'a dyn Fn(&str) -> Option<Bytes>;
+
+/// The profiles by name.
+pub type Profiles = BTreeMap<String, Arc<Profile>>;
+
+/// Turns a submission into work.
+///
+/// # Errors
+/// The first thing that is wrong, see [`Rejected`].
+pub fn accept(submission: &Submission, uid: u32, profiles: &Profiles, blobs: Blobs<'_>) -> Result<Work, Rejected> {
+    let tenant = submission.tenant.clone().unwrap_or_default();
+    if tenant.len() > bounds::MAX_TENANT_BYTES {
+        return Err(bad("tenant", format!("is longer than {} bytes", bounds::MAX_TENANT_BYTES)));
+    }
+    let id = match &submission.id {
+        Some(id) if id.is_empty() || id.len() > bounds::MAX_ID_BYTES || id.chars().any(char::is_control) => {
+            return Err(bad("id", format!("use 1 to {} bytes without control characters", bounds::MAX_ID_BYTES)));
+        }
+        Some(id) => id.clone(),
+        None => uuid::Uuid::new_v4().to_string(),
+    };
+    let profile = find_profile("language", &submission.language, profiles)?;
+    let limits = match submission.preset {
+        Some(preset) => preset.limits(),
+        None => profile.run_limits().map_err(|error| limit_error("limits", &error))?,
+    };
+    let limits = limits.with(&submission.limits.unwrap_or_default()).map_err(|error| limit_error("limits", &error))?;
+    let mut intake = Intake::new(blobs);
+    if submission.files.is_empty() && submission.suite.is_none() {
+        return Err(bad("files", "is empty; hand in at least one file"));
+    }
+    let files = intake.files("files", &submission.files)?;
+    // what the command names, or the suite's, need not be a file of the submission
+    let anything = submission.command.is_some() || submission.suite.is_some();
+    let entry = entry("entry", submission.entry.as_deref(), anything, profile, &files)?;
+    let env = environment("env", &profile.env, &submission.env)?;
+    let compiles = !profile.compile.is_empty() && !anything;
+    let compile = match compiles {
+        false => None,
+        true => Some(Compile {
+            step: Step {
+                argv: expand(&profile.compile, &entry, profile, &files),
+                env: env.clone(),
+                limits: compile_limits(submission.compile_limits.as_ref(), profile, limits)?,
+                stdin: Bytes::new(),
+                files: Vec::new(),
+            },
+            keep: profile.keep.clone(),
+        }),
+    };
+    let command = match &submission.command {
+        Some(command) if command.is_empty() || command[0].is_empty() => {
+            return Err(bad("command", "must name a program"));
+        }
+        Some(command) => command.clone(),
+        None => expand(&profile.run, &entry, profile, &files),
+    };
+    let mut referees = Referees::new(profiles);
+    let mut basis = Basis { submission, profile, limits, env, command, files };
+    let plan = basis.plan(&mut intake, &mut referees)?;
+    Ok(Work {
+        id,
+        caller: Caller { uid, tenant },
+        profile: profile.clone(),
+        files: basis.files,
+        compile,
+        plan,
+        referees: referees.all,
+        stdin_open: submission.stdin_open,
+        stop: submission.stop,
+        limits,
+        truncate_output: submission.truncate_output,
+        isolation: submission.isolation,
+        collect: collect(&submission.collect)?,
+        deadline: deadline(submission)?,
+    })
+}
+
+fn find_profile<'p>(field: &str, language: &str, profiles: &'p Profiles) -> Result<&'p Arc<Profile>, Rejected> {
+    profiles.get(language).ok_or_else(|| Rejected::UnknownProfile {
+        field: field.to_owned(),
+        given: language.chars().take(64).collect(),
+        known: profiles.keys().cloned().collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// The patterns of what is to be brought back: paths below the box, of which any part may hold `*` and `?`.
+fn collect(patterns: &[String]) -> Result<Vec<String>, Rejected> {
+    if patterns.len() > bounds::MAX_COLLECT_PATTERNS {
+        let message = format!("at most {} patterns", bounds::MAX_COLLECT_PATTERNS);
+        return Err(Rejected::TooLarge { field: "collect".to_owned(), message });
+    }
+    for (at, pattern) in patterns.iter().enumerate() {
+        let sound = |part: &str| !["", ".", ".."].contains(&part) && !part.contains('\0');
+        if pattern.len() > bounds::MAX_PATH_BYTES || !pattern.split('/').all(sound) {
+            let message = "must be a path below the box without empty parts, . and .., such as out/*.png or **/*.txt";
+            return Err(bad(format!("collect[{at}]"), message));
+        }
+    }
+    Ok(patterns.to_vec())
+}
+
+fn deadline(submission: &Submission) -> Result<Option<Duration>, Rejected> {
+    match submission.deadline_ms {
+        None => Ok(None),
+        Some(0) => Err(bad("deadline_ms", "must be at least 1")),
+        Some(ms) if ms > 86_400_000 => Err(bad("deadline_ms", "must be at most 86400000 (a day)")),
+        Some(ms) => Ok(Some(Duration::from_millis(ms))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::submission::{BlobRef, Content, FileSpec};
+    use crate::model::work::{Checker, Plan};
+
+    fn profiles() -> BTreeMap<String, Arc<Profile>> {
+        let text = "name='c'\nimage='c'\nentry='main.c'\nrun=['./main']\ncompile=['gcc','{sources}','-o','main']\n\
+                    keep=['main']\nsource_extensions=['c']";
+        let c: Profile = toml::from_str(text).unwrap();
+        let python: Profile =
+            toml::from_str("name='python'\nimage='p'\nentry='main.py'\nrun=['python3','{entry}']").unwrap();
+        BTreeMap::from([("c".to_owned(), Arc::new(c)), ("python".to_owned(), Arc::new(python))])
+    }
+
+    fn parse(json: &str) -> Result<Work, Rejected> {
+        let submission: Submission = serde_json::from_str(json).unwrap();
+        accept(&submission, 1000, &profiles(), &|id| (id == "known").then(|| Bytes::from_static(b"blob")))
+    }
+
+    fn field_of(json: &str) -> String {
+        parse(json).unwrap_err().field().to_owned()
+    }
+
+    #[test]
+    fn a_plain_submission_becomes_work() {
+        let work = parse(r#"{"language":"python","files":[{"path":"main.py","content":"print(1)"}]}"#).unwrap();
+        let Plan::Run(step) = work.plan else { panic!("no run") };
+        assert_eq!(step.argv, ["python3", "main.py"]);
+        assert!(work.compile.is_none());
+    }
+
+    #[test]
+    fn sources_are_collected_and_an_entry_cannot_become_an_option() {
+        let work = parse(
+            r#"{"language":"c","files":[{"path":"a.c","content":""},{"path":"b.h","content":""},{"path":"-x.c","content":""}],"entry":"a.c"}"#,
+        )
+        .unwrap();
+        assert_eq!(work.compile.unwrap().step.argv, ["gcc", "a.c", "./-x.c", "-o", "main"]);
+    }
+
+    #[test]
+    fn every_bad_path_is_named() {
+        for path in ["/etc/passwd", "../a", "a/../b", "a//b", "./a", "", "a/", "a\\u0000b"] {
+            let json = format!(r#"{{"language":"python","files":[{{"path":"{path}","content":""}}]}}"#);
+            assert_eq!(field_of(&json), "files[0].path", "{path}");
+        }
+    }
+
+    #[test]
+    fn duplicates_symlinks_and_missing_content_are_refused() {
+        let twice = r#"{"language":"python","files":[{"path":"a","content":""},{"path":"a","content":""}]}"#;
+        assert_eq!(field_of(twice), "files[1].path");
+        let link = r#"{"language":"python","files":[{"path":"a","content":"","mode":"0120777"}]}"#;
+        assert_eq!(field_of(link), "files[0].mode");
+        assert_eq!(field_of(r#"{"language":"python","files":[{"path":"a"}]}"#), "files[0].content");
+        assert_eq!(field_of(r#"{"language":"python","files":[]}"#), "files");
+        let under = r#"{"language":"python","files":[{"path":"a","content":""},{"path":"a/b","content":""}]}"#;
+        assert_eq!(field_of(under), "files");
+    }
+
+    #[test]
+    fn an_unknown_language_says_which_there_are() {
+        let error = parse(r#"{"language":"cobol","files":[]}"#).unwrap_err();
+        assert!(error.to_string().contains("c, python"), "{error}");
+    }
+
+    #[test]
+    fn a_limit_above_its_ceiling_is_denied_by_name() {
+        let json = r#"{"language":"python","files":[{"path":"a","content":""}],"limits":{"memory_bytes":99999999999}}"#;
+        assert_eq!(field_of(json), "limits.memory_bytes");
+        assert!(matches!(parse(json).unwrap_err(), Rejected::Denied { .. }));
+    }
+
+    #[test]
+    fn a_test_cannot_have_a_memory_limit_of_its_own() {
+        let json = r#"{"language":"python","files":[{"path":"a","content":""}],"tests":[{"limits":{"memory_bytes":10000000}}]}"#;
+        assert_eq!(field_of(json), "tests[0].limits.memory_bytes");
+    }
+
+    fn with(more: serde_json::Value) -> Result<Work, Rejected> {
+        let mut json = serde_json::json!({ "language": "python", "files": [{ "path": "main.py", "content": "" }] });
+        json.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        parse(&json.to_string())
+    }
+
+    #[test]
+    fn checkers_that_are_the_same_are_one_referee_and_too_many_are_refused() {
+        use serde_json::json;
+        let checker = |code: &str, args: &[&str]| json!({ "kind": "program", "language": "python", "files": [{ "path": "c.py", "content": code }], "args": args });
+        let tests = |codes: &[&str]| {
+            let tests: Vec<_> = codes.iter().map(|code| json!({ "checker": checker(code, &[code]) })).collect();
+            with(json!({ "tests": tests, "checker": { "kind": "exact" } }))
+        };
+        let work = tests(&["a", "b", "a"]).unwrap();
+        assert_eq!(work.referees.len(), 2);
+        let Plan::Tests(all) = work.plan else { panic!("no tests") };
+        assert_eq!(all[2].checker, Checker::Program(0, vec!["a".to_owned()]));
+        assert_eq!(tests(&["a", "b", "c", "d", "e"]).unwrap_err().field(), "tests[4].checker");
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_checker_is_named() {
+        use serde_json::json;
+        let field = |checker: serde_json::Value| {
+            with(json!({ "tests": [{ "checker": checker }] })).unwrap_err().field().to_owned()
+        };
+        let files = json!([{ "path": "c.py", "content": "" }]);
+        assert_eq!(field(json!({ "kind": "program", "files": files })), "tests[0].checker.language");
+        assert_eq!(field(json!({ "kind": "program", "language": "x", "files": files })), "tests[0].checker.language");
+        assert_eq!(field(json!({ "kind": "program", "language": "python" })), "tests[0].checker.files");
+        let inside = json!([{ "path": "case/input", "content": "" }]);
+        assert_eq!(
+            field(json!({ "kind": "program", "language": "python", "files": inside })),
+            "tests[0].checker.files[0].path"
+        );
+        assert_eq!(field(json!({ "kind": "tokens", "language": "python" })), "tests[0].checker.language");
+        assert_eq!(field(json!({ "kind": "tokens", "absolute": 1.0 })), "tests[0].checker.absolute");
+        let limits = json!({ "memory_bytes": 99_999_999_999u64 });
+        let wild = json!({ "kind": "program", "language": "python", "files": files, "limits": limits });
+        assert_eq!(field(wild), "tests[0].checker.limits.memory_bytes");
+    }
+
+    #[test]
+    fn an_interactor_judges_alone_and_needs_tests() {
+        use serde_json::json;
+        let interactor = json!({ "language": "python", "files": [{ "path": "i.py", "content": "" }] });
+        let field = |more| with(more).unwrap_err().field().to_owned();
+        assert_eq!(field(json!({ "interactor": interactor })), "interactor");
+        let both = json!({ "interactor": interactor, "tests": [{ "checker": { "kind": "exact" } }] });
+        assert_eq!(field(both), "tests[0].checker");
+        assert_eq!(with(json!({ "interactor": interactor, "tests": [{}, {}] })).unwrap().referees.len(), 1);
+    }
+
+    #[test]
+    fn test_files_win_over_files_of_the_same_name() {
+        use serde_json::json;
+        let suite = |files: serde_json::Value| json!({ "suite": { "files": files, "format": "pytest" } });
+        let work =
+            with(suite(json!([{ "path": "main.py", "content": "theirs" }, { "path": "test_a.py", "content": "" }])));
+        let work = work.unwrap();
+        assert!(work.files.is_empty() && work.compile.is_none());
+        let field = |more| with(more).unwrap_err().field().to_owned();
+        assert_eq!(field(suite(json!([]))), "suite.files");
+        assert_eq!(
+            field(json!({ "suite": { "files": [{ "path": "t", "content": "" }], "format": "tap" } })),
+            "suite.command"
+        );
+        let mut both = suite(json!([{ "path": "test_a.py", "content": "" }]));
+        both["tests"] = json!([{}]);
+        assert_eq!(field(both), "suite");
+    }
+
+    #[test]
+    fn two_tests_of_one_name_are_refused_and_input_is_left_open_for_a_run_only() {
+        use serde_json::json;
+        let field = |more| with(more).unwrap_err().field().to_owned();
+        assert_eq!(field(json!({ "tests": [{ "name": "a" }, { "name": "a" }] })), "tests[1].name");
+        assert_eq!(field(json!({ "tests": [{ "name": "2" }, {}] })), "tests[1].name");
+        assert_eq!(field(json!({ "tests": [{}], "stdin_open": true })), "stdin_open");
+        assert!(with(json!({ "stdin_open": true })).unwrap().stdin_open);
+    }
+
+    #[test]
+    fn a_pattern_stays_below_the_box() {
+        let with = |pattern: &str| {
+            let files = serde_json::json!([{ "path": "a", "content": "" }]);
+            let json = serde_json::json!({ "language": "python", "files": files, "collect": ["ok", pattern] });
+            parse(&json.to_string())
+        };
+        assert_eq!(with("out/**/*.png").unwrap().collect, ["ok", "out/**/*.png"]);
+        for wrong in ["", "/etc/passwd", "../x", "a//b", "a/./b", "a/"] {
+            assert_eq!(with(wrong).unwrap_err().field(), "collect[1]", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_blob_stands_for_its_content() {
+        let blob = Content::Blob(BlobRef { blob: "known".to_owned() });
+        let mut submission = Submission {
+            language: "python".to_owned(),
+            files: vec![FileSpec { path: "a.py".to_owned(), content: Some(blob), ..Default::default() }],
+            ..Default::default()
+        };
+        let find = |id: &str| (id == "known").then(|| Bytes::from_static(b"blob"));
+        let work = accept(&submission, 1, &profiles(), &find).unwrap();
+        assert_eq!(work.files[0].data, "blob");
+        submission.files[0].content = Some(Content::Blob(BlobRef { blob: "gone".to_owned() }));
+        assert!(matches!(accept(&submission, 1, &profiles(), &find), Err(Rejected::NoBlob { .. })));
+    }
+}

@@ -1,0 +1,284 @@
+//! What happens to a submission, told while it happens.
+//!
+//! ```text
+//!  the driver --tell--> [ log: numbered, bounded; the oldest go ] --read from any number--> readers
+//!        '-- waits while a reader that must miss nothing is too far behind: its own caller, who streams the run
+//! ```
+//!
+//! Every event has a number, the first is 0. A reader that comes late, or is slow, is told how many bytes of output it
+//! missed. One reader may hold the run up (`submission.run` with `stream`): the program's output waits for it. All others
+//! hold up nobody.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::config::bounds;
+use crate::model::{Outcome, Verdict};
+use crate::sandbox::Usage;
+use crate::wire::frame::Stream;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It was let in. Always the first.
+    Accepted,
+    /// It has a sandbox.
+    Running,
+    /// The compile step has ended.
+    Compile {
+        /// How.
+        outcome: Outcome,
+    },
+    /// A test has ended.
+    Test {
+        /// Its name.
+        name: String,
+        /// Its verdict.
+        verdict: Verdict,
+    },
+    /// Output.
+    Output {
+        /// The test's name.
+        test: Option<String>,
+        /// Which stream.
+        stream: Stream,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// What the program that runs has used so far.
+    Usage {
+        /// The test's name.
+        test: Option<String>,
+        /// How much.
+        usage: Usage,
+    },
+}
+
+impl Event {
+    fn bytes(&self) -> usize {
+        if let Event::Output { data, .. } = self { data.len() } else { 0 }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    events: VecDeque<Event>,
+    /// The number of the first that is there.
+    first: u64,
+    /// Output that is there, in bytes.
+    bytes: usize,
+    /// Output that was there, or never was, before the first.
+    missed: u64,
+    ended: bool,
+    /// Whether anybody has read output.
+    is_read: bool,
+    /// How far the reader is that must miss nothing.
+    at: Option<u64>,
+}
+
+/// A submission's events.
+#[derive(Debug)]
+pub struct Log {
+    books: Mutex<Books>,
+    changed: Notify,
+    keeps_output: bool,
+}
+
+impl Log {
+    /// A log of one that was let in; with its output, where somebody may come for it.
+    pub fn new(keeps_output: bool) -> Arc<Log> {
+        let books = Books { events: [Event::Accepted].into(), ..Books::default() };
+        Arc::new(Log { books: Mutex::new(books), changed: Notify::new(), keeps_output })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether output, and what is used, is of interest to anybody.
+    pub fn keeps_output(&self) -> bool {
+        self.keeps_output
+    }
+
+    /// Takes back the output that was told, when nobody has read any: the program is run again. False when somebody has.
+    pub(crate) fn take_back(&self) -> bool {
+        let mut books = self.lock();
+        if books.is_read {
+            return false;
+        }
+        (books.bytes, books.missed) = (0, 0);
+        for event in &mut books.events {
+            if let Event::Output { data, .. } = event {
+                data.clear();
+            }
+        }
+        true
+    }
+
+    /// Adds an event. Waits while the reader that must miss nothing is too far behind.
+    pub(super) async fn tell(&self, event: Event) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut books = self.lock();
+                let next = books.first + books.events.len() as u64;
+                if books.at.is_none_or(|at| next - at < bounds::MAX_EVENTS_AHEAD as u64) {
+                    books.add(event);
+                    break;
+                }
+            }
+            changed.await;
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Nothing more happens.
+    pub(crate) fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_waiters();
+    }
+
+    /// A reader from a number on, who holds up nobody.
+    pub fn read_from(self: &Arc<Log>, seq: u64) -> Reader {
+        Reader { log: self.clone(), next: seq, is_waited_for: false }
+    }
+
+    /// The reader that must miss nothing.
+    pub fn read_all(self: &Arc<Log>) -> Reader {
+        self.lock().at = Some(0);
+        Reader { log: self.clone(), next: 0, is_waited_for: true }
+    }
+}
+
+impl Books {
+    fn add(&mut self, event: Event) {
+        self.bytes += event.bytes();
+        self.events.push_back(event);
+        while self.events.len() > bounds::MAX_LOG_EVENTS || self.bytes > bounds::MAX_LOG_BYTES {
+            let Some(gone) = self.events.pop_front() else { break };
+            self.first += 1;
+            self.bytes -= gone.bytes();
+            self.missed += gone.bytes() as u64;
+        }
+    }
+}
+
+/// An event with its number, and the bytes of output that were missed before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Its number.
+    pub seq: u64,
+    /// What happened.
+    pub event: Event,
+    /// At most so many bytes of output went by since the last one that was read.
+    pub dropped_bytes: u64,
+}
+
+/// Reads a log.
+#[derive(Debug)]
+pub struct Reader {
+    log: Arc<Log>,
+    next: u64,
+    is_waited_for: bool,
+}
+
+impl Reader {
+    /// The next event; none when nothing more happens. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Told> {
+        loop {
+            let changed = self.log.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut books = self.log.lock();
+                let dropped_bytes = if self.next < books.first { books.missed } else { 0 };
+                self.next = self.next.max(books.first);
+                let at = usize::try_from(self.next - books.first).unwrap_or(usize::MAX);
+                if let Some(event) = books.events.get(at).cloned() {
+                    let seq = self.next;
+                    self.next += 1;
+                    books.is_read |= event.bytes() > 0 || dropped_bytes > 0;
+                    if self.is_waited_for {
+                        books.at = Some(self.next);
+                    }
+                    drop(books);
+                    self.log.changed.notify_waiters();
+                    return Some(Told { seq, event, dropped_bytes });
+                }
+                if books.ended {
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.is_waited_for {
+            self.log.lock().at = None;
+            self.log.changed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(bytes: usize) -> Event {
+        Event::Output { test: None, stream: Stream::Stdout, data: vec![0; bytes] }
+    }
+
+    #[tokio::test]
+    async fn a_reader_may_come_late_and_begin_anywhere() {
+        let log = Log::new(true);
+        log.tell(Event::Running).await;
+        log.tell(said(3)).await;
+        log.end();
+        let mut reader = log.read_from(1);
+        assert_eq!(reader.next().await, Some(Told { seq: 1, event: Event::Running, dropped_bytes: 0 }));
+        assert_eq!(reader.next().await.unwrap().seq, 2);
+        assert_eq!(reader.next().await, None);
+        assert_eq!(log.read_from(0).next().await.unwrap().event, Event::Accepted);
+        assert_eq!(log.read_from(99).next().await, None);
+    }
+
+    #[tokio::test]
+    async fn who_comes_too_late_is_told_how_much_went_by() {
+        let log = Log::new(true);
+        for _ in 0..4 {
+            log.tell(said(bounds::MAX_LOG_BYTES / 2)).await;
+        }
+        let told = log.read_from(0).next().await.unwrap();
+        assert_eq!((told.seq, told.dropped_bytes), (3, bounds::MAX_LOG_BYTES as u64));
+        assert_eq!(log.read_from(3).next().await.unwrap().dropped_bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn the_one_reader_that_is_waited_for_misses_nothing_and_holds_nobody_up_when_it_is_gone() {
+        let log = Log::new(true);
+        let mut reader = log.read_all();
+        let writing = tokio::spawn({
+            let log = log.clone();
+            async move {
+                for _ in 0..bounds::MAX_LOG_EVENTS * 2 {
+                    log.tell(said(1)).await;
+                }
+                log.end();
+            }
+        });
+        for seq in 0..1000 {
+            let told = reader.next().await.unwrap();
+            assert_eq!((told.seq, told.dropped_bytes), (seq, 0));
+        }
+        assert!(!writing.is_finished());
+        drop(reader);
+        writing.await.unwrap();
+    }
+}

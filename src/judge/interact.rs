@@ -1,0 +1,157 @@
+//! A submission and the program that it talks with: each in a sandbox, bytes relayed between them.
+//!
+//! ```text
+//!   submission --stdout--> [pipe] --stdin--> interactor          both pipes are written down, within a bound
+//!       ^--stdin-- [pipe] <--stdout--'
+//!
+//!   ends first          and then
+//!   interactor, 43      the submission is ended: wrong, whatever it did after that
+//!   interactor, 42      the submission goes on to its own end, and has to end well
+//!   interactor, else    the submission is ended: the interactor is broken
+//!   submission, badly   its own verdict; the interactor is ended
+//!   submission, well    the interactor reads to the end and rules
+//! ```
+//!
+//! Who waits for the other for ever runs into the submission's wall limit, which is the shorter one.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::decide;
+use super::pipe::{Pipe, Talk, Transcript, Who};
+use super::referee::Umpire;
+use super::ruling::Ruling;
+use super::runner::{Cancel, Ports, Runner};
+use crate::model::work::Test;
+use crate::model::{RunFacts, Verdict};
+use crate::sandbox::Lost;
+
+/// What came of a talk.
+pub(super) struct Talked {
+    /// The submission's run.
+    pub facts: RunFacts,
+    /// Who decided, and how.
+    pub end: TalkEnd,
+    /// What they said.
+    pub transcript: Talk,
+}
+
+/// Who decided.
+pub(super) enum TalkEnd {
+    /// The submission broke, or was withdrawn.
+    Submission,
+    /// The interactor rules.
+    Interactor(Ruling),
+    /// The interactor broke.
+    Broken(String),
+}
+
+/// Which of two sandboxes was lost.
+pub(super) enum LostIn {
+    Submission(Lost),
+    Interactor(Lost),
+}
+
+/// A cancel of one side: the caller's, or ours.
+struct Side {
+    stop: watch::Sender<bool>,
+    before: Cancel,
+}
+
+impl Side {
+    fn of(cancel: &mut Cancel) -> Side {
+        let stop = watch::Sender::new(*cancel.borrow());
+        let before = std::mem::replace(cancel, stop.subscribe());
+        Side { stop, before }
+    }
+}
+
+/// Lets them talk.
+pub(super) async fn talk(
+    submission: &mut Runner<'_>,
+    interactor: &mut Umpire<'_>,
+    test: &Test,
+    args: &[String],
+    ports: Ports<'_>,
+) -> Result<Talked, LostIn> {
+    let mine = Side::of(&mut submission.cancel);
+    let theirs = Side::of(interactor.cancel());
+    let mut withdrawn = mine.before.clone();
+    let talked = {
+        let talking = converse(submission, interactor, test, args, ports, &mine.stop, &theirs.stop);
+        tokio::pin!(talking);
+        tokio::select! {
+            talked = &mut talking => talked,
+            () = super::runner::withdrawn(&mut withdrawn) => {
+                mine.stop.send_replace(true);
+                theirs.stop.send_replace(true);
+                talking.await
+            }
+        }
+    };
+    let is_withdrawn = *mine.before.borrow();
+    submission.cancel = mine.before;
+    *interactor.cancel() = theirs.before;
+    match talked {
+        Ok(talked) if is_withdrawn => Ok(Talked { end: TalkEnd::Submission, ..talked }),
+        other => other,
+    }
+}
+
+async fn converse(
+    submission: &mut Runner<'_>,
+    interactor: &mut Umpire<'_>,
+    test: &Test,
+    args: &[String],
+    ports: Ports<'_>,
+    stop_submission: &watch::Sender<bool>,
+    stop_interactor: &watch::Sender<bool>,
+) -> Result<Talked, LostIn> {
+    let transcript = Arc::new(Transcript::default());
+    let to_interactor = Pipe::seen(transcript.clone(), Who::Submission);
+    let to_submission = Pipe::seen(transcript.clone(), Who::Interactor);
+    let mut step = test.step.clone();
+    step.stdin = bytes::Bytes::new();
+    let (facts, end) = {
+        let ports = Ports { output: Some(&to_interactor), input: Some(&to_submission), ..ports };
+        let running = submission.step(&step, &[], ports);
+        let judging = interactor.talk(test, args, &to_interactor, &to_submission);
+        tokio::pin!(running, judging);
+        tokio::select! {
+            facts = &mut running => {
+                let facts = facts.map_err(LostIn::Submission)?;
+                if decide::verdict(&facts) == Verdict::Accepted {
+                    (facts, Some(judging.await.map_err(LostIn::Interactor)?))
+                } else {
+                    stop_interactor.send_replace(true);
+                    judging.await.map_err(LostIn::Interactor)?;
+                    (facts, None)
+                }
+            }
+            ruled = &mut judging => {
+                let ruled = ruled.map_err(LostIn::Interactor)?;
+                if !interactor_accepts(&ruled) {
+                    stop_submission.send_replace(true);
+                }
+                (running.await.map_err(LostIn::Submission)?, Some(ruled))
+            }
+        }
+    };
+    let end = match end {
+        None => TalkEnd::Submission,
+        Some(run) => match interactor.rule(test, &run).await.map_err(LostIn::Interactor)? {
+            Err(broken) => TalkEnd::Broken(broken),
+            Ok(ruling) if ruling.verdict != Verdict::WrongAnswer && decide::verdict(&facts) != Verdict::Accepted => {
+                TalkEnd::Submission
+            }
+            Ok(ruling) => TalkEnd::Interactor(ruling),
+        },
+    };
+    Ok(Talked { facts, end, transcript: transcript.read() })
+}
+
+/// Whether an interactor that ended first may have given something: then the submission has to end well, too.
+fn interactor_accepts(run: &RunFacts) -> bool {
+    matches!(run.exit_code, Some(0 | 7 | 42 | 50..))
+}

@@ -1,0 +1,388 @@
+//! One program's steps on its sandbox: compile it, run it, bring back what it left. Used for the submission itself and for
+//! the programs that judge it.
+//!
+//! ```text
+//!  order (files that are not there yet, program, input) --> run --> events --> facts
+//!      output --> kept within its limit, told to who streams, or piped into another program
+//!      input  <-- all at once, or piped from a caller or another program
+//!      cancel, backstop --> kill; Done still comes, or the sandbox is lost
+//! ```
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::cache::{Artifact, Cache, Key};
+use super::decide::{self, HostView};
+use super::events::{Event, Log};
+use super::pipe::Pipe;
+use crate::config::bounds;
+use crate::model::work::{Compile, Step, WorkFile};
+use crate::model::{Limits, Profile, Relaxation, RunFacts};
+use crate::sandbox::{Brought, Lost, RunEvent, RunHandle, RunOrder, Sandbox};
+use crate::wire::frame::{Collect, Done, MAX_CHUNK_BYTES, Put, Relax, Run, RunLimits, Stream};
+
+/// A caller's wish to withdraw. Starts false, becomes true once.
+pub type Cancel = watch::Receiver<bool>;
+
+/// What a program takes of an open input beyond what it has read.
+const INPUT_AHEAD: u64 = 64 * 1024;
+
+/// How long after its wall limit a program has been ended, and what it said is thrown away where nobody takes it.
+const OVERDUE: Duration = Duration::from_millis(500);
+
+/// Where the time went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Handing the files to the connection.
+    pub copy_in: Duration,
+    /// The compile step.
+    pub compile: Duration,
+    /// All runs, from the order to Done.
+    pub run: Duration,
+    /// The init's part of it before each program's start.
+    pub setup: Duration,
+    /// The programs' own wall time.
+    pub program: Duration,
+    /// Bringing files back.
+    pub collect: Duration,
+    /// Checkers, interactors included that went on after the program.
+    pub check: Duration,
+}
+
+/// Who listens to a run, and who feeds it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ports<'a> {
+    /// Whom its output is told, and under which test's name.
+    pub log: Option<(&'a Log, Option<&'a str>)>,
+    /// Where its stdout goes.
+    pub output: Option<&'a Pipe>,
+    /// Where its input comes from; what the step has is all there is otherwise.
+    pub input: Option<&'a Pipe>,
+}
+
+/// A compile step's end.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Compiled {
+    pub facts: RunFacts,
+    /// Whether it was one of before.
+    pub is_cached: bool,
+}
+
+/// A program on its sandbox.
+pub(super) struct Runner<'a> {
+    sandbox: &'a mut Sandbox,
+    profile: &'a Profile,
+    truncate_output: bool,
+    pub cancel: Cancel,
+    pub spent: Spent,
+    /// The program's files, until the first step has taken them along.
+    given: &'a [WorkFile],
+    /// What was compiled before, likewise.
+    made: Vec<WorkFile>,
+    /// Whether everything is there that the last step was to keep.
+    kept_all: bool,
+}
+
+impl<'a> Runner<'a> {
+    pub fn new(
+        sandbox: &'a mut Sandbox,
+        profile: &'a Profile,
+        files: &'a [WorkFile],
+        truncate_output: bool,
+        cancel: Cancel,
+    ) -> Runner<'a> {
+        let (spent, made) = (Spent::default(), Vec::new());
+        Runner { sandbox, profile, truncate_output, cancel, spent, given: files, made, kept_all: true }
+    }
+
+    /// Compiles, or takes what was compiled before.
+    pub async fn compile(&mut self, compile: &Compile, cache: Option<(&Cache, Key)>) -> Result<Compiled, Lost> {
+        let begun = Instant::now();
+        let before = match cache {
+            Some((cache, key)) => cache.get(key).await,
+            None => None,
+        };
+        let compiled = match before {
+            Some(Artifact { facts, files }) => {
+                // what the caller handed in is never replaced by what a compiler made
+                let given = self.given;
+                self.made = files;
+                self.made.retain(|made| !given.iter().any(|file| file.path == made.path));
+                Compiled { facts, is_cached: true }
+            }
+            None => {
+                // the compiler's words stand in the report; a stream is the program's
+                let facts = self.step(&compile.step, &compile.keep, Ports::default()).await?;
+                self.spent = Spent { copy_in: self.spent.copy_in, ..Spent::default() };
+                if decide::compile_verdict(&facts).is_none()
+                    && self.kept_all
+                    && let Some((cache, key)) = cache
+                {
+                    let Brought { files, refused } = self.bring(compile.keep.clone()).await?;
+                    if refused.is_empty() && !files.is_empty() {
+                        cache.put(key, Artifact::new(facts.clone(), files));
+                    }
+                }
+                Compiled { facts, is_cached: false }
+            }
+        };
+        self.spent.compile = begun.elapsed();
+        Ok(compiled)
+    }
+
+    /// Files that the last step left.
+    pub async fn collect(&mut self, patterns: &[String]) -> Result<Brought, Lost> {
+        if patterns.is_empty() {
+            return Ok(Brought::default());
+        }
+        let begun = Instant::now();
+        let brought = self.bring(patterns.to_vec()).await?;
+        self.spent.collect += begun.elapsed();
+        Ok(brought)
+    }
+
+    async fn bring(&mut self, patterns: Vec<String>) -> Result<Brought, Lost> {
+        let (max_files, max_bytes) = (bounds::MAX_COLLECT_FILES, bounds::MAX_COLLECT_BYTES);
+        self.sandbox.collect(Collect { patterns, max_files, max_bytes }).await
+    }
+
+    /// Runs a step; what it keeps is there for the next.
+    pub async fn step(&mut self, step: &Step, keep: &[String], ports: Ports<'_>) -> Result<RunFacts, Lost> {
+        let begun = Instant::now();
+        let listens = ports.log.is_some_and(|(log, _)| log.keeps_output());
+        let made = std::mem::take(&mut self.made);
+        let given = std::mem::take(&mut self.given);
+        let order = RunOrder {
+            files: given.iter().chain(&made).chain(&step.files).flat_map(puts).collect(),
+            program: Run {
+                run: 0,
+                argv: step.argv.clone(),
+                env: step.env.clone(),
+                limits: wire_limits(&step.limits),
+                clean: true,
+                keep: keep.to_vec(),
+                remove_after: step.files.iter().map(|file| file.path.clone()).collect(),
+                truncate_output: self.truncate_output,
+                relax: relax(&self.profile.allow),
+                tell_ends: ports.output.is_some(),
+                tell_usage_ns: if listens { nanos(bounds::USAGE_EVERY) } else { 0 },
+            },
+            stdin: step.stdin.clone(),
+            stdin_open: ports.input.is_some(),
+        };
+        let handle = self.sandbox.run(order);
+        self.spent.copy_in += begun.elapsed();
+        let mut kept = Kept::new(step.limits.output_bytes);
+        let end = self.supervise(handle, step.limits.wall, &mut kept, ports).await;
+        // whoever talks with it notices
+        ports.output.into_iter().for_each(Pipe::close);
+        ports.input.into_iter().for_each(Pipe::leave);
+        let (done, view) = end?;
+        self.spent.run += begun.elapsed();
+        self.spent.setup += Duration::from_nanos(done.setup_ns);
+        self.spent.program += Duration::from_nanos(done.wall_ns);
+        self.kept_all = done.keep_missing.is_empty();
+        if let Some(missing) = done.keep_missing.first() {
+            tracing::debug!(file = %missing.escape_debug(), "the compile step did not make what its profile keeps");
+        }
+        Ok(decide::facts(&done, &step.limits, view, kept.stdout, kept.stderr))
+    }
+
+    /// From the order to Done.
+    async fn supervise(
+        &mut self,
+        mut handle: RunHandle,
+        wall: Duration,
+        kept: &mut Kept,
+        ports: Ports<'_>,
+    ) -> Result<(Box<Done>, HostView), Lost> {
+        let mut view = HostView { cancelled: *self.cancel.borrow(), backstop: false };
+        if view.cancelled {
+            handle.kill().await;
+        }
+        let backstop = tokio::time::sleep(wall + bounds::BACKSTOP);
+        // by then the init has ended the program, and waits for nothing but its last output being taken
+        let overdue = tokio::time::sleep(wall + OVERDUE);
+        tokio::pin!(backstop, overdue);
+        let mut input = ports.input;
+        loop {
+            // a pipe that is full holds back the program whose output fills it, by its window
+            let is_over = view.cancelled || overdue.is_elapsed();
+            if ports.output.is_some_and(|pipe| is_over || pipe.has_room()) {
+                handle.credit().await;
+            }
+            let event = tokio::select! {
+                event = handle.next() => event,
+                () = withdrawn(&mut self.cancel), if !view.cancelled => {
+                    view.cancelled = true;
+                    handle.kill().await;
+                    continue;
+                }
+                data = next_input(input), if input.is_some() && handle.input_ahead() < INPUT_AHEAD => {
+                    match data {
+                        Some(data) => handle.input(data).await,
+                        None => {
+                            handle.end_input().await;
+                            input = None;
+                        }
+                    }
+                    continue;
+                }
+                () = room(ports.output), if handle.owes_credit() => continue,
+                () = &mut overdue, if handle.owes_credit() => continue,
+                () = &mut backstop => {
+                    if view.backstop {
+                        return Err(Lost::Silent);
+                    }
+                    view.backstop = true;
+                    handle.kill().await;
+                    backstop.as_mut().reset(tokio::time::Instant::now() + bounds::BACKSTOP);
+                    continue;
+                }
+            };
+            match event {
+                RunEvent::Output { stream, data } => {
+                    kept.take(stream, &data);
+                    match ports.output {
+                        // what nobody takes in time is thrown away
+                        Some(pipe) if stream == Stream::Stdout && (!is_over || pipe.has_room()) => {
+                            pipe.push(Bytes::from(data.clone()));
+                        }
+                        _ => handle.credit().await,
+                    }
+                    if let Some((log, test)) = ports.log.filter(|(log, _)| log.keeps_output()) {
+                        let test = test.map(str::to_owned);
+                        let mut cancel = self.cancel.clone();
+                        tokio::select! {
+                            () = log.tell(Event::Output { test, stream, data }) => {}
+                            () = withdrawn(&mut cancel), if !view.cancelled => {}
+                            () = &mut backstop, if !view.backstop => {
+                                // the reader is slow beyond the wall limit: its program has been ended by the init
+                                view.backstop = false;
+                                backstop.as_mut().reset(tokio::time::Instant::now() + bounds::SLOW_READER);
+                            }
+                        }
+                    }
+                }
+                RunEvent::OutputEnd(Stream::Stdout) => ports.output.into_iter().for_each(Pipe::close),
+                RunEvent::OutputEnd(Stream::Stderr) | RunEvent::InputTaken(_) => {}
+                RunEvent::Usage(usage) => {
+                    if let Some((log, test)) = ports.log {
+                        let test = test.map(str::to_owned);
+                        tokio::select! {
+                            () = log.tell(Event::Usage { test, usage }) => {}
+                            // old news are no news
+                            () = tokio::time::sleep(bounds::USAGE_EVERY) => {}
+                        }
+                    }
+                }
+                RunEvent::Done(done) => return Ok((done, view)),
+                RunEvent::Lost(lost) => return Err(lost),
+            }
+        }
+    }
+}
+
+async fn next_input(pipe: Option<&Pipe>) -> Option<Bytes> {
+    match pipe {
+        Some(pipe) => pipe.take().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn room(pipe: Option<&Pipe>) {
+    match pipe {
+        Some(pipe) => pipe.room().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn relax(allowed: &[Relaxation]) -> Relax {
+    let bits = |relaxation: &Relaxation| match relaxation {
+        Relaxation::Ptrace => Relax::PTRACE,
+        Relaxation::SysvIpc => Relax::SYSV_IPC,
+        Relaxation::PosixMq => Relax::POSIX_MQ,
+        Relaxation::IoUring => Relax::IO_URING,
+    };
+    allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
+}
+
+/// Resolves when the caller withdraws; never, when it can no longer do so.
+pub(super) async fn withdrawn(cancel: &mut Cancel) {
+    if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A file as frames. An empty file is one empty frame.
+fn puts(file: &WorkFile) -> Vec<Put> {
+    let put = |append, data: &[u8]| Put { path: file.path.clone(), mode: file.mode, append, data: data.to_vec() };
+    if file.data.is_empty() {
+        return vec![put(false, &[])];
+    }
+    file.data.chunks(MAX_CHUNK_BYTES).enumerate().map(|(index, chunk)| put(index > 0, chunk)).collect()
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn wire_limits(limits: &Limits) -> RunLimits {
+    RunLimits {
+        cpu_ns: nanos(limits.cpu),
+        wall_ns: nanos(limits.wall),
+        output_bytes: limits.output_bytes,
+        file_bytes: limits.file_bytes,
+        open_files: limits.open_files,
+        pids: limits.pids,
+        memory_bytes: limits.memory_bytes,
+    }
+}
+
+/// Output that is kept: bounded here too, whatever the init says.
+struct Kept {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    room: u64,
+}
+
+impl Kept {
+    fn new(room: u64) -> Kept {
+        Kept { stdout: Vec::new(), stderr: Vec::new(), room }
+    }
+
+    fn take(&mut self, stream: Stream, data: &[u8]) {
+        let n = self.room.min(data.len() as u64) as usize;
+        self.room -= n as u64;
+        match stream {
+            Stream::Stdout => self.stdout.extend_from_slice(&data[..n]),
+            Stream::Stderr => self.stderr.extend_from_slice(&data[..n]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_cut_into_frames_and_an_empty_one_still_exists() {
+        let file = |data: Vec<u8>| WorkFile { path: "a".to_owned(), mode: 0o644, data: Bytes::from(data) };
+        assert_eq!(puts(&file(vec![])).len(), 1);
+        let frames = puts(&file(vec![1; MAX_CHUNK_BYTES + 1]));
+        assert_eq!(
+            frames.iter().map(|put| (put.append, put.data.len())).collect::<Vec<_>>(),
+            [(false, MAX_CHUNK_BYTES), (true, 1)]
+        );
+    }
+
+    #[test]
+    fn kept_output_never_passes_its_bound() {
+        let mut kept = Kept::new(5);
+        kept.take(Stream::Stdout, b"abc");
+        kept.take(Stream::Stderr, b"defg");
+        assert_eq!((kept.stdout.as_slice(), kept.stderr.as_slice()), (&b"abc"[..], &b"de"[..]));
+    }
+}

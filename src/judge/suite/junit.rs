@@ -1,0 +1,73 @@
+//! JUnit's XML, as most runners write it: `testcase` elements, with `failure`, `error` or `skipped` inside.
+
+use super::{Case, CaseEnd, Said, add};
+
+/// Reads the files that a command wrote.
+pub(super) fn read<'a>(files: impl Iterator<Item = &'a [u8]>) -> Said {
+    let mut said = Said::default();
+    let mut count = 0;
+    for file in files {
+        count += 1;
+        let text = String::from_utf8_lossy(file);
+        match roxmltree::Document::parse(&text) {
+            Ok(document) => {
+                let cases = document.descendants().filter(|node| node.has_tag_name("testcase"));
+                cases.for_each(|node| add(&mut said, case(node)));
+            }
+            Err(error) => said.broken = Some(format!("a report is no XML: {error}")),
+        }
+    }
+    if count == 0 {
+        said.broken = Some("they left no report below reports/".to_owned());
+    }
+    said
+}
+
+fn case(node: roxmltree::Node<'_, '_>) -> Case {
+    let words = |name: &str| node.attribute(name).unwrap_or_default();
+    let name = match (words("classname"), words("name")) {
+        ("", name) => name.to_owned(),
+        (class, name) => format!("{class}.{name}"),
+    };
+    let child = |name: &str| node.children().find(|child| child.has_tag_name(name));
+    let (end, why) = match (child("error"), child("failure"), child("skipped")) {
+        (Some(why), _, _) => (CaseEnd::Crashed, Some(why)),
+        (_, Some(why), _) => (CaseEnd::Failed, Some(why)),
+        (_, _, Some(why)) => (CaseEnd::Skipped, Some(why)),
+        _ => (CaseEnd::Passed, None),
+    };
+    let message = why.map_or("", |why| why.attribute("message").or(why.text()).unwrap_or_default());
+    let duration_ms = words("time").parse::<f64>().ok().map(|seconds| seconds * 1e3);
+    Case { name, end, message: message.trim().to_owned(), duration_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_read_from_every_file() {
+        let one = br#"<testsuites><testsuite><testcase classname="A" name="adds" time="0.25"/>
+            <testcase name="bad"><failure message="1 != 2">at line 3</failure></testcase></testsuite></testsuites>"#;
+        let two = br#"<testsuite><testcase name="c"><error>boom</error></testcase><testcase name="d"><skipped/></testcase></testsuite>"#;
+        let said = read([&one[..], &two[..]].into_iter());
+        let ends: Vec<_> =
+            said.cases.iter().map(|case| (case.name.as_str(), case.end, case.message.as_str())).collect();
+        assert_eq!(
+            ends,
+            [
+                ("A.adds", CaseEnd::Passed, ""),
+                ("bad", CaseEnd::Failed, "1 != 2"),
+                ("c", CaseEnd::Crashed, "boom"),
+                ("d", CaseEnd::Skipped, "")
+            ]
+        );
+        assert_eq!((said.cases[0].duration_ms, said.broken), (Some(250.0), None));
+    }
+
+    #[test]
+    fn no_file_and_no_xml_are_no_success() {
+        assert!(read(std::iter::empty()).broken.is_some());
+        assert!(read([&b"<a>"[..]].into_iter()).broken.is_some());
+    }
+}

@@ -1,0 +1,148 @@
+"""Runs pytest for assay and signs what it saw.
+
+The first line of stdin is an order: a key, the test files, options. Everything that the code under test could stand in the way
+of is imported, and the key read, before any of that code runs. Each record is one line on the real stdout, which pytest
+captures for the tests:
+
+    RS "assay" SP hmac-sha256(key, text) SP text LF        text = JSON with "n" counting from 0; the last has "end"
+
+What the code under test prints, patches, or registers to run at exit cannot sign. After each test pytest is compared with
+what it was.
+"""
+
+import sys
+
+
+def main():
+    import hmac
+    import json
+    import os
+    import time
+    import types
+
+    import _pytest.assertion.rewrite
+    import _pytest.main
+    import _pytest.python
+    import _pytest.runner
+    import _pytest.unittest
+    import pluggy
+    import pytest
+
+    order = json.loads(sys.stdin.buffer.readline())
+    signer = hmac.new(bytes.fromhex(order.pop("key")), digestmod="sha256")
+    out = os.dup(1)
+    os.set_inheritable(out, False)
+    numbers = iter(range(1 << 30))
+
+    def record(write=os.write, dumps=json.dumps, **what):
+        text = dumps({"n": next(numbers), **what}).encode()
+        mac = signer.copy()
+        mac.update(text)
+        line = b"\n\x1eassay " + mac.hexdigest().encode() + b" " + text + b"\n"
+        while line:
+            line = line[write(out, line):]
+
+    functions = (types.FunctionType, type, staticmethod, classmethod, property)
+
+    def parts(modules=sys.modules):
+        for name, module in list(modules.items()):
+            if name.partition(".")[0] in ("_pytest", "pytest", "pluggy", "unittest"):
+                for key, value in list(vars(module).items()):
+                    if isinstance(value, functions):
+                        yield (name, key), value
+                        if isinstance(value, types.FunctionType):
+                            yield (name, key, "code"), value.__code__
+                    if isinstance(value, type) and value.__module__ == name:
+                        for inner, method in list(vars(value).items()):
+                            if isinstance(method, functions):
+                                yield (name, key, inner), method
+                                if isinstance(method, types.FunctionType):
+                                    yield (name, key, inner, "code"), method.__code__
+        for key in ("AssertionError", "BaseException", "Exception", "isinstance", "getattr", "__import__"):
+            yield ("builtins", key), getattr(modules["builtins"], key)
+
+    def changed(before):
+        now = dict(parts())
+        for key, value in before.items():
+            if now.get(key) is not value:
+                return ".".join(key)
+        return None
+
+    class Watch:
+        def __init__(self):
+            self.before = None
+            self.reports = {}
+            self.begun = {}
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_collection(self, session):
+            self.before = dict(parts())
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_collection_finish(self, session):
+            self.look()
+            record(collected=len(session.items))
+
+        def pytest_collectreport(self, report):
+            if report.failed:
+                record(name=report.nodeid or "collection", end="error", message=crash(report))
+
+        def pytest_runtest_logstart(self, nodeid, location):
+            self.reports[nodeid] = []
+            self.begun[nodeid] = time.perf_counter()
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_makereport(self, item, call):
+            outcome = yield
+            report = outcome.get_result()
+            self.reports[item.nodeid].append((report, call.excinfo))
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_logfinish(self, nodeid, location):
+            self.look()
+            took = (time.perf_counter() - self.begun.pop(nodeid)) * 1000
+            end, message = rule(self.reports.pop(nodeid))
+            record(name=nodeid, end=end, message=message, ms=round(took, 3))
+
+        def look(self):
+            what = changed(self.before)
+            if what is not None:
+                record(end="tampered", message=what)
+                os._exit(3)
+
+    def rule(reports):
+        end, message = "passed", ""
+        phases = [report.when for report, _ in reports]
+        if phases[:1] != ["setup"] or phases[-1:] != ["teardown"]:
+            return "error", "the test was not run from its set-up to its tear-down"
+        for report, excinfo in reports:
+            if report.skipped:
+                why = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+                end, message = ("passed", "") if hasattr(report, "wasxfail") else ("skipped", str(why))
+            elif report.failed:
+                if report.when != "call":
+                    return "error", crash(report)
+                asserts = excinfo is None or excinfo.errisinstance((AssertionError, pytest.fail.Exception))
+                end, message = ("failed" if asserts else "crashed"), crash(report)
+            elif excinfo is not None and not hasattr(report, "wasxfail"):
+                return "crashed", "it ended with an exception that its report does not have"
+        return end, message
+
+    def crash(report):
+        place = getattr(report.longrepr, "reprcrash", None)
+        return str(place.message if place is not None else report.longrepr or "")[:4000]
+
+    sys.path.insert(0, os.getcwd())
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    arguments = ["-p", "no:cacheprovider", "--rootdir=" + os.getcwd(), "-c", order["config"], "-q", "--tb=short"]
+    if not order["conftest"]:
+        arguments.append("--noconftest")
+    status = pytest.main(arguments + order["files"], plugins=[Watch()])
+    record(done=int(status))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # what was registered to run at exit belongs to the code under test
+    os._exit(int(status))
+
+
+main()

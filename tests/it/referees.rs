@@ -1,0 +1,258 @@
+//! Programs that judge, on a real engine: checkers and interactors, good ones, broken ones and hostile ones.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Caller, Daemon, Options, submission, with};
+
+fn daemon() -> Daemon {
+    Daemon::start(&Options { profiles: "python,cpp,bash", floor: 0, ..Options::default() })
+}
+
+fn checker(code: &str) -> Value {
+    json!({ "kind": "program", "language": "python", "files": [{ "path": "check.py", "content": code }] })
+}
+
+/// Judges an echo of the test's input with a checker; the report.
+fn echo(caller: &mut Caller, checker: Value, tests: Value) -> Value {
+    let work = with(with(submission("bash", "cat"), "checker", checker), "tests", tests);
+    caller.ok("submission.run", work)
+}
+
+fn verdicts(report: &Value) -> Vec<&str> {
+    report["tests"].as_array().unwrap().iter().map(|test| test["verdict"].as_str().unwrap()).collect()
+}
+
+const VALIDATOR: &str = r#"
+import sys
+given, answer, feedback = open(sys.argv[1]).read(), open(sys.argv[2]).read(), sys.argv[3]
+assert feedback.endswith("/")
+out = sys.stdin.read()
+open(feedback + "judgemessage.txt", "w").write("wanted %r, flags %r" % (answer, sys.argv[4:]))
+if out.split() == answer.split():
+    open(feedback + "score.txt", "w").write("2.5")
+    sys.exit(42)
+open(feedback + "teammessage.txt", "w").write("Have a look at the sign.")
+sys.exit(43)
+"#;
+
+#[test]
+fn an_output_validator_says_right_or_wrong_and_what_it_says_stays_with_who_may_see_it() {
+    let daemon = daemon();
+    let mut validator = checker(VALIDATOR);
+    validator["args"] = json!(["case_sensitive", "7"]);
+    let tests = json!([
+        { "stdin": "5\n", "expect": "5" },
+        { "stdin": "5\n", "expect": "-5" },
+        { "stdin": "6\n", "expect": "-6", "secret": true },
+    ]);
+    let report = echo(&mut daemon.caller(), validator, tests);
+    assert_eq!(verdicts(&report), ["accepted", "wrong_answer", "wrong_answer"], "{report:#}");
+    assert_eq!(report["tests"][0]["points"], 2.5);
+    assert_eq!(report["tests"][1]["message"], "Have a look at the sign.");
+    assert_eq!(report["tests"][1]["feedback"], "wanted '-5', flags ['case_sensitive', '7']");
+    assert_eq!(report["tests"][2]["feedback"], Value::Null);
+    assert_eq!(report["score"], json!({ "passed": 1, "total": 3, "points": 2.5, "max_points": 3.0 }));
+    assert!(report["timing"]["check_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_checker_in_cpp_in_testlibs_manner_gives_points() {
+    let daemon = daemon();
+    let code = r#"
+#include <bits/stdc++.h>
+int main(int argc, char** argv) {
+    std::ifstream input(argv[1]), output(argv[2]), answer(argv[3]);
+    int want, got;
+    answer >> want;
+    if (!(output >> got)) { std::cerr << "wrong output format no number"; return 2; }
+    if (got == want) return 0;
+    if (got == want + 1) { std::cerr << "points 0.5 nearly"; return 7; }
+    std::cerr << "wrong answer expected " << want; return 1;
+}"#;
+    let testlib = json!({
+        "kind": "program", "language": "cpp", "protocol": "testlib", "files": [{ "path": "check.cpp", "content": code }],
+    });
+    let test = |given: &str| json!({ "stdin": given, "expect": "5" });
+    let tests = json!([test("5"), test("6"), test("7"), test("five")]);
+    let mut caller = daemon.caller();
+    let report = echo(&mut caller, testlib.clone(), tests.clone());
+    assert_eq!(verdicts(&report), ["accepted", "partial", "wrong_answer", "wrong_answer"], "{report:#}");
+    assert_eq!(report["verdict"], "partial");
+    assert_eq!(report["score"]["points"], 1.5);
+    assert_eq!(report["tests"][2]["feedback"], "wrong answer expected 5");
+    // compiled before, for the same caller
+    let again = echo(&mut caller, testlib, tests);
+    assert!(again["timing"]["total_ms"].as_f64() < report["timing"]["total_ms"].as_f64(), "{again:#}");
+}
+
+#[test]
+fn a_checker_that_is_broken_is_never_the_submissions_fault() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let mut one = |code: &str, limits: Value| {
+        let mut checker = checker(code);
+        checker["limits"] = limits;
+        echo(&mut caller, checker, json!([{ "stdin": "1", "expect": "1" }]))
+    };
+    let broken = [
+        ("raise ValueError('oops')", json!({}), "ValueError: oops"),
+        ("import sys; sys.exit(0)", json!({}), "neither 42 nor 43"),
+        ("while True: pass", json!({ "cpu_ms": 200 }), "took too long"),
+        ("import time; time.sleep(60)", json!({ "wall_ms": 300 }), "took too long"),
+        ("x = bytearray(10**9)", json!({}), "too much memory"),
+        ("import os; os.kill(os.getpid(), 11)", json!({}), "signal 11"),
+        ("import sys; open(sys.argv[3] + 'score.txt', 'w').write('many'); sys.exit(42)", json!({}), "score.txt"),
+        ("def", json!({}), "SyntaxError"),
+    ];
+    for (code, limits, words) in broken {
+        let report = one(code, limits);
+        assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("caller")), "{report:#}");
+        let message = report["message"].as_str().unwrap();
+        assert!(message.contains(words) && message.contains("not the submission's fault"), "{code}: {message}");
+    }
+    // one that floods is cut, and still heard
+    let flood = "import sys\nsys.stdout.write('x' * 10**7)\nsys.stderr.write('y' * 10**7)\nsys.exit(42)";
+    assert_eq!(one(flood, json!({}))["verdict"], "accepted");
+}
+
+#[test]
+fn a_checker_that_does_not_compile_is_said_before_anything_runs() {
+    let daemon = daemon();
+    let checker = json!({ "kind": "program", "language": "cpp", "files": [{ "path": "c.cpp", "content": "int main( {" }] });
+    let report = echo(&mut daemon.caller(), checker, json!([{ "stdin": "1" }, { "stdin": "2" }]));
+    assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("caller")));
+    assert!(report["message"].as_str().unwrap().starts_with("The checker does not compile: c.cpp:1"), "{report:#}");
+    assert_eq!(verdicts(&report), ["skipped", "skipped"]);
+}
+
+#[test]
+fn what_the_checker_has_is_nowhere_in_the_submissions_sandbox_and_is_asked_only_about_runs_that_ended_well() {
+    let daemon = daemon();
+    let code = "grep -rls 'hus[h]' /box /tmp /dev/shm /proc/[0-9]*/environ 2>/dev/null; read x; [ $x = 1 ]";
+    let checker = checker("import sys\nsys.exit(42 if not sys.stdin.read() and open(sys.argv[2]).read() == 'hush' else 43)");
+    let tests = json!([{ "stdin": "1\n", "expect": "hush" }, { "stdin": "2\n", "expect": "hush" }]);
+    let work = with(with(submission("bash", code), "checker", checker), "tests", tests);
+    let report = daemon.caller().ok("submission.run", work);
+    assert_eq!(verdicts(&report), ["accepted", "runtime_error"], "{report:#}");
+}
+
+#[test]
+fn a_crowd_of_submissions_that_need_two_sandboxes_each_does_not_wait_for_itself() {
+    let options = Options { profiles: "bash", floor: 0, ceiling: 2, config: "[engine]\ncpu_overcommit=8\n", ..Options::default() };
+    let daemon = Daemon::start(&options);
+    let checker = json!({
+        "kind": "program", "language": "bash",
+        "files": [{ "path": "check.sh", "content": "read x; [ $x = 42 ] && exit 42; exit 43" }],
+    });
+    let work = with(with(submission("bash", "echo 42"), "checker", checker), "tests", json!([{}]));
+    let mut caller = daemon.caller();
+    let calls: Vec<u64> = (0..12).map(|_| caller.send("submission.run", &work)).collect();
+    for call in calls {
+        assert_eq!(caller.answer(call)["result"]["verdict"], "accepted");
+    }
+}
+
+/// Guess a number: the interactor answers higher, lower, found.
+const GUESSING: &str = r#"
+import sys
+secret = int(open(sys.argv[1]).read())
+for turn in range(40):
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(43)
+    guess = int(line)
+    if guess == secret:
+        print("found", flush=True)
+        sys.exit(42)
+    print("higher" if guess < secret else "lower", flush=True)
+open(sys.argv[3] + "teammessage.txt", "w").write("Too many guesses.")
+sys.exit(43)
+"#;
+
+fn talk(caller: &mut Caller, interactor: &str, code: &str, tests: Value) -> Value {
+    let interactor = json!({ "language": "python", "files": [{ "path": "talk.py", "content": interactor }] });
+    let work = with(with(submission("python", code), "interactor", interactor), "tests", tests);
+    caller.ok("submission.run", work)
+}
+
+const SEARCH: &str = "low, high = 1, 1000\nwhile True:\n  mid = (low + high) // 2\n  print(mid, flush=True)\n  said = input()\n  if said == 'found': break\n  if said == 'higher': low = mid + 1\n  else: high = mid - 1";
+
+#[test]
+fn a_program_talks_with_its_interactor_and_the_talk_is_written_down() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let tests = json!([{ "stdin": "500" }, { "stdin": "1" }, { "stdin": "777", "secret": true }]);
+    let report = talk(&mut caller, GUESSING, SEARCH, tests);
+    assert_eq!(verdicts(&report), ["accepted", "accepted", "accepted"], "{report:#}");
+    let talk = [("submission", "500\n"), ("interactor", "found\n")];
+    let said: Vec<Value> = talk.iter().map(|(from, data)| json!({ "from": from, "data": data })).collect();
+    assert_eq!(report["tests"][0]["transcript"], json!(said));
+    assert_eq!(report["tests"][2]["transcript"], Value::Null);
+}
+
+#[test]
+fn who_broke_first_decides() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let mut one = |interactor: &str, code: &str, limits: Value| {
+        let report = talk(&mut caller, interactor, code, json!([{ "stdin": "7", "limits": limits }]));
+        let test = &report["tests"][0];
+        let words = |key: &str| test[key].as_str().unwrap_or_default().to_owned();
+        (words("verdict"), words("message"), report)
+    };
+    let none = json!({});
+    // too many guesses: the interactor's verdict, though the program goes on talking
+    let (verdict, message, _) = one(GUESSING, "while True:\n  print(1, flush=True)\n  input()", none.clone());
+    assert_eq!((verdict.as_str(), message.as_str()), ("wrong_answer", "Too many guesses."));
+    // the program crashes first
+    let (verdict, message, _) = one(GUESSING, "print(1, flush=True)\ninput()\nraise ValueError('x')", none.clone());
+    assert_eq!(verdict, "runtime_error");
+    assert!(message.contains("ValueError: x"), "{message}");
+    // the program ends well, and too early
+    assert_eq!(one(GUESSING, "print(1)", none.clone()).0, "wrong_answer");
+    // each waits for the other: the submission's time is over first
+    let (verdict, _, report) = one(GUESSING, "input()", json!({ "wall_ms": 700 }));
+    assert_eq!(verdict, "time_limit", "{report:#}");
+    // accepted, and then it fails all the same
+    let (verdict, message, _) = one(GUESSING, "print(7, flush=True)\ninput()\nraise SystemExit(3)", none.clone());
+    assert_eq!(verdict, "runtime_error", "{message}");
+    // an interactor that never reads, and one that says more than anybody reads
+    let deaf = "import time; time.sleep(60)";
+    let (verdict, _, report) = one(deaf, "while True: print('x' * 1000)", json!({ "wall_ms": 700, "output_bytes": 60_000_000 }));
+    assert_eq!(verdict, "time_limit", "{report:#}");
+    let loud = "import sys\nwhile True: sys.stdout.write('y' * 1000)";
+    let (verdict, _, report) = one(loud, "import time; time.sleep(60)", json!({ "wall_ms": 700 }));
+    assert_eq!(verdict, "time_limit", "{report:#}");
+    // an interactor that crashes is nobody's wrong answer
+    let (verdict, message, report) = one("raise KeyError('z')", "input()", none);
+    assert_eq!((verdict.as_str(), &report["blame"]), ("system_error", &json!("caller")), "{message}");
+}
+
+#[test]
+fn a_lot_of_talk_goes_through_whole() {
+    let daemon = daemon();
+    let echo = "import os, sys\nn = int(open(sys.argv[1]).read())\nfor i in range(0, n, 1000):\n  for j in range(i, i + 1000): print(j)\n  sys.stdout.flush()\n  for j in range(i, i + 1000):\n    if int(sys.stdin.readline()) != 2 * j: sys.exit(43)\nos.close(1)\nsys.exit(42 if sys.stdin.read() == '' else 43)";
+    let code = "import sys\nfor line in sys.stdin: print(2 * int(line), flush=(int(line) % 1000 == 999))";
+    let tests = json!([{ "stdin": "200000", "limits": { "output_bytes": 60_000_000 } }]);
+    let report = talk(&mut daemon.caller(), echo, code, tests);
+    assert_eq!(verdicts(&report), ["accepted"], "{}", report["tests"][0]["message"]);
+    assert_eq!(report["tests"][0]["transcript_truncated"], true);
+}
+
+#[test]
+fn a_talk_can_be_cancelled() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let interactor = json!({ "language": "python", "files": [{ "path": "i.py", "content": "import time; time.sleep(50)" }] });
+    let work = with(with(submission("python", "input()"), "interactor", interactor), "tests", json!([{}]));
+    let work = with(work, "id", json!("talk"));
+    let call = caller.send("submission.run", &work);
+    let mut other = daemon.caller();
+    crate::harness::eventually("it runs", || {
+        let rows = other.ok("submission.list", json!({ "state": "running" }));
+        !rows["submissions"].as_array().unwrap().is_empty()
+    });
+    other.ok("submission.cancel", json!({ "id": "talk" }));
+    let report = caller.answer(call)["result"].clone();
+    assert_eq!((&report["verdict"], &report["blame"]), (&json!("cancelled"), &Value::Null), "{report:#}");
+}
