@@ -169,7 +169,7 @@ pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: L
         }
         umpires.push(umpire);
     }
-    let ports = Ports { log: Some((log, None)), output: None, input };
+    let ports = Ports { log: Some((log, None)), input, ..Ports::default() };
     match &work.plan {
         Plan::Run(step) => {
             let facts = runner.step(step, &[], ports).await.map_err(of_submission)?;

@@ -70,7 +70,10 @@ impl<'a> Umpire<'a> {
         let mut step = self.case(test, args);
         // it goes on when the submission has used its time up
         step.limits.wall = test.step.limits.wall + step.limits.wall;
-        self.runner.step(&step, &[], Ports { log: None, output: Some(says), input: Some(hears) }).await
+        // words that are cut would leave the other waiting for them
+        self.runner.truncate_output = false;
+        let ports = Ports { output: Some(says), input: Some(hears), forgets_stdout: true, ..Ports::default() };
+        self.runner.step(&step, &[], ports).await
     }
 
     /// What came of its run.

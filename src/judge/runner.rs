@@ -60,6 +60,8 @@ pub(super) struct Ports<'a> {
     pub output: Option<&'a Pipe>,
     /// Where its input comes from; what the step has is all there is otherwise.
     pub input: Option<&'a Pipe>,
+    /// Whether nobody asks for its stdout afterwards.
+    pub forgets_stdout: bool,
 }
 
 /// A compile step's end.
@@ -74,7 +76,7 @@ pub(super) struct Compiled {
 pub(super) struct Runner<'a> {
     sandbox: &'a mut Sandbox,
     profile: &'a Profile,
-    truncate_output: bool,
+    pub truncate_output: bool,
     pub cancel: Cancel,
     pub spent: Spent,
     /// The program's files, until the first step has taken them along.
@@ -244,7 +246,9 @@ impl<'a> Runner<'a> {
             };
             match event {
                 RunEvent::Output { stream, data } => {
-                    kept.take(stream, &data);
+                    if !ports.forgets_stdout || stream == Stream::Stderr {
+                        kept.take(stream, &data);
+                    }
                     match ports.output {
                         // what nobody takes in time is thrown away
                         Some(pipe) if stream == Stream::Stdout && (!is_over || pipe.has_room()) => {

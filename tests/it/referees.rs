@@ -118,7 +118,8 @@ fn a_checker_that_is_broken_is_never_the_submissions_fault() {
 #[test]
 fn a_checker_that_does_not_compile_is_said_before_anything_runs() {
     let daemon = daemon();
-    let checker = json!({ "kind": "program", "language": "cpp", "files": [{ "path": "c.cpp", "content": "int main( {" }] });
+    let checker =
+        json!({ "kind": "program", "language": "cpp", "files": [{ "path": "c.cpp", "content": "int main( {" }] });
     let report = echo(&mut daemon.caller(), checker, json!([{ "stdin": "1" }, { "stdin": "2" }]));
     assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("caller")));
     assert!(report["message"].as_str().unwrap().starts_with("The checker does not compile: c.cpp:1"), "{report:#}");
@@ -129,7 +130,8 @@ fn a_checker_that_does_not_compile_is_said_before_anything_runs() {
 fn what_the_checker_has_is_nowhere_in_the_submissions_sandbox_and_is_asked_only_about_runs_that_ended_well() {
     let daemon = daemon();
     let code = "grep -rls 'hus[h]' /box /tmp /dev/shm /proc/[0-9]*/environ 2>/dev/null; read x; [ $x = 1 ]";
-    let checker = checker("import sys\nsys.exit(42 if not sys.stdin.read() and open(sys.argv[2]).read() == 'hush' else 43)");
+    let checker =
+        checker("import sys\nsys.exit(42 if not sys.stdin.read() and open(sys.argv[2]).read() == 'hush' else 43)");
     let tests = json!([{ "stdin": "1\n", "expect": "hush" }, { "stdin": "2\n", "expect": "hush" }]);
     let work = with(with(submission("bash", code), "checker", checker), "tests", tests);
     let report = daemon.caller().ok("submission.run", work);
@@ -138,7 +140,13 @@ fn what_the_checker_has_is_nowhere_in_the_submissions_sandbox_and_is_asked_only_
 
 #[test]
 fn a_crowd_of_submissions_that_need_two_sandboxes_each_does_not_wait_for_itself() {
-    let options = Options { profiles: "bash", floor: 0, ceiling: 2, config: "[engine]\ncpu_overcommit=8\n", ..Options::default() };
+    let options = Options {
+        profiles: "bash",
+        floor: 0,
+        ceiling: 2,
+        config: "[engine]\ncpu_overcommit=8\n",
+        ..Options::default()
+    };
     let daemon = Daemon::start(&options);
     let checker = json!({
         "kind": "program", "language": "bash",
@@ -218,11 +226,20 @@ fn who_broke_first_decides() {
     assert_eq!(verdict, "runtime_error", "{message}");
     // an interactor that never reads, and one that says more than anybody reads
     let deaf = "import time; time.sleep(60)";
-    let (verdict, _, report) = one(deaf, "while True: print('x' * 1000)", json!({ "wall_ms": 700, "output_bytes": 60_000_000 }));
+    let (verdict, _, report) =
+        one(deaf, "while True: print('x' * 1000)", json!({ "wall_ms": 700, "output_bytes": 60_000_000 }));
     assert_eq!(verdict, "time_limit", "{report:#}");
     let loud = "import sys\nwhile True: sys.stdout.write('y' * 1000)";
     let (verdict, _, report) = one(loud, "import time; time.sleep(60)", json!({ "wall_ms": 700 }));
     assert_eq!(verdict, "time_limit", "{report:#}");
+    // one that says more than its own limit is broken
+    let mut flood = json!({ "language": "python", "files": [{ "path": "i.py", "content": loud }] });
+    flood["limits"] = json!({ "output_bytes": 100_000 });
+    let code = "import sys\nfor line in sys.stdin: pass";
+    let work = with(with(submission("python", code), "interactor", flood), "tests", json!([{}]));
+    let report = daemon.caller().ok("submission.run", work);
+    assert_eq!(report["verdict"], "system_error", "{report:#}");
+    assert!(report["message"].as_str().unwrap().contains("said too much"), "{report:#}");
     // an interactor that crashes is nobody's wrong answer
     let (verdict, message, report) = one("raise KeyError('z')", "input()", none);
     assert_eq!((verdict.as_str(), &report["blame"]), ("system_error", &json!("caller")), "{message}");
@@ -243,7 +260,8 @@ fn a_lot_of_talk_goes_through_whole() {
 fn a_talk_can_be_cancelled() {
     let daemon = daemon();
     let mut caller = daemon.caller();
-    let interactor = json!({ "language": "python", "files": [{ "path": "i.py", "content": "import time; time.sleep(50)" }] });
+    let interactor =
+        json!({ "language": "python", "files": [{ "path": "i.py", "content": "import time; time.sleep(50)" }] });
     let work = with(with(submission("python", "input()"), "interactor", interactor), "tests", json!([{}]));
     let work = with(work, "id", json!("talk"));
     let call = caller.send("submission.run", &work);

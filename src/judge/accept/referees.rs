@@ -13,9 +13,9 @@ use super::{Profiles, bad, find_profile};
 use crate::config::bounds;
 use crate::judge::referee::CASE;
 use crate::judge::rejected::Rejected;
-use crate::model::LimitsRequest;
 use crate::model::submission::{CheckerKind, CheckerSpec, InteractorSpec, Submission};
 use crate::model::work::{Checker, Compile, Referee, Step};
+use crate::model::{Ceilings, LimitsRequest};
 
 /// The programs that judge, as they come.
 pub(super) struct Referees<'a> {
@@ -44,8 +44,11 @@ impl<'a> Referees<'a> {
             return match spec {
                 Some(_) => Err(bad(at, "the interactor judges; leave the checker out")),
                 None => {
+                    let mut interactor = interactor.clone();
+                    // it may talk a lot; nobody keeps it
+                    interactor.limits.get_or_insert_default().output_bytes.get_or_insert(Ceilings::OUTPUT_BYTES);
                     let referee = self.referee(intake, "interactor", interactor.clone())?;
-                    Ok(Checker::Interactor(referee, interactor.args.clone()))
+                    Ok(Checker::Interactor(referee, interactor.args))
                 }
             };
         }
