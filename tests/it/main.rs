@@ -24,3 +24,5 @@ mod sandbox;
 mod scheduling;
 mod soak;
 mod storm;
+mod streams;
+mod suites;

@@ -130,14 +130,19 @@ def main():
 
     def crash(report):
         place = getattr(report.longrepr, "reprcrash", None)
-        return str(place.message if place is not None else report.longrepr or "")[:4000]
+        if place is not None:
+            return str(place.message)[:4000]
+        text = str(report.longrepr or "")
+        said = [line[2:].strip() for line in text.splitlines() if line.startswith("E ")]
+        # the last line names the exception
+        return "\n".join(said[-1:] + said[:-1] if said else [text])[:4000]
 
     sys.path.insert(0, os.getcwd())
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     arguments = ["-p", "no:cacheprovider", "--rootdir=" + os.getcwd(), "-c", order["config"], "-q", "--tb=short"]
     if not order["conftest"]:
         arguments.append("--noconftest")
-    status = pytest.main(arguments + order["files"], plugins=[Watch()])
+    status = pytest.main(arguments + sys.argv[1:] + order["files"], plugins=[Watch()])
     record(done=int(status))
     sys.stdout.flush()
     sys.stderr.flush()

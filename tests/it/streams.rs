@@ -1,0 +1,150 @@
+//! What is told while it happens, and input that comes later.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Caller, Daemon, Options, submission, with};
+
+fn daemon() -> Daemon {
+    Daemon::start(&Options { profiles: "python,c", floor: 1, ..Options::default() })
+}
+
+/// The events of a call, until its answer; and that.
+fn events(caller: &mut Caller, call: u64) -> (Vec<Value>, Value) {
+    let mut events = Vec::new();
+    loop {
+        let line = caller.line();
+        if line["method"] == "submission.event" {
+            events.push(line["params"].clone());
+        } else if line["id"].as_u64() == Some(call) {
+            return (events, line);
+        }
+    }
+}
+
+fn output(events: &[Value]) -> String {
+    let of = |event: &&Value| event["kind"] == "stdout";
+    events.iter().filter(of).map(|event| event["data"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_submission_that_was_handed_in_can_be_followed_from_the_start_and_from_any_event() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let code = "import time\nfor n in range(6):\n  print(n, flush=True)\n  time.sleep(0.15)";
+    let id = caller.ok("submission.submit", submission("python", code))["id"].as_str().unwrap().to_owned();
+    let call = caller.send("submission.wait", &json!({ "id": id, "stream": true }));
+    let (all, answer) = events(&mut caller, call);
+    assert_eq!(answer["result"]["verdict"], "accepted");
+    assert_eq!((&all[0]["kind"], &all[1]["kind"]), (&json!("accepted"), &json!("state")));
+    let seqs: Vec<u64> = all.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (0..all.len() as u64).collect::<Vec<_>>());
+    assert_eq!(output(&all), "0\n1\n2\n3\n4\n5\n");
+    // again, when all is over, from the middle
+    let call = caller.send("submission.wait", &json!({ "id": id, "stream": true, "from_seq": 3 }));
+    let (rest, _) = events(&mut caller, call);
+    assert_eq!(rest, all[3..]);
+    let error = caller.error("submission.wait", json!({ "id": id, "from_seq": 3 }));
+    assert_eq!(error["data"]["field"], "from_seq");
+}
+
+#[test]
+fn events_come_while_the_program_runs_and_tell_what_it_uses() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let code = "x = bytearray(40 << 20)\nimport time\nt = time.process_time()\nwhile time.process_time() < t + 1.2: pass\nprint('end')";
+    let call = caller.send("submission.run", &with(submission("python", code), "stream", json!(true)));
+    let (all, answer) = events(&mut caller, call);
+    assert_eq!(answer["result"]["verdict"], "accepted", "{answer:#}");
+    let usage: Vec<&Value> = all.iter().filter(|event| event["kind"] == "usage").map(|event| &event["data"]).collect();
+    assert!(usage.len() >= 2, "{all:?}");
+    let last = usage.last().unwrap();
+    assert!(last["cpu_ms"].as_f64().unwrap() > 400.0 && last["wall_ms"].as_f64().unwrap() > 400.0, "{usage:?}");
+    assert!(last["memory_bytes"].as_u64().unwrap() > 40 << 20, "{usage:?}");
+    assert!(usage.len() <= 8, "{usage:?}");
+}
+
+#[test]
+fn who_comes_late_to_a_lot_of_output_is_told_how_much_went_by() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let work = with(submission("python", "print('x' * 900_000)\nprint('end')"), "id", json!("loud"));
+    caller.ok("submission.submit", work);
+    caller.ok("submission.wait", json!({ "id": "loud" }));
+    let call = caller.send("submission.wait", &json!({ "id": "loud", "stream": true }));
+    let (all, answer) = events(&mut caller, call);
+    let dropped: u64 = all.iter().filter_map(|event| event["dropped_bytes"].as_u64()).sum();
+    assert!(output(&all).ends_with("end\n"));
+    assert_eq!(dropped + output(&all).len() as u64, 900_005, "{dropped}");
+    assert_eq!(answer["result"]["run"]["stdout"].as_str().unwrap().len(), 900_005);
+}
+
+#[test]
+fn a_program_talks_with_a_person() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let code = "print('name?', flush=True)\nname = input()\nprint('hello', name, flush=True)\nimport sys\nprint(len(sys.stdin.read()))";
+    let work = with(with(submission("python", code), "stdin_open", json!(true)), "stdin", json!(""));
+    let call = caller.send("submission.run", &with(work, "stream", json!(true)));
+    let mut id = Value::Null;
+    let mut until = |caller: &mut Caller, words: &str| loop {
+        let line = caller.line();
+        id = line["params"]["id"].clone();
+        if line["params"]["data"].as_str().is_some_and(|data| data.contains(words)) {
+            return id.clone();
+        }
+    };
+    let id = until(&mut caller, "name?");
+    let mut other = daemon.caller();
+    other.ok("submission.input", json!({ "id": id, "data": "Ada\n" }));
+    until(&mut caller, "hello Ada");
+    // far more than any window
+    let many = "y".repeat(700_000);
+    for _ in 0..3 {
+        other.ok("submission.input", json!({ "id": id, "data": many }));
+    }
+    other.ok("submission.input", json!({ "id": id, "data_b64": "eg==", "eof": true }));
+    let (rest, answer) = events(&mut caller, call);
+    assert_eq!((output(&rest).as_str(), &answer["result"]["verdict"]), ("2100001\n", &json!("accepted")));
+    let error = other.error("submission.input", json!({ "id": id, "data": "more" }));
+    assert_eq!(error["data"]["field"], "id");
+}
+
+#[test]
+fn input_is_for_its_owner_and_for_submissions_that_left_it_open() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let closed = with(submission("python", "input()"), "id", json!("closed"));
+    caller.ok("submission.submit", closed);
+    let error = caller.error("submission.input", json!({ "id": "closed", "data": "x" }));
+    assert_eq!(error["data"]["code"], "bad_request", "{error}");
+    let open = with(with(submission("python", "print(input())"), "id", json!("open")), "stdin_open", json!(true));
+    caller.ok("submission.submit", open);
+    let error = daemon.caller_as(4321).error("submission.input", json!({ "id": "open", "data": "x" }));
+    assert_eq!(error["data"]["code"], "not_found", "{error}");
+    for wrong in [json!({ "id": "open", "data": "x", "data_b64": "eA==" }), json!({ "id": "open", "data_b64": "?" })] {
+        assert_eq!(caller.error("submission.input", wrong)["data"]["code"], "bad_request");
+    }
+    caller.ok("submission.input", json!({ "id": "open", "data": "mine\n", "eof": true }));
+    assert_eq!(caller.ok("submission.wait", json!({ "id": "open" }))["run"]["stdout"], "mine\n");
+}
+
+#[test]
+fn a_program_that_reads_no_input_holds_up_nobody() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let work = with(submission("python", "import time; time.sleep(2)"), "id", json!("deaf"));
+    caller.ok("submission.submit", with(work, "stdin_open", json!(true)));
+    let many = "x".repeat(1_000_000);
+    let begun = Instant::now();
+    let calls: Vec<u64> =
+        (0..4).map(|_| caller.send("submission.input", &json!({ "id": "deaf", "data": many }))).collect();
+    // others are served meanwhile
+    assert_eq!(daemon.caller().run("c", "int main() { return 0; }")["verdict"], "accepted");
+    assert_eq!(caller.ok("submission.wait", json!({ "id": "deaf" }))["verdict"], "accepted");
+    for call in calls {
+        caller.answer(call);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}

@@ -1,0 +1,249 @@
+//! Test files run against a submission: what they say, and what the code under test may try to make them say.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Caller, Daemon, Options, with};
+
+fn daemon() -> Daemon {
+    Daemon::start(&Options { profiles: "python,javascript,bash,c", floor: 0, ..Options::default() })
+}
+
+const TESTS: &str = "
+from main import add
+import pytest, unittest
+
+def test_small():
+    assert add(1, 2) == 3
+
+@pytest.mark.parametrize('n', [5, 6])
+def test_many(n):
+    assert add(n, n) == 2 * n, 'hint: think of carrying'
+
+class TestOld(unittest.TestCase):
+    def test_zero(self):
+        self.assertEqual(add(0, 0), 0)
+
+@pytest.mark.skip(reason='later')
+def test_later():
+    assert False
+";
+
+fn graded(caller: &mut Caller, code: &str, tests: &str) -> Value {
+    let work = json!({
+        "language": "python", "preset": "lesson", "files": [{ "path": "main.py", "content": code }],
+        "suite": { "files": [{ "path": "test_main.py", "content": tests }], "format": "pytest" },
+    });
+    caller.ok("submission.run", work)
+}
+
+#[test]
+fn a_pytest_suite_says_how_each_case_went() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let report = graded(&mut caller, "def add(a, b): return a + b", TESTS);
+    assert_eq!(
+        (&report["verdict"], &report["message"]),
+        (&json!("accepted"), &json!("All 4 tests passed.")),
+        "{report:#}"
+    );
+    let suite = &report["suite"];
+    let counts = ["passed", "failed", "errors", "skipped"].map(|key| suite[key].as_u64().unwrap());
+    assert_eq!(counts, [4, 0, 0, 1]);
+    let names: Vec<_> = suite["cases"].as_array().unwrap().iter().map(|case| case["name"].as_str().unwrap()).collect();
+    let expect = ["small", "many[5]", "many[6]", "zero", "later"];
+    assert!(names.iter().zip(expect).all(|(name, end)| name.ends_with(end)), "{names:?}");
+    assert!(suite["cases"][0]["duration_ms"].as_f64().unwrap() > 0.0);
+    // what pytest prints is there for people, our own lines are not
+    let stdout = suite["run"]["stdout"].as_str().unwrap();
+    assert!(stdout.contains("4 passed, 1 skipped") && !stdout.contains("assay"), "{stdout}");
+
+    let report = graded(&mut caller, "def add(a, b): return a + b if a < 6 else 0", TESTS);
+    assert_eq!((&report["verdict"], &report["suite"]["failed"]), (&json!("wrong_answer"), &json!(1)));
+    let message = report["message"].as_str().unwrap();
+    assert!(message.contains("test_many[6]") && message.contains("hint: think of carrying"), "{message}");
+    assert_eq!(report["score"], json!({ "passed": 3, "total": 4, "points": 3.0, "max_points": 4.0 }));
+}
+
+#[test]
+fn what_is_no_failed_assertion_is_a_runtime_error() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let of = |report: Value| {
+        let suite = &report["suite"];
+        (report["verdict"].as_str().unwrap().to_owned(), suite["failed"].as_u64(), suite["errors"].as_u64(), report)
+    };
+    let (verdict, failed, _, report) = of(graded(&mut caller, "def add(a, b): return a + c", TESTS));
+    assert_eq!((verdict.as_str(), failed), ("runtime_error", Some(4)), "{report:#}");
+    assert!(report["message"].as_str().unwrap().contains("NameError"), "{report:#}");
+    let (verdict, _, errors, report) = of(graded(&mut caller, "def add(a, b) return", TESTS));
+    assert_eq!((verdict.as_str(), errors), ("runtime_error", Some(1)), "{report:#}");
+    assert!(report["message"].as_str().unwrap().contains("SyntaxError"), "{report:#}");
+    let (verdict, ..) = of(graded(&mut caller, "", "def helper(): pass"));
+    assert_eq!(verdict, "runtime_error");
+    let (verdict, _, _, report) = of(graded(&mut caller, "def add(a, b):\n  while True: pass", TESTS));
+    assert_eq!(verdict, "time_limit", "{report:#}");
+    assert_eq!(report["message"], "Code execution exceeded time limit (10s)");
+}
+
+/// Code that adds wrongly and wants to pass all the same.
+const FORGERIES: &[(&str, &str)] = &[
+    ("it prints a fine summary", "print('4 passed in 0.01s')"),
+    (
+        "it prints records of its own",
+        "import os\nos.write(1, b'\\n\\x1eassay ' + b'0' * 64 + b' {\"n\": 0, \"done\": 0}\\n')",
+    ),
+    (
+        "it writes records to every descriptor",
+        "import os\nfor fd in range(1, 64):\n  try: os.write(fd, b'\\n\\x1eassay ' + b'0' * 64 + b' {\"n\": 0, \"done\": 0}\\n')\n  except OSError: pass",
+    ),
+    ("it exits while it is imported", "import sys; sys.exit(0)"),
+    ("it exits at once", "import os; os._exit(0)"),
+    ("it exits when it is asked", "import os\ndef add(a, b): os._exit(0)"),
+    ("it raises SystemExit when it is asked", "def add(a, b): raise SystemExit(0)"),
+    ("it ends pytest", "import pytest\ndef add(a, b): pytest.exit('done', returncode=0)"),
+    ("it skips", "import pytest\ndef add(a, b): pytest.skip('not today')"),
+    ("it skips its module", "import pytest; pytest.skip('not today', allow_module_level=True)"),
+    ("it exits from an atexit hook", "import atexit, os\natexit.register(lambda: (print('4 passed'), os._exit(0)))"),
+    ("it kills the runner", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
+    ("it makes every test do nothing", "import _pytest.python\n_pytest.python.Function.runtest = lambda self: None"),
+    (
+        "it catches what tests raise",
+        "import _pytest.runner\nold = _pytest.runner.CallInfo.from_call.__func__\ndef quiet(cls, func, *rest, **more):\n  def work():\n    try: return func()\n    except BaseException: pass\n  return old(cls, work, *rest, **more)\n_pytest.runner.CallInfo.from_call = classmethod(quiet)",
+    ),
+    (
+        "it swaps the code of what makes reports",
+        "import _pytest.reports\ndef fake(*a, **k): pass\n_pytest.reports.TestReport.from_item_and_call.__func__.__code__ = fake.__code__",
+    ),
+    ("it says that assertions are no exceptions", "import builtins\nbuiltins.AssertionError = Exception"),
+    ("it turns unittest's assertions off", "import unittest\nunittest.TestCase.assertEqual = lambda *a: None"),
+    ("it writes a report file", "open('/tmp/report.xml', 'w').write('<testsuite tests=\"4\" failures=\"0\"/>')"),
+    (
+        "it replaces the tests",
+        "import os\ntry: os.remove('/box/test_main.py')\nexcept OSError: pass\ntry: open('/box/test_main.py', 'w').write('def test(): pass')\nexcept OSError: pass",
+    ),
+    (
+        "it changes the tests that are loaded",
+        "import sys\nfor name, module in list(sys.modules.items()):\n  if name == 'test_main':\n    for key in list(vars(module)):\n      if key.startswith('test'): setattr(module, key, lambda *a: None)",
+    ),
+    ("it closes every descriptor", "import os\nos.closerange(1, 256)"),
+    (
+        "it stops the thread's work from a signal",
+        "import signal, os\nsignal.signal(signal.SIGALRM, lambda *a: os._exit(0))\nsignal.setitimer(signal.ITIMER_REAL, 0.05)\nimport time\ndef add(a, b): time.sleep(1)",
+    ),
+];
+
+#[test]
+fn code_that_adds_wrongly_does_not_pass_by_any_of_the_easy_ways() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    for (what, code) in FORGERIES {
+        let own = if code.contains("def add") { "" } else { "\ndef add(a, b): return 7" };
+        let report = graded(&mut caller, &format!("{code}{own}"), TESTS);
+        let verdict = report["verdict"].as_str().unwrap();
+        assert!(["wrong_answer", "runtime_error"].contains(&verdict), "{what}: {report:#}");
+    }
+}
+
+#[test]
+fn files_beside_the_code_cannot_change_how_its_tests_run() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let run = |caller: &mut Caller, path: &str, content: &str| {
+        let work = json!({
+            "language": "python",
+            "files": [{ "path": "main.py", "content": "def add(a, b): return 7" }, { "path": path, "content": content }],
+            "suite": { "files": [{ "path": "test_main.py", "content": TESTS }], "format": "pytest" },
+        });
+        caller.ok("submission.run", work)
+    };
+    let hook = "import pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_runtest_call(item): item.obj = lambda *a, **k: None\ndef pytest_collection_modifyitems(items): items.clear()";
+    let files = [
+        ("conftest.py", hook),
+        ("pytest.ini", "[pytest]\naddopts = --collect-only\n"),
+        ("pyproject.toml", "[tool.pytest.ini_options]\naddopts = '-k small --co'\n"),
+        ("setup.cfg", "[tool:pytest]\naddopts = --version\n"),
+        ("sitecustomize.py", "import os; os._exit(0)"),
+        ("pytest.py", "def main(*a, **k): return 0"),
+        ("hmac.py", "import os; os._exit(0)"),
+        ("json.py", "import os; os._exit(0)"),
+        ("_pytest/runner.py", "import os; os._exit(0)"),
+        ("test_main.py", "def test(): pass"),
+        (".assay/runner.py", "print('4 passed')"),
+        ("test_other.py", "def test(): pass"),
+    ];
+    for (path, content) in files {
+        let report = run(&mut caller, path, content);
+        assert_eq!(report["verdict"], "wrong_answer", "{path}: {report:#}");
+        assert_eq!(report["suite"]["cases"].as_array().unwrap().len(), 5, "{path}: {report:#}");
+    }
+}
+
+#[test]
+fn a_suites_own_conftest_and_options_count() {
+    let daemon = daemon();
+    let conftest = "import pytest\n@pytest.fixture\ndef two(): return 2";
+    let tests = "from main import add\ndef test_a(two): assert add(two, two) == 4\ndef test_b(): assert False";
+    let files = json!([{ "path": "conftest.py", "content": conftest }, { "path": "test_a.py", "content": tests }]);
+    let work = json!({
+        "language": "python", "files": [{ "path": "main.py", "content": "def add(a, b): return a + b" }],
+        "suite": { "files": files, "format": "pytest", "command": ["python3", "-m", "pytest", "-k", "test_a"] },
+    });
+    let mut caller = daemon.caller();
+    let report = caller.ok("submission.run", work.clone());
+    // -k took one of two away
+    assert_eq!((&report["verdict"], &report["suite"]["passed"]), (&json!("accepted"), &json!(1)), "{report:#}");
+    let files = json!([{ "path": "main.py", "content": "" }, { "path": "deep/conftest.py", "content": "" }]);
+    let error = caller.error("submission.run", with(work, "files", files));
+    assert_eq!(error["data"]["field"], "files[1].path");
+}
+
+#[test]
+fn tap_junit_and_an_exit_status_are_understood() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let mut run = |language: &str, file: (&str, &str), suite: Value| {
+        let files = json!([{ "path": file.0, "content": file.1 }]);
+        caller.ok("submission.run", json!({ "language": language, "files": files, "suite": suite }))
+    };
+    let test = "const test = require('node:test'), assert = require('node:assert'), add = require('./main.js');\ntest('adds', () => assert.equal(add(1, 2), 3));\ntest('adds much', () => assert.equal(add(1000, 2), 1002));";
+    let node = json!({
+        "files": [{ "path": "test.js", "content": test }], "format": "tap", "command": ["node", "--test-reporter=tap", "test.js"],
+    });
+    let report = run("javascript", ("main.js", "module.exports = (a, b) => a + b"), node.clone());
+    assert_eq!((&report["verdict"], &report["suite"]["passed"]), (&json!("accepted"), &json!(2)), "{report:#}");
+    let report = run("javascript", ("main.js", "module.exports = (a, b) => a > 9 ? 0 : a + b"), node.clone());
+    assert_eq!((&report["verdict"], &report["suite"]["failed"]), (&json!("wrong_answer"), &json!(1)), "{report:#}");
+    let report = run("javascript", ("main.js", "process.exit(0)"), node);
+    assert_eq!(report["verdict"], "runtime_error", "{report:#}");
+
+    let test = "#include <stdio.h>\nint add(int, int);\nint main() { printf(\"1..2\\n%sok 1 - one\\n%sok 2 - two\\n\", add(1, 1) == 2 ? \"\" : \"not \", add(2, 2) == 4 ? \"\" : \"not \"); }";
+    let c = json!({
+        "files": [{ "path": "test.c", "content": test }], "format": "tap",
+        "command": ["sh", "-c", "cc -o /tmp/t test.c add.c && /tmp/t"],
+    });
+    let report = run("c", ("add.c", "int add(int a, int b) { return a * b + 1; }"), c.clone());
+    assert_eq!((&report["verdict"], &report["suite"]["failed"]), (&json!("wrong_answer"), &json!(1)), "{report:#}");
+    let report = run("c", ("add.c", "#include <stdlib.h>\nint add(int a, int b) { exit(0); }"), c);
+    assert_eq!(report["verdict"], "runtime_error", "{report:#}");
+
+    let bash = json!({
+        "files": [{ "path": "t.sh", "content": "[ $(bash main.sh 2 3) = 5 ]" }], "format": "exit", "command": ["bash", "t.sh"],
+    });
+    let report = run("bash", ("main.sh", "echo $(($1 + $2))"), bash.clone());
+    assert_eq!(report["verdict"], "accepted", "{report:#}");
+    let report = run("bash", ("main.sh", "echo $(($1 * $2))"), bash);
+    assert_eq!(report["verdict"], "wrong_answer", "{report:#}");
+
+    let unittest = "import unittest, sys\nfrom main import add\nclass T(unittest.TestCase):\n  def test_a(self): self.assertEqual(add(1, 2), 3)\n  def test_b(self): self.assertEqual(add(2, 2), 5)";
+    let junit = json!({
+        "files": [{ "path": "test_a.py", "content": unittest }], "format": "junit",
+        "command": ["python3", "-m", "pytest", "-q", "--junitxml=reports/a.xml", "test_a.py"],
+    });
+    let report = run("python", ("main.py", "def add(a, b): return a + b"), junit);
+    let suite = &report["suite"];
+    assert_eq!(
+        (&report["verdict"], &suite["passed"], &suite["failed"]),
+        (&json!("wrong_answer"), &json!(1), &json!(1)),
+        "{report:#}"
+    );
+}
