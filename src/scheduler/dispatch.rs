@@ -181,6 +181,8 @@ impl Scheduler {
             scheduler.registry.finished(&task);
             task.set(State::Done(Arc::new(report)));
             task.ends.log.end();
+            // also when it never ran: nobody shall wait to feed it
+            task.ends.input.iter().for_each(|pipe| pipe.leave());
         });
         entry
     }

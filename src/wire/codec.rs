@@ -18,9 +18,9 @@
 mod reader;
 mod writer;
 
+use self::reader::Reader;
+use self::writer::Writer;
 use super::frame::{Collect, FromInit, Hello, Isolation, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, Put, Space, Stream, ToInit};
-use reader::Reader;
-use writer::Writer;
 
 /// The most items in one list of a frame (arguments, environment, files).
 pub const MAX_ITEMS: usize = 4096;

@@ -71,7 +71,7 @@ fn bad_input_gets_one_clear_error_and_the_connection_survives() {
     }
     assert_eq!(code(&caller.error("no.such", json!({}))), "not_found");
     assert_eq!(code(&caller.error("submission.wait", json!({ "id": "none" }))), "not_found");
-    assert_eq!(code(&caller.error("submission.input", json!({}))), "unsupported");
+    assert_eq!(code(&caller.error("submission.input", json!({}))), "bad_request");
     assert_eq!(caller.run("python", "print(1)")["verdict"], "accepted");
 }
 

@@ -182,11 +182,11 @@ fn files_beside_the_code_cannot_change_how_its_tests_run() {
 fn a_suites_own_conftest_and_options_count() {
     let daemon = daemon();
     let conftest = "import pytest\n@pytest.fixture\ndef two(): return 2";
-    let tests = "from main import add\ndef test_a(two): assert add(two, two) == 4\ndef test_b(): assert False";
+    let tests = "from main import add\ndef test_first(two): assert add(two, two) == 4\ndef test_b(): assert False";
     let files = json!([{ "path": "conftest.py", "content": conftest }, { "path": "test_a.py", "content": tests }]);
     let work = json!({
         "language": "python", "files": [{ "path": "main.py", "content": "def add(a, b): return a + b" }],
-        "suite": { "files": files, "format": "pytest", "command": ["python3", "-m", "pytest", "-k", "test_a"] },
+        "suite": { "files": files, "format": "pytest", "command": ["python3", "-m", "pytest", "-k", "first"] },
     });
     let mut caller = daemon.caller();
     let report = caller.ok("submission.run", work.clone());
