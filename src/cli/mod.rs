@@ -9,6 +9,7 @@ pub mod completions;
 pub mod doctor;
 pub mod health;
 pub mod images;
+pub mod judge;
 pub mod lists;
 pub mod out;
 pub mod rejudge;
@@ -53,6 +54,10 @@ pub enum Command {
     Submit(submission::SubmissionArgs),
     /// Run a program again and again: its verdicts, and the spread of its time and memory; 0 when the verdict is always the same
     Rejudge(rejudge::RejudgeArgs),
+    /// Judge submissions against an ICPC problem package; 0 when each is as its folder promises
+    ///
+    /// The package is legacy or 2023-07: pass-fail, scoring or interactive, with output validators in any of the languages.
+    Judge(judge::JudgeArgs),
     /// Wait for a submission; exits as `run` does
     Wait(submissions::WaitArgs),
     /// Show the state of a submission
@@ -128,6 +133,7 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         Command::Completions(args) => return Ok(completions::completions(args)),
         // Usage errors come before connection errors.
         Command::Run(args) => return run::run(socket, json, args).await,
+        Command::Judge(args) => return judge::judge(socket, json, args).await,
         Command::Rejudge(args) => return rejudge::rejudge(socket, json, args).await,
         Command::Submit(args) => return submissions::submit(socket, json, args).await,
         Command::Rpc(args) => return rpc::rpc(socket, args).await,
@@ -150,6 +156,7 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         Command::Doctor(_)
         | Command::Completions(_)
         | Command::Run(_)
+        | Command::Judge(_)
         | Command::Rejudge(_)
         | Command::Submit(_)
         | Command::Rpc(_)

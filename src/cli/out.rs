@@ -77,6 +77,20 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
+/// A bar on stderr for what takes long; nothing where that is no terminal.
+pub fn progress(steps: u64, what: &'static str) -> indicatif::ProgressBar {
+    let bar = match std::io::stderr().is_terminal() {
+        true => indicatif::ProgressBar::new(steps),
+        false => indicatif::ProgressBar::hidden(),
+    };
+    // the template is ours and right
+    let style = indicatif::ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {wide_msg}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.with_prefix(what)
+}
+
 /// A table under construction. Columns whose cells are all numbers (with a unit) lean right.
 #[derive(Debug)]
 pub struct Table {

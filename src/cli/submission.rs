@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 use super::CliError;
 use super::client::{INLINE_BYTES, RpcClient};
 
+/// What of a submission may stand in its line, before it becomes blobs.
+pub(super) const INLINE_BYTES_OF_A_LINE: usize = INLINE_BYTES / 2;
+
 /// What `run` and `submit` take.
 #[derive(Debug, Args)]
 pub struct SubmissionArgs {
@@ -264,7 +267,7 @@ impl Draft {
 }
 
 /// Puts bytes into a field: as text, as base64 in its sibling, or as a blob.
-async fn put(
+pub(super) async fn put(
     client: &mut RpcClient,
     into: &mut Value,
     key: &str,

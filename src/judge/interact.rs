@@ -12,6 +12,8 @@
 //!   submission, well    the interactor reads to the end and rules
 //! ```
 //!
+//! An output's end is passed on a moment later than it comes: of two that end at once, who caused it comes first.
+//!
 //! Who waits for the other for ever runs into the submission's wall limit, which is the shorter one.
 
 use std::sync::Arc;

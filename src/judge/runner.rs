@@ -29,6 +29,9 @@ pub type Cancel = watch::Receiver<bool>;
 /// What a program takes of an open input beyond what it has read.
 const INPUT_AHEAD: u64 = 64 * 1024;
 
+/// How long after its output's end a program is given to end, before the other side is told of that.
+const LAST_BREATH: Duration = Duration::from_millis(50);
+
 /// How long after its wall limit a program has been ended, and what it said is thrown away where nobody takes it.
 const OVERDUE: Duration = Duration::from_millis(500);
 
@@ -207,7 +210,10 @@ impl<'a> Runner<'a> {
         let backstop = tokio::time::sleep(wall + bounds::BACKSTOP);
         // by then the init has ended the program, and waits for nothing but its last output being taken
         let overdue = tokio::time::sleep(wall + OVERDUE);
-        tokio::pin!(backstop, overdue);
+        // who is about to end closes its output a moment before: whoever reads it shall not be the first to end
+        let closing = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(backstop, overdue, closing);
+        let mut is_closing = false;
         let mut input = ports.input;
         loop {
             // a pipe that is full holds back the program whose output fills it, by its window
@@ -234,6 +240,11 @@ impl<'a> Runner<'a> {
                 }
                 () = room(ports.output), if handle.owes_credit() => continue,
                 () = &mut overdue, if handle.owes_credit() => continue,
+                () = &mut closing, if is_closing => {
+                    is_closing = false;
+                    ports.output.into_iter().for_each(Pipe::close);
+                    continue;
+                }
                 () = &mut backstop => {
                     if view.backstop {
                         return Err(Lost::Silent);
@@ -270,7 +281,10 @@ impl<'a> Runner<'a> {
                         }
                     }
                 }
-                RunEvent::OutputEnd(Stream::Stdout) => ports.output.into_iter().for_each(Pipe::close),
+                RunEvent::OutputEnd(Stream::Stdout) => {
+                    is_closing = true;
+                    closing.as_mut().reset(tokio::time::Instant::now() + LAST_BREATH);
+                }
                 RunEvent::OutputEnd(Stream::Stderr) | RunEvent::InputTaken(_) => {}
                 RunEvent::Usage(usage) => {
                     if let Some((log, test)) = ports.log {

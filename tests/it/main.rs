@@ -17,6 +17,7 @@ mod isolation;
 mod judging;
 mod languages;
 mod layout;
+mod packages;
 mod protocol;
 mod referees;
 mod relay;

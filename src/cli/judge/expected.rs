@@ -1,0 +1,55 @@
+//! What a submission's folder, or a line in it, says that it should come to. Pure.
+
+/// Verdicts of ours that a folder's name stands for; none for a name that says nothing.
+pub(super) fn of_folder(name: &str) -> Option<&'static [&'static str]> {
+    Some(match name {
+        "accepted" => &["accepted"],
+        "partially_accepted" => &["partial"],
+        "wrong_answer" => &["wrong_answer"],
+        "time_limit_exceeded" => &["time_limit"],
+        "run_time_error" | "runtime_error" => &["runtime_error", "memory_limit", "output_limit"],
+        "memory_limit_exceeded" => &["memory_limit", "runtime_error"],
+        "output_limit_exceeded" => &["output_limit"],
+        "compile_error" | "compiler_error" => &["compile_error"],
+        "rejected" => REJECTED,
+        "brute_force" => &["accepted", "time_limit", "runtime_error", "memory_limit"],
+        _ => return None,
+    })
+}
+
+const REJECTED: &[&str] =
+    &["wrong_answer", "partial", "time_limit", "runtime_error", "memory_limit", "output_limit", "compile_error"];
+
+/// What DOMjudge's `@EXPECTED_RESULTS@:` in a source says.
+pub(super) fn of_source(source: &[u8]) -> Option<Vec<&'static str>> {
+    let text = String::from_utf8_lossy(&source[..source.len().min(64 * 1024)]);
+    let words = text.split_once("@EXPECTED_RESULTS@:")?.1.lines().next()?;
+    let of = |word: &str| -> Option<&'static [&'static str]> {
+        Some(match word.trim().trim_end_matches("*/").trim() {
+            "CORRECT" | "ACCEPTED" => &["accepted"],
+            "WRONG-ANSWER" | "WRONG_ANSWER" | "NO-OUTPUT" => &["wrong_answer"],
+            "TIMELIMIT" | "TIME_LIMIT_EXCEEDED" => &["time_limit"],
+            "RUN-ERROR" | "RUN_TIME_ERROR" => &["runtime_error", "memory_limit"],
+            "MEMORY-LIMIT" => &["memory_limit"],
+            "OUTPUT-LIMIT" => &["output_limit"],
+            "COMPILER-ERROR" => &["compile_error"],
+            _ => return None,
+        })
+    };
+    let all: Vec<&str> = words.split(',').filter_map(of).flatten().copied().collect();
+    (!all.is_empty()).then_some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_and_sources_say_what_is_expected() {
+        assert_eq!(of_folder("accepted"), Some(&["accepted"][..]));
+        assert!(of_folder("rejected").unwrap().iter().all(|verdict| *verdict != "accepted"));
+        assert_eq!(of_folder("mine"), None);
+        assert_eq!(of_source(b"/* @EXPECTED_RESULTS@: TIMELIMIT, CORRECT */"), Some(vec!["time_limit", "accepted"]));
+        assert_eq!(of_source(b"int main() {}"), None);
+    }
+}

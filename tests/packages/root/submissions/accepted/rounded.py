@@ -1,0 +1,1 @@
+print("%.9e" % float(input()) ** 0.5)

@@ -1,0 +1,2 @@
+numbers = bytearray(10**9)
+print(sum(numbers))
