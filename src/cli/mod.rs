@@ -18,6 +18,7 @@ pub mod run;
 pub mod status;
 pub mod submission;
 pub mod submissions;
+pub mod test;
 pub mod top;
 pub mod verdict;
 
@@ -58,6 +59,10 @@ pub enum Command {
     ///
     /// The package is legacy or 2023-07: pass-fail, scoring or interactive, with output validators in any of the languages.
     Judge(judge::JudgeArgs),
+    /// Run test files against code and show how each case went; 0 when all passed
+    ///
+    /// For python the tests are pytest's or unittest's. For others say --format tap, junit or exit, and the command.
+    Test(test::TestArgs),
     /// Wait for a submission; exits as `run` does
     Wait(submissions::WaitArgs),
     /// Show the state of a submission
@@ -134,6 +139,7 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         // Usage errors come before connection errors.
         Command::Run(args) => return run::run(socket, json, args).await,
         Command::Judge(args) => return judge::judge(socket, json, args).await,
+        Command::Test(args) => return test::test(socket, json, args).await,
         Command::Rejudge(args) => return rejudge::rejudge(socket, json, args).await,
         Command::Submit(args) => return submissions::submit(socket, json, args).await,
         Command::Rpc(args) => return rpc::rpc(socket, args).await,
@@ -157,6 +163,7 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         | Command::Completions(_)
         | Command::Run(_)
         | Command::Judge(_)
+        | Command::Test(_)
         | Command::Rejudge(_)
         | Command::Submit(_)
         | Command::Rpc(_)

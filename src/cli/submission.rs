@@ -210,7 +210,7 @@ fn file_name(path: &Path) -> Result<String, CliError> {
 }
 
 /// Name, content, and whether it may be executed.
-fn read_file(path: &Path) -> Result<(String, Vec<u8>, u32), CliError> {
+pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>, u32), CliError> {
     use std::os::unix::fs::PermissionsExt;
     let fail = |error: std::io::Error| CliError::Usage(format!("cannot read {}: {error}", path.display()));
     let data = std::fs::read(path).map_err(fail)?;

@@ -247,3 +247,30 @@ fn tap_junit_and_an_exit_status_are_understood() {
         "{report:#}"
     );
 }
+
+#[test]
+fn the_command_line_shows_each_case() {
+    let daemon = daemon();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let tests = write("test_main.py", TESTS);
+    let run = |code: &str| {
+        let code = write("main.py", code);
+        let mut assay = std::process::Command::new(env!("CARGO_BIN_EXE_assay"));
+        let output = assay.arg("--socket").arg(daemon.socket()).arg("test").arg(code).arg(&tests).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, shown) = run("def add(a, b): return a + b");
+    assert_eq!(status, 0, "{shown}");
+    assert!(
+        shown.contains("ok") && shown.contains("skip") && shown.contains("accepted: All 4 tests passed."),
+        "{shown}"
+    );
+    let (status, shown) = run("def add(a, b): return a + b if a < 6 else 0");
+    assert_eq!(status, 1, "{shown}");
+    assert!(shown.contains("FAIL") && shown.contains("hint: think of carrying"), "{shown}");
+}
