@@ -8,11 +8,15 @@
 //! * Many at once (`crowd`): a burst, ten thousand in line, sixty-four idle sandboxes.
 //! * Refill: sandboxes per second through the pool against raw create + start + remove of the same spec.
 //!
-//! `BENCH_ONLY=crowd` or `isolation` leaves out all but that. `BENCH_RUNS` (default 200) sets the number of runs of each; every output is verified.
+//! * Judging (`judging`): fifty tests beside bare exec, compile cache, a header compiled in advance, 50 MB in and out, the same
+//!   verdict a hundred times.
+//!
+//! `BENCH_ONLY=crowd`, `isolation` or `judging` leaves out all but that. `BENCH_RUNS` (default 200) sets the number of runs of each; every output is verified.
 #![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code)]
 
 mod crowd;
 mod isolation;
+mod judging;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -48,6 +52,10 @@ fn main() {
     if std::env::var("BENCH_ONLY").is_ok_and(|only| only == "isolation") {
         drop(daemon);
         return isolation::all(&Root::export(&image));
+    }
+    if std::env::var("BENCH_ONLY").is_ok_and(|only| only == "judging") {
+        drop(daemon);
+        return judging::all();
     }
     let ping = ping(&daemon, runs.max(1000));
     let rate = refill_rate(&daemon);
@@ -97,6 +105,7 @@ fn main() {
     drop(caller);
     crowd::all(daemon, raw);
     isolation::all(&root);
+    judging::all();
 }
 
 /// Measurements in milliseconds.
