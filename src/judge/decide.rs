@@ -132,12 +132,30 @@ pub fn compile_verdict(run: &RunFacts) -> Option<Verdict> {
     }
 }
 
-/// What became of a compile step that did not succeed.
-pub fn compile_message(run: &RunFacts, limits: &Limits) -> String {
-    match run.outcome {
-        Outcome::Exited => "The code does not compile; the compiler's words are in compile.stderr.".to_owned(),
-        _ => format!("The compiler did not finish: {}", message(run, limits)),
+/// What became of a compile step that did not succeed, of files with these paths.
+pub fn compile_message(run: &RunFacts, limits: &Limits, paths: &[&str]) -> String {
+    if run.outcome != Outcome::Exited {
+        return format!("The compiler did not finish: {}", message(run, limits));
     }
+    let words = [&run.stderr, &run.stdout].map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(256 * 1024)]));
+    match words.iter().find_map(|words| first_error(words, paths)) {
+        Some(line) => format!("The code does not compile: {line}"),
+        None => "The code does not compile; the compiler's words are in compile.stderr.".to_owned(),
+    }
+}
+
+/// The first line that says what is wrong with what the author wrote: compilers say a lot about what they included.
+fn first_error(words: &str, paths: &[&str]) -> Option<String> {
+    let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| line.to_ascii_lowercase().contains("error");
+    let is_theirs = |line: &&str| paths.iter().any(|path| line.contains(path));
+    let is_foreign = |line: &&str| line.starts_with("/usr/") || line.starts_with("In file included");
+    let found = lines()
+        .find(|line| is_error(line) && is_theirs(line))
+        .or_else(|| lines().find(|line| is_error(line) && !is_foreign(line)))
+        .or_else(|| lines().find(is_theirs))
+        .or_else(|| lines().next())?;
+    Some(found.chars().take(300).collect())
 }
 
 /// How a program that exited did so.
@@ -224,6 +242,20 @@ mod tests {
             let message = message(&run, &Preset::Judge.limits());
             assert!(message.contains(words), "{message}");
         }
+    }
+
+    #[test]
+    fn a_compile_error_is_said_where_the_author_made_it() {
+        let of = |stderr: &str| {
+            let run = RunFacts { exit_code: Some(1), stderr: stderr.into(), ..RunFacts::bare(Outcome::Exited) };
+            compile_message(&run, &Preset::Judge.limits(), &["main.cpp", "src/a.rs"])
+        };
+        let gcc = "In file included from /usr/include/c++/12/algorithm:61,\n                 from main.cpp:1:\n/usr/include/c++/12/bits/stl_algo.h:1: error: no match\nmain.cpp:3:5: error: oops\n";
+        assert_eq!(of(gcc), "The code does not compile: main.cpp:3:5: error: oops");
+        let rustc = "error[E0425]: cannot find value `x`\n --> src/a.rs:1:2\n";
+        assert_eq!(of(rustc), "The code does not compile: error[E0425]: cannot find value `x`");
+        assert_eq!(of("src/a.rs(2): bad\nmore"), "The code does not compile: src/a.rs(2): bad");
+        assert!(of("").contains("compile.stderr"));
     }
 
     fn done(ended: Ended, fired: Fired) -> Done {

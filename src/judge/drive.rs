@@ -152,7 +152,8 @@ pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: L
         let Compiled { facts, is_cached } = compiled;
         log.tell(Event::Compile { outcome: facts.outcome }).await;
         let failed = decide::compile_verdict(&facts);
-        let message = decide::compile_message(&facts, &compile.step.limits);
+        let paths: Vec<&str> = work.files.iter().map(|file| file.path.as_str()).collect();
+        let message = decide::compile_message(&facts, &compile.step.limits, &paths);
         (judged.compile, judged.is_cached, judged.spent) = (Some(facts), is_cached, runner.spent);
         if let Some(verdict) = failed {
             return Ok(Judged { verdict, message, tests: all_skipped(&work.plan), ..judged });

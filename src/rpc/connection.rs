@@ -69,7 +69,7 @@ fn hello(daemon: &Daemon) -> Value {
             "max_report_bytes": bounds::MAX_REPORT_BYTES,
             "report_ttl_ms": bounds::REPORT_TTL.as_millis() as u64,
         },
-        "features": ["stream", "blob", "cancel", "tests"],
+        "features": ["stream", "blob", "cancel", "tests", "checker", "interactor", "suite", "input", "collect"],
     })
 }
 
