@@ -101,6 +101,9 @@ pub const MAX_LOG_EVENTS: usize = 8192;
 /// Output among them, in bytes.
 pub const MAX_LOG_BYTES: usize = 256 * 1024;
 
+/// And when it is over: [`MAX_KEPT_REPORTS`] of them come to 256 MiB at most.
+pub const MAX_ENDED_LOG_BYTES: usize = 64 * 1024;
+
 /// How often who streams is told what the program uses.
 pub const USAGE_EVERY: Duration = Duration::from_millis(500);
 

@@ -155,7 +155,9 @@ fn first_error(words: &str, paths: &[&str]) -> Option<String> {
         .or_else(|| lines().find(|line| is_error(line) && !is_foreign(line)))
         .or_else(|| lines().find(is_theirs))
         .or_else(|| lines().next())?;
-    Some(found.chars().take(300).collect())
+    // some say on the next line what it is
+    let after = lines().skip_while(|line| *line != found).nth(1).filter(|_| found.ends_with("error:"));
+    Some([Some(found), after].into_iter().flatten().collect::<Vec<_>>().join(" ").chars().take(300).collect())
 }
 
 /// How a program that exited did so.
@@ -210,14 +212,33 @@ fn meaning(signal: i32) -> Option<&'static str> {
     })
 }
 
-/// The interpreter's own last word, when it said one.
+/// The interpreter's own word on what went wrong, when it said one.
 fn with_last_line(head: String, run: &RunFacts) -> String {
-    let tail_start = run.stderr.len().saturating_sub(2048);
+    let tail_start = run.stderr.len().saturating_sub(4096);
     let text = String::from_utf8_lossy(&run.stderr[tail_start..]);
-    match text.lines().rev().find(|line| !line.trim().is_empty()) {
+    match telling_line(&text) {
         Some(line) => format!("{head}: {}", line.trim().chars().take(200).collect::<String>()),
         None => format!("{head}."),
     }
+}
+
+/// Of what a program said at its end, the line that names what went wrong: the last one at the very left that does, for what
+/// follows it in some languages, and goes before it in others, is the way there.
+fn telling_line(text: &str) -> Option<&str> {
+    let lines = || text.lines().rev().filter(|line| !line.trim().is_empty());
+    let is_way = |line: &&str| {
+        let ways = ["note:", "Node.js v", "[C]:", "stack traceback:", "goroutine ", "CallStack", "#", "[signal "];
+        line.starts_with(char::is_whitespace) || ways.iter().any(|way| line.starts_with(way))
+    };
+    let names = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        ["error", "exception", "panic"].iter().any(|word| line.contains(word))
+    };
+    lines()
+        .find(|line| line.trim_start().starts_with("what():"))
+        .or_else(|| lines().find(|line| !is_way(line) && names(line)))
+        .or_else(|| lines().find(|line| !is_way(line)))
+        .or_else(|| lines().next())
 }
 
 fn seconds(duration: Duration) -> String {
@@ -337,6 +358,31 @@ mod tests {
         assert_eq!(message(&timed, &limits), "Code execution exceeded time limit (10s)");
         let memory = facts(&done(Ended::Signaled(9), Fired::Memory), &limits, HostView::default(), vec![], vec![]);
         assert!(message(&memory, &limits).starts_with("Your code used too much memory"));
+    }
+
+    #[test]
+    fn what_went_wrong_is_found_among_the_ways_there() {
+        let said = [
+            ("Traceback (most recent call last):\n  File \"main.py\", line 1\nValueError: x\n", "ValueError: x"),
+            ("Exception in thread \"main\" E: 7\n\tat Main.main(Main.java:1)\n", "Exception in thread \"main\" E: 7"),
+            ("/box/main.js:1\nthrow new Error('x')\n^\n\nError: x\n    at Object\n\nNode.js v18\n", "Error: x"),
+            ("panic: oh\n\ngoroutine 1 [running]:\nmain.main()\n\t/box/main.go:2 +0x2\n", "panic: oh"),
+            (
+                "thread 'main' panicked at 'oh', main.rs:1:13\nnote: run with `RUST_BACKTRACE=1`\n",
+                "thread 'main' panicked at 'oh', main.rs:1:13",
+            ),
+            ("lua: main.lua:1: oh\nstack traceback:\n\t[C]: in function 'error'\n\t[C]: in ?\n", "lua: main.lua:1: oh"),
+            ("terminate called after throwing an instance of 'std::runtime_error'\n  what():  oh\n", "  what():  oh"),
+            (
+                "main: Prelude.head: empty list\nCallStack (from HasCallStack):\n  error, called at x\n",
+                "main: Prelude.head: empty list",
+            ),
+            ("just words\n", "just words"),
+        ];
+        for (text, line) in said {
+            assert_eq!(telling_line(text), Some(line));
+        }
+        assert_eq!(telling_line("\n \n"), None);
     }
 
     #[test]

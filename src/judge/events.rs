@@ -137,7 +137,11 @@ impl Log {
 
     /// Nothing more happens.
     pub(crate) fn end(&self) {
-        self.lock().ended = true;
+        let mut books = self.lock();
+        books.ended = true;
+        // many that are over are remembered: each keeps little
+        books.shrink(bounds::MAX_ENDED_LOG_BYTES);
+        drop(books);
         self.changed.notify_waiters();
     }
 
@@ -165,7 +169,12 @@ impl Books {
     fn add(&mut self, event: Event) {
         self.bytes += event.bytes();
         self.events.push_back(event);
-        while self.events.len() > bounds::MAX_LOG_EVENTS || self.bytes > bounds::MAX_LOG_BYTES {
+        self.shrink(bounds::MAX_LOG_BYTES);
+    }
+
+    /// Lets the oldest go; nothing that the reader who must miss nothing has not read.
+    fn shrink(&mut self, most: usize) {
+        while self.events.len() > bounds::MAX_LOG_EVENTS || self.bytes > most {
             if self.at.is_some_and(|at| self.first >= at) {
                 break;
             }
@@ -268,6 +277,8 @@ mod tests {
         let told = log.read_from(0).next().await.unwrap();
         assert_eq!((told.seq, told.dropped_bytes), (3, bounds::MAX_LOG_BYTES as u64));
         assert_eq!(log.read_from(3).next().await.unwrap().dropped_bytes, 0);
+        log.end();
+        assert_eq!(log.read_from(3).next().await, None);
     }
 
     #[tokio::test]

@@ -13,21 +13,22 @@ use tokio::sync::{Notify, watch};
 use super::admission::{Bounds, Load, Refusal, admit};
 use super::blame::{Death, bare, lost_report, out_of_memory, referee_out_of_memory};
 use super::counters::Counters;
-use super::desk::{Desk, NoSandbox, Placed, Second};
+use super::desk::{Desk, NoSandbox, Placed};
 use super::kept;
 use super::registry::{Claim, Ends, Entry, Registry, State};
+use super::seats::{may_keep, on_lease, seconds};
 use super::stages::{StageRow, Stages};
 use crate::config::{Queue, bounds};
-use crate::host::{Fleet, Host, HostState};
+use crate::host::{Fleet, Host, HostState, Occupied};
 use crate::judge::cache::Cache;
-use crate::judge::drive::{Judged, Line, LostIn, Seat, judge};
+use crate::judge::drive::{Line, LostIn};
 use crate::judge::events::Log;
 use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
 use crate::model::work::Work;
-use crate::model::{Blame, Limits, Profile, Report, Submission, Verdict};
+use crate::model::{Blame, Profile, Report, Submission, Verdict};
 use crate::pool::Lease;
-use crate::sandbox::{Lost, ensure_limits, short};
+use crate::sandbox::short;
 use crate::telemetry::seldom::Seldom;
 
 /// Puts a large output where its owner can fetch it: uid and bytes in, blob id out.
@@ -167,7 +168,7 @@ impl Scheduler {
                 None => match scheduler.keep(work, task.digest, received).await {
                     None => {
                         task.set(State::Kept);
-                        task.ends.log.end();
+                        task.ends.close();
                         return drop(place);
                     }
                     Some(report) => report,
@@ -180,9 +181,7 @@ impl Scheduler {
             drop(place);
             scheduler.registry.finished(&task);
             task.set(State::Done(Arc::new(report)));
-            task.ends.log.end();
-            // also when it never ran: nobody shall wait to feed it
-            task.ends.input.iter().for_each(|pipe| pipe.leave());
+            task.ends.close();
         });
         entry
     }
@@ -319,8 +318,9 @@ impl Scheduler {
                         "a sandbox was lost in the middle of a run"
                     );
                     deaths.push(death);
-                    // streamed output has been seen: running it again would show it twice
-                    if deaths.len() > 1 || !entry.ends.log.take_back() || *entry.cancelled().borrow() {
+                    // what was read of it would be shown twice, and what was fed to it is gone
+                    let is_seen = entry.ends.input.is_some() || !entry.ends.log.take_back();
+                    if deaths.len() > 1 || is_seen || *entry.cancelled().borrow() {
                         return Some(lost_report(&work.id, &deaths));
                     }
                     self.counters.retried.fetch_add(1, Ordering::Relaxed);
@@ -354,12 +354,15 @@ impl Scheduler {
         let mut seconds = tokio::select! {
             biased;
             _ = cancel.wait_for(|cancelled| *cancelled) => return Ok(Some(bare(&work.id, Verdict::Cancelled, "The submission was cancelled."))),
-            seconds = self.seconds(work, patience) => match seconds {
+            _ = over.wait_for(|over| *over), if entry.outlives_caller => return Ok(None),
+            seconds = seconds(&self.desk, work, patience) => match seconds {
                 Ok(seconds) => seconds,
                 Err(error) => return Ok(Some(self.no_sandbox(work, &error, queued))),
             }
         };
-        if !work.isolation.allows(lease.sandbox.isolation()) {
+        let all = [(&host, &lease)].into_iter().chain(seconds.iter().map(|second| (&second.host, &second.lease)));
+        let unfit = |(_, lease): &(_, &Lease)| !work.isolation.allows(lease.sandbox.isolation());
+        if let Some((host, lease)) = all.into_iter().find(unfit) {
             // it was not known yet when the submission was let in
             let why = host.no_cell().unwrap_or_default();
             let message = format!("The host keeps runs apart by {} only: {why}.", lease.sandbox.isolation().as_str());
@@ -371,6 +374,13 @@ impl Scheduler {
         let leasing = Instant::now();
         let profile = &work.profile;
         let occupied = host.occupy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid);
+        let beside: Vec<Occupied> = seconds
+            .iter()
+            .zip(&work.referees)
+            .map(|(second, referee)| {
+                second.host.occupy(second.lease.sandbox.id(), &referee.profile.name, &work.id, work.caller.uid)
+            })
+            .collect();
         entry.set(State::Running);
         let line = Line {
             log: &entry.ends.log,
@@ -392,7 +402,7 @@ impl Scheduler {
             Err(LostIn::Referee(at, _)) => (seconds[*at].host.clone(), seconds[*at].lease.sandbox.id().to_owned()),
             _ => (host.clone(), lease.sandbox.id().to_owned()),
         };
-        drop(seconds);
+        drop((seconds, beside));
         // its end, or the audit before it is used again, costs the answer nothing
         drop((occupied, taken, running));
         match &judged {
@@ -432,17 +442,6 @@ impl Scheduler {
         report.blame = Some(if self.fleet.willing().is_empty() { Blame::Host } else { Blame::Assay });
         report.timing.queue_ms = millis(queued.elapsed());
         report
-    }
-
-    /// Sandboxes for the programs that judge a submission which has its own already.
-    async fn seconds(&self, work: &Work, patience: Duration) -> Result<Vec<Second>, NoSandbox> {
-        let deadline = Instant::now() + patience;
-        let mut seconds = Vec::with_capacity(work.referees.len());
-        for referee in &work.referees {
-            let left = deadline.saturating_duration_since(Instant::now());
-            seconds.push(self.desk.second(referee, left).await?);
-        }
-        Ok(seconds)
     }
 
     /// Audits a used sandbox and keeps it for its caller; whatever is left in it is the end of it.
@@ -546,51 +545,3 @@ impl Scheduler {
 }
 
 static RESIDUE: Seldom = Seldom::new();
-
-/// Whether a used sandbox may serve its caller again: the profile says so, the caller said for whom it acts, the sandbox has
-/// the pool's own limits, and nothing happened after which one would rather not.
-fn may_keep(work: &Work, lease: &Lease, judged: &Judged) -> bool {
-    lease.uses + 1 < work.profile.pool.reuse
-        && !work.caller.tenant.is_empty()
-        && has_usual_limits(&work.profile, &work.limits)
-        && judged.is_calm()
-}
-
-/// Whether memory, processes and CPU share are those that the profile's sandboxes have.
-fn has_usual_limits(profile: &Profile, limits: &Limits) -> bool {
-    let of = |limits: &Limits| (limits.memory_bytes, limits.pids, limits.cpus);
-    profile.run_limits().is_ok_and(|usual| of(&usual) == of(limits))
-}
-
-/// Judges on leases; how long it took until the sandboxes were as the submission wants them.
-async fn on_lease(
-    host: &Host,
-    lease: &mut Lease,
-    seconds: &mut [Second],
-    work: &Work,
-    line: Line<'_>,
-    leasing: Instant,
-) -> Result<(Judged, Duration), LostIn> {
-    let (caller, cache) = (&work.caller, line.cache);
-    set_limits(host, lease, &work.profile, &work.limits).await.map_err(LostIn::Submission)?;
-    let mut seats = Vec::with_capacity(seconds.len());
-    for (at, (second, referee)) in seconds.iter_mut().zip(&work.referees).enumerate() {
-        let (profile, limits) = (&referee.profile, &referee.step.limits);
-        set_limits(&second.host, &mut second.lease, profile, limits).await.map_err(|lost| LostIn::Referee(at, lost))?;
-        let key = cache.key(caller, profile, &referee.files, referee.compile.as_ref(), &second.lease.image);
-        seats.push(Seat { sandbox: &mut second.lease.sandbox, key });
-    }
-    let lease_time = leasing.elapsed();
-    let key = cache.key(caller, &work.profile, &work.files, work.compile.as_ref(), &lease.image);
-    let main = Seat { sandbox: &mut lease.sandbox, key };
-    Ok((judge(main, seats, work, line).await?, lease_time))
-}
-
-/// Gives a sandbox other limits than its pool's, where they are asked for: the named exception to invariant 8. It is never
-/// used again, so nothing has to be put back.
-async fn set_limits(host: &Host, lease: &mut Lease, profile: &Profile, limits: &Limits) -> Result<(), Lost> {
-    if has_usual_limits(profile, limits) {
-        return Ok(());
-    }
-    ensure_limits(host.client(), &mut lease.sandbox, limits).await.map_err(|error| Lost::Io(error.to_string()))
-}

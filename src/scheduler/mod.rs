@@ -23,6 +23,7 @@ pub mod line;
 mod pace;
 pub mod place;
 mod registry;
+mod seats;
 mod stages;
 
 pub use admission::Refusal;

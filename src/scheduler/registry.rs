@@ -50,6 +50,14 @@ pub struct Ends {
     pub input: Option<Arc<Pipe>>,
 }
 
+impl Ends {
+    /// Nothing more happens, and nobody shall wait to feed it, also when it never ran.
+    pub(super) fn close(&self) {
+        self.log.end();
+        self.input.iter().for_each(|pipe| pipe.leave());
+    }
+}
+
 /// One submission.
 #[derive(Debug)]
 pub struct Entry {

@@ -148,7 +148,33 @@ fn submission(language: &Language, code: &str) -> Value {
     json!({ "language": language.name, "files": [{ "path": language.file, "content": code }] })
 }
 
+/// What of a report is the same on every machine: verdicts, messages, how each run ended, points. One line each.
+fn golden(what: &str, report: &Value) -> String {
+    let run = |run: &Value| {
+        let evidence = &run["evidence"];
+        format!("{} exit {} signal {} limit {}", run["outcome"], run["exit_code"], run["signal"], evidence["limit"])
+    };
+    let mut text = format!("{what}: {} {} blame {}\n", report["verdict"], report["message"], report["blame"]);
+    for (name, part) in [("compile", &report["compile"]), ("run", &report["run"])] {
+        if part.is_object() {
+            text += &format!("  {name} {}\n", run(part));
+        }
+    }
+    for test in report["tests"].as_array().unwrap() {
+        text += &format!(
+            "  test {} {} {} points {} {}\n",
+            test["name"],
+            test["verdict"],
+            run(test),
+            test["points"],
+            test["message"]
+        );
+    }
+    text + &format!("  score {}\n", report["score"])
+}
+
 fn judge(language: &Language) {
+    let mut all = String::new();
     let daemon = Daemon::start(&Options { profiles: language.name, floor: 1, ..Options::default() });
     let mut caller = daemon.caller();
     caller.ok("image.build", json!({ "profile": language.name }));
@@ -157,12 +183,14 @@ fn judge(language: &Language) {
     let verdicts: Vec<&str> =
         report["tests"].as_array().unwrap().iter().map(|test| test["verdict"].as_str().unwrap()).collect();
     assert_eq!(verdicts, ["accepted", "accepted", "wrong_answer"], "{report:#}");
+    all += &golden("tests", &report);
 
     if let Some((code, word)) = language.broken {
         let report = caller.ok("submission.run", submission(language, code));
         assert_eq!(report["verdict"], "compile_error", "{report:#}");
         let said = format!("{}{}", report["compile"]["stdout"], report["compile"]["stderr"]);
         assert!(said.contains(word), "{said}");
+        all += &golden("does not compile", &report);
     }
     let (code, word) = language.crash;
     let report = caller.ok("submission.run", submission(language, code));
@@ -170,7 +198,17 @@ fn judge(language: &Language) {
     let said = format!("{}{}", report["run"]["stdout"], report["run"]["stderr"]);
     assert!(said.contains(word), "{report:#}");
     let endless = with(submission(language, language.endless), "limits", json!({ "cpu_ms": 700, "wall_ms": 6000 }));
-    assert_eq!(caller.ok("submission.run", endless)["verdict"], "time_limit");
+    let report = caller.ok("submission.run", endless);
+    assert_eq!(report["verdict"], "time_limit");
+    all += &golden("crashes", &caller.ok("submission.run", submission(language, code)));
+    all += &golden("does not end", &report);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("golden");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    // a Java stack or a Go address may be another each time
+    settings.add_filter("0x[0-9a-f]{6,}", "0x...");
+    settings.bind(|| insta::assert_snapshot!(language.name, all));
 }
 
 macro_rules! languages {

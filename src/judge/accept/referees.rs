@@ -134,6 +134,9 @@ fn check_options(at: &str, spec: &CheckerSpec) -> Result<(), Rejected> {
         ("limits", spec.limits.is_some(), CheckerKind::Program, "program"),
         ("protocol", spec.protocol.is_some(), CheckerKind::Program, "program"),
     ];
+    if spec.case_insensitive && spec.kind == CheckerKind::Program {
+        return Err(bad(format!("{at}.case_insensitive"), "a program compares as it likes; give it an argument"));
+    }
     match belongs.into_iter().find(|(_, given, kind, _)| *given && spec.kind != *kind) {
         None => Ok(()),
         Some((name, _, _, word)) => Err(bad(format!("{at}.{name}"), format!("belongs to the kind {word}"))),

@@ -2,12 +2,21 @@
 
 use super::{Case, CaseEnd, Said, add};
 
+/// What is read of all files together.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
 /// Reads the files that a command wrote.
 pub(super) fn read<'a>(files: impl Iterator<Item = &'a [u8]>) -> Said {
     let mut said = Said::default();
     let mut count = 0;
+    let mut room = MOST_BYTES;
     for file in files {
         count += 1;
+        let Some(left) = room.checked_sub(file.len()) else {
+            said.broken = Some(format!("their reports are larger than {MOST_BYTES} bytes"));
+            break;
+        };
+        room = left;
         let text = String::from_utf8_lossy(file);
         match roxmltree::Document::parse(&text) {
             Ok(document) => {
@@ -69,5 +78,7 @@ mod tests {
     fn no_file_and_no_xml_are_no_success() {
         assert!(read(std::iter::empty()).broken.is_some());
         assert!(read([&b"<a>"[..]].into_iter()).broken.is_some());
+        let large = vec![b' '; MOST_BYTES + 1];
+        assert!(read([large.as_slice()].into_iter()).broken.unwrap().contains("larger"));
     }
 }
