@@ -168,6 +168,9 @@ pub fn status(run: &RunFacts) -> String {
     }
 }
 
+/// What is said of one that was withdrawn.
+pub const CANCELLED: &str = "The submission was cancelled.";
+
 /// The sentence for people (FEATURES S1.5). It never contains what was expected.
 pub fn message(run: &RunFacts, limits: &Limits) -> String {
     match run.outcome {
@@ -192,7 +195,7 @@ pub fn message(run: &RunFacts, limits: &Limits) -> String {
         Outcome::StartFailed => {
             format!("The program could not be started ({})", run.evidence.failed_step.as_deref().unwrap_or("unknown"))
         }
-        Outcome::Cancelled => "The submission was cancelled.".to_owned(),
+        Outcome::Cancelled => CANCELLED.to_owned(),
         Outcome::Lost => "The sandbox was lost; this is not the submission's fault.".to_owned(),
     }
 }

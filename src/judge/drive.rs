@@ -14,7 +14,7 @@
 
 use super::cache::{Cache, Key};
 use super::check::{Answer, check};
-use super::decide;
+use super::decide::{self, CANCELLED};
 use super::events::{Event, Log};
 use super::interact::{LostIn as LostInTalk, TalkEnd, talk};
 use super::pipe::{Pipe, Talk};
@@ -164,6 +164,9 @@ pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: L
         let mut umpire = Umpire::new(sandbox, referee, cancel.clone());
         umpire.prepare(key.map(|key| (cache, key))).await.map_err(|lost| LostIn::Referee(at, lost))?;
         if let Some(broken) = umpire.broken() {
+            if *cancel.borrow() {
+                return Ok(Judged { tests: all_skipped(&work.plan), ..Judged::bare(Verdict::Cancelled, CANCELLED) });
+            }
             let message = format!("The {} {broken}", role(work, at));
             let (verdict, blame, tests) = (Verdict::SystemError, Some(Blame::Caller), all_skipped(&work.plan));
             return Ok(Judged { verdict, message, blame, tests, ..judged });
@@ -249,7 +252,7 @@ impl Driver<'_, '_> {
             let mut result = skipped(test);
             if *self.runner.cancel.borrow() && !stopped {
                 result.verdict = Verdict::Cancelled;
-                result.message = "The submission was cancelled.".to_owned();
+                result.message = CANCELLED.to_owned();
             } else if !stopped {
                 self.test(test, &mut result).await?;
                 self.log.tell(Event::Test { name: test.name.clone(), verdict: result.verdict }).await;
@@ -273,7 +276,7 @@ impl Driver<'_, '_> {
                 match talked.end {
                     TalkEnd::Submission => own(&talked.facts, test, result),
                     TalkEnd::Interactor(ruling) => ruled(ruling, test, result),
-                    TalkEnd::Broken(broken) => is_broken("interactor", &broken, test, result),
+                    TalkEnd::Broken(broken) => self.is_broken("interactor", &broken, test, result),
                 }
                 talked.facts
             }
@@ -284,7 +287,7 @@ impl Driver<'_, '_> {
                         let lost = |lost| LostIn::Referee(*at, lost);
                         match self.umpires[*at].check(test, args, &facts.stdout).await.map_err(lost)? {
                             Ok(ruling) => ruled(ruling, test, result),
-                            Err(broken) => is_broken("checker", &broken, test, result),
+                            Err(broken) => self.is_broken("checker", &broken, test, result),
                         }
                     }
                     _ => own(&facts, test, result),
@@ -308,6 +311,17 @@ impl Driver<'_, '_> {
         result.run = Some(facts);
         Ok(())
     }
+
+    /// A program that judges is broken: nobody knows what the output is worth.
+    fn is_broken(&self, role: &str, broken: &str, test: &Test, result: &mut TestResult) {
+        (result.verdict, result.message) = match test.secret {
+            // it was ended, and said nothing
+            _ if *self.runner.cancel.borrow() => (Verdict::Cancelled, CANCELLED.to_owned()),
+            // its last words may hold what is expected
+            true => (Verdict::SystemError, format!("The {role} failed; this is not the submission's fault.")),
+            false => (Verdict::SystemError, format!("The {role} {broken}; this is not the submission's fault.")),
+        };
+    }
 }
 
 /// The run itself decides.
@@ -322,16 +336,6 @@ fn ruled(ruling: Ruling, test: &Test, result: &mut TestResult) {
     (result.verdict, result.points, result.message) = (verdict, points, message);
     // what is said to who wrote the problem may hold what is expected
     result.feedback = feedback.filter(|_| !test.secret);
-}
-
-/// Its checker is broken: nobody knows what the output is worth.
-fn is_broken(role: &str, broken: &str, test: &Test, result: &mut TestResult) {
-    result.verdict = Verdict::SystemError;
-    result.message = match test.secret {
-        // its last words may hold what is expected
-        true => format!("The {role} failed; this is not the submission's fault."),
-        false => format!("The {role} {broken}; this is not the submission's fault."),
-    };
 }
 
 #[cfg(test)]

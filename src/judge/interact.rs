@@ -41,11 +41,11 @@ pub(super) struct Talked {
 
 /// Who decided.
 pub(super) enum TalkEnd {
-    /// The submission broke, or was withdrawn.
+    /// The submission broke.
     Submission,
     /// The interactor rules.
     Interactor(Ruling),
-    /// The interactor broke.
+    /// The interactor broke, or both were withdrawn.
     Broken(String),
 }
 
@@ -92,13 +92,9 @@ pub(super) async fn talk(
             }
         }
     };
-    let is_withdrawn = *mine.before.borrow();
     submission.cancel = mine.before;
     *interactor.cancel() = theirs.before;
-    match talked {
-        Ok(talked) if is_withdrawn => Ok(Talked { end: TalkEnd::Submission, ..talked }),
-        other => other,
-    }
+    talked
 }
 
 async fn converse(

@@ -21,6 +21,7 @@ use super::stages::{StageRow, Stages};
 use crate::config::{Queue, bounds};
 use crate::host::{Fleet, Host, HostState, Occupied};
 use crate::judge::cache::Cache;
+use crate::judge::decide::CANCELLED;
 use crate::judge::drive::{Line, LostIn};
 use crate::judge::events::Log;
 use crate::judge::render::{self, millis};
@@ -342,7 +343,7 @@ impl Scheduler {
         let queued = Instant::now();
         let placed = tokio::select! {
             biased;
-            _ = cancel.wait_for(|cancelled| *cancelled) => return Ok(Some(bare(&work.id, Verdict::Cancelled, "The submission was cancelled."))),
+            _ = cancel.wait_for(|cancelled| *cancelled) => return Ok(Some(bare(&work.id, Verdict::Cancelled, CANCELLED))),
             _ = over.wait_for(|over| *over), if entry.outlives_caller => return Ok(None),
             placed = self.desk.wait(work, avoid, patience) => placed,
         };
@@ -353,7 +354,7 @@ impl Scheduler {
         let patience = patience.saturating_sub(queued.elapsed());
         let mut seconds = tokio::select! {
             biased;
-            _ = cancel.wait_for(|cancelled| *cancelled) => return Ok(Some(bare(&work.id, Verdict::Cancelled, "The submission was cancelled."))),
+            _ = cancel.wait_for(|cancelled| *cancelled) => return Ok(Some(bare(&work.id, Verdict::Cancelled, CANCELLED))),
             _ = over.wait_for(|over| *over), if entry.outlives_caller => return Ok(None),
             seconds = seconds(&self.desk, work, patience) => match seconds {
                 Ok(seconds) => seconds,

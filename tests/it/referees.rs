@@ -257,20 +257,29 @@ fn a_lot_of_talk_goes_through_whole() {
 }
 
 #[test]
-fn a_talk_can_be_cancelled() {
+fn a_talk_and_a_check_can_be_cancelled() {
     let daemon = daemon();
-    let mut caller = daemon.caller();
-    let interactor =
+    let sleeper =
         json!({ "language": "python", "files": [{ "path": "i.py", "content": "import time; time.sleep(50)" }] });
-    let work = with(with(submission("python", "input()"), "interactor", interactor), "tests", json!([{}]));
-    let work = with(work, "id", json!("talk"));
+    let talk = with(with(submission("python", "input()"), "interactor", sleeper.clone()), "tests", json!([{}]));
+    cancelled(&daemon, with(talk, "id", json!("talk")));
+    let checker = with(sleeper, "kind", json!("program"));
+    let check = with(with(submission("python", "print(1)"), "checker", checker), "tests", json!([{}, {}]));
+    cancelled(&daemon, with(check, "id", json!("check")));
+}
+
+/// Withdraws a submission once it runs, from another connection.
+fn cancelled(daemon: &Daemon, work: Value) {
+    let id = work["id"].clone();
+    let mut caller = daemon.caller();
     let call = caller.send("submission.run", &work);
     let mut other = daemon.caller();
     crate::harness::eventually("it runs", || {
         let rows = other.ok("submission.list", json!({ "state": "running" }));
         !rows["submissions"].as_array().unwrap().is_empty()
     });
-    other.ok("submission.cancel", json!({ "id": "talk" }));
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    other.ok("submission.cancel", json!({ "id": id }));
     let report = caller.answer(call)["result"].clone();
     assert_eq!((&report["verdict"], &report["blame"]), (&json!("cancelled"), &Value::Null), "{report:#}");
 }
