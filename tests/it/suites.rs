@@ -234,6 +234,15 @@ fn tap_junit_and_an_exit_status_are_understood() {
     let report = run("bash", ("main.sh", "echo $(($1 * $2))"), bash);
     assert_eq!(report["verdict"], "wrong_answer", "{report:#}");
 
+    let test = "@test 'adds' { [ $(bash main.sh 2 3) = 5 ]; }\n@test 'adds nothing' { [ $(bash main.sh 0 0) = 0 ]; }";
+    let bats = json!({
+        "files": [{ "path": "t.bats", "content": test }], "format": "tap", "command": ["bats", "--tap", "t.bats"],
+    });
+    let report = run("bash", ("main.sh", "echo $(($1 + $2))"), bats.clone());
+    assert_eq!((&report["verdict"], &report["suite"]["passed"]), (&json!("accepted"), &json!(2)), "{report:#}");
+    let report = run("bash", ("main.sh", "echo $(($1 * $2))"), bats);
+    assert_eq!((&report["verdict"], &report["suite"]["failed"]), (&json!("wrong_answer"), &json!(1)), "{report:#}");
+
     let unittest = "import unittest, sys\nfrom main import add\nclass T(unittest.TestCase):\n  def test_a(self): self.assertEqual(add(1, 2), 3)\n  def test_b(self): self.assertEqual(add(2, 2), 5)";
     let junit = json!({
         "files": [{ "path": "test_a.py", "content": unittest }], "format": "junit",
