@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Caller, Daemon, Options, with};
 
 fn daemon() -> Daemon {
-    Daemon::start(&Options { profiles: "python,javascript,bash,c", floor: 0, ..Options::default() })
+    Daemon::start(&Options { profiles: "python,javascript,bash,c,go", floor: 0, ..Options::default() })
 }
 
 const TESTS: &str = "
@@ -242,6 +242,22 @@ fn tap_junit_and_an_exit_status_are_understood() {
     assert_eq!((&report["verdict"], &report["suite"]["passed"]), (&json!("accepted"), &json!(2)), "{report:#}");
     let report = run("bash", ("main.sh", "echo $(($1 * $2))"), bats);
     assert_eq!((&report["verdict"], &report["suite"]["failed"]), (&json!("wrong_answer"), &json!(1)), "{report:#}");
+
+    let test = "package main\nimport \"testing\"\nfunc TestAdd(t *testing.T) { if Add(2, 3) != 5 { t.Fatal(\"no\") } }";
+    let go = json!({
+        "files": [{ "path": "main_test.go", "content": test }], "format": "exit",
+        "command": ["go", "test", "-vet=off", "main.go", "main_test.go"],
+    });
+    let go_test = |operator: &str| {
+        let code = format!("package main\nfunc Add(a, b int) int {{ return a {operator} b }}\nfunc main() {{}}");
+        let files = json!([{ "path": "main.go", "content": code }]);
+        let limits = json!({ "cpu_ms": 60_000, "wall_ms": 120_000 });
+        daemon.caller().ok("submission.run", json!({ "language": "go", "files": files, "suite": go, "limits": limits }))
+    };
+    for (operator, verdict) in [("+", "accepted"), ("*", "wrong_answer")] {
+        let report = go_test(operator);
+        assert_eq!(report["verdict"], verdict, "{report:#}");
+    }
 
     let unittest = "import unittest, sys\nfrom main import add\nclass T(unittest.TestCase):\n  def test_a(self): self.assertEqual(add(1, 2), 3)\n  def test_b(self): self.assertEqual(add(2, 2), 5)";
     let junit = json!({
