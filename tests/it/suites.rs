@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Caller, Daemon, Options, with};
 
 fn daemon() -> Daemon {
-    Daemon::start(&Options { profiles: "python,javascript,bash,c,go", floor: 0, ..Options::default() })
+    Daemon::start(&Options { profiles: "python,javascript,bash,c,go,rust", floor: 0, ..Options::default() })
 }
 
 const TESTS: &str = "
@@ -256,6 +256,22 @@ fn tap_junit_and_an_exit_status_are_understood() {
     };
     for (operator, verdict) in [("+", "accepted"), ("*", "wrong_answer")] {
         let report = go_test(operator);
+        assert_eq!(report["verdict"], verdict, "{report:#}");
+    }
+
+    let manifest = "[package]\nname = \"a\"\nversion = \"1.0.0\"\nedition = \"2021\"\n[lib]\npath = \"lib.rs\"\n";
+    let test = "#[test]\nfn adds() { assert_eq!(a::add(2, 3), 5); }";
+    for (operator, verdict) in [("+", "accepted"), ("*", "wrong_answer")] {
+        let code = format!("pub fn add(a: i32, b: i32) -> i32 {{ a {operator} b }}");
+        let tests =
+            json!([{ "path": "Cargo.toml", "content": manifest }, { "path": "tests/adds.rs", "content": test }]);
+        let command = ["cargo", "test", "--offline", "--target-dir", "/tmp/target"];
+        let work = json!({
+            "language": "rust", "files": [{ "path": "lib.rs", "content": code }],
+            "suite": { "files": tests, "format": "exit", "command": command },
+            "limits": { "cpu_ms": 60_000, "wall_ms": 120_000 },
+        });
+        let report = daemon.caller().ok("submission.run", work);
         assert_eq!(report["verdict"], verdict, "{report:#}");
     }
 
