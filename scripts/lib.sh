@@ -29,10 +29,28 @@ need_tools() {
 need_linker() { need_tools "cc=gcc libc6-dev"; }
 
 # What the tests and benchmarks use beside Rust and an engine.
-need_test_tools() { need_tools "cc=gcc libc6-dev" openssl=openssl ip=iproute2 curl=curl pgrep=procps; }
+need_test_tools() {
+  need_tools "cc=gcc libc6-dev" openssl=openssl ip=iproute2 curl=curl pgrep=procps jq=jq nc.openbsd=netcat-openbsd \
+    /usr/bin/jsonschema=python3-jsonschema
+  need_prometheus
+}
+
+# prometheus and promtool, without the service that comes with them: a test starts one of its own.
+need_prometheus() {
+  if command -v promtool >/dev/null; then return 0; fi
+  local sudo='' systemd=''; [ "$(id -u)" = 0 ] || sudo=sudo
+  [ -d /run/systemd/system ] && systemd=1
+  # masked, it is not started by its installation
+  [ -z "$systemd" ] || $sudo systemctl mask --quiet prometheus.service
+  need_tools promtool=prometheus
+  [ -z "$systemd" ] || { $sudo systemctl unmask --quiet prometheus.service; $sudo systemctl disable --quiet prometheus.service; }
+}
 
 # What a test does without, and says so: not every distribution has it.
-want_test_tools() { (need_tools runsc=runsc) || say "without runsc: nothing is tried under gVisor"; }
+want_test_tools() {
+  (need_tools runsc=runsc) || say "without runsc: nothing is tried under gVisor"
+  (need_tools lintian=lintian) || say "without lintian: nobody looks the package over"
+}
 
 bin_dir() {
   local triple

@@ -35,6 +35,7 @@
 //! | [`judge`] | request to work, work to facts, facts to outcome, output to verdict |
 //! | [`scheduler`] | admission, the queue, one retry, the one report of every submission |
 //! | [`rpc`] | the socket protocol: framing, identity, methods, blobs, back-pressure |
+//! | [`gateway`] | the HTTP door: health checks and metrics |
 //! | [`daemon`] | the process: lock, reaper, start, drain, end |
 //! | [`cli`] | the `assay` command: a caller of the socket protocol, and the doctor |
 //!
@@ -59,6 +60,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod docker;
+pub mod gateway;
 pub mod host;
 pub mod image;
 pub mod init;

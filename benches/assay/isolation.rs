@@ -18,7 +18,7 @@ pub fn all(root: &Root) {
 }
 
 /// A folder of profiles: file name, top lines, lines of `[pool]`, of the shipped one by that name.
-fn profiles(all: &[(&str, &str, &str, &str)]) -> tempfile::TempDir {
+pub fn profiles(all: &[(&str, &str, &str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, of, top, pool) in all {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("config/profiles/{of}.toml"));
@@ -152,7 +152,7 @@ fn reuse(root: &Root) {
 }
 
 /// How often a second, by so many threads.
-fn rate<F: FnMut() + Send>(threads: usize, make: impl Fn(usize) -> F) -> f64 {
+pub fn rate<F: FnMut() + Send>(threads: usize, make: impl Fn(usize) -> F) -> f64 {
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     std::thread::scope(|scope| {
         for n in 0..threads {

@@ -11,12 +11,17 @@
 //! * Judging (`judging`): fifty tests beside bare exec, compile cache, a header compiled in advance, 50 MB in and out, the same
 //!   verdict a hundred times.
 //!
-//! `BENCH_ONLY=crowd`, `isolation` or `judging` leaves out all but that. `BENCH_RUNS` (default 200) sets the number of runs of each; every output is verified.
+//! * Runtimes that wait (`hot`): Python, numpy, pytest, node, Java, C++ beside the same executed bare.
+//!
+//! `BENCH_ONLY=crowd`, `isolation`, `judging`, `refill` or `hot` leaves out all but that; of `hot`, `BENCH_WORK` leaves out what has not that
+//! word in its title, or is not `docker`, `throughput` or `idle`. `BENCH_RUNS` (default 200) sets the number of runs of each; every output is verified.
 #![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code)]
 
 mod crowd;
+mod hot;
 mod isolation;
 mod judging;
+mod refill;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -52,6 +57,14 @@ fn main() {
     if std::env::var("BENCH_ONLY").is_ok_and(|only| only == "isolation") {
         drop(daemon);
         return isolation::all(&Root::export(&image));
+    }
+    if std::env::var("BENCH_ONLY").is_ok_and(|only| only == "hot") {
+        drop(daemon);
+        return hot::all(runs);
+    }
+    if std::env::var("BENCH_ONLY").is_ok_and(|only| only == "refill") {
+        drop(daemon);
+        return refill::all(runs);
     }
     if std::env::var("BENCH_ONLY").is_ok_and(|only| only == "judging") {
         drop(daemon);
@@ -105,7 +118,9 @@ fn main() {
     drop(caller);
     crowd::all(daemon, raw);
     isolation::all(&root);
+    drop(root);
     judging::all();
+    hot::all(runs);
 }
 
 /// Measurements in milliseconds.
@@ -325,6 +340,7 @@ fn plan(image_id: String, slot: u32) -> assay::policy::SandboxPlan {
         runtime: None,
         apparmor: None,
         limits: assay::model::Preset::Judge.limits(),
+        others: assay::policy::Others::default(),
         network_disabled: true,
     }
 }
@@ -378,8 +394,9 @@ fn ping(_: &Daemon, runs: usize) -> Sample {
             approved: assay::policy::approve(assay::policy::build(&plan)).unwrap(),
             limits: plan.limits,
             isolation: plan.isolation,
-            other_runtime: false,
+            others: assay::policy::Others::default(),
             slot,
+            waiters: Vec::new(),
         };
         let sandbox = assay::sandbox::create(&client, recipe).await.unwrap();
         let mut values = Vec::with_capacity(runs);
@@ -419,7 +436,8 @@ impl Drop for Root {
     }
 }
 
-fn bare(root: &Path) {
+/// A Python of this root file system, executed bare; what it printed.
+fn bare_python(root: &Path, words: &[&str]) -> Vec<u8> {
     let root = root.to_owned();
     let mut command = Command::new("/usr/bin/python3");
     let environment: BTreeMap<&str, &str> = BTreeMap::from([
@@ -428,7 +446,7 @@ fn bare(root: &Path) {
         ("LANG", "C.UTF-8"),
         ("PYTHONDONTWRITEBYTECODE", "1"),
     ]);
-    command.arg("main.py").env_clear().envs(environment).stdin(Stdio::null());
+    command.args(words).env_clear().envs(environment).stdin(Stdio::null());
     // SAFETY: only system calls between fork and exec.
     unsafe {
         command.pre_exec(move || {
@@ -438,7 +456,12 @@ fn bare(root: &Path) {
         })
     };
     let output = command.output().unwrap();
-    assert_eq!(output.stdout, b"1\n", "{output:?}");
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
+fn bare(root: &Path) {
+    assert_eq!(bare_python(root, &["main.py"]), b"1\n");
 }
 
 fn docker_cli() -> bool {

@@ -1,10 +1,5 @@
-//! `assay`: parse, run, exit.
+//! `assay`: see [`assay::cli`].
 
-use std::process::ExitCode;
-
-use clap::Parser;
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    ExitCode::from(assay::cli::main(assay::cli::Cli::parse()).await)
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(assay::cli::start())
 }

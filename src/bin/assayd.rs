@@ -1,44 +1,21 @@
-//! The daemon. Parses its arguments, sets up the log, and runs `assay::daemon`.
+//! The daemon. Parses its arguments, reads its configuration, sets up the log, and runs `assay::daemon`.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use assay::config::{self, Config, load_profiles};
-use assay::daemon::{self, reaper};
+use assay::config::{self, Arguments, Loaded, Sources, load_profiles};
+use assay::daemon::{self, Inherited, reaper};
+use assay::telemetry::log;
 use clap::Parser;
 
-/// Runs untrusted code submissions in Docker sandboxes that are already started.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    /// The configuration file [default: /etc/assay/assayd.toml, when it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Print the effective configuration and exit
-    #[arg(long)]
-    check_config: bool,
-}
-
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("ASSAY_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
     let words: Vec<String> = std::env::args().collect();
-    if let [_, first, instance, folder] = words.as_slice()
-        && first == reaper::ARGUMENT
-    {
-        reaper::run(instance, Path::new(folder));
-        return ExitCode::SUCCESS;
-    }
-    match start(&Arguments::parse()) {
+    let done = match words.as_slice() {
+        [_, first, instance, folder] if first == reaper::ARGUMENT => reap(instance, Path::new(folder)),
+        _ => start(&Arguments::parse()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("assayd: {message}");
@@ -47,21 +24,58 @@ fn main() -> ExitCode {
     }
 }
 
+/// The reaper has no configuration of its own: the daemon tells it in variables how to log.
+fn reap(instance: &str, folder: &Path) -> Result<(), String> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let level = variable(reaper::LOG_LEVEL).unwrap_or_default();
+    let target = variable(reaper::LOG_TARGET).and_then(|word| log::Target::named(&word)).unwrap_or_default();
+    // without a log it does its work all the same
+    let _ = log::start(&level, target, variable("JOURNAL_STREAM").as_deref());
+    reaper::run(instance, folder);
+    Ok(())
+}
+
 fn start(arguments: &Arguments) -> Result<(), String> {
-    let environment = config::environment();
-    let config =
-        Config::load(arguments.config.as_deref(), &environment).map_err(|error| format!("failed to {error}"))?;
+    // while there is one thread
+    let sockets = Inherited::take()?;
+    let sources = arguments.sources()?;
+    let loaded = sources.load().map_err(|error| format!("failed to {error}"))?;
     if arguments.check_config {
-        daemon::assembly::engines(&config, &environment)?;
-        let profiles = load_profiles(&config).map_err(|error| format!("failed to {error}"))?;
-        let text = toml::to_string(&config).map_err(|error| error.to_string())?;
-        let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-        println!("{text}\n# profiles: {}", names.join(", "));
+        return check(&loaded, &sources, arguments.json);
+    }
+    let journal = sources.environment.get("JOURNAL_STREAM").map(String::as_str);
+    log::start(&loaded.config.log.level, loaded.config.log.target, journal)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if arguments.sweep {
+        // the service manager says how the daemon ended
+        let in_order = sources.environment.get("SERVICE_RESULT").is_some_and(|result| result == "success");
+        let removed = reaper::sweep_up(&loaded.config, &sources.environment, in_order)?;
+        tracing::info!(removed, "nothing of this instance is left on its engines that answer");
         return Ok(());
     }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("failed to start the runtime: {error}"))?
-        .block_on(daemon::run(arguments.config.as_deref(), config, &environment))
+        .block_on(daemon::run(sources, loaded, sockets))
+}
+
+fn check(loaded: &Loaded, sources: &Sources, json: bool) -> Result<(), String> {
+    daemon::assembly::engines(&loaded.config, &loaded.origins, &sources.environment)?;
+    let profiles = load_profiles(&loaded.config, &loaded.origins).map_err(|error| format!("failed to {error}"))?;
+    let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
+    if json {
+        let mut all = config::json(loaded);
+        all["profiles"] = names.into();
+        println!("{all:#}");
+        return Ok(());
+    }
+    print!("{}", config::text(loaded));
+    println!("\n# profiles: {}", names.join(", "));
+    for warning in &loaded.warnings {
+        eprintln!("assayd: warning: {warning}");
+    }
+    Ok(())
 }

@@ -29,8 +29,9 @@ pub const BLOB_CHUNK_BYTES: usize = 3 * 1024 * 1024;
 /// Text of at most this size travels inside the submission; more goes through [`RpcClient::put_blob`].
 pub const INLINE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long the daemon may take to say hello.
-const HELLO_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long the daemon may take to say hello: while it is restarted, callers wait in its socket, and it finishes what runs
+/// before it ends.
+const HELLO_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
@@ -95,14 +96,31 @@ impl RpcError {
             RpcError::NotAssay { .. } => {
                 Some("Check --socket and ASSAY_SOCKET: they must name assayd's socket.".into())
             }
-            RpcError::Closed => Some("The daemon may have stopped; its log says why: journalctl -u assayd.".into()),
-            RpcError::Reply { word, retry_after_ms, .. } => match (word.as_str(), retry_after_ms) {
+            RpcError::Closed | RpcError::Io(_) => {
+                Some("The daemon may have stopped; its log says why: `journalctl -u assayd`.".into())
+            }
+            RpcError::Reply { number, word, message, field, retry_after_ms } => match (word.as_str(), retry_after_ms) {
                 ("unknown_profile", _) => Some("`assay profiles` lists the languages.".into()),
                 ("no_host", _) => Some(
                     "No Docker Engine is up. Please make sure Docker is running; `assay doctor` looks closer.".into(),
                 ),
-                ("forbidden", _) => Some("This needs the admin role: [socket] admin in assayd.toml, or root.".into()),
-                ("queue_full" | "quota_exceeded" | "draining", Some(ms)) => Some(format!("Try again in {ms} ms.")),
+                ("forbidden", _) => Some(
+                    "Ask for the role in [socket] of assayd.toml, then `assay reload`; or try as root, with `sudo`."
+                        .into(),
+                ),
+                ("conflict", _) => Some("Hand it in under another --id, or `assay get ID` to see the first.".into()),
+                ("denied", _) => Some("`assay profiles` shows what a run gets that asks for nothing.".into()),
+                ("unsupported", _) => Some("`assay hosts` says what each host offers, and why not more.".into()),
+                ("not_found", _) if *number == -32601 => Some("`assay schema --list` lists the methods.".into()),
+                ("not_found", _) if field.as_deref() == Some("host") => Some("`assay hosts` lists them.".into()),
+                ("not_found", _) if field.as_deref() == Some("id") => {
+                    Some("Reports are kept for a while only; `assay rpc submission.list` lists what there is.".into())
+                }
+                ("queue_full" | "quota_exceeded" | "draining" | "deadline_unreachable", Some(ms)) => {
+                    Some(format!("Try again in {ms} ms; `assay top` shows who is served."))
+                }
+                ("internal", _) if message.contains("assay images build") => None,
+                ("internal", _) => Some("The daemon's log says more: `journalctl -u assayd`.".into()),
                 _ => None,
             },
             _ => None,
@@ -113,13 +131,13 @@ impl RpcError {
 fn connect_remedy(path: &Path, kind: io::ErrorKind) -> String {
     match kind {
         io::ErrorKind::NotFound => format!(
-            "The daemon is not running, or listens elsewhere: start it with `systemctl start assayd` (or `make serve`), \
-             or name its socket with --socket or ASSAY_SOCKET. Looked at {}.",
+            "The daemon is not running, or listens elsewhere: start it with `systemctl start assayd.socket` (or `make \
+             serve`), or name its socket with --socket or ASSAY_SOCKET. Looked at {}.",
             path.display()
         ),
         io::ErrorKind::ConnectionRefused => {
-            "The socket is there but nobody listens: the daemon has stopped. Start it with `systemctl start assayd` \
-             (or `make serve`)."
+            "The socket is there but nobody listens: the daemon has stopped. Start it with `systemctl start \
+             assayd.socket` (or `make serve`)."
                 .into()
         }
         io::ErrorKind::PermissionDenied => format!(
@@ -206,14 +224,40 @@ impl RpcClient {
         &mut self,
         method: &str,
         params: Value,
+        on_notification: impl FnMut(&str, Value),
+    ) -> Result<Value, RpcError> {
+        self.call_until(method, params, std::future::pending(), on_notification).await
+    }
+
+    /// The same, and once `withdrawn` is ready, the call is withdrawn: its reply, of a submission that was cancelled, is still
+    /// waited for.
+    ///
+    /// # Errors
+    /// The daemon's error reply, or a broken connection.
+    pub async fn call_until(
+        &mut self,
+        method: &str,
+        params: Value,
+        withdrawn: impl Future<Output = ()>,
         mut on_notification: impl FnMut(&str, Value),
     ) -> Result<Value, RpcError> {
         let id = self.next_id;
-        self.next_id += 1;
+        self.next_id += 2;
         let unsent = self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await.err();
+        tokio::pin!(withdrawn);
+        let mut is_withdrawn = false;
         loop {
+            let next = tokio::select! {
+                next = self.next_message() => next,
+                () = &mut withdrawn, if !is_withdrawn => {
+                    is_withdrawn = true;
+                    let cancel = json!({"jsonrpc": "2.0", "id": id + 1, "method": "submission.cancel", "params": {"request": id}});
+                    self.send(&cancel).await?;
+                    continue;
+                }
+            };
             // A daemon that refuses a line closes while we still write; its reason may be waiting to be read.
-            let mut message = match self.next_message().await {
+            let mut message = match next {
                 Ok(message) => message,
                 Err(error) => return Err(unsent.unwrap_or(error)),
             };
@@ -331,5 +375,37 @@ fn reply_error(error: &Value) -> RpcError {
         message: message.to_owned(),
         field: data["field"].as_str().map(str::to_owned),
         retry_after_ms: data["retry_after_ms"].as_u64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_daemon_or_its_absence_says_comes_with_the_next_command_to_type() {
+        let connect = |kind: io::ErrorKind| RpcError::Connect { path: "/s".into(), source: kind.into() }.remedy();
+        let reply = |number: i64, word: &str, field: Option<&str>, retry_after_ms: Option<u64>| {
+            let (word, field) = (word.to_owned(), field.map(str::to_owned));
+            RpcError::Reply { number, word, message: String::new(), field, retry_after_ms }.remedy()
+        };
+        for (remedy, command) in [
+            (connect(io::ErrorKind::NotFound), "`systemctl start assayd.socket`"),
+            (connect(io::ErrorKind::ConnectionRefused), "`systemctl start assayd.socket`"),
+            (connect(io::ErrorKind::PermissionDenied), "`sudo usermod -aG assay $USER`"),
+            (RpcError::Closed.remedy(), "`journalctl -u assayd`"),
+            (reply(-32001, "unknown_profile", None, None), "`assay profiles`"),
+            (reply(-32009, "no_host", None, None), "`assay doctor`"),
+            (reply(-32010, "forbidden", None, None), "`sudo`"),
+            (reply(-32005, "conflict", None, None), "`assay get ID`"),
+            (reply(-32002, "unsupported", None, None), "`assay hosts`"),
+            (reply(-32601, "not_found", None, None), "`assay schema --list`"),
+            (reply(-32004, "not_found", Some("host"), None), "`assay hosts`"),
+            (reply(-32007, "queue_full", None, Some(40)), "40 ms"),
+            (reply(-32099, "internal", None, None), "`journalctl -u assayd`"),
+        ] {
+            let remedy = remedy.unwrap_or_default();
+            assert!(remedy.contains(command), "{remedy:?} names no {command}");
+        }
     }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
+use super::complaint::sentences;
 use super::out::{self, Tint};
-use super::{CliError, sentences};
+use super::{CliError, progress};
 
 /// Asks `daemon.health`.
 ///
@@ -17,11 +18,11 @@ pub async fn health(socket: &Path, json: bool) -> Result<u8, CliError> {
         let mut client = RpcClient::connect(socket).await?;
         client.call("daemon.health", json!({})).await
     };
-    let health = match asked.await {
+    let health = match progress::over(progress::DAEMON, asked).await {
         Ok(health) => health,
         Err(error) => {
             let (message, remedy) = sentences(&error.into());
-            json!({"status": "unhealthy", "checks": [{"name": "daemon", "ok": false, "message": message, "remedy": remedy}]})
+            json!({"status": "unhealthy", "docker": "unknown", "checks": [{"name": "daemon", "ok": false, "message": message, "remedy": remedy}]})
         }
     };
     let well = matches!(health["status"].as_str(), Some("healthy" | "degraded"));

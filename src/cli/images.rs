@@ -3,12 +3,14 @@
 use std::io::IsTerminal;
 
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCandidates;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
+use super::complaint::{complain, sentences};
 use super::out::{self, Table, Tint};
-use super::{CliError, sentences};
+use super::{CliError, completions, progress};
 
 /// The commands below `images`.
 #[derive(Debug, Subcommand)]
@@ -18,12 +20,13 @@ pub enum ImagesCommand {
     /// Build images, all of them when none is named; one of a registry is pulled when it is missing
     Build {
         /// Profiles whose images to build
+        #[arg(add = ArgValueCandidates::new(completions::profiles))]
         profiles: Vec<String>,
     },
     /// Ask the registry for images, also when they are there
     Pull {
         /// Profiles whose images come from a registry
-        #[arg(required = true)]
+        #[arg(required = true, add = ArgValueCandidates::new(completions::profiles))]
         profiles: Vec<String>,
     },
 }
@@ -41,7 +44,7 @@ pub async fn images(client: &mut RpcClient, json: bool, command: ImagesCommand) 
 }
 
 async fn list(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = client.call("image.list", json!({})).await?;
+    let reply = progress::over(progress::DAEMON, client.call("image.list", json!({}))).await?;
     if json {
         out::json(&reply);
         return Ok(0);
@@ -80,8 +83,7 @@ async fn make(client: &mut RpcClient, json: bool, method: &str, mut profiles: Ve
             Ok(result) => progress.done(&result),
             Err(error @ super::client::RpcError::Reply { .. }) => {
                 failed = 1;
-                let (sentence, remedy) = sentences(&error.into());
-                progress.failed(&sentence, remedy.as_deref());
+                progress.failed(&error.into());
             }
             Err(error) => return Err(error.into()),
         }
@@ -156,7 +158,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         if self.json {
-            out::json(result);
+            out::line(result);
             return;
         }
         let id: String = out::text(result, "id").trim_start_matches("sha256:").chars().take(12).collect();
@@ -169,11 +171,16 @@ impl Progress {
         ));
     }
 
-    fn failed(self, sentence: &str, remedy: Option<&str>) {
+    fn failed(self, error: &CliError) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        out::note(format_args!("assay: {}: {}", self.profile, out::clean(sentence)));
+        if self.json {
+            complain(error, true);
+            return;
+        }
+        let (sentence, remedy) = sentences(error);
+        out::note(format_args!("assay: {}: {}", self.profile, out::clean(&sentence)));
         if let Some(remedy) = remedy {
             out::note(format_args!("  {remedy}"));
         }

@@ -1,18 +1,20 @@
 //! `pools`, `hosts`, `profiles`, `sandboxes`: one call, one table. Fields that a daemon does not send show as `-`.
 
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Value, json};
 
-use super::CliError;
 use super::client::RpcClient;
 use super::out::{self, Table, Tint};
+use super::progress::{self, DAEMON};
+use super::{CliError, completions};
 
 /// `assay pools`.
 ///
 /// # Errors
 /// The daemon's.
 pub async fn pools(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = client.call("pool.list", json!({})).await?;
+    let reply = progress::over(DAEMON, client.call("pool.list", json!({}))).await?;
     show(json, &reply, || pool_table(out::list(&reply, "pools")).print("no pools"))
 }
 
@@ -22,11 +24,13 @@ pub enum HostsCommand {
     /// Give a host no more work; what runs there ends in peace
     Drain {
         /// The host's name
+        #[arg(add = ArgValueCandidates::new(completions::hosts))]
         host: String,
     },
     /// Give a drained host work again
     Resume {
         /// The host's name
+        #[arg(add = ArgValueCandidates::new(completions::hosts))]
         host: String,
     },
 }
@@ -44,7 +48,7 @@ pub async fn hosts(client: &mut RpcClient, json: bool, command: Option<HostsComm
     if let Some((method, host)) = change {
         client.call(method, json!({ "host": host })).await?;
     }
-    let reply = client.call("host.list", json!({})).await?;
+    let reply = progress::over(DAEMON, client.call("host.list", json!({}))).await?;
     show(json, &reply, || host_table(out::list(&reply, "hosts")).print("no hosts"))
 }
 
@@ -53,7 +57,7 @@ pub async fn hosts(client: &mut RpcClient, json: bool, command: Option<HostsComm
 /// # Errors
 /// The daemon's: the new configuration is wrong, and the old one stays in effect.
 pub async fn reload(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = client.call("daemon.reload", json!({})).await?;
+    let reply = progress::over(DAEMON, client.call("daemon.reload", json!({}))).await?;
     show(json, &reply, || {
         let words = |value: &Value| {
             let words: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -78,7 +82,7 @@ pub async fn reload(client: &mut RpcClient, json: bool) -> Result<u8, CliError> 
 /// # Errors
 /// The daemon's.
 pub async fn profiles(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = client.call("profile.list", json!({})).await?;
+    let reply = progress::over(DAEMON, client.call("profile.list", json!({}))).await?;
     show(json, &reply, || {
         let mut table = Table::new(&["profile", "entry", "cpu", "wall", "memory", "procs", "description"]);
         for profile in out::list(&reply, "profiles") {
@@ -102,7 +106,7 @@ pub async fn profiles(client: &mut RpcClient, json: bool) -> Result<u8, CliError
 /// # Errors
 /// The daemon's.
 pub async fn sandboxes(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = client.call("sandbox.list", json!({})).await?;
+    let reply = progress::over(DAEMON, client.call("sandbox.list", json!({}))).await?;
     show(json, &reply, || {
         let mut table = Table::new(&["sandbox", "profile", "state", "age", "uid"]);
         for sandbox in out::list(&reply, "sandboxes") {
@@ -134,6 +138,7 @@ pub fn pool_table(pools: &[Value]) -> Table {
         "host",
         "isolation",
         "ready",
+        "hot",
         "creating",
         "leased",
         "kept",
@@ -147,7 +152,10 @@ pub fn pool_table(pools: &[Value]) -> Table {
         let broken = match &pool["broken"] {
             Value::String(why) => why.clone(),
             Value::Bool(true) => "broken".to_owned(),
-            _ => String::new(),
+            _ => pool["hot_failed"]
+                .as_str()
+                .map(|why| format!("no runtime waits: {}", out::clean(why)))
+                .unwrap_or_default(),
         };
         let ready = pool["ready"].as_u64();
         let short = ready.zip(pool["floor"].as_u64()).is_some_and(|(ready, floor)| ready < floor);
@@ -157,6 +165,7 @@ pub fn pool_table(pools: &[Value]) -> Table {
             number("host"),
             number("isolation"),
             (out::text(pool, "ready"), Some(if short { Tint::Yellow } else { Tint::Green })),
+            number("hot"),
             number("creating"),
             number("leased"),
             number("kept"),

@@ -1,20 +1,29 @@
 //! The command line `assay`: one file per command, all of them callers of the socket protocol except [`doctor`], which
 //! asks the Engine itself and so works with the daemon down.
 //!
-//! Exit status: 0 well, 1 not well, 2 the command line is wrong; `run` and `wait` have their own (see [`verdict`]).
-//! `--json` prints what the daemon answered, untouched. Colour and progress bars only on a terminal.
+//! Exit status: 0 well, 1 not well, 2 the command line is wrong; what runs programs has more (see [`verdict`] and [`man`]).
+//! `--json` prints what [`outputs`] says. Colour and progress only on a terminal; what was asked for goes to stdout, all
+//! else to stderr. [`examples`] end every command's help.
 
 pub mod client;
+pub mod complaint;
 pub mod completions;
 pub mod doctor;
+pub mod examples;
 pub mod health;
 pub mod images;
+pub mod interrupt;
 pub mod judge;
 pub mod lists;
+pub mod man;
 pub mod out;
+pub mod outputs;
+pub mod progress;
 pub mod rejudge;
 pub mod rpc;
 pub mod run;
+pub mod schema;
+pub mod screen;
 pub mod status;
 pub mod submission;
 pub mod submissions;
@@ -24,7 +33,8 @@ pub mod verdict;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::builder::StyledStr;
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use client::{DEFAULT_SOCKET, RpcClient, RpcError};
 
@@ -38,6 +48,9 @@ pub struct Cli {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// Whether to use colour; NO_COLOR says never, too
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
+    pub color: ColorChoice,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -96,8 +109,12 @@ pub enum Command {
     Sandboxes,
     /// Call any method of the socket protocol
     Rpc(rpc::RpcArgs),
-    /// Print a completion script
+    /// Print the JSON Schema of the protocol, or of what a command prints with --json
+    Schema(schema::SchemaArgs),
+    /// Print a completion script, which asks the daemon for profiles, hosts and submissions
     Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write all of them to a folder
+    Man(man::ManArgs),
 }
 
 /// Why a command did not do its work.
@@ -118,15 +135,71 @@ impl CliError {
     }
 }
 
+/// The command line, each command with its examples and its JSON.
+pub fn command() -> clap::Command {
+    with_ends(Cli::command(), "")
+}
+
+fn with_ends(command: clap::Command, path: &str) -> clap::Command {
+    let styles = command.get_styles();
+    let (begin, end) = (styles.get_header().render().to_string(), styles.get_header().render_reset().to_string());
+    let mut text = format!("{begin}Examples:{end}\n{}", examples::section(path));
+    if let Some(sentence) = outputs::of(path).and_then(outputs::Json::sentence) {
+        text.push_str(&format!("\n{sentence}\n"));
+    }
+    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    names.into_iter().fold(command.after_help(StyledStr::from(text.trim_end().to_owned())), |command, name| {
+        let inner = format!("{path} {name}").trim().to_owned();
+        command.mut_subcommand(name, |command| with_ends(command, &inner))
+    })
+}
+
+/// The program: answers a shell that completes, or parses, runs, and answers the exit status.
+pub fn start() -> u8 {
+    completions::answer();
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        // help and versions are no errors
+        Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
+            let text = error.to_string();
+            let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            complaint::complain(&CliError::Usage(text), true);
+            return verdict::USAGE;
+        }
+        Err(error) => {
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(verdict::USAGE);
+        }
+    };
+    out::set_colours(cli.color);
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let status = runtime.block_on(main(cli));
+            // a thread that reads keys would be waited for
+            runtime.shutdown_background();
+            status
+        }
+        Err(error) => {
+            out::note(format_args!("assay: failed to start: {error}"));
+            verdict::OUR_FAULT
+        }
+    }
+}
+
 /// Runs the command and answers the exit status.
 pub async fn main(cli: Cli) -> u8 {
-    let Cli { socket, json, command } = cli;
-    let runs = matches!(command, Command::Run(_) | Command::Wait(_));
+    let Cli { socket, json, color: _, command } = cli;
+    // of these 1 means that a program, or a verdict, is not well
+    let judges = matches!(
+        command,
+        Command::Run(_) | Command::Wait(_) | Command::Test(_) | Command::Judge(_) | Command::Rejudge(_)
+    );
     match dispatch(&socket, json, command).await {
         Ok(status) => status,
         Err(error) => {
-            complain(&error, json);
-            if runs { verdict::exit_of_error(&error) } else { error.status() }
+            complaint::complain(&error, json);
+            if judges { verdict::exit_of_error(&error) } else { error.status() }
         }
     }
 }
@@ -136,6 +209,10 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
     let command = match command {
         Command::Doctor(args) => return Ok(doctor::doctor(socket, json, args).await),
         Command::Completions(args) => return Ok(completions::completions(args)),
+        Command::Schema(args) => return schema::schema(json, &args),
+        Command::Man(args) => return man::man(&args),
+        // This one connects again and again.
+        Command::Top(args) => return top::top(socket, json, args).await,
         // Usage errors come before connection errors.
         Command::Run(args) => return run::run(socket, json, args).await,
         Command::Judge(args) => return judge::judge(socket, json, args).await,
@@ -146,7 +223,8 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         Command::Health => return health::health(socket, json).await,
         other => other,
     };
-    let mut client = RpcClient::connect(socket).await?;
+    // the first caller may be who starts it, through its socket
+    let mut client = progress::over(progress::DAEMON, RpcClient::connect(socket)).await?;
     match command {
         Command::Wait(args) => submissions::wait(&mut client, json, args).await,
         Command::Get(args) => submissions::get(&mut client, json, args).await,
@@ -155,12 +233,14 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         Command::Images(command) => images::images(&mut client, json, command).await,
         Command::Pools => lists::pools(&mut client, json).await,
         Command::Hosts { command } => lists::hosts(&mut client, json, command).await,
-        Command::Top(args) => top::top(&mut client, json, args).await,
         Command::Reload => lists::reload(&mut client, json).await,
         Command::Profiles => lists::profiles(&mut client, json).await,
         Command::Sandboxes => lists::sandboxes(&mut client, json).await,
         Command::Doctor(_)
         | Command::Completions(_)
+        | Command::Schema(_)
+        | Command::Man(_)
+        | Command::Top(_)
         | Command::Run(_)
         | Command::Judge(_)
         | Command::Test(_)
@@ -169,38 +249,4 @@ async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Res
         | Command::Rpc(_)
         | Command::Health => Ok(0),
     }
-}
-
-/// Says an error on stderr: what failed, every cause, the remedy.
-fn complain(error: &CliError, json: bool) {
-    let (sentence, remedy) = sentences(error);
-    if json && let CliError::Rpc(RpcError::Reply { number, word, message, field, retry_after_ms }) = error {
-        out::note(serde_json::json!({"error": {"code": number, "message": message,
-            "data": {"code": word, "message": message, "field": field, "retry_after_ms": retry_after_ms}}}));
-        return;
-    }
-    out::note(format_args!("assay: {}", out::clean(&sentence)));
-    if let Some(remedy) = remedy {
-        out::note(format_args!("  {remedy}"));
-    }
-}
-
-/// The error as a sentence with its causes, and the remedy.
-pub(crate) fn sentences(error: &CliError) -> (String, Option<String>) {
-    let CliError::Rpc(error) = error else {
-        return (error.to_string(), None);
-    };
-    let mut sentence = match error {
-        RpcError::Reply { word, message, field, .. } => match field {
-            Some(field) => format!("{message} ({word}, {field})"),
-            None => format!("{message} ({word})"),
-        },
-        other => format!("failed to {other}"),
-    };
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        sentence.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    (sentence, error.remedy())
 }

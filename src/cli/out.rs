@@ -2,6 +2,7 @@
 //! of a pipe has left (`assay status | head -1`).
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde_json::Value;
 
@@ -36,6 +37,12 @@ pub fn json(value: &Value) {
     if std::io::stdout().is_terminal() { line(format_args!("{value:#}")) } else { line(value) }
 }
 
+/// The same of what can be written as JSON.
+pub fn json_of(value: &impl serde::Serialize) {
+    // what is ours always can
+    json(&serde_json::to_value(value).unwrap_or_default());
+}
+
 /// A colour of the sixteen that every terminal has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tint {
@@ -51,14 +58,43 @@ pub enum Tint {
     Bold,
 }
 
-/// Whether stdout may carry colour: a terminal, and NO_COLOR not set.
+/// What `--color` says.
+static COLOURS: AtomicU8 = AtomicU8::new(AUTO);
+const AUTO: u8 = 0;
+const ALWAYS: u8 = 1;
+const NEVER: u8 = 2;
+
+/// From now on.
+pub fn set_colours(choice: clap::ColorChoice) {
+    let choice = match choice {
+        clap::ColorChoice::Auto => AUTO,
+        clap::ColorChoice::Always => ALWAYS,
+        clap::ColorChoice::Never => NEVER,
+    };
+    COLOURS.store(choice, Ordering::Relaxed);
+}
+
+fn colours_on(stream: &impl IsTerminal) -> bool {
+    match COLOURS.load(Ordering::Relaxed) {
+        ALWAYS => true,
+        NEVER => false,
+        _ => stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    }
+}
+
+/// Whether stdout may carry colour: `--color`, or a terminal, and NO_COLOR not set.
 pub fn colours() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    colours_on(&std::io::stdout())
 }
 
 /// The text in a colour, when stdout may carry it.
 pub fn tint(text: &str, tint: Tint) -> String {
     if colours() { format!("{}{text}\x1b[0m", code(tint)) } else { text.to_owned() }
+}
+
+/// The text in a colour, when stderr may carry it.
+pub fn tint_on_stderr(text: &str, tint: Tint) -> String {
+    if colours_on(&std::io::stderr()) { format!("{}{text}\x1b[0m", code(tint)) } else { text.to_owned() }
 }
 
 fn code(tint: Tint) -> &'static str {
@@ -75,20 +111,6 @@ fn code(tint: Tint) -> &'static str {
 /// Line ends and tabs stay.
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
-}
-
-/// A bar on stderr for what takes long; nothing where that is no terminal.
-pub fn progress(steps: u64, what: &'static str) -> indicatif::ProgressBar {
-    let bar = match std::io::stderr().is_terminal() {
-        true => indicatif::ProgressBar::new(steps),
-        false => indicatif::ProgressBar::hidden(),
-    };
-    // the template is ours and right
-    let style = indicatif::ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {wide_msg}");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar.with_prefix(what)
 }
 
 /// A table under construction. Columns whose cells are all numbers (with a unit) lean right.
@@ -130,9 +152,8 @@ impl Table {
                 let mut digits = false;
                 let right = self.rows.iter().map(|row| cell(row, at)).filter(|text| text != "-").all(|text| {
                     digits = true;
-                    text.starts_with(|c: char| c.is_ascii_digit())
-                        && text.matches(' ').count() <= 1
-                        && !text.contains(':')
+                    let (number, unit) = text.split_once(' ').unwrap_or((text.as_str(), ""));
+                    number.parse::<f64>().is_ok() && !unit.contains(' ')
                 });
                 (width, right && digits)
             })
@@ -228,6 +249,9 @@ mod tests {
         table.row(["python".into(), "2".into()]);
         table.row(["c".into(), "10".into()]);
         assert_eq!(table.render(false), "name    ready\npython      2\nc          10\n");
+        let mut ids = Table::new(&["sandbox", "age"]);
+        ids.row(["8fce".into(), "2.10 s".into()]);
+        assert_eq!(ids.render(false), "sandbox     age\n8fce     2.10 s\n");
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::Args;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::client::RpcClient;
 use super::submission::{SubmissionArgs, draft};
-use super::{CliError, out};
+use super::{CliError, out, progress};
 
 /// Arguments of `rejudge`.
 #[derive(Debug, Args)]
@@ -19,6 +21,32 @@ pub struct RejudgeArgs {
     /// The program.
     #[command(flatten)]
     pub submission: SubmissionArgs,
+}
+
+/// What `rejudge --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RejudgeOutput {
+    /// How often it was judged.
+    pub times: u32,
+    /// How often each verdict came.
+    pub verdicts: BTreeMap<String, u32>,
+    /// CPU time in milliseconds, of the slowest test.
+    pub cpu_ms: Option<SpreadOutput>,
+    /// Wall time in milliseconds, of the slowest test.
+    pub wall_ms: Option<SpreadOutput>,
+    /// Memory in bytes, of the largest test.
+    pub memory_bytes: Option<SpreadOutput>,
+}
+
+/// A spread.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SpreadOutput {
+    /// The least.
+    pub min: f64,
+    /// The middle one.
+    pub p50: f64,
+    /// The most.
+    pub max: f64,
 }
 
 /// Least, middle and most of what was measured.
@@ -37,8 +65,8 @@ impl Spread {
         Some((*sorted.first()?, sorted[sorted.len() / 2], *sorted.last()?))
     }
 
-    fn to_json(&self) -> Value {
-        self.of().map_or(Value::Null, |(min, p50, max)| json!({ "min": min, "p50": p50, "max": max }))
+    fn output(&self) -> Option<SpreadOutput> {
+        self.of().map(|(min, p50, max)| SpreadOutput { min, p50, max })
     }
 }
 
@@ -57,24 +85,25 @@ pub async fn rejudge(socket: &Path, json: bool, args: RejudgeArgs) -> Result<u8,
     if args.submission.id.is_some() {
         return Err(CliError::Usage("--id: the same id answers the same report; leave it out".to_owned()));
     }
-    let mut client = RpcClient::connect(socket).await?;
-    let submission = draft.send_blobs(&mut client).await?;
+    let mut client = progress::over(progress::DAEMON, RpcClient::connect(socket)).await?;
+    let submission = progress::over("handing the files over", draft.send_blobs(&mut client)).await?;
     let mut verdicts: BTreeMap<String, u32> = BTreeMap::new();
     let keys = ["cpu_ms", "wall_ms", "memory_bytes"];
     let mut spreads = [Spread::default(), Spread::default(), Spread::default()];
+    let bar = progress::steps(args.times.into(), "judging");
     for _ in 0..args.times {
         let report = client.call("submission.run", submission.clone()).await?;
+        bar.inc(1);
         *verdicts.entry(out::text(&report, "verdict")).or_default() += 1;
         for (spread, key) in spreads.iter_mut().zip(keys) {
             spread.add(figure(&report, key));
         }
     }
+    bar.finish_and_clear();
+    let is_steady = verdicts.len() == 1;
     if json {
-        let mut all = json!({ "times": args.times, "verdicts": verdicts });
-        for (spread, key) in spreads.iter().zip(keys) {
-            all[key] = spread.to_json();
-        }
-        out::json(&all);
+        let [cpu_ms, wall_ms, memory_bytes] = spreads.map(|spread| spread.output());
+        out::json_of(&RejudgeOutput { times: args.times, verdicts, cpu_ms, wall_ms, memory_bytes });
     } else {
         for (verdict, count) in &verdicts {
             out::line(format_args!("{count:6} of {}  {}", args.times, out::clean(verdict)));
@@ -92,12 +121,13 @@ pub async fn rejudge(socket: &Path, json: bool, args: RejudgeArgs) -> Result<u8,
         }
         table.print("");
     }
-    Ok(u8::from(verdicts.len() != 1))
+    Ok(u8::from(!is_steady))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_spread_is_least_middle_and_most() {

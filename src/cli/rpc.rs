@@ -4,15 +4,17 @@ use std::io::Read;
 use std::path::Path;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
-use super::{CliError, out};
+use super::{CliError, completions, out, progress};
 
 /// Arguments of `rpc`.
 #[derive(Debug, Args)]
 pub struct RpcArgs {
     /// Such as daemon.status
+    #[arg(add = ArgValueCandidates::new(completions::methods))]
     pub method: String,
     /// The parameters; `-` reads them from stdin, `@FILE` from a file
     pub params: Option<String>,
@@ -41,12 +43,13 @@ pub async fn rpc(socket: &Path, args: RpcArgs) -> Result<u8, CliError> {
         }
         Some(text) => parse(text)?,
     };
-    let mut client = RpcClient::connect(socket).await?;
-    let result = client
-        .call_streaming(&args.method, params, |method, params| {
-            out::note(json!({"method": method, "params": params}));
-        })
-        .await?;
+    let mut client = progress::over(progress::DAEMON, RpcClient::connect(socket)).await?;
+    let waiting = progress::Waiting::new(format!("waiting for {}", args.method));
+    let call = client.call_streaming(&args.method, params, |method, params| {
+        waiting.stop();
+        out::note(json!({"method": method, "params": params}));
+    });
+    let result = waiting.over(call).await?;
     out::json(&result);
     Ok(0)
 }

@@ -1,5 +1,6 @@
 //! `assay run FILE`: output as it arrives, then the exit status of DESIGN section 7.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -9,6 +10,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
+use super::interrupt::{self, Interrupt};
+use super::progress::{self, Waiting};
 use super::submission::{SubmissionArgs, draft};
 use super::{CliError, out, verdict};
 
@@ -29,18 +32,61 @@ pub struct RunArgs {
 /// Usage, connection, or the daemon's refusal.
 pub async fn run(socket: &Path, json: bool, args: RunArgs) -> Result<u8, CliError> {
     let draft = draft(&args.submission)?;
-    let mut client = RpcClient::connect(socket).await?;
-    let mut submission = draft.send_blobs(&mut client).await?;
+    let mut client = progress::over(progress::DAEMON, RpcClient::connect(socket)).await?;
+    let mut submission = progress::over("handing the files over", draft.send_blobs(&mut client)).await?;
     submission["stream"] = json!(!json);
     let mut shown = Shown::default();
-    let report = client
-        .call_streaming("submission.run", submission, |method, event| {
+    let waiting = Waiting::new(if json { "waiting for the report" } else { IN_LINE });
+    let mut interrupt = Interrupt::listen();
+    let ended = Cell::new(None);
+    let report = {
+        let withdrawn = async { ended.set(Some(interrupt::next(&mut interrupt).await)) };
+        let call = client.call_until("submission.run", submission, withdrawn, |method, event| {
             if method == "submission.event" {
+                follow(&waiting, &event);
                 shown.tell(&event);
             }
-        })
-        .await?;
+        });
+        let mut again = Interrupt::listen();
+        let impatient = async {
+            interrupt::next(&mut again).await;
+            interrupt::next(&mut again).await
+        };
+        tokio::select! {
+            report = waiting.over(call) => report?,
+            // the connection closes, which withdraws it as well
+            status = impatient => return Ok(status),
+        }
+    };
+    drop(waiting);
+    if let Some(status) = ended.get() {
+        if json {
+            out::json(&report);
+        } else {
+            out::note("assay: interrupted; the submission is withdrawn");
+        }
+        return Ok(status);
+    }
     finish(&mut client, json, args.verbose, &report, &shown).await
+}
+
+/// What a submission waits for that has not begun.
+const IN_LINE: &str = "in line: waiting for its turn, or for a sandbox to be made";
+
+/// Says in the line of progress what an event says; nothing any more once there is output.
+fn follow(waiting: &Waiting, event: &Value) {
+    match event["kind"].as_str() {
+        Some("stdout" | "stderr") => waiting.stop(),
+        Some("state") => waiting.say("running"),
+        Some("usage") => waiting.say(format!(
+            "running: cpu {}, memory {}",
+            out::millis_of(&event["data"], "cpu_ms"),
+            out::bytes_of(&event["data"], "memory_bytes")
+        )),
+        Some("compile") => waiting.say("compiled, running"),
+        Some("test") => waiting.say(format!("running, test {} is done", out::clean(&out::text(event, "test")))),
+        _ => {}
+    }
 }
 
 /// What of the program's output was shown already.

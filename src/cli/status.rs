@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::client::RpcClient;
 use super::out::{self, Table, Tint};
-use super::{CliError, lists};
+use super::{CliError, lists, progress};
 
 /// The stages in the order in which a submission passes them; others follow by name.
 const ORDER: [&str; 7] = ["queue", "lease", "copy_in", "compile", "run", "collect", "total"];
@@ -14,7 +14,7 @@ const ORDER: [&str; 7] = ["queue", "lease", "copy_in", "compile", "run", "collec
 /// # Errors
 /// The daemon's.
 pub async fn status(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let status = client.call("daemon.status", json!({})).await?;
+    let status = progress::over(progress::DAEMON, client.call("daemon.status", json!({}))).await?;
     if json {
         out::json(&status)
     } else {
@@ -23,13 +23,20 @@ pub async fn status(client: &mut RpcClient, json: bool) -> Result<u8, CliError> 
     Ok(0)
 }
 
-/// The whole status as text; also a frame of `assay top`.
+/// The whole status as text.
 pub fn render(status: &Value) -> String {
+    render_with(status, None)
+}
+
+/// The same with the rate of answers: a frame of `assay top`.
+pub fn render_with(status: &Value, rate: Option<&str>) -> String {
     let queue = &status["queue"];
     let counters = &status["counters"];
     let draining = if status["draining"] == true { ", draining" } else { "" };
+    let rate = rate.map(|rate| format!(", {rate} answers/s")).unwrap_or_default();
     let mut text = format!(
-        "assayd {}, instance {}, up {}{draining}\nqueue   {} waiting, {} running, room for {}\n",
+        "{} {}, instance {}, up {}{draining}\nqueue   {} waiting, {} running, room for {}{rate}\n",
+        out::tint("assayd", Tint::Bold),
         out::clean(&out::text(status, "version")),
         out::clean(&out::text(status, "instance")),
         out::millis_of(status, "uptime_ms"),

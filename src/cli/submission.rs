@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Map, Value, json};
 
-use super::CliError;
 use super::client::{INLINE_BYTES, RpcClient};
+use super::{CliError, completions};
 
 /// What of a submission may stand in its line, before it becomes blobs.
 pub(super) const INLINE_BYTES_OF_A_LINE: usize = INLINE_BYTES / 2;
@@ -20,7 +21,7 @@ pub struct SubmissionArgs {
     /// The program's source
     pub file: PathBuf,
     /// The profile; by default the file's ending says it (py, c, cpp, java, js, ts, go, rs, ...)
-    #[arg(long, short)]
+    #[arg(long, short, add = ArgValueCandidates::new(completions::profiles))]
     pub language: Option<String>,
     /// The program's standard input; by default this command's own, unless that is a terminal
     #[arg(long, value_name = "FILE")]
@@ -31,8 +32,8 @@ pub struct SubmissionArgs {
     /// Environment of the program
     #[arg(long = "env", value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// Where limits start from: judge, lesson or agent
-    #[arg(long)]
+    /// Where limits start from
+    #[arg(long, value_parser = PRESETS)]
     pub preset: Option<String>,
     /// Limits, such as cpu_ms=500,memory_bytes=64M
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',')]
@@ -64,8 +65,8 @@ pub struct SubmissionArgs {
     /// Whom to act for
     #[arg(long)]
     pub tenant: Option<String>,
-    /// How to be kept apart: auto, cell or split
-    #[arg(long)]
+    /// How to be kept apart
+    #[arg(long, value_parser = ["auto", "cell", "split"])]
     pub isolation: Option<String>,
     /// An id of your own: the same id answers the same report
     #[arg(long)]
@@ -81,6 +82,15 @@ pub struct Draft {
     value: Value,
     files: Vec<(String, Vec<u8>, u32)>,
     stdin: Option<Vec<u8>>,
+}
+
+/// The sets of limits that there are.
+pub(super) const PRESETS: [&str; 3] = ["judge", "lesson", "agent"];
+
+/// Nothing says it.
+pub(super) fn no_language(file: &Path) -> CliError {
+    let file = file.display();
+    CliError::Usage(format!("cannot tell the language of {file}: say --language; `assay profiles` lists them"))
 }
 
 /// The language that a file's ending says.
@@ -126,7 +136,7 @@ pub fn draft(args: &SubmissionArgs) -> Result<Draft, CliError> {
     let usage = |text: String| Err(CliError::Usage(text));
     let language = match args.language.as_deref().or_else(|| language_of(&args.file)) {
         Some(language) => language.to_owned(),
-        None => return usage(format!("cannot tell the language of {}: say --language", args.file.display())),
+        None => return Err(no_language(&args.file)),
     };
     let entry = file_name(&args.file)?;
     let mut files = vec![read_file(&args.file)?];

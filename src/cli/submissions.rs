@@ -3,17 +3,19 @@
 use std::path::Path;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
 use super::run::{Shown, finish};
 use super::submission::{SubmissionArgs, draft};
-use super::{CliError, out, verdict};
+use super::{CliError, completions, out, progress, verdict};
 
 /// A submission's id.
 #[derive(Debug, Args)]
 pub struct IdArg {
     /// What `submit` printed
+    #[arg(add = ArgValueCandidates::new(completions::submissions))]
     pub id: String,
 }
 
@@ -21,6 +23,7 @@ pub struct IdArg {
 #[derive(Debug, Args)]
 pub struct WaitArgs {
     /// What `submit` printed
+    #[arg(add = ArgValueCandidates::new(completions::submissions))]
     pub id: String,
     /// Give up after this time; the submission goes on
     #[arg(long)]
@@ -36,8 +39,8 @@ pub struct WaitArgs {
 /// Usage, connection, or the daemon's refusal.
 pub async fn submit(socket: &Path, json: bool, args: SubmissionArgs) -> Result<u8, CliError> {
     let draft = draft(&args)?;
-    let mut client = RpcClient::connect(socket).await?;
-    let submission = draft.send_blobs(&mut client).await?;
+    let mut client = progress::over(progress::DAEMON, RpcClient::connect(socket)).await?;
+    let submission = progress::over("handing the files over", draft.send_blobs(&mut client)).await?;
     let reply = client.call("submission.submit", submission).await?;
     if json {
         out::json(&reply)
@@ -56,7 +59,7 @@ pub async fn wait(client: &mut RpcClient, json: bool, args: WaitArgs) -> Result<
     if let Some(ms) = args.timeout_ms {
         params["timeout_ms"] = json!(ms);
     }
-    let report = client.call("submission.wait", params).await?;
+    let report = progress::over(format!("waiting for {}", args.id), client.call("submission.wait", params)).await?;
     if !report["verdict"].is_string() {
         // The time was over first: what came back is a state.
         if json {

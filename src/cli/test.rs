@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
-use super::submission::{INLINE_BYTES_OF_A_LINE, language_of, put, read_file};
-use super::{CliError, out, verdict};
+use super::submission::{INLINE_BYTES_OF_A_LINE, PRESETS, language_of, no_language, put, read_file};
+use super::{CliError, completions, out, progress, verdict};
 
 /// Arguments of `test`.
 #[derive(Debug, Args)]
@@ -21,13 +22,13 @@ pub struct TestArgs {
     #[arg(long = "with", value_name = "FILE")]
     pub with: Vec<PathBuf>,
     /// The profile; by default the code's ending says it
-    #[arg(long, short)]
+    #[arg(long, short, add = ArgValueCandidates::new(completions::profiles))]
     pub language: Option<String>,
-    /// How the tests say how it went: pytest, junit, tap or exit; by default pytest for python
-    #[arg(long)]
+    /// How the tests say how it went; by default pytest for python
+    #[arg(long, value_parser = ["pytest", "junit", "tap", "exit"])]
     pub format: Option<String>,
-    /// Where limits start from: judge, lesson or agent
-    #[arg(long)]
+    /// Where limits start from
+    #[arg(long, value_parser = PRESETS)]
     pub preset: Option<String>,
     /// What runs the tests, such as: -- bash test.sh
     #[arg(last = true)]
@@ -41,10 +42,7 @@ pub struct TestArgs {
 pub async fn test(socket: &Path, json: bool, args: TestArgs) -> Result<u8, CliError> {
     let language = match args.language.as_deref().or_else(|| language_of(&args.code)) {
         Some(language) => language,
-        None => {
-            let code = args.code.display();
-            return Err(CliError::Usage(format!("cannot tell the language of {code}: say --language")));
-        }
+        None => return Err(no_language(&args.code)),
     };
     let format = match (&args.format, language) {
         (Some(format), _) => format.as_str(),
@@ -58,7 +56,7 @@ pub async fn test(socket: &Path, json: bool, args: TestArgs) -> Result<u8, CliEr
         code.push(read_file(path)?);
     }
     let tests = args.tests.iter().map(|path| read_file(path)).collect::<Result<Vec<_>, _>>()?;
-    let mut client = RpcClient::connect(socket).await?;
+    let mut client = progress::over(progress::DAEMON, RpcClient::connect(socket)).await?;
     let mut room = INLINE_BYTES_OF_A_LINE;
     let code = files(&mut client, code, &mut room).await?;
     let tests = files(&mut client, tests, &mut room).await?;
@@ -69,7 +67,8 @@ pub async fn test(socket: &Path, json: bool, args: TestArgs) -> Result<u8, CliEr
     if let Some(preset) = &args.preset {
         submission["preset"] = json!(preset);
     }
-    let report = client.call("submission.run", submission).await?;
+    // not streamed: what was streamed cannot be tried again when a sandbox is lost
+    let report = progress::over("waiting for the tests", client.call("submission.run", submission)).await?;
     if json {
         out::json(&report);
     } else {

@@ -118,3 +118,25 @@ pub const MAX_CASES: usize = 4096;
 
 /// What the cases of a suite say together.
 pub const MAX_CASES_BYTES: usize = 1024 * 1024;
+
+/// Connections to the HTTP door: a handful of scrapers and health checks, and as many again that are in nobody's way.
+pub const MAX_HTTP_CONNECTIONS: usize = 32;
+
+/// How long a request's head may take from the first moment on, on a new connection and between two requests.
+pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(5);
+
+/// A request's head. Prometheus sends 250 bytes; hyper wants 8 KiB at least.
+pub const MAX_HTTP_HEAD_BYTES: usize = 8 * 1024;
+
+/// Fields of a request's head: Prometheus sends 6.
+pub const MAX_HTTP_FIELDS: usize = 64;
+
+/// How long a connection to the HTTP door lives; who reads slowly holds its place no longer than this and
+/// [`HTTP_LAST_WORDS`]. A scraper that comes every 15 s uses one four times.
+pub const HTTP_CONNECTION_TIME: Duration = Duration::from_secs(60);
+
+/// How long the answer under way then has.
+pub const HTTP_LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// How long one text of the metrics serves all who ask: asking faster costs nothing more.
+pub const METRICS_FRESH: Duration = Duration::from_millis(100);

@@ -1,33 +1,45 @@
-//! Profiles: a TOML file each.
+//! Profiles: a TOML file each, read like the configuration's own: the same units, the same errors.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::{Config, ConfigError};
+use super::load::{Joined, Origins};
+use super::problem::{ConfigError, Origin};
+use super::schema::{self, nearest};
+use super::units::Unit;
+use super::{Config, Environment, sources};
 use crate::model::Profile;
+use crate::model::limits::LimitError;
+use crate::model::prewarm::MAX_WAITERS;
 
 /// Reads every profile of the configured folder, ordered by name.
 ///
 /// # Errors
 /// A folder or file that cannot be read, a file that is not a profile, a name that stands twice or is missing.
-pub fn load_profiles(config: &Config) -> Result<Vec<Profile>, ConfigError> {
+pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>, ConfigError> {
     let folder = &config.profiles.dir;
-    let read = |source| ConfigError::Read { path: folder.clone(), source };
-    let mut profiles: Vec<Profile> = Vec::new();
+    let read = |error: std::io::Error| {
+        let message = format!(
+            "{} cannot be read: {error}; name a folder with a TOML file per profile (config/profiles has those that are shipped)",
+            folder.display()
+        );
+        ConfigError::one(origins.of("profiles.dir"), "profiles.dir", message)
+    };
+    let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(read)? {
         let path = entry.map_err(read)?.path();
-        if path.extension().is_none_or(|extension| extension != "toml") {
-            continue;
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
         }
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        let parse = |message: String| ConfigError::Parse { path: path.clone(), message };
-        let mut profile: Profile = toml::from_str(&text).map_err(|error| parse(error.to_string()))?;
-        let run = profile.run_limits().map_err(|error| parse(format!("limits: {error}")))?;
-        profile.base_compile_limits(run).map_err(|error| parse(format!("compile_limits: {error}")))?;
-        if profile.run.is_empty() {
-            return Err(parse("run: must name a program".to_owned()));
-        }
+    }
+    paths.sort();
+    let mut profiles: Vec<Profile> = Vec::new();
+    for path in paths {
+        let mut profile = load_profile(&path)?;
         if profiles.iter().any(|other| other.name == profile.name) {
-            return Err(parse(format!("name: another file has the profile {:?} already", profile.name)));
+            let message =
+                format!("another file has the profile {:?} already; give this one another name", profile.name);
+            return Err(ConfigError::one(Origin::File { file: path, line: 0 }, "name", message));
         }
         if let Some(floor) = config.profiles.floor {
             profile.pool.floor = floor;
@@ -40,14 +52,52 @@ pub fn load_profiles(config: &Config) -> Result<Vec<Profile>, ConfigError> {
     }
     let known: BTreeSet<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
     if let Some(missing) = config.profiles.only.iter().find(|name| !known.contains(name.as_str())) {
-        return Err(ConfigError::Value {
-            key: "profiles.only".to_owned(),
-            message: format!("there is no profile {missing:?}; there are {known:?}"),
-        });
+        let near = nearest(missing, known.iter().copied());
+        let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+        let all = known.iter().copied().collect::<Vec<_>>().join(", ");
+        let message = format!("there is no profile {missing:?} in {}{near} (there are {all})", folder.display());
+        return Err(ConfigError::one(origins.of("profiles.only"), "profiles.only", message));
     }
     if !config.profiles.only.is_empty() {
         profiles.retain(|profile| config.profiles.only.contains(&profile.name));
     }
     profiles.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(profiles)
+}
+
+fn load_profile(path: &Path) -> Result<Profile, ConfigError> {
+    let mut joined = Joined::default();
+    joined.add(sources::file(path, schema::profile(), &Environment::new())?);
+    let whole = Origin::File { file: path.to_owned(), line: 0 };
+    let (profile, origins, _): (Profile, _, _) = joined.into(&whole)?;
+    let origin = |key: &str| match origins.of(key) {
+        Origin::Default => whole.clone(),
+        origin => origin,
+    };
+    let limit = |section: &str, error: LimitError| {
+        let key = format!("{section}.{}", error.field);
+        let shown = |number: &str| match (Unit::of(error.field), number.parse()) {
+            (Some((unit, _)), Ok(number)) => format!("{:?}", unit.show(number)),
+            _ => number.to_owned(),
+        };
+        let (given, low, high) = (shown(&error.given), shown(&error.low), shown(&error.high));
+        let message = format!("{given} is out of range; use {low} to {high}");
+        ConfigError::one(origin(&key), &key, message)
+    };
+    let run = profile.run_limits().map_err(|error| limit("limits", error))?;
+    profile.base_compile_limits(run).map_err(|error| limit("compile_limits", error))?;
+    if profile.run.is_empty() {
+        let message = "it names no program; write the command, such as [\"python3\", \"{entry}\"]";
+        return Err(ConfigError::one(origin("run"), "run", message));
+    }
+    let (all, forks) = (profile.prewarm.len(), profile.prewarm.iter().filter(|prewarm| prewarm.fork).count());
+    let too_many = match (all > MAX_WAITERS, forks > 1) {
+        (true, _) => Some(format!("{all} runtimes are to wait; use at most {MAX_WAITERS}")),
+        (_, true) => Some(format!("{forks} say fork; leave one, whose forks serve every run")),
+        _ => None,
+    };
+    match too_many {
+        Some(message) => Err(ConfigError::one(origin("prewarm"), "prewarm", message)),
+        None => Ok(profile),
+    }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::config::{self, Config, Environment, load_profiles};
+use crate::config::{self, Config, Environment, Loaded, Origins, load_profiles};
 use crate::docker::{self, Client, Target};
-use crate::host::{Host, HostConfig};
+use crate::host::{Calls, Host, HostConfig};
 use crate::image::Registries;
 use crate::judge::cache::Cache;
 use crate::model::Profile;
@@ -25,6 +25,8 @@ pub struct Engine {
     pub target: Target,
     /// Talks to it.
     pub client: Client,
+    /// How that goes.
+    pub calls: Arc<Calls>,
 }
 
 /// A configuration, resolved.
@@ -32,6 +34,8 @@ pub struct Engine {
 pub struct Assembly {
     /// The configuration.
     pub config: Config,
+    /// Where each of its values comes from.
+    pub origins: Origins,
     /// The profiles, by name.
     pub profiles: BTreeMap<String, Arc<Profile>>,
     /// Who may do what.
@@ -45,16 +49,24 @@ pub struct Assembly {
 /// Which engines the configuration and the environment name, and clients of them.
 ///
 /// # Errors
-/// In words, with the host's name when there are several.
-pub fn engines(config: &Config, environment: &Environment) -> Result<Vec<Engine>, String> {
+/// In words, with the host's name when there are several, and where its settings come from.
+pub fn engines(config: &Config, origins: &Origins, environment: &Environment) -> Result<Vec<Engine>, String> {
     let several = config.engines().len() > 1;
     let open = |engine: &config::Engine| {
         let found = engine.target(environment).and_then(|target| Ok((Client::open(&target)?, target)));
-        let (client, target) = found.map_err(|error| match several {
-            true => format!("host {}: failed to {error}", engine.name),
-            false => format!("failed to {error}"),
+        let (client, target) = found.map_err(|error| {
+            let (prefix, key) = match several {
+                true => (format!("host {}: ", engine.name), format!("hosts.{}", engine.name)),
+                false => (String::new(), "engine".to_owned()),
+            };
+            let origin = match [format!("{key}.host"), key].map(|key| origins.of(&key)) {
+                [config::Origin::Default, config::Origin::Default] => String::new(),
+                [config::Origin::Default, origin] | [origin, _] => format!(" (set by {origin})"),
+            };
+            format!("{prefix}failed to {error}{origin}")
         })?;
-        Ok(Engine { config: engine.clone(), target, client })
+        let calls = Arc::<Calls>::default();
+        Ok(Engine { config: engine.clone(), target, client: client.observed(calls.clone()), calls })
     };
     config.engines().iter().map(open).collect()
 }
@@ -64,9 +76,10 @@ impl Assembly {
     ///
     /// # Errors
     /// In words.
-    pub fn of(config: Config, environment: &Environment) -> Result<Assembly, String> {
-        let engines = engines(&config, environment)?;
-        let profiles = load_profiles(&config).map_err(|error| format!("failed to {error}"))?;
+    pub fn of(loaded: Loaded, environment: &Environment) -> Result<Assembly, String> {
+        let Loaded { config, origins, .. } = loaded;
+        let engines = engines(&config, &origins, environment)?;
+        let profiles = load_profiles(&config, &origins).map_err(|error| format!("failed to {error}"))?;
         let roles =
             Roles::new(&config.socket).map_err(|error| format!("failed to use socket.submit or .admin: {error}"))?;
         let init = match &config.images.init {
@@ -90,6 +103,7 @@ impl Assembly {
             engines,
             registries,
             config,
+            origins,
         })
     }
 
@@ -102,6 +116,7 @@ impl Assembly {
         Host::start(HostConfig {
             name: engine.config.name.clone(),
             client: engine.client.clone(),
+            calls: engine.calls.clone(),
             instance: instance.to_owned(),
             max_creating: engine.config.max_creating,
             cpu_overcommit: engine.config.cpu_overcommit,

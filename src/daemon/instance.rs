@@ -9,8 +9,9 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::config;
 
-/// How long a new daemon waits for the reaper of an old one, which holds the lock while it sweeps.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a new daemon waits for the reaper of an old one, which holds the lock while it sweeps: longer than it asks an
+/// engine that hangs.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A claimed instance. The lock goes when it is dropped, or with the process.
 #[derive(Debug)]
@@ -22,14 +23,14 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Makes the state folder, locks it, reads or makes the id.
-    pub(super) fn claim(config: &config::Instance) -> Result<Instance, String> {
+    /// Makes the state folder, locks it within `patience`, reads or makes the id.
+    pub(super) fn claim(config: &config::Instance, patience: Duration) -> Result<Instance, String> {
         let folder = &config.state_dir;
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             format!("failed to {what} in the state folder {}: {error} (instance.state_dir)", folder.display())
         };
         std::fs::create_dir_all(folder).map_err(|error| failed("make a file", &error))?;
-        let lock = lock(&folder.join("lock"), PATIENCE).map_err(|error| failed("take the lock", &error))?;
+        let lock = lock(&folder.join("lock"), patience).map_err(|error| failed("take the lock", &error))?;
         let path = folder.join("instance-id");
         let id = match std::fs::read_to_string(&path) {
             Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
@@ -73,11 +74,11 @@ mod tests {
     fn an_instance_keeps_its_id_and_lets_no_second_daemon_in() {
         let folder = tempfile::tempdir().unwrap();
         let config = config::Instance { name: "test".to_owned(), state_dir: folder.path().to_owned() };
-        let first = Instance::claim(&config).unwrap();
+        let first = Instance::claim(&config, PATIENCE).unwrap();
         let label = first.label.clone();
         assert!(lock(&folder.path().join("lock"), Duration::ZERO).unwrap_err().contains("another daemon"));
         drop(first);
-        assert_eq!(Instance::claim(&config).unwrap().label, label);
+        assert_eq!(Instance::claim(&config, PATIENCE).unwrap().label, label);
         assert!(label.starts_with("test-"));
     }
 }

@@ -1,41 +1,56 @@
 //! The daemon's life: lock, start, serve, drain, end. `bin/assayd` parses its arguments and calls [`run`].
 //!
 //! ```text
-//!  lock the state folder -> start the reaper -> hosts and pools -> bind the socket -> READY
+//!  lock the state folder -> start the reaper -> hosts and pools -> the socket, bound or inherited -> READY
 //!        SIGHUP, daemon.reload: a new configuration, all of it or nothing
 //!        SIGTERM, SIGINT, daemon.drain: stop admitting -> answer everyone -> close pools -> reaper told -> gone
 //!        SIGKILL: the reaper's pipe closes -> it sweeps by label until nothing is left
 //! ```
+//!
+//! Nobody waits for an engine before the socket answers: the first submissions wait for the engines' first word instead
+//! ([`Scheduler::first_word`]). With a socket of the service manager's ([`service`]) the end is a hand-over: new callers wait
+//! for the next daemon from the first moment on, and those that are connected may go on for a moment.
 
 pub mod assembly;
 mod instance;
 pub mod reaper;
-mod reload;
+pub mod reload;
+mod service;
+mod signals;
+mod watchdog;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, Environment, bounds};
-use crate::host::{Fleet, Host};
+use crate::config::{Config, Loaded, Sources, bounds};
+use crate::gateway::Gateway;
+use crate::host::Fleet;
 use crate::rpc::{self, Blobs, Daemon, Live, ReloadAsk};
 use crate::sandbox::Slots;
 use crate::scheduler::Scheduler;
+use crate::telemetry::pulse::Pulse;
 use assembly::Assembly;
 use instance::Instance;
 use reaper::Reaper;
+use signals::{Came, Signals, Wish};
 
-/// How long the first word of the engines is waited for.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
+pub use service::Inherited;
+
+/// How long callers who are connected may go on while new ones wait for the next daemon already.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The same for one who was let in and has not been heard yet: on a busy machine a first line takes its time.
+const FIRST_WORDS: Duration = Duration::from_secs(10);
+/// What the end takes beyond the drain, at most: last answers, and pools that are closed.
+const LAST_STEPS: Duration = Duration::from_secs(20);
 
 /// What lives as long as the daemon does.
 struct Life {
-    path: Option<PathBuf>,
-    environment: Environment,
+    sources: Sources,
     label: String,
     assembly: Assembly,
     slots: Slots,
@@ -43,20 +58,22 @@ struct Life {
     scheduler: Arc<Scheduler>,
     live: Arc<Live>,
     reaper: Reaper,
+    pulse: Arc<Pulse>,
     /// Hosts on their way out.
     leaving: JoinSet<()>,
 }
 
-/// Runs until it is told to end. `path` is the configuration's file, for a reload; `config` what it says now.
+/// Runs until it is told to end. `sources` is where the configuration is, for a reload; `loaded` what it says now; `sockets` what
+/// the service manager opened.
 ///
 /// # Errors
 /// What kept it from starting, in words.
-pub async fn run(path: Option<&Path>, config: Config, environment: &Environment) -> Result<(), String> {
-    let assembly = Assembly::of(config, environment)?;
+pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Result<(), String> {
+    let assembly = Assembly::of(loaded, &sources.environment)?;
     let config = &assembly.config;
     raise_open_files();
-    let instance = Instance::claim(&config.instance)?;
-    let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder())?;
+    let instance = Instance::claim(&config.instance, instance::PATIENCE)?;
+    let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder(), &config.log)?;
     let engines: Vec<String> = assembly.engines.iter().map(|engine| engine.target.endpoint.to_string()).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), instance = %instance.label, engines = engines.join(", "),
@@ -69,21 +86,26 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
         assembly.engines.iter().map(|engine| assembly.host(engine, &instance.label, &slots, &bell)).collect();
     let fleet = Arc::new(Fleet::new(hosts));
     let blobs = Arc::new(Blobs::default());
-    let shelf = blobs.clone();
     let scheduler = Scheduler::new(
         fleet.clone(),
         bell.clone(),
         config.queue.clone(),
-        instance.folder().join("kept"),
+        instance.folder(),
         assembly.cache(instance.folder()),
-        Box::new(move |uid, bytes| shelf.keep(uid, bytes)),
+        blobs.clone(),
     );
+    match scheduler.take_answers() {
+        0 => {}
+        reports => tracing::info!(reports, "has the reports that the last daemon kept"),
+    }
     match scheduler.resume(&assembly.profiles) {
         0 => {}
         submissions => tracing::info!(submissions, "goes on with what the last daemon left unstarted"),
     }
     let live = Arc::new(Live::new(assembly.profiles.clone(), assembly.roles.clone()));
     let drain = Arc::new(Notify::new());
+    let (door, pulse) = (Arc::new(Pulse::default()), Arc::new(Pulse::default()));
+    let connections = rpc::Connections::default();
     let (reload, mut reloads) = mpsc::channel::<ReloadAsk>(1);
     let daemon = Arc::new(Daemon {
         instance: instance.label.clone(),
@@ -93,20 +115,22 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
         blobs,
         drain: drain.clone(),
         reload,
+        tally: Arc::default(),
+        connections: connections.clone(),
+        door: door.clone(),
     });
-    // the first caller finds a daemon that knows whether there is an engine; its absence keeps nobody from being told so
-    looked(&fleet.all()).await;
-    let mode = config.socket_mode().unwrap_or(0o660);
-    let socket = config.socket.path.clone();
-    let listener = rpc::bind(&socket, mode).await.map_err(|error| format!("failed to {error}"))?;
+    let gateway =
+        Gateway::open(&config.http, sockets.http.take(), daemon.clone(), instance.folder().to_owned()).await?;
+    let (listener, bound) = listen(sockets, config).await?;
     let (stop, stopped) = watch::channel(false);
     let (leave, left) = watch::channel(false);
     let serving = tokio::spawn(rpc::serve(listener, daemon, stopped, left));
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    service::ready();
+    let watching =
+        service::watchdog().map(|within| tokio::spawn(watchdog::watch(scheduler.clone(), door, pulse.clone(), within)));
 
     let mut life = Life {
-        path: path.map(Path::to_owned),
-        environment: environment.clone(),
+        sources,
         label: instance.label.clone(),
         assembly,
         slots,
@@ -114,12 +138,27 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
         scheduler: scheduler.clone(),
         live,
         reaper,
+        pulse,
         leaving: JoinSet::new(),
     };
     life.until_the_end(&drain, &mut reloads).await?;
+    life.pulse.ended();
+    service::stopping(life.assembly.config.queue.drain() + LAST_STEPS);
+    if bound.is_none() {
+        tracing::info!("new callers wait for the next daemon");
+        let _ = stop.send(true);
+        let begun = Instant::now();
+        let waits = |begun: Instant| match begun.elapsed() {
+            so_far if so_far < LAST_WORDS => connections.count() > 0,
+            so_far => so_far < FIRST_WORDS && connections.unheard() > 0,
+        };
+        while waits(begun) && !scheduler.is_draining() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
     tracing::info!("draining: nothing new is admitted, what runs is finished");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     scheduler.drain().await;
+    scheduler.keep_answers().await;
     let _ = stop.send(true);
     let _ = serving.await;
     // the last answers are on their way to their writers
@@ -131,7 +170,16 @@ pub async fn run(path: Option<&Path>, config: Config, environment: &Environment)
         leaving.spawn(async move { host.close().await });
     }
     while leaving.join_next().await.is_some() {}
-    let _ = std::fs::remove_file(&socket);
+    if let Some(socket) = bound {
+        let _ = std::fs::remove_file(socket);
+    }
+    if let Some(watching) = watching {
+        watching.abort();
+    }
+    // whoever looks how the drain goes is answered to its end
+    if let Some(gateway) = gateway {
+        gateway.close().await;
+    }
     reaper.dismiss();
     tracing::info!("assayd ends");
     Ok(())
@@ -156,29 +204,46 @@ fn raise_open_files() {
     }
 }
 
-/// Waits until every host's engine has been asked once, for [`FIRST_LOOK`] at most.
-async fn looked(hosts: &[Arc<Host>]) {
-    let looks = futures_util::future::join_all(hosts.iter().map(|host| host.looked()));
-    let _ = tokio::time::timeout(FIRST_LOOK, looks).await;
+/// The socket that callers come by; with its path when it is ours to remove.
+async fn listen(sockets: Inherited, config: &Config) -> Result<(UnixListener, Option<PathBuf>), String> {
+    let path = config.socket.path.clone();
+    let at = sockets.path();
+    let Some(listener) = sockets.callers else {
+        let mode = config.socket_mode().unwrap_or(0o660);
+        let listener = rpc::bind(&path, mode).await.map_err(|error| format!("failed to {error}"))?;
+        return Ok((listener, Some(path)));
+    };
+    if at.as_ref() != Some(&path) {
+        tracing::warn!(
+            configured = %path.display(), passed = %at.unwrap_or_default().display(),
+            "the service manager's socket is another than socket.path: callers come by the manager's (ListenStream=)"
+        );
+    }
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| UnixListener::from_std(listener))
+        .map(|listener| (listener, None))
+        .map_err(|error| format!("failed to use the socket that was passed: {error}"))
 }
 
 impl Life {
     /// Takes new configurations over until it is told to end.
     async fn until_the_end(&mut self, drain: &Notify, reloads: &mut mpsc::Receiver<ReloadAsk>) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("failed to listen for signals: {error}");
-        let mut term = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut signals = Signals::listen().map_err(|error| format!("failed to listen for signals: {error}"))?;
         loop {
             tokio::select! {
-                _ = term.recv() => return Ok(()),
-                _ = int.recv() => return Ok(()),
-                () = drain.notified() => return Ok(()),
-                _ = hup.recv() => {
+                Came { wish, name, sender } = signals.next() => {
+                    if wish == Wish::End {
+                        tracing::info!(%sender, "{name}: draining, then the end");
+                        return Ok(());
+                    }
+                    tracing::info!(%sender, "{name}: the configuration is read again");
                     if let Err(error) = self.reload().await {
                         tracing::error!(%error, "the new configuration is not taken over; the old one stays in effect");
                     }
                 }
+                () = drain.notified() => return Ok(()),
+                () = self.pulse.asked() => self.pulse.turned(),
                 Some(reply) = reloads.recv() => {
                     let _ = reply.send(self.reload().await);
                 }

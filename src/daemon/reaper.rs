@@ -4,7 +4,9 @@
 //! ```text
 //!  daemon ---pipe---> reaper (own session, so that no kill of the daemon's group reaches it)
 //!     a line of targets: these are the engines from now on
-//!     "bye": exit at once          end-of-file: lock, sweep by label until two sweeps a second apart find nothing
+//!     "bye": exit at once          end-of-file: lock, sweep by label until two sweeps a second apart find nothing;
+//!                                  an engine is silent: let go of the lock for a moment, again
+//!     "failed": the same, but it is no death: the daemon could not start or go on, and said why
 //! ```
 
 use std::io::{BufRead, Write};
@@ -13,15 +15,24 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::instance::lock;
+use super::instance::{Instance, lock};
+use super::service;
+use crate::config::{self, Config, Environment};
 use crate::docker::{Client, Target};
 use crate::sandbox;
 
 /// The first argument that makes `assayd` a reaper.
 pub const ARGUMENT: &str = "--reap";
 
+/// The variables that tell it how to log.
+pub const LOG_LEVEL: &str = "ASSAY_LOG_LEVEL";
+/// See [`LOG_LEVEL`].
+pub const LOG_TARGET: &str = "ASSAY_LOG_TARGET";
+
 /// What a daemon says that ends in order.
 const BYE: &str = "bye";
+/// What a daemon says that ends with an error: what it began is to be removed.
+const FAILED: &str = "failed";
 
 /// How long the lock is tried: a dying process lets go of it within milliseconds.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -43,12 +54,18 @@ impl Reaper {
     ///
     /// # Errors
     /// In words.
-    pub fn start(targets: &[&Target], instance: &str, folder: &Path) -> Result<Reaper, String> {
+    pub fn start(targets: &[&Target], instance: &str, folder: &Path, log: &config::Log) -> Result<Reaper, String> {
         let failed = |error: std::io::Error| format!("failed to start the reaper: {error}");
         let program = std::env::current_exe().map_err(failed)?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        for variable in service::VARIABLES {
+            command.env_remove(variable);
+        }
+        let mut child = command
             .args([ARGUMENT, instance])
             .arg(folder)
+            .env(LOG_LEVEL, &log.level)
+            .env(LOG_TARGET, log.target.as_str())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .process_group(0)
@@ -76,15 +93,26 @@ impl Reaper {
     }
 }
 
+impl Drop for Reaper {
+    /// Without a dismissal the daemon ends with an error. It does not wait for what the reaper does then.
+    fn drop(&mut self) {
+        if let Some(pipe) = self.pipe.as_mut().filter(|_| !std::thread::panicking()) {
+            let _ = writeln!(pipe, "{FAILED}");
+        }
+    }
+}
+
 /// The reaper's own life. Returns when there is nothing (more) to do.
 pub fn run(instance: &str, folder: &Path) {
     // in its own session no terminal's hang-up and no kill of the daemon's group reaches it
     let _ = nix::unistd::setsid();
     let mut targets: Vec<Target> = Vec::new();
+    let mut has_failed = false;
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         if line == BYE {
             return;
         }
+        has_failed |= line == FAILED;
         // engines that are gone are kept: the daemon may still have had something there
         for target in serde_json::from_str::<Vec<Target>>(&line).unwrap_or_default() {
             if !targets.contains(&target) {
@@ -92,36 +120,86 @@ pub fn run(instance: &str, folder: &Path) {
             }
         }
     }
-    // a new daemon waits for this lock; when one has it already, its own start-up sweep does the work. The dying daemon
-    // may still hold it for a moment: the kernel closes its pipe before it closes its lock
-    let Ok(_lock) = lock(&folder.join("lock"), LOCK_PATIENCE) else { return };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    tracing::warn!(%instance, "the daemon died: removing its sandboxes");
-    let removed: usize = runtime.block_on(async {
-        let mut sweeps = tokio::task::JoinSet::new();
-        for client in targets.iter().filter_map(|target| Client::open(target).ok()) {
-            let instance = instance.to_owned();
-            sweeps.spawn(async move { sweep_until_empty(&client, &instance).await });
+    let mut clients: Vec<Client> = targets.iter().filter_map(|target| Client::open(target).ok()).collect();
+    let deadline = Instant::now() + PATIENCE;
+    let (mut removed, mut is_said) = (0, false);
+    while !clients.is_empty() && Instant::now() < deadline {
+        // a new daemon waits for this lock; when one has it already, its own start-up sweep does the work. The dying daemon
+        // may still hold it for a moment: the kernel closes its pipe before it closes its lock
+        let Ok(held) = lock(&folder.join("lock"), LOCK_PATIENCE) else { return };
+        match has_failed {
+            _ if is_said => {}
+            true => {
+                tracing::info!(%instance, engines = clients.len(), "the daemon ended with an error: removing what it began")
+            }
+            false => tracing::warn!(%instance, engines = clients.len(), "the daemon died: removing its sandboxes"),
         }
-        sweeps.join_all().await.into_iter().sum()
-    });
-    tracing::info!(%instance, removed, "nothing of the dead daemon is left");
+        is_said = true;
+        removed += runtime.block_on(sweep_all(&mut clients, instance, 2));
+        // an engine that does not answer keeps no new daemon waiting
+        drop(held);
+        std::thread::sleep(BETWEEN);
+    }
+    tracing::info!(%instance, removed, engines_silent = clients.len(), "nothing of that daemon is left where it could be looked");
 }
 
-async fn sweep_until_empty(client: &Client, instance: &str) -> usize {
-    let deadline = Instant::now() + PATIENCE;
+/// Sweeps all of them until `empties` looks in a row found nothing; how many sandboxes were removed. Those that answered are
+/// taken out.
+async fn sweep_all(clients: &mut Vec<Client>, instance: &str, empties: u32) -> usize {
+    let mut sweeps = tokio::task::JoinSet::new();
+    for client in clients.drain(..) {
+        let instance = instance.to_owned();
+        sweeps.spawn(async move {
+            let swept = sweep_until_empty(&client, &instance, empties).await;
+            (client, swept)
+        });
+    }
+    let mut total = 0;
+    for (client, swept) in sweeps.join_all().await {
+        match swept {
+            Ok(removed) => total += removed,
+            Err(removed) => {
+                total += removed;
+                clients.push(client);
+            }
+        }
+    }
+    total
+}
+
+/// What `assayd --sweep` does (ExecStopPost= of the unit, and before a package is removed): removes whatever of this instance
+/// is left on its engines. `in_order` says that the daemon ended by itself: then one look is enough. Does nothing while a
+/// daemon or a reaper of this instance lives.
+///
+/// # Errors
+/// In words: a configuration or state folder that cannot be read.
+pub fn sweep_up(config: &Config, environment: &Environment, in_order: bool) -> Result<usize, String> {
+    let engines = super::assembly::engines(config, &config::Origins::default(), environment)?;
+    let instance = Instance::claim(&config.instance, LOCK_PATIENCE)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("failed to start the runtime: {error}"))?;
+    let mut clients: Vec<Client> = engines.into_iter().map(|engine| engine.client).collect();
+    // one that does not answer now is swept by the next daemon, when it does
+    Ok(runtime.block_on(sweep_all(&mut clients, &instance.label, if in_order { 1 } else { 2 })))
+}
+
+/// How many it removed; as an error when the engine stopped answering.
+async fn sweep_until_empty(client: &Client, instance: &str, empties: u32) -> Result<usize, usize> {
     let (mut empty, mut removed) = (0, 0);
-    while empty < 2 && Instant::now() < deadline {
+    loop {
         match sandbox::sweep(client, instance, None).await {
             Ok(0) => empty += 1,
             Ok(count) => {
                 empty = 0;
                 removed += count;
             }
-            Err(_) => empty = 0,
+            Err(_) => return Err(removed),
+        }
+        if empty == empties {
+            return Ok(removed);
         }
         // what was found is gone when sweep returns; a creation under way shows up within the next second
         tokio::time::sleep(if empty == 1 { BETWEEN } else { BETWEEN / 5 }).await;
     }
-    removed
 }

@@ -36,6 +36,7 @@ mod endpoint;
 mod error;
 mod hijack;
 pub mod jsonlines;
+mod observe;
 mod path;
 pub mod registry;
 mod reply;
@@ -46,7 +47,8 @@ mod tls;
 mod types;
 pub mod version;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 pub use call::images::{Pull, PullPolicy};
 pub use call::lifecycle::{Logs, LogsOptions, StatsStream, Wait};
@@ -56,6 +58,7 @@ pub use dial::{BoxedIo, ConnectProblem, Connector, Io};
 pub use endpoint::{DEFAULT_SOCKET, Endpoint, EndpointError};
 pub use error::{Error, Phase};
 pub use hijack::{HijackReader, HijackWriter, Hijacked};
+pub use observe::Observer;
 pub use reply::error_text;
 pub use target::{Environment, Settings, SetupError, Target};
 pub use tls::{TlsFiles, TlsProblem, TlsSetupError};
@@ -77,6 +80,7 @@ pub struct Client {
 struct Inner {
     wire: Wire,
     version: Mutex<Option<ApiVersion>>,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 impl Client {
@@ -106,7 +110,15 @@ impl Client {
     }
 
     fn over(endpoint: Endpoint, transport: Transport) -> Client {
-        Client { inner: Arc::new(Inner { wire: Wire::new(endpoint, transport), version: Mutex::new(None) }) }
+        let wire = Wire::new(endpoint, transport);
+        Client { inner: Arc::new(Inner { wire, version: Mutex::new(None), observer: OnceLock::new() }) }
+    }
+
+    /// The same client, whose calls are told to somebody from now on. The first observer stays.
+    #[must_use]
+    pub fn observed(self, observer: Arc<dyn Observer>) -> Client {
+        let _ = self.inner.observer.set(observer);
+        self
     }
 
     /// Where this client connects to.
@@ -168,7 +180,12 @@ impl Client {
     }
 
     async fn send_as(&self, call: &mut Call, version: Option<ApiVersion>) -> Result<Reply, Error> {
-        let reply = self.inner.wire.send(call, version).await.inspect_err(|error| {
+        let begun = Instant::now();
+        let reply = self.inner.wire.send(call, version).await;
+        if let Some(observer) = self.inner.observer.get() {
+            observer.answered(call.name, begun.elapsed(), reply.as_ref().map(Reply::status));
+        }
+        let reply = reply.inspect_err(|error| {
             if error.is_unreachable() {
                 *self.slot() = None;
             }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use super::Host;
 use crate::model::{Isolation, IsolationRequest, Limits, Profile};
-use crate::policy::{self, SandboxPlan};
+use crate::policy::{self, Others, SandboxPlan};
 use crate::pool::{Factory, MakeError, Making};
 use crate::sandbox::{self, Recipe, Sandbox};
 
@@ -81,13 +81,25 @@ impl Order<'_> {
             runtime: profile.runtime.clone().or_else(|| host.config.runtime.clone()),
             apparmor: host.config.apparmor.clone(),
             limits,
+            others: Others {
+                runtime: profile.runtime.is_some() || host.config.runtime.is_some(),
+                template: isolation == Isolation::Cell && profile.prewarm.iter().any(|prewarm| prewarm.fork),
+                loaded: profile.prewarm.iter().any(|prewarm| prewarm.fork && !prewarm.load.is_empty()),
+            },
             // halves a start with runc; others fail with it (ENGINE.md)
             network_disabled: profile.runtime.is_none() && host.config.runtime.is_none(),
         };
         let approved = policy::approve(policy::build(&plan)).map_err(|denial| refused(denial.to_string()))?;
         let made = sandbox::create(
             &host.client,
-            Recipe { approved, limits, isolation, other_runtime: plan.runtime.is_some(), slot },
+            Recipe {
+                approved,
+                limits,
+                isolation,
+                others: plan.others,
+                slot,
+                waiters: sandbox::terms::prepares(profile, &limits),
+            },
         )
         .await;
         if let Err(error) = &made

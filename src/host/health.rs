@@ -13,10 +13,11 @@
 //! A suspect host gets work only when no other is up: one failed call may be that call's own, and the probe that
 //! follows at once says which.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What may be done with a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HostState {
     /// Not asked yet.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{HostConfig, lock};
@@ -23,7 +24,7 @@ pub struct ImageState {
 }
 
 /// A row of `image.list`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ImageRow {
     /// The profile that needs it.
     pub profile: String,

@@ -3,10 +3,12 @@
 //! [`health`] says from what was seen whether a host may be given work; the monitor asks the engine and is the one owner
 //! of that state. When an engine answers (again), what it holds of ours is swept and the pools begin anew.
 
+mod calls;
 mod factory;
 mod fleet;
 pub mod health;
 mod images;
+mod metrics;
 mod monitor;
 pub mod room;
 
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
@@ -27,6 +30,7 @@ use crate::sandbox::Slots;
 use health::Engine;
 use room::{Amount, Room};
 
+pub use calls::{Call, Calls};
 pub use fleet::Fleet;
 pub use health::HostState;
 pub use images::{ImageRow, ImageState};
@@ -39,6 +43,8 @@ pub struct HostConfig {
     pub name: String,
     /// Its engine.
     pub client: Client,
+    /// How that client's calls go.
+    pub calls: Arc<Calls>,
     /// The label's value: instance name and random id.
     pub instance: String,
     /// Creations at a time.
@@ -71,8 +77,8 @@ pub struct HostConfig {
     pub profiles: Vec<Arc<Profile>>,
 }
 
-/// What is known of the engine.
-#[derive(Debug, Clone, Default, Serialize)]
+/// What is known of the engine. What changes by itself is asked for every half minute.
+#[derive(Debug, Clone, Default)]
 pub struct EngineFacts {
     /// Its version.
     pub version: String,
@@ -82,6 +88,20 @@ pub struct EngineFacts {
     pub cpus: i64,
     /// Memory of its machine, in bytes.
     pub memory_bytes: i64,
+    /// Operating system.
+    pub os: String,
+    /// Kernel.
+    pub kernel: String,
+    /// Storage driver.
+    pub storage: String,
+    /// `cgroupfs` or `systemd`, and `1` or `2`.
+    pub cgroups: (String, String),
+    /// Containers that run there, others' too.
+    pub containers_running: i64,
+    /// Images there, others' too.
+    pub images: i64,
+    /// When it said so.
+    pub asked: Option<Instant>,
 }
 
 /// What is known of a host and why.
@@ -133,7 +153,7 @@ struct BusySandbox {
 }
 
 /// A row of `sandbox.list`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SandboxRow {
     /// Container id, 12 digits.
     pub id: String,
@@ -155,6 +175,11 @@ pub struct SandboxRow {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Resolves when every one's engine has been asked for the first time, whatever they said.
+pub async fn looked(hosts: &[Arc<Host>]) {
+    futures_util::future::join_all(hosts.iter().map(|host| host.looked())).await;
 }
 
 impl Host {
@@ -218,6 +243,7 @@ impl Host {
                         max_age: profile.pool.max_age(),
                         priority: profile.pool.priority,
                         reuse: profile.pool.reuse,
+                        hot: if profile.prewarm.is_empty() { 0 } else { profile.pool.hot },
                     },
                     self.share.clone(),
                     Box::new(factory::ProfileFactory::new(Arc::downgrade(self), profile.clone())),
@@ -265,6 +291,11 @@ impl Host {
     /// Its images.
     pub fn images(&self) -> &images::Images {
         &self.images
+    }
+
+    /// How its engine's calls go.
+    pub fn calls(&self) -> &Calls {
+        &self.config.calls
     }
 
     pub(crate) fn health(&self) -> Health {

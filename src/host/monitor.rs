@@ -176,6 +176,10 @@ pub(super) async fn watch(host: Arc<Host>) {
                     host.answered(engine);
                     if swept.elapsed() > SWEEP_EVERY {
                         sweep(&host).await;
+                        // what it has changes, and who asks us for it must not have to wait for the engine
+                        if let Ok(facts) = ask(&host).await {
+                            lock(&host.health).engine = facts;
+                        }
                         swept = Instant::now();
                     }
                 }
@@ -198,18 +202,30 @@ pub(super) async fn watch(host: Arc<Host>) {
     }
 }
 
+/// Whether the engine answers; what it is, when it was not known.
 async fn look(host: &Host) -> Result<EngineFacts, Error> {
-    let ping = host.client.ping().await?;
+    host.client.ping().await?;
     let known = host.health();
-    if matches!(known.known, Engine::Answers | Engine::Doubtful) {
-        return Ok(known.engine);
+    match known.known {
+        Engine::Answers | Engine::Doubtful => Ok(known.engine),
+        Engine::Unknown | Engine::Gone => ask(host).await,
     }
+}
+
+async fn ask(host: &Host) -> Result<EngineFacts, Error> {
     let info = host.client.info().await?;
     Ok(EngineFacts {
         version: info.server_version.unwrap_or_default(),
-        api: ping.api_version.to_string(),
+        api: host.client.negotiated().map(|version| version.to_string()).unwrap_or_default(),
         cpus: info.ncpu.unwrap_or_default(),
         memory_bytes: info.mem_total.unwrap_or_default(),
+        os: info.operating_system.unwrap_or_default(),
+        kernel: info.kernel_version.unwrap_or_default(),
+        storage: info.driver.unwrap_or_default(),
+        cgroups: (info.cgroup_driver.unwrap_or_default(), info.cgroup_version.unwrap_or_default()),
+        containers_running: info.containers_running.unwrap_or_default(),
+        images: info.images.unwrap_or_default(),
+        asked: Some(Instant::now()),
     })
 }
 

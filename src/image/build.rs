@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use super::base;
 use super::catalog::{BASE, Definition};
 use super::source::{Registries, is_registrys};
 use crate::docker::{BuildOptions, Client, Error as EngineError, Progress};
@@ -242,6 +243,22 @@ impl Builder {
             .map_err(|error| (error.to_string(), error.retryable()))
     }
 
+    /// Has the base made by the unit of root's that listens there.
+    async fn import_base(&self, definition: &Definition, helper: &Path) -> Result<(), (String, bool)> {
+        let failed = "the bootstrap failed; its words: journalctl -u 'assay-bootstrap@*'";
+        let asked = base::Tar::ask(helper).await;
+        let asked = asked.map_err(|error| (format!("could not ask {}: {error}", helper.display()), true))?;
+        let Some((tar, whole)) = asked else { return Err((failed.to_owned(), true)) };
+        let (repository, digest) = (definition.repository(), definition.digest());
+        let imported = self.client.import_image(&repository, digest, &changes(), tar, &mut |_| {}).await;
+        if !whole.is_whole() {
+            // an image of half a root file system must not stay under this name
+            let _ = self.client.remove_image(&definition.tag(), true).await;
+            return Err((failed.to_owned(), true));
+        }
+        imported.map_err(|error| (error.to_string(), error.retryable()))
+    }
+
     async fn make_base(&self, definition: &Definition, log: &mut Log, watch: Watch<'_>) -> Result<(), (String, bool)> {
         let mut say = |step: &str, line: Option<String>, log: &mut Log| {
             log.line(line.as_deref().unwrap_or(step));
@@ -260,6 +277,11 @@ impl Builder {
             }
             say("no registry reached; making it from Debian's packages", None, log);
         }
+        let helper = Path::new(base::SOCKET);
+        if !nix::unistd::geteuid().is_root() && helper.exists() {
+            say("root makes it from Debian's packages (assay-bootstrap.socket)", None, log);
+            return self.import_base(definition, helper).await;
+        }
         let mut child = tokio::process::Command::new(definition.folder.join("bootstrap"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -273,7 +295,7 @@ impl Builder {
         let mut words = BufReader::new(words).lines();
         let (repository, digest) = (definition.repository(), definition.digest().to_owned());
         let mut ignore = |_| {};
-        let changes = ["ENV LANG=C.UTF-8".to_owned()];
+        let changes = changes();
         let import = self.client.import_image(&repository, &digest, &changes, tar, &mut ignore);
         let talk = async {
             while let Ok(Some(line)) = words.next_line().await {
@@ -290,6 +312,11 @@ impl Builder {
         }
         imported.map_err(|error| (error.to_string(), error.retryable()))
     }
+}
+
+/// What the base has beside its files.
+fn changes() -> [String; 1] {
+    ["ENV LANG=C.UTF-8".to_owned()]
 }
 
 /// `Step 2/5 : RUN ...` as numbers.

@@ -11,8 +11,9 @@
 //!  r.example/team/tool:1 (a slash, a tag or a digest) --trusted? pull policy--> its id
 //! ```
 //!
-//! [`catalog`] reads definitions and names them by content; [`build`] makes them; [`layer`] adds the init; `source` asks registries.
+//! [`catalog`] reads definitions and names them by content; [`build`] makes them (`base` where root has to); [`layer`] adds the init; `source` asks registries.
 
+mod base;
 pub mod build;
 pub mod catalog;
 pub mod layer;

@@ -13,16 +13,23 @@ const SLACK_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The sandbox when nothing had run in it.
 pub struct Baseline {
+    memory: u64,
     held: u64,
     mounts: usize,
     own: String,
 }
 
 impl Baseline {
+    /// Memory in use then, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// Looks now.
     #[must_use]
     pub fn look(cgroup: &Cgroup) -> Self {
-        Self { held: cgroup.held(), mounts: lines("/proc/self/mountinfo"), own: own_limits() }
+        Self { memory: cgroup.memory(), held: cgroup.held(), mounts: lines("/proc/self/mountinfo"), own: own_limits() }
     }
 }
 
@@ -46,9 +53,16 @@ fn rows(name: &str) -> usize {
     lines(&format!("/proc/sysvipc/{name}")).saturating_sub(1)
 }
 
-/// What is left; `emptied` is how taking it away went.
+/// What is left; `ours` are processes of our own, with so many bytes, `emptied` is how taking everything away went.
 #[must_use]
-pub fn residue(files: &Files, cgroup: &Cgroup, baseline: &Baseline, emptied: Result<(), Errno>) -> Vec<String> {
+pub fn residue(
+    files: &Files,
+    ours: &[i32],
+    ours_bytes: u64,
+    cgroup: &Cgroup,
+    baseline: &Baseline,
+    emptied: Result<(), Errno>,
+) -> Vec<String> {
     let mut found = Vec::new();
     let mut look = |is: bool, words: String| {
         if is && found.len() < MAX_RESIDUE {
@@ -58,7 +72,7 @@ pub fn residue(files: &Files, cgroup: &Cgroup, baseline: &Baseline, emptied: Res
     if let Err(errno) = emptied {
         look(true, format!("files that cannot be removed (errno {errno})"));
     }
-    look(!files.is_clean(), "processes, or folders that are not as they were".to_owned());
+    look(!files.is_clean(ours), "processes, or folders that are not as they were".to_owned());
     look(files.count() > 0, format!("{} files", files.count()));
     for table in ["shm", "sem", "msg"] {
         look(rows(table) > 0, format!("{} System V {table} objects", rows(table)));
@@ -67,7 +81,7 @@ pub fn residue(files: &Files, cgroup: &Cgroup, baseline: &Baseline, emptied: Res
     look(queues > 0, format!("{queues} message queues"));
     let mounts = lines("/proc/self/mountinfo");
     look(mounts != baseline.mounts, format!("{mounts} mounts, {} before", baseline.mounts));
-    let held = cgroup.held().saturating_sub(baseline.held);
+    let held = cgroup.held().saturating_sub(baseline.held + ours_bytes);
     look(held > SLACK_BYTES, format!("{held} bytes of memory"));
     look(own_limits() != baseline.own, "limits or priority of the init".to_owned());
     found

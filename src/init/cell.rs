@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  init (a plain uid, no capability)
-//!    '- fork into new namespaces: the cell's PID 1
-//!         maps -> mounts (/tmp, /box, /dev/shm, /proc, masks) -> hands /box out -> fork ---> the program
-//!         no capability, the filter; waits; kills and counts what is left; says how it ended; ends,
-//!         and with it every process, mount, tmpfs and IPC object of the run
+//!    '- fork into new namespaces: the cell's PID 1 (`leader`)
+//!         furnish: maps -> mounts (/tmp, /box, /dev/shm, /proc, masks)      ahead of its run, where there is time
+//!         mirror: the files that the host put                              when the run is due
+//!         then the program; and with the PID 1's end, that of every process, mount, tmpfs and IPC object of the run
 //! ```
 //!
 //! What the host put stands in the store (the container's own /box). In the cell the store is covered by a fresh tmpfs, with
@@ -27,9 +27,6 @@ use nix::libc;
 
 /// A step that failed: its name and errno.
 pub type Step<T> = Result<T, (&'static str, Errno)>;
-
-/// Where a cell's /box is put together before it is moved to its place.
-const BUILDING: &CStr = c"/tmp/.box";
 
 const USUAL: u64 = libc::MS_NOSUID | libc::MS_NODEV;
 const READ_ONLY: u64 = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY | USUAL;
@@ -69,20 +66,27 @@ fn at<T>(name: &'static str, result: Result<T, Errno>) -> Step<T> {
     result.map_err(|errno| (name, errno))
 }
 
-/// Makes the world of a cell, from inside; gives its /box. `store` is what the host put.
-pub fn furnish(tenant: &Tenant, store: &OwnedFd) -> Step<OwnedFd> {
+/// A cell's view of files.
+pub struct World {
+    /// Its /box.
+    pub folder: OwnedFd,
+    /// What the host put, which the cell's /box covers.
+    pub store: OwnedFd,
+}
+
+/// Makes the world of a cell, from inside. Its /box is empty yet.
+pub fn furnish(tenant: &Tenant) -> Step<World> {
     let Tenant { uid, gid, space } = *tenant;
     at("cell maps", map(uid, gid))?;
     at("cell mounts", sys::mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c""))?;
+    // only a mount of this namespace can be bound from
+    let store = at("cell /box", sys::open(c"/box", libc::O_RDONLY | libc::O_DIRECTORY))?;
     let tmpfs = |target: &CStr, bytes: u64, mode: &str, flags: u64| {
         let options = CString::new(format!("mode={mode},size={bytes},nr_inodes={}", space.inodes));
         sys::mount(c"tmpfs", target, c"tmpfs", USUAL | flags, &options.map_err(|_| libc::EINVAL)?)
     };
     at("cell /tmp", tmpfs(c"/tmp", space.tmp_bytes, "1777", 0))?;
-    at("cell /box", sys::mkdir(BUILDING, 0o755).and_then(|()| tmpfs(BUILDING, space.box_bytes, "755", 0)))?;
-    at("cell files", mirror(store, "", 0))?;
-    at("cell /box", sys::mount(BUILDING, c"/box", c"", libc::MS_MOVE, c""))?;
-    at("cell /box", sys::rmdir(BUILDING))?;
+    at("cell /box", tmpfs(c"/box", space.box_bytes, "755", 0))?;
     at("cell /dev/shm", or_absent(tmpfs(c"/dev/shm", space.shm_bytes, "1777", 0)))?;
     at("cell /proc", sys::mount(c"proc", c"/proc", c"proc", USUAL | libc::MS_NOEXEC, c""))?;
     for path in MASKED {
@@ -91,7 +95,15 @@ pub fn furnish(tenant: &Tenant, store: &OwnedFd) -> Step<OwnedFd> {
     for path in LOCKED {
         at("cell masks", or_absent(bind_read_only(path, path)))?;
     }
-    at("cell /box", sys::open(c"/box", libc::O_RDONLY | libc::O_DIRECTORY))
+    let folder = at("cell /box", sys::open(c"/box", libc::O_RDONLY | libc::O_DIRECTORY))?;
+    Ok(World { folder, store })
+}
+
+/// Puts the store's files into a cell's /box: its folders made anew, each of its files bound. Gives the folders.
+pub fn mirror(store: &OwnedFd) -> Step<Vec<CString>> {
+    let mut folders = Vec::new();
+    at("cell files", mirror_below(store, store, "", 0, &mut folders))?;
+    Ok(folders)
 }
 
 /// What is not there needs no covering.
@@ -134,8 +146,13 @@ fn mask(path: &CStr) -> Result<(), Errno> {
     }
 }
 
-/// The store's folders anew, its files bound.
-fn mirror(folder: &OwnedFd, below: &str, depth: usize) -> Result<(), Errno> {
+fn mirror_below(
+    store: &OwnedFd,
+    folder: &OwnedFd,
+    below: &str,
+    depth: usize,
+    folders: &mut Vec<CString>,
+) -> Result<(), Errno> {
     if depth > MAX_DEPTH {
         return Err(libc::ELOOP);
     }
@@ -146,16 +163,17 @@ fn mirror(folder: &OwnedFd, below: &str, depth: usize) -> Result<(), Errno> {
             // the init's own names: text without a NUL
             let path = format!("{below}/{}", name.to_str().map_err(|_| libc::EILSEQ)?);
             let path_at = |root: &str| CString::new(format!("{root}{path}")).map_err(|_| libc::EINVAL);
-            let target = path_at("/tmp/.box")?;
+            let target = path_at("/box")?;
             if sys::stat_at(folder, name)?.is_dir {
                 sys::mkdir(&target, 0o755)?;
                 // a mount point cannot be renamed away from what stands below it
                 sys::mount(&target, &target, c"", libc::MS_BIND, c"")?;
                 let inner = sys::open_at(folder, name, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
-                mirror(&inner, &path, depth + 1)?;
+                mirror_below(store, &inner, &path, depth + 1, folders)?;
+                folders.push(target);
             } else {
                 sys::touch(&target)?;
-                bind_read_only(&path_at("/box")?, &target)?;
+                bind_read_only(&path_at(&format!("/proc/self/fd/{}", store.as_raw_fd()))?, &target)?;
             }
         }
     }
@@ -163,12 +181,12 @@ fn mirror(folder: &OwnedFd, below: &str, depth: usize) -> Result<(), Errno> {
 }
 
 /// Whether cells can be made here: makes one and lets it go.
-pub fn trial(tenant: &Tenant, store: &OwnedFd) -> Result<(), Failed> {
+pub fn trial(tenant: &Tenant) -> Result<(), Failed> {
     let failed = |step: &'static str| move |errno| Failed::new(step, errno);
     let (heard, said) = sys::pipe().map_err(failed("pipe"))?;
     match sys::fork_cell().map_err(failed("cell namespaces"))? {
         None => {
-            let end = furnish(tenant, store);
+            let end = furnish(tenant);
             if let Err((step, errno)) = end {
                 report::say_failed(&said, &Failed::new(step, errno));
             }

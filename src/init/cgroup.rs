@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::libc;
 
 /// One look at the counters. What is not visible is 0.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// CPU time used, in nanoseconds.
     pub cpu_ns: u64,
@@ -22,6 +22,23 @@ pub struct Counters {
     pub memory: u64,
     /// Most bytes ever in use.
     pub memory_peak: u64,
+}
+
+/// The counters before a run, and what of them is ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Before {
+    /// The counters.
+    pub counters: Counters,
+    /// CPU time of this process and others of ours until then, in nanoseconds.
+    pub ours_ns: u64,
+}
+
+impl Before {
+    /// Looks now.
+    #[must_use]
+    pub fn look(cgroup: &Cgroup, ours_ns: u64) -> Self {
+        Self { counters: cgroup.counters(), ours_ns }
+    }
 }
 
 /// The limits in force, in the units and with the meanings of [`crate::wire::frame::Ready`].
@@ -110,6 +127,11 @@ impl Cgroup {
             found.version = 0;
         }
         found
+    }
+
+    /// What it holds open.
+    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        [&self.cpu, &self.oom, &self.pids, &self.memory, &self.stat, &self.peak].into_iter().flatten()
     }
 
     /// 1, 2, or 0 when nothing is visible.

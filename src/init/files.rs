@@ -100,14 +100,11 @@ impl Files {
         self.used = true;
     }
 
-    /// What the host put.
-    pub fn store(&self) -> &OwnedFd {
-        &self.base
-    }
-
     /// The /box of the cell that has just ended.
     pub fn set_left(&mut self, left: Option<OwnedFd>) {
-        if let Some(folder) = &left {
+        if let Some(folder) = &left
+            && sys::stat(folder).is_ok_and(|meta| meta.mode != 0o755)
+        {
             // it was the program's own: it may have closed it even to us
             let _ = sys::chmod(folder, 0o755);
         }
@@ -296,22 +293,23 @@ impl Files {
         }
     }
 
-    /// Whether the folders are as they were given: root's, sticky, writable by all; and nobody but the init is alive.
+    /// Whether the folders are as they were given: root's, sticky, writable by all; and nobody is alive but the init
+    /// and these processes of its own.
     #[must_use]
-    pub fn is_clean(&self) -> bool {
+    pub fn is_clean(&self, ours: &[i32]) -> bool {
         if self.owner == Owner::Cell {
-            return self.alone();
+            return self.alone(ours);
         }
         let folders = self
             .others
             .iter()
             .chain([&self.base])
             .all(|folder| matches!(sys::stat(folder), Ok(m) if m.uid == 0 && m.mode == 0o1777));
-        folders && self.alone()
+        folders && self.alone(ours)
     }
 
-    /// Whether /proc shows no process but PID 1.
-    fn alone(&self) -> bool {
+    /// Whether /proc shows no process but PID 1, and these.
+    fn alone(&self, ours: &[i32]) -> bool {
         let Some(proc) = &self.proc else { return false };
         if sys::rewind(proc).is_err() {
             return false;
@@ -321,8 +319,8 @@ impl Files {
             match sys::read_dir(proc, &mut names) {
                 Ok(true) => {
                     let other = |n: &CString| {
-                        let n = n.to_bytes();
-                        n != b"1" && n.iter().all(u8::is_ascii_digit)
+                        let pid: Option<i32> = n.to_str().ok().and_then(|n| n.parse().ok());
+                        pid.is_some_and(|pid| pid != 1 && !ours.contains(&pid))
                     };
                     if names.iter().any(other) {
                         return false;

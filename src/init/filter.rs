@@ -273,6 +273,13 @@ pub fn build(relax: Relax) -> Vec<Instruction> {
     program.0
 }
 
+/// The same as the kernel takes it: an array of `struct sock_filter`.
+#[must_use]
+pub fn bytes(relax: Relax) -> Vec<u8> {
+    let one = |i: &Instruction| [&i.code.to_ne_bytes()[..], &[i.jt, i.jf], &i.k.to_ne_bytes()].concat();
+    build(relax).iter().flat_map(one).collect()
+}
+
 /// Unix sockets; TCP and UDP, which have only the loopback to go to. No other family, no raw sockets, no other protocol
 /// (SCTP, MPTCP, DCCP) of those families.
 fn sockets() -> Vec<Instruction> {

@@ -14,9 +14,10 @@
 //! ```
 //!
 //! Files: `session` the loop, `run` one run's state, `setup` the child's steps, `cell` a run's own namespaces, `filter` its
-//! system calls, `report` what it tells, `reap` the init's waitpid, `limits` numbers, `cgroup` counters, `files`, `clean` and
-//! `collect` the folders, `audit` what is left, `ready` what the sandbox looks like, `output` fd 1, `sys` every system call.
+//! system calls, `report` what it tells, `reap` the init's waitpid, `limits` numbers, `cgroup` counters, `input` fd 0's bytes, `files`, `clean` and
+//! `collect` the folders, `leader`, `waiting` and `template` what is ready ahead of runs, `trace` and `audit` what is left, `ready` what the sandbox looks like, `output` fd 1, `sys` every system call.
 
+mod ahead;
 mod audit;
 mod cell;
 mod cgroup;
@@ -24,8 +25,12 @@ mod clean;
 mod collect;
 mod files;
 mod filter;
+mod input;
+mod leader;
 mod limits;
+mod open;
 mod output;
+mod outputs;
 mod ready;
 mod reap;
 mod report;
@@ -33,6 +38,9 @@ mod run;
 mod session;
 mod setup;
 mod sys;
+mod template;
+mod trace;
+mod waiting;
 
 /// Is PID 1 until the host is gone. Anywhere else it refuses to start: it would kill every process it may.
 pub fn run() -> ! {

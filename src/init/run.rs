@@ -13,18 +13,19 @@
 //!                                                                that will not die: given up, not clean)
 //! ```
 
-use super::cgroup::{Cgroup, Counters};
+use super::ahead::Next;
+use super::cgroup::{Before, Cgroup, Counters};
+use super::input::Input;
+use super::leader;
 use super::limits::{self, SAMPLE_NS};
 use super::output::Out;
-use super::reap::{self, Reaped};
-use super::report::{Failed, Report};
-use super::setup::{self, Place, Started};
-use super::sys;
-use crate::wire::frame::{
-    Done, Ended, Fired, FromInit, MAX_CHUNK_BYTES, MemorySource, OUTPUT_WINDOW_BYTES, Run, STDIN_WINDOW_BYTES, Stream,
-};
-use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use super::outputs::{Outputs, Taken};
+use super::report::{Between, Report};
+use super::setup::{Started, Used};
+use super::sys::{self, Waited};
+use super::waiting::Waiting;
+use crate::wire::frame::{Done, Ended, Fired, FromInit, MemorySource, Run};
+use std::os::fd::{OwnedFd, RawFd};
 
 use nix::libc;
 
@@ -34,28 +35,35 @@ const PATIENCE_NS: u64 = 10_000_000_000;
 /// How often a kill is repeated while something is left.
 const KILL_AGAIN_NS: u64 = 10_000_000;
 
-/// The counters before a run and the init's own share since.
-#[derive(Debug, Clone, Copy)]
-pub struct Before {
-    counters: Counters,
-    own_cpu: u64,
+/// Whether all of the program's processes are the init's own children, or in a cell under a PID 1 of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Split,
+    Cell {
+        /// CPU time of its PID 1 when the run was asked for, in nanoseconds.
+        leader_before_ns: u64,
+        /// The same when it was killed.
+        leader_killed_ns: u64,
+        /// Whether it was.
+        was_killed: bool,
+        /// All of it, when it has been waited for, without its children's.
+        leader_total_ns: Option<u64>,
+    },
 }
 
-impl Before {
-    /// Looks now.
-    #[must_use]
-    pub fn look(cgroup: &Cgroup) -> Self {
-        // The own clock first: reading it brings the cgroup's up to date as well.
-        let own_cpu = sys::own_cpu();
-        Self { counters: cgroup.counters(), own_cpu }
-    }
-
-    /// CPU time of the sandbox since, without the init's own.
-    fn cpu_ns(&self, cgroup: &Cgroup) -> u64 {
-        let own = sys::own_cpu().saturating_sub(self.own_cpu);
-        let all = cgroup.cpu_ns().saturating_sub(self.counters.cpu_ns);
-        all.saturating_sub(own)
-    }
+/// What is there of a run's cell when it is over.
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// Its PID 1, on its way out, and the CPU time that counts for its children.
+    Leader {
+        /// Its pid.
+        pid: i32,
+        /// In nanoseconds.
+        children_ns: u64,
+    },
+    /// All of it, as new.
+    Cell(Box<Waiting>),
 }
 
 /// A run in progress.
@@ -68,19 +76,21 @@ pub struct Active {
     started_at: u64,
     speed: u64,
     report: Report,
+    family: Family,
     /// Where the /box of its cell arrives, when it has one.
-    handover: Option<OwnedFd>,
-    /// CPU time of the set-up, as far as it is known: ours, not the program's.
-    setup_cpu: u64,
-    /// CPU time that the PID 1 of its cell took beside the program and after it: ours too.
-    leader_cpu: u64,
-    stdin: Option<OwnedFd>,
-    pending: VecDeque<u8>,
-    stdin_ended: bool,
-    output: [Option<OwnedFd>; 2],
-    counted: [u64; 2],
-    sent: u64,
-    unacked: u64,
+    line: Option<OwnedFd>,
+    /// What that cell has from the run before.
+    used: Option<Used>,
+    /// Whether the PID 1 of its cell has the next run's order.
+    next_is_given: bool,
+    /// CPU time of ours when its cell was as new, in nanoseconds.
+    ours_between_ns: Option<u64>,
+    /// Held until the run is over: see [`Started::ready`].
+    _ready: Option<OwnedFd>,
+    /// Its input.
+    pub input: Input,
+    /// What it writes.
+    pub outputs: Outputs,
     fired: Fired,
     ended: Option<Ended>,
     /// When the main process ended or the kill was sent.
@@ -90,7 +100,6 @@ pub struct Active {
     progress_at: u64,
     nobody: bool,
     stuck: bool,
-    discard: bool,
     user_ns: u64,
     system_ns: u64,
     max_rss: u64,
@@ -104,38 +113,41 @@ pub struct Active {
 }
 
 impl Active {
-    /// Starts the program of `spec`, which arrived at `asked_at`. `Err` gives the spec back with the step that failed.
-    pub fn start(
+    /// The program of `spec`, which arrived at `asked_at`, has been started; `leader_before_ns` is the CPU time that the PID 1
+    /// of its cell had taken before.
+    pub fn new(
         spec: Run,
         asked_at: u64,
-        place: Place<'_>,
-        cgroup: &Cgroup,
+        before: Before,
+        started: Started,
+        leader_before_ns: Option<u64>,
         speed: u64,
-    ) -> Result<Self, Box<(Run, Failed)>> {
-        let before = Before::look(cgroup);
-        let started = setup::start(&spec, place);
-        let Started { pid, stdin, output: [stdout, stderr], report, handover } = match started {
-            Ok(started) => started,
-            Err(failed) => return Err(Box::new((spec, failed))),
-        };
+    ) -> Self {
+        let Started { pid, stdin, output, mut report, line, ready, used } = started;
         let now = sys::now();
-        Ok(Self {
+        // one whose order was given ahead
+        let started_at = report.hear().start.map_or(now, |start| start.at);
+        let cell = |leader_before_ns| Family::Cell {
+            leader_before_ns,
+            leader_killed_ns: 0,
+            was_killed: false,
+            leader_total_ns: None,
+        };
+        Self {
             pid,
             before,
             asked_at,
-            started_at: now,
+            started_at,
             speed,
             report,
-            handover,
-            setup_cpu: 0,
-            leader_cpu: 0,
-            stdin: Some(stdin),
-            pending: VecDeque::new(),
-            stdin_ended: false,
-            output: [Some(stdout), Some(stderr)],
-            counted: [0; 2],
-            sent: 0,
-            unacked: 0,
+            family: leader_before_ns.map_or(Family::Split, cell),
+            line,
+            used,
+            next_is_given: false,
+            ours_between_ns: None,
+            _ready: ready,
+            input: Input::new(spec.run, stdin),
+            outputs: Outputs::new(&spec, output),
             fired: Fired::None,
             ended: None,
             end_at: None,
@@ -143,7 +155,6 @@ impl Active {
             progress_at: now,
             nobody: false,
             stuck: false,
-            discard: false,
             user_ns: 0,
             system_ns: 0,
             max_rss: 0,
@@ -154,14 +165,14 @@ impl Active {
             next_kill: u64::MAX,
             next_usage: if spec.tell_usage_ns == 0 { u64::MAX } else { now },
             spec,
-        })
+        }
     }
 
     /// When [`Self::tick`] is due at the latest.
     #[must_use]
     pub fn next_tick(&self) -> u64 {
         match self.killed_at {
-            Some(_) if self.discard => self.next_kill,
+            Some(_) if self.outputs.is_discarded() => self.next_kill,
             Some(_) => self.next_kill.min(self.progress_at.saturating_add(PATIENCE_NS)),
             None => self.next_sample.min(self.next_cpu).min(self.next_usage).min(self.wall_deadline()),
         }
@@ -172,21 +183,21 @@ impl Active {
     }
 
     /// Time passed.
-    pub fn tick(&mut self, now: u64, cgroup: &Cgroup, out: &mut Out) {
+    pub fn tick(&mut self, now: u64, cgroup: &Cgroup, mut ours: impl FnMut() -> u64, out: &mut Out) {
         match self.killed_at {
             None => {
                 // The deadline stands from the fork; the program's time counts from its exec, a moment later.
                 if now >= self.wall_deadline() {
                     self.hear();
                 }
-                if now >= self.wall_deadline() {
+                if now >= self.wall_deadline() && !self.has_told() {
                     return self.fire(Fired::Wall, now);
                 }
                 if now >= self.next_cpu && cgroup.has_cpu() {
                     self.hear();
-                    let used = self.cpu_ns(cgroup);
+                    let used = self.cpu_ns(cgroup, ours());
                     let limit = self.spec.limits.cpu_ns;
-                    if used >= limit {
+                    if used >= limit && !self.has_told() {
                         return self.fire(Fired::Cpu, now);
                     }
                     let wait = limits::cpu_look_in(used, limit, self.speed);
@@ -196,7 +207,7 @@ impl Active {
                 }
                 if now >= self.next_usage {
                     self.next_usage = now.saturating_add(self.spec.tell_usage_ns.max(SAMPLE_NS));
-                    self.tell_usage(now, cgroup, out);
+                    self.tell_usage(now, cgroup, ours(), out);
                 }
                 if now >= self.next_sample {
                     self.next_sample = now + SAMPLE_NS;
@@ -208,69 +219,121 @@ impl Active {
                 if now >= self.next_kill {
                     self.next_kill = now + KILL_AGAIN_NS;
                     if !self.nobody {
-                        sys::kill_everyone();
-                        self.children(now, cgroup);
+                        self.kill_all();
                     }
                     if self.nobody {
                         self.next_kill = u64::MAX;
                     } else if now.saturating_sub(at) > PATIENCE_NS {
                         // A process that SIGKILL cannot end (in the kernel): its pipes will not end either.
                         self.stuck = true;
-                        self.discard = true;
-                        self.output = [None, None];
+                        self.outputs.discard();
+                        self.outputs.close();
                     }
                 }
                 if now.saturating_sub(self.progress_at) >= PATIENCE_NS {
-                    self.discard = true;
+                    self.outputs.discard();
                 }
             }
         }
     }
 
-    /// SIGCHLD came.
-    pub fn children(&mut self, now: u64, cgroup: &Cgroup) {
-        loop {
-            let one = match reap::next() {
-                Reaped::One(one) => one,
-                Reaped::Later => {
-                    self.nobody = false;
-                    break;
+    /// A child ended that is not one of ours.
+    pub fn child(&mut self, one: Waited, now: u64) {
+        let is_main = one.pid == self.pid;
+        let all = one.user_ns + one.system_ns;
+        if is_main && let Some(end) = self.report.hear().end.clone() {
+            self.leader_is_gone(all.saturating_sub(self.children_ns(end.children_ns())));
+            self.nobody = true;
+            return;
+        }
+        if is_main && let Family::Cell { leader_killed_ns, .. } = self.family {
+            // killed before it could tell; what it took on its way out can no longer be told from its program's
+            self.leader_is_gone(leader_killed_ns);
+            self.nobody = true;
+        }
+        // what ran in the same cell before is in its PID 1's account
+        let one = if is_main { one.without(self.children_ns(0)) } else { one };
+        self.user_ns += one.user_ns;
+        self.system_ns += one.system_ns;
+        self.max_rss = self.max_rss.max(one.max_rss);
+        if is_main {
+            self.ended = Some(match (one.exited, one.signal) {
+                (Some(status), _) => Ended::Exited(status),
+                (None, signal) => Ended::Signaled(signal.unwrap_or(libc::SIGKILL as u8)),
+            });
+            self.end_at.get_or_insert(now);
+        } else if self.killed_at.is_some() && one.signal == Some(libc::SIGKILL as u8) {
+            self.survivors = self.survivors.saturating_add(1);
+        }
+    }
+
+    /// Whether the PID 1 of its cell has said how it ended. To be asked after a look at the counters: what they show then
+    /// may be the next run's.
+    fn has_told(&mut self) -> bool {
+        self.report.hear().end.is_some()
+    }
+
+    /// What was counted when its cell was as new.
+    #[must_use]
+    pub fn between(&self) -> Option<Between> {
+        self.report.heard().end.as_ref()?.as_new
+    }
+
+    /// Gives the next run's order to the PID 1 of its cell, where that may serve it.
+    pub fn pass_on(&mut self, next: &mut Next) {
+        if self.killed_at.is_none() && leader::is_followed(&self.spec) && !self.has_told() {
+            self.next_is_given = self.line.as_ref().is_some_and(|line| next.give(line));
+        }
+    }
+
+    /// It takes its time to be over: nobody looks at a next one that runs already, so that shall not.
+    pub fn do_without_next(&mut self) {
+        if self.next_is_given && !self.was_killed() {
+            self.kill_all();
+            // what the next one took is counted when its cell is gone
+            self.nobody = false;
+        }
+    }
+
+    fn was_killed(&self) -> bool {
+        matches!(self.family, Family::Cell { was_killed: true, .. })
+    }
+
+    /// What the kernel has counted for the children of the cell's PID 1, when this run's had so much.
+    fn children_ns(&self, of_this_run: u64) -> u64 {
+        of_this_run + self.used.as_ref().map_or(0, |used| used.children_ns)
+    }
+
+    fn leader_is_gone(&mut self, own_ns: u64) {
+        if let Family::Cell { leader_total_ns, .. } = &mut self.family {
+            *leader_total_ns = Some(own_ns);
+        }
+    }
+
+    /// Every child that has ended so far was told; `childless` is whether there are no others. What does that mean?
+    pub fn settle(&mut self, childless: bool, now: u64, cgroup: &Cgroup, mut ours_ns: impl FnMut(Option<u64>) -> u64) {
+        match self.family {
+            Family::Split => self.nobody = childless,
+            // its PID 1 says it when all the others are gone, and needs a moment to go itself
+            Family::Cell { .. } => {
+                let end = self.report.hear().end.clone();
+                if let Some(end) = end.filter(|_| self.ended.is_none()) {
+                    self.user_ns += end.user_ns;
+                    self.system_ns += end.system_ns;
+                    self.max_rss = self.max_rss.max(end.max_rss);
+                    self.survivors = end.survivors;
+                    self.ended = Some(end.ended);
+                    self.end_at.get_or_insert(end.at);
+                    self.ours_between_ns = end.as_new.map(|between| ours_ns(Some(between.at)));
+                    // else the next one may have begun, and is to be waited for
+                    self.nobody = !(self.next_is_given && self.was_killed());
                 }
-                Reaped::Nobody => {
-                    self.nobody = true;
-                    break;
-                }
-            };
-            let is_main = one.pid == self.pid;
-            if is_main && let Some(end) = self.report.hear().end.clone() {
-                // the PID 1 of its cell counted for the program, and not for itself
-                let all = one.user_ns + one.system_ns;
-                self.leader_cpu = all.saturating_sub(end.user_ns + end.system_ns).saturating_sub(end.before_ns);
-                self.user_ns += end.user_ns;
-                self.system_ns += end.system_ns;
-                self.max_rss = self.max_rss.max(end.max_rss);
-                self.survivors = end.survivors;
-                self.ended = Some(end.ended);
-                self.end_at.get_or_insert(end.at);
-                continue;
-            }
-            self.user_ns += one.user_ns;
-            self.system_ns += one.system_ns;
-            self.max_rss = self.max_rss.max(one.max_rss);
-            if is_main {
-                self.ended = Some(match (one.exited, one.signal) {
-                    (Some(status), _) => Ended::Exited(status),
-                    (None, signal) => Ended::Signaled(signal.unwrap_or(libc::SIGKILL as u8)),
-                });
-                self.end_at.get_or_insert(now);
-            } else if self.killed_at.is_some() && one.signal == Some(libc::SIGKILL as u8) {
-                self.survivors = self.survivors.saturating_add(1);
             }
         }
         self.look_for_oom(now, cgroup);
         if self.ended.is_some() && self.killed_at.is_none() {
             if self.ended == Some(Ended::Signaled(libc::SIGXCPU as u8))
-                && (!cgroup.has_cpu() || self.cpu_ns(cgroup) >= self.spec.limits.cpu_ns)
+                && (!cgroup.has_cpu() || self.cpu_ns(cgroup, ours_ns(None)) >= self.spec.limits.cpu_ns)
             {
                 self.fired = Fired::Cpu;
             }
@@ -280,36 +343,91 @@ impl Active {
 
     /// Takes in what the run's own processes said.
     fn hear(&mut self) {
-        if let Some((at, cpu)) = self.report.hear().exec {
-            self.started_at = at;
-            self.setup_cpu = cpu;
+        if let Some(start) = self.report.hear().start {
+            self.started_at = start.at;
+        }
+    }
+
+    /// For poll: where the PID 1 of its cell says how it went.
+    #[must_use]
+    pub fn report_fd(&self) -> RawFd {
+        match self.family {
+            Family::Cell { .. } if self.ended.is_none() => self.report.fd(),
+            _ => -1,
         }
     }
 
     /// The /box of its cell, which outlives it as long as this is held.
     #[must_use]
-    pub fn take_box(&mut self) -> Option<OwnedFd> {
-        self.handover.take().and_then(|from| sys::receive_fd(&from).ok())
+    pub fn open_box(&self) -> Option<OwnedFd> {
+        match &self.used {
+            Some(used) => used.folder.try_clone().ok(),
+            None => sys::receive_fds(self.line.as_ref()?, false).ok().map(|[folder]| folder),
+        }
     }
 
-    /// CPU time of the program so far.
-    fn cpu_ns(&self, cgroup: &Cgroup) -> u64 {
-        self.before.cpu_ns(cgroup).saturating_sub(self.setup_cpu + self.leader_cpu)
+    /// What was asked for, and what becomes of its cell; `folder` is its /box.
+    #[must_use]
+    pub fn leave(self, folder: Option<&OwnedFd>) -> (Run, Left) {
+        let Family::Cell { was_killed, leader_total_ns: None, .. } = self.family else {
+            return (self.spec, Left::Nothing);
+        };
+        let between = self.between();
+        let end = self.report.heard().end.clone();
+        let is_new = !was_killed && between.is_some();
+        // of one that was killed before it could tell, all that was counted is its program's
+        let of_this_run = end.map_or(self.user_ns + self.system_ns, |end| end.children_ns());
+        let children_ns = self.children_ns(of_this_run);
+        let left = match (self.line, folder.and_then(|folder| folder.try_clone().ok())) {
+            (Some(line), Some(folder)) if is_new => {
+                let leader_ns = between.map_or(0, |between| between.leader_ns);
+                let used = Used { folder, children_ns, leader_ns };
+                Left::Cell(Box::new(Waiting::again(self.pid, line, self.report, used)))
+            }
+            _ => Left::Leader { pid: self.pid, children_ns },
+        };
+        (self.spec, left)
     }
 
-    fn tell_usage(&mut self, now: u64, cgroup: &Cgroup, out: &mut Out) {
+    /// CPU time of the program so far: all of the sandbox's, but for what was ours.
+    fn cpu_ns(&mut self, cgroup: &Cgroup, ours_ns: u64) -> u64 {
+        let start = self.report.hear().start;
+        let between = self.between();
+        let leader = match self.family {
+            Family::Split => 0,
+            Family::Cell { leader_before_ns, leader_total_ns, .. } => {
+                let leader_ns = between.map(|between| between.leader_ns).or(leader_total_ns);
+                leader_ns.unwrap_or_else(|| sys::cpu_of(self.pid)).saturating_sub(leader_before_ns)
+            }
+        };
+        let setup = start.map_or(0, |start| {
+            // a child that was still being made ready when the order came
+            let late = start.ready_at.saturating_sub(self.asked_at).min(start.before_ns);
+            let late = if matches!(self.family, Family::Split) { 0 } else { late };
+            late + start.setup_ns
+        });
+        let ours = ours_ns.saturating_sub(self.before.ours_ns) + leader + setup;
+        let all = between.map_or_else(|| cgroup.cpu_ns(), |between| between.counters.cpu_ns);
+        all.saturating_sub(self.before.counters.cpu_ns).saturating_sub(ours)
+    }
+
+    fn tell_usage(&mut self, now: u64, cgroup: &Cgroup, ours_ns: u64, out: &mut Out) {
         self.hear();
         out.frame(&FromInit::Usage {
             run: self.spec.run,
             wall_ns: now.saturating_sub(self.started_at),
-            cpu_ns: self.cpu_ns(cgroup),
+            cpu_ns: self.cpu_ns(cgroup, ours_ns),
             memory_bytes: cgroup.memory().saturating_sub(self.before.counters.memory),
         });
     }
 
     fn look_for_oom(&mut self, now: u64, cgroup: &Cgroup) {
-        if self.fired == Fired::None && cgroup.oom_kills() > self.before.counters.oom_kills {
-            self.fire(Fired::Memory, now);
+        let before = self.before.counters.oom_kills;
+        if self.fired == Fired::None && cgroup.oom_kills() > before {
+            let is_of_the_next = self.has_told() && self.between().is_some_and(|it| it.counters.oom_kills == before);
+            if !is_of_the_next {
+                self.fire(Fired::Memory, now);
+            }
         }
     }
 
@@ -328,12 +446,22 @@ impl Active {
         self.killed_at = Some(now);
         self.end_at.get_or_insert(now);
         self.progress_at = now;
-        self.pending.clear();
-        self.stdin = None;
+        self.input.close();
         self.next_kill = now + KILL_AGAIN_NS;
         // Orphans are PID 1's children before their parent can be waited for: without children there is nobody to kill.
         if !self.nobody {
-            sys::kill_everyone();
+            self.kill_all();
+        }
+    }
+
+    fn kill_all(&mut self) {
+        match &mut self.family {
+            Family::Split => sys::kill_everyone(),
+            Family::Cell { leader_killed_ns, was_killed, .. } => {
+                *was_killed = true;
+                *leader_killed_ns = sys::cpu_of(self.pid).max(*leader_killed_ns);
+                sys::kill(self.pid);
+            }
         }
     }
 
@@ -344,139 +472,22 @@ impl Active {
         }
     }
 
-    /// Input came. `Err` when the host overran the window.
-    pub fn feed(&mut self, data: &[u8], out: &mut Out) -> Result<(), ()> {
-        if self.stdin.is_none() || self.killed_at.is_some() {
-            self.credit_stdin(data.len(), out);
-            return Ok(());
-        }
-        if self.pending.len() + data.len() > STDIN_WINDOW_BYTES as usize {
-            return Err(());
-        }
-        self.pending.extend(data);
-        self.write_stdin(out);
-        Ok(())
-    }
-
-    /// The input's end came.
-    pub fn feed_end(&mut self) {
-        self.stdin_ended = true;
-        if self.pending.is_empty() {
-            self.stdin = None;
-        }
-    }
-
-    /// The program's stdin may take bytes.
-    pub fn write_stdin(&mut self, out: &mut Out) {
-        let mut taken = 0;
-        while let Some(fd) = &self.stdin {
-            let piece = self.pending.as_slices().0;
-            if piece.is_empty() {
-                if self.stdin_ended {
-                    self.stdin = None;
-                }
-                break;
-            }
-            match sys::write(fd.as_raw_fd(), piece) {
-                Ok(n) => {
-                    self.pending.drain(..n);
-                    taken += n;
-                }
-                Err(libc::EAGAIN) => break,
-                // Nobody reads any more: the rest is thrown away, and so is what still comes.
-                Err(_) => {
-                    taken += self.pending.len();
-                    self.pending = VecDeque::new();
-                    self.stdin = None;
-                }
-            }
-        }
-        self.credit_stdin(taken, out);
-    }
-
-    fn credit_stdin(&self, bytes: usize, out: &mut Out) {
-        if bytes > 0 {
-            out.frame(&FromInit::StdinCredit { run: self.spec.run, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) });
-        }
-    }
-
     /// The host consumed output.
     pub fn credit(&mut self, bytes: u32, now: u64) {
-        self.unacked = self.unacked.saturating_sub(u64::from(bytes));
+        self.outputs.credit(bytes);
         self.progress_at = now;
-    }
-
-    /// The program's stdin, when something waits for it.
-    #[must_use]
-    pub fn stdin_fd(&self) -> RawFd {
-        match &self.stdin {
-            Some(fd) if !self.pending.is_empty() => fd.as_raw_fd(),
-            _ => -1,
-        }
-    }
-
-    /// One of the program's outputs, when reading from it is allowed now.
-    #[must_use]
-    pub fn output_fd(&self, i: usize) -> RawFd {
-        match self.output.get(i) {
-            Some(Some(fd)) if self.room() > 0 => fd.as_raw_fd(),
-            _ => -1,
-        }
-    }
-
-    /// Output bytes that may still be sent at all.
-    fn allowance(&self) -> u64 {
-        self.spec.limits.output_bytes.saturating_sub(self.sent)
-    }
-
-    /// How many bytes one read may take: the window's rest while bytes are sent, a chunk when they are thrown away.
-    fn room(&self) -> u64 {
-        let chunk = MAX_CHUNK_BYTES as u64;
-        if self.discard || self.allowance() == 0 {
-            return chunk;
-        }
-        let window = u64::from(OUTPUT_WINDOW_BYTES).saturating_sub(self.unacked);
-        chunk.min(window).min(self.allowance())
     }
 
     /// Reads one of the outputs, once. Gives whether there may be more at once.
     pub fn read_output(&mut self, i: usize, now: u64, buffer: &mut [u8], out: &mut Out) -> bool {
-        let room = usize::try_from(self.room()).unwrap_or(0);
-        let (Some(Some(fd)), Some(buffer)) = (self.output.get(i), buffer.get_mut(..room)) else {
-            return false;
-        };
-        if room == 0 {
+        let taken = self.outputs.read(i, buffer, out);
+        if taken == Taken::Nothing {
             return false;
         }
-        let stream = if i == 0 { Stream::Stdout } else { Stream::Stderr };
-        let n = match sys::read(fd.as_raw_fd(), buffer) {
-            Err(libc::EAGAIN) => return false,
-            Ok(0) | Err(_) => {
-                if let Some(slot) = self.output.get_mut(i) {
-                    *slot = None;
-                }
-                if self.spec.tell_ends {
-                    out.frame(&FromInit::OutputEnd { run: self.spec.run, stream });
-                }
-                return false;
-            }
-            Ok(n) => n,
-        };
         self.progress_at = now;
-        if let Some(counted) = self.counted.get_mut(i) {
-            *counted += n as u64;
-        }
-        if self.allowance() == 0 {
-            // The first byte too many.
-            if !self.spec.truncate_output && self.killed_at.is_none() {
-                self.fire(Fired::Output, now);
-            } else if !self.spec.truncate_output && self.fired == Fired::None {
-                self.fired = Fired::Output;
-            }
-        } else if !self.discard {
-            out.output(self.spec.run, stream, buffer.get(..n).unwrap_or_default());
-            self.sent += n as u64;
-            self.unacked += n as u64;
+        if taken == Taken::TooMuch && !self.spec.truncate_output && self.fired == Fired::None {
+            self.fired = Fired::Output;
+            self.end(now);
         }
         true
     }
@@ -490,16 +501,19 @@ impl Active {
     /// Whether everything of the program is gone and everything it said has been taken.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.killed_at.is_some() && (self.nobody || self.stuck) && self.output.iter().all(Option::is_none)
+        self.killed_at.is_some() && (self.nobody || self.stuck) && self.outputs.are_over()
     }
 
-    /// The facts. `keep_missing` and `clean` are for the session to fill in.
+    /// The facts, and what was looked at for them. `keep_missing` and `clean` are for the session to fill in.
     #[must_use]
-    pub fn facts(&mut self, cgroup: &Cgroup) -> Done {
-        let after = Before::look(cgroup);
+    pub fn facts(&mut self, cgroup: &Cgroup, ours_ns: u64) -> (Done, Before) {
+        let ours_ns = self.ours_between_ns.unwrap_or(ours_ns);
+        let cpu_ns = self.cpu_ns(cgroup, ours_ns);
+        let after = self.between().map_or_else(|| cgroup.counters(), |between| between.counters);
         self.hear();
-        let (was, is) = (&self.before.counters, &after.counters);
-        let failed = self.report.hear().failed.clone();
+        let (was, is) = (&self.before.counters, &after);
+        let failed = self.report.heard().failed.clone();
+        let hot = self.report.heard().start.is_some_and(|start| start.hot);
         let started = self.started_at;
         let ended = match (failed, &self.ended) {
             (Some(failed), _) => Ended::NotStarted { step: failed.step, errno: failed.errno },
@@ -508,8 +522,8 @@ impl Active {
         };
         let oom_kills = is.oom_kills.saturating_sub(was.oom_kills);
         let (memory_bytes, memory_source) = self.memory(was, is, cgroup);
-        let own = after.own_cpu.saturating_sub(self.before.own_cpu);
-        Done {
+        let [stdout_bytes, stderr_bytes] = self.outputs.counted();
+        let done = Done {
             run: self.spec.run,
             ended,
             fired: match self.fired {
@@ -517,11 +531,7 @@ impl Active {
                 fired => fired,
             },
             wall_ns: self.end_at.unwrap_or(started).saturating_sub(started),
-            cpu_ns: if cgroup.has_cpu() {
-                is.cpu_ns.saturating_sub(was.cpu_ns).saturating_sub(own + self.setup_cpu + self.leader_cpu)
-            } else {
-                self.user_ns + self.system_ns
-            },
+            cpu_ns: if cgroup.has_cpu() { cpu_ns } else { self.user_ns + self.system_ns },
             user_ns: self.user_ns,
             system_ns: self.system_ns,
             memory_bytes,
@@ -530,12 +540,14 @@ impl Active {
             oom_kills,
             pids_denied: is.pids_denied.saturating_sub(was.pids_denied),
             survivors: self.survivors,
-            stdout_bytes: self.counted[0],
-            stderr_bytes: self.counted[1],
+            stdout_bytes,
+            stderr_bytes,
             keep_missing: Vec::new(),
             setup_ns: started.saturating_sub(self.asked_at),
+            hot,
             clean: !self.stuck,
-        }
+        };
+        (done, Before { counters: after, ours_ns })
     }
 
     fn memory(&self, was: &Counters, is: &Counters, cgroup: &Cgroup) -> (u64, MemorySource) {

@@ -2,49 +2,27 @@
 //!
 //! ```text
 //!          Hello                 Run                      run is over: keep, remove, audit
-//! (silent) -----> (idle: Put) ---------> (run: Stdin, Credit, Kill) ------------------> Done, (idle)
+//! (silent) -----> (idle: Put) ---------> (run: Stdin, Credit, Kill) ------------------> Done, (idle, or the next Run at once)
+//!                                          one more Run, its Stdin and Kill may come ahead
 //!     any state: Ping -> Pong, Probe -> Ready
 //!     any state: EOF, silence, SIGTERM from outside, a broken frame -> kill everything, exit
 //! ```
 
-use super::audit::{self, Baseline};
-use super::cell::{self, Tenant};
-use super::cgroup::Cgroup;
-use super::collect::Collection;
-use super::files::{Files, Owner};
+use super::ahead::{Next, Woke};
+use super::input::Overrun;
 use super::limits;
+use super::open::Open;
 use super::output::Out;
 use super::ready;
 use super::reap::{self, Reaped};
-use super::report::Failed;
 use super::run::Active;
-use super::setup::Place;
 use super::sys::{self, PollFd};
 use crate::wire::codec;
-use crate::wire::frame::{
-    Collect, Collected, Done, Ended, Fired, FromInit, Hello, Isolation, MAX_CHUNK_BYTES, MemorySource, Put, Run,
-    SILENCE_LIMIT, ToInit, VERSION,
-};
+use crate::wire::frame::{FromInit, MAX_CHUNK_BYTES, MAX_HOT, SILENCE_LIMIT, ToInit};
 use crate::wire::stream::FrameReader;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::libc;
-
-/// What follows Hello.
-struct Open {
-    hello: Hello,
-    files: Files,
-    cgroup: Cgroup,
-    speed: u64,
-    active: Option<Active>,
-    baseline: Baseline,
-    /// The last run's files that the host reads.
-    collection: Collection,
-    /// The first Put that failed and has not been made good: no run starts.
-    put_failed: Option<(String, i32)>,
-    /// A process outlived its kill: no run starts any more.
-    stuck: bool,
-}
 
 /// A session from start to exit.
 pub struct Session {
@@ -57,7 +35,7 @@ pub struct Session {
 }
 
 /// Why the session is over.
-enum Over {
+pub enum Over {
     /// Nobody is there any more; nothing to say and nobody to say it to.
     Quiet,
     /// Our fault or the host's, in words.
@@ -112,19 +90,31 @@ impl Session {
             return Err(Over::Quiet);
         }
         if let Some(open) = &mut self.open {
-            if let Some(active) = &mut open.active {
-                if now >= active.next_tick() {
-                    active.tick(now, &open.cgroup, &mut self.out);
+            if let Some(active) = open.active.as_mut().filter(|active| now >= active.next_tick()) {
+                let (ours, shelf) = (&open.ours, &mut open.shelf);
+                // the shelf's first: the init's own clock includes the reading
+                let ours_ns = || shelf.cpu_ns() + ours.cpu_ns(sys::own_cpu());
+                active.tick(now, &open.cgroup, ours_ns, &mut self.out);
+                open.reap(now);
+            }
+            if let Some(active) = open.active.as_mut().filter(|active| active.is_ending()) {
+                for i in [0, 1] {
+                    while active.read_output(i, now, &mut self.buffer, &mut self.out) {}
                 }
-                if active.is_ending() {
-                    for i in [0, 1] {
-                        while active.read_output(i, now, &mut self.buffer, &mut self.out) {}
-                    }
+                if !active.is_over() {
+                    active.do_without_next();
                 }
             }
-            if let Some(mut active) = open.active.take_if(|a| a.is_over()) {
-                let done = open.finish(&mut active);
+            if let Some(active) = open.active.take_if(|a| a.is_over()) {
+                let (done, next) = open.finish(active);
                 self.out.frame(&FromInit::Done(Box::new(done)));
+                if let Some((Next { run, input, .. }, behind)) = next {
+                    let number = run.run;
+                    match open.start(run, now, Some(behind)) {
+                        Ok(()) => input.replay(open.run(number), now, &mut self.out),
+                        Err(done) => self.out.frame(&FromInit::Done(done)),
+                    }
+                }
             }
             if let Some(active) = &open.active {
                 wake = wake.min(active.next_tick());
@@ -134,19 +124,32 @@ impl Session {
         if self.out.is_over_full() {
             return Err(Over::Quiet);
         }
+        if let Some(open) = &mut self.open {
+            open.make_ready();
+        }
 
         let active = self.open.as_ref().and_then(|o| o.active.as_ref());
+        let ready = |i| self.open.as_ref().map_or(-1, |open| open.shelf.ready_fd(i));
         let mut fds = [
             watch(0, libc::POLLIN),
             watch(self.signals.as_raw_fd(), libc::POLLIN),
             watch(self.out.fd(), libc::POLLOUT),
-            watch(active.map_or(-1, |a| a.output_fd(0)), libc::POLLIN),
-            watch(active.map_or(-1, |a| a.output_fd(1)), libc::POLLIN),
-            watch(active.map_or(-1, Active::stdin_fd), libc::POLLOUT),
+            watch(active.map_or(-1, |a| a.outputs.poll_fd(0)), libc::POLLIN),
+            watch(active.map_or(-1, |a| a.outputs.poll_fd(1)), libc::POLLIN),
+            watch(active.map_or(-1, |a| a.input.poll_fd()), libc::POLLOUT),
+            watch(active.map_or(-1, Active::report_fd), libc::POLLIN),
+            watch(ready(0), libc::POLLIN),
+            watch(ready(1), libc::POLLIN),
+            watch(ready(2), libc::POLLIN),
+            watch(ready(3), libc::POLLIN),
         ];
         sys::poll(&mut fds, wake.saturating_sub(sys::now())).map_err(|e| Over::Fault(format!("poll: errno {e}")))?;
         let now = sys::now();
-        let [input, signals, room, stdout, stderr, stdin] = fds.map(|fd| fd.revents != 0);
+        if let Some(open) = &mut self.open {
+            open.woke = Woke::now(now);
+        }
+        let [input, signals, room, stdout, stderr, stdin, report, ready @ ..] = fds.map(|fd| fd.revents != 0);
+        const { assert!(MAX_HOT == 4) };
 
         if room {
             self.out.flush(true).map_err(|_| Over::Quiet)?;
@@ -158,11 +161,20 @@ impl Session {
                 }
             }
             if stdin {
-                active.write_stdin(&mut self.out);
+                active.input.write(&mut self.out);
+            }
+        }
+        if let Some(open) = &mut self.open {
+            for (i, _) in ready.into_iter().enumerate().filter(|(_, is_ready)| *is_ready) {
+                if let Some(told) = open.shelf.hear(i, now, &mut open.ours) {
+                    open.tell(told, &mut self.out);
+                }
             }
         }
         if signals {
             self.signal(now)?;
+        } else if report && let Some(open) = &mut self.open {
+            open.reap(now);
         }
         if input {
             self.listen(now)?;
@@ -177,9 +189,8 @@ impl Session {
             }
         }
         match &mut self.open {
-            Some(Open { active: Some(active), cgroup, .. }) => active.children(now, cgroup),
-            // Nobody's run: an engine's exec session that lost its parent.
-            _ => while let Reaped::One(_) = reap::next() {},
+            Some(open) => open.reap(now),
+            None => while let Reaped::One(_) = reap::next() {},
         }
         Ok(())
     }
@@ -231,6 +242,15 @@ impl Session {
             ToInit::Reset => {
                 let residue = open.reset();
                 self.out.frame(&FromInit::Audited { residue });
+                // those that were used are wanted again
+                if let Some(told) = open.heat(now) {
+                    open.tell(told, &mut self.out);
+                }
+            }
+            ToInit::Prepare(prepare) => {
+                if let Some(told) = open.prepare(prepare, now)? {
+                    open.tell(told, &mut self.out);
+                }
             }
             ToInit::Collect(wanted) => {
                 let collected = open.collect(&wanted);
@@ -240,212 +260,39 @@ impl Session {
                 let data = open.collection.read(file, at, &mut self.buffer).to_vec();
                 self.out.frame(&FromInit::Piece { file, data });
             }
-            ToInit::Run(run) => {
-                if open.active.is_some() {
-                    return Err(Over::Fault("a Run came during a run".to_owned()));
+            ToInit::Run(run) if open.active.is_some() => {
+                if open.next.is_some() {
+                    return Err(Over::Fault("a third Run came during a run".to_owned()));
                 }
-                if let Err(done) = open.start(run, now) {
+                open.set_next(run);
+            }
+            ToInit::Run(run) => {
+                if let Err(done) = open.start(run, now, None) {
                     self.out.frame(&FromInit::Done(done));
                 }
             }
             ToInit::Stdin { run, data } => {
-                if let Some(active) = open.run(run) {
-                    active
-                        .feed(&data, &mut self.out)
-                        .map_err(|()| Over::Fault("input beyond the window came".to_owned()))?;
-                }
+                let fed = match open.run(run) {
+                    Some(active) => active.input.feed(&data, &mut self.out),
+                    None => open.next(run).map_or(Ok(()), |next| next.feed(&data)),
+                };
+                fed.map_err(|Overrun| Over::Fault("input beyond the window came".to_owned()))?;
             }
-            ToInit::StdinEnd { run } => {
-                if let Some(active) = open.run(run) {
-                    active.feed_end();
-                }
-            }
+            ToInit::StdinEnd { run } => match open.run(run) {
+                Some(active) => active.input.end(),
+                None => open.next(run).into_iter().for_each(|next| next.input.end()),
+            },
             ToInit::Credit { run, bytes } => {
                 if let Some(active) = open.run(run) {
                     active.credit(bytes, now);
                 }
             }
-            ToInit::Kill { run } => {
-                if let Some(active) = open.run(run) {
-                    active.kill(now);
-                }
-            }
+            ToInit::Kill { run } => match open.run(run) {
+                Some(active) => active.kill(now),
+                None => open.next(run).into_iter().for_each(|next| next.input.kill()),
+            },
         }
         Ok(())
-    }
-}
-
-impl Open {
-    fn new(hello: Hello) -> Result<Self, Over> {
-        if hello.version != VERSION {
-            let theirs = hello.version;
-            return Err(Over::Fault(format!("the host speaks version {theirs}, this init {VERSION}")));
-        }
-        if hello.uid == 0 || hello.gid == 0 || hello.uid == u32::MAX || hello.gid == u32::MAX {
-            return Err(Over::Fault("a program may not run as root".to_owned()));
-        }
-        let owner = match hello.isolation {
-            Isolation::Split => Owner::Other(hello.uid, hello.gid),
-            // a cell has the uid that we have
-            Isolation::Cell if hello.uid == sys::euid() => Owner::Cell,
-            Isolation::Cell => {
-                let (uid, own) = (hello.uid, sys::euid());
-                return Err(Over::Fault(format!("cells of uid {uid} cannot be made by uid {own}")));
-            }
-        };
-        let files = Files::open(owner).map_err(|e| Over::Fault(format!("open /box: errno {e}")))?;
-        let cgroup = Cgroup::find();
-        let speed = limits::speed(sys::cpus(), &cgroup.limits());
-        let baseline = Baseline::look(&cgroup);
-        let collection = Collection::default();
-        Ok(Self { hello, files, cgroup, speed, active: None, baseline, collection, put_failed: None, stuck: false })
-    }
-
-    fn tenant(&self) -> Tenant {
-        Tenant { uid: self.hello.uid, gid: self.hello.gid, space: self.hello.space }
-    }
-
-    /// Why no cell can be made here, where cells are wanted.
-    fn try_cell(&self) -> Option<(String, i32)> {
-        match self.hello.isolation {
-            Isolation::Split => None,
-            Isolation::Cell => {
-                let failed = cell::trial(&self.tenant(), self.files.store()).err()?;
-                Some((failed.step, failed.errno))
-            }
-        }
-    }
-
-    /// Takes everything away and looks what is left.
-    fn reset(&mut self) -> Vec<String> {
-        if self.active.is_some() || self.stuck {
-            return vec!["a process that does not die".to_owned()];
-        }
-        self.collection = Collection::default();
-        self.put_failed = None;
-        let emptied = self.files.empty();
-        audit::residue(&self.files, &self.cgroup, &self.baseline, emptied)
-    }
-
-    /// What the last run left of what is wanted. Nothing, while something of it may be alive.
-    fn collect(&mut self, wanted: &Collect) -> Collected {
-        if self.active.is_some() || self.stuck {
-            return Collected::default();
-        }
-        let (collection, collected) = Collection::of(&self.files, wanted);
-        self.collection = collection;
-        collected
-    }
-
-    /// The run in progress, if it is that one. Frames for another one crossed its Done on the way.
-    fn run(&mut self, run: u32) -> Option<&mut Active> {
-        self.active.as_mut().filter(|a| a.spec.run == run)
-    }
-
-    fn put(&mut self, put: &Put) -> Result<(), i32> {
-        // The program could race us for the name: files come between runs.
-        let result = match self.active {
-            Some(_) => Err(libc::EBUSY),
-            None if self.stuck => Err(libc::EBUSY),
-            None => {
-                self.collection = Collection::default();
-                self.files.put(put)
-            }
-        };
-        match result {
-            Err(errno) => {
-                self.put_failed.get_or_insert_with(|| (put.path.clone(), errno));
-            }
-            // Only the file that failed can make it good; a later piece of another one must not.
-            Ok(()) if !put.append => {
-                self.put_failed.take_if(|(path, _)| *path == put.path);
-            }
-            Ok(()) => {}
-        }
-        result
-    }
-
-    fn start(&mut self, run: Run, now: u64) -> Result<(), Box<Done>> {
-        self.files.close();
-        self.collection = Collection::default();
-        if self.stuck {
-            return Err(self.refuse(&run, Failed::new("stuck", libc::EBUSY), now));
-        }
-        if let Some((path, errno)) = &self.put_failed {
-            let failed = Failed { step: format!("put {path}"), errno: *errno };
-            return Err(self.refuse(&run, failed, now));
-        }
-        if run.clean
-            && let Err(errno) = self.files.clean()
-        {
-            return Err(self.refuse(&run, Failed::new("clean", errno), now));
-        }
-        self.files.mark_used();
-        let place = match self.hello.isolation {
-            Isolation::Split => Place::Split(self.hello.uid, self.hello.gid),
-            Isolation::Cell => Place::Cell(self.tenant(), self.files.store()),
-        };
-        match Active::start(run, now, place, &self.cgroup, self.speed) {
-            Ok(active) => {
-                self.active = Some(active);
-                Ok(())
-            }
-            Err(refused) => {
-                let (run, failed) = *refused;
-                Err(self.refuse(&run, failed, now))
-            }
-        }
-    }
-
-    /// The facts of a run that never had a process.
-    fn refuse(&mut self, run: &Run, failed: Failed, asked_at: u64) -> Box<Done> {
-        if !self.stuck {
-            for path in &run.remove_after {
-                self.files.remove(path);
-            }
-        }
-        let mut step = failed.step;
-        step.truncate(step.floor_char_boundary(1024));
-        Box::new(Done {
-            run: run.run,
-            ended: Ended::NotStarted { step, errno: failed.errno },
-            fired: Fired::None,
-            wall_ns: 0,
-            cpu_ns: 0,
-            user_ns: 0,
-            system_ns: 0,
-            memory_bytes: 0,
-            memory_source: MemorySource::MaxRss,
-            max_rss_bytes: 0,
-            oom_kills: 0,
-            pids_denied: 0,
-            survivors: 0,
-            stdout_bytes: 0,
-            stderr_bytes: 0,
-            keep_missing: Vec::new(),
-            setup_ns: sys::now().saturating_sub(asked_at),
-            clean: !self.stuck && self.files.is_clean(),
-        })
-    }
-
-    /// The last part of a run, when nothing of it is alive: counters, files, audit.
-    fn finish(&mut self, active: &mut Active) -> Done {
-        let mut done = active.facts(&self.cgroup);
-        self.files.set_left(active.take_box());
-        let spec = &active.spec;
-        if done.ended == Ended::Exited(0) && done.fired == Fired::None && !spec.keep.is_empty() {
-            done.keep_missing = if done.clean { self.files.keep(&spec.keep) } else { spec.keep.clone() };
-        }
-        if done.clean {
-            for path in &spec.remove_after {
-                self.files.remove(path);
-            }
-            done.clean = self.files.is_clean();
-        } else {
-            // Something alive is left: no file of the program may be touched any more, and nothing else may run.
-            self.stuck = true;
-        }
-        done
     }
 }
 

@@ -301,6 +301,7 @@ mod tests {
             stderr_bytes: 0,
             keep_missing: vec![],
             setup_ns: 0,
+            hot: false,
             clean: true,
         }
     }

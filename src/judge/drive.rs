@@ -9,8 +9,11 @@
 //!  one run | suite | test 1 -> test 2 -> ... (files go with the first step)
 //!     |                '-- runs well: compared, or asked of its checker; or talks with its interactor
 //!     |                '-- a limit, a crash, a wrong answer: a verdict, and on with the next (or stop)
+//!     |                    (the next is in the sandbox already, where nothing of this one's end matters to it)
 //!     '-- a sandbox is lost: Err, the scheduler decides whether once more
 //! ```
+
+use std::time::Instant;
 
 use super::cache::{Cache, Key};
 use super::check::{Answer, check};
@@ -20,8 +23,8 @@ use super::interact::{LostIn as LostInTalk, TalkEnd, talk};
 use super::pipe::{Pipe, Talk};
 use super::referee::Umpire;
 use super::ruling::Ruling;
+use super::runner::{Begun, Compiled, Ports, Runner};
 pub use super::runner::{Cancel, Spent};
-use super::runner::{Compiled, Ports, Runner};
 use super::suite::{self, SuiteResult};
 use crate::model::submission::Stop;
 use crate::model::work::{Checker, Plan, Test, Work};
@@ -94,6 +97,8 @@ pub struct Judged {
     pub suite: Option<SuiteResult>,
     /// Files brought back.
     pub files: Brought,
+    /// Whether a runtime that had waited ran it.
+    pub was_hot: bool,
     /// Where the time went.
     pub spent: Spent,
 }
@@ -111,6 +116,7 @@ impl Judged {
             run: None,
             suite: None,
             files: Brought::default(),
+            was_hot: false,
             spent: Spent::default(),
         }
     }
@@ -146,6 +152,7 @@ pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: L
     log.tell(Event::Running).await;
     let Seat { sandbox, key } = main;
     let mut runner = Runner::new(sandbox, &work.profile, &work.files, work.truncate_output, cancel.clone());
+    runner.prewarm = work.prewarm;
     let mut judged = Judged::bare(Verdict::Accepted, "");
     if let Some(compile) = &work.compile {
         let compiled = runner.compile(compile, key.map(|key| (cache, key))).await.map_err(of_submission)?;
@@ -155,6 +162,7 @@ pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: L
         let paths: Vec<&str> = work.files.iter().map(|file| file.path.as_str()).collect();
         let message = decide::compile_message(&facts, &compile.step.limits, &paths);
         (judged.compile, judged.is_cached, judged.spent) = (Some(facts), is_cached, runner.spent);
+        judged.was_hot = runner.was_hot;
         if let Some(verdict) = failed {
             return Ok(Judged { verdict, message, tests: all_skipped(&work.plan), ..judged });
         }
@@ -194,7 +202,7 @@ pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: L
         }
     }
     judged.files = runner.collect(&work.collect).await.map_err(of_submission)?;
-    judged.spent = runner.spent;
+    (judged.spent, judged.was_hot) = (runner.spent, runner.was_hot);
     judged.spent.check = umpires.iter().map(Umpire::spent).sum();
     Ok(judged)
 }
@@ -248,13 +256,20 @@ impl Driver<'_, '_> {
     async fn tests(&mut self, tests: &[Test]) -> Result<Vec<TestResult>, LostIn> {
         let mut results: Vec<TestResult> = Vec::with_capacity(tests.len());
         let mut stopped = false;
-        for test in tests {
+        let mut ahead = None;
+        for (at, test) in tests.iter().enumerate() {
             let mut result = skipped(test);
+            let rest = &tests[at + 1..];
+            self.umpires.iter_mut().for_each(|umpire| umpire.expect_more(!rest.is_empty()));
             if *self.runner.cancel.borrow() && !stopped {
+                if let Some(begun) = ahead.take() {
+                    // it is ended at once
+                    self.runner.finish(begun, &test.step, Ports::default()).await.map_err(LostIn::Submission)?;
+                }
                 result.verdict = Verdict::Cancelled;
                 result.message = CANCELLED.to_owned();
             } else if !stopped {
-                self.test(test, &mut result).await?;
+                self.test(test, rest, &mut ahead, &mut result).await?;
                 self.log.tell(Event::Test { name: test.name.clone(), verdict: result.verdict }).await;
                 stopped = result.verdict != Verdict::Accepted && self.stop == Stop::FirstFailure;
             }
@@ -263,11 +278,41 @@ impl Driver<'_, '_> {
         Ok(results)
     }
 
-    async fn test(&mut self, test: &Test, result: &mut TestResult) -> Result<(), LostIn> {
-        let ports = Ports { log: Some((self.log, Some(&test.name))), ..Ports::default() };
+    /// Runs the test's program, which may be on its way already, and has the next one follow it where it may.
+    async fn run(&mut self, test: &Test, rest: &[Test], ahead: &mut Option<Begun>) -> Result<RunFacts, LostIn> {
+        fn ports<'p>(log: &'p Log, test: &'p Test) -> Ports<'p> {
+            Ports { log: Some((log, Some(&test.name))), ..Ports::default() }
+        }
+        let log = self.log;
+        let begun = match ahead.take() {
+            Some(begun) => begun,
+            None => {
+                self.runner.more = !rest.is_empty();
+                self.runner.begin(&test.step, &[], ports(log, test))
+            }
+        };
+        if let Some((next, others)) = rest.split_first()
+            && self.stop == Stop::Never
+            && follows(test, next)
+        {
+            self.runner.more = !others.is_empty();
+            *ahead = Some(self.runner.begin(&next.step, &[], ports(log, next)));
+        }
+        self.runner.finish(begun, &test.step, ports(log, test)).await.map_err(LostIn::Submission)
+    }
+
+    async fn test(
+        &mut self,
+        test: &Test,
+        rest: &[Test],
+        ahead: &mut Option<Begun>,
+        result: &mut TestResult,
+    ) -> Result<(), LostIn> {
         let facts = match &test.checker {
             Checker::Interactor(at, args) => {
                 let umpire = &mut self.umpires[*at];
+                let ports = Ports { log: Some((self.log, Some(&test.name))), ..Ports::default() };
+                self.runner.more = !rest.is_empty();
                 let talked = talk(self.runner, umpire, test, args, ports).await.map_err(|lost| match lost {
                     LostInTalk::Submission(lost) => LostIn::Submission(lost),
                     LostInTalk::Interactor(lost) => LostIn::Referee(*at, lost),
@@ -281,7 +326,7 @@ impl Driver<'_, '_> {
                 talked.facts
             }
             Checker::Program(at, args) => {
-                let facts = self.runner.step(&test.step, &[], ports).await.map_err(LostIn::Submission)?;
+                let facts = self.run(test, rest, ahead).await?;
                 match decide::verdict(&facts) {
                     Verdict::Accepted => {
                         let lost = |lost| LostIn::Referee(*at, lost);
@@ -295,13 +340,15 @@ impl Driver<'_, '_> {
                 facts
             }
             Checker::Compare(spec) => {
-                let facts = self.runner.step(&test.step, &[], ports).await.map_err(LostIn::Submission)?;
+                let facts = self.run(test, rest, ahead).await?;
                 match (&test.expect, decide::verdict(&facts)) {
                     (Some(expect), Verdict::Accepted) => {
+                        let begun = Instant::now();
                         (result.verdict, result.message) = match check(spec, expect, &facts.stdout) {
                             Answer::Right => (Verdict::Accepted, "The output is right.".to_owned()),
                             Answer::Wrong(difference) => (Verdict::WrongAnswer, difference.message(test.secret)),
                         };
+                        self.runner.spent.decide += begun.elapsed();
                     }
                     _ => own(&facts, test, result),
                 }
@@ -322,6 +369,12 @@ impl Driver<'_, '_> {
             false => (Verdict::SystemError, format!("The {role} {broken}; this is not the submission's fault.")),
         };
     }
+}
+
+/// Whether a test may begin when the one before it ends, whatever came of that: no file comes or goes in between, and nobody else
+/// has a part in either.
+fn follows(before: &Test, next: &Test) -> bool {
+    [before, next].iter().all(|test| test.step.files.is_empty() && !matches!(test.checker, Checker::Interactor(..)))
 }
 
 /// The run itself decides.

@@ -115,6 +115,11 @@ impl<'a> Umpire<'a> {
         step
     }
 
+    /// Whether it is asked again after the next time.
+    pub fn expect_more(&mut self, more: bool) {
+        self.runner.more = more;
+    }
+
     /// What ends its runs.
     pub fn cancel(&mut self) -> &mut Cancel {
         &mut self.runner.cancel

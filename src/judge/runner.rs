@@ -19,9 +19,9 @@ use super::events::{Event, Log};
 use super::pipe::Pipe;
 use crate::config::bounds;
 use crate::model::work::{Compile, Step, WorkFile};
-use crate::model::{Limits, Profile, Relaxation, RunFacts};
-use crate::sandbox::{Brought, Lost, RunEvent, RunHandle, RunOrder, Sandbox};
-use crate::wire::frame::{Collect, Done, MAX_CHUNK_BYTES, Put, Relax, Run, RunLimits, Stream};
+use crate::model::{Profile, RunFacts};
+use crate::sandbox::{Brought, Lost, RunEvent, RunHandle, RunOrder, Sandbox, terms};
+use crate::wire::frame::{Collect, Done, MAX_CHUNK_BYTES, Put, Run, Stream};
 
 /// A caller's wish to withdraw. Starts false, becomes true once.
 pub type Cancel = watch::Receiver<bool>;
@@ -40,6 +40,8 @@ const OVERDUE: Duration = Duration::from_millis(500);
 pub struct Spent {
     /// Handing the files to the connection.
     pub copy_in: Duration,
+    /// The part of it that was for the compile step.
+    pub compile_copy_in: Duration,
     /// The compile step.
     pub compile: Duration,
     /// All runs, from the order to Done.
@@ -52,6 +54,8 @@ pub struct Spent {
     pub collect: Duration,
     /// Checkers, interactors included that went on after the program.
     pub check: Duration,
+    /// Deciding what the runs came to, comparing their output.
+    pub decide: Duration,
 }
 
 /// Who listens to a run, and who feeds it.
@@ -88,6 +92,20 @@ pub(super) struct Runner<'a> {
     made: Vec<WorkFile>,
     /// Whether everything is there that the last step was to keep.
     kept_all: bool,
+    /// Whether another step follows the next one at once.
+    pub more: bool,
+    /// Whether runtimes that wait may be used.
+    pub prewarm: bool,
+    /// Whether one was.
+    pub was_hot: bool,
+    /// When the last step had ended.
+    free_since: Instant,
+}
+
+/// A step on its way. Dropped, it ends.
+pub(super) struct Begun {
+    handle: RunHandle,
+    at: Instant,
 }
 
 impl<'a> Runner<'a> {
@@ -99,7 +117,20 @@ impl<'a> Runner<'a> {
         cancel: Cancel,
     ) -> Runner<'a> {
         let (spent, made) = (Spent::default(), Vec::new());
-        Runner { sandbox, profile, truncate_output, cancel, spent, given: files, made, kept_all: true }
+        Runner {
+            sandbox,
+            profile,
+            truncate_output,
+            cancel,
+            spent,
+            given: files,
+            made,
+            kept_all: true,
+            more: false,
+            prewarm: true,
+            was_hot: false,
+            free_since: Instant::now(),
+        }
     }
 
     /// Compiles, or takes what was compiled before.
@@ -119,8 +150,11 @@ impl<'a> Runner<'a> {
             }
             None => {
                 // the compiler's words stand in the report; a stream is the program's
+                self.more = true;
                 let facts = self.step(&compile.step, &compile.keep, Ports::default()).await?;
-                self.spent = Spent { copy_in: self.spent.copy_in, ..Spent::default() };
+                self.more = false;
+                let Spent { copy_in, decide, .. } = self.spent;
+                self.spent = Spent { copy_in, compile_copy_in: copy_in, decide, ..Spent::default() };
                 if decide::compile_verdict(&facts).is_none()
                     && self.kept_all
                     && let Some((cache, key)) = cache
@@ -155,7 +189,13 @@ impl<'a> Runner<'a> {
 
     /// Runs a step; what it keeps is there for the next.
     pub async fn step(&mut self, step: &Step, keep: &[String], ports: Ports<'_>) -> Result<RunFacts, Lost> {
-        let begun = Instant::now();
+        let begun = self.begin(step, keep, ports);
+        self.finish(begun, step, ports).await
+    }
+
+    /// Hands a step to the sandbox. One may be begun while another is under way; it runs when that one has ended.
+    pub fn begin(&mut self, step: &Step, keep: &[String], ports: Ports<'_>) -> Begun {
+        let at = Instant::now();
         let listens = ports.log.is_some_and(|(log, _)| log.keeps_output());
         let made = std::mem::take(&mut self.made);
         let given = std::mem::take(&mut self.given);
@@ -165,34 +205,47 @@ impl<'a> Runner<'a> {
                 run: 0,
                 argv: step.argv.clone(),
                 env: step.env.clone(),
-                limits: wire_limits(&step.limits),
+                limits: terms::run_limits(&step.limits),
                 clean: true,
                 keep: keep.to_vec(),
                 remove_after: step.files.iter().map(|file| file.path.clone()).collect(),
                 truncate_output: self.truncate_output,
-                relax: relax(&self.profile.allow),
+                relax: terms::relax(&self.profile.allow),
                 tell_ends: ports.output.is_some(),
-                tell_usage_ns: if listens { nanos(bounds::USAGE_EVERY) } else { 0 },
+                tell_usage_ns: if listens { terms::nanos(bounds::USAGE_EVERY) } else { 0 },
+                more: self.more,
+                hot: self.prewarm,
             },
             stdin: step.stdin.clone(),
             stdin_open: ports.input.is_some(),
         };
         let handle = self.sandbox.run(order);
-        self.spent.copy_in += begun.elapsed();
+        self.spent.copy_in += at.elapsed();
+        Begun { handle, at }
+    }
+
+    /// From there to its facts; `step` and `ports` are those that it began with.
+    pub async fn finish(&mut self, begun: Begun, step: &Step, ports: Ports<'_>) -> Result<RunFacts, Lost> {
+        let Begun { handle, at } = begun;
         let mut kept = Kept::new(step.limits.output_bytes);
         let end = self.supervise(handle, step.limits.wall, &mut kept, ports).await;
+        let at = at.max(std::mem::replace(&mut self.free_since, Instant::now()));
         // whoever talks with it notices
         ports.output.into_iter().for_each(Pipe::close);
         ports.input.into_iter().for_each(Pipe::leave);
         let (done, view) = end?;
-        self.spent.run += begun.elapsed();
+        let ended = Instant::now();
+        self.spent.run += ended.saturating_duration_since(at);
         self.spent.setup += Duration::from_nanos(done.setup_ns);
         self.spent.program += Duration::from_nanos(done.wall_ns);
+        self.was_hot |= done.hot;
         self.kept_all = done.keep_missing.is_empty();
         if let Some(missing) = done.keep_missing.first() {
             tracing::debug!(file = %missing.escape_debug(), "the compile step did not make what its profile keeps");
         }
-        Ok(decide::facts(&done, &step.limits, view, kept.stdout, kept.stderr))
+        let facts = decide::facts(&done, &step.limits, view, kept.stdout, kept.stderr);
+        self.spent.decide += ended.elapsed();
+        Ok(facts)
     }
 
     /// From the order to Done.
@@ -317,16 +370,6 @@ async fn room(pipe: Option<&Pipe>) {
     }
 }
 
-fn relax(allowed: &[Relaxation]) -> Relax {
-    let bits = |relaxation: &Relaxation| match relaxation {
-        Relaxation::Ptrace => Relax::PTRACE,
-        Relaxation::SysvIpc => Relax::SYSV_IPC,
-        Relaxation::PosixMq => Relax::POSIX_MQ,
-        Relaxation::IoUring => Relax::IO_URING,
-    };
-    allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
-}
-
 /// Resolves when the caller withdraws; never, when it can no longer do so.
 pub(super) async fn withdrawn(cancel: &mut Cancel) {
     if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
@@ -341,22 +384,6 @@ fn puts(file: &WorkFile) -> Vec<Put> {
         return vec![put(false, &[])];
     }
     file.data.chunks(MAX_CHUNK_BYTES).enumerate().map(|(index, chunk)| put(index > 0, chunk)).collect()
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn wire_limits(limits: &Limits) -> RunLimits {
-    RunLimits {
-        cpu_ns: nanos(limits.cpu),
-        wall_ns: nanos(limits.wall),
-        output_bytes: limits.output_bytes,
-        file_bytes: limits.file_bytes,
-        open_files: limits.open_files,
-        pids: limits.pids,
-        memory_bytes: limits.memory_bytes,
-    }
 }
 
 /// Output that is kept: bounded here too, whatever the init says.

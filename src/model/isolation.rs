@@ -1,9 +1,10 @@
 //! How a run is kept apart from our own init and from other runs (DESIGN section 4).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a sandbox does it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// The init is root with three capabilities, programs are an unprivileged uid. Works everywhere.
@@ -24,7 +25,7 @@ impl Isolation {
 }
 
 /// What is asked for: by a profile, or by a caller who insists.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IsolationRequest {
     /// The best that the host offers: cells where they can be made.
@@ -48,7 +49,7 @@ impl IsolationRequest {
 }
 
 /// System calls that an operator allows a profile's programs beside the usual ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Relaxation {
     /// ptrace and its kin, any personality: for debuggers and leak sanitizers.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One mebibyte.
@@ -29,7 +30,7 @@ pub struct Limits {
 }
 
 /// A partial set of limits as it stands in JSON and in profiles. Absent fields keep what was there before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsRequest {
     /// CPU time in milliseconds.
@@ -59,7 +60,7 @@ pub struct LimitsRequest {
 }
 
 /// A named set of limits (DESIGN section 4).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// 1 CPU, 256 MiB, 64 processes, 2 s of CPU, 10 s of wall time, 1 MiB of output.

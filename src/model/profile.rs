@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::isolation::{IsolationRequest, Relaxation};
 use super::limits::{LimitError, Limits, LimitsRequest, Preset};
+use super::prewarm::Prewarm;
 
 /// How many sandboxes a pool keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolLevels {
     /// Sandboxes kept ready. 0 makes every start a cold one.
@@ -23,11 +25,13 @@ pub struct PoolLevels {
     /// Submissions that one sandbox serves at most, all of the same uid and stated tenant, with an audit in between. 1: each
     /// gets a sandbox of its own.
     pub reuse: u32,
+    /// Of the ready ones, how many have their runtimes waiting in them, where the profile has such.
+    pub hot: usize,
 }
 
 impl Default for PoolLevels {
     fn default() -> Self {
-        PoolLevels { floor: 1, ceiling: 8, max_age_s: 3600, priority: 0, reuse: 1 }
+        PoolLevels { floor: 1, ceiling: 8, max_age_s: 3600, priority: 0, reuse: 1, hot: 2 }
     }
 }
 
@@ -42,7 +46,7 @@ impl PoolLevels {
 ///
 /// In `run` and `compile`, `{entry}` stands for the entry file, `{stem}` for the same without its ending, and `{sources}` for every submitted file whose name
 /// ends in one of `source_extensions` (the entry alone when there is none).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// The name that a submission's `language` says.
@@ -86,6 +90,9 @@ pub struct Profile {
     /// System calls that its programs may make beside the usual ones.
     #[serde(default)]
     pub allow: Vec<Relaxation>,
+    /// Runtimes that wait in its idle sandboxes. Where its runs are in cells.
+    #[serde(default)]
+    pub prewarm: Vec<Prewarm>,
     /// The pool's levels.
     #[serde(default)]
     pub pool: PoolLevels,

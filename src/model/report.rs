@@ -1,5 +1,6 @@
 //! What a caller gets back, exactly as it stands in JSON. Clients ignore fields they don't know.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Evidence, Outcome};
@@ -7,7 +8,7 @@ use super::submission::BlobRef;
 use super::verdict::Verdict;
 
 /// Whose fault a failure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Blame {
     /// The submission killed its sandbox again and again.
@@ -19,7 +20,7 @@ pub enum Blame {
 }
 
 /// How the sandbox came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StartKind {
     /// A runtime was already running in it.
@@ -31,7 +32,7 @@ pub enum StartKind {
 }
 
 /// Output in a report: text, or a blob when it is large.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Output {
     /// The text.
@@ -47,7 +48,7 @@ impl Default for Output {
 }
 
 /// One run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunReport {
     /// What happened.
     pub outcome: Outcome,
@@ -86,7 +87,7 @@ pub struct RunReport {
 }
 
 /// One test.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TestReport {
     /// Its name.
     pub name: String,
@@ -115,7 +116,7 @@ pub struct TestReport {
 }
 
 /// What one side said, until the other did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SaidReport {
     /// `submission` or `interactor`.
@@ -129,7 +130,7 @@ pub struct SaidReport {
 }
 
 /// One case of a suite.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaseReport {
     /// Its name.
     pub name: String,
@@ -143,7 +144,7 @@ pub struct CaseReport {
 }
 
 /// What test files say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuiteReport {
     /// The cases.
     pub cases: Vec<CaseReport>,
@@ -160,7 +161,7 @@ pub struct SuiteReport {
 }
 
 /// Points.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
     /// Tests accepted.
     pub passed: usize,
@@ -173,7 +174,7 @@ pub struct Score {
 }
 
 /// Where the time went, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Timing {
     /// Waiting for a sandbox.
@@ -199,7 +200,7 @@ pub struct Timing {
 }
 
 /// A file that was to be brought back.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FileReport {
     /// Its path below the box.
@@ -219,7 +220,7 @@ pub struct FileReport {
 }
 
 /// Which sandbox it was.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SandboxInfo {
     /// Container id, 12 digits.
@@ -237,7 +238,7 @@ pub struct SandboxInfo {
 }
 
 /// The answer to a submission.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The submission's id.
     pub id: String,

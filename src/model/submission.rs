@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::isolation::IsolationRequest;
@@ -10,7 +11,7 @@ use super::isolation::IsolationRequest;
 use super::limits::{LimitsRequest, Preset};
 
 /// Text, or a reference to a blob that was put before.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or {\"blob\": id}")]
 pub enum Content {
     /// The text itself.
@@ -20,7 +21,7 @@ pub enum Content {
 }
 
 /// A reference to a blob.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BlobRef {
     /// The id that `blob.put` answered.
@@ -28,7 +29,7 @@ pub struct BlobRef {
 }
 
 /// One file of a submission.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSpec {
     /// Relative, `/` between components, no `..`.
@@ -45,7 +46,7 @@ pub struct FileSpec {
 }
 
 /// A file mode.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected an octal string such as \"0755\" or a number")]
 pub enum FileMode {
     /// A number.
@@ -55,7 +56,7 @@ pub enum FileMode {
 }
 
 /// How output is compared with what is expected.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckerKind {
     /// Byte for byte.
@@ -73,7 +74,7 @@ pub enum CheckerKind {
 }
 
 /// A checker and its options.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckerSpec {
     /// Which.
@@ -110,7 +111,7 @@ pub struct CheckerSpec {
 }
 
 /// How a program that judges is called, and how it answers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// The ICPC problem package's: input, answer and feedback folder as arguments, the output on stdin; exit status 42 is right,
@@ -123,7 +124,7 @@ pub enum Protocol {
 }
 
 /// A program that talks with the submission and judges it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct InteractorSpec {
     /// Its profile.
@@ -145,7 +146,7 @@ pub struct InteractorSpec {
 }
 
 /// In which form test files say how it went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SuiteFormat {
     /// pytest, through a plugin of ours.
@@ -159,7 +160,7 @@ pub enum SuiteFormat {
 }
 
 /// Test files that are run against the submission.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuiteSpec {
     /// The test files.
@@ -172,7 +173,7 @@ pub struct SuiteSpec {
 }
 
 /// One test.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TestSpec {
     /// Its name; its number when absent.
@@ -216,7 +217,7 @@ pub struct TestSpec {
 }
 
 /// When to stop testing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
     /// Run all tests.
@@ -227,8 +228,9 @@ pub enum Stop {
 }
 
 /// A submission.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["language", "files"]))]
 pub struct Submission {
     /// Idempotent per uid and tenant; made by the daemon when absent.
     #[serde(skip_serializing_if = "Option::is_none")]

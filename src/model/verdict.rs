@@ -1,9 +1,10 @@
 //! The judged answer.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a submission, or one of its tests, is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Right.

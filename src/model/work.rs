@@ -176,6 +176,8 @@ pub struct Work {
     pub truncate_output: bool,
     /// How it insists on being kept apart.
     pub isolation: IsolationRequest,
+    /// Whether a runtime that waits may run it.
+    pub prewarm: bool,
     /// Which files are brought back from the last run.
     pub collect: Vec<String>,
     /// No use for an answer after this time.

@@ -22,13 +22,39 @@ pub const INIT_PATH: &str = "/.assay/init";
 /// memory of the sandbox itself.
 pub const MEMORY_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What the container gets beyond the program's processes: the init and the helpers it forks.
-pub const PIDS_RESERVE: u32 = 8;
+/// What the container gets beyond the program's processes: the init, the helpers that it forks, and runtimes that wait
+/// (a JVM has twenty threads). The program's own limit is RLIMIT_NPROC.
+pub const PIDS_RESERVE: u32 = 64;
 
 /// Room in the container's memory and processes for a runtime with a kernel of its own (gVisor's sentry). Generous, not measured:
 /// with it, Python's tests pass under runsc.
 const RUNTIME_MEMORY_BYTES: u64 = 96 * 1024 * 1024;
 const RUNTIME_PIDS: u32 = 512;
+
+/// Room for a runtime from which programs are forked: what it has loaded is in the program's account only as far as the program
+/// has it too. Measured (`BENCH_ONLY=hot`, of a sandbox with one): 4.4 MiB for a Python, 18 with numpy.
+const TEMPLATE_MEMORY_BYTES: u64 = 12 * 1024 * 1024;
+const LOADED_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Who is in a container beside the init and its program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Others {
+    /// A runtime with a kernel of its own.
+    pub runtime: bool,
+    /// A runtime from which programs are forked.
+    pub template: bool,
+    /// One that has loaded modules.
+    pub loaded: bool,
+}
+
+impl Others {
+    fn memory_bytes(self) -> u64 {
+        let of = |is: bool, bytes: u64| if is { bytes } else { 0 };
+        of(self.runtime, RUNTIME_MEMORY_BYTES)
+            + of(self.template, TEMPLATE_MEMORY_BYTES)
+            + of(self.template && self.loaded, LOADED_MEMORY_BYTES)
+    }
+}
 
 /// Inodes of each tmpfs: they are kernel memory, so they have a bound of their own.
 pub const TMPFS_INODES: u32 = 32 * 1024;
@@ -41,7 +67,8 @@ pub const SHM_BYTES: u64 = 16 * 1024 * 1024;
 pub const CELL_SECCOMP: &str = include_str!("../../config/seccomp/cell.json");
 
 /// What no container may exceed.
-pub(super) const MOST_MEMORY_BYTES: u64 = Ceilings::MEMORY_BYTES + MEMORY_RESERVE_BYTES;
+pub(super) const MOST_MEMORY_BYTES: u64 =
+    Ceilings::MEMORY_BYTES + MEMORY_RESERVE_BYTES + TEMPLATE_MEMORY_BYTES + LOADED_MEMORY_BYTES;
 /// What no container may exceed.
 pub(super) const MOST_PIDS: u32 = Ceilings::PIDS + PIDS_RESERVE;
 
@@ -66,15 +93,16 @@ pub struct SandboxPlan {
     pub apparmor: Option<String>,
     /// Memory, CPU share and processes.
     pub limits: Limits,
+    /// Who else is in it.
+    pub others: Others,
     /// Whether NetworkDisabled halves the start (runc) or breaks it (gVisor).
     pub network_disabled: bool,
 }
 
 impl SandboxPlan {
     /// The container's memory limit in bytes.
-    pub fn container_memory(limits: &Limits, other_runtime: bool) -> u64 {
-        let own = if other_runtime { RUNTIME_MEMORY_BYTES } else { 0 };
-        (limits.memory_bytes + MEMORY_RESERVE_BYTES + own).min(MOST_MEMORY_BYTES)
+    pub fn container_memory(limits: &Limits, others: Others) -> u64 {
+        (limits.memory_bytes + MEMORY_RESERVE_BYTES + others.memory_bytes()).min(MOST_MEMORY_BYTES)
     }
 
     /// Room below the box, in bytes. With [`SandboxPlan::tmp_bytes`] no more than the program's limit: files alone can never
@@ -89,8 +117,8 @@ impl SandboxPlan {
     }
 
     /// The container's process limit.
-    pub fn container_pids(limits: &Limits, other_runtime: bool) -> u32 {
-        let own = if other_runtime { RUNTIME_PIDS } else { 0 };
+    pub fn container_pids(limits: &Limits, others: Others) -> u32 {
+        let own = if others.runtime { RUNTIME_PIDS } else { 0 };
         (limits.pids + PIDS_RESERVE + own).min(MOST_PIDS)
     }
 
@@ -102,8 +130,7 @@ impl SandboxPlan {
 
 /// Spells the plan.
 pub fn build(plan: &SandboxPlan) -> ContainerSpec {
-    let other_runtime = plan.runtime.is_some();
-    let memory = SandboxPlan::container_memory(&plan.limits, other_runtime) as i64;
+    let memory = SandboxPlan::container_memory(&plan.limits, plan.others) as i64;
     let cell = plan.isolation == Isolation::Cell;
     // the /tmp of a container of cells is only covered; old runcs ignore mode= where the folder exists, but not uid=
     let tmp_bytes = if cell { 64 * 1024 } else { SandboxPlan::tmp_bytes(&plan.limits) };
@@ -150,7 +177,7 @@ pub fn build(plan: &SandboxPlan) -> ContainerSpec {
             memory,
             memory_swap: memory,
             nano_cpus: SandboxPlan::nano_cpus(&plan.limits) as i64,
-            pids_limit: i64::from(SandboxPlan::container_pids(&plan.limits, other_runtime)),
+            pids_limit: i64::from(SandboxPlan::container_pids(&plan.limits, plan.others)),
             ulimits: vec![Ulimit { name: "core".to_owned(), soft: 0, hard: 0 }],
             tmpfs,
             ipc_mode: "private".to_owned(),

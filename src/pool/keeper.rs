@@ -8,19 +8,20 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::gate::{Gate, Stands, Urgency};
 use super::lease::Offer;
+use super::state::PoolState;
 use super::stock::{Levels, Stock, Weather};
+use super::tally::{Reason, Tally};
 use super::tide::Tide;
-use crate::model::Isolation;
 use crate::model::work::Caller;
+use crate::model::{Isolation, StartKind};
 use crate::sandbox::{CreateError, Sandbox};
 
 /// The first pause after a failed creation; doubled for each further one.
@@ -48,47 +49,6 @@ pub trait Factory: Send + Sync + std::fmt::Debug + 'static {
     fn make(&self) -> Making;
 }
 
-/// The state of a pool, for `pool.list`.
-#[derive(Debug, Clone, Serialize)]
-pub struct PoolState {
-    /// The profile.
-    pub profile: String,
-    /// The host.
-    pub host: String,
-    /// How the last one that was made keeps runs apart; none when none was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub isolation: Option<Isolation>,
-    /// Ready ones.
-    pub ready: usize,
-    /// Being made.
-    pub creating: usize,
-    /// In use.
-    pub leased: usize,
-    /// Used ones that wait for their own caller.
-    pub kept: usize,
-    /// How often a used one was kept, since the start.
-    pub reused: usize,
-    /// Callers waiting.
-    pub waiting: usize,
-    /// The floor.
-    pub floor: usize,
-    /// How many are kept ready at the rate at which they are taken.
-    pub level: usize,
-    /// The ceiling.
-    pub ceiling: usize,
-    /// Made since the start.
-    pub created: usize,
-    /// Creations that failed since the start.
-    pub failed: usize,
-    /// The same by what was waited for.
-    pub failures: BTreeMap<&'static str, usize>,
-    /// The mean time of a creation, in milliseconds.
-    pub create_ms: f64,
-    /// Why none can be made at the moment.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub broken: Option<String>,
-}
-
 /// A ready sandbox in the books.
 #[derive(Debug)]
 pub(super) struct Shelved {
@@ -96,6 +56,16 @@ pub(super) struct Shelved {
     pub(super) image: Arc<str>,
     /// Submissions that it served.
     pub(super) uses: u32,
+}
+
+impl Shelved {
+    /// Why it is of no use any more.
+    fn spoilt(&self, max_age: Duration) -> Option<Reason> {
+        match self.sandbox.is_lost() {
+            true => Some(Reason::Died),
+            false => (self.sandbox.age() >= max_age).then_some(Reason::Age),
+        }
+    }
 }
 
 /// A used one, for nobody but its caller.
@@ -130,6 +100,7 @@ pub(super) struct Books {
     failures_by_wait: BTreeMap<&'static str, usize>,
     create_time: Duration,
     tide: Tide,
+    pub(super) tally: Tally,
     paused: bool,
     closed: bool,
 }
@@ -148,19 +119,44 @@ impl Books {
 
     /// Lets go of used ones that died, grew old, wait in vain, or stand in the way of those who wait.
     fn let_go(&mut self, max_age: Duration, levels: Levels) {
+        let tally = &mut self.tally;
         self.kept.retain(|kept| {
-            let sandbox = &kept.shelved.sandbox;
-            !sandbox.is_lost() && sandbox.age() < max_age && kept.of.since.elapsed() < KEPT_FOR
+            let idle = (kept.of.since.elapsed() >= KEPT_FOR).then_some(Reason::Idle);
+            let why = kept.shelved.spoilt(max_age).or(idle);
+            why.into_iter().for_each(|reason| tally.retired(reason, 1));
+            why.is_none()
         });
         self.stock.kept = self.kept.len();
         // oldest first; taking one out may have changed the order by one place
         let evicted = self.stock.evict(levels);
         self.kept.sort_by_key(|kept| kept.of.since);
         self.kept.drain(..evicted);
+        self.tally.retired(Reason::Evicted, evicted);
         self.stock.kept = self.kept.len();
     }
 
+    /// Lets go of ready ones that died or grew old.
+    fn tidy(&mut self, max_age: Duration) {
+        let tally = &mut self.tally;
+        self.stock.ready.retain(|shelved| {
+            let why = shelved.spoilt(max_age);
+            why.into_iter().for_each(|reason| tally.retired(reason, 1));
+            why.is_none()
+        });
+    }
+
+    /// Whether one that comes back, or a new one, may be put on a shelf; counted as let go when not.
+    fn takes(&mut self, shelved: &Shelved) -> bool {
+        let why = match shelved.sandbox.is_lost() {
+            true => Some(Reason::Died),
+            false => (self.closed || self.paused).then_some(Reason::Closed),
+        };
+        why.into_iter().for_each(|reason| self.tally.retired(reason, 1));
+        why.is_none()
+    }
+
     fn drop_all(&mut self) {
+        self.tally.retired(Reason::Closed, self.stock.ready.len() + self.kept.len());
         self.stock.ready.clear();
         self.kept.clear();
         self.stock.kept = 0;
@@ -188,6 +184,8 @@ pub struct Recipe {
     pub priority: i32,
     /// Submissions that one sandbox serves at most.
     pub reuse: u32,
+    /// Of the ready ones, how many have their runtimes waiting in them.
+    pub hot: usize,
 }
 
 /// What all pools of a host share.
@@ -210,6 +208,8 @@ pub(super) struct Inner {
     factory: Box<dyn Factory>,
     books: Mutex<Books>,
     pub(super) wake: Notify,
+    /// How often the keeper looked.
+    turns: AtomicU64,
 }
 
 impl Inner {
@@ -235,6 +235,7 @@ impl Pool {
             factory,
             books: Mutex::default(),
             wake: Notify::new(),
+            turns: AtomicU64::new(0),
         });
         tokio::spawn(keep(inner.clone()));
         Pool { inner }
@@ -243,6 +244,12 @@ impl Pool {
     /// The profile's name.
     pub fn profile(&self) -> &str {
         &self.inner.profile
+    }
+
+    /// How often the keeper looked at its books: it grows whenever it is woken, or the keeper hangs. None once it is closed.
+    pub fn turns(&self) -> Option<u64> {
+        let turns = self.inner.turns.load(Ordering::Relaxed);
+        (!self.inner.books().closed).then_some(turns)
     }
 
     /// Wakes the keeper: something changed that it should look at.
@@ -295,6 +302,16 @@ impl Pool {
         self.wake();
     }
 
+    /// What came of its sandboxes since its start.
+    pub fn tally(&self) -> Tally {
+        self.inner.books().tally.clone()
+    }
+
+    /// How old the oldest ready sandbox is.
+    pub fn oldest(&self) -> Option<Duration> {
+        self.inner.books().stock.ready.iter().map(|shelved| shelved.sandbox.age()).max()
+    }
+
     /// Ids of the ready sandboxes.
     pub fn ready_ids(&self) -> Vec<(String, Duration)> {
         let books = self.inner.books();
@@ -341,6 +358,7 @@ impl Pool {
             if !shelved.sandbox.is_lost() {
                 return Some(shelved);
             }
+            books.tally.retired(Reason::Died, 1);
         }
         None
     }
@@ -348,7 +366,11 @@ impl Pool {
     /// The pool's state.
     pub fn state(&self) -> PoolState {
         let books = self.inner.books();
+        let heat: Vec<_> = books.stock.ready.iter().map(|shelved| shelved.sandbox.heat_state()).collect();
         PoolState {
+            hot: heat.iter().filter(|heat| heat.is_hot()).count(),
+            hot_bytes: heat.iter().filter(|heat| heat.is_hot()).map(|heat| heat.memory_bytes).max(),
+            hot_failed: heat.iter().find_map(|heat| heat.failed.clone()),
             profile: self.inner.profile.clone(),
             host: self.inner.host.clone(),
             isolation: books.isolation,
@@ -388,8 +410,11 @@ impl Inner {
     }
 
     /// One that was offered was taken.
-    pub(super) fn taken(&self) {
-        self.books().tide.taken(Instant::now());
+    pub(super) fn taken(&self, start: StartKind) {
+        let mut books = self.books();
+        books.tide.taken(Instant::now());
+        books.tally.taken(start);
+        drop(books);
         self.wake.notify_one();
     }
 
@@ -397,7 +422,7 @@ impl Inner {
     pub(super) fn put_back(&self, shelved: Shelved, of: Option<Of>) {
         let mut books = self.books();
         books.stock.leased -= 1;
-        if !books.closed && !books.paused && !shelved.sandbox.is_lost() {
+        if books.takes(&shelved) {
             match of {
                 None => books.stock.ready.push_front(shelved),
                 Some(of) => books.keep(shelved, of),
@@ -408,10 +433,14 @@ impl Inner {
     }
 
     /// Keeps a used one for its caller.
-    pub(super) fn keep(&self, shelved: Shelved, caller: Caller) {
+    pub(super) fn keep(&self, mut shelved: Shelved, caller: Caller) {
+        // its caller is likely to come at once
+        if self.recipe.hot > 0 {
+            shelved.sandbox.heat();
+        }
         let mut books = self.books();
         books.stock.leased -= 1;
-        if !books.closed && !books.paused && !shelved.sandbox.is_lost() {
+        if books.takes(&shelved) {
             books.keep(shelved, Of { caller, since: Instant::now() });
             books.reused += 1;
         }
@@ -427,15 +456,19 @@ impl Inner {
         ticket.spend(&mut books);
         books.created += 1;
         books.create_time += took;
+        books.tally.made(took);
         books.failures = 0;
         books.not_before = None;
         books.broken = None;
         books.isolation = Some(sandbox.isolation());
-        if books.closed || books.paused {
+        let shelved = Shelved { sandbox, image, uses: 0 };
+        if !books.takes(&shelved) {
+            self.wake.notify_one();
             return;
         }
-        books.stock.ready.push_back(Shelved { sandbox, image, uses: 0 });
+        books.stock.ready.push_back(shelved);
         drop(books);
+        self.wake.notify_one();
         self.ring();
         let pool = self.clone();
         tokio::spawn(async move {
@@ -494,14 +527,14 @@ async fn keep(pool: Arc<Inner>) {
             if books.closed {
                 return;
             }
-            books
-                .stock
-                .ready
-                .retain(|shelved| !shelved.sandbox.is_lost() && shelved.sandbox.age() < pool.recipe.max_age);
+            books.tidy(pool.recipe.max_age);
             let levels = books.levels(pool.recipe.levels);
             books.let_go(pool.recipe.max_age, levels);
             let held_back = books.not_before.and_then(|at| at.checked_duration_since(Instant::now()));
             let busy = pool.share.running.load(Ordering::Relaxed) > 0;
+            // those that are taken first; beside a run only what is sorely missing, as with sandboxes
+            let hot = if busy { pool.recipe.hot.div_ceil(2) } else { pool.recipe.hot };
+            books.stock.ready.iter_mut().take(hot).for_each(|shelved| shelved.sandbox.heat());
             let want = match held_back {
                 _ if books.paused => 0,
                 Some(_) => 0,
@@ -512,6 +545,7 @@ async fn keep(pool: Arc<Inner>) {
             books.stock.creating += want;
             (want, held_back.unwrap_or(Duration::from_secs(2)))
         };
+        pool.turns.fetch_add(1, Ordering::Relaxed);
         for _ in 0..tickets {
             let ticket = Ticket { pool: pool.clone(), spent: false };
             tokio::spawn(make_one(ticket));

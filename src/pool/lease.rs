@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keeper::{Inner, Of, Shelved};
+use super::tally::Reason;
 use crate::model::StartKind;
 use crate::model::work::Caller;
 use crate::sandbox::{Audited, Sandbox};
@@ -26,9 +27,10 @@ impl Offer {
     /// Takes it. Who waited longer than the sandbox is old had it made for them: a cold start.
     pub fn accept(mut self, waited: Duration) -> Option<Lease> {
         let Shelved { sandbox, image, uses } = self.shelved.take()?;
-        self.pool.taken();
         let start = if sandbox.age() <= waited { StartKind::Cold } else { StartKind::Warm };
-        Some(Lease { sandbox, start, image, uses, seat: Seat { pool: self.pool.clone(), is_given_back: false } })
+        self.pool.taken(start);
+        let seat = Seat { pool: self.pool.clone(), is_given_back: false, why: Reason::Used };
+        Some(Lease { sandbox, start, image, uses, seat })
     }
 
     /// Puts it back without ringing the bell: nobody wanted it.
@@ -67,6 +69,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Says why it ends, when it is not for having served.
+    pub fn ends_for(&mut self, why: Reason) {
+        self.seat.why = why;
+    }
+
     /// Keeps it for its caller's next submission.
     pub fn keep(self, caller: Caller, _audited: Audited) {
         let Lease { sandbox, image, uses, mut seat, .. } = self;
@@ -80,6 +87,8 @@ impl Lease {
 struct Seat {
     pool: Arc<Inner>,
     is_given_back: bool,
+    /// Why it is not.
+    why: Reason,
 }
 
 impl Drop for Seat {
@@ -87,7 +96,10 @@ impl Drop for Seat {
         if self.is_given_back {
             return;
         }
-        self.pool.books().stock.leased -= 1;
+        let mut books = self.pool.books();
+        books.stock.leased -= 1;
+        books.tally.retired(self.why, 1);
+        drop(books);
         self.pool.wake.notify_one();
     }
 }

@@ -10,15 +10,19 @@
 //!
 //! [`stock`] holds the books and decides how many to make, [`tide`] how many are worth keeping ready: pure, table-tested.
 //! [`keeper`] makes them, woken by events, in the order of the host's [`gate`], and rings the host's bell when one is ready. Who gets it is not the pool's affair: the scheduler says how many
-//! wait ([`Pool::want`]) and takes offers. A caller that leaves takes nothing with it.
+//! wait ([`Pool::want`]) and takes offers. What became of its sandboxes stands in its [`tally`]. A caller that leaves takes nothing with it.
 
 mod gate;
 mod keeper;
 mod lease;
+mod state;
 pub mod stock;
+pub mod tally;
 mod tide;
 
 pub use gate::Gate;
-pub use keeper::{Factory, HostShare, MakeError, Making, Pool, PoolState, Recipe};
+pub use keeper::{Factory, HostShare, MakeError, Making, Pool, Recipe};
 pub use lease::{Lease, Offer};
+pub use state::PoolState;
 pub use stock::Levels;
+pub use tally::{Reason, Tally};

@@ -80,4 +80,18 @@ mod tests {
         let none = Levels { floor: 0, ceiling: 4 };
         assert_eq!(Tide::default().level(Instant::now(), Duration::from_secs(1), none), 0);
     }
+
+    #[test]
+    fn the_worked_example_of_the_operations_guide_is_what_the_tide_does() {
+        let guide = include_str!("../../docs/OPERATIONS.md");
+        let levels = Levels { floor: 0, ceiling: 7 };
+        let (tide, now) = after(4);
+        assert_eq!(tide.level(now, Duration::from_millis(300), levels), 3);
+        assert!(guide.contains("| ready | 2 x 4/s x 0.3 s = 2.4, so 3 |"));
+        // the engine's pace is the one that was measured
+        assert!(
+            guide.contains("18.5 sandboxes per second")
+                && include_str!("../../README.md").contains("18.5 sandboxes per second")
+        );
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::bounds;
+use crate::scheduler::Shelf;
 
 #[derive(Debug)]
 enum Content {
@@ -119,9 +120,10 @@ impl Blobs {
             Content::Growing(_) => None,
         }
     }
+}
 
-    /// Keeps an output for a uid; none when its bounds are reached.
-    pub fn keep(&self, uid: u32, bytes: Bytes) -> Option<String> {
+impl Shelf for Blobs {
+    fn keep(&self, uid: u32, bytes: Bytes) -> Option<String> {
         let id = self.put(uid, None, 0, &[], false).ok()?;
         let mut blobs = self.lock();
         let total: u64 = blobs.values().filter(|blob| blob.uid == uid).map(|blob| blob.len() as u64).sum();
@@ -131,6 +133,15 @@ impl Blobs {
         }
         blobs.insert(id.clone(), Blob { uid, content: Content::Whole(bytes), touched: Instant::now() });
         Some(id)
+    }
+
+    fn get(&self, uid: u32, blob: &str) -> Option<Bytes> {
+        Blobs::get(self, uid, blob)
+    }
+
+    fn put_back(&self, uid: u32, blob: &str, bytes: Bytes) {
+        let content = Content::Whole(bytes);
+        self.lock().insert(blob.to_owned(), Blob { uid, content, touched: Instant::now() });
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use super::line::{self, Line};
 use super::methods;
 use super::peer::Peer;
-use super::server::Daemon;
+use super::results::{Hello, HelloLimits, value};
+use super::server::{Daemon, Unheard};
 use super::types::{Code, RpcError, notification, parse, response};
 use crate::config::bounds;
 use crate::scheduler::Entry;
@@ -24,18 +25,46 @@ use crate::scheduler::Entry;
 /// How often a connection whose caller has said everything is looked at for a hang-up.
 const HANG_UP_LOOK: Duration = Duration::from_millis(50);
 
+/// When a call came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived {
+    /// Its first byte.
+    pub(super) first: Instant,
+    /// Its last.
+    pub(super) received: Instant,
+}
+
+/// A line to be written.
+struct Outgoing {
+    line: String,
+    /// Since when there was something to say, where it is the answer to who waited for a report.
+    since: Option<Instant>,
+}
+
+impl From<String> for Outgoing {
+    fn from(line: String) -> Outgoing {
+        Outgoing { line, since: None }
+    }
+}
+
 /// What the calls of a connection share.
 pub(super) struct Context {
     pub(super) daemon: Arc<Daemon>,
     pub(super) peer: Peer,
-    outbound: mpsc::Sender<String>,
+    outbound: mpsc::Sender<Outgoing>,
     runs: Mutex<HashMap<String, Arc<Entry>>>,
+    unheard: Mutex<Option<Unheard>>,
 }
 
 impl Context {
     /// Sends a notification; waits while the queue is full. False: the connection is gone.
     pub(super) async fn notify(&self, method: &str, params: &Value) -> bool {
-        self.outbound.send(notification(method, params)).await.is_ok()
+        self.outbound.send(notification(method, params).into()).await.is_ok()
+    }
+
+    /// A call was admitted, or answered.
+    fn heard(&self) {
+        *self.unheard.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Entry>>> {
@@ -44,6 +73,7 @@ impl Context {
 
     /// Remembers which submission a call runs, so that it can be cancelled by the call's id, and by a hang-up.
     pub(super) fn began(&self, call: &Value, entry: &Arc<Entry>) {
+        self.heard();
         self.lock().insert(call.to_string(), entry.clone());
     }
 
@@ -57,41 +87,50 @@ impl Context {
 }
 
 /// The greeting.
-fn hello(daemon: &Daemon) -> Value {
-    json!({
-        "protocol": 1,
-        "version": env!("CARGO_PKG_VERSION"),
-        "instance": daemon.instance,
-        "limits": {
-            "max_line_bytes": bounds::MAX_LINE_BYTES,
-            "max_blob_bytes": bounds::MAX_BLOB_BYTES,
-            "max_submission_bytes": bounds::MAX_SUBMISSION_BYTES,
-            "max_report_bytes": bounds::MAX_REPORT_BYTES,
-            "report_ttl_ms": bounds::REPORT_TTL.as_millis() as u64,
+fn hello(daemon: &Daemon) -> Hello {
+    Hello {
+        protocol: 1,
+        version: env!("CARGO_PKG_VERSION"),
+        instance: daemon.instance.clone(),
+        limits: HelloLimits {
+            max_line_bytes: bounds::MAX_LINE_BYTES,
+            max_blob_bytes: bounds::MAX_BLOB_BYTES,
+            max_submission_bytes: bounds::MAX_SUBMISSION_BYTES,
+            max_report_bytes: bounds::MAX_REPORT_BYTES,
+            report_ttl_ms: bounds::REPORT_TTL.as_millis() as u64,
         },
-        "features": ["stream", "blob", "cancel", "tests", "checker", "interactor", "suite", "input", "collect"],
-    })
+        features: vec!["stream", "blob", "cancel", "tests", "checker", "interactor", "suite", "input", "collect"],
+    }
 }
 
-pub(super) async fn serve(stream: UnixStream, peer: Peer, daemon: Arc<Daemon>, mut gone: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    stream: UnixStream,
+    peer: Peer,
+    daemon: Arc<Daemon>,
+    unheard: Unheard,
+    mut gone: watch::Receiver<bool>,
+) {
     let hang_up = stream.as_fd().try_clone_to_owned();
     let (reader, writer) = stream.into_split();
     let (outbound, queue) = mpsc::channel(bounds::MAX_OUTBOUND_MESSAGES);
-    let mut writing = tokio::spawn(write(writer, queue, peer.uid));
-    let context = Arc::new(Context { daemon, peer, outbound, runs: Mutex::default() });
-    context.notify("server.hello", &hello(&context.daemon)).await;
+    let mut writing = tokio::spawn(write(writer, queue, peer.uid, daemon.clone()));
+    let context =
+        Arc::new(Context { daemon, peer, outbound, runs: Mutex::default(), unheard: Mutex::new(Some(unheard)) });
+    context.notify("server.hello", &value(&hello(&context.daemon))).await;
     let mut calls = JoinSet::new();
     let places = Arc::new(Semaphore::new(bounds::MAX_CALLS_PER_CONNECTION));
     let mut reader = BufReader::with_capacity(64 * 1024, reader);
+    let mut first = None;
     // reading ends with end-of-file; the connection only with a hang-up
     loop {
         let line = tokio::select! {
-            line = line::read(&mut reader, bounds::MAX_LINE_BYTES) => line,
+            line = line::read(&mut reader, bounds::MAX_LINE_BYTES, &mut first) => line,
             Some(_) = calls.join_next(), if !calls.is_empty() => continue,
             _ = &mut writing => break,
             _ = gone.wait_for(|gone| *gone) => break,
         };
         let received = Instant::now();
+        let arrived = Arrived { first: first.unwrap_or(received), received };
         let fault = match line {
             Ok(Line::End) | Err(_) => break,
             Ok(Line::TooLong) => {
@@ -112,8 +151,10 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, daemon: Arc<Daemon>, m
                         let context = context.clone();
                         calls.spawn(async move {
                             let id = request.id.clone();
-                            let result = methods::call(&context, request, received).await;
-                            let _ = context.outbound.send(response(&id, result)).await;
+                            let mut since = None;
+                            let result = methods::call(&context, request, arrived, &mut since).await;
+                            context.heard();
+                            let _ = context.outbound.send(Outgoing { line: response(&id, result), since }).await;
                             drop(place);
                         });
                         None
@@ -122,7 +163,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, daemon: Arc<Daemon>, m
             },
         };
         if let Some((id, error)) = fault
-            && context.outbound.send(response(&id, Err(error))).await.is_err()
+            && context.outbound.send(response(&id, Err(error)).into()).await.is_err()
         {
             break;
         }
@@ -145,8 +186,10 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, daemon: Arc<Daemon>, m
     }
     calls.shutdown().await;
     drop(context);
-    // the writer ends when the last sender is gone and everything is written
-    let _ = (&mut writing).await;
+    // the writer ends when the last sender is gone and everything is written; or it has, and was seen above
+    if !writing.is_finished() {
+        let _ = writing.await;
+    }
 }
 
 /// Whether the peer has closed both ways: an end-of-file alone is not that.
@@ -157,8 +200,8 @@ fn is_hung_up(fd: &impl AsFd) -> bool {
 }
 
 /// Writes what is queued. A reader that takes nothing for too long loses the connection, and only that.
-async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<String>, uid: u32) {
-    while let Some(line) = queue.recv().await {
+async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Outgoing>, uid: u32, daemon: Arc<Daemon>) {
+    while let Some(Outgoing { line, since }) = queue.recv().await {
         let mut rest = line.as_bytes();
         while !rest.is_empty() {
             match tokio::time::timeout(bounds::SLOW_READER, writer.write(rest)).await {
@@ -169,6 +212,9 @@ async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<String>, ui
                     return;
                 }
             }
+        }
+        if let Some(since) = since {
+            daemon.scheduler.replied(since.elapsed());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Framing: lines with a bound. A line that is too long is skipped to its end, so that the connection survives it.
 
+use std::time::Instant;
+
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 /// What came.
@@ -13,8 +15,14 @@ pub(super) enum Line {
     End,
 }
 
-/// Reads the next line. An unterminated last one counts as a line: `printf '...' | nc -U` works.
-pub(super) async fn read(reader: &mut (impl AsyncBufRead + Unpin), bound: usize) -> std::io::Result<Line> {
+/// Reads the next line. An unterminated last one counts as a line: `printf '...' | nc -U` works. `first` becomes when its first
+/// byte was read.
+pub(super) async fn read(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    bound: usize,
+    first: &mut Option<Instant>,
+) -> std::io::Result<Line> {
+    *first = None;
     let mut line = Vec::new();
     let mut too_long = false;
     loop {
@@ -26,7 +34,10 @@ pub(super) async fn read(reader: &mut (impl AsyncBufRead + Unpin), bound: usize)
                 (false, false) => Line::Whole(line),
             });
         }
-        let (piece, used, ended) = match available.iter().position(|byte| *byte == b'\n') {
+        if line.is_empty() && !too_long {
+            *first = Some(Instant::now());
+        }
+        let (piece, used, ended) = match memchr::memchr(b'\n', available) {
             Some(end) => (&available[..end], end + 1, true),
             None => (available, available.len(), false),
         };
@@ -54,7 +65,7 @@ mod tests {
     async fn lines(mut input: &[u8]) -> Vec<Line> {
         let mut lines = Vec::new();
         loop {
-            match read(&mut input, 8).await.unwrap() {
+            match read(&mut input, 8, &mut None).await.unwrap() {
                 Line::End => return lines,
                 line => lines.push(line),
             }

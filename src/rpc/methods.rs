@@ -4,12 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::blobs::BlobError;
-use super::connection::Context;
+use super::connection::{Arrived, Context};
+use super::params::{
+    BlobGetParams, BlobPutParams, CancelParams, HostParams, IdParams, ImageParams, InputParams, ListParams, Nothing,
+    WaitParams,
+};
+use super::results::{
+    BlobPiece, BlobPut, Empty, EventBody, EventData, EventKind, Hosts, ImageMade, ImageProgress, Images, ImagesMade,
+    LogRow, Logs, Pools, Sandboxes, StateWord, StillGoing, SubmissionRow, SubmissionState, Submissions, Submitted,
+    UsageRow, Waited, value,
+};
+use super::schema::{self, Role};
 use super::types::{Code, Request, RpcError, params};
 use super::views;
 use crate::config::bounds;
@@ -17,73 +26,89 @@ use crate::host::Host;
 use crate::judge::accept::accept;
 use crate::judge::events::{Event, Log, Reader, Told};
 use crate::judge::rejected::Rejected;
-use crate::model::Submission;
+use crate::model::{RunReport, Submission};
 use crate::scheduler::{Arrival, Entry, IsKept, State};
+use crate::telemetry::log::clean;
 use crate::telemetry::seldom::Seldom;
 use crate::wire::frame::Stream;
 
 type Answer = Result<Value, RpcError>;
 
-/// Answers one call.
-pub(super) async fn call(context: &Arc<Context>, request: Request, received: Instant) -> Answer {
+/// Answers one call. `since` becomes when there was something to say, for who waited for a report.
+pub(super) async fn call(
+    context: &Arc<Context>,
+    request: Request,
+    arrived: Arrived,
+    since: &mut Option<Instant>,
+) -> Answer {
+    let is_submission = matches!(request.method.as_str(), "submission.run" | "submission.submit");
+    let answer = dispatch(context, request, arrived, since).await;
+    if let (true, Err(error)) = (is_submission, &answer) {
+        context.daemon.tally.refused(error.code);
+    }
+    answer
+}
+
+async fn dispatch(context: &Arc<Context>, request: Request, arrived: Arrived, since: &mut Option<Instant>) -> Answer {
     let Request { id, method, params } = request;
-    let allow = |allowed: bool, role: &str| match allowed {
-        true => Ok(()),
-        false => Err(RpcError::new(Code::Forbidden, format!("{method} needs the role {role}, which your uid lacks"))),
-    };
     let peer = context.peer;
-    match method.as_str() {
-        "submission.run" => {
-            allow(peer.may_submit, "submit")?;
-            run(context, &id, params, received).await
-        }
+    let unknown = || RpcError {
+        number: -32601,
+        ..RpcError::new(Code::NotFound, format!("there is no method {:?}", method.chars().take(64).collect::<String>()))
+    };
+    let method = schema::find(&method).ok_or_else(unknown)?;
+    let allowed = match method.role {
+        Role::Any => true,
+        Role::Submit => peer.may_submit,
+        Role::Admin => peer.is_admin,
+    };
+    if !allowed {
+        let (name, role) = (method.name, method.role.as_str().unwrap_or_default());
+        return Err(RpcError::new(Code::Forbidden, format!("{name} needs the role {role}, which your uid lacks")));
+    }
+    match method.name {
+        "submission.run" => run(context, &id, params, arrived, since).await,
         "submission.submit" => {
-            allow(peer.may_submit, "submit")?;
             let submission = submission(params)?;
-            let arrival = Arrival { received, log: Log::new(true), outlives_caller: true };
-            let entry = admit(context, &submission, arrival)?;
-            Ok(json!({ "id": entry.id }))
+            let arrival = arrival(arrived, Log::new(true), true);
+            let entry = admit(context, &submission, arrival).await?;
+            Ok(value(&Submitted { id: entry.id.clone() }))
         }
-        "submission.wait" => wait(context, params).await,
+        "submission.wait" => wait(context, params, arrived, since).await,
         "submission.input" => input(context, params).await,
         "submission.get" => get(context, params),
         "submission.cancel" => cancel(context, params),
         "submission.list" => list(context, params),
         "submission.logs" => logs(context, params),
-        "blob.put" => {
-            allow(peer.may_submit, "submit")?;
-            blob_put(context, params)
-        }
+        "blob.put" => blob_put(context, params),
         "blob.get" => blob_get(context, params),
-        "daemon.status" => none(params).map(|()| views::status(context)),
-        "daemon.health" => none(params).map(|()| views::health(context)),
+        "daemon.status" => none(params).map(|()| value(&views::status(context))),
+        "daemon.health" => none(params).map(|()| value(&views::health(context))),
         "daemon.drain" => {
-            allow(peer.is_admin, "admin")?;
             none(params)?;
             context.daemon.scheduler.stop_admitting();
             context.daemon.drain.notify_one();
-            Ok(json!({}))
+            Ok(value(&Empty {}))
         }
         "daemon.reload" => {
-            allow(peer.is_admin, "admin")?;
             none(params)?;
             reload(context).await
         }
         "host.drain" | "host.resume" => {
-            allow(peer.is_admin, "admin")?;
             let HostParams { host } = self::params(params)?;
-            find_host(context, &host)?.set_drained(method == "host.drain");
-            Ok(json!({}))
+            find_host(context, &host)?.set_drained(method.name == "host.drain");
+            Ok(value(&Empty {}))
         }
-        "pool.list" => none(params).map(|()| json!({ "pools": views::pools(context) })),
-        "host.list" => none(params).map(|()| json!({ "hosts": views::hosts(context) })),
-        "profile.list" => none(params).map(|()| views::profiles(context)),
+        "pool.list" => none(params).map(|()| value(&Pools { pools: views::pools(context) })),
+        "host.list" => none(params).map(|()| value(&Hosts { hosts: views::hosts(context) })),
+        "profile.list" => none(params).map(|()| value(&views::profiles(context))),
+        "rpc.discover" => none(params).map(|()| schema::open_rpc()),
         "sandbox.list" => {
             none(params)?;
             let hosts = context.daemon.scheduler.fleet().all();
             let mut rows: Vec<_> = hosts.iter().flat_map(|host| host.sandboxes()).collect();
             rows.retain(|row| peer.is_admin || row.uid.is_none_or(|uid| uid == peer.uid));
-            Ok(json!({ "sandboxes": rows }))
+            Ok(value(&Sandboxes { sandboxes: rows }))
         }
         "image.list" => {
             none(params)?;
@@ -91,25 +116,12 @@ pub(super) async fn call(context: &Arc<Context>, request: Request, received: Ins
             for host in context.daemon.scheduler.fleet().all().iter() {
                 rows.extend(host.images().rows(profiles.values().map(AsRef::as_ref)).await);
             }
-            Ok(json!({ "images": rows }))
+            Ok(value(&Images { images: rows }))
         }
-        "image.build" | "image.pull" => {
-            allow(peer.is_admin, "admin")?;
-            image_make(context, params, method == "image.pull").await
-        }
-        other => Err(RpcError {
-            number: -32601,
-            ..RpcError::new(
-                Code::NotFound,
-                format!("there is no method {:?}", other.chars().take(64).collect::<String>()),
-            )
-        }),
+        "image.build" | "image.pull" => image_make(context, params, method.name == "image.pull").await,
+        other => Err(RpcError::new(Code::Internal, format!("{other} is in the table, and not answered"))),
     }
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 fn none(value: Value) -> Result<(), RpcError> {
     params::<Nothing>(value).map(|Nothing {}| ())
@@ -136,9 +148,11 @@ fn take_stream(value: &mut Value) -> Result<bool, RpcError> {
 }
 
 static DENIED: Seldom = Seldom::new();
+static REFUSED: Seldom = Seldom::new();
 
-fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result<Arc<Entry>, RpcError> {
+async fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result<Arc<Entry>, RpcError> {
     let daemon = &context.daemon;
+    daemon.scheduler.first_word().await;
     let uid = context.peer.uid;
     let work = accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id)).inspect_err(|rejected| {
         if matches!(rejected, Rejected::Denied { .. })
@@ -147,16 +161,40 @@ fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result
             tracing::warn!(uid, unsaid, field = %rejected.field().escape_debug(), "security: a submission was denied by policy");
         }
     })?;
-    Ok(daemon.scheduler.submit(submission, work, arrival)?)
+    let (tenant, language) = (work.caller.tenant.clone(), work.profile.name.clone());
+    daemon.scheduler.submit(submission, work, arrival).map_err(|refusal| {
+        let error = RpcError::from(refusal);
+        if let Some(unsaid) = REFUSED.may() {
+            let (tenant, code, error) = (clean(&tenant), error.code.as_str(), clean(&error.message));
+            tracing::warn!(uid, tenant, language, code, error, unsaid, "a submission was refused");
+        }
+        error
+    })
 }
 
-async fn run(context: &Arc<Context>, call: &Value, mut value: Value, received: Instant) -> Answer {
+fn arrival(arrived: Arrived, log: Arc<Log>, outlives_caller: bool) -> Arrival {
+    let Arrived { first, received } = arrived;
+    Arrival { received, accepting: received.saturating_duration_since(first), log, outlives_caller }
+}
+
+/// Since when a caller who waits for a report could have it.
+fn since_when(entry: &Entry, arrived: Arrived) -> Option<Instant> {
+    entry.done_at().map(|done| done.max(arrived.received))
+}
+
+async fn run(
+    context: &Arc<Context>,
+    call: &Value,
+    mut value: Value,
+    arrived: Arrived,
+    since: &mut Option<Instant>,
+) -> Answer {
     let stream = take_stream(&mut value)?;
     let submission = submission(value)?;
     let log = Log::new(stream);
     // it misses nothing: its program waits for it
     let events = stream.then(|| log.read_all());
-    let entry = admit(context, &submission, Arrival { received, log: log.clone(), outlives_caller: false })?;
+    let entry = admit(context, &submission, arrival(arrived, log.clone(), false)).await?;
     context.began(call, &entry);
     // dropped with this call when the connection goes: that is the hang-up's cancel
     if let Some(events) = events {
@@ -165,6 +203,7 @@ async fn run(context: &Arc<Context>, call: &Value, mut value: Value, received: I
         forward(context, &entry.id, if is_ours { events } else { entry.ends.log.read_from(0) }).await;
     }
     let report = entry.report().await;
+    *since = since_when(&entry, arrived);
     context.ended(call);
     if submission.id.is_none() {
         context.daemon.scheduler.forget(&entry);
@@ -184,65 +223,42 @@ fn to_value(value: &impl serde::Serialize) -> Answer {
 /// Sends events as they come; `accepted` is the first.
 async fn forward(context: &Context, id: &str, mut events: Reader) {
     while let Some(Told { seq, event, dropped_bytes }) = events.next().await {
-        let mut body = json!({ "id": id, "seq": seq });
-        if dropped_bytes > 0 {
-            body["dropped_bytes"] = json!(dropped_bytes);
-        }
-        describe(event, &mut body);
-        if !context.notify("submission.event", &body).await {
+        let mut body = describe(id, seq, event);
+        body.dropped_bytes = Some(dropped_bytes).filter(|bytes| *bytes > 0);
+        if !context.notify("submission.event", &value(&body)).await {
             return;
         }
     }
 }
 
-/// An event's kind, test and data.
-fn describe(event: Event, body: &mut Value) {
-    let (kind, test, data) = match event {
-        Event::Accepted => ("accepted", None, None),
-        Event::Running => ("state", None, Some(json!("running"))),
-        Event::Compile { outcome } => ("compile", None, Some(json!(outcome))),
-        Event::Test { name, verdict } => ("test", Some(name), Some(json!(verdict))),
+/// An event as it stands in JSON.
+fn describe(id: &str, seq: u64, event: Event) -> EventBody {
+    let body =
+        |kind, test, data| EventBody { id: id.to_owned(), seq, kind, test, data, data_b64: None, dropped_bytes: None };
+    match event {
+        Event::Accepted => body(EventKind::Accepted, None, None),
+        Event::Running => body(EventKind::State, None, Some(EventData::Text("running".to_owned()))),
+        Event::Compile { outcome } => body(EventKind::Compile, None, Some(EventData::Outcome(outcome))),
+        Event::Test { name, verdict } => body(EventKind::Test, Some(name), Some(EventData::Verdict(verdict))),
         Event::Usage { test, usage } => {
             let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-            let data = json!({
-                "wall_ms": ms(usage.wall), "cpu_ms": ms(usage.cpu), "memory_bytes": usage.memory_bytes,
-            });
-            ("usage", test, Some(data))
+            let data = UsageRow { wall_ms: ms(usage.wall), cpu_ms: ms(usage.cpu), memory_bytes: usage.memory_bytes };
+            body(EventKind::Usage, test, Some(EventData::Usage(data)))
         }
         Event::Output { test, stream, data } => {
             let kind = match stream {
-                Stream::Stdout => "stdout",
-                Stream::Stderr => "stderr",
+                Stream::Stdout => EventKind::Stdout,
+                Stream::Stderr => EventKind::Stderr,
             };
-            let text = String::from_utf8(data).map_err(|error| {
-                body["data_b64"] = json!(base64::engine::general_purpose::STANDARD.encode(error.as_bytes()));
-            });
-            (kind, test, text.ok().map(|text| json!(text)))
+            match String::from_utf8(data) {
+                Ok(text) => body(kind, test, Some(EventData::Text(text))),
+                Err(error) => {
+                    let data_b64 = Some(base64::engine::general_purpose::STANDARD.encode(error.as_bytes()));
+                    EventBody { data_b64, ..body(kind, test, None) }
+                }
+            }
         }
-    };
-    body["kind"] = json!(kind);
-    if let Some(test) = test {
-        body["test"] = json!(test);
     }
-    if let Some(data) = data {
-        body["data"] = data;
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WaitParams {
-    id: String,
-    timeout_ms: Option<u64>,
-    #[serde(default)]
-    stream: bool,
-    from_seq: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct IdParams {
-    id: String,
 }
 
 fn find(context: &Context, id: &str) -> Result<Arc<Entry>, RpcError> {
@@ -253,8 +269,8 @@ fn find(context: &Context, id: &str) -> Result<Arc<Entry>, RpcError> {
     })
 }
 
-async fn wait(context: &Context, value: Value) -> Answer {
-    let WaitParams { id, timeout_ms, stream, from_seq } = params(value)?;
+async fn wait(context: &Context, given: Value, arrived: Arrived, since: &mut Option<Instant>) -> Answer {
+    let WaitParams { id, timeout_ms, stream, from_seq } = params(given)?;
     if from_seq.is_some() && !stream {
         return Err(RpcError::bad("from_seq", "from_seq: says where a stream begins; set stream as well"));
     }
@@ -269,25 +285,16 @@ async fn wait(context: &Context, value: Value) -> Answer {
         None => Some(ended.await),
         Some(ms) => tokio::time::timeout(Duration::from_millis(ms), ended).await.ok(),
     };
+    *since = since_when(&entry, arrived).filter(|_| report.is_some());
     match report {
         Some(report) => to_value(&*report.map_err(is_kept)?),
-        None => Ok(json!({ "id": entry.id, "state": entry.state().as_str() })),
+        None => Ok(value(&Waited::State(StillGoing { id: entry.id.clone(), state: StateWord::of(&entry.state()) }))),
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InputParams {
-    id: String,
-    data: Option<String>,
-    data_b64: Option<String>,
-    #[serde(default)]
-    eof: bool,
-}
-
 /// Feeds a program's input; answers when there is room for more.
-async fn input(context: &Context, value: Value) -> Answer {
-    let InputParams { id, data, data_b64, eof } = params(value)?;
+async fn input(context: &Context, given: Value) -> Answer {
+    let InputParams { id, data, data_b64, eof } = params(given)?;
     let data = match (data, data_b64) {
         (Some(_), Some(_)) => return Err(RpcError::bad("data", "data: give data or data_b64, not both")),
         (Some(text), None) => text.into_bytes(),
@@ -308,28 +315,19 @@ async fn input(context: &Context, value: Value) -> Answer {
     if eof {
         pipe.close();
     }
-    Ok(json!({}))
+    Ok(value(&Empty {}))
 }
 
-fn get(context: &Context, value: Value) -> Answer {
-    let entry = find(context, &params::<IdParams>(value)?.id)?;
+fn get(context: &Context, given: Value) -> Answer {
+    let entry = find(context, &params::<IdParams>(given)?.id)?;
     let state = entry.state();
-    let mut answer = json!({ "id": entry.id, "state": state.as_str() });
-    if let State::Done(report) = state {
-        answer["report"] = to_value(&*report)?;
-    }
-    Ok(answer)
+    let word = StateWord::of(&state);
+    let report = if let State::Done(report) = &state { Some(report.as_ref()) } else { None };
+    to_value(&SubmissionState { id: &entry.id, state: word, report })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CancelParams {
-    id: Option<String>,
-    request: Option<Value>,
-}
-
-fn cancel(context: &Context, value: Value) -> Answer {
-    match params(value)? {
+fn cancel(context: &Context, given: Value) -> Answer {
+    match params(given)? {
         CancelParams { id: Some(id), request: None } => find(context, &id)?.cancel(),
         CancelParams { id: None, request: Some(call) } => {
             // a call that has been answered already is not an error: cancel is idempotent
@@ -339,66 +337,50 @@ fn cancel(context: &Context, value: Value) -> Answer {
         }
         _ => return Err(RpcError::bad("id", "give id (a submission) or request (a call of this connection)")),
     }
-    Ok(json!({}))
+    Ok(value(&Empty {}))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListParams {
-    state: Option<String>,
-    tenant: Option<String>,
-}
-
-fn list(context: &Context, value: Value) -> Answer {
-    let ListParams { state, tenant } = params(value)?;
+fn list(context: &Context, given: Value) -> Answer {
+    let ListParams { state, tenant } = params(given)?;
     let mut rows = Vec::new();
     for entry in context.daemon.scheduler.list(context.peer.uid, context.peer.is_admin) {
-        let word = entry.state().as_str();
+        let now = entry.state();
+        let word = now.as_str();
         let fits = state.as_deref().is_none_or(|state| state == word)
             && tenant.as_deref().is_none_or(|tenant| tenant == entry.caller.tenant);
         if fits {
-            rows.push(json!({
-                "id": entry.id, "state": word, "uid": entry.caller.uid, "tenant": entry.caller.tenant,
-            }));
+            rows.push(SubmissionRow {
+                id: entry.id.clone(),
+                state: StateWord::of(&now),
+                uid: entry.caller.uid,
+                tenant: entry.caller.tenant.clone(),
+            });
         }
     }
-    Ok(json!({ "submissions": rows }))
+    Ok(value(&Submissions { submissions: rows }))
 }
 
-fn logs(context: &Context, value: Value) -> Answer {
-    let entry = find(context, &params::<IdParams>(value)?.id)?;
-    let State::Done(report) = entry.state() else {
-        return Ok(json!({ "id": entry.id, "state": entry.state().as_str(), "logs": [] }));
-    };
-    let report = to_value(&*report)?;
-    let mut rows = Vec::new();
-    let mut add = |name: &str, run: &Value| {
-        if run.is_object() {
-            let pick = |key: &str| run.get(key).cloned();
-            let mut row = json!({ "name": name });
-            for key in ["stdout", "stdout_b64", "stderr", "stderr_b64"] {
-                if let Some(value) = pick(key) {
-                    row[key] = value;
-                }
-            }
-            rows.push(row);
-        }
-    };
-    add("compile", &report["compile"]);
-    add("run", &report["run"]);
-    for test in report["tests"].as_array().into_iter().flatten() {
-        add(test["name"].as_str().unwrap_or_default(), test);
+fn logs(context: &Context, given: Value) -> Answer {
+    let entry = find(context, &params::<IdParams>(given)?.id)?;
+    let state = entry.state();
+    let mut logs = Vec::new();
+    if let State::Done(report) = &state {
+        let row = |name: &str, run: &RunReport| LogRow {
+            name: name.to_owned(),
+            stdout: run.stdout.clone(),
+            stdout_b64: run.stdout_b64.clone(),
+            stderr: run.stderr.clone(),
+            stderr_b64: run.stderr_b64.clone(),
+        };
+        logs.extend(report.compile.as_ref().map(|run| row("compile", run)));
+        logs.extend(report.run.as_ref().map(|run| row("run", run)));
+        let tests = report.tests.iter();
+        logs.extend(tests.map(|test| match &test.run {
+            Some(run) => row(&test.name, run),
+            None => LogRow { name: test.name.clone(), ..LogRow::default() },
+        }));
     }
-    Ok(json!({ "id": entry.id, "state": "done", "logs": rows }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BlobPut {
-    data_b64: String,
-    offset: u64,
-    eof: bool,
-    blob: Option<String>,
+    to_value(&Logs { id: entry.id.clone(), state: StateWord::of(&state), logs })
 }
 
 fn blob_error(error: &BlobError) -> RpcError {
@@ -411,8 +393,8 @@ fn blob_error(error: &BlobError) -> RpcError {
     RpcError { field: Some(field.to_owned()), ..RpcError::new(code, error.to_string()) }
 }
 
-fn blob_put(context: &Context, value: Value) -> Answer {
-    let BlobPut { data_b64, offset, eof, blob } = params(value)?;
+fn blob_put(context: &Context, given: Value) -> Answer {
+    let BlobPutParams { data_b64, offset, eof, blob } = params(given)?;
     let data = base64::engine::general_purpose::STANDARD
         .decode(data_b64)
         .map_err(|error| RpcError::bad("data_b64", format!("data_b64: is not base64: {error}")))?;
@@ -421,20 +403,11 @@ fn blob_put(context: &Context, value: Value) -> Answer {
         .blobs
         .put(context.peer.uid, blob.as_deref(), offset, &data, eof)
         .map_err(|error| blob_error(&error))?;
-    Ok(json!({ "blob": id }))
+    Ok(value(&BlobPut { blob: id }))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BlobGet {
-    blob: String,
-    #[serde(default)]
-    offset: u64,
-    max: Option<u64>,
-}
-
-fn blob_get(context: &Context, value: Value) -> Answer {
-    let BlobGet { blob, offset, max } = params(value)?;
+fn blob_get(context: &Context, given: Value) -> Answer {
+    let BlobGetParams { blob, offset, max } = params(given)?;
     let bytes = context
         .daemon
         .blobs
@@ -445,16 +418,10 @@ fn blob_get(context: &Context, value: Value) -> Answer {
     let begin = offset.min(bytes.len() as u64);
     let end = begin.saturating_add(max.unwrap_or(most).min(most)).min(bytes.len() as u64);
     let piece = &bytes[begin as usize..end as usize];
-    Ok(json!({
-        "data_b64": base64::engine::general_purpose::STANDARD.encode(piece),
-        "eof": end == bytes.len() as u64,
+    Ok(value(&BlobPiece {
+        data_b64: base64::engine::general_purpose::STANDARD.encode(piece),
+        eof: end == bytes.len() as u64,
     }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HostParams {
-    host: String,
 }
 
 fn find_host(context: &Context, name: &str) -> Result<Arc<Host>, RpcError> {
@@ -477,16 +444,9 @@ async fn reload(context: &Context) -> Answer {
     answer.await.map_err(|_| gone())?.map_err(|error| RpcError::new(Code::BadRequest, message(error)))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ImageMake {
-    profile: String,
-    host: Option<String>,
-}
-
 /// `image.build`, and `image.pull`, which asks the registry also when the engine has the image.
-async fn image_make(context: &Context, value: Value, pull: bool) -> Answer {
-    let ImageMake { profile, host } = params(value)?;
+async fn image_make(context: &Context, given: Value, pull: bool) -> Answer {
+    let ImageParams { profile, host } = params(given)?;
     let daemon = &context.daemon;
     let profiles = daemon.live.profiles();
     let Some(found) = profiles.get(&profile) else {
@@ -499,6 +459,7 @@ async fn image_make(context: &Context, value: Value, pull: bool) -> Answer {
             format!("profile: the image of {profile:?} is built from the folder {:?}: use image.build", found.image);
         return Err(RpcError { field: Some("profile".to_owned()), ..RpcError::new(Code::BadRequest, message) });
     }
+    daemon.scheduler.first_word().await;
     let fleet = daemon.scheduler.fleet();
     let hosts = match host {
         Some(name) => vec![find_host(context, &name)?],
@@ -507,14 +468,17 @@ async fn image_make(context: &Context, value: Value, pull: bool) -> Answer {
     let mut rows = Vec::new();
     for host in &hosts {
         let built = make_on(context, host, &profile, &found.image, pull).await?;
-        rows.push(json!({
-            "host": host.name(), "image": found.image, "id": built.id, "tag": built.tag, "built": built.built,
-            "took_ms": built.took.as_millis() as u64,
-        }));
+        rows.push(ImageMade {
+            host: host.name().to_owned(),
+            image: found.image.clone(),
+            id: built.id,
+            tag: built.tag,
+            built: built.built,
+            took_ms: built.took.as_millis() as u64,
+        });
     }
-    let mut answer = rows.first().cloned().ok_or_else(|| RpcError::new(Code::NoHost, "no Docker host is up"))?;
-    answer["hosts"] = json!(rows);
-    Ok(answer)
+    let first = rows.first().cloned().ok_or_else(|| RpcError::new(Code::NoHost, "no Docker host is up"))?;
+    Ok(value(&ImagesMade { first, hosts: rows }))
 }
 
 /// On one host, with its progress.
@@ -531,11 +495,16 @@ async fn make_on(
     let making = async move { host.images().make(image, pull, &mut watch).await };
     let telling = async {
         while let Some(event) = events.recv().await {
-            let body = json!({
-                "profile": profile, "host": host.name(), "image": event.image, "step": event.step,
-                "done": event.done, "total": event.total, "line": event.line,
-            });
-            if !context.notify("image.progress", &body).await {
+            let body = ImageProgress {
+                profile: profile.to_owned(),
+                host: host.name().to_owned(),
+                image: event.image,
+                step: event.step,
+                done: event.done,
+                total: event.total,
+                line: event.line,
+            };
+            if !context.notify("image.progress", &value(&body)).await {
                 return;
             }
         }

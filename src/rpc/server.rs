@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,10 +14,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::blobs::Blobs;
 use super::connection;
 use super::peer::Roles;
+use super::tally::Tally;
 use super::types::{Code, RpcError};
 use crate::config::bounds;
 use crate::model::{Counts, Profile};
 use crate::scheduler::Scheduler;
+use crate::telemetry::pulse::Pulse;
 use crate::telemetry::seldom::Seldom;
 
 /// What every connection shares.
@@ -36,6 +39,12 @@ pub struct Daemon {
     pub drain: Arc<Notify>,
     /// Asked when an admin wants a reload.
     pub reload: mpsc::Sender<ReloadAsk>,
+    /// What came to the socket.
+    pub tally: Arc<Tally>,
+    /// Who is connected.
+    pub connections: Connections,
+    /// Of the loop that lets callers in.
+    pub door: Arc<Pulse>,
 }
 
 /// Takes what a reload came to.
@@ -98,15 +107,40 @@ pub async fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
 
 /// Connections, by uid.
 #[derive(Debug, Clone, Default)]
-struct Places(Arc<Mutex<Counts<u32>>>);
+pub struct Connections(Arc<Mutex<Counts<u32>>>, Arc<AtomicUsize>);
+
+/// A connection of which no call was heard yet; no longer one when dropped.
+#[derive(Debug)]
+pub(super) struct Unheard(Arc<AtomicUsize>);
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// One of them, given back when dropped.
 struct Place {
-    places: Places,
+    places: Connections,
     uid: u32,
 }
 
-impl Places {
+impl Connections {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).sum()
+    }
+
+    /// How many of them were let in and not yet heard: their first call was neither admitted nor answered.
+    pub fn unheard(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    fn new_one(&self) -> Unheard {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Unheard(self.1.clone())
+    }
+
     fn take(&self, uid: u32) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.of(&uid) >= bounds::MAX_CONNECTIONS_PER_UID || counts.sum() >= bounds::MAX_CONNECTIONS {
@@ -141,18 +175,27 @@ fn refuse(stream: &UnixStream, uid: u32) {
     let _ = stream.try_write(format!("{line}\n").as_bytes());
 }
 
-/// Accepts until `stop` says so. Connections that are there go on by themselves until `gone` says so.
+/// Accepts until `stop` says so; the listener is closed then, which refuses nobody where the service manager holds it too.
+/// Connections that are there go on by themselves until `gone` says so.
 pub async fn serve(
     listener: UnixListener,
     daemon: Arc<Daemon>,
     mut stop: watch::Receiver<bool>,
     gone: watch::Receiver<bool>,
 ) {
-    let places = Places::default();
+    let places = daemon.connections.clone();
+    let door = daemon.door.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = door.asked() => {
+                door.turned();
+                continue;
+            }
+            _ = stop.wait_for(|stop| *stop) => {
+                door.ended();
+                return;
+            }
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -166,16 +209,19 @@ pub async fn serve(
             if let Some(unsaid) = NAMELESS.may() {
                 tracing::warn!(unsaid, "a caller without an identity was refused");
             }
+            daemon.tally.turned_away();
             continue;
         };
         let Some(place) = places.take(peer.uid) else {
             refuse(&stream, peer.uid);
+            daemon.tally.turned_away();
             continue;
         };
-        let (daemon, gone) = (daemon.clone(), gone.clone());
+        let open = daemon.tally.opened();
+        let (daemon, gone, unheard) = (daemon.clone(), gone.clone(), places.new_one());
         tokio::spawn(async move {
-            connection::serve(stream, peer, daemon, gone).await;
-            drop(place);
+            connection::serve(stream, peer, daemon, unheard, gone).await;
+            drop((place, open));
         });
     }
 }
@@ -186,7 +232,7 @@ mod tests {
 
     #[test]
     fn one_uid_cannot_take_all_the_connections() {
-        let places = Places::default();
+        let places = Connections::default();
         let taken: Vec<Place> = std::iter::from_fn(|| places.take(1)).collect();
         assert_eq!(taken.len(), bounds::MAX_CONNECTIONS_PER_UID);
         assert!(places.take(2).is_some());

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::results::{ErrorBody, ErrorData, value};
 use crate::config::bounds;
 use crate::judge::rejected::Rejected;
 use crate::scheduler::Refusal;
 
 /// The closed list of error words. Clients treat one that they don't know as `internal`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request is wrong.
@@ -40,11 +42,53 @@ pub enum Code {
     Forbidden,
     /// Above a bound.
     TooLarge,
+    /// Of the contract, and never sent: who reads nothing for too long cannot be told anything, and is cut.
+    SlowReader,
     /// Our fault.
     Internal,
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: [Code; 15] = [
+        Code::BadRequest,
+        Code::UnknownProfile,
+        Code::Unsupported,
+        Code::Denied,
+        Code::Conflict,
+        Code::QuotaExceeded,
+        Code::QueueFull,
+        Code::DeadlineUnreachable,
+        Code::Draining,
+        Code::NoHost,
+        Code::NotFound,
+        Code::Forbidden,
+        Code::TooLarge,
+        Code::SlowReader,
+        Code::Internal,
+    ];
+
+    /// Our word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::BadRequest => "bad_request",
+            Code::UnknownProfile => "unknown_profile",
+            Code::Unsupported => "unsupported",
+            Code::Denied => "denied",
+            Code::Conflict => "conflict",
+            Code::QuotaExceeded => "quota_exceeded",
+            Code::QueueFull => "queue_full",
+            Code::DeadlineUnreachable => "deadline_unreachable",
+            Code::Draining => "draining",
+            Code::NoHost => "no_host",
+            Code::NotFound => "not_found",
+            Code::Forbidden => "forbidden",
+            Code::TooLarge => "too_large",
+            Code::SlowReader => "slow_reader",
+            Code::Internal => "internal",
+        }
+    }
+
     /// The JSON-RPC number.
     fn number(self) -> i64 {
         match self {
@@ -61,6 +105,7 @@ impl Code {
             Code::NoHost => -32009,
             Code::Forbidden => -32010,
             Code::TooLarge => -32011,
+            Code::SlowReader => -32013,
             Code::Internal => -32099,
         }
     }
@@ -99,14 +144,13 @@ impl RpcError {
 
     /// As it stands in a response.
     pub fn to_json(&self) -> Value {
-        let mut data = json!({ "code": self.code, "message": self.message });
-        if let Some(field) = &self.field {
-            data["field"] = json!(field);
-        }
-        if let Some(after) = self.retry_after {
-            data["retry_after_ms"] = json!(after.as_millis() as u64);
-        }
-        json!({ "code": self.number, "message": self.message, "data": data })
+        let data = ErrorData {
+            code: self.code,
+            message: &self.message,
+            field: self.field.as_deref(),
+            retry_after_ms: self.retry_after.map(|after| after.as_millis() as u64),
+        };
+        value(&ErrorBody { code: self.number, message: &self.message, data })
     }
 }
 
@@ -198,19 +242,26 @@ pub(super) fn parse(line: &[u8]) -> Result<Request, (Value, RpcError)> {
 
 /// The depth, when it passes the bound. Brackets in strings don't count.
 fn too_deep(text: &[u8]) -> Option<usize> {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in text {
+    let (mut depth, mut at) = (0usize, 0);
+    while let Some(byte) = text.get(at) {
+        at += 1;
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
+            // to the string's end; a string may be megabytes
+            b'"' => loop {
+                at += memchr::memchr2(b'"', b'\\', &text[at..])? + 1;
+                if text[at - 1] == b'"' {
+                    break;
+                }
+                // what is escaped ends nothing
+                at = (at + 1).min(text.len());
+            },
+            b'{' | b'[' => {
                 depth += 1;
                 if depth > bounds::MAX_DEPTH {
                     return Some(depth);
                 }
             }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
@@ -257,6 +308,37 @@ mod tests {
 
     fn error(line: &str) -> (Value, RpcError) {
         parse(line.as_bytes()).unwrap_err()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn depth_is_counted_as_if_byte_by_byte(text in "[{}\\[\\]\"\\\\a]{0,200}") {
+            let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+            let mut passed = None;
+            for byte in text.bytes() {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' if in_string => escaped = true,
+                    b'"' => in_string = !in_string,
+                    b'{' | b'[' if !in_string => {
+                        depth += 1;
+                        if depth > bounds::MAX_DEPTH {
+                            passed.get_or_insert(depth);
+                        }
+                    }
+                    b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+            }
+            proptest::prop_assert_eq!(too_deep(text.as_bytes()), passed);
+        }
+    }
+
+    #[test]
+    fn a_code_is_one_word_everywhere() {
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
     }
 
     #[test]

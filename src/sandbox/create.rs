@@ -1,17 +1,18 @@
 //! From nothing to Ready. Every step that fails removes what it may have made.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::Sandbox;
 use super::link::{COMMANDS, Inbound, Link, Lost, hello};
 use super::retire::{Slot, retire};
+use super::{Heat, Sandbox};
 use crate::docker::{Client, Error as EngineError, UpdateResources};
 use crate::model::{Isolation, Limits};
-use crate::policy::{Approved, SHM_BYTES, SandboxPlan, TMPFS_INODES};
+use crate::policy::{Approved, Others, SHM_BYTES, SandboxPlan, TMPFS_INODES};
 use crate::wire;
-use crate::wire::frame::{Hello, Ready, Space, VERSION};
+use crate::wire::frame::{Hello, Prepare, Ready, Space, VERSION};
 
 /// How long a started container may take until its init says Ready: the engine starts in 0.3 s, a loaded one in a few.
 const READY_DEADLINE: Duration = Duration::from_secs(15);
@@ -28,10 +29,13 @@ pub struct Recipe {
     pub limits: Limits,
     /// How runs are kept apart.
     pub isolation: Isolation,
-    /// Whether another runtime than the engine's own was asked for: its kernel may be its own and show no cgroup, as gVisor's.
-    pub other_runtime: bool,
+    /// Who else is in it. Where another runtime than the engine's own was asked for, its kernel may be its own and show no
+    /// cgroup, as gVisor's.
+    pub others: Others,
     /// The slot, and with it the container's name and the program's uid.
     pub slot: Slot,
+    /// Runtimes that may wait in it; in cells only.
+    pub waiters: Vec<Prepare>,
 }
 
 /// Why there is no sandbox.
@@ -99,7 +103,7 @@ impl CreateError {
 /// # Errors
 /// See [`CreateError`].
 pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateError> {
-    let Recipe { approved, limits, isolation, other_runtime, slot } = recipe;
+    let Recipe { approved, limits, isolation, others, slot, mut waiters } = recipe;
     let name = slot.name().to_owned();
     let engine = |step| move |source| CreateError::Engine { step, source };
     let (uid, gid) = (slot.uid(), slot.uid());
@@ -133,11 +137,15 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
         let reason = nix::errno::Errno::from_raw(*errno).desc().to_owned();
         return Err(CreateError::NoCell { step: step.clone(), reason });
     }
-    verify(&ready, &limits, isolation, other_runtime).map_err(CreateError::Mismatch)?;
+    verify(&ready, &limits, isolation, others).map_err(CreateError::Mismatch)?;
 
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (ended_tx, ended) = watch::channel(false);
-    let link = Link::new(inbound, writer);
+    if isolation == Isolation::Split {
+        waiters.clear();
+    }
+    let heat = Arc::new(Heat::default());
+    let link = Link::new(inbound, writer, heat.clone());
     let slot = guard.disarm();
     let client = client.clone();
     let id = created.id.clone();
@@ -148,7 +156,19 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
         let _ = ended_tx.send(true);
         retire(&client, &id, slot).await;
     });
-    Ok(Sandbox { id: created.id, isolation, other_runtime, ready, born: Instant::now(), commands, ended, next_run: 1 })
+    Ok(Sandbox {
+        id: created.id,
+        isolation,
+        others,
+        ready,
+        born: Instant::now(),
+        commands,
+        ended,
+        next_run: 1,
+        waiters,
+        is_heated: false,
+        heat,
+    })
 }
 
 /// Gives a ready sandbox other limits: the one engine call that a lease may cost (DESIGN section 4).
@@ -156,12 +176,12 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
 /// # Errors
 /// See [`CreateError`]; the sandbox is then only good for retirement.
 pub async fn ensure_limits(client: &Client, sandbox: &mut Sandbox, limits: &Limits) -> Result<(), CreateError> {
-    let memory = SandboxPlan::container_memory(limits, sandbox.other_runtime) as i64;
+    let memory = SandboxPlan::container_memory(limits, sandbox.others) as i64;
     let resources = UpdateResources {
         memory: Some(memory),
         memory_swap: Some(memory),
         nano_cpus: Some(SandboxPlan::nano_cpus(limits) as i64),
-        pids_limit: Some(i64::from(SandboxPlan::container_pids(limits, sandbox.other_runtime))),
+        pids_limit: Some(i64::from(SandboxPlan::container_pids(limits, sandbox.others))),
     };
     let warnings = client
         .update_container(sandbox.id(), &resources)
@@ -171,18 +191,18 @@ pub async fn ensure_limits(client: &Client, sandbox: &mut Sandbox, limits: &Limi
         return Err(CreateError::Warned(warnings.join("; ")));
     }
     sandbox.probe().await?;
-    verify(sandbox.ready(), limits, sandbox.isolation(), sandbox.other_runtime).map_err(CreateError::Mismatch)
+    verify(sandbox.ready(), limits, sandbox.isolation(), sandbox.others).map_err(CreateError::Mismatch)
 }
 
 /// The limits that the init sees, against those that were asked for. The engine may round memory to pages and CPU to
 /// a thousandth of a period.
-fn verify(ready: &Ready, limits: &Limits, isolation: Isolation, other_runtime: bool) -> Result<(), String> {
+fn verify(ready: &Ready, limits: &Limits, isolation: Isolation, others: Others) -> Result<(), String> {
     // a runtime with a kernel of its own shows no cgroup: it lies around all of it, and the engine gave no warning
-    let seen = !other_runtime || ready.cgroup_version != 0;
+    let seen = !others.runtime || ready.cgroup_version != 0;
     let caps = if isolation == Isolation::Cell { 0 } else { SPLIT_CAPS };
-    let memory = SandboxPlan::container_memory(limits, other_runtime);
+    let memory = SandboxPlan::container_memory(limits, others);
     let nano_cpus = SandboxPlan::nano_cpus(limits);
-    let pids = u64::from(SandboxPlan::container_pids(limits, other_runtime));
+    let pids = u64::from(SandboxPlan::container_pids(limits, others));
     let page = 4096;
     let checks = [
         (ready.version == VERSION, format!("the init speaks version {}, we speak {VERSION}", ready.version)),
@@ -251,8 +271,8 @@ mod tests {
         Ready {
             version: VERSION,
             cgroup_version: 1,
-            memory_bytes: SandboxPlan::container_memory(&limits, false),
-            pids: u64::from(SandboxPlan::container_pids(&limits, false)),
+            memory_bytes: SandboxPlan::container_memory(&limits, Others::default()),
+            pids: u64::from(SandboxPlan::container_pids(&limits, Others::default())),
             nano_cpus: 1_000_000_000,
             cap_bnd: SPLIT_CAPS,
             cap_eff: SPLIT_CAPS,
@@ -268,12 +288,12 @@ mod tests {
     #[test]
     fn a_sandbox_that_is_what_we_asked_for_is_trusted() {
         let limits = Preset::Judge.limits();
-        verify(&ready(), &limits, Isolation::Split, false).unwrap();
+        verify(&ready(), &limits, Isolation::Split, Others::default()).unwrap();
         let cell = Ready { uid: 52_000, cap_bnd: 0, cap_eff: 0, ..ready() };
-        verify(&cell, &limits, Isolation::Cell, false).unwrap();
+        verify(&cell, &limits, Isolation::Cell, Others::default()).unwrap();
         assert!(
-            verify(&ready(), &limits, Isolation::Cell, false).is_err()
-                && verify(&cell, &limits, Isolation::Split, false).is_err()
+            verify(&ready(), &limits, Isolation::Cell, Others::default()).is_err()
+                && verify(&cell, &limits, Isolation::Split, Others::default()).is_err()
         );
     }
 
@@ -294,7 +314,7 @@ mod tests {
         for break_it in breaks {
             let mut ready = ready();
             break_it(&mut ready);
-            assert!(verify(&ready, &Preset::Judge.limits(), Isolation::Split, false).is_err());
+            assert!(verify(&ready, &Preset::Judge.limits(), Isolation::Split, Others::default()).is_err());
         }
     }
 }

@@ -14,6 +14,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,11 +22,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::Heat;
 use super::run::{RunEvent, RunOrder, Usage};
 use crate::docker::{HijackReader, HijackWriter, stdcopy};
 use crate::wire::codec::{decode_from_init, encode_to_init};
 use crate::wire::frame::{
-    Collect, Collected, FromInit, HEARTBEAT, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, Ready, SILENCE_LIMIT,
+    Collect, Collected, FromInit, HEARTBEAT, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, Prepare, Ready, SILENCE_LIMIT,
     STDIN_WINDOW_BYTES, Stream, ToInit,
 };
 use crate::wire::stream::FrameReader;
@@ -63,6 +65,7 @@ pub(super) enum Command {
     Kill { run: u32 },
     Ping { reply: oneshot::Sender<()> },
     Probe { reply: oneshot::Sender<Ready> },
+    Prepare(Box<Prepare>),
     Collect { wanted: Collect, reply: oneshot::Sender<Collected> },
     Reset { reply: oneshot::Sender<Vec<String>> },
     Read { file: u32, at: u64, reply: oneshot::Sender<Vec<u8>> },
@@ -123,7 +126,7 @@ impl Inbound {
     }
 }
 
-/// The run under way.
+/// A run under way, or the one that is next.
 struct Active {
     run: u32,
     events: mpsc::UnboundedSender<RunEvent>,
@@ -145,7 +148,8 @@ pub(super) struct Link {
     inbound: Inbound,
     writer: HijackWriter,
     out: VecDeque<u8>,
-    active: Option<Active>,
+    /// The first is under way. The init takes one more ahead.
+    runs: VecDeque<Active>,
     pings: VecDeque<(u64, oneshot::Sender<()>)>,
     probes: VecDeque<oneshot::Sender<Ready>>,
     collecting: VecDeque<oneshot::Sender<Collected>>,
@@ -154,15 +158,20 @@ pub(super) struct Link {
     next_token: u64,
     heard: Instant,
     scratch: Vec<u8>,
+    heat: Arc<Heat>,
+    /// How many runtimes are wanted.
+    preparing: usize,
 }
 
 impl Link {
-    pub(super) fn new(inbound: Inbound, writer: HijackWriter) -> Link {
+    pub(super) fn new(inbound: Inbound, writer: HijackWriter, heat: Arc<Heat>) -> Link {
         Link {
+            heat,
+            preparing: 0,
             inbound,
             writer,
             out: VecDeque::new(),
-            active: None,
+            runs: VecDeque::new(),
             pings: VecDeque::new(),
             probes: VecDeque::new(),
             collecting: VecDeque::new(),
@@ -177,8 +186,10 @@ impl Link {
     /// Serves until the last handle is gone (`None`) or the sandbox is lost.
     pub(super) async fn serve(mut self, mut commands: mpsc::Receiver<Command>) -> Option<Lost> {
         let lost = self.serve_until_lost(&mut commands).await;
-        if let (Some(lost), Some(active)) = (&lost, &self.active) {
-            let _ = active.events.send(RunEvent::Lost(lost.clone()));
+        if let Some(lost) = &lost {
+            for active in &self.runs {
+                let _ = active.events.send(RunEvent::Lost(lost.clone()));
+            }
         }
         lost
     }
@@ -225,25 +236,25 @@ impl Link {
         match command {
             Command::Run { run, order, events } => self.start(run, *order, events),
             Command::Credit { run, bytes } => {
-                if let Some(active) = self.active.as_mut().filter(|active| active.run == run) {
+                if let Some(active) = self.find(run) {
                     active.output_window += bytes;
                     self.send(&ToInit::Credit { run, bytes });
                 }
             }
             Command::Input { run, data } => {
-                if let Some(active) = self.active.as_mut().filter(|active| active.run == run && active.stdin_open) {
+                if let Some(active) = self.find(run).filter(|active| active.stdin_open) {
                     active.stdin.push_back(data);
-                    self.feed();
+                    self.feed(run);
                 }
             }
             Command::InputEnd { run } => {
-                if let Some(active) = self.active.as_mut().filter(|active| active.run == run) {
+                if let Some(active) = self.find(run) {
                     active.stdin_open = false;
-                    self.feed();
+                    self.feed(run);
                 }
             }
             Command::Kill { run } => {
-                if self.active.as_ref().is_some_and(|active| active.run == run) {
+                if self.find(run).is_some() {
                     self.send(&ToInit::Kill { run });
                 }
             }
@@ -264,6 +275,10 @@ impl Link {
                 self.reading.push_back((file, reply));
                 self.send(&ToInit::Read { file, at });
             }
+            Command::Prepare(prepare) => {
+                self.preparing += 1;
+                self.send(&ToInit::Prepare(*prepare));
+            }
             Command::Probe { reply } => {
                 self.probes.push_back(reply);
                 self.send(&ToInit::Probe);
@@ -280,7 +295,7 @@ impl Link {
         let usage_every = Some(Duration::from_nanos(program.tell_usage_ns)).filter(|every| !every.is_zero());
         let ends_left = if program.tell_ends { 2 } else { 0 };
         self.send(&ToInit::Run(program));
-        self.active = Some(Active {
+        self.runs.push_back(Active {
             run,
             events,
             stdin: [order.stdin].into(),
@@ -293,13 +308,16 @@ impl Link {
             stdin_ended: false,
             output_window: OUTPUT_WINDOW_BYTES,
         });
-        self.feed();
+        self.feed(run);
+    }
+
+    fn find(&mut self, run: u32) -> Option<&mut Active> {
+        self.runs.iter_mut().find(|active| active.run == run)
     }
 
     /// Sends as much input as the window lets through, and its end.
-    fn feed(&mut self) {
-        let Some(active) = self.active.as_mut() else { return };
-        let run = active.run;
+    fn feed(&mut self, run: u32) {
+        let Some(active) = self.find(run) else { return };
         let mut frames = Vec::new();
         while let Some(first) = active.stdin.front_mut() {
             if first.is_empty() {
@@ -334,13 +352,13 @@ impl Link {
         match frame {
             FromInit::Output { run, stream, data } => self.output(run, stream, data),
             FromInit::StdinCredit { run, bytes } => {
-                if let Some(active) = self.active.as_mut().filter(|active| active.run == run) {
+                if let Ok(active) = self.under_way(run) {
                     let taken = bytes.min(STDIN_WINDOW_BYTES - active.stdin_window);
                     active.stdin_window += taken;
                     if active.tells_taken && taken > 0 {
                         let _ = active.events.send(RunEvent::InputTaken(u64::from(taken)));
                     }
-                    self.feed();
+                    self.feed(run);
                 }
                 Ok(())
             }
@@ -360,13 +378,16 @@ impl Link {
                 }
                 Ok(())
             }
-            FromInit::Done(done) => match self.active.take() {
+            FromInit::Done(done) => match self.runs.pop_front() {
                 Some(active) if active.run == done.run => {
+                    // none waits after a run, until the sandbox is reset
+                    self.heat.lock().waiting = 0;
                     let _ = active.events.send(RunEvent::Done(done));
                     Ok(())
                 }
                 other => {
-                    self.active = other;
+                    // it is told like the others that all is lost
+                    self.runs.extend(other);
                     Err(Lost::Protocol("an end of a run that is not under way".to_owned()))
                 }
             },
@@ -385,6 +406,26 @@ impl Link {
                 }
                 None => Err(Lost::Protocol("a Ready that nobody asked for".to_owned())),
             },
+            FromInit::Prepared { hot, failed, took_ns, memory_bytes } => {
+                if hot as usize >= self.preparing {
+                    return Err(unasked("a runtime that waits"));
+                }
+                let mut heat = self.heat.lock();
+                heat.memory_bytes = memory_bytes;
+                heat.took_ms = heat.took_ms.max(took_ns / 1_000_000);
+                match failed {
+                    None => heat.waiting += 1,
+                    Some((words, 0)) => {
+                        let plain = |c: char| if c.is_control() { ' ' } else { c };
+                        heat.failed = Some(words.chars().map(plain).collect());
+                    }
+                    Some((step, errno)) => {
+                        let reason = nix::errno::Errno::from_raw(errno).desc();
+                        heat.failed = Some(format!("{}: {reason}", step.escape_debug()));
+                    }
+                }
+                Ok(())
+            }
             FromInit::Collected(collected) => match self.collecting.pop_front() {
                 Some(reply) => {
                     let _ = reply.send(collected);
@@ -416,13 +457,11 @@ impl Link {
     }
 
     fn under_way(&mut self, run: u32) -> Result<&mut Active, Lost> {
-        self.active.as_mut().filter(|active| active.run == run).ok_or_else(|| unasked("news of another run"))
+        self.runs.front_mut().filter(|active| active.run == run).ok_or_else(|| unasked("news of another run"))
     }
 
     fn output(&mut self, run: u32, stream: Stream, data: Vec<u8>) -> Result<(), Lost> {
-        let Some(active) = self.active.as_mut().filter(|active| active.run == run) else {
-            return Err(Lost::Protocol("output of a run that is not under way".to_owned()));
-        };
+        let active = self.under_way(run)?;
         match active.output_window.checked_sub(data.len() as u32) {
             Some(left) => {
                 active.output_window = left;

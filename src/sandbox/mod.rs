@@ -19,6 +19,7 @@ mod create;
 mod link;
 mod retire;
 mod run;
+pub mod terms;
 
 pub(crate) use create::short;
 pub use create::{CreateError, Recipe, create, ensure_limits};
@@ -26,12 +27,14 @@ pub use link::Lost;
 pub use retire::{Slot, Slots, sweep};
 pub use run::{RunEvent, RunHandle, RunOrder, Usage};
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::Isolation;
-use crate::wire::frame::{Collect, Collected, Ready, Refused};
+use crate::policy::Others;
+use crate::wire::frame::{Collect, Collected, Prepare, Ready, Refused};
 use link::Command;
 
 /// The proof that a used sandbox is as it was when it was new. Only [`Sandbox::audit`] gives one.
@@ -52,12 +55,54 @@ pub struct Brought {
 pub struct Sandbox {
     id: String,
     isolation: Isolation,
-    other_runtime: bool,
+    others: Others,
     ready: Ready,
     born: Instant,
     commands: mpsc::Sender<Command>,
     ended: watch::Receiver<bool>,
     next_run: u32,
+    waiters: Vec<Prepare>,
+    is_heated: bool,
+    heat: Arc<Heat>,
+}
+
+/// The runtimes that wait in a sandbox.
+#[derive(Debug, Default)]
+pub struct Heat {
+    state: Mutex<HeatState>,
+}
+
+/// What is known of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeatState {
+    /// How many are to wait.
+    pub wanted: usize,
+    /// How many have said that they do.
+    pub waiting: usize,
+    /// What the sandbox holds beyond what it held when it was new, in bytes.
+    pub memory_bytes: u64,
+    /// How long they took, in milliseconds.
+    pub took_ms: u64,
+    /// Why one does not.
+    pub failed: Option<String>,
+}
+
+impl HeatState {
+    /// Whether all wait that are to.
+    pub fn is_hot(&self) -> bool {
+        self.wanted > 0 && self.waiting >= self.wanted
+    }
+}
+
+impl Heat {
+    /// What is known now.
+    pub fn state(&self) -> HeatState {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HeatState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Sandbox {
@@ -89,6 +134,22 @@ impl Sandbox {
     /// A watch on its end that doesn't keep it alive.
     pub fn watch_end(&self) -> watch::Receiver<bool> {
         self.ended.clone()
+    }
+
+    /// Has its profile's runtimes wait in it from now on. Nobody needs to wait for them: a run that comes before they are
+    /// ready does without.
+    pub fn heat(&mut self) {
+        if !std::mem::replace(&mut self.is_heated, true) {
+            self.heat.lock().wanted = self.waiters.len();
+            for prepare in std::mem::take(&mut self.waiters) {
+                let _ = self.commands.try_send(Command::Prepare(Box::new(prepare)));
+            }
+        }
+    }
+
+    /// What is known of its profile's runtimes.
+    pub fn heat_state(&self) -> HeatState {
+        self.heat.state()
     }
 
     /// Starts a run. The frames are on their way when this returns; events come from the handle.

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{Report, StartKind, Verdict};
 
 /// Counts; they only grow.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Counters {
     /// Let in.
     pub admitted: AtomicUsize,

@@ -12,7 +12,7 @@
 //! way round.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -136,6 +136,8 @@ pub struct Desk {
     running: Tally,
     /// 0: no bound.
     max_running_per_uid: AtomicUsize,
+    /// How often the bell was answered.
+    turns: AtomicU64,
 }
 
 /// A place in line, left when dropped.
@@ -161,6 +163,7 @@ impl Desk {
             books: Mutex::default(),
             running: Tally::default(),
             max_running_per_uid: AtomicUsize::new(max_running_per_uid),
+            turns: AtomicU64::new(0),
         });
         let serving = Arc::downgrade(&desk);
         tokio::spawn(async move {
@@ -168,9 +171,20 @@ impl Desk {
                 bell.notified().await;
                 let Some(desk) = serving.upgrade() else { return };
                 desk.serve();
+                desk.turns.fetch_add(1, Ordering::Relaxed);
             }
         });
         desk
+    }
+
+    /// How often the bell was answered: it grows whenever somebody rings, or the desk hangs.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Rings the bell: the desk looks whose turn it is.
+    pub fn ring(&self) {
+        self.bell.notify_one();
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -307,7 +321,11 @@ impl Desk {
         for host in self.fleet.all().iter() {
             let at = hosts.iter().position(|willing| Arc::ptr_eq(willing, host));
             for pool in host.pools() {
-                let share = |count| at.and_then(|at| spread(count, &weights).get(at).copied()).unwrap_or(0);
+                // mostly nobody waits for most of them
+                let share = |count| match at {
+                    Some(at) if count > 0 => spread(count, &weights).get(at).copied().unwrap_or(0),
+                    _ => 0,
+                };
                 let seconds = books.seconds.iter().filter(|waiter| *waiter.profile == *pool.profile()).count();
                 pool.want(share(books.line.waiting_for(pool.profile())), share(seconds));
             }
@@ -344,6 +362,12 @@ impl Desk {
     pub(super) fn set_max_running_per_uid(&self, most: usize) {
         self.max_running_per_uid.store(most, Ordering::Relaxed);
         self.bell.notify_one();
+    }
+
+    /// How many wait, by profile; profiles for which nobody does are not there.
+    pub fn waiting_by_profile(&self) -> BTreeMap<String, usize> {
+        let books = self.books();
+        books.line.profiles().map(|profile| (profile.to_string(), books.line.waiting_for(profile))).collect()
     }
 
     /// How many wait.

@@ -1,23 +1,27 @@
 //! From an admitted submission to its one report.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 
 use super::admission::{Bounds, Load, Refusal, admit};
+use super::answers::{Answers, Shelf};
 use super::blame::{Death, bare, lost_report, out_of_memory, referee_out_of_memory};
 use super::counters::Counters;
 use super::desk::{Desk, NoSandbox, Placed};
 use super::kept;
 use super::registry::{Claim, Ends, Entry, Registry, State};
+use super::said;
 use super::seats::{may_keep, on_lease, seconds};
-use super::stages::{StageRow, Stages};
+use super::stages::{Laps, Stage, Stages};
+use super::tally::Tally;
 use crate::config::{Queue, bounds};
 use crate::host::{Fleet, Host, HostState, Occupied};
 use crate::judge::cache::Cache;
@@ -27,13 +31,15 @@ use crate::judge::events::Log;
 use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
 use crate::model::work::Work;
-use crate::model::{Blame, Profile, Report, Submission, Verdict};
-use crate::pool::Lease;
+use crate::model::{Blame, Report, StartKind, Submission, Verdict};
+use crate::pool::{Lease, Reason};
 use crate::sandbox::short;
 use crate::telemetry::seldom::Seldom;
 
-/// Puts a large output where its owner can fetch it: uid and bytes in, blob id out.
-pub type Shelve = dyn Fn(u32, Bytes) -> Option<String> + Send + Sync;
+mod handover;
+
+/// How long the engines' first word is waited for: longer than one that hangs is asked.
+const FIRST_WORD: Duration = Duration::from_secs(10);
 
 /// How long those whose run is cut short at a drain's end have to answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
@@ -43,6 +49,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 pub struct Arrival {
     /// When its last byte did.
     pub received: Instant,
+    /// How long after its first.
+    pub accepting: Duration,
     /// Where it is told what happens to it.
     pub log: Arc<Log>,
     /// Whether it goes on without a caller who waits for it, and past a drain.
@@ -55,16 +63,20 @@ pub struct Scheduler {
     desk: Arc<Desk>,
     queue: Mutex<Queue>,
     registry: Registry,
-    stages: Stages,
-    admitted: AtomicUsize,
+    pub(super) stages: Stages,
+    pub(super) admitted: AtomicUsize,
     counters: Arc<Counters>,
+    pub(super) tally: Tally,
     by_uid: Mutex<HashMap<u32, Held>>,
     draining: AtomicBool,
     /// True from the drain's end on: what has not started is kept.
     over: watch::Sender<bool>,
     kept: kept::Folder,
+    answers: Answers,
     cache: Cache,
-    shelve: Box<Shelve>,
+    shelf: Arc<dyn Shelf>,
+    /// Whether the engines' first word is in.
+    has_heard: AtomicBool,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -108,14 +120,15 @@ fn digest(submission: &Submission) -> [u8; 32] {
 }
 
 impl Scheduler {
-    /// A scheduler over hosts, which ring `bell`; what a drain leaves unstarted goes to the folder `kept`.
+    /// A scheduler over hosts, which ring `bell`; what a drain leaves unstarted goes to the folder `kept` in the state folder,
+    /// reports that somebody may still come for to `answers` beside it.
     pub fn new(
         fleet: Arc<Fleet>,
         bell: Arc<Notify>,
         queue: Queue,
-        kept: PathBuf,
+        state: &Path,
         cache: Cache,
-        shelve: Box<Shelve>,
+        shelf: Arc<dyn Shelf>,
     ) -> Arc<Scheduler> {
         Arc::new(Scheduler {
             desk: Desk::open(fleet.clone(), bell, queue.max_running_per_uid),
@@ -125,13 +138,29 @@ impl Scheduler {
             stages: Stages::default(),
             admitted: AtomicUsize::new(0),
             counters: Arc::default(),
+            tally: Tally::default(),
             by_uid: Mutex::default(),
             draining: AtomicBool::new(false),
             over: watch::Sender::new(false),
-            kept: kept::Folder::new(kept),
+            kept: kept::Folder::new(state.join("kept")),
+            answers: Answers::new(state.join("answers")),
             cache,
-            shelve,
+            shelf,
+            has_heard: AtomicBool::new(false),
         })
+    }
+
+    /// Waits until it is known whether a host takes work: one that does is enough, and one that hangs is not waited for long.
+    /// Until then nobody can be told truthfully that there is no host. Free once that is known.
+    pub async fn first_word(&self) {
+        if self.has_heard.load(Ordering::Relaxed) {
+            return;
+        }
+        let hosts = self.fleet.all();
+        let mut looks: FuturesUnordered<_> = hosts.iter().map(|host| host.looked()).collect();
+        let heard = async { while self.fleet.willing().is_empty() && looks.next().await.is_some() {} };
+        let _ = tokio::time::timeout(FIRST_WORD, heard).await;
+        self.has_heard.store(true, Ordering::Relaxed);
     }
 
     /// Admits a submission and starts working on it.
@@ -144,6 +173,7 @@ impl Scheduler {
         work: Work,
         arrival: Arrival,
     ) -> Result<Arc<Entry>, Refusal> {
+        let asked = Instant::now();
         let content = if submission.id.is_some() { digest(submission) } else { [0; 32] };
         if submission.id.is_some() {
             match self.registry.claim(&work.caller, &work.id, &content) {
@@ -154,17 +184,29 @@ impl Scheduler {
         }
         self.check_isolation(&work)?;
         let place = self.place(&work)?;
-        Ok(self.begin(work, content, arrival, place))
+        Ok(self.begin(work, content, arrival, asked, place))
     }
 
-    fn begin(self: &Arc<Self>, work: Work, content: [u8; 32], arrival: Arrival, place: Place) -> Arc<Entry> {
-        let Arrival { received, log, outlives_caller } = arrival;
+    fn begin(
+        self: &Arc<Self>,
+        work: Work,
+        content: [u8; 32],
+        arrival: Arrival,
+        asked: Instant,
+        place: Place,
+    ) -> Arc<Entry> {
+        let Arrival { received, accepting, log, outlives_caller } = arrival;
         let ends = Ends { log, input: work.stdin_open.then(Arc::default) };
         let entry = Arc::new(Entry::new(work.id.clone(), work.caller.clone(), content, outlives_caller, ends));
         self.registry.add(entry.clone());
         let (scheduler, task) = (self.clone(), entry.clone());
+        let language = work.profile.name.clone();
         tokio::spawn(async move {
-            let mut report = match scheduler.answer(&work, &task, received).await {
+            let mut laps = Laps::default();
+            laps.set(Stage::Accept, accepting);
+            laps.set(Stage::Parse, asked.saturating_duration_since(received));
+            laps.set(Stage::Admit, asked.elapsed());
+            let mut report = match scheduler.answer(&work, &task, received, &mut laps).await {
                 Some(report) => report,
                 None => match scheduler.keep(work, task.digest, received).await {
                     None => {
@@ -175,54 +217,20 @@ impl Scheduler {
                     Some(report) => report,
                 },
             };
-            report.timing.total_ms = millis(received.elapsed());
-            scheduler.stages.record(&report);
+            let total = received.elapsed();
+            report.timing.total_ms = millis(total);
+            laps.set(Stage::Total, total);
+            scheduler.stages.record(&laps);
             scheduler.counters.answered(&report);
+            said::answered(&task.caller, &language, &report);
+            scheduler.tally.answered(&language, &report, total);
             // the place is free before the answer is seen: whoever has an answer may submit again
             drop(place);
-            scheduler.registry.finished(&task);
+            scheduler.registry.finished(&task, Duration::ZERO);
             task.set(State::Done(Arc::new(report)));
             task.ends.close();
         });
         entry
-    }
-
-    /// Keeps what was not started for the next daemon; its answer when that cannot be.
-    async fn keep(&self, work: Work, digest: [u8; 32], received: Instant) -> Option<Report> {
-        let (id, uid) = (work.id.clone(), work.caller.uid);
-        let left = work.deadline.map(|deadline| deadline.saturating_sub(received.elapsed()));
-        let folder = self.kept.clone();
-        let kept = tokio::task::spawn_blocking(move || folder.put(Work { deadline: left, ..work }, digest)).await;
-        let error = match kept {
-            Ok(Ok(())) => return None,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(submission = %id.escape_debug(), uid, error, "a submission cannot be kept for the next daemon");
-        let message = "The daemon ended before the submission was started, and could not keep it; hand it in again.";
-        let mut report = bare(&id, Verdict::Cancelled, message);
-        report.blame = Some(Blame::Assay);
-        Some(report)
-    }
-
-    /// Takes over what the last daemon left unstarted; how many there were.
-    pub fn resume(self: &Arc<Self>, profiles: &BTreeMap<String, Arc<Profile>>) -> usize {
-        let all = self.kept.all();
-        let count = all.len();
-        for (file, kept) in all {
-            let (digest, mut work) = (kept.digest, kept.into_work());
-            // the profile as it is now; one that is gone is said by the desk
-            if let Some(profile) = profiles.get(&work.profile.name) {
-                work.profile = profile.clone();
-            }
-            let place = self.take_place(&mut self.by_uid(), &work);
-            let arrival = Arrival { received: Instant::now(), log: Log::new(true), outlives_caller: true };
-            self.begin(work, digest, arrival, place);
-            if let Err(error) = std::fs::remove_file(&file) {
-                tracing::error!(file = %file.display(), %error, "a kept submission is taken over, but its file stays");
-            }
-        }
-        count
     }
 
     fn place(self: &Arc<Self>, work: &Work) -> Result<Place, Refusal> {
@@ -305,12 +313,12 @@ impl Scheduler {
         }
     }
 
-    /// The report; none when it is not started by the drain's end and to be kept.
-    async fn answer(&self, work: &Work, entry: &Entry, received: Instant) -> Option<Report> {
+    /// The report; none when it is not started, or not done, by the drain's end and to be kept.
+    async fn answer(&self, work: &Work, entry: &Entry, received: Instant, laps: &mut Laps) -> Option<Report> {
         let mut deaths: Vec<Death> = Vec::new();
         loop {
             let avoid = deaths.last().map(|death| death.host.as_str());
-            match self.try_once(work, entry, received, avoid).await {
+            match self.try_once(work, entry, received, avoid, laps).await {
                 Ok(report) => return report,
                 Err(death) => {
                     tracing::warn!(
@@ -336,6 +344,7 @@ impl Scheduler {
         entry: &Entry,
         received: Instant,
         avoid: Option<&str>,
+        laps: &mut Laps,
     ) -> Result<Option<Report>, Death> {
         let patience = work.deadline.unwrap_or(self.queue().patience()).saturating_sub(received.elapsed());
         let mut cancel = entry.cancelled();
@@ -347,6 +356,8 @@ impl Scheduler {
             _ = over.wait_for(|over| *over), if entry.outlives_caller => return Ok(None),
             placed = self.desk.wait(work, avoid, patience) => placed,
         };
+        laps.set(Stage::Queue, queued.elapsed());
+        self.tally.waited(&work.profile.name, queued.elapsed());
         let Placed { host, mut lease, taken, running } = match placed {
             Ok(placed) => placed,
             Err(error) => return Ok(Some(self.no_sandbox(work, &error, queued))),
@@ -372,6 +383,7 @@ impl Scheduler {
             return Ok(Some(report));
         }
         let queue_time = queued.elapsed();
+        laps.set(Stage::Queue, queue_time);
         let leasing = Instant::now();
         let profile = &work.profile;
         let occupied = host.occupy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid);
@@ -398,11 +410,19 @@ impl Scheduler {
             isolation: lease.sandbox.isolation().as_str().to_owned(),
             engine: host.engine_version(),
         };
-        let start = lease.start;
+        let start = match &judged {
+            Ok((judged, _)) if judged.was_hot => StartKind::Hot,
+            _ => lease.start,
+        };
         let (lost_host, container) = match &judged {
             Err(LostIn::Referee(at, _)) => (seconds[*at].host.clone(), seconds[*at].lease.sandbox.id().to_owned()),
             _ => (host.clone(), lease.sandbox.id().to_owned()),
         };
+        match &judged {
+            Err(LostIn::Submission(_)) => lease.ends_for(Reason::Lost),
+            Err(LostIn::Referee(at, _)) => seconds[*at].lease.ends_for(Reason::Lost),
+            Ok(_) => {}
+        }
         drop((seconds, beside));
         // its end, or the audit before it is used again, costs the answer nothing
         drop((occupied, taken, running));
@@ -428,8 +448,16 @@ impl Scheduler {
                 }
             }
         };
+        if judged.verdict == Verdict::Cancelled && entry.was_interrupted() && entry.ends.log.take_back() {
+            // nobody has seen anything of it: the next daemon runs it from its beginning
+            return Ok(None);
+        }
         let uid = work.caller.uid;
-        let mut report = render::report(&work.id, judged, &|bytes| (self.shelve)(uid, bytes));
+        laps.set(Stage::Lease, lease_time);
+        laps.judged(&judged.spent);
+        let deciding = Instant::now();
+        let mut report = render::report(&work.id, judged, &|bytes| self.shelf.keep(uid, bytes));
+        laps.add(Stage::Decide, deciding.elapsed());
         report.start = Some(start);
         report.sandbox = Some(info);
         report.timing.queue_ms = millis(queue_time);
@@ -455,6 +483,7 @@ impl Scheduler {
                     lease.keep(caller, audited);
                 }
                 Ok(Err(residue)) => {
+                    lease.ends_for(Reason::Residue);
                     counters.count(&counters.residue);
                     if let Some(unsaid) = RESIDUE.may() {
                         let (uid, residue) = (caller.uid, residue.join("; "));
@@ -462,7 +491,7 @@ impl Scheduler {
                     }
                 }
                 // it is gone by itself
-                Err(_) => {}
+                Err(_) => lease.ends_for(Reason::Lost),
             }
         });
     }
@@ -480,16 +509,6 @@ impl Scheduler {
     /// The submissions of this uid; all, for an admin.
     pub fn list(&self, uid: u32, admin: bool) -> Vec<Arc<Entry>> {
         self.registry.list(uid, admin)
-    }
-
-    /// Admitted, running, and the most that are admitted.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        (self.admitted.load(Ordering::Relaxed), self.desk.running(), self.queue().max)
-    }
-
-    /// The stages of the last submissions.
-    pub fn stages(&self) -> BTreeMap<&'static str, StageRow> {
-        self.stages.rows()
     }
 
     /// The hosts.
@@ -513,7 +532,7 @@ impl Scheduler {
         *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = queue;
     }
 
-    fn queue(&self) -> Queue {
+    pub(super) fn queue(&self) -> Queue {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -527,8 +546,8 @@ impl Scheduler {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until everybody is answered. After the configured time, what has not started and outlives its caller is kept
-    /// for the next daemon; the rest is cancelled and answered so.
+    /// Waits until everybody is answered. After the configured time, what outlives its caller is kept for the next daemon,
+    /// unless it runs and somebody has seen something of it; the rest is cancelled and answered so.
     pub async fn drain(&self) {
         self.stop_admitting();
         let deadline = Instant::now() + self.queue().drain();
@@ -538,7 +557,7 @@ impl Scheduler {
                 // again and again: one may have been given a sandbox at the last moment
                 let all = self.registry.list(0, true);
                 let stays = |entry: &Entry| entry.outlives_caller && matches!(entry.state(), State::Queued);
-                all.iter().filter(|entry| !stays(entry)).for_each(|entry| entry.cancel());
+                all.iter().filter(|entry| !stays(entry)).for_each(|entry| entry.interrupt());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -1,6 +1,7 @@
-//! What a drain leaves unstarted, kept in the state folder for the next daemon.
+//! What a drain leaves undone, kept in the state folder for the next daemon.
 //!
-//! Only what was submitted to outlive its caller (`submission.submit`) and has run nothing yet. A file each, whole or not
+//! Only what was submitted to outlive its caller (`submission.submit`), and of which nobody has seen anything yet: it has not
+//! started, or is run again from its beginning. A file each, whole or not
 //! there (written beside, then renamed); what the next daemon has taken over is removed. A file that cannot be read is set
 //! aside under another name, not lost: it is somebody's work.
 

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -22,7 +22,7 @@ pub enum State {
     Running,
     /// Answered.
     Done(Arc<Report>),
-    /// Not started when the daemon ended: kept in the state folder for the next one.
+    /// Not started, or not done, when the daemon ended: kept in the state folder for the next one.
     Kept,
 }
 
@@ -72,8 +72,12 @@ pub struct Entry {
     pub ends: Ends,
     state: watch::Sender<State>,
     cancel: watch::Sender<bool>,
+    /// Whether the drain's end withdrew it, and it can be run again.
+    is_interrupted: AtomicBool,
     /// Whether it is among the answered ones that are kept.
     is_counted: AtomicBool,
+    /// When it was answered.
+    done_at: OnceLock<Instant>,
 }
 
 impl Entry {
@@ -86,7 +90,9 @@ impl Entry {
             ends,
             state: watch::Sender::new(State::Queued),
             cancel: watch::Sender::new(false),
+            is_interrupted: AtomicBool::new(false),
             is_counted: AtomicBool::new(false),
+            done_at: OnceLock::new(),
         }
     }
 
@@ -100,11 +106,32 @@ impl Entry {
         self.cancel.send_replace(true);
     }
 
+    /// Withdraws it because the daemon ends: one that outlives its caller, and was fed nothing meanwhile, can be run again.
+    pub(super) fn interrupt(&self) {
+        if !*self.cancel.borrow() && self.outlives_caller && self.ends.input.is_none() {
+            self.is_interrupted.store(true, Ordering::Relaxed);
+        }
+        self.cancel();
+    }
+
+    /// Whether the daemon's end withdrew it, and nobody else did before.
+    pub(super) fn was_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::Relaxed)
+    }
+
     pub(super) fn cancelled(&self) -> watch::Receiver<bool> {
         self.cancel.subscribe()
     }
 
+    /// When it was answered.
+    pub fn done_at(&self) -> Option<Instant> {
+        self.done_at.get().copied()
+    }
+
     pub(super) fn set(&self, state: State) {
+        if matches!(state, State::Done(_)) {
+            let _ = self.done_at.set(Instant::now());
+        }
         self.state.send_replace(state);
     }
 
@@ -189,13 +216,13 @@ impl Registry {
         self.lock().entries.entry(entry.id.clone()).or_default().push(entry);
     }
 
-    /// One is answered. Drops the answered ones that are too old or too many, oldest first.
-    pub(super) fn finished(&self, entry: &Arc<Entry>) {
+    /// One was answered `age` ago. Drops the answered ones that are too old or too many, oldest first.
+    pub(super) fn finished(&self, entry: &Arc<Entry>, age: Duration) {
         let now = Instant::now();
         let mut books = self.lock();
         entry.is_counted.store(true, Ordering::Relaxed);
         books.kept += 1;
-        books.finished.push_back((now, Arc::downgrade(entry)));
+        books.finished.push_back((now.checked_sub(age).unwrap_or(now), Arc::downgrade(entry)));
         while let Some((at, oldest)) = books.finished.front() {
             let oldest = oldest.upgrade();
             let stays = books.kept <= bounds::MAX_KEPT_REPORTS && now.duration_since(*at) <= bounds::REPORT_TTL;
@@ -207,6 +234,14 @@ impl Registry {
                 books.remove(&oldest);
             }
         }
+    }
+
+    /// Those that are answered, newest first, each with how long ago that was.
+    pub(super) fn answered(&self) -> Vec<(Arc<Entry>, Duration)> {
+        let books = self.lock();
+        let kept = |entry: &Arc<Entry>| books.under(&entry.id).iter().any(|known| Arc::ptr_eq(known, entry));
+        let all = books.finished.iter().rev().filter_map(|(at, entry)| Some((entry.upgrade()?, at.elapsed())));
+        all.filter(|(entry, _)| kept(entry)).collect()
     }
 
     /// One that answers to this uid: by any tenant, since the id was told to its owner only. Admins see all.
@@ -239,7 +274,7 @@ mod tests {
         for id in 1..=bounds::MAX_KEPT_REPORTS + 10 {
             let entry = entry(id);
             registry.add(entry.clone());
-            registry.finished(&entry);
+            registry.finished(&entry, Duration::ZERO);
         }
         assert_eq!(registry.list(1, false).len(), bounds::MAX_KEPT_REPORTS + 1);
         assert!(registry.find(1, false, "0").is_some() && registry.find(1, false, "10").is_none());
@@ -251,11 +286,11 @@ mod tests {
         let registry = Registry::default();
         let kept = entry(0);
         registry.add(kept.clone());
-        registry.finished(&kept);
+        registry.finished(&kept, Duration::ZERO);
         for id in 1..=bounds::MAX_KEPT_REPORTS * 2 {
             let entry = entry(id);
             registry.add(entry.clone());
-            registry.finished(&entry);
+            registry.finished(&entry, Duration::ZERO);
             registry.remove(&entry);
         }
         assert!(registry.find(1, false, "0").is_some());

@@ -20,7 +20,10 @@ mod writer;
 
 use self::reader::Reader;
 use self::writer::Writer;
-use super::frame::{Collect, FromInit, Hello, Isolation, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, Put, Space, Stream, ToInit};
+use super::frame::{
+    Collect, FromInit, Hello, Isolation, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, Prepare, Put, Relax, Run, Space, Stream,
+    ToInit,
+};
 
 /// The most items in one list of a frame (arguments, environment, files).
 pub const MAX_ITEMS: usize = 4096;
@@ -40,6 +43,7 @@ const PROBE: u8 = 0x09;
 const COLLECT: u8 = 0x0a;
 const READ: u8 = 0x0b;
 const RESET: u8 = 0x0c;
+const PREPARE: u8 = 0x0d;
 
 const READY: u8 = 0x81;
 const PUT_FAILED: u8 = 0x82;
@@ -53,6 +57,7 @@ const PIECE: u8 = 0x89;
 const AUDITED: u8 = 0x8a;
 const OUTPUT_END: u8 = 0x8b;
 const USAGE: u8 = 0x8c;
+const PREPARED: u8 = 0x8d;
 
 /// Why a body is not a frame. Always the fault of whoever wrote it; reading it again won't help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,8 +137,20 @@ pub fn encode_to_init(frame: &ToInit, out: &mut Vec<u8>) {
             w.bytes(&put.data);
         }
         ToInit::Run(run) => {
-            w.u8(RUN);
-            w.run(run);
+            out.truncate(start);
+            return encode_run(run, out);
+        }
+        ToInit::Prepare(prepare) => {
+            w.u8(PREPARE);
+            w.u32(prepare.hot);
+            w.strings(&prepare.argv);
+            w.strings(&prepare.stands_for);
+            w.bool(prepare.exact);
+            w.bool(prepare.forks);
+            w.env(&prepare.env);
+            w.strings(&prepare.load);
+            w.run_limits(&prepare.limits);
+            w.u32(prepare.relax.0);
         }
         ToInit::Stdin { run, data } => {
             w.u8(STDIN);
@@ -174,6 +191,15 @@ pub fn encode_to_init(frame: &ToInit, out: &mut Vec<u8>) {
     end(out, start);
 }
 
+/// Appends a [`ToInit::Run`] without owning it.
+pub fn encode_run(run: &Run, out: &mut Vec<u8>) {
+    let start = begin(out);
+    let mut w = Writer(out);
+    w.u8(RUN);
+    w.run(run);
+    end(out, start);
+}
+
 /// Whether the init will accept `frame`: every bound that [`decode_to_init`] and the stream reader check.
 #[must_use]
 pub fn to_init_fits(frame: &ToInit) -> bool {
@@ -194,6 +220,13 @@ pub fn encode_from_init(frame: &FromInit, out: &mut Vec<u8>) {
         FromInit::Ready(ready) => {
             w.u8(READY);
             w.ready(ready);
+        }
+        FromInit::Prepared { hot, failed, took_ns, memory_bytes } => {
+            w.u8(PREPARED);
+            w.u32(*hot);
+            w.failed(failed.as_ref());
+            w.u64(*took_ns);
+            w.u64(*memory_bytes);
         }
         FromInit::PutFailed { path, errno } => {
             w.u8(PUT_FAILED);
@@ -284,6 +317,17 @@ pub fn decode_to_init(body: &[u8]) -> Result<ToInit, DecodeError> {
             data: r.bytes("data", MAX_CHUNK_BYTES)?.to_vec(),
         }),
         RUN => ToInit::Run(r.run()?),
+        PREPARE => ToInit::Prepare(Prepare {
+            hot: r.u32("hot")?,
+            argv: r.strings("argv", MAX_FRAME_BYTES)?,
+            stands_for: r.strings("stands_for", MAX_FRAME_BYTES)?,
+            exact: r.bool("exact")?,
+            forks: r.bool("forks")?,
+            env: r.env()?,
+            load: r.strings("load", MAX_PATH_BYTES)?,
+            limits: r.run_limits()?,
+            relax: Relax(r.u32("relax")?),
+        }),
         STDIN => ToInit::Stdin { run: r.u32("run")?, data: r.bytes("data", MAX_CHUNK_BYTES)?.to_vec() },
         STDIN_END => ToInit::StdinEnd { run: r.u32("run")? },
         CREDIT => ToInit::Credit { run: r.u32("run")?, bytes: r.u32("bytes")? },
@@ -308,6 +352,12 @@ pub fn decode_from_init(body: &[u8]) -> Result<FromInit, DecodeError> {
     let mut r = Reader(body);
     let frame = match r.u8("kind")? {
         READY => FromInit::Ready(Box::new(r.ready()?)),
+        PREPARED => FromInit::Prepared {
+            hot: r.u32("hot")?,
+            failed: r.failed()?,
+            took_ns: r.u64("took")?,
+            memory_bytes: r.u64("memory")?,
+        },
         PUT_FAILED => FromInit::PutFailed { path: r.string("path", MAX_PATH_BYTES)?, errno: r.i32("errno")? },
         OUTPUT => FromInit::Output {
             run: r.u32("run")?,

@@ -22,8 +22,8 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
         any::<[u32; 2]>(),
         strings(),
         vec((".{0,9}", ".{0,9}"), 0..4),
-        limits,
-        any::<[bool; 3]>(),
+        limits.clone(),
+        any::<[bool; 5]>(),
         strings(),
         strings(),
         any::<u64>(),
@@ -41,8 +41,16 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
                 relax: Relax(relax),
                 tell_ends: flags[2],
                 tell_usage_ns,
+                more: flags[3],
+                hot: flags[4],
             })
         });
+    let words = || vec(".{0,9}", 0..3);
+    let prepare =
+        (any::<[u32; 2]>(), words(), words(), vec((".{0,9}", ".{0,9}"), 0..3), words(), (limits, any::<[bool; 2]>()))
+            .prop_map(|([hot, relax], argv, stands_for, env, load, (limits, [exact, forks]))| {
+                ToInit::Prepare(Prepare { hot, argv, stands_for, exact, forks, env, load, limits, relax: Relax(relax) })
+            });
     let bytes = || vec(any::<u8>(), 0..300);
     prop_oneof![
         (any::<u16>(), any::<[u8; 16]>(), any::<[u32; 3]>(), any::<[u64; 3]>(), any::<bool>()).prop_map(
@@ -59,6 +67,7 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
         (".{0,20}", any::<u32>(), any::<bool>(), bytes())
             .prop_map(|(path, mode, append, data)| { ToInit::Put(Put { path, mode, append, data }) }),
         run,
+        prepare,
         (any::<u32>(), bytes()).prop_map(|(run, data)| ToInit::Stdin { run, data }),
         any::<u32>().prop_map(|run| ToInit::StdinEnd { run }),
         any::<[u32; 2]>().prop_map(|[run, bytes]| ToInit::Credit { run, bytes }),
@@ -117,8 +126,8 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
         Just(Fired::Kill),
     ];
     let source = prop_oneof![Just(MemorySource::CgroupPeak), Just(MemorySource::Sampled), Just(MemorySource::MaxRss),];
-    let done = (any::<[u32; 2]>(), ended, fired, any::<[u64; 11]>(), source, vec(".{0,9}", 0..4), any::<bool>())
-        .prop_map(|(small, ended, fired, v, memory_source, keep_missing, clean)| {
+    let done = (any::<[u32; 2]>(), ended, fired, any::<[u64; 11]>(), source, vec(".{0,9}", 0..4), any::<[bool; 2]>())
+        .prop_map(|(small, ended, fired, v, memory_source, keep_missing, [hot, clean])| {
             FromInit::Done(Box::new(Done {
                 run: small[0],
                 ended,
@@ -137,6 +146,7 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
                 stderr_bytes: v[9],
                 keep_missing,
                 setup_ns: v[10],
+                hot,
                 clean,
             }))
         });
@@ -150,6 +160,9 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
     let stream = prop_oneof![Just(Stream::Stdout), Just(Stream::Stderr)];
     prop_oneof![
         ready,
+        (any::<u32>(), proptest::option::of((".{0,9}", any::<i32>())), any::<[u64; 2]>()).prop_map(
+            |(hot, failed, [took_ns, memory_bytes])| FromInit::Prepared { hot, failed, took_ns, memory_bytes }
+        ),
         (".{0,20}", any::<i32>()).prop_map(|(path, errno)| FromInit::PutFailed { path, errno }),
         (any::<u32>(), stream, vec(any::<u8>(), 0..300)).prop_map(|(run, stream, data)| FromInit::Output {
             run,

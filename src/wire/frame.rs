@@ -8,6 +8,7 @@
 //! host                                            init
 //!  | -- Hello{version, nonce, uid, gid, ...} -----> |   first; the init never speaks before it
 //!  | <------------- Ready{nonce, limits seen} ----- |
+//!  | -- Prepare --> / <-- Prepared ---------------- |   a runtime that waits for its program (cells only)
 //!  | -- Put (0..n) -------------------------------> |   files, root-owned, the program cannot change them
 //!  | -- Run{run, argv, env, limits, ...} ---------> |
 //!  | -- Stdin (within the window), StdinEnd ------> |
@@ -23,7 +24,7 @@
 //! ```
 
 /// The wire's version. Host and init of different versions refuse each other in the first exchange.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The largest frame, kind byte and payload together. A larger length is corruption.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -53,7 +54,9 @@ pub enum ToInit {
     Hello(Hello),
     /// Writes (a piece of) a file below the box.
     Put(Put),
-    /// Runs one program. At most one run at a time.
+    /// Starts a runtime ahead of its program, in a cell of its own; the answer is a [`FromInit::Prepared`]. Idle only.
+    Prepare(Prepare),
+    /// Runs one program. One more may come ahead, with its input: it runs when the one before is done.
     Run(Run),
     /// Input bytes for the running program.
     Stdin {
@@ -104,6 +107,17 @@ pub enum ToInit {
 pub enum FromInit {
     /// The answer to Hello and to Probe.
     Ready(Box<Ready>),
+    /// A runtime waits for its program, or could not be brought to wait.
+    Prepared {
+        /// From the Prepare.
+        hot: u32,
+        /// The step that failed, or the runtime's own words, and an errno (0 for words).
+        failed: Option<(String, i32)>,
+        /// From the Prepare to here, in nanoseconds.
+        took_ns: u64,
+        /// Memory that it holds, in bytes.
+        memory_bytes: u64,
+    },
     /// A file could not be written; the next Run is refused with the same words until a new Hello-less Put succeeds.
     PutFailed {
         /// The file.
@@ -292,6 +306,33 @@ pub struct Put {
     pub data: Vec<u8>,
 }
 
+/// Starts a runtime ahead of its program. It is used by the first Run with the command that it stands for (more arguments may
+/// follow), the same environment and the same system calls allowed, and made anew when the sandbox is reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepare {
+    /// Chosen by the host. A Run that uses one ends those with lower numbers.
+    pub hot: u32,
+    /// The runtime and its arguments.
+    pub argv: Vec<String>,
+    /// The beginning of the command that it stands for; the rest goes to it as arguments.
+    pub stands_for: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Whether nothing may follow that beginning.
+    pub exact: bool,
+    /// Whether each program is a fork of the runtime, which goes on waiting. One at the most.
+    pub forks: bool,
+    /// What the runtime is to load, in its own terms.
+    pub load: Vec<String>,
+    /// The limits of an ordinary run.
+    pub limits: RunLimits,
+    /// What its filter lets through beside the usual.
+    pub relax: Relax,
+}
+
+/// The most runtimes that wait in one sandbox.
+pub const MAX_HOT: usize = 4;
+
 /// Runs one program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -318,6 +359,10 @@ pub struct Run {
     pub tell_ends: bool,
     /// How often [`FromInit::Usage`] is wanted, in nanoseconds; 0 for never.
     pub tell_usage_ns: u64,
+    /// Whether another run follows at once: its cell is then made while the host looks at this one's facts.
+    pub more: bool,
+    /// Whether a runtime that waits may be used.
+    pub hot: bool,
 }
 
 /// The limits that the init arms for one run. Memory, processes of the container and CPU share belong to the container.
@@ -473,6 +518,36 @@ pub struct Done {
     pub keep_missing: Vec<String>,
     /// Nanoseconds the init spent before the program's start (cleaning, fork, exec).
     pub setup_ns: u64,
+    /// Whether it was a runtime that had waited.
+    pub hot: bool,
     /// Whether after the run only the init was left and the folders were writable as before.
     pub clean: bool,
+}
+
+impl Done {
+    /// Of a run that never had a process: nothing was used.
+    #[must_use]
+    pub fn not_started(run: u32, step: String, errno: i32, setup_ns: u64, clean: bool) -> Self {
+        Done {
+            run,
+            ended: Ended::NotStarted { step, errno },
+            fired: Fired::None,
+            wall_ns: 0,
+            cpu_ns: 0,
+            user_ns: 0,
+            system_ns: 0,
+            memory_bytes: 0,
+            memory_source: MemorySource::MaxRss,
+            max_rss_bytes: 0,
+            oom_kills: 0,
+            pids_denied: 0,
+            survivors: 0,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            keep_missing: Vec::new(),
+            setup_ns,
+            hot: false,
+            clean,
+        }
+    }
 }

@@ -322,7 +322,7 @@ fn images_build_builds_every_profile_and_says_each_step_once() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(err(&output).matches("python: fetch").count(), 1);
     assert!(
-        err(&output).contains("c: admins only (forbidden)") && err(&output).contains("admin role"),
+        err(&output).contains("c: admins only (forbidden)") && err(&output).contains("Ask for the role"),
         "{}",
         err(&output)
     );

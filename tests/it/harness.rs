@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -13,6 +14,9 @@ use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
 const ASSAYD: &str = env!("CARGO_BIN_EXE_assayd");
+
+/// Passes its standard input on as a service manager passes a socket.
+const PASS: &str = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null";
 
 /// Every test daemon gets 64 uids of its own: two daemons on one engine must not share any.
 static NEXT_UIDS: AtomicU32 = AtomicU32::new(40_000);
@@ -27,6 +31,8 @@ pub struct Daemon {
     command: Command,
     pub folder: tempfile::TempDir,
     pub label: String,
+    /// The callers' socket, when the daemon gets it passed: it is held here, as a service manager holds it.
+    _listener: Option<UnixListener>,
 }
 
 pub struct Options<'a> {
@@ -42,6 +48,8 @@ pub struct Options<'a> {
     pub env: &'a [(&'a str, &'a str)],
     /// A command that execs it, before its own.
     pub under: &'a [&'a str],
+    /// Whether its socket is passed to it.
+    pub is_passed: bool,
 }
 
 impl Default for Options<'_> {
@@ -56,6 +64,7 @@ impl Default for Options<'_> {
             trusted: "['docker.io/library/debian']",
             env: &[],
             under: &[],
+            is_passed: false,
         }
     }
 }
@@ -76,7 +85,7 @@ pub fn images() {
 }
 
 /// The engine under test: Docker's usual one, unless `ASSAY_TEST_ENGINE` names another (`make test-engines`).
-fn engine_socket() -> PathBuf {
+pub fn engine_socket() -> PathBuf {
     let named = std::env::var("ASSAY_TEST_ENGINE").ok().filter(|host| !host.is_empty());
     named.as_deref().map_or("/var/run/docker.sock", |host| host.trim_start_matches("unix://")).into()
 }
@@ -102,7 +111,8 @@ fn spawn(options: &Options<'_>) -> Daemon {
     let path = folder.path().join("assayd.toml");
     std::fs::write(&path, text).unwrap();
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
-    let mut words = options.under.iter().copied().chain([ASSAYD]);
+    let passing = ["sh", "-c", PASS, "sh"].into_iter().filter(|_| options.is_passed);
+    let mut words = options.under.iter().copied().chain(passing).chain([ASSAYD]);
     let mut command = Command::new(words.next().unwrap());
     command.args(words).arg("--config").arg(&path).env("ASSAY_PROFILES", options.profiles).env("NO_COLOR", "1");
     command.env_remove("ASSAY_SOCKET").env_remove("ASSAY_STATE_DIR");
@@ -112,8 +122,12 @@ fn spawn(options: &Options<'_>) -> Daemon {
         command.env("ASSAY_ENGINE_HOST", options.engine.unwrap_or(&usual));
     }
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let listener = options.is_passed.then(|| UnixListener::bind(folder.path().join("assay.sock")).unwrap());
+    if let Some(listener) = &listener {
+        command.stdin(OwnedFd::from(listener.try_clone().unwrap()));
+    }
     let child = command.spawn().unwrap();
-    let mut daemon = Daemon { child, command, folder, label: String::new() };
+    let mut daemon = Daemon { child, command, folder, label: String::new(), _listener: listener };
     let hello = daemon.caller().hello;
     daemon.label = hello["params"]["instance"].as_str().unwrap().to_owned();
     daemon
@@ -145,12 +159,17 @@ impl Daemon {
         loop {
             match UnixStream::connect(self.socket()) {
                 Ok(stream) => return Caller::new(stream),
-                Err(error) if begun.elapsed() > Duration::from_secs(20) => {
+                Err(error) if begun.elapsed() > Duration::from_secs(90) => {
                     panic!("the daemon does not listen: {error}\n{}", self.log())
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
+    }
+
+    /// Connects to a socket that somebody listens on.
+    pub fn caller_at(socket: &Path) -> Caller {
+        Caller::new(UnixStream::connect(socket).unwrap())
     }
 
     /// Connects as somebody else: SO_PEERCRED has the uid that the connecting thread had.
@@ -209,6 +228,11 @@ impl Drop for Daemon {
         // whatever a failing test left; the daemon's own sweep has normally done it
         for id in containers(&self.label) {
             let _ = engine(&format!("DELETE /containers/{id}?force=1&v=1"));
+        }
+        // a task that panics takes nobody with it, so that nothing else might tell
+        if !std::thread::panicking() {
+            let log = self.log();
+            assert!(!log.contains("panicked at"), "the daemon panicked:\n{log}");
         }
     }
 }
@@ -282,6 +306,11 @@ impl Caller {
         self.reader.read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "the daemon closed the connection");
         serde_json::from_str(&line).unwrap()
+    }
+
+    /// Whether nothing comes within the read's time.
+    pub fn is_silent(&mut self) -> bool {
+        self.reader.fill_buf().is_err()
     }
 
     /// The response to that id; other responses are kept, notifications dropped.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Daemon, Options, submission, with};
+use crate::harness::{Daemon, Options, eventually, submission, with};
 
 #[test]
 fn every_language_is_accepted_when_it_is_right_and_wrong_when_it_is_not() {
@@ -238,4 +238,56 @@ fn what_was_compiled_once_is_not_compiled_again_and_never_for_another() {
         let report = caller.ok("submission.run", submission("c", "int main(void) { return x; }"));
         assert_eq!((&report["verdict"], &report["compile"]["cached"]), (&json!("compile_error"), &json!(false)));
     }
+}
+
+#[test]
+fn tests_that_follow_each_other_at_once_have_their_own_input_limits_and_verdict() {
+    let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
+    let mut caller = daemon.caller();
+    // what it reads it says, but for a few words
+    let code = r#"
+import sys, time
+text = sys.stdin.read()
+if text == 'die': sys.exit(3)
+if text == 'spin':
+    while True: pass
+if text == 'leave': open('/tmp/left', 'w').write('x')
+print(len(text), text[:9], __import__('os').path.exists('/tmp/left') and text != 'leave')
+"#;
+    let echo = |n: usize| {
+        // some are larger than what may be on its way at once
+        let text = if n % 5 == 4 { format!("{n} {}", "x".repeat(400_000)) } else { n.to_string() };
+        json!({ "stdin": text, "expect": format!("{} {} False\n", text.len(), &text[..text.len().min(9)]) })
+    };
+    let special = |word: &str| json!({ "stdin": word, "expect": "", "limits": { "cpu_ms": 200 } });
+    let mut tests: Vec<_> = (0..12).map(echo).collect();
+    tests.insert(3, special("die"));
+    tests.insert(6, special("spin"));
+    tests.insert(
+        9,
+        json!({ "stdin": "leave", "expect": "5 leave False\n", "files": [{ "path": "given", "content": "x" }] }),
+    );
+    tests.insert(11, json!({ "stdin": "other", "expect": "no" }));
+    let work = with(submission("python", code), "tests", json!(tests));
+    let report = caller.ok("submission.run", work.clone());
+    let verdicts: Vec<&str> =
+        report["tests"].as_array().unwrap().iter().map(|t| t["verdict"].as_str().unwrap()).collect();
+    let mut expected = vec!["accepted"; 16];
+    (expected[3], expected[6], expected[11]) = ("runtime_error", "time_limit", "wrong_answer");
+    assert_eq!(verdicts, expected, "{report:#}");
+
+    // withdrawn in the middle: what came before stands, what was on its way is ended
+    let slow = json!([echo(1), echo(2), { "stdin": "spin", "expect": "" }, echo(3), echo(4)]);
+    let work = with(with(work, "tests", slow), "limits", json!({ "cpu_ms": 60_000, "wall_ms": 60_000 }));
+    let id = caller.ok("submission.submit", work)["id"].clone();
+    eventually("the third test runs", || {
+        let state = caller.ok("submission.get", json!({ "id": id }));
+        state["state"] == "running"
+    });
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    caller.ok("submission.cancel", json!({ "id": id }));
+    let report = caller.ok("submission.wait", json!({ "id": id }));
+    assert_eq!(report["verdict"], "cancelled", "{report:#}");
+    assert!((2..5).all(|test| report["tests"][test]["verdict"] == "cancelled"), "{report:#}");
+    assert_eq!(caller.run("python", "print(1)")["verdict"], "accepted");
 }

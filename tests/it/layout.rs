@@ -13,20 +13,25 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("init", &["wire"]),
     ("docker", &[]),
     ("telemetry", &[]),
-    ("config", &["model", "docker"]),
+    ("config", &["model", "docker", "telemetry"]),
     ("policy", &["model", "docker"]),
     ("image", &["docker", "policy"]),
     ("sandbox", &["model", "wire", "docker", "policy"]),
-    ("pool", &["model", "sandbox"]),
-    ("host", &["model", "docker", "policy", "image", "sandbox", "pool"]),
+    ("pool", &["model", "telemetry", "sandbox"]),
+    ("host", &["model", "telemetry", "docker", "policy", "image", "sandbox", "pool"]),
     ("judge", &["model", "wire", "config", "sandbox"]),
     ("scheduler", &["model", "telemetry", "config", "sandbox", "pool", "host", "judge"]),
-    ("rpc", &["model", "wire", "telemetry", "config", "host", "image", "judge", "scheduler"]),
-    ("daemon", &["model", "config", "docker", "image", "sandbox", "host", "judge", "scheduler", "rpc"]),
-    ("cli", &["config", "docker", "model"]),
+    ("rpc", &["model", "wire", "telemetry", "config", "pool", "host", "image", "judge", "scheduler"]),
+    ("gateway", &["telemetry", "config", "scheduler", "rpc"]),
+    (
+        "daemon",
+        &["model", "telemetry", "config", "docker", "image", "sandbox", "host", "judge", "scheduler", "rpc", "gateway"],
+    ),
+    ("cli", &["config", "docker", "model", "rpc"]),
 ];
 
-fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+/// Every Rust file below a folder.
+pub fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

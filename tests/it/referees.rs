@@ -142,12 +142,14 @@ fn what_the_checker_has_is_nowhere_in_the_submissions_sandbox_and_is_asked_only_
 fn a_crowd_of_submissions_that_need_two_sandboxes_each_does_not_wait_for_itself() {
     let options = Options {
         profiles: "bash",
-        floor: 0,
+        floor: 2,
         ceiling: 2,
         config: "[engine]\ncpu_overcommit=8\n",
         ..Options::default()
     };
     let daemon = Daemon::start(&options);
+    // all that the ceiling allows goes to submissions at first
+    daemon.warm();
     let checker = json!({
         "kind": "program", "language": "bash",
         "files": [{ "path": "check.sh", "content": "read x; [ $x = 42 ] && exit 42; exit 43" }],

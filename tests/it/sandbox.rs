@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use assay::docker::{BoxedIo, Client};
 use assay::model::{Isolation, Preset};
-use assay::policy::{SandboxPlan, approve, build};
+use assay::policy::{Others, SandboxPlan, approve, build};
 use assay::sandbox::{Recipe, Slots, create};
 use assay::wire::codec::{decode_to_init, encode_from_init};
 use assay::wire::frame::{FromInit, Ready, ToInit, VERSION};
@@ -180,8 +180,8 @@ fn ready(nonce: [u8; 16]) -> Ready {
         version: VERSION,
         nonce,
         cgroup_version: 2,
-        memory_bytes: SandboxPlan::container_memory(&limits, false),
-        pids: u64::from(SandboxPlan::container_pids(&limits, false)),
+        memory_bytes: SandboxPlan::container_memory(&limits, Others::default()),
+        pids: u64::from(SandboxPlan::container_pids(&limits, Others::default())),
         nano_cpus: SandboxPlan::nano_cpus(&limits),
         cap_bnd: split,
         cap_eff: split,
@@ -227,14 +227,16 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
             apparmor: None,
             slot: slot.number(),
             limits,
+            others: Others::default(),
             network_disabled: true,
         };
         let recipe = Recipe {
             approved: approve(build(&plan)).unwrap(),
             limits,
             isolation: plan.isolation,
-            other_runtime: false,
+            others: Others::default(),
             slot,
+            waiters: Vec::new(),
         };
         let made = Until(pin!(create(&client, recipe)), polls).await;
         let ended = made.is_some();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Caller, Daemon, Options, with};
 
 fn daemon() -> Daemon {
-    Daemon::start(&Options { profiles: "python,javascript,bash,c,go,rust", floor: 0, ..Options::default() })
+    Daemon::start(&Options { profiles: "python,javascript,bash,c,go,rust,java", floor: 0, ..Options::default() })
 }
 
 const TESTS: &str = "
@@ -273,6 +273,19 @@ fn tap_junit_and_an_exit_status_are_understood() {
         });
         let report = daemon.caller().ok("submission.run", work);
         assert_eq!(report["verdict"], verdict, "{report:#}");
+    }
+
+    let test = "import org.junit.jupiter.api.*;\nclass SumTest {\n  @Test void adds() { Assertions.assertEquals(5, Sum.of(2, 3)); }\n  \
+                @Test void addsNothing() { Assertions.assertEquals(0, Sum.of(0, 0)); }\n}";
+    for (operator, verdict, passed) in [("+", "accepted", 2), ("*", "wrong_answer", 1)] {
+        let code = format!("public class Sum {{ static int of(int a, int b) {{ return a {operator} b; }} }}");
+        let work = json!({
+            "language": "java", "files": [{ "path": "Sum.java", "content": code }],
+            "suite": { "files": [{ "path": "SumTest.java", "content": test }], "format": "junit", "command": ["junit"] },
+            "limits": { "cpu_ms": 30_000, "wall_ms": 90_000 },
+        });
+        let report = daemon.caller().ok("submission.run", work);
+        assert_eq!((&report["verdict"], &report["suite"]["passed"]), (&json!(verdict), &json!(passed)), "{report:#}");
     }
 
     let unittest = "import unittest, sys\nfrom main import add\nclass T(unittest.TestCase):\n  def test_a(self): self.assertEqual(add(1, 2), 3)\n  def test_b(self): self.assertEqual(add(2, 2), 5)";

@@ -1,6 +1,8 @@
 //! What the doctor concludes from what it saw. Pure.
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::out;
 use crate::docker::version::OLDEST;
@@ -32,6 +34,21 @@ impl Status {
             Status::Skip => "skip",
         }
     }
+}
+
+/// A check of `doctor --json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CheckOutput {
+    /// What was looked at.
+    pub name: &'static str,
+    /// `ok`, `warn`, `fail` or `skip`.
+    pub status: &'static str,
+    /// Whether it did not fail.
+    pub ok: bool,
+    /// What was seen.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
 }
 
 /// One check's result.
@@ -68,10 +85,15 @@ impl Check {
         Check { name, status: Status::Skip, seen, remedy: None }
     }
 
-    /// As JSON.
-    pub fn to_json(&self) -> Value {
-        json!({"name": self.name, "status": self.status.word(), "ok": self.status != Status::Fail,
-            "message": self.seen, "remedy": self.remedy})
+    /// As `--json` prints it.
+    pub fn output(&self) -> CheckOutput {
+        CheckOutput {
+            name: self.name,
+            status: self.status.word(),
+            ok: self.status != Status::Fail,
+            message: self.seen.clone(),
+            remedy: self.remedy.clone(),
+        }
     }
 }
 

@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 use super::client::{RpcClient, RpcError};
 use super::out::{self, Table, Tint};
+use super::progress::{self, Waiting};
 use crate::config::{self, Config, Environment, load_profiles};
 use crate::docker::{
     Client, ContainerSpec, Endpoint, Error, Filters, HostConfig, LogConfig, SetupError, WaitCondition,
@@ -43,14 +46,24 @@ pub struct DoctorArgs {
     pub no_pull: bool,
 }
 
+/// What `doctor --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DoctorOutput {
+    /// Whether nothing failed.
+    pub ok: bool,
+    /// Every check.
+    pub checks: Vec<checks::CheckOutput>,
+}
+
 /// Runs every check; 1 when one failed, or with `--strict` when there is anything to look at.
 pub async fn doctor(socket: &Path, json: bool, args: DoctorArgs) -> u8 {
     let mut found = Vec::new();
     let environment = config::environment();
     let config = configuration(&args, &environment, &mut found);
-    engine_checks(&args, &config, &environment, &mut found).await;
+    let waiting = Waiting::new("asking the engine");
+    waiting.over(engine_checks(&args, &config, &environment, &waiting, &mut found)).await;
     found.extend(key(&config, &environment));
-    found.push(daemon(socket).await);
+    found.push(progress::over("asking the daemon", daemon(socket)).await);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     found.push(checks::uids(&read("/etc/passwd"), &read("/etc/subuid"), config.uids.base, config.uids.count));
     match client(&config, &environment).ok().map(|client| client.endpoint().clone()) {
@@ -62,8 +75,7 @@ pub async fn doctor(socket: &Path, json: bool, args: DoctorArgs) -> u8 {
     }
     let failed = found.iter().filter(|check| check.status == Status::Fail).count();
     if json {
-        let checks: Vec<Value> = found.iter().map(Check::to_json).collect();
-        out::json(&json!({"ok": failed == 0, "checks": checks}));
+        out::json_of(&DoctorOutput { ok: failed == 0, checks: found.iter().map(Check::output).collect() });
     } else {
         show(&found);
     }
@@ -126,7 +138,13 @@ fn client(config: &Config, environment: &Environment) -> Result<Client, SetupErr
     Client::open(&config.engine.target(environment)?)
 }
 
-async fn engine_checks(args: &DoctorArgs, config: &Config, environment: &Environment, found: &mut Vec<Check>) {
+async fn engine_checks(
+    args: &DoctorArgs,
+    config: &Config,
+    environment: &Environment,
+    waiting: &Waiting,
+    found: &mut Vec<Check>,
+) {
     let client = match client(config, environment) {
         Ok(client) => client,
         Err(error) => {
@@ -160,11 +178,13 @@ async fn engine_checks(args: &DoctorArgs, config: &Config, environment: &Environ
     }
     let images = client.list_images(&Filters::new()).await;
     let tags: Vec<String> = images.iter().flatten().flat_map(|image| &image.repo_tags).cloned().collect();
+    waiting.say(format!("pulling {TINY}"));
     found.push(if args.no_pull {
         Check::skip("pull", "not tried: --no-pull".into())
     } else {
         pull(&client, &tags).await
     });
+    waiting.say("making a container and running it");
     found.push(run(&client, &tags).await);
     found.push(match client.list_containers(true, &Filters::new()).await {
         Ok(containers) => checks::containers(&containers),
@@ -271,7 +291,7 @@ fn disk(root: Option<&str>) -> Check {
 
 /// The profiles, and whether the engine has their images.
 fn profiles(config: &Config, tags: &[String]) -> Check {
-    match load_profiles(config) {
+    match load_profiles(config, &config::Origins::default()) {
         Ok(profiles) => {
             let images: Vec<_> = profiles.into_iter().map(|profile| (profile.name, profile.image)).collect();
             checks::images(&images, tags)
@@ -294,7 +314,7 @@ async fn daemon(socket: &Path) -> Check {
             let remedy = error.remedy();
             let absent = matches!(&error, RpcError::Connect { source, .. }
                 if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused));
-            let (seen, _) = super::sentences(&error.into());
+            let (seen, _) = super::complaint::sentences(&error.into());
             if absent {
                 Check::warn("daemon", format!("assayd is not running ({})", socket.display()), remedy)
             } else {

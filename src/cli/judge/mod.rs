@@ -14,11 +14,15 @@ mod zipped;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
 use super::submission::{INLINE_BYTES_OF_A_LINE, put};
-use super::{CliError, out};
+use super::{CliError, completions, out, progress};
+use crate::model::Report;
 use package::{Problem, Program, file_name};
 use score::Part;
 
@@ -33,7 +37,7 @@ pub struct JudgeArgs {
     #[arg(long, value_name = "SECONDS")]
     pub time_limit: Option<f64>,
     /// The profile, whatever the files' endings say
-    #[arg(long, short)]
+    #[arg(long, short, add = ArgValueCandidates::new(completions::profiles))]
     pub language: Option<String>,
 }
 
@@ -71,13 +75,59 @@ impl Row {
         }
     }
 
-    fn to_json(&self) -> Value {
-        json!({
-            "submission": self.name, "language": self.language, "verdict": self.verdict, "expected": self.expected,
-            "as_expected": self.expected.as_ref().map(|_| self.is_well()), "points": self.points,
-            "slowest_ms": self.slowest_ms, "message": self.message, "report": self.report,
-        })
+    fn output(self) -> JudgeRow {
+        let as_expected = self.expected.as_ref().map(|_| self.is_well());
+        JudgeRow {
+            submission: self.name,
+            language: self.language,
+            verdict: self.verdict,
+            expected: self.expected,
+            as_expected,
+            points: self.points,
+            slowest_ms: self.slowest_ms,
+            message: self.message,
+            report: self.report,
+        }
     }
+}
+
+/// What `judge --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct JudgeOutput {
+    /// The problem's name.
+    pub problem: String,
+    /// How many tests it has.
+    pub tests: usize,
+    /// CPU time in seconds.
+    pub time_limit_s: f64,
+    /// What came of each.
+    pub submissions: Vec<JudgeRow>,
+    /// How many were as expected; accepted, where nothing was.
+    pub as_expected: usize,
+}
+
+/// What came of a submission.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct JudgeRow {
+    /// Its path below the package's submissions/, or its file's name.
+    pub submission: String,
+    /// Its profile.
+    pub language: String,
+    /// The verdict; `partial` where a scored problem gave points.
+    pub verdict: String,
+    /// Verdicts that its folder, or its source, promises; null when nothing does.
+    pub expected: Option<Vec<&'static str>>,
+    /// Whether it is one of them.
+    pub as_expected: Option<bool>,
+    /// Of a scored problem.
+    pub points: Option<f64>,
+    /// CPU time of its slowest test.
+    pub slowest_ms: f64,
+    /// For people.
+    pub message: String,
+    /// The daemon's report.
+    #[schemars(with = "Report")]
+    pub report: Value,
 }
 
 /// Judges; 0 when every submission is as expected.
@@ -88,14 +138,14 @@ pub async fn judge(socket: &Path, json: bool, args: JudgeArgs) -> Result<u8, Cli
     let unpacked = zipped::unpack(&args.problem)?;
     let problem = Problem::read(unpacked.as_ref().map_or(args.problem.as_path(), |folder| folder.path()))?;
     let entries = entries(&problem, &args)?;
-    let mut client = RpcClient::connect(socket).await?;
-    let mut bench = Bench::new(&problem, &mut client).await?;
+    let mut client = progress::over(progress::DAEMON, RpcClient::connect(socket)).await?;
+    let mut bench = progress::over("handing the tests over", Bench::new(&problem, &mut client)).await?;
     let limit = match args.time_limit.or(problem.limits.time) {
         Some(seconds) if seconds.is_finite() && seconds > 0.0 => seconds,
         Some(seconds) => return Err(CliError::Usage(format!("--time-limit: {seconds} are no seconds"))),
         None => bench.derive(&args).await?,
     };
-    let progress = out::progress(entries.len() as u64, "judging");
+    let progress = progress::steps(entries.len() as u64, "judging");
     let mut rows = Vec::with_capacity(entries.len());
     for entry in &entries {
         progress.set_message(file_name(&entry.path));
@@ -104,15 +154,19 @@ pub async fn judge(socket: &Path, json: bool, args: JudgeArgs) -> Result<u8, Cli
     }
     progress.finish_and_clear();
     let well = rows.iter().filter(|row| row.is_well()).count();
+    let all_well = well == rows.len();
     if json {
-        out::json(&json!({
-            "problem": problem.name, "tests": problem.tests.len(), "time_limit_s": limit,
-            "submissions": rows.iter().map(Row::to_json).collect::<Vec<_>>(), "as_expected": well,
-        }));
+        out::json_of(&JudgeOutput {
+            problem: problem.name,
+            tests: problem.tests.len(),
+            time_limit_s: limit,
+            submissions: rows.into_iter().map(Row::output).collect(),
+            as_expected: well,
+        });
     } else {
         show(&problem, limit, &rows, well);
     }
-    Ok(u8::from(well != rows.len()))
+    Ok(u8::from(!all_well))
 }
 
 fn show(problem: &Problem, limit: f64, rows: &[Row], well: usize) {
@@ -263,7 +317,7 @@ impl<'a> Bench<'a> {
         let folder = self.problem.root.join("submissions").join("accepted");
         let paths = if folder.is_dir() { children(&folder)? } else { Vec::new() };
         let mut slowest: Option<f64> = None;
-        let progress = out::progress(paths.len() as u64, "measuring the jury's solutions");
+        let progress = progress::steps(paths.len() as u64, "measuring the jury's solutions");
         for path in &paths {
             let row = self.judge(&entry(path, args)?, MOST_SECONDS).await?;
             if row.verdict != "accepted" {

@@ -9,7 +9,7 @@ use crate::docker::request::Call;
 use crate::docker::{Client, Error, Filters, HistoryRow, ImageInfo, ImageSummary, Progress, Pruned, deadlines};
 
 /// When an image is asked of its registry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PullPolicy {
     /// Before every use.

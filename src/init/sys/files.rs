@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::{Errno, check, own};
 use nix::libc;
@@ -77,6 +77,12 @@ pub fn dup_onto(from: &OwnedFd, to: RawFd) -> Result<(), Errno> {
     check(i64::from(unsafe { libc::dup2(from.as_raw_fd(), to) })).map(drop)
 }
 
+/// A descriptor survives exec again.
+pub fn keep_open(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    check(i64::from(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) })).map(drop)
+}
+
 /// mount(2). Empty strings are no strings.
 pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, data: &CStr) -> Result<(), Errno> {
     let or_null = |s: &CStr| if s.is_empty() { std::ptr::null() } else { s.as_ptr() };
@@ -93,12 +99,6 @@ pub fn mkdir(path: &CStr, mode: u32) -> Result<(), Errno> {
     check(i64::from(unsafe { libc::mkdir(path.as_ptr(), mode as libc::mode_t) })).map(drop)
 }
 
-/// rmdir(2).
-pub fn rmdir(path: &CStr) -> Result<(), Errno> {
-    // SAFETY: a C string.
-    check(i64::from(unsafe { libc::rmdir(path.as_ptr()) })).map(drop)
-}
-
 /// Makes an empty file.
 pub fn touch(path: &CStr) -> Result<(), Errno> {
     // SAFETY: a C string.
@@ -106,27 +106,32 @@ pub fn touch(path: &CStr) -> Result<(), Errno> {
         .map(drop)
 }
 
-/// Two ends for one descriptor: (sender's, receiver's), close-on-exec.
-pub fn handover() -> Result<(OwnedFd, OwnedFd), Errno> {
+/// A line between two processes of ours, for bytes and a descriptor; close-on-exec.
+pub fn line() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(libc::SOCK_STREAM)
+}
+
+/// The same, but what is sent at once is received at once, and nothing else with it.
+pub fn packets() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(libc::SOCK_SEQPACKET)
+}
+
+fn socketpair(kind: i32) -> Result<(OwnedFd, OwnedFd), Errno> {
     let mut fds = [0; 2];
     // SAFETY: room for two descriptors.
-    check(i64::from(unsafe {
-        libc::socketpair(
-            libc::AF_UNIX,
-            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            0,
-            fds.as_mut_ptr(),
-        )
-    }))?;
+    check(i64::from(unsafe { libc::socketpair(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr()) }))?;
     Ok((own(i64::from(fds[0]))?, own(i64::from(fds[1]))?))
 }
 
-/// Room for one control message with one descriptor, aligned as cmsg(3) wants it.
-#[repr(C, align(8))]
-struct Control([u8; 32]);
+/// The most descriptors that go at once.
+const MAX_SENT: usize = 9;
 
-fn with_message<T>(control: &mut Control, call: impl FnOnce(*mut libc::msghdr) -> T) -> T {
-    let mut byte = [0u8; 1];
+/// Room for one control message with [`MAX_SENT`] descriptors, aligned as cmsg(3) wants it.
+#[repr(C, align(8))]
+struct Control([u8; 80]);
+
+fn with_message<T>(control: &mut Control, byte: u8, bytes: usize, call: impl FnOnce(*mut libc::msghdr) -> T) -> T {
+    let mut byte = [byte];
     let mut iov = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
     // SAFETY: plain data; every pointer in it outlives `call`.
     let mut message = unsafe { std::mem::zeroed::<libc::msghdr>() };
@@ -134,38 +139,61 @@ fn with_message<T>(control: &mut Control, call: impl FnOnce(*mut libc::msghdr) -
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     // SAFETY: arithmetic only.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as _;
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(bytes as u32) } as _;
     call(&mut message)
 }
 
-/// Sends a descriptor.
-pub fn send_fd(to: &OwnedFd, fd: &OwnedFd) -> Result<(), Errno> {
-    let mut control = Control([0; 32]);
-    with_message(&mut control, |message| {
-        // SAFETY: the first header lies in the buffer, which has room for it and one descriptor.
+/// Sends descriptors, and a byte.
+pub fn send_fds<const N: usize>(to: &OwnedFd, byte: u8, fds: [&OwnedFd; N]) -> Result<(), Errno> {
+    const { assert!(N <= MAX_SENT) };
+    let mut control = Control([0; 80]);
+    with_message(&mut control, byte, 4 * N, |message| {
+        // SAFETY: the first header lies in the buffer, which has room for it and this many descriptors.
         unsafe {
             let header = libc::CMSG_FIRSTHDR(message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(4) as _;
-            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+            (*header).cmsg_len = libc::CMSG_LEN(4 * N as u32) as _;
+            for (at, fd) in fds.iter().enumerate() {
+                libc::CMSG_DATA(header).cast::<RawFd>().add(at).write_unaligned(fd.as_raw_fd());
+            }
             check(libc::sendmsg(to.as_raw_fd(), message, libc::MSG_NOSIGNAL) as i64).map(drop)
         }
     })
 }
 
-/// Takes a descriptor that was sent; never waits.
-pub fn receive_fd(from: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let mut control = Control([0; 32]);
-    with_message(&mut control, |message| {
-        // SAFETY: as in `send_fd`; a header is looked at only where the kernel says that there is one.
+/// Takes descriptors that were sent; may wait for them.
+pub fn receive_fds<const N: usize>(from: &OwnedFd, may_wait: bool) -> Result<[OwnedFd; N], Errno> {
+    const { assert!(N <= MAX_SENT) };
+    let mut control = Control([0; 80]);
+    let flags = libc::MSG_CMSG_CLOEXEC | if may_wait { 0 } else { libc::MSG_DONTWAIT };
+    with_message(&mut control, 0, 4 * N, |message| {
+        // SAFETY: as in `send_fds`; a header is looked at only where the kernel says that there is one, and descriptors only
+        // where it says that there are so many.
         unsafe {
-            check(libc::recvmsg(from.as_raw_fd(), message, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) as i64)?;
+            loop {
+                match check(libc::recvmsg(from.as_raw_fd(), message, flags) as i64) {
+                    Ok(0) => return Err(libc::EPIPE),
+                    Err(libc::EINTR) => {}
+                    received => {
+                        received?;
+                        break;
+                    }
+                }
+            }
             let header = libc::CMSG_FIRSTHDR(message);
-            if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
+            if header.is_null()
+                || (*header).cmsg_type != libc::SCM_RIGHTS
+                || (*header).cmsg_len as usize != libc::CMSG_LEN(4 * N as u32) as usize
+            {
                 return Err(libc::EBADMSG);
             }
-            own(i64::from(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned()))
+            let mut numbers = [-1; N];
+            for (at, number) in numbers.iter_mut().enumerate() {
+                *number = libc::CMSG_DATA(header).cast::<RawFd>().add(at).read_unaligned();
+            }
+            // the kernel gave them, so that none is negative
+            Ok(numbers.map(|number| OwnedFd::from_raw_fd(number)))
         }
     })
 }
@@ -176,16 +204,21 @@ pub fn close_on_exec_from_3() {
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 4u32) };
 }
 
-/// Closes every descriptor but this one.
-pub fn close_all_but(fd: &OwnedFd) {
-    let fd = fd.as_raw_fd() as u32;
+/// Closes every descriptor from 3 on but these.
+pub fn close_from_3_but<'a>(kept: impl IntoIterator<Item = &'a OwnedFd>) {
+    let first = 3;
+    let mut kept: Vec<u32> = kept.into_iter().map(|fd| fd.as_raw_fd() as u32).filter(|fd| *fd >= first).collect();
+    kept.sort_unstable();
     // SAFETY: for a process that uses none of the others any more and ends by `exit`, without destructors.
-    unsafe {
-        if fd > 0 {
-            libc::syscall(libc::SYS_close_range, 0u32, fd - 1, 0u32);
+    let close = |from: u32, to: u32| unsafe { libc::syscall(libc::SYS_close_range, from, to, 0u32) };
+    let mut next = first;
+    for fd in kept {
+        if fd > next {
+            close(next, fd - 1);
         }
-        libc::syscall(libc::SYS_close_range, fd + 1, u32::MAX, 0u32);
+        next = fd + 1;
     }
+    close(next, u32::MAX);
 }
 
 /// Opens a path the init itself chose.
@@ -244,6 +277,33 @@ pub fn stat_at(dir: &OwnedFd, name: &CStr) -> Result<Meta, Errno> {
     // SAFETY: as above, and a C string.
     check(i64::from(unsafe { libc::fstatat(dir.as_raw_fd(), name.as_ptr(), &mut s, libc::AT_SYMLINK_NOFOLLOW) }))?;
     Ok(meta(&s))
+}
+
+/// Everything of a folder that a program can change, but for the time of its last reading, and what is free in its file system:
+/// for comparison with itself.
+pub type FolderState = [u64; 13];
+
+/// The state of an open folder.
+// their widths differ from architecture to architecture
+#[allow(clippy::unnecessary_cast)]
+pub fn folder_state(fd: &OwnedFd) -> Result<FolderState, Errno> {
+    // SAFETY: plain data that outlives the calls.
+    let (s, f, attributes) = unsafe {
+        let mut s = std::mem::zeroed::<libc::stat>();
+        let mut f = std::mem::zeroed::<libc::statfs>();
+        check(i64::from(libc::fstat(fd.as_raw_fd(), &mut s)))?;
+        check(i64::from(libc::fstatfs(fd.as_raw_fd(), &mut f)))?;
+        // how long the list of their names is; a file system without any says so
+        (s, f, libc::flistxattr(fd.as_raw_fd(), std::ptr::null_mut(), 0).max(0))
+    };
+    let time = |seconds: i64, nanos: i64| [seconds as u64, nanos as u64];
+    let [mtime, mtime_ns] = time(s.st_mtime, s.st_mtime_nsec);
+    let [ctime, ctime_ns] = time(s.st_ctime, s.st_ctime_nsec);
+    let owner = u64::from(s.st_uid) << 32 | u64::from(s.st_gid);
+    let (links, size) = (s.st_nlink as u64, s.st_size as u64);
+    let (dev, ino, mode) = (s.st_dev as u64, s.st_ino as u64, u64::from(s.st_mode));
+    let (blocks, inodes) = (f.f_bfree as u64, f.f_ffree as u64);
+    Ok([dev, ino, mode, owner, links, size, mtime, mtime_ns, ctime, ctime_ns, blocks, inodes, attributes as u64])
 }
 
 /// fchmod(2).

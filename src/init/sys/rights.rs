@@ -117,12 +117,33 @@ pub fn as_user<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> Result<T, Err
 
 /// Sets one resource limit, clamped to the hard limit that is there. Clamping is fine, so it fails for no good reason only.
 pub fn limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    limit_of(0, resource, soft, hard)
+}
+
+/// The same for a child; 0 is this process.
+pub fn limit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     let mut have = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let resource = resource as libc::__rlimit_resource_t;
-    // SAFETY: the structure outlives the calls.
-    check(i64::from(unsafe { libc::getrlimit(resource, &mut have) }))?;
+    // SAFETY: the structures outlive the calls.
+    check(i64::from(unsafe { libc::prlimit(pid, resource, std::ptr::null(), &mut have) }))?;
     let hard = hard.min(have.rlim_max);
     let want = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
     // SAFETY: as above.
-    check(i64::from(unsafe { libc::setrlimit(resource, &want) })).map(drop)
+    check(i64::from(unsafe { libc::prlimit(pid, resource, &want, std::ptr::null_mut()) })).map(drop)
+}
+
+/// How this process is scheduled, as another of the same uid could have changed it: priority, policy, CPUs, turns at disks.
+#[must_use]
+pub fn schedule() -> [u64; 20] {
+    let mut all = [0; 20];
+    let [priority, policy, disks, _, cpus @ ..] = &mut all;
+    // SAFETY: numbers, and a buffer as long as said.
+    unsafe {
+        *priority = libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) as u64;
+        *policy = libc::syscall(libc::SYS_sched_getscheduler, 0) as u64;
+        // 1 is IOPRIO_WHO_PROCESS
+        *disks = libc::syscall(libc::SYS_ioprio_get, 1, 0) as u64;
+        libc::syscall(libc::SYS_sched_getaffinity, 0, std::mem::size_of_val(cpus), cpus.as_mut_ptr());
+    }
+    all
 }

@@ -103,6 +103,7 @@ pub fn accept(submission: &Submission, uid: u32, profiles: &Profiles, blobs: Blo
         limits,
         truncate_output: submission.truncate_output,
         isolation: submission.isolation,
+        prewarm: submission.prewarm.unwrap_or(true),
         collect: collect(&submission.collect)?,
         deadline: deadline(submission)?,
     })

@@ -81,23 +81,11 @@ impl<'a> Reader<'a> {
     pub(super) fn run(&mut self) -> Result<Run, DecodeError> {
         let run = self.u32("run")?;
         let argv = self.strings("argv", MAX_FRAME_BYTES)?;
-        let n = self.length("env", MAX_ITEMS)?;
-        let env = (0..n)
-            .map(|_| Ok((self.string("env", MAX_FRAME_BYTES)?, self.string("env", MAX_FRAME_BYTES)?)))
-            .collect::<Result<_, DecodeError>>()?;
         Ok(Run {
             run,
             argv,
-            env,
-            limits: RunLimits {
-                cpu_ns: self.u64("cpu")?,
-                wall_ns: self.u64("wall")?,
-                output_bytes: self.u64("output")?,
-                file_bytes: self.u64("file")?,
-                open_files: self.u32("open files")?,
-                pids: self.u32("pids")?,
-                memory_bytes: self.u64("memory")?,
-            },
+            env: self.env()?,
+            limits: self.run_limits()?,
             clean: self.bool("clean")?,
             keep: self.strings("keep", MAX_PATH_BYTES)?,
             remove_after: self.strings("remove_after", MAX_PATH_BYTES)?,
@@ -105,6 +93,33 @@ impl<'a> Reader<'a> {
             relax: Relax(self.u32("relax")?),
             tell_ends: self.bool("tell_ends")?,
             tell_usage_ns: self.u64("tell_usage")?,
+            more: self.bool("more")?,
+            hot: self.bool("hot")?,
+        })
+    }
+
+    pub(super) fn env(&mut self) -> Result<Vec<(String, String)>, DecodeError> {
+        let n = self.length("env", MAX_ITEMS)?;
+        (0..n).map(|_| Ok((self.string("env", MAX_FRAME_BYTES)?, self.string("env", MAX_FRAME_BYTES)?))).collect()
+    }
+
+    pub(super) fn run_limits(&mut self) -> Result<RunLimits, DecodeError> {
+        Ok(RunLimits {
+            cpu_ns: self.u64("cpu")?,
+            wall_ns: self.u64("wall")?,
+            output_bytes: self.u64("output")?,
+            file_bytes: self.u64("file")?,
+            open_files: self.u32("open files")?,
+            pids: self.u32("pids")?,
+            memory_bytes: self.u64("memory")?,
+        })
+    }
+
+    /// A step and its errno, if there is one.
+    pub(super) fn failed(&mut self) -> Result<Option<(String, i32)>, DecodeError> {
+        Ok(match self.bool("failed")? {
+            false => None,
+            true => Some((self.string("step", MAX_PATH_BYTES)?, self.i32("errno")?)),
         })
     }
 
@@ -151,10 +166,7 @@ impl<'a> Reader<'a> {
             box_tmpfs: self.bool("box")?,
             memory_used_bytes: self.u64("memory used")?,
             kernel: self.string("kernel", MAX_PATH_BYTES)?,
-            no_cell: match self.bool("no cell")? {
-                false => None,
-                true => Some((self.string("step", MAX_PATH_BYTES)?, self.i32("errno")?)),
-            },
+            no_cell: self.failed()?,
         })
     }
 
@@ -201,6 +213,7 @@ impl<'a> Reader<'a> {
             stderr_bytes: self.u64("stderr")?,
             keep_missing: self.strings("keep_missing", MAX_PATH_BYTES)?,
             setup_ns: self.u64("setup")?,
+            hot: self.bool("hot")?,
             clean: self.bool("clean")?,
         })
     }

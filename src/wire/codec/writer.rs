@@ -1,6 +1,6 @@
 //! Values into a frame's payload.
 
-use crate::wire::frame::{Collected, Done, Ended, Fired, MemorySource, Ready, Refused, Run, Stream};
+use crate::wire::frame::{Collected, Done, Ended, Fired, MemorySource, Ready, Refused, Run, RunLimits, Stream};
 
 pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
 
@@ -50,18 +50,8 @@ impl Writer<'_> {
     pub(super) fn run(&mut self, run: &Run) {
         self.u32(run.run);
         self.strings(&run.argv);
-        self.count(run.env.len());
-        for (name, value) in &run.env {
-            self.bytes(name.as_bytes());
-            self.bytes(value.as_bytes());
-        }
-        let l = &run.limits;
-        for v in [l.cpu_ns, l.wall_ns, l.output_bytes, l.file_bytes] {
-            self.u64(v);
-        }
-        self.u32(l.open_files);
-        self.u32(l.pids);
-        self.u64(l.memory_bytes);
+        self.env(&run.env);
+        self.run_limits(&run.limits);
         self.bool(run.clean);
         self.strings(&run.keep);
         self.strings(&run.remove_after);
@@ -69,6 +59,34 @@ impl Writer<'_> {
         self.u32(run.relax.0);
         self.bool(run.tell_ends);
         self.u64(run.tell_usage_ns);
+        self.bool(run.more);
+        self.bool(run.hot);
+    }
+
+    pub(super) fn env(&mut self, env: &[(String, String)]) {
+        self.count(env.len());
+        for (name, value) in env {
+            self.bytes(name.as_bytes());
+            self.bytes(value.as_bytes());
+        }
+    }
+
+    pub(super) fn run_limits(&mut self, l: &RunLimits) {
+        for v in [l.cpu_ns, l.wall_ns, l.output_bytes, l.file_bytes] {
+            self.u64(v);
+        }
+        self.u32(l.open_files);
+        self.u32(l.pids);
+        self.u64(l.memory_bytes);
+    }
+
+    /// A step and its errno, if there is one.
+    pub(super) fn failed(&mut self, failed: Option<&(String, i32)>) {
+        self.bool(failed.is_some());
+        if let Some((step, errno)) = failed {
+            self.bytes(step.as_bytes());
+            self.i32(*errno);
+        }
     }
 
     pub(super) fn collected(&mut self, collected: &Collected) {
@@ -106,11 +124,7 @@ impl Writer<'_> {
         self.bool(r.box_tmpfs);
         self.u64(r.memory_used_bytes);
         self.bytes(r.kernel.as_bytes());
-        self.bool(r.no_cell.is_some());
-        if let Some((step, errno)) = &r.no_cell {
-            self.bytes(step.as_bytes());
-            self.i32(*errno);
-        }
+        self.failed(r.no_cell.as_ref());
     }
 
     pub(super) fn done(&mut self, d: &Done) {
@@ -154,6 +168,7 @@ impl Writer<'_> {
         self.u64(d.stderr_bytes);
         self.strings(&d.keep_missing);
         self.u64(d.setup_ns);
+        self.bool(d.hot);
         self.bool(d.clean);
     }
 }

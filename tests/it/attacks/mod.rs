@@ -180,3 +180,53 @@ fn no_attack_gets_anywhere_in_split() {
 fn no_attack_gets_anywhere_in_cell() {
     besiege("cell");
 }
+
+/// The same programs, each let in by a Python that had waited for it: what it executes has everything that it was given
+/// while it waited, and nothing else.
+#[test]
+fn no_attack_gets_anywhere_from_a_runtime_that_waited() {
+    let profiles = profiles("cell");
+    let path = profiles.path().join("python.toml");
+    let text = std::fs::read_to_string(&path).unwrap().replace("[pool]\n", "[pool]\nhot = 4\n");
+    std::fs::write(&path, text).unwrap();
+    let daemon = daemon("cell", profiles.path());
+    let mut caller = daemon.caller_as(3902);
+    let build = with(
+        submission("c", include_str!("attacks.c")),
+        "command",
+        json!(["gcc", "-O1", "-o", "attack", "main.c", "-lpthread"]),
+    );
+    let built = caller.ok(
+        "submission.run",
+        with(with(build, "collect", json!(["attack"])), "limits", json!({ "cpu_ms": 20000, "wall_ms": 60000 })),
+    );
+    let binary = built["files"][0]["content_b64"].as_str().unwrap_or_else(|| panic!("{built:#}")).to_owned();
+    let script =
+        "import os, sys\ndel os.environ['PYTHONDONTWRITEBYTECODE']\nos.execv('/box/attack', ['./main'] + sys.argv[1:])";
+    let mut wrong = Vec::new();
+    let (mut hot, mut all) = (0, 0);
+    for Attack { name, limits, wanted } in PROGRAMS {
+        let work = json!({
+            "language": "python", "args": [name], "limits": serde_json::from_str::<Value>(limits).unwrap(),
+            "files": [
+                { "path": "main.py", "content": script }, { "path": "attack", "content_b64": binary, "mode": "0755" },
+                { "path": "main.c", "content": "" }, { "path": "main", "content": "" },
+            ],
+        });
+        crate::harness::eventually("a runtime waits", || {
+            let pools = caller.ok("pool.list", json!({}));
+            let pools = pools["pools"].as_array().unwrap();
+            pools.iter().any(|pool| pool["profile"] == "python" && pool["hot"].as_u64() >= Some(1))
+        });
+        let report = caller.ok("submission.run", work);
+        all += 1;
+        hot += usize::from(report["start"] == "hot");
+        let row = Row { attack: name, got: word(&report["run"]), wanted };
+        if !row.holds() {
+            wrong.push(format!("{name}: got {:?}, must be {wanted:?}", row.got));
+        }
+    }
+    eprintln!("hot: {} of {all} attacks got what they must, {hot} of them hot", all - wrong.len());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(hot * 10 >= all * 9, "{hot} of {all} were hot");
+}

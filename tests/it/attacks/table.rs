@@ -174,7 +174,7 @@ pub const SCRIPTS: &[(Attack, &str)] = &[
         wide("python recursion", "exit 1|signal 11|memory_limit"),
         "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()",
     ),
-    (wide("python big number", "cpu_limit|memory_limit"), "x=7\nwhile True: x=x**7"),
+    (burn("python big number", "cpu_limit|memory_limit"), "x=7\nwhile True: x=x**7"),
     (
         attack("python secrets", "nothing"),
         "import os\nfound=[]\nfor top in ('/proc/1','/.assay','/run','/var/lib','/etc'):\n  for where,_,names in os.walk(top):\n    for name in names:\n      try: text=open(os.path.join(where,name),'rb').read(65536)\n      except OSError: continue\n      if b'docker.sock' in text and b'ELF' not in text[:4] or b'assay.sock' in text and b'ELF' not in text[:4]: found.append(name)\nprint(found or 'nothing')",

@@ -1,4 +1,4 @@
-# A machine for docs/DOCKER.md: sourced by bash, as root, in mount, network and pid namespaces of its own (tests/it/docs.rs).
+# A machine for docs/DOCKER.md and docs/OPERATIONS.md: sourced by bash, as root, in mount, network and pid namespaces of its own (tests/it/docs.rs).
 # It has its own /etc, /run, engine and registry; `systemctl` here knows the two services and does what systemd would.
 # $machine is its folder, $repo the checkout, $bin the programs under test, $registry_program Debian's docker-registry.
 set -euo pipefail
@@ -55,8 +55,10 @@ stop() { # stop NAME: also what another shell started, so not by wait
   wait_for 60 gone "$pid"
 }
 gone() { ! kill -0 "$1" || [ "$(cut -d ' ' -f 3 "/proc/$1/stat")" = Z ]; }
+# one that was to fail and does not must not keep the test
+assayd() { timeout 120 "$bin/assayd" "$@"; }
 assayd_start() {
-  assayd >>"$machine/assayd.log" 2>&1 </dev/null &
+  "$bin/assayd" >>"$machine/assayd.log" 2>&1 </dev/null &
   echo $! >"$machine/assayd.pid"
   wait_for 60 assay status || { tail -n 20 "$machine/assayd.log" >&2; return 1; }
 }
@@ -64,8 +66,9 @@ systemctl() {
   case "$*" in
     daemon-reload) ;;
     'restart docker') stop dockerd; dockerd_start ;;
-    'restart assayd' | 'start assayd') stop assayd; assayd_start ;;
-    'stop assayd') stop assayd ;;
+    'restart assayd' | 'start assayd' | 'start assayd.socket assayd.service') stop assayd; assayd_start ;;
+    'reload assayd') assay reload ;;
+    'stop assayd' | 'stop assayd.socket assayd.service') stop assayd ;;
     *) echo "machine: systemctl $* is not known here" >&2; return 1 ;;
   esac
 }
@@ -77,6 +80,9 @@ at_end() {
   stop registry
 }
 trap 'at_end $?' EXIT
+
+# a sandbox of bash lies ready, whatever else does: it is the newest of its profile that the engine has
+warm() { assay --json pools | jq -e '.pools[] | select(.profile == "bash" and .ready > 0)' >/dev/null; }
 
 load() { # load IMAGE...: assay's images, from the engine of the machine around
   local image tags=()
@@ -148,3 +154,28 @@ hang() {
   kill -CONT "$(cat "$machine/dockerd.pid")"
   return $status
 }
+
+# symptoms of the log: provoked, shown, put right again
+
+log_says() { wait_for 30 grep -F "$1" "$machine/assayd.log"; tail -n 20 "$machine/assayd.log"; }
+broken_reload() {
+  printf '[queue]\nmaxx = 3\n' >/etc/assay/assayd.toml.d/99-broken.toml
+  kill -HUP "$(cat "$machine/assayd.pid")"
+  log_says 'the new configuration is not taken over'
+  rm /etc/assay/assayd.toml.d/99-broken.toml
+  return 1
+}
+misspelt_variable() {
+  ASSAY_QUEUE_MAXX=3 assayd --check-config
+  return 1
+}
+engine_gone() {
+  stop dockerd
+  log_says 'the engine does not answer'
+  dockerd_start
+  return 1
+}
+few_files() (
+  ulimit -n 1000
+  assayd --state-dir /run/second --socket /etc/hosts --set http.listen=127.0.0.1:0
+)

@@ -86,6 +86,17 @@ impl End {
     }
 }
 
+/// Of a run that asks for nothing.
+pub const LIMITS: RunLimits = RunLimits {
+    cpu_ns: 2_000_000_000,
+    wall_ns: 10_000_000_000,
+    output_bytes: 16 * MIB,
+    file_bytes: 8 * MIB,
+    open_files: 64,
+    pids: 60,
+    memory_bytes: 96 * MIB,
+};
+
 /// A running sandbox.
 pub struct Sandbox {
     name: String,
@@ -192,15 +203,7 @@ impl Sandbox {
             run: self.last_run,
             argv: argv.iter().map(|s| (*s).to_owned()).collect(),
             env: Vec::new(),
-            limits: RunLimits {
-                cpu_ns: 2_000_000_000,
-                wall_ns: 10_000_000_000,
-                output_bytes: 16 * MIB,
-                file_bytes: 8 * MIB,
-                open_files: 64,
-                pids: 60,
-                memory_bytes: 96 * MIB,
-            },
+            limits: LIMITS,
             clean: false,
             keep: Vec::new(),
             remove_after: Vec::new(),
@@ -208,6 +211,8 @@ impl Sandbox {
             relax: Relax::NONE,
             tell_ends: false,
             tell_usage_ns: 0,
+            more: false,
+            hot: false,
         };
         change(&mut run);
         self.send(&ToInit::Run(run));

@@ -4,10 +4,11 @@
 //! removed again, the image with the last test that holds it.
 
 mod driver;
+mod following;
 
 use assay::wire::frame::{
-    Collect, Ended, Fired, FromInit, Isolation, MemorySource, OUTPUT_WINDOW_BYTES, Put, Refused, STDIN_WINDOW_BYTES,
-    ToInit,
+    Collect, Done, Ended, Fired, FromInit, Isolation, MemorySource, OUTPUT_WINDOW_BYTES, Prepare, Put, Refused, Relax,
+    STDIN_WINDOW_BYTES, ToInit,
 };
 use driver::{MIB, Sandbox};
 use std::time::{Duration, Instant};
@@ -54,7 +55,8 @@ both!(
     a_kill_frame_ends_the_run_and_a_late_one_disturbs_nobody,
     the_end_of_stdin_is_the_end_of_the_sandbox,
     a_stop_from_outside_is_obeyed_at_once,
-    a_probe_is_answered_with_ready_and_a_second_run_at_once_is_a_fault,
+    a_run_that_comes_ahead_begins_when_the_one_before_is_done,
+    a_probe_is_answered_with_ready_and_a_third_run_at_once_is_a_fault,
     many_short_runs_cost_little,
     what_making_and_ending_a_cell_costs_is_not_the_programs,
 );
@@ -467,11 +469,32 @@ fn a_stop_from_outside_is_obeyed_at_once(isolation: Isolation) {
     assert!(start.elapsed() < Duration::from_secs(8));
 }
 
-fn a_probe_is_answered_with_ready_and_a_second_run_at_once_is_a_fault(isolation: Isolation) {
+fn a_run_that_comes_ahead_begins_when_the_one_before_is_done(isolation: Isolation) {
+    let mut sandbox = Sandbox::open(isolation);
+    let first = sandbox.begin(&["/probe", "burn", "50"], |run| run.more = true);
+    let second = sandbox.begin(&["/probe", "echo"], |_| {});
+    sandbox.send(&ToInit::Stdin { run: second, data: b"early ".to_vec() });
+    let done = sandbox.finish(first, b"").done;
+    assert!(done.ended == Ended::Exited(0) && done.cpu_ns >= 50_000_000, "{done:?}");
+    let end = sandbox.finish(second, b"late");
+    assert_eq!((end.text().as_str(), &end.done.ended), ("early late", &Ended::Exited(0)));
+    assert!(end.done.cpu_ns < 50_000_000, "{:?}", end.done);
+    // withdrawn before it began, and after one that was ended
+    let first = sandbox.begin(&["/probe", "spin"], |run| run.limits.cpu_ns = 50_000_000);
+    let second = sandbox.begin(&["/probe", "sleep", "60"], |_| {});
+    sandbox.send(&ToInit::StdinEnd { run: second });
+    sandbox.send(&ToInit::Kill { run: second });
+    assert_eq!(sandbox.finish(first, b"").done.fired, Fired::Cpu);
+    assert_eq!(sandbox.finish(second, b"").done.fired, Fired::Kill);
+    assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
+}
+
+fn a_probe_is_answered_with_ready_and_a_third_run_at_once_is_a_fault(isolation: Isolation) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.begin(&["/probe", "sleep", "60"], |_| {});
     sandbox.send(&ToInit::Probe);
     assert!(matches!(sandbox.expect(), FromInit::Ready(_)));
+    sandbox.begin(&["/probe", "true"], |_| {});
     sandbox.begin(&["/probe", "true"], |_| {});
     assert!(matches!(sandbox.expect(), FromInit::Fault { .. }));
     assert!(sandbox.is_gone_within(Duration::from_secs(10)));
@@ -487,6 +510,60 @@ fn what_making_and_ending_a_cell_costs_is_not_the_programs(isolation: Isolation)
     let runs = (0..30).map(|_| sandbox.run_clean(&["/probe", "true"]).done);
     let beside = runs.map(|done| (done.cpu_ns, done.user_ns + done.system_ns)).min().unwrap();
     assert!(beside.0 < beside.1, "{beside:?} ns");
+}
+
+/// What a runtime that waits in a cell is asked for.
+fn runtime(loads_ms: &str) -> Prepare {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    Prepare {
+        hot: 0,
+        argv: words(&["/probe", "runtime", loads_ms]),
+        stands_for: words(&["/probe", "program"]),
+        exact: false,
+        forks: false,
+        env: Vec::new(),
+        load: words(&["a", "b"]),
+        limits: driver::LIMITS,
+        relax: Relax::NONE,
+    }
+}
+
+fn prepared(sandbox: &mut Sandbox) {
+    let frame = sandbox.expect();
+    assert!(matches!(frame, FromInit::Prepared { hot: 0, failed: None, .. }), "{frame:?}");
+}
+
+#[test]
+fn a_runtime_that_waited_is_let_in_with_its_runs_limits_and_pays_from_then_on() {
+    let mut sandbox = Sandbox::open(Isolation::Cell);
+    sandbox.send(&ToInit::Prepare(runtime("400")));
+    for n in 0..8 {
+        prepared(&mut sandbox);
+        let end = sandbox.run_with(&["/probe", "program", "x", ""], |run| {
+            run.hot = true;
+            run.more = n % 2 == 0;
+            run.limits.open_files = 48;
+        });
+        assert_eq!(end.text(), "a|b\ngo|x|| 48 48\n");
+        let Done { hot, cpu_ns, user_ns, system_ns, .. } = end.done;
+        assert!(hot && (200_000_000..300_000_000).contains(&cpu_ns), "{:?}", end.done);
+        assert!((180_000_000..320_000_000).contains(&(user_ns + system_ns)), "{:?}", end.done);
+        // what the runtime took before is nobody's, also when it is counted late
+        let next = sandbox.run(&["/probe", "burn", "100"]).done;
+        assert!(!next.hot && (100_000_000..150_000_000).contains(&next.cpu_ns), "{next:?}");
+        sandbox.send(&ToInit::Reset);
+        assert_eq!(sandbox.expect(), FromInit::Audited { residue: Vec::new() });
+    }
+    prepared(&mut sandbox);
+    // and one that is ended by its limit
+    let done = sandbox.run_with(&["/probe", "program"], |run| {
+        run.hot = true;
+        run.limits.cpu_ns = 100_000_000;
+    });
+    let Done { fired, cpu_ns, user_ns, system_ns, .. } = done.done;
+    assert_eq!(fired, Fired::Cpu);
+    assert!((100_000_000..150_000_000).contains(&cpu_ns), "{:?}", done.done);
+    assert!(user_ns + system_ns < 200_000_000, "{:?}", done.done);
 }
 
 fn many_short_runs_cost_little(isolation: Isolation) {

@@ -1,5 +1,7 @@
 // What the init's tests run inside a sandbox: one static program, one verb per behaviour.
+#define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <sys/un.h>
 #include <sys/socket.h>
 #include <fcntl.h>
@@ -10,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static void put(const char *path, const char *text, int mode) {
@@ -24,6 +27,12 @@ static void copy(int from) {
         for (ssize_t at = 0, w; at < n; at += w)
             if ((w = write(1, b + at, n - at)) < 0) exit(4);
 }
+static void burn(long ms) {
+    struct timespec from, now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+    do clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    while ((now.tv_sec - from.tv_sec) * 1000 + (now.tv_nsec - from.tv_nsec) / 1000000 < ms);
+}
 int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
     const char *arg = argc > 2 ? argv[2] : "0";
@@ -35,13 +44,49 @@ int main(int argc, char **argv) {
         return errno;
     }
     if (!strcmp(verb, "true")) return 0;
+    // says its pid, and does something that the next program in the same place could notice
+    if (!strcmp(verb, "trace")) {
+        printf("%d", getpid());
+        fflush(stdout);
+        if (!strcmp(arg, "file")) put("/tmp/f", "x", 0600);
+        if (!strcmp(arg, "file and none")) { put("/box/f", "x", 0600); unlink("/box/f"); }
+        if (!strcmp(arg, "shared memory")) put("/dev/shm/f", "x", 0600);
+        if (!strcmp(arg, "inner folder")) put("/box/in/f", "x", 0600);
+        if (!strcmp(arg, "mode")) chmod("/tmp", 0700);
+        if (!strcmp(arg, "time")) { struct timespec t[2] = {{1, 0}, {1, 0}}; utimensat(AT_FDCWD, "/tmp", t, 0); }
+        if (!strcmp(arg, "priority")) setpriority(PRIO_PROCESS, 1, 5);
+        if (!strcmp(arg, "cpus")) { cpu_set_t one; CPU_ZERO(&one); CPU_SET(0, &one); sched_setaffinity(1, sizeof one, &one); }
+        if (!strcmp(arg, "policy")) { struct sched_param p = {0}; sched_setscheduler(1, SCHED_BATCH, &p); }
+        if (!strcmp(arg, "survivor") && !fork()) { close(1); close(2); sleep(60); }
+        return access("/tmp/f", F_OK) && access("/box/f", F_OK) && access("/dev/shm/f", F_OK) ? 0 : 9;
+    }
     if (!strcmp(verb, "echo")) { copy(0); return 0; }
     if (!strcmp(verb, "exit")) return atoi(arg);
     if (!strcmp(verb, "signal")) { raise(atoi(arg)); pause(); }
     if (!strcmp(verb, "spin")) for (volatile long i = 0;; i++) {}
+    if (!strcmp(verb, "burn")) { burn(atol(arg)); return 0; }
+    // a runtime: loads, waits, and is then the program; what it loads takes CPU time
+    if (!strcmp(verb, "runtime")) {
+        char words[256];
+        struct rlimit files;
+        puts("noise");
+        fflush(stdout);
+        burn(atol(arg));
+        if (write(1022, "ready", 5) != 5) return 5;
+        ssize_t n, all = 0;
+        while ((n = read(1023, words + all, sizeof words - all)) > 0) all += n;
+        close(1022);
+        close(1023);
+        getrlimit(RLIMIT_NOFILE, &files);
+        for (ssize_t at = 0; at < all; at++) putchar(words[at] ? words[at] : '|');
+        printf(" %ld %ld\n", (long)files.rlim_cur, (long)files.rlim_max);
+        burn(200);
+        return 0;
+    }
     if (!strcmp(verb, "spin-children")) { for (int i = 0; i < 3; i++) fork(); for (volatile long i = 0;; i++) {} }
     if (!strcmp(verb, "sleep")) { sleep(atoi(arg)); return 0; }
-    if (!strcmp(verb, "write")) {
+    if (!strcmp(verb, "write-wide")) fcntl(1, F_SETPIPE_SZ, 1 << 20);
+    if (!strncmp(verb, "write", 5)) {
         static char b[65536];
         memset(b, 'x', sizeof b);
         for (long left = atol(arg); left > 0;) {

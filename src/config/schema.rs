@@ -1,0 +1,293 @@
+//! Which settings there are, taken from the types themselves: names, kinds, defaults and comments come out of the structs
+//! by `schemars`, so that a new field is a setting with its variable, its flag, its errors and its line in the reference.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::model::Config;
+use super::units::Unit;
+use crate::model::Profile;
+
+/// A section, or the whole.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// What is in it, by name.
+    pub fields: BTreeMap<String, Node>,
+    /// Its comment.
+    pub doc: String,
+}
+
+/// What may stand under a name.
+#[derive(Debug, Clone)]
+pub enum Node {
+    /// A section.
+    Table(Table),
+    /// Sections of one kind, as many as wanted.
+    Sections(Table),
+    /// A setting.
+    Leaf(Leaf),
+}
+
+/// A setting.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    /// What it may be.
+    pub kind: Kind,
+    /// Its comment.
+    pub doc: String,
+    /// What it is when nobody says anything; null when it is absent then.
+    pub default: Value,
+}
+
+/// What a setting may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Truth,
+    /// A whole number from 0 up to this.
+    Whole(u64),
+    /// A whole number, negative ones too.
+    Signed,
+    /// A number.
+    Number,
+    /// Text.
+    Text,
+    /// A path.
+    Path,
+    /// One of these words.
+    Word(Vec<String>),
+    /// A uid, or words for one or many.
+    Caller,
+    /// A list.
+    List(Box<Kind>),
+    /// Names with a text each.
+    Map,
+}
+
+/// The settings of the daemon.
+pub fn config() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(table_of::<Config>)
+}
+
+/// The settings of a profile.
+pub fn profile() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(table_of::<Profile>)
+}
+
+fn table_of<T: JsonSchema>() -> Table {
+    let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    table(&schema)
+}
+
+fn table(schema: &Value) -> Table {
+    let fields = schema["properties"].as_object().into_iter().flatten();
+    Table { fields: fields.map(|(name, schema)| (name.clone(), node(schema))).collect(), doc: doc(schema) }
+}
+
+/// The comment, its lines joined.
+fn doc(schema: &Value) -> String {
+    let text = schema["description"].as_str().unwrap_or_default();
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// What is left of `something | null`.
+fn certain(schema: &Value) -> &Value {
+    let either = schema["anyOf"].as_array();
+    let some = either.filter(|all| all.iter().any(|one| one["type"] == "null"));
+    some.and_then(|all| all.iter().find(|one| one["type"] != "null")).unwrap_or(schema)
+}
+
+fn has_type(schema: &Value, name: &str) -> bool {
+    match &schema["type"] {
+        Value::String(one) => one == name,
+        Value::Array(several) => several.iter().any(|one| one == name),
+        _ => false,
+    }
+}
+
+fn node(schema: &Value) -> Node {
+    let inner = certain(schema);
+    if inner["properties"].is_object() {
+        return Node::Table(Table { doc: doc(schema), ..table(inner) });
+    }
+    let items = certain(&inner["items"]);
+    if has_type(inner, "array") && items["properties"].is_object() {
+        return Node::Sections(Table { doc: doc(schema), ..table(items) });
+    }
+    Node::Leaf(Leaf { kind: kind(inner), doc: doc(schema), default: schema["default"].clone() })
+}
+
+fn kind(schema: &Value) -> Kind {
+    let schema = certain(schema);
+    let words = |all: &Value, of: fn(&Value) -> &Value| -> Vec<String> {
+        let all = all.as_array().into_iter().flatten();
+        all.filter_map(|one| of(one).as_str().map(str::to_owned)).collect()
+    };
+    let named = [words(&schema["enum"], |one| one), words(&schema["oneOf"], |one| &one["const"])].concat();
+    if !named.is_empty() {
+        return Kind::Word(named);
+    }
+    if schema["anyOf"].is_array() {
+        return Kind::Caller;
+    }
+    if has_type(schema, "array") {
+        return Kind::List(Box::new(kind(&schema["items"])));
+    }
+    if has_type(schema, "object") {
+        return Kind::Map;
+    }
+    if has_type(schema, "boolean") {
+        return Kind::Truth;
+    }
+    if has_type(schema, "number") {
+        return Kind::Number;
+    }
+    if has_type(schema, "integer") {
+        return match schema["format"].as_str() {
+            Some("uint8") => Kind::Whole(u8::MAX.into()),
+            Some("uint16") => Kind::Whole(u16::MAX.into()),
+            Some("uint32") => Kind::Whole(u32::MAX.into()),
+            // what TOML can say
+            Some("uint" | "uint64") => Kind::Whole(i64::MAX as u64),
+            _ => Kind::Signed,
+        };
+    }
+    if schema["x-path"] == true { Kind::Path } else { Kind::Text }
+}
+
+/// A setting that was found by a name, and the name that it has in full.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// Its name with its unit.
+    pub name: &'a str,
+    /// What may stand there.
+    pub node: &'a Node,
+    /// Its unit, when it is a quantity.
+    pub unit: Option<Unit>,
+    /// Whether it was called by the name without the unit, so that the text has to say it.
+    pub is_short: bool,
+}
+
+impl Table {
+    /// What stands under a name, a quantity also under the name without its unit.
+    pub fn find(&self, name: &str) -> Option<Found<'_>> {
+        let unit = |name: &str, node: &Node| match node {
+            Node::Leaf(leaf) if matches!(leaf.kind, Kind::Whole(_)) => Unit::of(name).map(|(unit, _)| unit),
+            _ => None,
+        };
+        if let Some((name, node)) = self.fields.get_key_value(name) {
+            return Some(Found { name, node, unit: unit(name, node), is_short: false });
+        }
+        self.fields.iter().find_map(|(full, node)| {
+            let unit = unit(full, node)?;
+            let (_, short) = Unit::of(full)?;
+            (short == name).then_some(Found { name: full, node, unit: Some(unit), is_short: true })
+        })
+    }
+
+    /// The names in it as people write them: a quantity without its unit.
+    pub fn names(&self) -> Vec<&str> {
+        let all = self.fields.iter();
+        all.map(|(name, node)| {
+            let quantity = matches!(node, Node::Leaf(Leaf { kind: Kind::Whole(_), .. }));
+            Unit::of(name).filter(|_| quantity).map_or(name.as_str(), |(_, short)| short)
+        })
+        .collect()
+    }
+
+    /// Every setting below, with its whole key. Sections of which there may be many are not gone into.
+    pub fn settings(&self) -> Vec<(String, &Leaf)> {
+        let mut all = Vec::new();
+        for (name, node) in &self.fields {
+            match node {
+                Node::Table(table) => {
+                    all.extend(table.settings().into_iter().map(|(key, leaf)| (format!("{name}.{key}"), leaf)));
+                }
+                Node::Leaf(leaf) => all.push((name.clone(), leaf)),
+                Node::Sections(_) => {}
+            }
+        }
+        all
+    }
+
+    /// What to say of a name that is not there: the nearest that is, here or in another section of `whole`.
+    pub fn advice(&self, name: &str, prefix: &str, whole: &Table) -> String {
+        let full = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
+        if let Some(near) = nearest(name, self.names()) {
+            return format!("did you mean {}?", full(near));
+        }
+        let short = |key: &str| Unit::of(key).map_or(key.to_owned(), |(_, short)| short.to_owned());
+        let elsewhere = whole.settings().into_iter().map(|(key, _)| key);
+        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+        if let Some(key) = elsewhere.into_iter().find(|key| last(key) == name || short(&last(key)) == name) {
+            return format!("did you mean {}?", short(&key));
+        }
+        let names = self.names().join(", ");
+        if prefix.is_empty() { format!("there are {names}") } else { format!("in {prefix} there are {names}") }
+    }
+}
+
+/// The name that was probably meant: few letters away, hyphens and capitals aside.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |name: &str| name.to_lowercase().replace('-', "_");
+    let given = plain(name);
+    let distance = |known: &str| strsim::damerau_levenshtein(&given, &plain(known));
+    let close = known.into_iter().map(|known| (distance(known), known)).min_by_key(|(distance, _)| *distance);
+    close.filter(|(distance, known)| *distance <= known.len().max(given.len()).div_ceil(3)).map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_are_those_of_the_structs() {
+        let all = config().settings();
+        let kind = |name: &str| all.iter().find(|(key, _)| key == name).map(|(_, leaf)| leaf.kind.clone());
+        assert_eq!(kind("queue.max"), Some(Kind::Whole(i64::MAX as u64)));
+        assert_eq!(kind("uids.base"), Some(Kind::Whole(u32::MAX.into())));
+        assert_eq!(kind("engine.host"), Some(Kind::Text));
+        assert_eq!(kind("engine.tls_key"), Some(Kind::Path));
+        assert_eq!(kind("socket.submit"), Some(Kind::List(Box::new(Kind::Caller))));
+        assert_eq!(kind("images.pull"), Some(Kind::Word(["always", "if-missing", "never"].map(str::to_owned).into())));
+        assert_eq!(kind("isolation.require_nonroot"), Some(Kind::Truth));
+        assert_eq!(kind("engine.cpu_overcommit"), Some(Kind::Number));
+        assert_eq!(kind("profiles.floor"), Some(Kind::Whole(i64::MAX as u64)));
+        assert!(all.iter().all(|(key, leaf)| !leaf.doc.is_empty() && !key.starts_with("hosts")));
+        assert!(matches!(config().fields["hosts"], Node::Sections(_)));
+        let profile = profile();
+        assert!(matches!(&profile.fields["env"], Node::Leaf(leaf) if leaf.kind == Kind::Map));
+        assert!(matches!(&profile.fields["limits"], Node::Table(_)));
+        assert!(matches!(&profile.fields["prewarm"], Node::Sections(_)));
+        assert!(
+            matches!(&profile.fields["preset"], Node::Leaf(leaf) if matches!(&leaf.kind, Kind::Word(words) if words.len() == 3))
+        );
+    }
+
+    #[test]
+    fn a_quantity_is_found_under_both_its_names() {
+        let Node::Table(queue) = &config().fields["queue"] else { panic!("no section") };
+        let (long, short) = (queue.find("patience_ms").unwrap(), queue.find("patience").unwrap());
+        assert_eq!((long.name, long.unit, long.is_short), ("patience_ms", Some(Unit::Milliseconds), false));
+        assert_eq!((short.name, short.unit, short.is_short), ("patience_ms", Some(Unit::Milliseconds), true));
+        assert!(queue.find("max_per").is_none());
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_met_with_the_nearest_that_is() {
+        assert_eq!(nearest("maxx", ["min", "max", "mode"]), Some("max"));
+        assert_eq!(nearest("cpu-overcommit", ["cpu_overcommit"]), Some("cpu_overcommit"));
+        assert_eq!(nearest("colour", ["max", "mode"]), None);
+        let Node::Table(socket) = &config().fields["socket"] else { panic!("no section") };
+        assert_eq!(socket.advice("pahts", "socket", config()), "did you mean socket.path?");
+        assert_eq!(socket.advice("patience", "socket", config()), "did you mean queue.patience?");
+        assert_eq!(socket.advice("zzz", "socket", config()), "in socket there are admin, mode, path, submit");
+    }
+}

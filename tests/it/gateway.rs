@@ -1,0 +1,326 @@
+//! The HTTP door, from outside: what it says, to whom it does not listen, and that nobody at it keeps the daemon from judging.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, SystemTime};
+
+use assay::config::bounds;
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, Options, eventually, submission};
+
+/// Opens the door on a port of the kernel's choice.
+pub const OPEN: &str = "[http]\nlisten='127.0.0.1:0'\n";
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Where the door is, as the log says: `127.0.0.1:port`.
+pub fn door(daemon: &Daemon) -> String {
+    let mut place = None;
+    eventually("the HTTP door is open", || {
+        let log = daemon.log();
+        let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+        place = log.rsplit_once("http://127.0.0.1:").map(|(_, rest)| format!("127.0.0.1:{}", digits(rest)));
+        place.is_some()
+    });
+    place.unwrap()
+}
+
+fn connect(door: &str) -> TcpStream {
+    let stream = TcpStream::connect(door).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    stream
+}
+
+/// Reads one answer from a connection that goes on.
+fn read(stream: &mut impl Read, has_body: bool) -> Answer {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "it ended in {:?}", String::from_utf8_lossy(&head));
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut answer = Answer { status: head[9..12].parse().unwrap(), head, body: String::new() };
+    if has_body {
+        let mut body = vec![0; answer.field("content-length").unwrap().parse().unwrap()];
+        stream.read_exact(&mut body).unwrap();
+        answer.body = String::from_utf8(body).unwrap();
+    }
+    answer
+}
+
+fn ask_with(door: &str, method: &str, path: &str, more: &str) -> Answer {
+    let mut stream = connect(door);
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {door}\r\n{more}connection: close\r\n\r\n").unwrap();
+    read(&mut stream, method != "HEAD")
+}
+
+pub fn get(door: &str, path: &str) -> Answer {
+    ask_with(door, "GET", path, "")
+}
+
+fn bare() -> Options<'static> {
+    Options { profiles: "bash", floor: 0, config: OPEN, ..Options::default() }
+}
+
+#[test]
+fn health_is_told_in_the_words_of_the_queue_worker_that_it_stands_in_for() {
+    let daemon = Daemon::start(&bare());
+    let door = door(&daemon);
+    let answer = get(&door, "/health");
+    let health = answer.json();
+    assert_eq!((answer.status, &health["status"], &health["docker"]), (200, &json!("healthy"), &json!("connected")));
+    assert_eq!((&health["redis"], &health["error"]), (&json!("not configured"), &Value::Null));
+    assert_eq!(health["instance"], daemon.label);
+    let told = health["timestamp"].as_str().unwrap();
+    let told = humantime::parse_rfc3339(told).unwrap_or_else(|error| panic!("{told}: {error}"));
+    assert!(SystemTime::now().duration_since(told).unwrap() < Duration::from_secs(300));
+    // the same checks as over the socket
+    let checks = daemon.caller().ok("daemon.health", json!({}))["checks"].clone();
+    assert_eq!(health["checks"][0]["name"], checks[0]["name"]);
+    assert_eq!(get(&door, "/livez").json(), json!({ "status": "alive" }));
+    let ready = get(&door, "/readyz");
+    assert_eq!((ready.status, ready.json()), (200, json!({ "status": "ready" })));
+}
+
+#[test]
+fn only_get_and_head_of_what_there_is_are_answered_and_the_rest_is_told_what_there_is() {
+    let daemon = Daemon::start(&bare());
+    let door = door(&daemon);
+    for path in ["/health", "/livez", "/readyz", "/metrics", "/metrics?x=1"] {
+        let (get, head) = (ask_with(&door, "GET", path, ""), ask_with(&door, "HEAD", path, ""));
+        assert_eq!((get.status, head.status, head.field("content-type")), (200, 200, get.field("content-type")));
+        assert!(head.field("content-length").unwrap().parse::<usize>().unwrap() > 0 && head.body.is_empty());
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
+            let no = ask_with(&door, method, path, "");
+            assert_eq!((no.status, no.field("allow")), (405, Some("GET, HEAD")), "{method} {path}");
+        }
+    }
+    for path in ["/", "/metric", "/metrics/", "/health/../metrics", "//health", "/%6detrics"] {
+        let no = get(&door, path);
+        assert_eq!(no.status, 404, "{path}");
+        assert_eq!(no.json()["paths"], json!(["/health", "/livez", "/readyz", "/metrics"]));
+    }
+    for more in ["content-length: 3\r\n", "transfer-encoding: chunked\r\n"] {
+        let no = ask_with(&door, "POST", "/health", more);
+        assert_eq!((no.status, no.field("connection")), (413, Some("close")), "{no:?}");
+    }
+}
+
+#[test]
+fn without_an_engine_it_is_unhealthy_and_says_why_and_lives_on() {
+    let daemon = Daemon::start_bare(&Options {
+        engine: Some("unix:///nowhere/docker.sock"),
+        config: OPEN,
+        ..Options::default()
+    });
+    let door = door(&daemon);
+    // until the engine was asked for the first time, work is taken and waits
+    eventually("the engine was asked", || get(&door, "/health").status == 500);
+    let health = get(&door, "/health").json();
+    assert_eq!(health["status"], "unhealthy");
+    assert_eq!(health["docker"], "disconnected");
+    let error = health["error"].as_str().unwrap();
+    assert!(error.contains("/nowhere/docker.sock"), "{error}");
+    assert_eq!(get(&door, "/livez").status, 200);
+    let ready = get(&door, "/readyz");
+    assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("not ready")));
+    let metrics = get(&door, "/metrics").body;
+    assert!(metrics.contains("assay_host_state{host=\"local\",state=\"down\"} 1.0\n"), "{metrics}");
+    assert!(metrics.contains("call=\"ping_the_engine\",kind=\"unreachable\""), "{metrics}");
+    assert!(!metrics.contains("assay_engine_info"), "{metrics}");
+}
+
+#[test]
+fn a_daemon_that_drains_says_so_until_its_end_and_is_not_ready() {
+    let mut daemon = Daemon::start(&Options { floor: 1, ..bare() });
+    let door = door(&daemon);
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let run = caller.send("submission.run", &submission("bash", "sleep 6; echo done"));
+    let mut admin = daemon.caller();
+    eventually("it runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
+    admin.ok("daemon.drain", json!({}));
+    let ready = get(&door, "/readyz");
+    assert_eq!((ready.status, &ready.json()["reason"]), (503, &json!("the daemon is draining")));
+    let health = get(&door, "/health");
+    assert_eq!(
+        (health.status, &health.json()["draining"], &health.json()["status"]),
+        (200, &json!(true), &json!("degraded"))
+    );
+    assert!(get(&door, "/metrics").body.contains("assay_draining 1.0\n"));
+    assert_eq!(get(&door, "/livez").status, 200);
+    assert_eq!(caller.answer(run)["result"]["run"]["stdout"], "done\n");
+    daemon.child.wait().unwrap();
+    assert!(TcpStream::connect(&door).is_err());
+}
+
+#[test]
+fn a_connection_answers_what_was_asked_at_once_in_order_and_goes_on() {
+    let daemon = Daemon::start(&bare());
+    let mut stream = connect(&door(&daemon));
+    // three at once, cut into pieces that end nowhere in particular
+    let three = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: x\r\n\r\nHEAD /readyz HTTP/1.1\r\nhost: x\r\n\r\n";
+    for piece in three.as_bytes().chunks(7) {
+        stream.write_all(piece).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let answers = [read(&mut stream, true), read(&mut stream, true), read(&mut stream, false)];
+    assert_eq!(answers.map(|answer| answer.status), [200, 404, 200]);
+    for _ in 0..20 {
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        assert_eq!(read(&mut stream, true).json()["status"], "healthy");
+    }
+    // who has said everything and still listens is answered, as with `printf ... | nc`
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read(&mut stream, true).status, 200);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    // HTTP/1.0 knows no connections that go on
+    let mut old = connect(&door(&daemon));
+    old.write_all(b"GET /livez HTTP/1.0\r\n\r\n").unwrap();
+    let mut all = String::new();
+    old.read_to_string(&mut all).unwrap();
+    assert!(all.starts_with("HTTP/1.0 200") && all.ends_with("{\"status\":\"alive\"}\n"), "{all}");
+}
+
+#[test]
+fn whoever_is_at_the_door_the_daemon_judges_on() {
+    let daemon = Daemon::start(&Options { floor: 2, ..bare() });
+    let door = door(&daemon);
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let mut judges = move |when: &str| {
+        let report = caller.run("bash", "echo 1");
+        assert_eq!(report["verdict"], "accepted", "{when}: {report}");
+    };
+    // garbage of every kind, each on a connection of its own
+    let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(100_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(1000));
+    let garbage: [&[u8]; 9] = [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello \r\n\r\n",
+        b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"daemon.status\"}\n\r\n\r\n",
+        b"GET /health\r\n\r\n",
+        b"GET /health HTTP/9.9\r\n\r\n",
+        b"\0\0\0\0\0\0\0\0\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nhost\x00: x\r\n\r\n",
+        b"GET /health HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        large.as_bytes(),
+        many.as_bytes(),
+    ];
+    for words in garbage {
+        let mut stream = connect(&door);
+        // it may be closed before all of it was said
+        let _ = stream.write_all(words);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        let refused = ["HTTP/1.1 4", "HTTP/1.0 4"].iter().any(|start| answer.starts_with(start));
+        assert!(answer.is_empty() || refused, "{}: {answer}", words.escape_ascii().to_string().get(..60).unwrap_or(""));
+    }
+    judges("after garbage");
+
+    // half requests on every place there is, and a byte now and then
+    let mut slow: Vec<TcpStream> = (0..bounds::MAX_HTTP_CONNECTIONS).map(|_| connect(&door)).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ").unwrap();
+    }
+    let mut refused = None;
+    eventually("one too many is told so", || {
+        let mut text = Vec::new();
+        let _ = connect(&door).read_to_end(&mut text);
+        refused = Some(String::from_utf8_lossy(&text).into_owned());
+        refused.as_ref().is_some_and(|text| text.starts_with("HTTP/1.1 503"))
+    });
+    assert!(refused.unwrap().contains("too many connections"));
+    judges("while the door is crowded");
+    // a byte each, as long as it is taken: they are closed all the same, and the door is open again
+    eventually("the slow ones are closed", || {
+        slow.retain_mut(|stream| stream.write_all(b"y").is_ok());
+        slow.is_empty()
+    });
+    eventually("the next one is answered", || {
+        let mut stream = connect(&door);
+        let mut text = String::new();
+        let asked = stream.write_all(b"GET /livez HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut text));
+        asked.is_ok() && text.contains("200 OK")
+    });
+    judges("afterwards");
+    let metrics = get(&door, "/metrics").body;
+    let refused =
+        metrics.lines().find_map(|line| line.strip_prefix("assay_http_connections_opened_total{result=\"refused\"} "));
+    assert!(refused.unwrap().parse::<f64>().unwrap() >= 1.0, "{metrics}");
+}
+
+#[test]
+fn a_unix_socket_is_the_groups_only_and_gone_with_the_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("http.sock");
+    let config = format!("[http]\nlisten='unix:{}'\n", path.display());
+    let mut daemon = Daemon::start(&Options { config: &config, ..bare() });
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    assert_eq!(read(&mut stream, true).json()["docker"], "connected");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    daemon.terminate();
+    assert!(!path.exists());
+}
+
+/// Execs what follows with a listener that bears the name of the HTTP door's, as systemd does with assay-http.socket.
+const PASSED: &str = "import os, socket, sys
+door = socket.create_server(('127.0.0.1', 0))
+os.dup2(door.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='http')
+os.execvp(sys.argv[1], sys.argv[1:])";
+
+#[test]
+fn a_listener_that_is_passed_as_http_is_the_door_and_goes_before_the_configurations() {
+    let under = ["python3", "-c", PASSED];
+    let config = "[http]\nlisten='127.0.0.1:1'\n";
+    let daemon = Daemon::start(&Options { under: &under, config, ..bare() });
+    let door = door(&daemon);
+    assert_eq!((get(&door, "/health").status, get(&door, "/metrics").status), (200, 200));
+    assert!(daemon.log().contains("another than http.listen"), "{}", daemon.log());
+    // callers have a socket of their own
+    assert!(daemon.socket().exists());
+    assert_eq!(daemon.caller().run("bash", "echo 1")["verdict"], "accepted");
+}
+
+#[test]
+fn the_door_is_closed_unless_it_is_opened() {
+    let daemon = Daemon::start(&Options { config: "", ..bare() });
+    assert!(!daemon.log().contains("http://"), "{}", daemon.log());
+    let mut listening = String::new();
+    for table in ["tcp", "tcp6"] {
+        listening += &std::fs::read_to_string(format!("/proc/{}/net/{table}", daemon.child.id())).unwrap();
+    }
+    // a listening socket of this process would be among its descriptors by its inode
+    let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", daemon.child.id()))
+        .unwrap()
+        .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+        .filter_map(|target| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let is_open = |line: &str| sockets.iter().any(|inode| line.split_whitespace().nth(9) == Some(inode));
+    assert!(!listening.lines().any(is_open), "{listening}");
+}

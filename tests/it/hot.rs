@@ -1,0 +1,316 @@
+//! Runtimes that wait for their programs: that they are used, that nobody sees a difference, that nobody pays for them.
+//!
+//! The corpora in tests/hot are run twice each, by a runtime that waited and by one that did not: what comes out must be the
+//! same to the byte.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
+
+/// A folder with one profile whose sandboxes are used again and again.
+fn profile(name: &str, change: impl FnOnce(String) -> String) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(root().join(format!("config/profiles/{name}.toml"))).unwrap();
+    std::fs::write(folder.path().join(format!("{name}.toml")), change(text)).unwrap();
+    folder
+}
+
+fn reused(text: String) -> String {
+    text.replace("[pool]\n", "[pool]\nreuse = 1000000\n")
+}
+
+fn daemon(name: &str, profiles: &Path) -> Daemon {
+    let options = Options { profiles: name, profiles_dir: Some(profiles), floor: 1, ceiling: 2, ..Options::default() };
+    Daemon::start(&options)
+}
+
+fn pool(caller: &mut Caller) -> Value {
+    caller.ok("pool.list", json!({}))["pools"][0].clone()
+}
+
+fn python(profile: &str, code: &str) -> Value {
+    json!({ "language": profile, "files": [{ "path": "main.py", "content": code }] })
+}
+
+/// Waits until a new sandbox has its runtimes waiting.
+fn heated(caller: &mut Caller) {
+    eventually("a runtime waits", || {
+        let pool = pool(caller);
+        assert!(pool["hot_failed"].is_null(), "{pool}");
+        pool["hot"].as_u64() >= Some(1)
+    });
+}
+
+/// Runs it hot: as often as it takes until the sandbox, which is used again and again, has its runtime waiting in time.
+fn hot(caller: &mut Caller, work: &Value) -> Value {
+    for pause in 0..200 {
+        let report = caller.ok("submission.run", work.clone());
+        if report["start"] == "hot" {
+            return report;
+        }
+        std::thread::sleep(Duration::from_millis(20 + pause));
+    }
+    let last = caller.ok("submission.run", work.clone());
+    panic!("it is never hot: {} {work} {last}", pool(caller))
+}
+
+/// One program of a corpus.
+struct Program {
+    name: String,
+    args: Value,
+    stdin: Value,
+    code: String,
+}
+
+fn corpus(language: &str) -> Vec<Program> {
+    let text = std::fs::read_to_string(root().join(format!("tests/hot/{language}.txt"))).unwrap();
+    let mut programs: Vec<Program> = Vec::new();
+    for part in format!("\n{text}").split("\n=== ").skip(1) {
+        let (head, code) = part.split_once("\n---\n").unwrap_or_else(|| panic!("{part}"));
+        let mut lines = head.lines();
+        let name = lines.next().unwrap().to_owned();
+        let (mut args, mut stdin) = (json!([]), Value::Null);
+        for line in lines {
+            let (key, value) = line.split_once(':').unwrap();
+            let value: Value = serde_json::from_str(value).unwrap_or_else(|error| panic!("{name}: {error}"));
+            match key {
+                "args" => args = value,
+                "stdin" => stdin = value,
+                other => panic!("{name}: {other}"),
+            }
+        }
+        assert!(programs.iter().all(|program| program.name != name), "{name} stands twice");
+        programs.push(Program { name, args, stdin, code: format!("{code}\n") });
+    }
+    programs
+}
+
+/// Without what differs from sandbox to sandbox (its uid), and what is known to differ (docs/SPEED.md).
+fn masked(text: &Value) -> Value {
+    let Some(text) = text.as_str() else { return text.clone() };
+    let kept = text.split_inclusive('\n').filter(|line| !line.contains("RLIMIT_CPU") && !line.contains("Max cpu time"));
+    let mut masked = String::new();
+    let mut digits = String::new();
+    for c in kept.flat_map(str::chars).chain(['\0']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        masked += if digits.len() == 5 && digits.starts_with('4') { "UID" } else { &digits };
+        digits.clear();
+        masked.push(c);
+    }
+    json!(masked)
+}
+
+/// What a program's user can tell.
+fn seen(report: &Value) -> Value {
+    let run = &report["run"];
+    json!({
+        "verdict": report["verdict"], "outcome": run["outcome"], "exit_code": run["exit_code"], "signal": run["signal"],
+        "stdout": masked(&run["stdout"]), "stderr": masked(&run["stderr"]), "stdout_b64": run["stdout_b64"], "compile": report["compile"]["outcome"],
+    })
+}
+
+/// The first lines that differ.
+fn difference(cold: &Value, hot: &Value) -> String {
+    let mut all = String::new();
+    for (key, cold) in cold.as_object().unwrap() {
+        let hot = &hot[key];
+        if let (Some(cold), Some(hot)) = (cold.as_str(), hot.as_str()) {
+            let at = cold.bytes().zip(hot.bytes()).take_while(|(c, h)| c == h).count();
+            if cold != hot {
+                let from = at.saturating_sub(40);
+                let show =
+                    |text: &str| String::from_utf8_lossy(&text.as_bytes()[from..text.len().min(at + 160)]).into_owned();
+                let (c, h) = (cold.len(), hot.len());
+                all += &format!(
+                    "  {key} from byte {at} on\n    cold {c:7} {:?}\n    hot  {h:7} {:?}\n",
+                    show(cold),
+                    show(hot)
+                );
+            }
+        } else if cold != hot {
+            all += &format!("  {key}\n    cold {cold}\n    hot  {hot}\n");
+        }
+    }
+    all
+}
+
+/// Every program of a corpus, hot and cold.
+fn compare(language: &str, file: &str, least: usize, change: impl FnOnce(String) -> String) {
+    let folder = profile(language, |text| change(reused(text)));
+    let daemon = daemon(language, folder.path());
+    daemon.caller().ok("image.build", json!({ "profile": language }));
+    let mut caller = daemon.caller_as(4100);
+    let programs = corpus(language);
+    let takes_arguments = language != "java";
+    assert!(programs.len() >= least, "{} programs", programs.len());
+    let mut wrong = String::new();
+    for Program { name, args, stdin, code } in &programs {
+        let work = json!({
+            "language": language, "tenant": "t", "files": [{ "path": file, "content": code }], "args": args, "stdin": stdin,
+            "limits": { "output_bytes": 4 << 20 },
+        });
+        // arguments come too late for some
+        let may_be_hot = takes_arguments || args.as_array().is_none_or(Vec::is_empty);
+        let hot = if may_be_hot { hot(&mut caller, &work) } else { caller.ok("submission.run", work.clone()) };
+        let cold = caller.ok("submission.run", with(work, "prewarm", json!(false)));
+        assert_ne!(cold["start"], "hot");
+        let (cold, hot) = (seen(&cold), seen(&hot));
+        if cold != hot {
+            wrong += &format!("{name}\n{}", difference(&cold, &hot));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn a_python_that_waited_is_a_python() {
+    compare("python", "main.py", 300, |text| text);
+}
+
+#[test]
+fn a_node_that_waited_is_a_node() {
+    compare("javascript", "main.js", 60, |text| text);
+}
+
+#[test]
+fn a_java_that_waited_is_a_java() {
+    // its compiler takes two seconds to wait
+    let machine_only = |text: String| {
+        let (head, rest) = text.split_once("# a compiler that").unwrap();
+        let (_, machine) = rest.split_once("# a machine").unwrap();
+        format!("{head}# a machine{machine}")
+    };
+    compare("java", "Main.java", 40, machine_only);
+}
+
+#[test]
+fn what_is_not_the_usual_command_starts_an_interpreter_of_its_own() {
+    let folder = profile("python", reused);
+    let daemon = daemon("python", folder.path());
+    let mut caller = daemon.caller_as(4101);
+    let work = with(submission("python", "import sys, os; print(sys.argv, os.environ.get('A'))"), "tenant", json!("t"));
+    let report = hot(&mut caller, &with(work.clone(), "args", json!(["a b", "", "ü"])));
+    assert_eq!(report["run"]["stdout"], "['main.py', 'a b', '', 'ü'] None\n");
+    let others = [
+        ("env", json!({ "A": "1" }), "['main.py'] 1\n"),
+        ("prewarm", json!(false), "['main.py'] None\n"),
+        ("command", json!(["python3", "-B", "main.py"]), "['main.py'] None\n"),
+    ];
+    for (field, value, wanted) in others {
+        hot(&mut caller, &work);
+        std::thread::sleep(Duration::from_millis(300));
+        let report = caller.ok("submission.run", with(work.clone(), field, value));
+        assert_ne!(report["start"], "hot", "{field}");
+        assert_eq!(report["run"]["stdout"], wanted);
+    }
+    // of several tests the first finds it
+    let tests = json!([{ "expect": "['main.py'] None\n" }, { "expect": "['main.py'] None\n" }]);
+    assert_eq!(hot(&mut caller, &with(work, "tests", tests))["verdict"], "accepted");
+}
+
+#[test]
+fn a_program_pays_for_itself_only_and_its_limits_are_exact() {
+    let folder = profile("python-numpy", reused);
+    let daemon = daemon("python-numpy", folder.path());
+    let mut caller = daemon.caller_as(4102);
+    let numpy = with(python("python-numpy", "import numpy; print(numpy.arange(3).sum())"), "tenant", json!("t"));
+    let hot_one = hot(&mut caller, &numpy);
+    let cold = caller.ok("submission.run", with(numpy.clone(), "prewarm", json!(false)));
+    let of = |report: &Value, field: &str| report["run"][field].as_f64().unwrap();
+    assert_eq!((&hot_one["run"]["stdout"], &cold["run"]["stdout"]), (&json!("3\n"), &json!("3\n")));
+    assert!(of(&hot_one, "cpu_ms") < of(&cold, "cpu_ms") / 2.0, "{hot_one:#} {cold:#}");
+    // what it holds counts in full: the kernel counts in batches
+    let (warm, full) = (of(&hot_one, "memory_bytes"), of(&cold, "memory_bytes"));
+    assert!((warm - full).abs() < 6e6, "{warm} {full}");
+    let spin = with(python("python-numpy", "while True: pass"), "tenant", json!("t"));
+    let report = hot(&mut caller, &with(spin, "limits", json!({ "cpu_ms": 300 })));
+    assert_eq!(report["verdict"], "time_limit");
+    assert!((300.0..450.0).contains(&of(&report, "cpu_ms")), "{report:#}");
+    let big = with(python("python-numpy", "x = bytearray(500 << 20)"), "tenant", json!("t"));
+    assert!(["memory_limit", "runtime_error"].contains(&hot(&mut caller, &big)["verdict"].as_str().unwrap()));
+}
+
+#[test]
+fn a_file_with_a_loaded_modules_name_is_taken_as_ever() {
+    let folder = profile("python-numpy", reused);
+    let daemon = daemon("python-numpy", folder.path());
+    let mut caller = daemon.caller_as(4103);
+    let mut work = with(python("python-numpy", "import random; print(random.mine)"), "tenant", json!("t"));
+    work["files"].as_array_mut().unwrap().push(json!({ "path": "random.py", "content": "mine = 'mine'" }));
+    let report = hot(&mut caller, &work);
+    assert_eq!(report["run"]["stdout"], "mine\n", "{report:#}");
+}
+
+#[test]
+fn a_runtime_that_does_not_wait_is_named_and_does_no_harm() {
+    let load = |text: String| text.replace("[[prewarm]]\n", "[[prewarm]]\nload = ['nowhere']\n");
+    let folder = profile("python", load);
+    let one = daemon("python", folder.path());
+    let mut caller = one.caller();
+    eventually("it is said", || {
+        let failed = pool(&mut caller)["hot_failed"].clone();
+        failed.as_str().is_some_and(|why| why == "load nowhere: ModuleNotFoundError: No module named 'nowhere'")
+    });
+    let report = caller.run("python", "print(1)");
+    assert_eq!((&report["start"], &report["run"]["stdout"]), (&json!("warm"), &json!("1\n")));
+
+    // a template that is none
+    let none = |text: String| reused(text).replace("[[prewarm]]\n", "[[prewarm]]\nstart = ['/bin/true']\n");
+    let folder = profile("python", none);
+    let other = daemon("python", folder.path());
+    let mut caller = other.caller();
+    eventually("it is said", || pool(&mut caller)["hot_failed"] == "it ended before it was ready");
+    let report = caller.run("python", "print(1)");
+    assert_eq!((&report["start"], &report["run"]["stdout"]), (&json!("warm"), &json!("1\n")));
+
+    // a runtime that waits, beside a template that is none: the later tests start cold
+    let half = "start = ['/bin/bash', '-c', '[ -S /proc/self/fd/1023 ] && exit 3; exec /usr/bin/python3 main.py']";
+    let half = |text: String| reused(text).replace("[[prewarm]]\n", &format!("[[prewarm]]\n{half}\n"));
+    let folder = profile("python", half);
+    let other = daemon("python", folder.path());
+    let mut caller = other.caller();
+    heated(&mut caller);
+    let tests = json!([{ "stdin": "", "expect": "1\n" }, { "stdin": "", "expect": "1\n" }]);
+    let report = caller.ok("submission.run", with(python("python", "print(1)"), "tests", tests));
+    assert_eq!((&report["verdict"], &report["start"]), (&json!("accepted"), &json!("hot")), "{report:#}");
+
+    // it says that it waits, and more, and is gone
+    let gone = |text: String| {
+        let start = "start = ['/bin/bash', '-c', 'echo noise; echo noise >&2; printf ready >&1022; exit 3']";
+        reused(text).replace("[[prewarm]]\nfork = true\n", &format!("[[prewarm]]\n{start}\n"))
+    };
+    let folder = profile("python", gone);
+    let other = daemon("python", folder.path());
+    let mut caller = other.caller();
+    heated(&mut caller);
+    std::thread::sleep(Duration::from_millis(200));
+    let report = caller.run("python", "print(1)");
+    assert_eq!((&report["start"], &report["run"]["stdout"]), (&json!("warm"), &json!("1\n")), "{report:#}");
+    assert_eq!(report["run"]["stderr"], "");
+}
+
+#[test]
+fn a_suite_finds_its_pytest_loaded() {
+    let folder = profile("python-pytest", reused);
+    let daemon = daemon("python-pytest", folder.path());
+    let mut caller = daemon.caller_as(4104);
+    let work = json!({
+        "language": "python-pytest", "tenant": "t", "files": [{ "path": "sol.py", "content": "def f(x): return x + 1" }],
+        "suite": { "format": "pytest", "files": [{ "path": "test_f.py", "content":
+            "from sol import f\ndef test_good(): assert f(1) == 2\ndef test_bad(): assert f(1) == 3\n" }] },
+    });
+    let hot = hot(&mut caller, &work);
+    let cold = caller.ok("submission.run", with(work, "prewarm", json!(false)));
+    let cases = |report: &Value| {
+        let cases = report["suite"]["cases"].as_array().unwrap_or_else(|| panic!("{report:#}")).clone();
+        cases.into_iter().map(|case| json!([case["name"], case["verdict"], case["message"]])).collect::<Vec<_>>()
+    };
+    assert_eq!(cases(&hot), cases(&cold));
+    assert_eq!(cases(&hot).len(), 2);
+}

@@ -1,0 +1,437 @@
+//! The metrics, read as a scraper reads them; and Debian's Prometheus, which scrapes a daemon that judges and evaluates every
+//! expression of the alerts and of the dashboard.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::gateway::{OPEN, door, get};
+use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
+
+/// Sums of all series of that name whose labels hold all of these.
+fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
+    let mut sum = 0.0;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (of, rest) = series.split_once('{').unwrap_or((series, ""));
+        if of == name && labels.iter().all(|label| rest.contains(label)) {
+            sum += value.parse::<f64>().unwrap();
+        }
+    }
+    sum
+}
+
+/// A profile's folder, for `split` sandboxes that are used again.
+fn reused() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["python", "bash", "c"] {
+        let text = std::fs::read_to_string(root().join(format!("config/profiles/{name}.toml"))).unwrap();
+        let (head, rest) = text.split_at(text.find("\n[").unwrap());
+        let top = if name == "python" { "isolation = 'split'\nallow = ['sysv_ipc']" } else { "" };
+        let pool = if name == "python" { "[pool]\nreuse = 4\n" } else { "[pool]\n" };
+        let text = format!("{head}\n{top}\n{}", rest.replace("[pool]\n", pool));
+        std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
+    }
+    folder
+}
+
+/// One of everything: what each came to, by the words of the metrics.
+fn one_of_everything(caller: &mut Caller) {
+    let limited = |code: &str| with(submission("bash", code), "limits", json!({ "wall_ms": 300, "cpu_ms": 300 }));
+    let tested = |expect: &str| with(submission("python", "print(1)"), "tests", json!([{ "expect": expect }]));
+    let checker = json!({ "kind": "program", "language": "bash",
+        "files": [{ "path": "main.sh", "content": "exit 7" }] });
+    let works = [
+        (submission("python", "print(1)"), "accepted"),
+        (tested("1"), "accepted"),
+        (tested("2"), "wrong_answer"),
+        (submission("python", "1/0"), "runtime_error"),
+        (limited("sleep 5"), "time_limit"),
+        (submission("c", "int main() {"), "compile_error"),
+        (with(submission("c", "int main() { return 0; }"), "collect", json!(["main*"])), "accepted"),
+        (with(tested("1"), "checker", checker), "system_error"),
+    ];
+    for (work, verdict) in works {
+        let report = caller.ok("submission.run", work);
+        assert_eq!(report["verdict"], verdict, "{report:#}");
+    }
+    let refused = [
+        (json!({ "language": "cobol", "files": [] }), "unknown_profile"),
+        (with(submission("python", ""), "tenant", json!("x".repeat(1000))), "bad_request"),
+    ];
+    for (work, code) in refused {
+        assert_eq!(caller.error("submission.run", work)["data"]["code"], code);
+    }
+}
+
+#[test]
+fn every_answer_and_every_refusal_is_counted_once_under_its_own_labels() {
+    let folder = reused();
+    let options = Options {
+        profiles: "python,bash,c",
+        profiles_dir: Some(folder.path()),
+        floor: 1,
+        config: OPEN,
+        ..Options::default()
+    };
+    let daemon = Daemon::start(&options);
+    let door = door(&daemon);
+    daemon.warm();
+    let mut caller = daemon.caller();
+    one_of_everything(&mut caller);
+    // the same sandbox again for the same tenant, and one that leaves something
+    let of = |code: &str| with(submission("python", code), "tenant", json!("t"));
+    let shm = "import ctypes\nctypes.CDLL(None).shmget(77, 4096, 0o1600)";
+    for code in ["print(1)", shm] {
+        assert_eq!(caller.ok("submission.run", of(code))["verdict"], "accepted");
+        eventually("the audit is over", || {
+            caller.ok("pool.list", json!({}))["pools"].as_array().unwrap().iter().all(|pool| pool["leased"] == 0)
+        });
+    }
+    let text = get(&door, "/metrics").body;
+    let count = |verdict: &str| value(&text, "assay_submissions_total", &[&format!("verdict=\"{verdict}\"")]);
+    for (verdict, expected) in [
+        ("accepted", 5.0),
+        ("wrong_answer", 1.0),
+        ("runtime_error", 1.0),
+        ("time_limit", 1.0),
+        ("compile_error", 1.0),
+        ("system_error", 1.0),
+        ("memory_limit", 0.0),
+    ] {
+        assert_eq!(count(verdict), expected, "{verdict}\n{text}");
+    }
+    let is = |name: &str, labels: &[&str], expected: f64| {
+        assert_eq!(value(&text, name, labels), expected, "{name} {labels:?}\n{text}");
+    };
+    is("assay_submissions_total", &[], 10.0);
+    is("assay_submissions_total", &["language=\"c\""], 2.0);
+    is("assay_submissions_admitted_total", &[], 10.0);
+    is("assay_submissions_refused_total", &["code=\"unknown_profile\""], 1.0);
+    is("assay_submissions_refused_total", &["code=\"bad_request\""], 1.0);
+    is("assay_submissions_refused_total", &[], 2.0);
+    is("assay_submission_duration_seconds_count", &[], 10.0);
+    is("assay_queue_wait_seconds_count", &[], 10.0);
+    is("assay_audits_total", &["result=\"clean\""], 1.0);
+    is("assay_audits_total", &["result=\"residue\""], 1.0);
+    is("assay_pool_retirements_total", &["reason=\"residue\"", "profile=\"python\""], 1.0);
+    is("assay_pool_leases_total", &["profile=\"c\""], 2.0);
+    is("assay_host_state", &["state=\"up\""], 1.0);
+    is("assay_host_state", &[], 1.0);
+    is("assay_queue_admitted", &[], 0.0);
+    // a lease for each, and one for the checker
+    is("assay_pool_leases_total", &[], 11.0);
+    for (name, labels) in [
+        ("assay_program_cpu_seconds_total", &["language=\"python\""][..]),
+        ("assay_program_memory_peak_bytes_count", &["language=\"c\""]),
+        ("assay_pool_refill_duration_seconds_count", &["profile=\"python\""]),
+        ("assay_engine_call_duration_seconds_count", &["call=\"start_a_container\""]),
+        ("assay_engine_info", &["host=\"local\""]),
+        ("assay_engine_containers_running", &[]),
+        ("assay_engine_images", &[]),
+        ("process_cpu_seconds_total", &[]),
+        ("process_open_fds", &[]),
+        ("assay_state_disk_free_bytes", &[]),
+    ] {
+        assert!(value(&text, name, labels) > 0.0 || name.ends_with("running"), "{name} {labels:?}\n{text}");
+    }
+}
+
+#[test]
+fn the_way_of_a_submission_is_told_stage_by_stage_and_no_stage_is_told_twice() {
+    let daemon = Daemon::start(&Options { profiles: "python", config: OPEN, ..Options::default() });
+    let door = door(&daemon);
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let work = with(submission("python", "print(1)"), "tests", json!([{ "expect": "1" }]));
+    let work = with(work, "collect", json!(["main.py"]));
+    assert_eq!(caller.ok("submission.run", work)["verdict"], "accepted");
+    let once = [
+        "accept", "admit", "collect", "decide", "lease", "parse", "queue", "reply", "run", "send", "set_up", "total",
+        "wire",
+    ];
+    let mut stages = Value::Null;
+    // the reply's own time is known only when the reply is out
+    eventually("the reply is counted", || {
+        stages = caller.ok("daemon.status", json!({}))["stages"].clone();
+        stages.get("reply").is_some()
+    });
+    let told: Vec<&String> = stages.as_object().unwrap().keys().collect();
+    assert_eq!(told, once);
+    let of = |stage: &str| stages[stage]["p50_ms"].as_f64().unwrap();
+    let parts = ["parse", "admit", "queue", "lease", "send", "set_up", "run", "wire", "decide", "collect"];
+    let parts: f64 = parts.into_iter().map(of).sum();
+    assert!(parts > 0.0 && parts <= of("total"), "{parts} of {stages:#}");
+    let text = get(&door, "/metrics").body;
+    for stage in once {
+        let label = format!("stage=\"{stage}\"");
+        assert_eq!(value(&text, "assay_stage_duration_seconds_count", &[&label]), 1.0, "{stage}\n{text}");
+    }
+    assert_eq!(value(&text, "assay_stage_duration_seconds_count", &["stage=\"compile\""]), 0.0);
+}
+
+#[test]
+fn a_scrape_never_waits_for_an_engine_that_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("docker.sock");
+    // it accepts, and says nothing ever
+    let silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = silent.accept() {
+            held.push(stream);
+        }
+    });
+    let engine = format!("unix://{}", path.display());
+    let daemon = Daemon::start_bare(&Options { engine: Some(&engine), config: OPEN, ..Options::default() });
+    let door = door(&daemon);
+    eventually("its silence is noticed", || {
+        let text = get(&door, "/metrics").body;
+        assert_eq!(get(&door, "/livez").status, 200);
+        value(&text, "assay_host_state", &["state=\"down\""]) == 1.0
+    });
+    let text = get(&door, "/metrics").body;
+    assert!(value(&text, "assay_engine_call_errors_total", &["kind=\"timeout\""]) >= 1.0, "{text}");
+    assert_eq!(get(&door, "/health").status, 500);
+}
+
+fn tool(name: &str) -> Command {
+    let known =
+        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|at| at.join(name).exists()));
+    assert!(known, "{name} is missing: apt-get install --no-install-recommends prometheus (scripts/test does it)");
+    Command::new(name)
+}
+
+/// Runs it with this input; what it said, when it was content.
+fn content(command: &mut Command, input: &str) -> String {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {said}");
+    said
+}
+
+const RULES: &str = "config/prometheus/assay.rules.yml";
+
+#[test]
+fn every_alert_fires_when_it_should_and_no_other_does() {
+    let said = content(tool("promtool").args(["check", "rules", RULES]).current_dir(root()), "");
+    assert!(said.contains("SUCCESS"), "{said}");
+    let said =
+        content(tool("promtool").args(["check", "config", "config/prometheus/prometheus.yml"]).current_dir(root()), "");
+    assert!(said.contains("SUCCESS"), "{said}");
+    let said = content(tool("promtool").args(["test", "rules", "tests/prometheus/alerts.yml"]).current_dir(root()), "");
+    assert!(said.contains("SUCCESS"), "{said}");
+    // and every one of them is among those tests, with a runbook of its name
+    let tests = std::fs::read_to_string(root().join("tests/prometheus/alerts.yml")).unwrap();
+    for (alert, rule) in rules() {
+        assert!(tests.contains(&format!("  - name: {alert}\n")), "{alert} is not tried");
+        let kebab = alert.chars().fold(String::new(), |kebab, c| match c.is_ascii_uppercase() {
+            true if !kebab.is_empty() => format!("{kebab}-{}", c.to_ascii_lowercase()),
+            _ => format!("{kebab}{}", c.to_ascii_lowercase()),
+        });
+        assert_eq!(rule["runbook_url"], format!("docs/OPERATIONS.md#{kebab}"), "{alert}");
+        assert!(!rule["summary"].is_empty() && !rule["description"].is_empty(), "{alert}");
+    }
+}
+
+/// The rules' expressions and annotations by alert.
+fn rules() -> BTreeMap<String, BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(root().join(RULES)).unwrap();
+    let docs = yaml_rust2::YamlLoader::load_from_str(&text).unwrap();
+    let rules = docs[0]["groups"][0]["rules"].as_vec().unwrap();
+    let words = |rule: &yaml_rust2::Yaml| {
+        let mut all = BTreeMap::from([("expr".to_owned(), rule["expr"].as_str().unwrap().to_owned())]);
+        for name in ["summary", "description", "runbook_url"] {
+            all.insert(name.to_owned(), rule["annotations"][name].as_str().unwrap().to_owned());
+        }
+        all
+    };
+    rules.iter().map(|rule| (rule["alert"].as_str().unwrap().to_owned(), words(rule))).collect()
+}
+
+/// Every expression of the dashboard, with where it stands.
+fn dashboard() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(root().join("config/grafana/assay.json")).unwrap();
+    let board: Value = serde_json::from_str(&text).unwrap();
+    let mut all = Vec::new();
+    for panel in board["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            all.push((panel["title"].as_str().unwrap().to_owned(), target["expr"].as_str().unwrap().to_owned()));
+        }
+    }
+    for annotation in board["annotations"]["list"].as_array().unwrap() {
+        all.push((annotation["name"].as_str().unwrap().to_owned(), annotation["expr"].as_str().unwrap().to_owned()));
+    }
+    all
+}
+
+/// A Prometheus of this test's own.
+struct Prometheus {
+    child: Child,
+    folder: tempfile::TempDir,
+    address: String,
+}
+
+impl Prometheus {
+    fn start(door: &str) -> Prometheus {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: ['{}']\n\
+             scrape_configs: [{{ job_name: assay, static_configs: [{{ targets: ['{door}'] }}] }}]\n",
+            root().join(RULES).display()
+        );
+        std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = tool("prometheus")
+            .args([
+                "--config.file",
+                "prometheus.yml",
+                "--storage.tsdb.path",
+                "data",
+                "--web.listen-address",
+                "127.0.0.1:0",
+            ])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut prometheus = Prometheus { child, folder, address: String::new() };
+        eventually("Prometheus listens", || {
+            let log = prometheus.log();
+            let port = log
+                .split("address=127.0.0.1:")
+                .skip(1)
+                .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+            let port = port.filter(|port| !port.is_empty() && port != "0").last();
+            prometheus.address = port.map(|port| format!("127.0.0.1:{port}")).unwrap_or_default();
+            !prometheus.address.is_empty() && TcpStream::connect(&prometheus.address).is_ok()
+        });
+        prometheus
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn api(&self, path: &str) -> Value {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: x\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let body = text.split_once("\r\n\r\n").unwrap().1;
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+    }
+
+    /// The rows of an expression; an error of it is this test's.
+    fn query(&self, what: &str, expr: &str) -> Vec<Value> {
+        let encoded: String = expr
+            .bytes()
+            .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .collect();
+        let answer = self.api(&format!("/api/v1/query?query={encoded}"));
+        assert_eq!(answer["status"], "success", "{what}: {expr}: {answer}");
+        match answer["data"]["resultType"].as_str() {
+            Some("vector") => answer["data"]["result"].as_array().unwrap().clone(),
+            _ => vec![answer["data"]["result"].clone()],
+        }
+    }
+
+    fn number(&self, expr: &str) -> f64 {
+        let rows = self.query("a number", expr);
+        rows.first().map_or(f64::NAN, |row| row["value"][1].as_str().unwrap().parse().unwrap())
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of Prometheus\n{}", self.log());
+        }
+    }
+}
+
+/// What an alert compares: its expression without the last comparison.
+fn compared(expr: &str) -> &str {
+    let operators = [" == ", " > ", " < "];
+    let at = operators.iter().filter_map(|operator| expr.rfind(operator)).max();
+    at.map_or(expr, |at| &expr[..at]).trim()
+}
+
+/// Alerts about what must not be there: they compare nothing on a machine that is well.
+const NOTHING_TO_COMPARE: [&str; 1] = ["AssayEngineCallErrors"];
+
+/// Panels that are empty when all is well.
+const EMPTY_WHEN_WELL: [&str; 2] = ["Could not be made", "Starts"];
+
+#[test]
+fn prometheus_scrapes_a_daemon_that_judges_and_every_expression_of_ours_has_an_answer() {
+    let folder = reused();
+    let options = Options {
+        profiles: "python,bash,c",
+        profiles_dir: Some(folder.path()),
+        floor: 1,
+        config: OPEN,
+        ..Options::default()
+    };
+    let daemon = Daemon::start(&options);
+    let door = door(&daemon);
+    daemon.warm();
+    let said = content(tool("promtool").args(["check", "metrics"]), &get(&door, "/metrics").body);
+    assert_eq!(said, "", "promtool check metrics has complaints");
+
+    let prometheus = Prometheus::start(&door);
+    let mut caller = daemon.caller();
+    one_of_everything(&mut caller);
+    // rates need two scrapes that differ, of every series: those of the first round are there from the first scrape on
+    eventually("the first round is scraped", || prometheus.number("sum(assay_submissions_total)") == 8.0);
+    one_of_everything(&mut caller);
+    eventually("the second round is scraped", || prometheus.number("sum(assay_submissions_total)") == 16.0);
+    let said = content(tool("promtool").args(["check", "metrics"]), &get(&door, "/metrics").body);
+    assert_eq!(said, "", "promtool check metrics has complaints");
+
+    let targets = prometheus.api("/api/v1/targets");
+    let target = &targets["data"]["activeTargets"][0];
+    assert_eq!((&target["health"], &target["lastError"]), (&json!("up"), &json!("")), "{targets:#}");
+    // OpenMetrics was asked for and understood: types and units are known
+    let kinds = prometheus.api("/api/v1/targets/metadata?metric=assay_stage_duration_seconds");
+    assert_eq!(
+        (&kinds["data"][0]["type"], &kinds["data"][0]["unit"]),
+        (&json!("histogram"), &json!("seconds")),
+        "{kinds}"
+    );
+    let verdict = |verdict: &str| prometheus.number(&format!("sum(assay_submissions_total{{verdict=\"{verdict}\"}})"));
+    let counts = ["accepted", "wrong_answer", "time_limit", "system_error"].map(verdict);
+    assert_eq!(counts, [6.0, 2.0, 2.0, 2.0]);
+    assert_eq!(prometheus.number("sum(assay_submissions_refused_total)"), 4.0);
+
+    for (alert, rule) in rules() {
+        let expr = &rule["expr"];
+        prometheus.query(&alert, expr);
+        let rows = prometheus.query(&alert, compared(expr));
+        assert!(!rows.is_empty() || NOTHING_TO_COMPARE.contains(&alert.as_str()), "{alert} compares nothing: {expr}");
+    }
+    for (panel, expr) in dashboard() {
+        let expr = expr.replace("$__rate_interval", "1m").replace("$instance", ".*");
+        assert!(!expr.contains('$'), "{panel}: {expr}");
+        let rows = prometheus.query(&panel, &expr);
+        assert!(!rows.is_empty() || EMPTY_WHEN_WELL.contains(&panel.as_str()), "{panel} shows nothing: {expr}");
+    }
+    // Prometheus evaluates the rules by itself as well, without an error
+    eventually("the rules are evaluated", || {
+        let rules = prometheus.api("/api/v1/rules");
+        let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap().clone();
+        assert!(rules.iter().all(|rule| rule["health"] != "err"), "{rules:#?}");
+        rules.iter().all(|rule| rule["health"] == "ok")
+    });
+}

@@ -1,0 +1,226 @@
+//! The package on a machine of its own: a container whose PID 1 is Debian's systemd, with Debian's Docker Engine in it. It is
+//! installed, started by its socket, judged with, reloaded, hung, killed, upgraded under load, removed. The steps stand in
+//! [inside.sh], in the words of an administrator.
+//!
+//! `make test-systemd` does the same with the release build, and makes every image from nothing, by the unit of root's.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use crate::harness::{images, root};
+
+/// Whether it is `make test-systemd`.
+fn is_full() -> bool {
+    std::env::var("ASSAY_SYSTEMD_FULL").is_ok_and(|full| full == "1")
+}
+
+fn run(command: &mut Command) -> Output {
+    let done = command.stdin(Stdio::null()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{command:?}\n--- stdout\n{out}\n--- stderr\n{err}");
+    done
+}
+
+fn docker(words: &[&str]) -> Output {
+    run(Command::new("docker").args(words).env("DOCKER_BUILDKIT", "0"))
+}
+
+/// The names of assay's images on the usual engine that match a pattern.
+fn tags(pattern: &str) -> Vec<String> {
+    let said = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &format!("reference={pattern}")]);
+    String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// A package of the programs under test, of this version.
+fn package(folder: &Path, version: &str) -> String {
+    let built = Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap();
+    let bin = if is_full() { built.with_file_name("release") } else { stripped(folder, built) };
+    let mut command = Command::new(root().join("scripts/package"));
+    command.arg(folder).env("BIN", bin).env("VERSION", version).env("DEB_COMPRESS", "gzip -z1");
+    let path = String::from_utf8(run(&mut command).stdout).unwrap();
+    Path::new(path.trim()).file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+/// A debug build is mostly what debuggers want.
+fn stripped(folder: &Path, built: &Path) -> PathBuf {
+    let to = folder.join("bin");
+    if !to.exists() {
+        std::fs::create_dir(&to).unwrap();
+        for name in ["assayd", "assay", "assay-init"] {
+            run(Command::new("strip").arg("-o").arg(to.join(name)).arg(built.join(name)));
+        }
+    }
+    to
+}
+
+/// It ends with this value, and with all that is in it.
+struct Machine(String);
+
+impl Machine {
+    fn boot() -> Machine {
+        let base = tags("assay/base").into_iter().next().expect("there is a base");
+        let folder = root().join("tests/it/systemd");
+        let image = "assay-test-systemd:latest";
+        docker(&["build", "--quiet", "--build-arg", &format!("BASE={base}"), "--tag", image, folder.to_str().unwrap()]);
+        let name = format!("assay-test-systemd-{}", std::process::id());
+        let machine = Machine(name.clone());
+        // everything that systemd and an engine in a container need, and that the machine around may have
+        docker(&[
+            "run",
+            "--detach",
+            "--name",
+            &name,
+            "--cap-add=ALL",
+            "--cap-drop=SYS_RESOURCE",
+            "--cgroupns=host",
+            "--security-opt=seccomp=unconfined",
+            "--security-opt=apparmor=unconfined",
+            "--security-opt=systempaths=unconfined",
+            "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
+            "--tmpfs=/run:exec",
+            "--tmpfs=/run/lock",
+            "--tmpfs=/tmp:exec",
+            "--volume=/var/lib/docker",
+            image,
+        ]);
+        crate::harness::eventually("systemd is up", || {
+            let state =
+                Command::new("docker").args(["exec", &name, "systemctl", "is-system-running"]).output().unwrap();
+            matches!(state.stdout.as_slice(), b"running\n" | b"degraded\n")
+        });
+        machine
+    }
+
+    fn copy(&self, file: &Path) {
+        docker(&["cp", file.to_str().unwrap(), &format!("{}:/root/", self.0)]);
+    }
+
+    fn load(&self, images: &[String]) {
+        let load = format!("docker save {} | docker exec --interactive {} docker load", images.join(" "), self.0);
+        run(Command::new("sh").args(["-c", &load]));
+    }
+
+    fn step(&self, words: &[&str]) {
+        let begun = Instant::now();
+        let done = docker(&[&["exec", &self.0, "bash", "/root/inside.sh"], words].concat());
+        eprint!("{:5.1} s  {}", begun.elapsed().as_secs_f64(), String::from_utf8_lossy(&done.stdout));
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["rm", "--force", "--volumes", &self.0]).output();
+        // what its systemd made of this machine's cgroups would break `docker stats` for everybody
+        let _ = Command::new(root().join("scripts/forget-cgroups")).output();
+    }
+}
+
+/// What Debian expects of a package; what does not apply stands in scripts/debian/lintian-overrides, with its reason.
+#[test]
+fn lintian_has_nothing_to_say_about_the_package() {
+    if Command::new("lintian").arg("--version").output().is_err() {
+        return eprintln!("there is no lintian here: nothing was looked at");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(package(folder.path(), "0.1.0"));
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--tag-display-limit", "0", "--fail-on", "error,warning"]).arg(path);
+    let said = String::from_utf8(run(&mut lintian).stdout).unwrap();
+    assert!(!said.lines().any(|line| line.starts_with(['E', 'W'])), "{said}");
+}
+
+#[test]
+fn the_package_lives_its_life_on_a_machine_with_systemd() {
+    images();
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (package(folder.path(), "0.1.0"), package(folder.path(), "0.1.1"));
+    let machine = Machine::boot();
+    machine.copy(&folder.path().join(&first));
+    machine.copy(&folder.path().join(&second));
+    machine.copy(&root().join("tests/it/systemd/inside.sh"));
+    machine.copy(&root().join("scripts/docker-certs"));
+    if !is_full() {
+        machine.load(&[tags("assay/base"), tags("assay/bash")].concat());
+    }
+    machine.step(&["prepare"]);
+    machine.step(&["install_it", &first]);
+    machine.step(&["roles_are_by_group"]);
+    machine.step(&["hardened"]);
+    machine.step(&["counts_by_cgroup"]);
+    machine.step(&["socket_starts_it"]);
+    machine.step(&["reloads"]);
+    machine.step(&["has_an_http_door"]);
+    machine.step(&["is_scraped"]);
+    machine.step(&["survives_the_watchdog"]);
+    machine.step(&["survives_an_engine_restart"]);
+    machine.step(&["survives_a_kill"]);
+    machine.step(&["engine_over_tls"]);
+    machine.step(&["upgrades_under_load", &second, "0.1.1"]);
+    machine.step(&["removes_and_purges"]);
+}
+
+/// Every file below a folder, and what is in those that are small.
+fn files(folder: &Path) -> std::collections::BTreeMap<PathBuf, String> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in std::fs::read_dir(&at).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    let text = std::fs::read(&path).unwrap();
+                    let text =
+                        if text.len() < 100_000 { String::from_utf8_lossy(&text).into_owned() } else { String::new() };
+                    found.insert(path.strip_prefix(folder).unwrap().to_owned(), text);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn make_install_keeps_what_was_edited_and_make_uninstall_takes_what_it_brought() {
+    let folder = tempfile::tempdir().unwrap();
+    let bin = stripped(folder.path(), Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap());
+    let to = folder.path().join("root");
+    let make = |target: &str| {
+        let mut command = Command::new("make");
+        command
+            .args(["--silent", target])
+            .current_dir(root())
+            .env("BIN", &bin)
+            .env("DESTDIR", &to)
+            .env("PREFIX", "/opt/assay");
+        String::from_utf8(run(&mut command).stdout).unwrap()
+    };
+    make("install");
+    let first = files(&to);
+    for path in [
+        "opt/assay/bin/assayd",
+        "opt/assay/bin/assay-init",
+        "opt/assay/share/bash-completion/completions/assay",
+        "opt/assay/share/man/man1/assay.1.gz",
+        "opt/assay/share/man/man8/assayd.8.gz",
+        "etc/systemd/system/assay-http.socket",
+    ] {
+        assert!(first.contains_key(Path::new(path)), "{path} is missing: {:?}", first.keys());
+    }
+    let unit = &first[Path::new("etc/systemd/system/assayd.service")];
+    assert!(unit.contains("ExecStart=/opt/assay/bin/assayd\n") && !unit.contains("/usr/bin/"), "{unit}");
+    let toml = &first[Path::new("etc/assay/assayd.toml")];
+    assert!(toml.contains("dir = \"/opt/assay/share/assay/images\""), "{toml}");
+
+    let edited = to.join("etc/assay/profiles/bash.toml");
+    std::fs::write(&edited, "# mine\n").unwrap();
+    assert!(make("install").contains("kept /etc/assay/profiles/bash.toml"));
+    let second = files(&to);
+    assert_eq!(second[Path::new("etc/assay/profiles/bash.toml")], "# mine\n");
+    assert_eq!(second[Path::new("etc/assay/profiles/bash.toml.new")], first[Path::new("etc/assay/profiles/bash.toml")]);
+
+    make("uninstall");
+    let left = files(&to);
+    assert!(left.keys().all(|path| path.starts_with("etc/assay")), "{:?}", left.keys());
+}
