@@ -201,7 +201,9 @@ impl Work {
 struct Row {
     work: &'static Work,
     bare: Sample,
-    /// The same on one CPU.
+    /// The same at the pace of the warm runs, turn by turn with them.
+    paced: Sample,
+    /// And on one CPU.
     alone: Sample,
     hot: Sample,
     /// Of the hot ones, from the order to the end: the program itself.
@@ -235,6 +237,17 @@ fn heated(caller: &mut Caller, is_hot: bool) -> u64 {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Each of them in its turn, so many times.
+fn in_turn<const N: usize>(runs: usize, pause: Duration, mut all: [&mut dyn FnMut(); N]) -> [Sample; N] {
+    let mut values = [const { Vec::new() }; N];
+    for _ in 0..runs {
+        for (one, values) in all.iter_mut().zip(&mut values) {
+            values.extend(measure(1, pause, one).0);
+        }
+    }
+    values.map(Sample)
 }
 
 fn row(work: &'static Work, runs: usize, root: &Path) -> Row {
@@ -289,13 +302,24 @@ fn row(work: &'static Work, runs: usize, root: &Path) -> Row {
     let daemon = Daemon::start_profiles(folder.path(), work.profile, 2, 8, "");
     let mut caller = daemon.caller();
     heated(&mut caller, false);
-    let warm = measure((runs / 3).max(5), pause, || {
-        assert_eq!(judge(&mut caller, false)["start"], "warm");
-    });
+    let mut judged = || assert_eq!(judge(&mut caller, false)["start"], "warm");
+    let (mut bare, mut bare_alone) = (|| work.bare(root, false), || work.bare(root, true));
+    let [warm, paced, alone] = in_turn((runs / 3).max(5), pause, [&mut judged, &mut bare, &mut bare_alone]);
     drop(daemon);
-    let bare = measure(runs, Duration::ZERO, || work.bare(root, false));
-    let alone = measure((runs / 3).max(5), Duration::ZERO, || work.bare(root, true));
-    Row { work, bare, alone, hot, program, warm, later, hot_count, memory_bytes, rate: 2.0 / pause.as_secs_f64() }
+    let bare = measure(runs, Duration::ZERO, bare);
+    Row {
+        work,
+        bare,
+        paced,
+        alone,
+        hot,
+        program,
+        warm,
+        later,
+        hot_count,
+        memory_bytes,
+        rate: 2.0 / pause.as_secs_f64(),
+    }
 }
 
 /// Whether this part is wanted: `BENCH_WORK` has a word of its title, or is not set.
@@ -505,11 +529,12 @@ impl Row {
                 all - program
             );
         }
-        let (warm, alone) = (self.warm.p50(), self.alone.p50());
+        let warm = self.warm.p50();
         println!(
-            "    warm, not hot: {:+.1} ms to bare, {:+.1} to bare on one CPU (asked +2)",
-            warm - self.bare.p50(),
-            warm - alone
+            "    warm, not hot (asked +2): {:+.1} ms to bare at the same pace, {:+.1} to the same on one CPU, {:+.1} back to back",
+            warm - self.paced.p50(),
+            warm - self.alone.p50(),
+            warm - self.bare.p50()
         );
         if let Some(later) = self.later {
             println!("    each further test of a submission: {later:.1} ms, {:.3} of bare", later / self.bare.p50());
@@ -531,7 +556,7 @@ fn value(rows: &[Row], docker: Option<&(Sample, Sample)>) -> Value {
         .iter()
         .map(|row| {
             json!({
-                "work": row.work.title, "profile": row.work.profile, "bare": sample(&row.bare), "bare_one_cpu": sample(&row.alone), "warm": sample(&row.warm),
+                "work": row.work.title, "profile": row.work.profile, "bare": sample(&row.bare), "bare_paced": sample(&row.paced), "bare_paced_one_cpu": sample(&row.alone), "warm": sample(&row.warm),
                 "hot": sample(&row.hot), "hot_program": sample(&row.program), "later_test_ms": row.later, "hot_runs": row.hot_count, "ratio": row.ratio(), "asked": row.work.asked,
                 "hot_bytes": row.memory_bytes, "hot_per_second": row.rate,
             })

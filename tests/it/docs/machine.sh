@@ -54,6 +54,7 @@ stop() { # stop NAME: also what another shell started, so not by wait
   kill "$pid" 2>/dev/null || return 0
   wait_for 60 gone "$pid"
 }
+listens() { [ -n "$(ss -Hltn "sport = :$1")" ]; }
 gone() { ! kill -0 "$1" || [ "$(cut -d ' ' -f 3 "/proc/$1/stat")" = Z ]; }
 # one that was to fail and does not must not keep the test
 assayd() { timeout 120 "$bin/assayd" "$@"; }
@@ -116,7 +117,7 @@ far_doctor() { # far_doctor FOLDER PORT: with the certificates of a folder
 expired() {
   openssl s_server -quiet -accept 2399 -cert "$machine/expired/cert.pem" -key "$machine/expired/key.pem" </dev/null >/dev/null 2>&1 &
   local pid=$! status=0
-  sleep 0.5
+  wait_for 20 listens 2399
   far_doctor "$machine/expired" 2399 || status=$?
   kill $pid
   return $status
