@@ -48,7 +48,7 @@ fn burst(daemon: &Daemon, raw: f64) {
 }
 
 /// CPU seconds that a process has used.
-fn cpu(pid: u32) -> f64 {
+pub fn cpu(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<f64> =
         stat.rsplit_once(')').unwrap().1.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();

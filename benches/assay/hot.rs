@@ -3,6 +3,8 @@
 //!
 //! Each hot run is paced at half the rate at which sandboxes with their runtimes waiting come back, with refill running.
 
+mod plot;
+
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Caller, Daemon, Root, Sample, docker_run, isolation, measure};
+use super::{Caller, Daemon, Root, Sample, docker_run, isolation, measure, throughput};
 
 /// One row of the table.
 struct Work {
@@ -209,6 +211,10 @@ struct Row {
     /// Of the hot ones, from the order to the end: the program itself.
     program: Sample,
     warm: Sample,
+    /// Of the warm ones, the same.
+    warm_program: Sample,
+    /// The median of the cold tests that follow one, from the order to the end: their sandbox has read everything before.
+    again: Option<f64>,
     /// Each further test of a submission, in milliseconds.
     later: Option<f64>,
     hot_count: usize,
@@ -225,6 +231,9 @@ impl Row {
 fn pool(caller: &mut Caller) -> Value {
     caller.ok("pool.list", json!({}))["pools"][0].clone()
 }
+
+/// Tests of a submission beyond the first, where those are measured.
+const MORE: usize = 10;
 
 /// Waits until every sandbox that shall have its runtimes waiting has them.
 fn heated(caller: &mut Caller, is_hot: bool) -> u64 {
@@ -276,24 +285,26 @@ fn row(work: &'static Work, runs: usize, root: &Path) -> Row {
     }
     let pause = begun.elapsed() / 3 * 2;
     let mut hot_count = 0;
+    let wall = |run: &Value| run["wall_ms"].as_f64().unwrap_or_default();
+    let programs = |report: &Value| wall(&report["compile"]) + wall(&report["run"]);
     let mut program = Vec::new();
     let hot = measure(runs, pause, || {
         let report = judge(&mut caller, true);
         hot_count += usize::from(report["start"] == "hot");
-        let wall = |run: &Value| run["wall_ms"].as_f64().unwrap_or_default();
-        program.push(wall(&report["compile"]) + wall(&report["run"]));
+        program.push(programs(&report));
     });
     let program = Sample(program);
-    let later = work.prints.map(|prints| {
-        const MORE: usize = 10;
+    let many = |caller: &mut Caller, prints: &str, prewarm: bool| {
         let tests = vec![json!({ "stdin": "", "expect": prints }); MORE + 1];
-        let mut submission = work.submission(0, true);
+        let mut submission = work.submission(0, prewarm);
         (submission["tests"], submission["stop"]) = (json!(tests), json!("never"));
+        let report = caller.ok("submission.run", submission);
+        assert_eq!(report["verdict"], "accepted", "{report:#}");
+        report
+    };
+    let later = work.prints.map(|prints| {
         heated(&mut caller, work.is_hot);
-        let many = measure((runs / 5).max(10), pause, || {
-            let report = caller.ok("submission.run", submission.clone());
-            assert_eq!(report["verdict"], "accepted", "{report:#}");
-        });
+        let many = measure((runs / 5).max(10), pause, || drop(many(&mut caller, prints, true)));
         (many.p50() - hot.p50()) / MORE as f64
     });
     drop(daemon);
@@ -302,9 +313,18 @@ fn row(work: &'static Work, runs: usize, root: &Path) -> Row {
     let daemon = Daemon::start_profiles(folder.path(), work.profile, 2, 8, "");
     let mut caller = daemon.caller();
     heated(&mut caller, false);
-    let mut judged = || assert_eq!(judge(&mut caller, false)["start"], "warm");
+    let mut warm_program = Vec::new();
+    let mut judged = || {
+        let report = judge(&mut caller, false);
+        assert_eq!(report["start"], "warm");
+        warm_program.push(programs(&report));
+    };
     let (mut bare, mut bare_alone) = (|| work.bare(root, false), || work.bare(root, true));
     let [warm, paced, alone] = in_turn((runs / 3).max(5), pause, [&mut judged, &mut bare, &mut bare_alone]);
+    let again = work.prints.map(|prints| {
+        let report = many(&mut caller, prints, false);
+        Sample(report["tests"].as_array().unwrap().iter().skip(1).map(wall).collect()).p50()
+    });
     drop(daemon);
     let bare = measure(runs, Duration::ZERO, bare);
     Row {
@@ -315,6 +335,8 @@ fn row(work: &'static Work, runs: usize, root: &Path) -> Row {
         hot,
         program,
         warm,
+        warm_program: Sample(warm_program),
+        again,
         later,
         hot_count,
         memory_bytes,
@@ -353,7 +375,10 @@ pub fn all(runs: usize) {
             && let Some(first) = rows.first()
         {
             let (end, bare) = (python_end(&root.0, runs).p50(), first.bare.p50());
-            println!("  a bare Python's own end, which nobody can do ahead: {end:.1} ms, {:.2} of it", end / bare);
+            println!(
+                "  a Python's own end where what it loaded is frozen, executed bare: {end:.1} ms, {:.2} of bare",
+                end / bare
+            );
         }
         if images[0].image == "python" && is_wanted("docker") {
             let with_docker = super::docker_cli().then(|| {
@@ -366,7 +391,7 @@ pub fn all(runs: usize) {
     if let (Some(docker), Some(first)) = (&python, rows.first()) {
         print_docker(docker, &first.hot);
     }
-    let crowd = is_wanted("throughput").then(throughput);
+    let crowd = is_wanted("throughput").then(throughput::all);
     let idle = is_wanted("idle").then(idle);
     let mut value = value(&rows, python.as_ref());
     value["throughput"] = json!(crowd);
@@ -376,14 +401,15 @@ pub fn all(runs: usize) {
     std::fs::write(folder.join("speed.json"), format!("{value:#}\n")).unwrap();
     println!("  figures: target/bench/speed.json");
     if let Some(file) = std::env::var_os("BENCH_PLOT") {
-        std::fs::write(&file, plot(&rows, python.as_ref())).unwrap();
+        std::fs::write(&file, plot::bars(&rows, python.as_ref())).unwrap();
         println!("  plot: {}", file.to_string_lossy());
     }
 }
 
-/// From the last statement of a Python program to its being gone, executed bare: the interpreter takes itself apart.
+/// From the last statement of a Python program to its being gone, executed bare, with what was loaded frozen as in a hot one: the
+/// interpreter takes itself apart, the kernel takes its memory back.
 fn python_end(root: &Path, runs: usize) -> Sample {
-    const CODE: &str = "import time; print(time.clock_gettime_ns(time.CLOCK_MONOTONIC))";
+    const CODE: &str = "import gc, time; gc.collect(); gc.freeze(); print(time.clock_gettime_ns(time.CLOCK_MONOTONIC))";
     let end = |_| {
         let output = super::bare_python(root, &["-c", CODE]);
         let now = Duration::from(nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap());
@@ -391,67 +417,6 @@ fn python_end(root: &Path, runs: usize) -> Sample {
         (now - Duration::from_nanos(said)).as_secs_f64() * 1e3
     };
     Sample((0..runs).map(end).collect())
-}
-
-/// `print(1)` as often as it can be, by one, two and four callers: bare, and by assay with reuse, hot and warm. With what the whole
-/// machine spends on each.
-fn throughput() -> Vec<Value> {
-    const CALLERS: [usize; 3] = [1, 2, 4];
-    fn timed(one: impl FnOnce() -> f64) -> (f64, f64) {
-        let before = busy_ms();
-        let rate = one();
-        // twelve seconds, of which ten are counted
-        (rate, (busy_ms() - before) / (rate * 12.0))
-    }
-    let mut image = String::new();
-    let [hot, warm] = [8, 0].map(|hot| {
-        let pool = format!("reuse = 1000000\nhot = {hot}");
-        let folder = isolation::profiles(&[("python", "python", "isolation = 'cell'", &pool)]);
-        let daemon = Daemon::start_profiles(folder.path(), "python", 4, 8, "[engine]\ncpu_overcommit=8\n");
-        let mut caller = daemon.caller();
-        caller.warm();
-        caller.ok("image.list", json!({}))["images"][0]["tag"].as_str().unwrap().clone_into(&mut image);
-        let files = json!([{ "path": "main.py", "content": "print(1)\n" }]);
-        let work = json!({ "language": "python", "tenant": "bench", "files": files });
-        CALLERS.map(|callers| {
-            timed(|| {
-                isolation::rate(callers, |_| {
-                    let (mut caller, work) = (daemon.caller(), work.clone());
-                    move || assert_eq!(caller.ok("submission.run", work.clone())["run"]["stdout"], "1\n")
-                })
-            })
-        })
-    });
-    let root = Root::export(&image);
-    println!("\nprint(1) as often as it can be (per second; CPU time of the whole machine for each, ms)");
-    println!("  {:<10} {:>18} {:>28} {:>28}", "callers", "bare", "assay, reuse, hot", "assay, reuse, warm");
-    let mut rows = Vec::new();
-    for (at, callers) in CALLERS.into_iter().enumerate() {
-        let bare = timed(|| isolation::rate(callers, |_| || super::bare(&root.0)));
-        let (hot, warm) = (hot[at], warm[at]);
-        println!(
-            "  {callers:<10} {:>9.1} {:>8.1} {:>12.1} ({:>4.2}x) {:>7.1} {:>12.1} ({:>4.2}x) {:>7.1}",
-            bare.0,
-            bare.1,
-            hot.0,
-            hot.0 / bare.0,
-            hot.1,
-            warm.0,
-            warm.0 / bare.0,
-            warm.1
-        );
-        let of = |(rate, cpu_ms): (f64, f64)| json!({ "per_second": rate, "cpu_ms_each": cpu_ms });
-        rows.push(json!({ "callers": callers, "bare": of(bare), "hot": of(hot), "warm": of(warm) }));
-    }
-    rows
-}
-
-/// CPU time that this machine has spent, in milliseconds.
-fn busy_ms() -> f64 {
-    let stat = std::fs::read_to_string("/proc/stat").unwrap();
-    let numbers = stat.lines().next().unwrap().split_whitespace().skip(1).map(|word| word.parse::<f64>().unwrap());
-    // proc(5): idle and iowait are the fourth and fifth; a hundred to the second
-    numbers.take(8).enumerate().filter(|(at, _)| *at != 3 && *at != 4).map(|(_, ticks)| ticks * 10.0).sum()
 }
 
 /// What an idle sandbox holds, in MiB: warm, and with a Python waiting in it.
@@ -529,13 +494,24 @@ impl Row {
                 all - program
             );
         }
-        let warm = self.warm.p50();
+        let (warm, program, paced) = (self.warm.p50(), self.warm_program.p50(), self.paced.p50());
         println!(
             "    warm, not hot (asked +2): {:+.1} ms to bare at the same pace, {:+.1} to the same on one CPU, {:+.1} back to back",
-            warm - self.paced.p50(),
+            warm - paced,
             warm - self.alone.p50(),
             warm - self.bare.p50()
         );
+        println!(
+            "      of it assay {:.1}; the program {:+.1} to bare at the same pace",
+            warm - program,
+            program - paced
+        );
+        if let Some(again) = self.again {
+            println!(
+                "      the program where it has run before: {:+.1} to its first run in a sandbox",
+                again - program
+            );
+        }
         if let Some(later) = self.later {
             println!("    each further test of a submission: {later:.1} ms, {:.3} of bare", later / self.bare.p50());
         }
@@ -556,7 +532,7 @@ fn value(rows: &[Row], docker: Option<&(Sample, Sample)>) -> Value {
         .iter()
         .map(|row| {
             json!({
-                "work": row.work.title, "profile": row.work.profile, "bare": sample(&row.bare), "bare_paced": sample(&row.paced), "bare_paced_one_cpu": sample(&row.alone), "warm": sample(&row.warm),
+                "work": row.work.title, "profile": row.work.profile, "bare": sample(&row.bare), "bare_paced": sample(&row.paced), "bare_paced_one_cpu": sample(&row.alone), "warm": sample(&row.warm), "warm_program": sample(&row.warm_program), "program_again_ms": row.again,
                 "hot": sample(&row.hot), "hot_program": sample(&row.program), "later_test_ms": row.later, "hot_runs": row.hot_count, "ratio": row.ratio(), "asked": row.work.asked,
                 "hot_bytes": row.memory_bytes, "hot_per_second": row.rate,
             })
@@ -568,50 +544,4 @@ fn value(rows: &[Row], docker: Option<&(Sample, Sample)>) -> Value {
         "docker_exec": docker.map(|(_, exec)| sample(exec)),
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
     })
-}
-
-/// Bars, by their share of the bare command's time.
-fn plot(rows: &[Row], docker: Option<&(Sample, Sample)>) -> String {
-    let (left, width, bar, gap) = (290.0, 420.0, 16.0, 30.0);
-    let mut body = String::new();
-    let mut y = 48.0;
-    let most = 2.0;
-    for row in rows {
-        body += &format!(
-            "<text x='{}' y='{}' text-anchor='end'>{}</text>\n",
-            left - 10.0,
-            y + bar * 1.4,
-            row.work.title.replace('&', "&amp;")
-        );
-        let hot = if row.work.is_hot { "hot" } else { "warm" };
-        for (n, (name, sample, colour)) in
-            [("bare", &row.bare, "#b8bfc9"), (hot, &row.hot, "#d9480f")].into_iter().enumerate()
-        {
-            let share = sample.p50() / row.bare.p50();
-            let length = (share.min(most) / most * width).max(2.0);
-            let at = y + n as f64 * bar;
-            body += &format!(
-                "<rect x='{left}' y='{at}' width='{length:.1}' height='{}' fill='{colour}'/><text x='{:.1}' y='{}' class='n'>{name} {:.1} ms</text>\n",
-                bar - 3.0,
-                left + length + 6.0,
-                at + 11.0,
-                sample.p50()
-            );
-        }
-        y += 2.0 * bar + gap / 2.0;
-    }
-    if let (Some((run, _)), Some(first)) = (docker, rows.first()) {
-        body += &format!(
-            "<text x='{left}' y='{}' class='n'>docker run, Python print(1): {:.0} ms, {:.0} times assay's</text>\n",
-            y + 12.0,
-            run.p50(),
-            run.p50() / first.hot.p50()
-        );
-        y += 24.0;
-    }
-    format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' width='820' height='{y}' viewBox='0 0 820 {y}' font-family='sans-serif' font-size='13'>\n\
-         <style>.n {{ font-size: 11px; fill: #444 }}</style>\n<rect width='820' height='{y}' fill='white'/>\n\
-         <text x='20' y='26' font-size='15' font-weight='bold'>A verdict from assay, beside executing the same command bare (median)</text>\n{body}</svg>\n"
-    )
 }

@@ -22,6 +22,7 @@ mod hot;
 mod isolation;
 mod judging;
 mod refill;
+mod throughput;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

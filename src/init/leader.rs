@@ -26,7 +26,7 @@ use super::limits;
 use super::report::{self, Between, End, Failed, Start};
 use super::setup::{self, Limits, Program};
 use super::sys::{self, Stack, Waited};
-use super::template::{Forked, Haste, Nursery, Origin};
+use super::template::{Forked, Nursery, Origin};
 use super::trace::Look;
 use crate::wire::codec;
 use crate::wire::frame::{Ended, MAX_FRAME_BYTES, Prepare, Relax, Run, ToInit};
@@ -282,7 +282,7 @@ fn start_runtime(prepare: &Prepare, stdio: &[OwnedFd; 3], ready: OwnedFd) -> Res
 
 /// A program-to-be of the template's, before there is an order.
 fn fork_ahead(nursery: &Nursery, stdio: &[OwnedFd; 3], ready: &OwnedFd) -> Result<Child, Failed> {
-    let forked = nursery.ask(stdio, Haste::None);
+    let forked = nursery.ask(stdio);
     let words = forked.as_ref().map_or_else(|failed| failed.step.as_str(), |_| "ready");
     let _ = sys::write_all(ready.as_raw_fd(), words.as_bytes());
     forked.map(Child::from)
@@ -291,7 +291,7 @@ fn fork_ahead(nursery: &Nursery, stdio: &[OwnedFd; 3], ready: &OwnedFd) -> Resul
 /// The same for an order, where it may and can be had: who gets none starts cold.
 fn fork_of_template(run: &Run, nursery: Option<&Nursery>, stdio: &[OwnedFd; 3]) -> Option<Child> {
     let nursery = nursery.filter(|nursery| run.hot && nursery.serves(run.relax))?;
-    nursery.ask(stdio, Haste::Some).ok().map(Child::from)
+    nursery.ask(stdio).ok().map(Child::from)
 }
 
 impl From<Forked> for Child {

@@ -58,15 +58,6 @@ pub enum Origin {
     Fork,
 }
 
-/// Whether a program waits for its fork.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Haste {
-    /// There is time to give it memory of its own: what it does not copy page by page later is not on its clock.
-    None,
-    /// It runs at once.
-    Some,
-}
-
 /// A program-to-be in the leader's cell.
 pub struct Forked {
     /// Its pid.
@@ -140,7 +131,7 @@ impl Nursery {
     }
 
     /// Has a program forked into this process's namespaces. Waits until it is there, or cannot be.
-    pub fn ask(&self, stdio: &[OwnedFd; 3], haste: Haste) -> Result<Forked, Failed> {
+    pub fn ask(&self, stdio: &[OwnedFd; 3]) -> Result<Forked, Failed> {
         let space = |path| step("namespaces", sys::open(path, libc::O_RDONLY));
         let spaces = [
             space(c"/proc/self/ns/user")?,
@@ -153,7 +144,7 @@ impl Nursery {
         let [user, mount, ipc, pid] = &spaces;
         let [stdin, stdout, stderr] = stdio;
         let all = [user, mount, ipc, pid, stdin, stdout, stderr, &order_in, &said];
-        sys::send_fds(&self.line, u8::from(haste == Haste::Some), all).map_err(|_| Failed::new(GONE, 0))?;
+        sys::send_fds(&self.line, 0, all).map_err(|_| Failed::new(GONE, 0))?;
         drop((order_in, said));
         let mut words = Vec::new();
         let mut buffer = [0; MAX_WORDS];
