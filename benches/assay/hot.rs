@@ -1,7 +1,8 @@
 //! Runtimes that wait for their programs, beside the same command executed bare in the same root file system, and the rest of
 //! what one could do instead: the table of targets, `target/bench/speed.json`, and with `BENCH_PLOT=file.svg` the README's plot.
 //!
-//! Each hot run is paced at half the rate at which sandboxes with their runtimes waiting come back, with refill running.
+//! Each hot run is paced at half the rate at which sandboxes with their runtimes waiting come back, with refill running; the bare
+//! command at the same pace, turn by turn with it. What it takes back to back, with nothing beside it, is shown too.
 
 mod plot;
 
@@ -202,10 +203,13 @@ impl Work {
 /// Everything that is known of a row.
 struct Row {
     work: &'static Work,
+    /// Back to back.
+    back_to_back: Sample,
+    /// Turn by turn with the hot ones.
     bare: Sample,
-    /// The same at the pace of the warm runs, turn by turn with them.
-    paced: Sample,
-    /// And on one CPU.
+    /// Turn by turn with the warm ones.
+    beside_warm: Sample,
+    /// The same on one CPU.
     alone: Sample,
     hot: Sample,
     /// Of the hot ones, from the order to the end: the program itself.
@@ -219,7 +223,8 @@ struct Row {
     later: Option<f64>,
     hot_count: usize,
     memory_bytes: u64,
-    rate: f64,
+    /// From one run to the next.
+    pause: Duration,
 }
 
 impl Row {
@@ -288,11 +293,13 @@ fn row(work: &'static Work, runs: usize, root: &Path) -> Row {
     let wall = |run: &Value| run["wall_ms"].as_f64().unwrap_or_default();
     let programs = |report: &Value| wall(&report["compile"]) + wall(&report["run"]);
     let mut program = Vec::new();
-    let hot = measure(runs, pause, || {
+    let (mut bare, mut bare_alone) = (|| work.bare(root, false), || work.bare(root, true));
+    let mut judged = || {
         let report = judge(&mut caller, true);
         hot_count += usize::from(report["start"] == "hot");
         program.push(programs(&report));
-    });
+    };
+    let [hot, bare_paced] = in_turn(runs, pause, [&mut judged, &mut bare]);
     let program = Sample(program);
     let many = |caller: &mut Caller, prints: &str, prewarm: bool| {
         let tests = vec![json!({ "stdin": "", "expect": prints }); MORE + 1];
@@ -319,18 +326,19 @@ fn row(work: &'static Work, runs: usize, root: &Path) -> Row {
         assert_eq!(report["start"], "warm");
         warm_program.push(programs(&report));
     };
-    let (mut bare, mut bare_alone) = (|| work.bare(root, false), || work.bare(root, true));
-    let [warm, paced, alone] = in_turn((runs / 3).max(5), pause, [&mut judged, &mut bare, &mut bare_alone]);
+    let [warm, beside_warm, alone] = in_turn((runs / 3).max(5), pause, [&mut judged, &mut bare, &mut bare_alone]);
     let again = work.prints.map(|prints| {
         let report = many(&mut caller, prints, false);
         Sample(report["tests"].as_array().unwrap().iter().skip(1).map(wall).collect()).p50()
     });
     drop(daemon);
-    let bare = measure(runs, Duration::ZERO, bare);
+    let back_to_back = measure(runs, Duration::ZERO, bare);
     Row {
         work,
-        bare,
-        paced,
+        pause,
+        back_to_back,
+        bare: bare_paced,
+        beside_warm,
         alone,
         hot,
         program,
@@ -340,7 +348,6 @@ fn row(work: &'static Work, runs: usize, root: &Path) -> Row {
         later,
         hot_count,
         memory_bytes,
-        rate: 2.0 / pause.as_secs_f64(),
     }
 }
 
@@ -374,7 +381,7 @@ pub fn all(runs: usize) {
         if images[0].image == "python"
             && let Some(first) = rows.first()
         {
-            let (end, bare) = (python_end(&root.0, runs).p50(), first.bare.p50());
+            let (end, bare) = (python_end(&root.0, runs).p50(), first.back_to_back.p50());
             println!(
                 "  a Python's own end where what it loaded is frozen, executed bare: {end:.1} ms, {:.2} of bare",
                 end / bare
@@ -382,8 +389,8 @@ pub fn all(runs: usize) {
         }
         if images[0].image == "python" && is_wanted("docker") {
             let with_docker = super::docker_cli().then(|| {
-                let run = measure((runs / 4).max(10), Duration::ZERO, || docker_run(&image));
-                (run, docker_exec(&image, (runs / 4).max(10)))
+                let (runs, pause) = ((runs / 4).max(10), rows.first().map_or(Duration::ZERO, |row| row.pause));
+                (measure(runs, pause, || docker_run(&image)), docker_exec(&image, runs, pause))
             });
             python = with_docker;
         }
@@ -451,12 +458,12 @@ fn idle() -> BTreeMap<&'static str, f64> {
 }
 
 /// `docker exec` into a container that runs already: no isolation between one and the next.
-fn docker_exec(image: &str, runs: usize) -> Sample {
+fn docker_exec(image: &str, runs: usize, pause: Duration) -> Sample {
     let name = format!("assay-bench-exec-{}", std::process::id());
     let docker = |words: &[&str]| Command::new("docker").args(words).output().unwrap();
     let sleep = ["run", "-d", "--rm", "--network", "none", "--name", &name, image, "sleep", "600"];
     assert!(docker(&sleep).status.success());
-    let sample = measure(runs, Duration::ZERO, || {
+    let sample = measure(runs, pause, || {
         let output = docker(&["exec", &name, "/usr/bin/python3", "-c", "print(1)"]);
         assert_eq!(output.stdout, b"1\n");
     });
@@ -485,7 +492,8 @@ impl Row {
         );
         if *is_hot {
             let (count, all, mib) = (self.hot_count, hot.0.len(), self.memory_bytes as f64 / f64::from(1 << 20));
-            println!("    {count} of {all} hot, at {:.1}/s; a sandbox holds {mib:.1} MiB for it", self.rate / 2.0);
+            let rate = 1.0 / self.pause.as_secs_f64();
+            println!("    {count} of {all} hot, one run at {rate:.1}/s; a sandbox holds {mib:.1} MiB for it");
         }
         if self.program.p50() > 0.0 {
             let (all, program) = (self.hot.p50(), self.program.p50());
@@ -494,18 +502,22 @@ impl Row {
                 all - program
             );
         }
-        let (warm, program, paced) = (self.warm.p50(), self.warm_program.p50(), self.paced.p50());
+        let back_to_back = self.back_to_back.p50();
+        println!("    bare back to back: {back_to_back:.1} ms, {:.3}", hot.p50() / back_to_back);
+        let (warm, program, bare) = (self.warm.p50(), self.warm_program.p50(), self.beside_warm.p50());
         println!(
-            "    warm, not hot (asked +2): {:+.1} ms to bare at the same pace, {:+.1} to the same on one CPU, {:+.1} back to back",
-            warm - paced,
+            "    warm, not hot (asked +2): {:+.1} ms to bare at the same pace, {:+.1} to the same on one CPU, {:+.1} to back to back",
+            warm - bare,
             warm - self.alone.p50(),
-            warm - self.bare.p50()
+            warm - back_to_back
         );
-        println!(
-            "      of it assay {:.1}; the program {:+.1} to bare at the same pace",
-            warm - program,
-            program - paced
-        );
+        if program > 0.0 {
+            println!(
+                "      of it assay {:.1}; the program {:+.1} to bare at the same pace",
+                warm - program,
+                program - bare
+            );
+        }
         if let Some(again) = self.again {
             println!(
                 "      the program where it has run before: {:+.1} to its first run in a sandbox",
@@ -532,9 +544,9 @@ fn value(rows: &[Row], docker: Option<&(Sample, Sample)>) -> Value {
         .iter()
         .map(|row| {
             json!({
-                "work": row.work.title, "profile": row.work.profile, "bare": sample(&row.bare), "bare_paced": sample(&row.paced), "bare_paced_one_cpu": sample(&row.alone), "warm": sample(&row.warm), "warm_program": sample(&row.warm_program), "program_again_ms": row.again,
+                "work": row.work.title, "profile": row.work.profile, "bare": sample(&row.bare), "bare_back_to_back": sample(&row.back_to_back), "bare_beside_warm": sample(&row.beside_warm), "bare_beside_warm_one_cpu": sample(&row.alone), "warm": sample(&row.warm), "warm_program": sample(&row.warm_program), "program_again_ms": row.again,
                 "hot": sample(&row.hot), "hot_program": sample(&row.program), "later_test_ms": row.later, "hot_runs": row.hot_count, "ratio": row.ratio(), "asked": row.work.asked,
-                "hot_bytes": row.memory_bytes, "hot_per_second": row.rate,
+                "hot_bytes": row.memory_bytes, "per_second": 1.0 / row.pause.as_secs_f64(),
             })
         })
         .collect();

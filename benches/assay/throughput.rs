@@ -1,5 +1,6 @@
 //! As often as it can be, in sandboxes that are used again, beside bare exec; and who spends the machine's time on it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,11 +34,14 @@ impl Spent {
 fn timed(daemon: Option<u32>, program_us: &AtomicU64, rate: impl FnOnce() -> f64) -> Spent {
     let daemons = || daemon.map_or(0.0, |pid| crowd::cpu(pid) * 1e3);
     program_us.store(0, Ordering::Relaxed);
-    let before = [busy_ms(), daemons(), engine_ms()];
+    let (busy, daemon_before, engines) = (busy_ms(), daemons(), engine_ms());
     let per_second = rate();
-    let after = [busy_ms(), daemons(), engine_ms()];
     let all = per_second * 12.0;
-    let [all_ms, daemon_ms, engine_ms] = [0, 1, 2].map(|at: usize| (after[at] - before[at]) / all);
+    let all_ms = (busy_ms() - busy) / all;
+    let daemon_ms = (daemons() - daemon_before) / all;
+    // one that ended in between is not counted
+    let since = |(pid, ms): (u32, f64)| ms - engines.get(&pid).unwrap_or(&0.0);
+    let engine_ms = engine_ms().into_iter().map(since).sum::<f64>() / all;
     Spent {
         per_second,
         all_ms,
@@ -99,8 +103,8 @@ pub fn all() -> Vec<Value> {
     rows
 }
 
-/// CPU time of the engine's processes, in milliseconds.
-fn engine_ms() -> f64 {
+/// CPU time of each of the engine's processes, in milliseconds.
+fn engine_ms() -> BTreeMap<u32, f64> {
     let processes = std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.parse().ok());
@@ -108,7 +112,7 @@ fn engine_ms() -> f64 {
         std::fs::read_to_string(format!("/proc/{pid}/comm"))
             .is_ok_and(|name| name.starts_with("dockerd") || name.starts_with("containerd"))
     };
-    processes.filter(is_engines).map(crowd::cpu).sum::<f64>() * 1e3
+    processes.filter(is_engines).map(|pid| (pid, crowd::cpu(pid) * 1e3)).collect()
 }
 
 /// CPU time that this machine has spent, in milliseconds.

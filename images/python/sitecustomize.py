@@ -41,6 +41,9 @@ def _wait():
     except BaseException as error:
         failed = f"load {name}: {type(error).__name__}: {error}"[:1000]
     loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+    # `site` looks for this next, in folders that nobody has read yet
+    if sys.modules["site"].ENABLE_USER_SITE:
+        any(finder.find_spec("usercustomize", None) for finder in sys.meta_path)
     # what was loaded lives until the end: collecting and taking apart a library at the interpreter's end costs more than most
     # programs
     import gc
@@ -148,14 +151,14 @@ def _tools(order, filter):
             finally:
                 posix._exit(1)
         asleep = 0
-        for _ in range(2000):
-            state = file(f"/proc/{child}/stat").rpartition(b") ")[2][:1]
-            asleep = asleep + 1 if state == b"S" else 0
-            if asleep == 2 or state == b"Z":
-                break
-            time.sleep(0.001)
         written = []
         try:
+            for _ in range(2000):
+                state = file(f"/proc/{child}/stat").rpartition(b") ")[2][:1]
+                asleep = asleep + 1 if state == b"S" else 0
+                if asleep == 2 or state == b"Z":
+                    break
+                time.sleep(0.001)
             pages = posix.open(f"/proc/{child}/pagemap", posix.O_RDONLY)
             for begin, end in private:
                 words = memoryview(posix.pread(pages, (end - begin) // 512, begin // 512)).cast("Q")
@@ -170,7 +173,7 @@ def _tools(order, filter):
                         written.append([page, page + 4096])
             posix.close(pages)
         except OSError:
-            pass
+            asleep = 0
         posix.kill(child, 9)
         posix.waitpid(child, 0)
         return written if asleep == 2 and written else private

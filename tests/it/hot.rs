@@ -237,6 +237,27 @@ fn a_program_pays_for_itself_only_and_its_limits_are_exact() {
 }
 
 #[test]
+fn a_fork_has_memory_of_its_own_for_what_every_program_writes_to_and_no_more() {
+    let folder = profile("python", |text| text);
+    let daemon = daemon("python", folder.path());
+    let mut caller = daemon.caller();
+    heated(&mut caller);
+    // the first test's runtime shares nothing, those after it are forks
+    let code =
+        "for row in open('/proc/self/smaps_rollup'):\n  if row.startswith('Private_Dirty'): print(row.split()[1])";
+    let tests = json!([{}, {}, {}]);
+    let report = caller.ok("submission.run", with(python("python", code), "tests", tests));
+    assert_eq!(report["start"], "hot", "{report:#}");
+    let of = |test: &Value| test["stdout"].as_str().unwrap().trim().parse::<f64>().unwrap();
+    let [alone, forks @ ..] = &report["tests"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    for fork in forks {
+        // a quarter more with what it inherits; half without memory of its own; twice with all that the template has
+        let share = of(fork) / of(alone);
+        assert!((0.8..1.6).contains(&share), "{share}: {report:#}");
+    }
+}
+
+#[test]
 fn a_file_with_a_loaded_modules_name_is_taken_as_ever() {
     let folder = profile("python-numpy", reused);
     let daemon = daemon("python-numpy", folder.path());
