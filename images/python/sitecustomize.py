@@ -99,7 +99,6 @@ def _tools(order, filter):
         _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
     call = ctypes.CDLL(None, use_errno=True)
-    python = ctypes.PyDLL(None)
     program = Program(len(filter) // 8, filter)
     none = ctypes.create_string_buffer(24)
     # capset(2): version 3, this thread
@@ -126,63 +125,28 @@ def _tools(order, filter):
             capability += 1
         must(call.syscall(126 if sys.implementation._multiarch.startswith("x86_64") else 91, header, none))
 
-    def file(path):
-        opened = posix.open(path, posix.O_RDONLY)
+    def common():
+        """The interpreter's own data and the heap, as pairs of addresses: every program writes to most of it."""
+        maps = posix.open("/proc/self/maps", posix.O_RDONLY)
         text = b""
-        while piece := posix.read(opened, 65536):
+        while piece := posix.read(maps, 65536):
             text += piece
-        posix.close(opened)
-        return text
-
-    def learn():
-        """The memory that every program writes to, as pairs of addresses: what one writes that does nothing."""
-        private = []
-        for row in file("/proc/self/maps").splitlines():
+        posix.close(maps)
+        memory = []
+        for row in text.splitlines():
             words = row.split()
             if words[1] == b"rw-p":
-                private.append([int(word, 16) for word in words[0].split(b"-")])
-        child = posix.fork()
-        if child == 0:
-            try:
-                exec(compile("print(1)\n", "main.py", "exec"), {})
-                # the last thing that the interpreter does
-                python.Py_AtExit(call.pause)
-                python.Py_Exit(0)
-            finally:
-                posix._exit(1)
-        asleep = 0
-        written = []
-        try:
-            for _ in range(2000):
-                state = file(f"/proc/{child}/stat").rpartition(b") ")[2][:1]
-                asleep = asleep + 1 if state == b"S" else 0
-                if asleep == 2 or state == b"Z":
-                    break
-                time.sleep(0.001)
-            pages = posix.open(f"/proc/{child}/pagemap", posix.O_RDONLY)
-            for begin, end in private:
-                words = memoryview(posix.pread(pages, (end - begin) // 512, begin // 512)).cast("Q")
-                for number, word in enumerate(words):
-                    # there, and nobody else's
-                    if word >> 56 & 0x81 != 0x81:
-                        continue
-                    page = begin + number * 4096
-                    if written and page - written[-1][1] <= 4 * 4096:
-                        written[-1][1] = page + 4096
-                    else:
-                        written.append([page, page + 4096])
-            posix.close(pages)
-        except OSError:
-            asleep = 0
-        posix.kill(child, 9)
-        posix.waitpid(child, 0)
-        return written if asleep == 2 and written else private
+                begin, end = (int(word, 16) for word in words[0].split(b"-"))
+                memory.append((begin, end - begin))
+            if words[-1] == b"[heap]":
+                return memory
+        return []
 
     def own(memory):
         # what is shared with the template is copied when it is written to, page by page: now rather than in the program's time
-        for begin, end in memory:
+        for begin, length in memory:
             # populate for writing; a kernel before 5.14 knows no such advice
-            call.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), 23)
+            call.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), 23)
 
     class Limit(ctypes.Structure):
         _fields_ = [("soft", ctypes.c_uint64), ("hard", ctypes.c_uint64)]
@@ -212,15 +176,15 @@ def _tools(order, filter):
         del sys.modules[name]
     for folder in set(sys.path_importer_cache) - folders:
         del sys.path_importer_cache[folder]
-    return order, socket, request, enter, confine, drop, clock, limit, learn, own
+    return order, socket, request, enter, confine, drop, clock, limit, common, own
 
 
 def _serve(tools, failed):
     """Forks programs; comes back in each, with its order and how it limits itself."""
     import posix
 
-    line, socket, request, enter, confine, drop, clock, limit, learn, own = tools
-    memory = [] if failed else learn()
+    line, socket, request, enter, confine, drop, clock, limit, common, own = tools
+    memory = common()
     while True:
         asked = request()
         if asked is None:

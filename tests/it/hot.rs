@@ -237,7 +237,7 @@ fn a_program_pays_for_itself_only_and_its_limits_are_exact() {
 }
 
 #[test]
-fn a_fork_has_memory_of_its_own_for_what_every_program_writes_to_and_no_more() {
+fn a_fork_has_the_heap_to_itself_and_not_all_memory() {
     let folder = profile("python", |text| text);
     let daemon = daemon("python", folder.path());
     let mut caller = daemon.caller();
@@ -251,7 +251,7 @@ fn a_fork_has_memory_of_its_own_for_what_every_program_writes_to_and_no_more() {
     let of = |test: &Value| test["stdout"].as_str().unwrap().trim().parse::<f64>().unwrap();
     let [alone, forks @ ..] = &report["tests"].as_array().unwrap()[..] else { panic!("{report:#}") };
     for fork in forks {
-        // a quarter more with what it inherits; half without memory of its own; twice with all that the template has
+        // half without memory of its own; twice with all that the template has
         let share = of(fork) / of(alone);
         assert!((0.8..1.6).contains(&share), "{share}: {report:#}");
     }
