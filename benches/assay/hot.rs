@@ -1,8 +1,8 @@
 //! Runtimes that wait for their programs, beside the same command executed bare in the same root file system, and the rest of
 //! what one could do instead: the table of targets, `target/bench/speed.json`, and with `BENCH_PLOT=file.svg` the README's plot.
 //!
-//! Each hot run is paced at half the rate at which sandboxes with their runtimes waiting come back, with refill running; the bare
-//! command at the same pace, turn by turn with it. What it takes back to back, with nothing beside it, is shown too.
+//! Hot and bare run in turn, one at a time, paced at half the rate at which sandboxes with their runtimes waiting come back, with
+//! refill running. What bare takes back to back, with nothing beside it, is shown too.
 
 mod plot;
 
