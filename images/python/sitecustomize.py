@@ -38,12 +38,13 @@ def _wait():
         for name in names:
             if name:
                 __import__(name)
+        # `site` looks for this next, in folders that nobody has read yet
+        name = "usercustomize"
+        if sys.modules["site"].ENABLE_USER_SITE:
+            any(finder.find_spec(name, None) for finder in sys.meta_path)
     except BaseException as error:
         failed = f"load {name}: {type(error).__name__}: {error}"[:1000]
     loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
-    # `site` looks for this next, in folders that nobody has read yet
-    if sys.modules["site"].ENABLE_USER_SITE:
-        any(finder.find_spec("usercustomize", None) for finder in sys.meta_path)
     # what was loaded lives until the end: collecting and taking apart a library at the interpreter's end costs more than most
     # programs
     import gc
