@@ -11,10 +11,11 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
 pub use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::exemplar::Exemplar;
 pub use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
 pub use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{MetricType, family::MetricConstructor};
 use prometheus_client::registry::Registry;
@@ -119,6 +120,28 @@ pub struct Sheet<'a> {
 }
 
 impl Sheet<'_> {
+    /// A family of values; none at all where it has no rows.
+    fn rows<M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        rows: impl IntoIterator<Item = (Labels, M)>,
+    ) -> fmt::Result {
+        let mut rows = rows.into_iter().peekable();
+        let Some((_, first)) = rows.peek() else { return Ok(()) };
+        let kind = first.metric_type();
+        let mut metric = self.encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
+        for (labels, value) in rows {
+            if labels.is_empty() {
+                // it is the only one
+                return value.encode(metric);
+            }
+            value.encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     /// Something that goes up and down.
     ///
     /// # Errors
@@ -130,18 +153,7 @@ impl Sheet<'_> {
         unit: Option<Unit>,
         rows: impl IntoIterator<Item = (Labels, f64)>,
     ) -> fmt::Result {
-        let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_none() {
-            return Ok(());
-        }
-        let mut metric = self.encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
-        for (labels, value) in rows {
-            match labels.is_empty() {
-                true => metric.encode_gauge(&value)?,
-                false => metric.encode_family(&labels)?.encode_gauge(&value)?,
-            }
-        }
-        Ok(())
+        self.rows(name, help, unit, rows.into_iter().map(|(labels, value)| (labels, ConstGauge::new(value))))
     }
 
     /// One of those, without labels.
@@ -163,19 +175,7 @@ impl Sheet<'_> {
         unit: Option<Unit>,
         rows: impl IntoIterator<Item = (Labels, f64)>,
     ) -> fmt::Result {
-        let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_none() {
-            return Ok(());
-        }
-        let none = None::<&Exemplar<NoLabelSet, f64>>;
-        let mut metric = self.encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
-        for (labels, value) in rows {
-            match labels.is_empty() {
-                true => metric.encode_counter(&value, none)?,
-                false => metric.encode_family(&labels)?.encode_counter(&value, none)?,
-            }
-        }
-        Ok(())
+        self.rows(name, help, unit, rows.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value))))
     }
 
     /// One of those, without labels.
@@ -197,15 +197,7 @@ impl Sheet<'_> {
         unit: Unit,
         rows: impl IntoIterator<Item = (Labels, Histogram)>,
     ) -> fmt::Result {
-        let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_none() {
-            return Ok(());
-        }
-        let mut metric = self.encoder.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
-        for (labels, histogram) in rows {
-            histogram.encode(metric.encode_family(&labels)?)?;
-        }
-        Ok(())
+        self.rows(name, help, Some(unit), rows)
     }
 
     /// What something is, in words; `_info` is added to its name.

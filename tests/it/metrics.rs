@@ -68,8 +68,8 @@ fn one_of_everything(caller: &mut Caller) {
     }
 }
 
-#[test]
-fn every_answer_and_every_refusal_is_counted_once_under_its_own_labels() {
+/// A daemon with an open door, which judges in sandboxes that are used again; and the folder of its profiles.
+fn watched() -> (tempfile::TempDir, Daemon, String) {
     let folder = reused();
     let options = Options {
         profiles: "python,bash,c",
@@ -80,6 +80,12 @@ fn every_answer_and_every_refusal_is_counted_once_under_its_own_labels() {
     };
     let daemon = Daemon::start(&options);
     let door = door(&daemon);
+    (folder, daemon, door)
+}
+
+#[test]
+fn every_answer_and_every_refusal_is_counted_once_under_its_own_labels() {
+    let (_folder, daemon, door) = watched();
     daemon.warm();
     let mut caller = daemon.caller();
     one_of_everything(&mut caller);
@@ -376,16 +382,7 @@ const EMPTY_WHEN_WELL: [&str; 2] = ["Could not be made", "Starts"];
 
 #[test]
 fn prometheus_scrapes_a_daemon_that_judges_and_every_expression_of_ours_has_an_answer() {
-    let folder = reused();
-    let options = Options {
-        profiles: "python,bash,c",
-        profiles_dir: Some(folder.path()),
-        floor: 1,
-        config: OPEN,
-        ..Options::default()
-    };
-    let daemon = Daemon::start(&options);
-    let door = door(&daemon);
+    let (_folder, daemon, door) = watched();
     daemon.warm();
     let said = content(tool("promtool").args(["check", "metrics"]), &get(&door, "/metrics").body);
     assert_eq!(said, "", "promtool check metrics has complaints");
