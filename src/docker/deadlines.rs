@@ -15,7 +15,7 @@ pub const CONNECT: Duration = Duration::from_secs(2);
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// The head of a call that only looks, and of an attach.
 pub const LOOK: Duration = Duration::from_secs(5);
-/// The head of a list, of info and of df: the engine walks all it has.
+/// The head of a list and of info: the engine walks all it has.
 pub const LIST: Duration = Duration::from_secs(10);
 /// The head of a create: the engine may have to set up a layer on a busy disk.
 pub const CREATE: Duration = Duration::from_secs(15);
@@ -26,6 +26,10 @@ pub const START: Duration = Duration::from_secs(30);
 pub const KILL: Duration = Duration::from_secs(15);
 /// The head of a removal: it kills, unmounts and deletes a layer.
 pub const REMOVE: Duration = Duration::from_secs(60);
+/// The head of a df, which walks every file of every layer; and, where it has to, the wait until another one is done.
+pub const COUNT: Duration = Duration::from_secs(60);
+/// Between two questions for a df while another one is under way.
+pub const COUNT_AGAIN: Duration = Duration::from_millis(100);
 /// The head of an update.
 pub const UPDATE: Duration = Duration::from_secs(15);
 /// The head of statistics: engines before 24 take a sample of a second first.

@@ -251,6 +251,11 @@ impl Error {
         matches!(self, Error::Status { status: 400, message, .. } if message.contains("client version"))
     }
 
+    /// Another client's df is under way, and the engine (before 23) does one at a time. The words of 1.13 to 20.10.
+    pub(super) fn is_counting(&self) -> bool {
+        matches!(self, Error::Status { status: 500, message, .. } if message.contains("disk usage operation is already running"))
+    }
+
     /// What a person can do about it.
     pub fn remedy(&self) -> Option<String> {
         match self {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tokio::time::{Instant, sleep};
+
 use crate::docker::reply::Lines;
 use crate::docker::request::Call;
 use crate::docker::{Client, DiskUsage, Error, Event, Filters, Info, Ping, VersionInfo, deadlines};
@@ -43,11 +45,19 @@ impl Client {
 
     /// `GET /system/df`: what takes the engine's disk. It counts files, so 60 s for the head. Dropped: the count goes on.
     ///
+    /// Engines before 23 count for one client at a time and refuse the others. Those wait here for their turn, 60 s at most.
+    ///
     /// # Errors
-    /// The usual; 409 when another count is under way (before 24).
+    /// The usual; 500 when others were counting all the while.
     pub async fn disk_usage(&self) -> Result<DiskUsage, Error> {
-        let call = Call::get("ask about the engine's disk", "/system/df").within(deadlines::REMOVE);
-        self.call(call, &[200]).await?.json().await
+        let patience = Instant::now() + deadlines::COUNT;
+        loop {
+            let call = Call::get("ask about the engine's disk", "/system/df").within(deadlines::COUNT);
+            match self.call(call, &[200]).await {
+                Err(error) if error.is_counting() && Instant::now() < patience => sleep(deadlines::COUNT_AGAIN).await,
+                reply => return reply?.json().await,
+            }
+        }
     }
 
     /// `GET /events`: from now on. 5 s for the head, no bound for silence.

@@ -285,6 +285,29 @@ async fn an_engine_that_hangs_up_is_worth_another_try_and_one_that_babbles_is_no
     assert!(matches!(error, Error::Nonsense { .. }) && !error.retryable(), "{error:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_asks_about_the_disk_while_another_does_waits_for_his_turn_and_not_for_ever() {
+    let (fake, client, _listening) = Fake::start();
+    let busy = || Answer::json(500, &json!({"message": "a disk usage operation is already running"}));
+    fake.script("GET /system/df", busy()).script("GET /system/df", busy());
+    fake.script("GET /system/df", Answer::json(200, &json!({"LayersSize": 7})));
+    assert_eq!(client.disk_usage().await.unwrap().layers_bytes, 7);
+
+    for _ in 0..2000 {
+        fake.script("GET /system/df", busy());
+    }
+    let asked = tokio::time::Instant::now();
+    let error = client.disk_usage().await.unwrap_err();
+    assert!(
+        error.status() == Some(500) && error.retryable() && asked.elapsed() >= Duration::from_secs(60),
+        "{error:?}"
+    );
+
+    let (fake, client, _listening) = Fake::start();
+    fake.script("GET /system/df", Answer::json(500, &json!({"message": "no space left on device"})));
+    assert_eq!(client.disk_usage().await.unwrap_err().status(), Some(500));
+}
+
 #[tokio::test]
 async fn each_call_on_a_unix_socket_has_a_connection_of_its_own() {
     let (fake, client, _listening) = Fake::start();

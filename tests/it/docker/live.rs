@@ -275,6 +275,21 @@ async fn eight_removals_at_once_all_succeed() {
 }
 
 #[tokio::test]
+async fn eight_who_ask_about_the_disk_at_once_are_all_told() {
+    let client = client();
+    client.ping().await.unwrap();
+    let counts: Vec<_> = (0..8)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.disk_usage().await })
+        })
+        .collect();
+    for count in counts {
+        count.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_not_found_in_every_call() {
     let (client, nobody) = (client(), "assay-test-docker-nobody");
     let mut absent = spec().await;
