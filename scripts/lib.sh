@@ -20,9 +20,9 @@ need_tools() {
   command -v apt-get >/dev/null || die "please install ${missing[*]} (this script knows apt-get only)"
   say "installing ${missing[*]}"
   local sudo=''; [ "$(id -u)" = 0 ] || sudo=sudo
-  $sudo apt-get -o Acquire::Retries=3 update -qq </dev/null
+  $sudo apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 update -qq </dev/null
   # shellcheck disable=SC2068
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -qq --no-install-recommends \
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
     ${missing[@]} </dev/null >/dev/null
 }
 

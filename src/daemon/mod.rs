@@ -45,6 +45,10 @@ pub use service::Inherited;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The same for one who was let in and has not been heard yet: on a busy machine a first line takes its time.
 const FIRST_WORDS: Duration = Duration::from_secs(10);
+/// How long answers are given to get to their callers at the end.
+const LAST_ANSWERS: Duration = Duration::from_millis(50);
+/// The same for reports, which callers have waited for.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
 /// What the end takes beyond the drain, at most: last answers, and pools that are closed.
 const LAST_STEPS: Duration = Duration::from_secs(20);
 
@@ -161,8 +165,11 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
     scheduler.keep_answers().await;
     let _ = stop.send(true);
     let _ = serving.await;
-    // the last answers are on their way to their writers
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // the last answers are on their way to their writers; reports are waited for
+    let begun = Instant::now();
+    while begun.elapsed() < LAST_ANSWERS || (connections.owed() > 0 && begun.elapsed() < LAST_REPORTS) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let _ = leave.send(true);
     let Life { reaper, mut leaving, .. } = life;
     for host in fleet.all().iter() {

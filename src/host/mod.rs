@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -35,6 +35,10 @@ pub use fleet::Fleet;
 pub use health::HostState;
 pub use images::{ImageRow, ImageState};
 pub use monitor::End;
+
+/// How long sandboxes that are being made when a host is closed are waited for: a start takes a third of a second, and more
+/// on a busy engine.
+const LAST_CREATIONS: Duration = Duration::from_secs(10);
 
 /// What a host needs to know at its start.
 #[derive(Debug)]
@@ -311,7 +315,7 @@ impl Host {
     pub async fn retire(&self) {
         self.set_drained(true);
         while self.running() > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         self.stop();
     }
@@ -426,9 +430,15 @@ impl Host {
     /// Ends it with the daemon: removes whatever bears our label on the engine.
     pub async fn close(&self) {
         self.stop();
+        // what is being made comes to an end first: the engine may finish a creation after we last looked
+        let begun = Instant::now();
+        let is_making = || self.pools().iter().any(|pool| pool.state().creating > 0);
+        while self.answers() && is_making() && begun.elapsed() < LAST_CREATIONS {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         // let the dead-man switches work before asking the engine for what they do by themselves
         for _ in 0..5 {
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
             match crate::sandbox::sweep(&self.client, &self.config.instance, None).await {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}

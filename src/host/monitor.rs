@@ -17,6 +17,10 @@ const DOWN_EVERY: Duration = Duration::from_secs(1);
 const DOUBTFUL_AFTER: Duration = Duration::from_millis(200);
 /// Streams that end together are seen to have ended within this time, on a busy machine too.
 const SETTLE: Duration = Duration::from_millis(100);
+/// How often it is asked, every 50 ms, how a container ended whose connection has.
+const END_LOOKS: u32 = 40;
+/// And how often, of one that was killed, whether that was for memory.
+const OOM_LOOKS: u32 = 4;
 /// How much of a machine's memory runs may take; the rest is for the engine, idle sandboxes and whatever else lives there.
 const MEMORY_PERCENT: u64 = 80;
 /// Between sweeps: what a lost reply left behind lives at most this long.
@@ -47,16 +51,20 @@ impl Host {
         }
     }
 
-    /// How a container ended, when the engine said so. It may say so a moment after the connection's end, so this waits for
-    /// it a little.
+    /// How a container ended, when the engine said so. It may say so a moment after the connection's end, and why after
+    /// that it did, so this waits a little for both.
     pub async fn end_of(&self, container: &str) -> End {
         let known = || lock(&self.ends).iter().find(|(id, _)| id == container).map(|(_, end)| *end).unwrap_or_default();
-        for _ in 0..10 {
-            let end = known();
-            if end.exit_code.is_some() {
-                return end;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let look = || tokio::time::sleep(Duration::from_millis(50));
+        let mut patience = END_LOOKS;
+        while known().exit_code.is_none() && patience > 0 {
+            look().await;
+            patience -= 1;
+        }
+        let mut patience = OOM_LOOKS;
+        while known().exit_code == Some(137) && !known().oom && patience > 0 {
+            look().await;
+            patience -= 1;
         }
         known()
     }

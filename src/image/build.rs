@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::broadcast;
 
 use super::base;
 use super::catalog::{BASE, Definition};
@@ -22,6 +23,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const REGISTRY_BASE: &str = "debian:bookworm-slim";
 /// How long a registry may take to be reached: without one, nobody should wait.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(20);
+/// How many of a build's last events are kept for those who wait for it as well.
+const NEWS: usize = 64;
 /// How many of the log's last lines stand in an error.
 const SHOWN_LINES: usize = 6;
 
@@ -103,14 +106,37 @@ pub enum ImageError {
     },
 }
 
-/// Finds and makes images of one engine. One build of one image at a time.
+/// Finds and makes images of one engine. One build of one image at a time; who waits for it is told how it goes.
 #[derive(Debug, Clone)]
 pub struct Builder {
     client: Client,
     images: PathBuf,
     logs: PathBuf,
     registries: Registries,
-    locks: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    turns: Arc<Mutex<HashMap<String, Arc<Turn>>>>,
+}
+
+/// Whose turn it is to make an image, and what whoever makes it tells the others.
+#[derive(Debug)]
+struct Turn {
+    making: tokio::sync::Mutex<()>,
+    told: broadcast::Sender<BuildEvent>,
+}
+
+impl Turn {
+    /// Waits for the turn. Who is too slow for another's news misses the oldest.
+    async fn take(&self, watch: Watch<'_>) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut news = self.told.subscribe();
+        let turn = self.making.lock();
+        tokio::pin!(turn);
+        loop {
+            tokio::select! {
+                biased;
+                taken = &mut turn => return taken,
+                event = news.recv() => drop(event.map(&mut *watch)),
+            }
+        }
+    }
 }
 
 /// The pause before another try, if there is one.
@@ -121,7 +147,7 @@ fn pause_after(tries: u32, retryable: bool) -> Option<Duration> {
 impl Builder {
     /// A builder over the definitions in `images`, with logs in `logs`.
     pub fn new(client: Client, images: PathBuf, logs: PathBuf, registries: Registries) -> Builder {
-        Builder { client, images, logs, registries, locks: Arc::default() }
+        Builder { client, images, logs, registries, turns: Arc::default() }
     }
 
     fn definition(&self, name: &str) -> Result<Definition, ImageError> {
@@ -157,17 +183,24 @@ impl Builder {
         }
     }
 
-    /// The image, made when it is not there; one of a registry is pulled as the policy says, or when `pull` asks for it. Dropping the future ends the build; what stages it had are kept by the
-    /// engine.
+    /// The image, made when it is not there; one of a registry is pulled as the policy says, or when `pull` asks for it.
+    /// Dropping the future ends the build; what stages it had are kept by the engine. Who waits for another's build of the
+    /// same image watches that one.
     ///
     /// # Errors
     /// See [`ImageError`].
     pub async fn ensure(&self, name: &str, pull: bool, watch: Watch<'_>) -> Result<Built, ImageError> {
-        let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.entry(name.to_owned()).or_default().clone()
+        let turn = {
+            let new = || Turn { making: tokio::sync::Mutex::default(), told: broadcast::Sender::new(NEWS) };
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(name.to_owned()).or_insert_with(|| Arc::new(new())).clone()
         };
-        let _one_at_a_time = lock.lock().await;
+        let _taken = turn.take(watch).await;
+        let watch: Watch<'_> = &mut |event: BuildEvent| {
+            // an error says that nobody else waits
+            let _ = turn.told.send(event.clone());
+            watch(event);
+        };
         if is_registrys(name) {
             return self.registries.ensure(&self.client, name, pull, watch).await;
         }
@@ -370,6 +403,29 @@ mod tests {
         assert_eq!(pause_after(2, true), Some(Duration::from_secs(4)));
         assert_eq!(pause_after(3, true), None);
         assert_eq!(pause_after(1, false), None);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_anothers_build_is_told_how_it_goes() {
+        let turn = Turn { making: tokio::sync::Mutex::default(), told: broadcast::Sender::new(NEWS) };
+        let event =
+            |step: &str| BuildEvent { image: "x".into(), step: step.into(), done: None, total: None, line: None };
+        let first = turn.take(&mut |_| unreachable!("nobody else makes it")).await;
+        let mut heard = Vec::new();
+        let waiting = async {
+            let mut watch = |event: BuildEvent| heard.push(event.step);
+            drop(turn.take(&mut watch).await);
+        };
+        let making = async {
+            for step in ["one", "two"] {
+                tokio::task::yield_now().await;
+                turn.told.send(event(step)).unwrap();
+            }
+            tokio::task::yield_now().await;
+            drop(first);
+        };
+        tokio::join!(waiting, making);
+        assert_eq!(heard, ["one", "two"]);
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub type Cancel = watch::Receiver<bool>;
 const INPUT_AHEAD: u64 = 64 * 1024;
 
 /// How long after its output's end a program is given to end, before the other side is told of that.
-const LAST_BREATH: Duration = Duration::from_millis(50);
+/// Who broke first decides, and a busy machine may take its time between a program's last descriptor and its end.
+const LAST_BREATH: Duration = Duration::from_millis(250);
 
 /// How long after its wall limit a program has been ended, and what it said is thrown away where nobody takes it.
 const OVERDUE: Duration = Duration::from_millis(500);

@@ -17,7 +17,7 @@ use super::line::{self, Line};
 use super::methods;
 use super::peer::Peer;
 use super::results::{Hello, HelloLimits, value};
-use super::server::{Daemon, Unheard};
+use super::server::{Counted, Daemon};
 use super::types::{Code, RpcError, notification, parse, response};
 use crate::config::bounds;
 use crate::scheduler::Entry;
@@ -39,11 +39,13 @@ struct Outgoing {
     line: String,
     /// Since when there was something to say, where it is the answer to who waited for a report.
     since: Option<Instant>,
+    /// Counts as owed until it is written.
+    owed: Option<Counted>,
 }
 
 impl From<String> for Outgoing {
     fn from(line: String) -> Outgoing {
-        Outgoing { line, since: None }
+        Outgoing { line, since: None, owed: None }
     }
 }
 
@@ -53,7 +55,7 @@ pub(super) struct Context {
     pub(super) peer: Peer,
     outbound: mpsc::Sender<Outgoing>,
     runs: Mutex<HashMap<String, Arc<Entry>>>,
-    unheard: Mutex<Option<Unheard>>,
+    unheard: Mutex<Option<Counted>>,
 }
 
 impl Context {
@@ -107,7 +109,7 @@ pub(super) async fn serve(
     stream: UnixStream,
     peer: Peer,
     daemon: Arc<Daemon>,
-    unheard: Unheard,
+    unheard: Counted,
     mut gone: watch::Receiver<bool>,
 ) {
     let hang_up = stream.as_fd().try_clone_to_owned();
@@ -149,12 +151,16 @@ pub(super) async fn serve(
                     }
                     Ok(place) => {
                         let context = context.clone();
+                        let waits_for_a_report =
+                            matches!(request.method.as_str(), "submission.run" | "submission.wait");
+                        let owed = waits_for_a_report.then(|| context.daemon.connections.owe());
                         calls.spawn(async move {
                             let id = request.id.clone();
                             let mut since = None;
                             let result = methods::call(&context, request, arrived, &mut since).await;
                             context.heard();
-                            let _ = context.outbound.send(Outgoing { line: response(&id, result), since }).await;
+                            let line = response(&id, result);
+                            let _ = context.outbound.send(Outgoing { line, since, owed }).await;
                             drop(place);
                         });
                         None
@@ -201,7 +207,7 @@ fn is_hung_up(fd: &impl AsFd) -> bool {
 
 /// Writes what is queued. A reader that takes nothing for too long loses the connection, and only that.
 async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Outgoing>, uid: u32, daemon: Arc<Daemon>) {
-    while let Some(Outgoing { line, since }) = queue.recv().await {
+    while let Some(Outgoing { line, since, owed }) = queue.recv().await {
         let mut rest = line.as_bytes();
         while !rest.is_empty() {
             match tokio::time::timeout(bounds::SLOW_READER, writer.write(rest)).await {
@@ -213,6 +219,7 @@ async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Outgoing>, 
                 }
             }
         }
+        drop(owed);
         if let Some(since) = since {
             daemon.scheduler.replied(since.elapsed());
         }

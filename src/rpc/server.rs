@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -107,13 +107,25 @@ pub async fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
 
 /// Connections, by uid.
 #[derive(Debug, Clone, Default)]
-pub struct Connections(Arc<Mutex<Counts<u32>>>, Arc<AtomicUsize>);
+pub struct Connections {
+    places: Arc<Mutex<Counts<u32>>>,
+    unheard: Arc<AtomicUsize>,
+    owed: Arc<AtomicUsize>,
+}
 
-/// A connection of which no call was heard yet; no longer one when dropped.
+/// One that is counted until it is dropped: a connection of which no call was heard yet, or a report that somebody waits for
+/// and that is not written.
 #[derive(Debug)]
-pub(super) struct Unheard(Arc<AtomicUsize>);
+pub(super) struct Counted(Arc<AtomicUsize>);
 
-impl Drop for Unheard {
+impl Counted {
+    fn among(count: &Arc<AtomicUsize>) -> Counted {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(count.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -128,21 +140,29 @@ struct Place {
 impl Connections {
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).sum()
+        self.lock().sum()
     }
 
     /// How many of them were let in and not yet heard: their first call was neither admitted nor answered.
     pub fn unheard(&self) -> usize {
-        self.1.load(Ordering::Relaxed)
+        self.unheard.load(Ordering::Relaxed)
     }
 
-    fn new_one(&self) -> Unheard {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        Unheard(self.1.clone())
+    /// How many calls wait for a report, or have one that is not written yet.
+    pub fn owed(&self) -> usize {
+        self.owed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn owe(&self) -> Counted {
+        Counted::among(&self.owed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts<u32>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, uid: u32) -> Option<Place> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.lock();
         if counts.of(&uid) >= bounds::MAX_CONNECTIONS_PER_UID || counts.sum() >= bounds::MAX_CONNECTIONS {
             return None;
         }
@@ -153,7 +173,7 @@ impl Connections {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.0.lock().unwrap_or_else(PoisonError::into_inner).less(&self.uid);
+        self.places.lock().less(&self.uid);
     }
 }
 
@@ -218,7 +238,7 @@ pub async fn serve(
             continue;
         };
         let open = daemon.tally.opened();
-        let (daemon, gone, unheard) = (daemon.clone(), gone.clone(), places.new_one());
+        let (daemon, gone, unheard) = (daemon.clone(), gone.clone(), Counted::among(&places.unheard));
         tokio::spawn(async move {
             connection::serve(stream, peer, daemon, unheard, gone).await;
             drop((place, open));
@@ -237,6 +257,6 @@ mod tests {
         assert_eq!(taken.len(), bounds::MAX_CONNECTIONS_PER_UID);
         assert!(places.take(2).is_some());
         drop(taken);
-        assert!(places.take(1).is_some() && places.0.lock().unwrap().sum() == 0);
+        assert!(places.take(1).is_some() && places.count() == 0);
     }
 }

@@ -82,8 +82,10 @@ impl CreateError {
     }
 
     /// Whether it may be due to what cells ask of an engine beside the rest: then another kind of sandbox is worth a try.
+    /// One that was silent was slow: on a machine that is busy for a moment nothing is said about cells.
     pub fn may_be_the_cells(&self) -> bool {
         match self {
+            CreateError::Hello(Lost::Silent) => false,
             CreateError::NoCell { .. } | CreateError::Hello(_) | CreateError::Mismatch(_) => true,
             CreateError::Engine { source, .. } => !source.is_unreachable(),
             CreateError::Warned(_) => false,

@@ -76,7 +76,10 @@ pub fn images() {
         let lock = std::fs::File::create(std::env::temp_dir().join("assay-test-images.lock")).unwrap();
         let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
         let daemon = spawn(&Options { profiles: "", floor: 0, ..Options::default() });
+        daemon.meets_its_engine();
         let mut caller = daemon.caller();
+        // some steps of a build say nothing for long
+        caller.writer.set_read_timeout(Some(Duration::from_secs(1200))).unwrap();
         let wanted = std::env::var("ASSAY_TEST_IMAGES").unwrap_or("bash python c cpp javascript".to_owned());
         for profile in wanted.split_whitespace() {
             caller.ok("image.build", json!({ "profile": profile }));
@@ -185,6 +188,12 @@ impl Daemon {
         Caller::new(connecting.join().unwrap())
     }
 
+    /// Waits until its engine has been asked and has answered.
+    pub fn meets_its_engine(&self) {
+        let mut caller = self.caller();
+        eventually("the engine answers", || caller.ok("daemon.health", json!({}))["docker"] == "connected");
+    }
+
     /// Waits until every pool holds `floor`.
     pub fn warm(&self) {
         let mut caller = self.caller();
@@ -257,11 +266,28 @@ pub fn containers(label: &str) -> Vec<String> {
 }
 
 /// Waits for something that must become true; generous, since the machine may be busy.
-pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+pub fn eventually(what: &str, is_true: impl FnMut() -> bool) {
+    eventually_within(90, what, is_true);
+}
+
+/// The same for what takes its time.
+pub fn eventually_within(seconds: u64, what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_true() {
-        assert!(begun.elapsed() < Duration::from_secs(90), "never came true: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(seconds), "never came true: {what}");
         std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// Runs something until it is seen within its bound, five times at most. How soon the init looks at a limit is the machine's
+/// doing as well, which may have other work just then; what is late by design is late each time. What `run` asserts by
+/// itself holds each time.
+pub fn at_best(bound: std::ops::Range<u64>, mut run: impl FnMut() -> u64) {
+    let mut seen = Vec::new();
+    while !seen.last().is_some_and(|last| bound.contains(last)) {
+        assert!(seen.len() < 5, "never within {bound:?}: {seen:?}");
+        seen.push(run());
+        assert!(seen.last() >= Some(&bound.start), "less than {bound:?}: {seen:?}");
     }
 }
 
@@ -359,6 +385,13 @@ pub fn submission(language: &str, code: &str) -> Value {
         _ => "main.sh",
     };
     json!({ "language": language, "files": [{ "path": path, "content": code }] })
+}
+
+/// The same with time enough on the slowest machine: for programs whose limits are not what a test is about.
+pub fn patient(mut submission: Value) -> Value {
+    submission["limits"]["cpu_ms"] = json!(60_000);
+    submission["limits"]["wall_ms"] = json!(120_000);
+    submission
 }
 
 /// The same with something more.

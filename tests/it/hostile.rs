@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, Daemon, Options, submission, with};
+use crate::harness::{Caller, Daemon, Options, patient, submission, with};
 
 /// Runs something hostile with a test before and after it on the same sandbox, and a submission after that.
 fn survives(caller: &mut Caller, language: &str, code: &str, limits: Value) -> Value {
@@ -33,7 +33,7 @@ fn hostile_programs_get_their_outcome_and_harm_nobody() {
     assert_eq!(outcome(&report), ("time_limit", "wall_limit"), "one that ignores SIGTERM: {report:#}");
 
     let daemonised = "(setsid sleep 1000 </dev/null >/dev/null 2>&1 &) ; (setsid setsid sleep 1000 &) ; echo gone";
-    let report = survives(&mut caller, "bash", daemonised, short());
+    let report = survives(&mut caller, "bash", daemonised, json!({}));
     assert_eq!(outcome(&report), ("accepted", "exited"), "one that daemonises: {report:#}");
     assert!(report["run"]["evidence"]["survivors"].as_u64().unwrap() >= 1, "{report:#}");
 
@@ -47,7 +47,7 @@ fn hostile_programs_get_their_outcome_and_harm_nobody() {
 
     let parricide =
         "import os, signal\nif os.fork() == 0:\n  os.kill(os.getppid(), 9)\n  os.kill(-1, 9)\nelse:\n  signal.pause()";
-    let report = survives(&mut caller, "python", parricide, short());
+    let report = survives(&mut caller, "python", parricide, json!({}));
     assert_eq!(outcome(&report), ("runtime_error", "signaled"), "one that kills its parent: {report:#}");
 
     let threads = "#include <pthread.h>\n#include <unistd.h>\nvoid *f(void *x){for(;;);}\n\
@@ -64,7 +64,7 @@ fn hostile_programs_get_their_outcome_and_harm_nobody() {
     assert_eq!(report["run"]["stdout"], "28 True\n", "inodes: {report:#}");
 
     let spawner = "import os, time\nfor _ in range(20):\n  if os.fork() == 0:\n    time.sleep(1000)\nprint('done')";
-    let report = survives(&mut caller, "python", spawner, short());
+    let report = survives(&mut caller, "python", spawner, json!({}));
     assert_eq!(report["run"]["evidence"]["survivors"], 20, "one that exits with its children alive: {report:#}");
 }
 
@@ -87,7 +87,7 @@ fn a_program_that_never_reads_a_large_stdin_is_not_in_its_way() {
     let report = caller.ok("submission.run", with(submission("python", "print('ok')"), "stdin", stdin.clone()));
     assert_eq!((&report["verdict"], &report["run"]["stdout"]), (&json!("accepted"), &json!("ok\n")), "{report:#}");
     let reader = "import sys\nprint(len(sys.stdin.buffer.read()))";
-    let report = caller.ok("submission.run", with(submission("python", reader), "stdin", stdin));
+    let report = caller.ok("submission.run", with(patient(submission("python", reader)), "stdin", stdin));
     assert_eq!(report["run"]["stdout"], format!("{offset}\n"), "{report:#}");
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
+use crate::harness::{Caller, Daemon, Options, at_best, eventually, patient, root, submission, with};
 
 /// A folder with one profile whose sandboxes are used again and again.
 fn profile(name: &str, change: impl FnOnce(String) -> String) -> tempfile::TempDir {
@@ -23,8 +23,11 @@ fn reused(text: String) -> String {
 }
 
 fn daemon(name: &str, profiles: &Path) -> Daemon {
-    let options = Options { profiles: name, profiles_dir: Some(profiles), floor: 1, ceiling: 2, ..Options::default() };
-    Daemon::start(&options)
+    daemon_of(name, profiles, 1, 2)
+}
+
+fn daemon_of(name: &str, profiles: &Path, floor: u32, ceiling: u32) -> Daemon {
+    Daemon::start(&Options { profiles: name, profiles_dir: Some(profiles), floor, ceiling, ..Options::default() })
 }
 
 fn pool(caller: &mut Caller) -> Value {
@@ -46,12 +49,15 @@ fn heated(caller: &mut Caller) {
 
 /// Runs it hot: as often as it takes until the sandbox, which is used again and again, has its runtime waiting in time.
 fn hot(caller: &mut Caller, work: &Value) -> Value {
-    for pause in 0..200 {
+    let mut pause = Duration::from_millis(20);
+    for _ in 0..40 {
         let report = caller.ok("submission.run", work.clone());
         if report["start"] == "hot" {
             return report;
         }
-        std::thread::sleep(Duration::from_millis(20 + pause));
+        // who comes too early ends what was being prepared
+        std::thread::sleep(pause);
+        pause = pause.mul_f64(1.3).min(Duration::from_secs(5));
     }
     let last = caller.ok("submission.run", work.clone());
     panic!("it is never hot: {} {work} {last}", pool(caller))
@@ -155,6 +161,7 @@ fn compare(language: &str, file: &str, least: usize, change: impl FnOnce(String)
             "language": language, "tenant": "t", "files": [{ "path": file, "content": code }], "args": args, "stdin": stdin,
             "limits": { "output_bytes": 4 << 20 },
         });
+        let work = patient(work);
         // arguments come too late for some
         let may_be_hot = takes_arguments || args.as_array().is_none_or(Vec::is_empty);
         let hot = if may_be_hot { hot(&mut caller, &work) } else { caller.ok("submission.run", work.clone()) };
@@ -217,9 +224,11 @@ fn what_is_not_the_usual_command_starts_an_interpreter_of_its_own() {
 #[test]
 fn a_program_pays_for_itself_only_and_its_limits_are_exact() {
     let folder = profile("python-numpy", reused);
-    let daemon = daemon("python-numpy", folder.path());
+    // one sandbox: a new one's template would still be loading beside the cold run
+    let daemon = daemon_of("python-numpy", folder.path(), 0, 1);
     let mut caller = daemon.caller_as(4102);
     let numpy = with(python("python-numpy", "import numpy; print(numpy.arange(3).sum())"), "tenant", json!("t"));
+    hot(&mut caller, &numpy);
     let hot_one = hot(&mut caller, &numpy);
     let cold = caller.ok("submission.run", with(numpy.clone(), "prewarm", json!(false)));
     let of = |report: &Value, field: &str| report["run"][field].as_f64().unwrap();
@@ -229,9 +238,11 @@ fn a_program_pays_for_itself_only_and_its_limits_are_exact() {
     let (warm, full) = (of(&hot_one, "memory_bytes"), of(&cold, "memory_bytes"));
     assert!((warm - full).abs() < 6e6, "{warm} {full}");
     let spin = with(python("python-numpy", "while True: pass"), "tenant", json!("t"));
-    let report = hot(&mut caller, &with(spin, "limits", json!({ "cpu_ms": 300 })));
-    assert_eq!(report["verdict"], "time_limit");
-    assert!((300.0..450.0).contains(&of(&report, "cpu_ms")), "{report:#}");
+    at_best(300..450, || {
+        let report = hot(&mut caller, &with(spin.clone(), "limits", json!({ "cpu_ms": 300 })));
+        assert_eq!(report["verdict"], "time_limit");
+        of(&report, "cpu_ms") as u64
+    });
     let big = with(python("python-numpy", "x = bytearray(500 << 20)"), "tenant", json!("t"));
     assert!(["memory_limit", "runtime_error"].contains(&hot(&mut caller, &big)["verdict"].as_str().unwrap()));
 }
@@ -310,8 +321,15 @@ fn a_runtime_that_does_not_wait_is_named_and_does_no_harm() {
     let other = daemon("python", folder.path());
     let mut caller = other.caller();
     heated(&mut caller);
-    std::thread::sleep(Duration::from_millis(200));
-    let report = caller.run("python", "print(1)");
+    let mut report = Value::Null;
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(200));
+        report = caller.run("python", "print(1)");
+        // it was let in before it was gone
+        if report["start"] != "hot" {
+            break;
+        }
+    }
     assert_eq!((&report["start"], &report["run"]["stdout"]), (&json!("warm"), &json!("1\n")), "{report:#}");
     assert_eq!(report["run"]["stderr"], "");
 }
@@ -326,6 +344,7 @@ fn a_suite_finds_its_pytest_loaded() {
         "suite": { "format": "pytest", "files": [{ "path": "test_f.py", "content":
             "from sol import f\ndef test_good(): assert f(1) == 2\ndef test_bad(): assert f(1) == 3\n" }] },
     });
+    let work = patient(work);
     let hot = hot(&mut caller, &work);
     let cold = caller.ok("submission.run", with(work, "prewarm", json!(false)));
     let cases = |report: &Value| {

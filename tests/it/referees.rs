@@ -1,8 +1,10 @@
 //! Programs that judge, on a real engine: checkers and interactors, good ones, broken ones and hostile ones.
 
+use std::os::unix::fs::MetadataExt;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, Daemon, Options, submission, with};
+use crate::harness::{Caller, Daemon, Options, eventually, submission, with};
 
 fn daemon() -> Daemon {
     Daemon::start(&Options { profiles: "python,cpp,bash", floor: 0, ..Options::default() })
@@ -80,9 +82,19 @@ int main(int argc, char** argv) {
     assert_eq!(report["verdict"], "partial");
     assert_eq!(report["score"]["points"], 1.5);
     assert_eq!(report["tests"][2]["feedback"], "wrong answer expected 5");
-    // compiled before, for the same caller
+    // compiled before, for the same caller: what was kept is used, and not kept anew
+    let cache = daemon.folder.path().join("state/cache");
+    let kept = || -> Vec<(u64, std::time::SystemTime)> {
+        let entries = std::fs::read_dir(&cache).into_iter().flatten().map(|entry| entry.unwrap());
+        let whole = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+        whole.map(|entry| entry.metadata().unwrap()).map(|meta| (meta.ino(), meta.modified().unwrap())).collect()
+    };
+    eventually("it is kept", || kept().len() == 1);
+    let first = kept();
     let again = echo(&mut caller, testlib, tests);
-    assert!(again["timing"]["total_ms"].as_f64() < report["timing"]["total_ms"].as_f64(), "{again:#}");
+    assert_eq!(verdicts(&again), verdicts(&report));
+    let then = kept();
+    assert!(then.len() == 1 && then[0].0 == first[0].0 && then[0].1 > first[0].1, "{first:?} {then:?}");
 }
 
 #[test]
@@ -252,7 +264,8 @@ fn a_lot_of_talk_goes_through_whole() {
     let daemon = daemon();
     let echo = "import os, sys\nn = int(open(sys.argv[1]).read())\nfor i in range(0, n, 1000):\n  for j in range(i, i + 1000): print(j)\n  sys.stdout.flush()\n  for j in range(i, i + 1000):\n    if int(sys.stdin.readline()) != 2 * j: sys.exit(43)\nos.close(1)\nsys.exit(42 if sys.stdin.read() == '' else 43)";
     let code = "import sys\nfor line in sys.stdin: print(2 * int(line), flush=(int(line) % 1000 == 999))";
-    let tests = json!([{ "stdin": "200000", "limits": { "output_bytes": 60_000_000 } }]);
+    let tests =
+        json!([{ "stdin": "200000", "limits": { "output_bytes": 60_000_000, "cpu_ms": 60_000, "wall_ms": 120_000 } }]);
     let report = talk(&mut daemon.caller(), echo, code, tests);
     assert_eq!(verdicts(&report), ["accepted"], "{}", report["tests"][0]["message"]);
     assert_eq!(report["tests"][0]["transcript_truncated"], true);
@@ -276,7 +289,7 @@ fn cancelled(daemon: &Daemon, work: Value) {
     let mut caller = daemon.caller();
     let call = caller.send("submission.run", &work);
     let mut other = daemon.caller();
-    crate::harness::eventually("it runs", || {
+    eventually("it runs", || {
         let rows = other.ok("submission.list", json!({ "state": "running" }));
         !rows["submissions"].as_array().unwrap().is_empty()
     });

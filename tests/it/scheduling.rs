@@ -23,7 +23,9 @@ fn done_of(caller: &mut Caller) -> u64 {
 
 #[test]
 fn a_greedy_caller_takes_turns_with_everybody_else() {
-    let daemon = Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 2, ..Options::default() });
+    // sixty sandboxes, two at a time
+    let config = "[queue]\npatience_ms=600000\n";
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 2, config, ..Options::default() });
     let mut greedy = daemon.caller_as(3001);
     let ids: Vec<u64> = (0..60).map(|_| greedy.send("submission.run", &sleeper(0.05))).collect();
     let mut admin = daemon.caller();
@@ -53,11 +55,10 @@ fn a_uid_has_no_more_runs_at_a_time_than_it_may_and_others_go_on() {
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 3, ceiling: 4, config: text, ..Options::default() });
     daemon.warm();
     let mut one = daemon.caller_as(3003);
-    let ids: Vec<u64> = (0..3).map(|_| one.send("submission.run", &sleeper(0.5))).collect();
+    let ids: Vec<u64> = (0..3).map(|_| one.send("submission.run", &sleeper(1.5))).collect();
     let mut admin = daemon.caller();
-    eventually("the first runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
-    let callers = admin.ok("daemon.status", json!({}))["queue"]["callers"].clone();
-    assert_eq!(callers, json!([{ "uid": 3003, "waiting": 2, "running": 1 }]));
+    let row = json!([{ "uid": 3003, "waiting": 2, "running": 1 }]);
+    eventually("one runs, two wait", || admin.ok("daemon.status", json!({}))["queue"]["callers"] == row);
     assert_eq!(outcome(&daemon.caller_as(3004).call("submission.run", sleeper(0.0))), "accepted");
     for id in ids {
         assert_eq!(outcome(&one.answer(id)), "accepted");
@@ -147,7 +148,7 @@ fn work_goes_to_every_host_and_from_one_that_fails_to_the_other() {
     assert!(used.contains(&"near".to_owned()) && used.contains(&"far".to_owned()), "{used:?}");
 
     // killed under runs: what ran there is tried once more elsewhere, what waits goes elsewhere
-    let ids: Vec<u64> = (0..12).map(|_| caller.send("submission.run", &sleeper(0.7))).collect();
+    let ids: Vec<u64> = (0..12).map(|_| caller.send("submission.run", &sleeper(2.0))).collect();
     let mut admin = daemon.caller();
     eventually("some run on the far host", || {
         admin.ok("sandbox.list", json!({}))["sandboxes"]
@@ -171,7 +172,7 @@ fn a_drained_host_gets_no_work_until_it_is_resumed() {
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();
-    let running = caller.send("submission.run", &sleeper(1.0));
+    let running = caller.send("submission.run", &sleeper(5.0));
     let mut admin = daemon.caller();
     eventually("it runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
     assert_eq!(admin.error("host.drain", json!({ "host": "lokal" }))["data"]["field"], "host");
@@ -237,6 +238,7 @@ fn a_host_that_begins_anew_on_the_same_engine_takes_nobodys_sandbox() {
     std::fs::write(&file, text.replace("cpu_overcommit=3", "cpu_overcommit=4")).unwrap();
     let changed = admin.ok("daemon.reload", json!({}));
     assert_eq!((&changed["hosts"]["added"], &changed["hosts"]["removed"]), (&json!(["local"]), &json!(["local"])));
+    eventually("the new one is up", || state_of(&mut admin, "local") == "up");
     // runs on the new one, while the old one ends its last and closes
     let mut begun = 0;
     while begun < 40 {

@@ -204,6 +204,8 @@ fn storm(victim: &mut Victim, daemon: &mut Daemon, scene: &Scene, dice: &mut Dic
         5 => {
             scene.kills.fetch_add(1, Ordering::SeqCst);
             daemon.kill9();
+            // who looked in between saw the first, and was cut all the same
+            scene.kills.fetch_add(1, Ordering::SeqCst);
             daemon.start_again();
             "assayd killed and started again"
         }
@@ -264,7 +266,11 @@ fn whatever_is_killed_no_verdict_is_wrong_no_answer_is_lost_and_nothing_is_left(
     let begun = Instant::now();
     let mut dice = Dice(seed);
     let mut storms: BTreeMap<&str, usize> = BTreeMap::new();
-    while begun.elapsed() < Duration::from_secs(seconds) {
+    // on a slow machine until there was work between the storms
+    let accepted = || scene.tally.lock().unwrap().outcomes.get("accepted").copied().unwrap_or_default();
+    while begun.elapsed() < Duration::from_secs(seconds)
+        || (accepted() <= 5 && begun.elapsed() < 10 * Duration::from_secs(seconds))
+    {
         std::thread::sleep(Duration::from_millis(300 + dice.roll(2000)));
         *storms.entry(storm(&mut victim, &mut daemon, &scene, &mut dice)).or_default() += 1;
     }

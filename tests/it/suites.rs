@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, Daemon, Options, with};
+use crate::harness::{Caller, Daemon, Options, patient, with};
 
 fn daemon() -> Daemon {
     Daemon::start(&Options { profiles: "python,javascript,bash,c,go,rust,java", floor: 0, ..Options::default() })
@@ -28,12 +28,15 @@ def test_later():
     assert False
 ";
 
-fn graded(caller: &mut Caller, code: &str, tests: &str) -> Value {
-    let work = json!({
+fn lesson(code: &str, tests: &str) -> Value {
+    json!({
         "language": "python", "preset": "lesson", "files": [{ "path": "main.py", "content": code }],
         "suite": { "files": [{ "path": "test_main.py", "content": tests }], "format": "pytest" },
-    });
-    caller.ok("submission.run", work)
+    })
+}
+
+fn graded(caller: &mut Caller, code: &str, tests: &str) -> Value {
+    caller.ok("submission.run", patient(lesson(code, tests)))
 }
 
 #[test]
@@ -80,7 +83,9 @@ fn what_is_no_failed_assertion_is_a_runtime_error() {
     assert!(report["message"].as_str().unwrap().contains("SyntaxError"), "{report:#}");
     let (verdict, ..) = of(graded(&mut caller, "", "def helper(): pass"));
     assert_eq!(verdict, "runtime_error");
-    let (verdict, _, _, report) = of(graded(&mut caller, "def add(a, b):\n  while True: pass", TESTS));
+    // the preset's own limits
+    let endless = lesson("def add(a, b):\n  while True: pass", TESTS);
+    let (verdict, _, _, report) = of(caller.ok("submission.run", endless));
     assert_eq!(verdict, "time_limit", "{report:#}");
     assert_eq!(report["message"], "Code execution exceeded time limit (10s)");
 }
@@ -154,7 +159,7 @@ fn files_beside_the_code_cannot_change_how_its_tests_run() {
             "files": [{ "path": "main.py", "content": "def add(a, b): return 7" }, { "path": path, "content": content }],
             "suite": { "files": [{ "path": "test_main.py", "content": TESTS }], "format": "pytest" },
         });
-        caller.ok("submission.run", work)
+        caller.ok("submission.run", patient(work))
     };
     let hook = "import pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_runtest_call(item): item.obj = lambda *a, **k: None\ndef pytest_collection_modifyitems(items): items.clear()";
     let files = [
@@ -188,6 +193,7 @@ fn a_suites_own_conftest_and_options_count() {
         "language": "python", "files": [{ "path": "main.py", "content": "def add(a, b): return a + b" }],
         "suite": { "files": files, "format": "pytest", "command": ["python3", "-m", "pytest", "-k", "first"] },
     });
+    let work = patient(work);
     let mut caller = daemon.caller();
     let report = caller.ok("submission.run", work.clone());
     // -k took one of two away
@@ -203,7 +209,7 @@ fn tap_junit_and_an_exit_status_are_understood() {
     let mut caller = daemon.caller();
     let mut run = |language: &str, file: (&str, &str), suite: Value| {
         let files = json!([{ "path": file.0, "content": file.1 }]);
-        caller.ok("submission.run", json!({ "language": language, "files": files, "suite": suite }))
+        caller.ok("submission.run", patient(json!({ "language": language, "files": files, "suite": suite })))
     };
     let test = "const test = require('node:test'), assert = require('node:assert'), add = require('./main.js');\ntest('adds', () => assert.equal(add(1, 2), 3));\ntest('adds much', () => assert.equal(add(1000, 2), 1002));";
     let node = json!({
@@ -251,8 +257,7 @@ fn tap_junit_and_an_exit_status_are_understood() {
     let go_test = |operator: &str| {
         let code = format!("package main\nfunc Add(a, b int) int {{ return a {operator} b }}\nfunc main() {{}}");
         let files = json!([{ "path": "main.go", "content": code }]);
-        let limits = json!({ "cpu_ms": 60_000, "wall_ms": 120_000 });
-        daemon.caller().ok("submission.run", json!({ "language": "go", "files": files, "suite": go, "limits": limits }))
+        daemon.caller().ok("submission.run", patient(json!({ "language": "go", "files": files, "suite": go })))
     };
     for (operator, verdict) in [("+", "accepted"), ("*", "wrong_answer")] {
         let report = go_test(operator);
@@ -269,9 +274,8 @@ fn tap_junit_and_an_exit_status_are_understood() {
         let work = json!({
             "language": "rust", "files": [{ "path": "lib.rs", "content": code }],
             "suite": { "files": tests, "format": "exit", "command": command },
-            "limits": { "cpu_ms": 60_000, "wall_ms": 120_000 },
         });
-        let report = daemon.caller().ok("submission.run", work);
+        let report = daemon.caller().ok("submission.run", patient(work));
         assert_eq!(report["verdict"], verdict, "{report:#}");
     }
 
@@ -282,9 +286,8 @@ fn tap_junit_and_an_exit_status_are_understood() {
         let work = json!({
             "language": "java", "files": [{ "path": "Sum.java", "content": code }],
             "suite": { "files": [{ "path": "SumTest.java", "content": test }], "format": "junit", "command": ["junit"] },
-            "limits": { "cpu_ms": 30_000, "wall_ms": 90_000 },
         });
-        let report = daemon.caller().ok("submission.run", work);
+        let report = daemon.caller().ok("submission.run", patient(work));
         assert_eq!((&report["verdict"], &report["suite"]["passed"]), (&json!(verdict), &json!(passed)), "{report:#}");
     }
 
@@ -315,7 +318,8 @@ fn the_command_line_shows_each_case() {
     let run = |code: &str| {
         let code = write("main.py", code);
         let mut assay = std::process::Command::new(env!("CARGO_BIN_EXE_assay"));
-        let output = assay.arg("--socket").arg(daemon.socket()).arg("test").arg(code).arg(&tests).output().unwrap();
+        assay.arg("--socket").arg(daemon.socket()).args(["test", "--preset", "agent"]).arg(code).arg(&tests);
+        let output = assay.output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
     let (status, shown) = run("def add(a, b): return a + b");

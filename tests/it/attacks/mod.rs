@@ -103,7 +103,7 @@ fn programs(caller: &mut Caller) -> Vec<Row> {
 /// Scripts and builds, a submission each.
 fn single(caller: &mut Caller, attack: &Attack, language: &str, code: &str) -> Row {
     let limits: Value = serde_json::from_str(attack.limits).unwrap();
-    let mut work = with(submission(language, code), "compile_limits", json!({ "cpu_ms": 3000, "wall_ms": 8000 }));
+    let mut work = with(submission(language, code), "compile_limits", json!({ "cpu_ms": 30000, "wall_ms": 60000 }));
     work["limits"] = limits;
     let report = caller.ok("submission.run", work);
     let got = match report["verdict"].as_str() {

@@ -87,7 +87,7 @@ fn inside(image: &str, command: &str, folder: &Path, id: &str) -> Ended {
     };
     let status = runtime.block_on(async {
         let client = Client::unix(engine_socket());
-        let name = format!("assay-test-client-{}-{id}", std::process::id());
+        let name = format!("assay-test-client-{}", uuid::Uuid::new_v4());
         let created = client.create_container(&name, &spec).await.unwrap();
         let ended = async {
             client.start_container(&created.id).await?;

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::{Validation, must_be};
-use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
+use crate::harness::{Caller, Daemon, Options, eventually, patient, root, submission, with};
 
 /// A conversation under way.
 struct Talk {
@@ -233,7 +233,8 @@ fn conversations_go_as_they_are_kept() {
     tests.ask("submission.run", with(with(any_order, "tests", json!([{ "expect": "1 2" }])), "checker", checker));
     let suite = json!({ "format": "pytest", "files": [{ "path": "test_it.py",
         "content": "from main import f\ndef test_right(): assert f(1) == 2\ndef test_wrong(): assert f(2) == 5" }] });
-    tests.ask("submission.run", with(named("tests-3", submission("python", "def f(x): return 2 * x")), "suite", suite));
+    let doubles = patient(submission("python", "def f(x): return 2 * x"));
+    tests.ask("submission.run", with(named("tests-3", doubles), "suite", suite));
     tests.end();
 
     let mut cancel = talk("cancel");
@@ -305,7 +306,7 @@ fn conversations_go_as_they_are_kept() {
     let built = today.ask("image.build", json!({ "profile": "python" }));
     assert_eq!(built["result"]["built"], false);
     let busy = "import time\nwhile time.process_time() < 1.5: pass";
-    let id = today.caller.send("submission.run", &with(submission("python", busy), "stream", json!(true)));
+    let id = today.caller.send("submission.run", &with(patient(submission("python", busy)), "stream", json!(true)));
     let mut usage = 0;
     loop {
         let line = today.caller.line();

@@ -146,9 +146,16 @@ async fn an_error_body_of_two_gigabytes_is_read_for_its_first_words_only() {
         let block = vec![b'e'; 1 << 16];
         while stream.write_all(&block).await.is_ok() {}
     });
-    let error = client.ping().await.unwrap_err();
-    let Error::Status { status: 500, message, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(message.len(), 4096);
+    // what comes within two seconds is read, which on a busy machine may be less
+    for tries in 1.. {
+        let error = client.ping().await.unwrap_err();
+        let Error::Status { status: 500, message, .. } = &error else { panic!("{error:?}") };
+        assert!(message.len() <= 4096);
+        match message.len() {
+            4096 => break,
+            length => assert!(tries < 5, "{length} bytes came"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -250,7 +257,9 @@ async fn a_denied_socket_names_the_group_to_join() {
     let (socket, copy) = (folder.path().join("docker.sock"), folder.path().join("it"));
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660)).unwrap();
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // by another process: a descriptor of ours for writing would be in every child that is started meanwhile, and be in the way
+    // of the copy's start
+    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&copy).status().unwrap().success());
     let mut command = Command::new(&copy);
     command.args(["a_denied_socket_names_the_group_to_join", "--nocapture"]).env(SOCKET, &socket);
     let output = command.current_dir("/").uid(65534).gid(65534).output().unwrap();

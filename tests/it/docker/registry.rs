@@ -22,8 +22,10 @@ pub fn program() -> &'static Path {
         let program = tools.join("usr/bin/docker-registry");
         if !program.exists() {
             std::fs::create_dir_all(&tools).unwrap();
-            let fetch = "cd \"$1\" && { apt-get download docker-registry || { apt-get update && apt-get download docker-registry; }; } \
-                         && dpkg -x docker-registry_*.deb . && rm docker-registry_*.deb";
+            let fetch = "cd \"$1\" && get() { apt-get -o Acquire::Retries=3 \"$@\"; } \
+                         && { get download docker-registry || { get update && get download docker-registry; }; } \
+                         && rm -rf unpacked && dpkg -x docker-registry_*.deb unpacked && rm docker-registry_*.deb \
+                         && mkdir -p usr/bin && mv unpacked/usr/bin/docker-registry usr/bin/ && rm -r unpacked";
             let done = Command::new("sh").args(["-c", fetch, "sh"]).arg(&tools).output().unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         }

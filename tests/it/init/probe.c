@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -80,7 +81,7 @@ int main(int argc, char **argv) {
         getrlimit(RLIMIT_NOFILE, &files);
         for (ssize_t at = 0; at < all; at++) putchar(words[at] ? words[at] : '|');
         printf(" %ld %ld\n", (long)files.rlim_cur, (long)files.rlim_max);
-        burn(200);
+        burn(memmem(words, all, "long", 4) ? 2000 : 200);
         return 0;
     }
     if (!strcmp(verb, "spin-children")) { for (int i = 0; i < 3; i++) fork(); for (volatile long i = 0;; i++) {} }
@@ -112,11 +113,11 @@ int main(int argc, char **argv) {
                 if (fork()) _exit(0);
                 for (;;) pause();
             }
-        usleep(50000);
+        for (int i = 0; i < 3; i++) wait(0);
         return 0;
     }
     if (!strcmp(verb, "mute")) { close(0); close(1); close(2); sleep(60); }
-    if (!strcmp(verb, "deaf")) { close(0); sleep(1); return 0; }
+    if (!strcmp(verb, "deaf")) { close(0); for (;;) pause(); }
     if (!strcmp(verb, "cat")) { int fd = open(arg, O_RDONLY); if (fd < 0) return errno; copy(fd); return 0; }
     if (!strcmp(verb, "create")) { put(arg, argv[3], 0600); return 0; }
     if (!strcmp(verb, "bury")) {
