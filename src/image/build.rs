@@ -129,13 +129,16 @@ impl Turn {
         let mut news = self.told.subscribe();
         let turn = self.making.lock();
         tokio::pin!(turn);
-        loop {
+        let taken = loop {
             tokio::select! {
-                biased;
-                taken = &mut turn => return taken,
+                taken = &mut turn => break taken,
                 event = news.recv() => drop(event.map(&mut *watch)),
             }
+        };
+        while let Ok(event) = news.try_recv() {
+            watch(event);
         }
+        taken
     }
 }
 

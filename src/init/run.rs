@@ -413,11 +413,18 @@ impl Active {
 
     fn tell_usage(&mut self, now: u64, cgroup: &Cgroup, ours_ns: u64, out: &mut Out) {
         self.hear();
+        // what a runtime that waited had before, and what one that was ended has freed since, reads low: no less than the
+        // largest process has
+        let more = cgroup.memory().saturating_sub(self.before.counters.memory);
+        let largest = match self.family {
+            Family::Split => sys::resident(self.pid),
+            Family::Cell { .. } => sys::children(self.pid).into_iter().map(sys::resident).max().unwrap_or_default(),
+        };
         out.frame(&FromInit::Usage {
             run: self.spec.run,
             wall_ns: now.saturating_sub(self.started_at),
             cpu_ns: self.cpu_ns(cgroup, ours_ns),
-            memory_bytes: cgroup.memory().saturating_sub(self.before.counters.memory),
+            memory_bytes: more.max(largest),
         });
     }
 

@@ -207,6 +207,10 @@ fn a_suites_own_conftest_and_options_count() {
 fn tap_junit_and_an_exit_status_are_understood() {
     let daemon = daemon();
     let mut caller = daemon.caller();
+    // a submission waits two minutes for its image, and some take longer
+    for profile in ["go", "rust", "java"] {
+        caller.ok("image.build", json!({ "profile": profile }));
+    }
     let mut run = |language: &str, file: (&str, &str), suite: Value| {
         let files = json!([{ "path": file.0, "content": file.1 }]);
         caller.ok("submission.run", patient(json!({ "language": language, "files": files, "suite": suite })))

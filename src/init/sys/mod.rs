@@ -55,6 +55,22 @@ pub fn cpu_of(pid: i32) -> u64 {
     clock((!pid << 3) | 2)
 }
 
+/// Resident memory of another process in bytes; 0 when it is not there.
+#[must_use]
+pub fn resident(pid: i32) -> u64 {
+    let words = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages: u64 = words.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    // SAFETY: no pointers.
+    pages * u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or_default()
+}
+
+/// Children of another process; none when it is not there.
+#[must_use]
+pub fn children(pid: i32) -> Vec<i32> {
+    let words = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    words.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
 fn clock(id: libc::clockid_t) -> u64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `t` outlives the call.
