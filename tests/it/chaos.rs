@@ -71,6 +71,23 @@ fn told_to_end_it_answers_everyone_and_leaves_nothing() {
 }
 
 #[test]
+fn told_to_end_it_waits_for_who_reads_a_report_slowly() {
+    let mut daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller();
+    // more than a socket takes
+    let id = caller.send("submission.run", &submission("bash", "head -c 900000 /dev/zero | tr '\\0' x"));
+    let mut watcher = daemon.caller();
+    eventually("it is answered", || watcher.ok("daemon.status", json!({}))["counters"]["answered"] == 1);
+    let pid = nix::unistd::Pid::from_raw(daemon.child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let report = caller.answer(id)["result"].clone();
+    assert_eq!(report["run"]["stdout"].as_str().map(str::len), Some(900_000), "{}", report["verdict"]);
+    assert!(daemon.child.wait().unwrap().success());
+}
+
+#[test]
 fn without_an_engine_it_stays_up_says_so_and_picks_up_when_the_engine_is_there() {
     crate::harness::images();
     let folder = tempfile::tempdir().unwrap();
