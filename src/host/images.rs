@@ -53,6 +53,8 @@ struct Known {
     ready: HashMap<String, ImageState>,
     building: HashMap<String, String>,
     failed: HashMap<String, String>,
+    /// By the id of what is layered: who comes second waits for the first, and finds it made.
+    layering: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
 }
 
 /// A host's images.
@@ -103,7 +105,10 @@ impl Images {
     }
 
     async fn adopt(&self, name: &str, built: Built) -> Result<ImageState, ImageError> {
+        let turn = lock(&self.known).layering.entry(built.id.clone()).or_default().clone();
+        let taken = turn.lock().await;
         let layered = layer::ensure(&self.client, &built.id, &self.init).await?;
+        drop(taken);
         let state = ImageState { id: built.id, tag: built.tag, layered };
         lock(&self.known).ready.insert(name.to_owned(), state.clone());
         Ok(state)

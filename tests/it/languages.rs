@@ -306,6 +306,9 @@ fn a_new_language_is_a_profile_and_a_folder() {
             "tests": [{ "stdin": "21\n", "expect": "42\n" }] }),
     );
     assert_eq!(report["verdict"], "accepted", "{report:#}");
+    // its pool and we asked for it at the same time, and it was made once
+    let of_awk = "%7B%22dangling%22%3A%5B%22true%22%5D%2C%22label%22%3A%5B%22assay.image.name%3Dawk%22%5D%7D";
+    assert_eq!(crate::harness::engine(&format!("GET /images/json?filters={of_awk}")).1.trim(), "[]");
 }
 
 #[test]

@@ -145,8 +145,11 @@ fn a_daemon_judges_in_an_image_of_a_registry_that_is_trusted_and_in_no_other() {
     let registry = Registry::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let bash = runtime.block_on(async {
+        // those that bear our init bear its label as well
         let filter = Filters::new().with("label", "assay.image.name=bash");
-        client().list_images(&filter).await.unwrap().remove(0).repo_tags.remove(0)
+        let images = client().list_images(&filter).await.unwrap();
+        let tag = images.into_iter().flat_map(|image| image.repo_tags).find(|tag| tag.starts_with("assay/bash:"));
+        tag.unwrap()
     });
     let name = registry.push(&bash, "team/bash:1");
     let _cleanup = ImageCleanup(name.clone());
