@@ -46,7 +46,8 @@ impl Tar {
     /// Asks for one, and waits for its first byte; none when the script failed before it wrote any.
     pub(super) async fn ask(socket: &Path) -> io::Result<Option<(Tar, Whole)>> {
         let mut stream = BufReader::with_capacity(64 * 1024, UnixStream::connect(socket).await?);
-        if stream.fill_buf().await?.is_empty() {
+        let first = tokio::time::timeout(super::build::BOOTSTRAP_PATIENCE, stream.fill_buf()).await;
+        if first.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??.is_empty() {
             return Ok(None);
         }
         let zeros = Arc::new(AtomicUsize::new(0));

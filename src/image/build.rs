@@ -7,6 +7,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::broadcast;
 
@@ -23,6 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const REGISTRY_BASE: &str = "debian:bookworm-slim";
 /// How long a registry may take to be reached: without one, nobody should wait.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a bootstrap may take until it writes: it fetches a hundred packages, over whatever network there is.
+pub(super) const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How many of a build's last events are kept for those who wait for it as well.
 const NEWS: usize = 64;
 /// How many of the log's last lines stand in an error.
@@ -322,6 +326,7 @@ impl Builder {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| (format!("could not start {}: {error}", definition.folder.display()), false))?;
@@ -330,9 +335,25 @@ impl Builder {
         };
         let mut words = BufReader::new(words).lines();
         let (repository, digest) = (definition.repository(), definition.digest().to_owned());
-        let mut ignore = |_| {};
-        let changes = changes();
-        let import = self.client.import_image(&repository, &digest, &changes, tar, &mut ignore);
+        let (mut ignore, changes, group) = (|_| {}, changes(), child.id());
+        let import = async {
+            // the engine and we give an upload a minute of silence, and a root file system takes longer to make
+            let mut tar = BufReader::with_capacity(64 * 1024, tar);
+            match tokio::time::timeout(BOOTSTRAP_PATIENCE, tar.fill_buf()).await {
+                Ok(Ok([_, ..])) => {
+                    let imported = self.client.import_image(&repository, &digest, &changes, tar, &mut ignore).await;
+                    imported.map_err(|error| (error.to_string(), error.retryable()))
+                }
+                Ok(Ok([])) => Err(("the bootstrap wrote nothing".to_owned(), true)),
+                Ok(Err(error)) => Err((format!("read the bootstrap's output: {error}"), true)),
+                Err(_) => {
+                    if let Some(group) = group.and_then(|id| i32::try_from(id).ok()) {
+                        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+                    }
+                    Err((format!("the bootstrap wrote nothing in {} min", BOOTSTRAP_PATIENCE.as_secs() / 60), true))
+                }
+            }
+        };
         let talk = async {
             while let Ok(Some(line)) = words.next_line().await {
                 say("making it from Debian's packages", Some(line), log);
@@ -346,7 +367,7 @@ impl Builder {
             // 3: something is missing that time does not bring
             return Err((format!("the bootstrap failed ({status})"), status.code() != Some(3)));
         }
-        imported.map_err(|error| (error.to_string(), error.retryable()))
+        imported
     }
 }
 

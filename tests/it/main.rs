@@ -15,6 +15,7 @@ mod gateway;
 mod harness;
 mod hostile;
 mod hot;
+mod images;
 mod init;
 mod isolation;
 mod judging;
