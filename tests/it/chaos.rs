@@ -29,14 +29,9 @@ fn killed_in_the_middle_of_ten_runs_and_a_refill_it_leaves_nothing_on_the_engine
     // the bound of the promise is 3 s; a busy test machine is given more time, and the figure is shown
     eventually("the engine holds nothing of ours", || containers(&label).is_empty());
     eprintln!("nothing was left {} ms after the kill", killed.elapsed().as_millis());
-    // and nothing stays that turns up later, from a creation that was under way
-    let mut empty_since = Instant::now();
-    eventually("nothing turns up any more", || {
-        if !containers(&label).is_empty() {
-            empty_since = Instant::now();
-        }
-        empty_since.elapsed() > Duration::from_secs(2)
-    });
+    // and nothing turns up later, from a creation that was under way
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(containers(&label), Vec::<String>::new());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::harness::{eventually_within, root};
+use crate::harness::{eventually, root};
 
 /// It ends with this value, and with this process.
 pub struct PrivateEngine {
@@ -53,8 +53,8 @@ impl PrivateEngine {
     fn wait(&self) {
         let socket = self.socket();
         let begun = std::time::Instant::now();
-        eventually_within(300, "the private engine answers", || {
-            if begun.elapsed() > Duration::from_secs(240) {
+        eventually("the private engine answers", || {
+            if begun.elapsed() > Duration::from_secs(40) {
                 let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 panic!(
                     "the private engine does not answer:\n{}",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, Daemon, Options, at_best, eventually, patient, root, submission, with};
+use crate::harness::{Caller, Daemon, Options, eventually, patient, root, submission, with};
 
 /// A folder with one profile whose sandboxes are used again and again.
 fn profile(name: &str, change: impl FnOnce(String) -> String) -> tempfile::TempDir {
@@ -238,11 +238,9 @@ fn a_program_pays_for_itself_only_and_its_limits_are_exact() {
     let (warm, full) = (of(&hot_one, "memory_bytes"), of(&cold, "memory_bytes"));
     assert!((warm - full).abs() < 6e6, "{warm} {full}");
     let spin = with(python("python-numpy", "while True: pass"), "tenant", json!("t"));
-    at_best(300..450, || {
-        let report = hot(&mut caller, &with(spin.clone(), "limits", json!({ "cpu_ms": 300 })));
-        assert_eq!(report["verdict"], "time_limit");
-        of(&report, "cpu_ms") as u64
-    });
+    let report = hot(&mut caller, &with(spin, "limits", json!({ "cpu_ms": 300 })));
+    assert_eq!(report["verdict"], "time_limit");
+    assert!((300.0..450.0).contains(&of(&report, "cpu_ms")), "{report:#}");
     let big = with(python("python-numpy", "x = bytearray(500 << 20)"), "tenant", json!("t"));
     assert!(["memory_limit", "runtime_error"].contains(&hot(&mut caller, &big)["verdict"].as_str().unwrap()));
 }
@@ -321,15 +319,8 @@ fn a_runtime_that_does_not_wait_is_named_and_does_no_harm() {
     let other = daemon("python", folder.path());
     let mut caller = other.caller();
     heated(&mut caller);
-    let mut report = Value::Null;
-    for _ in 0..3 {
-        std::thread::sleep(Duration::from_millis(200));
-        report = caller.run("python", "print(1)");
-        // it was let in before it was gone
-        if report["start"] != "hot" {
-            break;
-        }
-    }
+    std::thread::sleep(Duration::from_millis(200));
+    let report = caller.run("python", "print(1)");
     assert_eq!((&report["start"], &report["run"]["stdout"]), (&json!("warm"), &json!("1\n")), "{report:#}");
     assert_eq!(report["run"]["stderr"], "");
 }

@@ -407,11 +407,9 @@ fn prometheus_scrapes_a_daemon_that_judges_and_every_expression_of_ours_has_an_a
     let said = content(tool("promtool").args(["check", "metrics"]), &get(&door, "/metrics").body);
     assert_eq!(said, "", "promtool check metrics has complaints");
 
-    eventually("the target is up", || {
-        let targets = prometheus.api("/api/v1/targets");
-        let target = &targets["data"]["activeTargets"][0];
-        (&target["health"], &target["lastError"]) == (&json!("up"), &json!(""))
-    });
+    let targets = prometheus.api("/api/v1/targets");
+    let target = &targets["data"]["activeTargets"][0];
+    assert_eq!((&target["health"], &target["lastError"]), (&json!("up"), &json!("")), "{targets:#}");
     // OpenMetrics was asked for and understood: types and units are known
     let kinds = prometheus.api("/api/v1/targets/metadata?metric=assay_stage_duration_seconds");
     assert_eq!(

@@ -1,5 +1,7 @@
 //! What is told while it happens, and input that comes later.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Caller, Daemon, Options, patient, submission, with};
@@ -153,6 +155,7 @@ fn a_program_that_reads_no_input_holds_up_nobody() {
     let work = with(submission("python", "import time; time.sleep(2)"), "id", json!("deaf"));
     caller.ok("submission.submit", with(work, "stdin_open", json!(true)));
     let many = "x".repeat(1_000_000);
+    let begun = Instant::now();
     let calls: Vec<u64> =
         (0..4).map(|_| caller.send("submission.input", &json!({ "id": "deaf", "data": many }))).collect();
     // others are served meanwhile
@@ -161,4 +164,5 @@ fn a_program_that_reads_no_input_holds_up_nobody() {
     for call in calls {
         caller.answer(call);
     }
+    assert!(begun.elapsed() < Duration::from_secs(60));
 }

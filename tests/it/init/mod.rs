@@ -6,7 +6,6 @@
 mod driver;
 mod following;
 
-use crate::harness::at_best;
 use assay::wire::frame::{
     Collect, Done, Ended, Fired, FromInit, Isolation, MemorySource, OUTPUT_WINDOW_BYTES, Prepare, Put, Refused, Relax,
     STDIN_WINDOW_BYTES, ToInit,
@@ -83,8 +82,8 @@ fn it_says_nothing_before_hello_and_ends_over_a_frame_that_is_not_hello() {
     let mut sandbox = Sandbox::start(Isolation::Split);
     assert_eq!(sandbox.receive(Duration::from_millis(700)), None);
     sandbox.send(&ToInit::Ping { token: 1 });
-    let frame = sandbox.expect();
-    assert!(matches!(frame, FromInit::Fault { .. }), "{frame:?}");
+    let frame = sandbox.receive(Duration::from_secs(10));
+    assert!(matches!(frame, Some(FromInit::Fault { .. })), "{frame:?}");
 }
 
 fn input_comes_back_and_so_does_a_ping(isolation: Isolation) {
@@ -108,22 +107,18 @@ fn the_end_of_a_program_is_told_as_it_was(isolation: Isolation) {
 fn cpu_time_is_limited_for_the_whole_tree(isolation: Isolation) {
     let mut sandbox = Sandbox::open(isolation);
     for verb in ["spin", "spin-children"] {
-        at_best(300_000_000..450_000_000, || {
-            let done = sandbox.run_with(&["/probe", verb], |r| r.limits.cpu_ns = 300_000_000).done;
-            assert_eq!(done.fired, Fired::Cpu, "{done:?}");
-            done.cpu_ns
-        });
+        let done = sandbox.run_with(&["/probe", verb], |r| r.limits.cpu_ns = 300_000_000).done;
+        assert_eq!(done.fired, Fired::Cpu, "{done:?}");
+        assert!((300_000_000..450_000_000).contains(&done.cpu_ns), "{done:?}");
     }
 }
 
 fn wall_time_is_limited_even_for_a_program_that_closed_its_streams(isolation: Isolation) {
     let mut sandbox = Sandbox::open(isolation);
     for argv in [&["/probe", "sleep", "60"][..], &["/probe", "mute"]] {
-        at_best(300_000_000..400_000_000, || {
-            let done = sandbox.run_with(argv, |r| r.limits.wall_ns = 300_000_000).done;
-            assert_eq!(done.fired, Fired::Wall, "{done:?}");
-            done.wall_ns
-        });
+        let done = sandbox.run_with(argv, |r| r.limits.wall_ns = 300_000_000).done;
+        assert_eq!(done.fired, Fired::Wall, "{done:?}");
+        assert!((300_000_000..400_000_000).contains(&done.wall_ns), "{done:?}");
     }
 }
 
@@ -225,10 +220,9 @@ fn a_program_that_never_reads_takes_no_more_than_the_window(isolation: Isolation
 
 fn input_for_a_program_that_closed_its_stdin_is_thrown_away(isolation: Isolation) {
     let mut sandbox = Sandbox::open(isolation);
-    // it ends by its wall limit, when all is long gone
     let input = vec![b'i'; 5_000_000];
-    let end = sandbox.run_with_input(&["/probe", "deaf"], &input, |r| r.limits.wall_ns = 6_000_000_000);
-    assert_eq!((end.done.fired, end.offered), (Fired::Wall, 5_000_000));
+    let end = sandbox.run_with_input(&["/probe", "deaf"], &input, |_| {});
+    assert_eq!((end.done.ended, end.offered), (Ended::Exited(0), 5_000_000));
 }
 
 fn a_program_that_cannot_start_names_the_step(isolation: Isolation) {
@@ -461,19 +455,17 @@ fn a_kill_frame_ends_the_run_and_a_late_one_disturbs_nobody(isolation: Isolation
 fn the_end_of_stdin_is_the_end_of_the_sandbox(isolation: Isolation) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.begin(&["/probe", "sleep", "60"], |_| {});
-    // sooner than a host that says nothing is taken for dead
     sandbox.hang_up();
-    assert!(sandbox.is_gone_within(Duration::from_secs(18)));
+    assert!(sandbox.is_gone_within(Duration::from_secs(10)));
 }
 
 fn a_stop_from_outside_is_obeyed_at_once(isolation: Isolation) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.begin(&["/probe", "sleep", "60"], |_| {});
-    // the engine would kill it after 30 s
     let start = Instant::now();
     sandbox.stop();
-    assert!(sandbox.is_gone_within(Duration::from_secs(25)));
-    assert!(start.elapsed() < Duration::from_secs(25));
+    assert!(sandbox.is_gone_within(Duration::from_secs(5)));
+    assert!(start.elapsed() < Duration::from_secs(8));
 }
 
 fn a_run_that_comes_ahead_begins_when_the_one_before_is_done(isolation: Isolation) {
@@ -504,7 +496,7 @@ fn a_probe_is_answered_with_ready_and_a_third_run_at_once_is_a_fault(isolation: 
     sandbox.begin(&["/probe", "true"], |_| {});
     sandbox.begin(&["/probe", "true"], |_| {});
     assert!(matches!(sandbox.expect(), FromInit::Fault { .. }));
-    assert!(sandbox.is_gone_within(Duration::from_secs(30)));
+    assert!(sandbox.is_gone_within(Duration::from_secs(10)));
 }
 
 fn what_making_and_ending_a_cell_costs_is_not_the_programs(isolation: Isolation) {
@@ -562,19 +554,15 @@ fn a_runtime_that_waited_is_let_in_with_its_runs_limits_and_pays_from_then_on() 
         assert_eq!(sandbox.expect(), FromInit::Audited { residue: Vec::new() });
     }
     // and one that is ended by its limit
-    at_best(100_000_000..150_000_000, || {
-        prepared(&mut sandbox);
-        let done = sandbox.run_with(&["/probe", "program", "long"], |run| {
-            run.hot = true;
-            run.limits.cpu_ns = 100_000_000;
-        });
-        let Done { fired, cpu_ns, user_ns, system_ns, .. } = done.done;
-        assert_eq!(fired, Fired::Cpu);
-        assert!(user_ns + system_ns < cpu_ns + 50_000_000, "{:?}", done.done);
-        sandbox.send(&ToInit::Reset);
-        assert_eq!(sandbox.expect(), FromInit::Audited { residue: Vec::new() });
-        cpu_ns
+    prepared(&mut sandbox);
+    let done = sandbox.run_with(&["/probe", "program", "long"], |run| {
+        run.hot = true;
+        run.limits.cpu_ns = 100_000_000;
     });
+    let Done { fired, cpu_ns, user_ns, system_ns, .. } = done.done;
+    assert_eq!(fired, Fired::Cpu);
+    assert!((100_000_000..150_000_000).contains(&cpu_ns), "{:?}", done.done);
+    assert!(user_ns + system_ns < 200_000_000, "{:?}", done.done);
 }
 
 fn many_short_runs_cost_little(isolation: Isolation) {

@@ -203,14 +203,14 @@ is_scraped() {
 # Stopped as by a debugger: no sign of life comes, systemd ends it, what it had on the engine goes, and it is back.
 survives_the_watchdog() {
   local before old
-  printf '[Service]\nWatchdogSec=10\n' >/etc/systemd/system/assayd.service.d/watchdog.conf
+  printf '[Service]\nWatchdogSec=3\n' >/etc/systemd/system/assayd.service.d/watchdog.conf
   systemctl daemon-reload
   systemctl restart assayd.service
   before=$(main_pid)
   wait_for 30 'a sandbox is ready' warm
   old=$(ours)
   # it lives while it is well
-  sleep 21
+  sleep 7
   [ "$(main_pid)" = "$before" ] || fail "a healthy daemon was ended by its watchdog"
   kill -STOP "$before"
   wait_for 60 'systemd starts another' has_new_pid "$before"
@@ -225,8 +225,8 @@ survives_an_engine_restart() {
   before=$(main_pid)
   systemctl stop docker.socket docker.service
   ! out=$(assay run /root/hello.sh 2>&1) || fail "judged without an engine"
-  # longer than WatchdogSec=10 of the step before
-  sleep 21
+  # longer than WatchdogSec=3 of the step before
+  sleep 7
   [ "$(main_pid)" = "$before" ] || fail "an engine that is down ended the daemon"
   systemctl start docker.socket docker.service
   wait_for 60 'it judges again' assay run /root/hello.sh

@@ -84,7 +84,7 @@ impl Machine {
             "--volume=/var/lib/docker",
             image,
         ]);
-        crate::harness::eventually_within(300, "systemd is up", || {
+        crate::harness::eventually("systemd is up", || {
             let state =
                 Command::new("docker").args(["exec", &name, "systemctl", "is-system-running"]).output().unwrap();
             matches!(state.stdout.as_slice(), b"running\n" | b"degraded\n")
