@@ -23,7 +23,8 @@ use super::setup;
 use super::sys;
 use super::waiting::{Ours, Shelf, Told};
 use crate::wire::frame::{
-    Collect, Collected, Done, Ended, Fired, FromInit, Hello, Isolation, MAX_HOT, Prepare, Put, Relax, Run, VERSION,
+    Collect, Collected, Done, Ended, Fired, FromInit, InitHello, IsolationMode, MAX_PREPARED, Prepare, Put, Relax, Run,
+    VERSION,
 };
 use std::rc::Rc;
 
@@ -32,7 +33,7 @@ use nix::libc;
 /// A sandbox that knows what it is for.
 pub struct Open {
     /// What the host said.
-    pub hello: Hello,
+    pub hello: InitHello,
     files: Files,
     /// The sandbox's counters.
     pub cgroup: Rc<Cgroup>,
@@ -65,7 +66,7 @@ const LOOK_AGAIN_NS: u64 = 1_000_000;
 
 impl Open {
     /// As the host wants it.
-    pub fn new(hello: Hello) -> Result<Self, Over> {
+    pub fn new(hello: InitHello) -> Result<Self, Over> {
         if hello.version != VERSION {
             let theirs = hello.version;
             return Err(Over::Fault(format!("the host speaks version {theirs}, this init {VERSION}")));
@@ -74,10 +75,10 @@ impl Open {
             return Err(Over::Fault("a program may not run as root".to_owned()));
         }
         let owner = match hello.isolation {
-            Isolation::Split => Owner::Other(hello.uid, hello.gid),
+            IsolationMode::Split => Owner::Other(hello.uid, hello.gid),
             // a cell has the uid that we have
-            Isolation::Cell if hello.uid == sys::euid() => Owner::Cell,
-            Isolation::Cell => {
+            IsolationMode::Cell if hello.uid == sys::euid() => Owner::Cell,
+            IsolationMode::Cell => {
                 let (uid, own) = (hello.uid, sys::euid());
                 return Err(Over::Fault(format!("cells of uid {uid} cannot be made by uid {own}")));
             }
@@ -145,12 +146,12 @@ impl Open {
     }
 
     fn is_cell(&self) -> bool {
-        self.hello.isolation == Isolation::Cell
+        self.hello.isolation == IsolationMode::Cell
     }
 
     /// A runtime is to wait.
     pub fn prepare(&mut self, prepare: Prepare, now: u64) -> Result<Option<Told>, Over> {
-        if !self.is_cell() || self.active.is_some() || prepare.hot as usize >= MAX_HOT {
+        if !self.is_cell() || self.active.is_some() || prepare.id as usize >= MAX_PREPARED {
             return Err(Over::Fault("a Prepare came where there is no cell for it".to_owned()));
         }
         if prepare.forks {
@@ -169,7 +170,7 @@ impl Open {
     pub fn tell(&self, told: Told, out: &mut Out) {
         let Told { hot, failed, took_ns } = told;
         let memory_bytes = self.cgroup.memory().saturating_sub(self.baseline.memory());
-        out.frame(&FromInit::Prepared { hot, failed, took_ns, memory_bytes });
+        out.frame(&FromInit::Prepared { id: hot, failed, took_ns, memory_bytes });
     }
 
     fn tenant(&self) -> Tenant {
@@ -179,8 +180,8 @@ impl Open {
     /// Why no cell can be made here, where cells are wanted.
     pub fn try_cell(&self) -> Option<(String, i32)> {
         match self.hello.isolation {
-            Isolation::Split => None,
-            Isolation::Cell => {
+            IsolationMode::Split => None,
+            IsolationMode::Cell => {
                 let failed = cell::trial(&self.tenant()).err()?;
                 Some((failed.step, failed.errno))
             }

@@ -7,7 +7,7 @@
 
 use super::sys;
 use crate::wire::codec;
-use crate::wire::frame::{FromInit, Stream};
+use crate::wire::frame::{FromInit, OutputStream};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::libc;
@@ -38,7 +38,7 @@ impl Out {
     }
 
     /// Queues output.
-    pub fn output(&mut self, run: u32, stream: Stream, data: &[u8]) {
+    pub fn output(&mut self, run: u32, stream: OutputStream, data: &[u8]) {
         codec::encode_output(run, stream, data, &mut self.queue);
     }
 

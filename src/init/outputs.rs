@@ -9,7 +9,7 @@
 
 use super::output::Out;
 use super::sys;
-use crate::wire::frame::{FromInit, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, Run, Stream};
+use crate::wire::frame::{FromInit, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, OutputStream, Run};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::libc;
@@ -22,7 +22,7 @@ pub struct Outputs {
     sent: u64,
     unacked: u64,
     limit: u64,
-    tells_ends: bool,
+    reports_ends: bool,
     is_discarded: bool,
 }
 
@@ -48,7 +48,7 @@ impl Outputs {
             sent: 0,
             unacked: 0,
             limit: run.limits.output_bytes,
-            tells_ends: run.tell_ends,
+            reports_ends: run.report_output_ends,
             is_discarded: false,
         }
     }
@@ -119,14 +119,14 @@ impl Outputs {
         if room == 0 {
             return Taken::Nothing;
         }
-        let stream = if i == 0 { Stream::Stdout } else { Stream::Stderr };
+        let stream = if i == 0 { OutputStream::Stdout } else { OutputStream::Stderr };
         let n = match sys::read(fd.as_raw_fd(), buffer) {
             Err(libc::EAGAIN) => return Taken::Nothing,
             Ok(0) | Err(_) => {
                 if let Some(pipe) = self.pipes.get_mut(i) {
                     *pipe = None;
                 }
-                if self.tells_ends {
+                if self.reports_ends {
                     out.frame(&FromInit::OutputEnd { run: self.run, stream });
                 }
                 return Taken::Nothing;

@@ -5,7 +5,7 @@
 
 use super::cgroup::Cgroup;
 use super::sys;
-use crate::wire::frame::{Hello, Ready, VERSION};
+use crate::wire::frame::{InitHello, Ready, VERSION};
 use std::fs;
 
 /// Interfaces that a kernel module puts into every new namespace, down and with nothing behind them (fb_tunnels).
@@ -14,7 +14,7 @@ const FALLBACK_TUNNELS: [&str; 9] =
 
 /// Looks at everything.
 #[must_use]
-pub fn look(hello: &Hello, cgroup: &Cgroup) -> Ready {
+pub fn look(hello: &InitHello, cgroup: &Cgroup) -> Ready {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let limits = cgroup.limits();
     let status = read("/proc/self/status");

@@ -24,7 +24,7 @@ use super::report::{Between, Report};
 use super::setup::{Started, Used};
 use super::sys::{self, Waited};
 use super::waiting::Waiting;
-use crate::wire::frame::{Done, Ended, Fired, FromInit, MemorySource, Run};
+use crate::wire::frame::{Done, Ended, Fired, FromInit, MemoryMethod, Run};
 use std::os::fd::{OwnedFd, RawFd};
 
 use nix::libc;
@@ -163,7 +163,7 @@ impl Active {
             next_sample: now + SAMPLE_NS,
             next_cpu: now.saturating_add(limits::cpu_look_in(0, spec.limits.cpu_ns, speed)),
             next_kill: u64::MAX,
-            next_usage: if spec.tell_usage_ns == 0 { u64::MAX } else { now },
+            next_usage: if spec.usage_interval_ns == 0 { u64::MAX } else { now },
             spec,
         }
     }
@@ -206,7 +206,7 @@ impl Active {
                     self.next_cpu = u64::MAX;
                 }
                 if now >= self.next_usage {
-                    self.next_usage = now.saturating_add(self.spec.tell_usage_ns.max(SAMPLE_NS));
+                    self.next_usage = now.saturating_add(self.spec.usage_interval_ns.max(SAMPLE_NS));
                     self.tell_usage(now, cgroup, ours(), out);
                 }
                 if now >= self.next_sample {
@@ -557,17 +557,17 @@ impl Active {
         (done, Before { counters: after, ours_ns })
     }
 
-    fn memory(&self, was: &Counters, is: &Counters, cgroup: &Cgroup) -> (u64, MemorySource) {
+    fn memory(&self, was: &Counters, is: &Counters, cgroup: &Cgroup) -> (u64, MemoryMethod) {
         if !cgroup.has_memory() {
-            return (self.max_rss, MemorySource::MaxRss);
+            return (self.max_rss, MemoryMethod::MaxRss);
         }
         // Exact but for the kernel's charging in batches (64 pages per CPU).
         if is.memory_peak > was.memory_peak && was.memory_peak > 0 {
             let used = is.memory_peak.saturating_sub(was.memory);
             // A peak that pages freed before the run have hidden reads low: no less than the largest process had.
-            return (used.max(self.max_rss), MemorySource::CgroupPeak);
+            return (used.max(self.max_rss), MemoryMethod::CgroupPeak);
         }
         let sampled = self.memory_sample.saturating_sub(was.memory);
-        (sampled.max(self.max_rss), MemorySource::Sampled)
+        (sampled.max(self.max_rss), MemoryMethod::Sampled)
     }
 }

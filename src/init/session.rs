@@ -18,7 +18,7 @@ use super::reap::{self, Reaped};
 use super::run::Active;
 use super::sys::{self, PollFd};
 use crate::wire::codec;
-use crate::wire::frame::{FromInit, MAX_CHUNK_BYTES, MAX_HOT, SILENCE_LIMIT, ToInit};
+use crate::wire::frame::{FromInit, MAX_CHUNK_BYTES, MAX_PREPARED, SILENCE_LIMIT, ToInit};
 use crate::wire::stream::FrameReader;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -149,7 +149,7 @@ impl Session {
             open.woke = Woke::now(now);
         }
         let [input, signals, room, stdout, stderr, stdin, report, ready @ ..] = fds.map(|fd| fd.revents != 0);
-        const { assert!(MAX_HOT == 4) };
+        const { assert!(MAX_PREPARED == 4) };
 
         if room {
             self.out.flush(true).map_err(|_| Over::Quiet)?;

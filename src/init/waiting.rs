@@ -241,9 +241,9 @@ impl Shelf {
 
     /// A runtime is wanted, now and after each reset.
     pub fn add(&mut self, prepare: Prepare, tenant: Tenant, now: u64) -> Option<Told> {
-        self.hot.retain(|hot| hot.prepare.hot != prepare.hot);
+        self.hot.retain(|hot| hot.prepare.id != prepare.id);
         self.hot.push(Hot { prepare, cell: None, ready: None, asked_at: now, failed: false });
-        self.hot.sort_by_key(|hot| hot.prepare.hot);
+        self.hot.sort_by_key(|hot| hot.prepare.id);
         self.heat(tenant, now)
     }
 
@@ -304,7 +304,7 @@ impl Shelf {
             match Template::start(&hot.prepare) {
                 Ok(template) => self.template = Some(template),
                 Err(Failed { step, errno }) => {
-                    return Some(Told { hot: hot.prepare.hot, failed: Some((step, errno)), took_ns: 0 });
+                    return Some(Told { hot: hot.prepare.id, failed: Some((step, errno)), took_ns: 0 });
                 }
             }
         }
@@ -316,7 +316,7 @@ impl Shelf {
             match Waiting::make(tenant, hot.prepare.relax, wanted, nursery.as_ref(), &self.cgroup) {
                 Ok((cell, ready)) => (hot.cell, hot.ready) = (Some(cell), ready),
                 Err(Failed { step, errno }) => {
-                    return Some(Told { hot: hot.prepare.hot, failed: Some((step, errno)), took_ns: 0 });
+                    return Some(Told { hot: hot.prepare.id, failed: Some((step, errno)), took_ns: 0 });
                 }
             }
         }
@@ -353,7 +353,7 @@ impl Shelf {
             ours.end(cell);
         }
         let failed = failed.map(|words| (words, 0));
-        Some(Told { hot: hot.prepare.hot, failed, took_ns: now.saturating_sub(hot.asked_at) })
+        Some(Told { hot: hot.prepare.id, failed, took_ns: now.saturating_sub(hot.asked_at) })
     }
 
     /// Which of the runtimes that wait serves this run.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::model::{Evidence, Limits, MemorySource, Outcome, RunFacts, Verdict};
-use crate::wire::frame::{Done, Ended, Fired, MemorySource as WireSource};
+use crate::wire::frame::{Done, Ended, Fired, MemoryMethod};
 
 /// SIGXCPU: RLIMIT_CPU's soft limit.
 const SIGXCPU: u8 = 24;
@@ -89,9 +89,9 @@ pub fn facts(done: &Done, limits: &Limits, host: HostView, stdout: Vec<u8>, stde
             pids_denied: done.pids_denied,
             max_rss_bytes: done.max_rss_bytes,
             memory_source: Some(match done.memory_source {
-                WireSource::CgroupPeak => MemorySource::CgroupPeak,
-                WireSource::Sampled => MemorySource::Sampled,
-                WireSource::MaxRss => MemorySource::MaxRss,
+                MemoryMethod::CgroupPeak => MemorySource::CgroupPeak,
+                MemoryMethod::Sampled => MemorySource::Sampled,
+                MemoryMethod::MaxRss => MemorySource::MaxRss,
             }),
             user_ms: millis(done.user_ns),
             system_ms: millis(done.system_ns),
@@ -292,7 +292,7 @@ mod tests {
             user_ns: 0,
             system_ns: 0,
             memory_bytes: 1,
-            memory_source: WireSource::CgroupPeak,
+            memory_source: MemoryMethod::CgroupPeak,
             max_rss_bytes: 1,
             oom_kills: 0,
             pids_denied: 0,

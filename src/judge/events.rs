@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::config::bounds;
 use crate::model::{Outcome, Verdict};
 use crate::sandbox::Usage;
-use crate::wire::frame::Stream;
+use crate::wire::frame::OutputStream;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum Event {
         /// The test's name.
         test: Option<String>,
         /// Which stream.
-        stream: Stream,
+        stream: OutputStream,
         /// The bytes.
         data: Vec<u8>,
     },
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     fn said(bytes: usize) -> Event {
-        Event::Output { test: None, stream: Stream::Stdout, data: vec![0; bytes] }
+        Event::Output { test: None, stream: OutputStream::Stdout, data: vec![0; bytes] }
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use crate::config::bounds;
 use crate::model::work::{Compile, Step, WorkFile};
 use crate::model::{Profile, RunFacts};
 use crate::sandbox::{Brought, Lost, RunEvent, RunHandle, RunOrder, Sandbox, terms};
-use crate::wire::frame::{Collect, Done, MAX_CHUNK_BYTES, Put, Run, Stream};
+use crate::wire::frame::{Collect, Done, MAX_CHUNK_BYTES, OutputStream, Put, Run};
 
 /// A caller's wish to withdraw. Starts false, becomes true once.
 pub type Cancel = watch::Receiver<bool>;
@@ -212,8 +212,8 @@ impl<'a> Runner<'a> {
                 remove_after: step.files.iter().map(|file| file.path.clone()).collect(),
                 truncate_output: self.truncate_output,
                 relax: terms::relax(&self.profile.allow),
-                tell_ends: ports.output.is_some(),
-                tell_usage_ns: if listens { terms::nanos(bounds::USAGE_EVERY) } else { 0 },
+                report_output_ends: ports.output.is_some(),
+                usage_interval_ns: if listens { terms::nanos(bounds::USAGE_EVERY) } else { 0 },
                 more: self.more,
                 hot: self.prewarm,
             },
@@ -311,12 +311,12 @@ impl<'a> Runner<'a> {
             };
             match event {
                 RunEvent::Output { stream, data } => {
-                    if !ports.forgets_stdout || stream == Stream::Stderr {
+                    if !ports.forgets_stdout || stream == OutputStream::Stderr {
                         kept.take(stream, &data);
                     }
                     match ports.output {
                         // what nobody takes in time is thrown away
-                        Some(pipe) if stream == Stream::Stdout && (!is_over || pipe.has_room()) => {
+                        Some(pipe) if stream == OutputStream::Stdout && (!is_over || pipe.has_room()) => {
                             pipe.push(Bytes::from(data.clone()));
                         }
                         _ => handle.credit().await,
@@ -335,11 +335,11 @@ impl<'a> Runner<'a> {
                         }
                     }
                 }
-                RunEvent::OutputEnd(Stream::Stdout) => {
+                RunEvent::OutputEnd(OutputStream::Stdout) => {
                     is_closing = true;
                     closing.as_mut().reset(tokio::time::Instant::now() + LAST_BREATH);
                 }
-                RunEvent::OutputEnd(Stream::Stderr) | RunEvent::InputTaken(_) => {}
+                RunEvent::OutputEnd(OutputStream::Stderr) | RunEvent::InputTaken(_) => {}
                 RunEvent::Usage(usage) => {
                     if let Some((log, test)) = ports.log {
                         let test = test.map(str::to_owned);
@@ -399,12 +399,12 @@ impl Kept {
         Kept { stdout: Vec::new(), stderr: Vec::new(), room }
     }
 
-    fn take(&mut self, stream: Stream, data: &[u8]) {
+    fn take(&mut self, stream: OutputStream, data: &[u8]) {
         let n = self.room.min(data.len() as u64) as usize;
         self.room -= n as u64;
         match stream {
-            Stream::Stdout => self.stdout.extend_from_slice(&data[..n]),
-            Stream::Stderr => self.stderr.extend_from_slice(&data[..n]),
+            OutputStream::Stdout => self.stdout.extend_from_slice(&data[..n]),
+            OutputStream::Stderr => self.stderr.extend_from_slice(&data[..n]),
         }
     }
 }
@@ -427,8 +427,8 @@ mod tests {
     #[test]
     fn kept_output_never_passes_its_bound() {
         let mut kept = Kept::new(5);
-        kept.take(Stream::Stdout, b"abc");
-        kept.take(Stream::Stderr, b"defg");
+        kept.take(OutputStream::Stdout, b"abc");
+        kept.take(OutputStream::Stderr, b"defg");
         assert_eq!((kept.stdout.as_slice(), kept.stderr.as_slice()), (&b"abc"[..], &b"de"[..]));
     }
 }

@@ -30,7 +30,7 @@ use crate::model::{RunReport, Submission};
 use crate::scheduler::{Arrival, Entry, IsKept, State};
 use crate::telemetry::log::clean;
 use crate::telemetry::seldom::Seldom;
-use crate::wire::frame::Stream;
+use crate::wire::frame::OutputStream;
 
 type Answer = Result<Value, RpcError>;
 
@@ -247,8 +247,8 @@ fn describe(id: &str, seq: u64, event: Event) -> EventBody {
         }
         Event::Output { test, stream, data } => {
             let kind = match stream {
-                Stream::Stdout => EventKind::Stdout,
-                Stream::Stderr => EventKind::Stderr,
+                OutputStream::Stdout => EventKind::Stdout,
+                OutputStream::Stderr => EventKind::Stderr,
             };
             match String::from_utf8(data) {
                 Ok(text) => body(kind, test, Some(EventData::Text(text))),

@@ -12,7 +12,7 @@ use crate::docker::{Client, Error as EngineError, UpdateResources};
 use crate::model::{Isolation, Limits};
 use crate::policy::{Approved, Others, SHM_BYTES, SandboxPlan, TMPFS_INODES};
 use crate::wire;
-use crate::wire::frame::{Hello, Prepare, Ready, Space, VERSION};
+use crate::wire::frame::{InitHello, Prepare, Ready, Space, VERSION};
 
 /// How long a started container may take until its init says Ready: the engine starts in 0.3 s, a loaded one in a few.
 const READY_DEADLINE: Duration = Duration::from_secs(15);
@@ -130,10 +130,10 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
         inodes: TMPFS_INODES,
     };
     let wire_isolation = match isolation {
-        Isolation::Split => wire::frame::Isolation::Split,
-        Isolation::Cell => wire::frame::Isolation::Cell,
+        Isolation::Split => wire::frame::IsolationMode::Split,
+        Isolation::Cell => wire::frame::IsolationMode::Cell,
     };
-    let greeting = Hello { version: VERSION, nonce, uid, gid, isolation: wire_isolation, space };
+    let greeting = InitHello { version: VERSION, nonce, uid, gid, isolation: wire_isolation, space };
     let ready = hello(&mut inbound, &mut writer, greeting, READY_DEADLINE).await?;
     if let Some((step, errno)) = &ready.no_cell {
         let reason = nix::errno::Errno::from_raw(*errno).desc().to_owned();

@@ -27,8 +27,8 @@ use super::run::{RunEvent, RunOrder, Usage};
 use crate::docker::{HijackReader, HijackWriter, stdcopy};
 use crate::wire::codec::{decode_from_init, encode_to_init};
 use crate::wire::frame::{
-    Collect, Collected, FromInit, HEARTBEAT, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, Prepare, Ready, SILENCE_LIMIT,
-    STDIN_WINDOW_BYTES, Stream, ToInit,
+    Collect, Collected, FromInit, HEARTBEAT, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, OutputStream, Prepare, Ready,
+    SILENCE_LIMIT, STDIN_WINDOW_BYTES, ToInit,
 };
 use crate::wire::stream::FrameReader;
 
@@ -292,8 +292,8 @@ impl Link {
         }
         let mut program = order.program;
         program.run = run;
-        let usage_every = Some(Duration::from_nanos(program.tell_usage_ns)).filter(|every| !every.is_zero());
-        let ends_left = if program.tell_ends { 2 } else { 0 };
+        let usage_every = Some(Duration::from_nanos(program.usage_interval_ns)).filter(|every| !every.is_zero());
+        let ends_left = if program.report_output_ends { 2 } else { 0 };
         self.send(&ToInit::Run(program));
         self.runs.push_back(Active {
             run,
@@ -406,7 +406,7 @@ impl Link {
                 }
                 None => Err(Lost::Protocol("a Ready that nobody asked for".to_owned())),
             },
-            FromInit::Prepared { hot, failed, took_ns, memory_bytes } => {
+            FromInit::Prepared { id: hot, failed, took_ns, memory_bytes } => {
                 if hot as usize >= self.preparing {
                     return Err(unasked("a runtime that waits"));
                 }
@@ -460,7 +460,7 @@ impl Link {
         self.runs.front_mut().filter(|active| active.run == run).ok_or_else(|| unasked("news of another run"))
     }
 
-    fn output(&mut self, run: u32, stream: Stream, data: Vec<u8>) -> Result<(), Lost> {
+    fn output(&mut self, run: u32, stream: OutputStream, data: Vec<u8>) -> Result<(), Lost> {
         let active = self.under_way(run)?;
         match active.output_window.checked_sub(data.len() as u32) {
             Some(left) => {
@@ -481,7 +481,7 @@ fn unasked(what: &str) -> Lost {
 pub(super) async fn hello(
     inbound: &mut Inbound,
     writer: &mut HijackWriter,
-    hello: crate::wire::frame::Hello,
+    hello: crate::wire::frame::InitHello,
     deadline: Duration,
 ) -> Result<Ready, Lost> {
     let nonce = hello.nonce;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::link::{Command, Lost};
-use crate::wire::frame::{Done, OUTPUT_WINDOW_BYTES, Put, Run, Stream};
+use crate::wire::frame::{Done, OUTPUT_WINDOW_BYTES, OutputStream, Put, Run};
 
 /// What to run: files first, then the program, then its input.
 #[derive(Debug, Clone)]
@@ -27,12 +27,12 @@ pub enum RunEvent {
     /// Output came.
     Output {
         /// Which stream.
-        stream: Stream,
+        stream: OutputStream,
         /// The bytes.
         data: Vec<u8>,
     },
     /// An output has ended, where the order asked to be told.
-    OutputEnd(Stream),
+    OutputEnd(OutputStream),
     /// What is used so far, where the order asked to be told.
     Usage(Usage),
     /// The program has taken so much of an open input.

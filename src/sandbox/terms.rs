@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::prewarm::MAX_WAITERS;
 use crate::model::{Limits, Profile, Relaxation};
-use crate::wire::frame::{MAX_HOT, Prepare, Relax, RunLimits};
+use crate::wire::frame::{MAX_PREPARED, Prepare, Relax, RunLimits};
 
 /// Nanoseconds, as many as a frame can say.
 pub fn nanos(duration: Duration) -> u64 {
@@ -35,13 +35,13 @@ pub fn relax(allowed: &[Relaxation]) -> Relax {
     allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
 }
 
-const _: () = assert!(MAX_WAITERS <= MAX_HOT);
+const _: () = assert!(MAX_WAITERS <= MAX_PREPARED);
 
 /// The runtimes that wait in a profile's idle sandboxes.
 pub fn prepares(profile: &Profile, limits: &Limits) -> Vec<Prepare> {
     let env: Vec<(String, String)> = profile.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let prepare = |(hot, waiter): (usize, crate::model::Waiter)| Prepare {
-        hot: hot as u32,
+        id: hot as u32,
         argv: waiter.argv,
         stands_for: waiter.stands_for,
         env: env.clone(),

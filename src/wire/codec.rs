@@ -21,8 +21,8 @@ mod writer;
 use self::reader::Reader;
 use self::writer::Writer;
 use super::frame::{
-    Collect, FromInit, Hello, Isolation, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, Prepare, Put, Relax, Run, Space, Stream,
-    ToInit,
+    Collect, FromInit, InitHello, IsolationMode, MAX_CHUNK_BYTES, MAX_FRAME_BYTES, OutputStream, Prepare, Put, Relax,
+    Run, Space, ToInit,
 };
 
 /// The most items in one list of a frame (arguments, environment, files).
@@ -120,8 +120,8 @@ pub fn encode_to_init(frame: &ToInit, out: &mut Vec<u8>) {
             w.u32(hello.uid);
             w.u32(hello.gid);
             w.u8(match hello.isolation {
-                Isolation::Split => 1,
-                Isolation::Cell => 2,
+                IsolationMode::Split => 1,
+                IsolationMode::Cell => 2,
             });
             let space = &hello.space;
             for v in [space.box_bytes, space.tmp_bytes, space.shm_bytes] {
@@ -142,7 +142,7 @@ pub fn encode_to_init(frame: &ToInit, out: &mut Vec<u8>) {
         }
         ToInit::Prepare(prepare) => {
             w.u8(PREPARE);
-            w.u32(prepare.hot);
+            w.u32(prepare.id);
             w.strings(&prepare.argv);
             w.strings(&prepare.stands_for);
             w.bool(prepare.exact);
@@ -221,9 +221,9 @@ pub fn encode_from_init(frame: &FromInit, out: &mut Vec<u8>) {
             w.u8(READY);
             w.ready(ready);
         }
-        FromInit::Prepared { hot, failed, took_ns, memory_bytes } => {
+        FromInit::Prepared { id, failed, took_ns, memory_bytes } => {
             w.u8(PREPARED);
-            w.u32(*hot);
+            w.u32(*id);
             w.failed(failed.as_ref());
             w.u64(*took_ns);
             w.u64(*memory_bytes);
@@ -279,7 +279,7 @@ pub fn encode_from_init(frame: &FromInit, out: &mut Vec<u8>) {
 }
 
 /// Appends an [`FromInit::Output`] without owning its data: the init's hot path.
-pub fn encode_output(run: u32, stream: Stream, data: &[u8], out: &mut Vec<u8>) {
+pub fn encode_output(run: u32, stream: OutputStream, data: &[u8], out: &mut Vec<u8>) {
     let start = begin(out);
     let mut w = Writer(out);
     w.u8(OUTPUT);
@@ -293,14 +293,14 @@ pub fn encode_output(run: u32, stream: Stream, data: &[u8], out: &mut Vec<u8>) {
 pub fn decode_to_init(body: &[u8]) -> Result<ToInit, DecodeError> {
     let mut r = Reader(body);
     let frame = match r.u8("kind")? {
-        HELLO => ToInit::Hello(Hello {
+        HELLO => ToInit::Hello(InitHello {
             version: r.u16("version")?,
             nonce: r.nonce()?,
             uid: r.u32("uid")?,
             gid: r.u32("gid")?,
             isolation: match r.u8("isolation")? {
-                1 => Isolation::Split,
-                2 => Isolation::Cell,
+                1 => IsolationMode::Split,
+                2 => IsolationMode::Cell,
                 got => return Err(DecodeError::Value { field: "isolation", got }),
             },
             space: Space {
@@ -318,7 +318,7 @@ pub fn decode_to_init(body: &[u8]) -> Result<ToInit, DecodeError> {
         }),
         RUN => ToInit::Run(r.run()?),
         PREPARE => ToInit::Prepare(Prepare {
-            hot: r.u32("hot")?,
+            id: r.u32("id")?,
             argv: r.strings("argv", MAX_FRAME_BYTES)?,
             stands_for: r.strings("stands_for", MAX_FRAME_BYTES)?,
             exact: r.bool("exact")?,
@@ -353,7 +353,7 @@ pub fn decode_from_init(body: &[u8]) -> Result<FromInit, DecodeError> {
     let frame = match r.u8("kind")? {
         READY => FromInit::Ready(Box::new(r.ready()?)),
         PREPARED => FromInit::Prepared {
-            hot: r.u32("hot")?,
+            id: r.u32("id")?,
             failed: r.failed()?,
             took_ns: r.u64("took")?,
             memory_bytes: r.u64("memory")?,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::wire::frame::{
-    Collected, Done, Ended, Fired, Isolation, MemorySource, Ready, Refused, Relax, Run, RunLimits, Space,
+    Collected, Done, Ended, Fired, IsolationMode, MemoryMethod, Ready, Refused, Relax, Run, RunLimits, Space,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -28,7 +28,7 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
         strings(),
         any::<u64>(),
     )
-        .prop_map(|([run, relax], argv, env, limits, flags, keep, remove_after, tell_usage_ns)| {
+        .prop_map(|([run, relax], argv, env, limits, flags, keep, remove_after, usage_interval_ns)| {
             ToInit::Run(Run {
                 run,
                 argv,
@@ -39,8 +39,8 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
                 remove_after,
                 truncate_output: flags[1],
                 relax: Relax(relax),
-                tell_ends: flags[2],
-                tell_usage_ns,
+                report_output_ends: flags[2],
+                usage_interval_ns,
                 more: flags[3],
                 hot: flags[4],
             })
@@ -48,16 +48,16 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
     let words = || vec(".{0,9}", 0..3);
     let prepare =
         (any::<[u32; 2]>(), words(), words(), vec((".{0,9}", ".{0,9}"), 0..3), words(), (limits, any::<[bool; 2]>()))
-            .prop_map(|([hot, relax], argv, stands_for, env, load, (limits, [exact, forks]))| {
-                ToInit::Prepare(Prepare { hot, argv, stands_for, exact, forks, env, load, limits, relax: Relax(relax) })
+            .prop_map(|([id, relax], argv, stands_for, env, load, (limits, [exact, forks]))| {
+                ToInit::Prepare(Prepare { id, argv, stands_for, exact, forks, env, load, limits, relax: Relax(relax) })
             });
     let bytes = || vec(any::<u8>(), 0..300);
     prop_oneof![
         (any::<u16>(), any::<[u8; 16]>(), any::<[u32; 3]>(), any::<[u64; 3]>(), any::<bool>()).prop_map(
             |(version, nonce, [uid, gid, inodes], [box_bytes, tmp_bytes, shm_bytes], cell)| {
-                let isolation = if cell { Isolation::Cell } else { Isolation::Split };
+                let isolation = if cell { IsolationMode::Cell } else { IsolationMode::Split };
                 let space = Space { box_bytes, tmp_bytes, shm_bytes, inodes };
-                ToInit::Hello(Hello { version, nonce, uid, gid, isolation, space })
+                ToInit::Hello(InitHello { version, nonce, uid, gid, isolation, space })
             }
         ),
         (strings(), any::<u32>(), any::<u64>()).prop_map(|(patterns, max_files, max_bytes)| {
@@ -125,7 +125,7 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
         Just(Fired::Memory),
         Just(Fired::Kill),
     ];
-    let source = prop_oneof![Just(MemorySource::CgroupPeak), Just(MemorySource::Sampled), Just(MemorySource::MaxRss),];
+    let source = prop_oneof![Just(MemoryMethod::CgroupPeak), Just(MemoryMethod::Sampled), Just(MemoryMethod::MaxRss),];
     let done = (any::<[u32; 2]>(), ended, fired, any::<[u64; 11]>(), source, vec(".{0,9}", 0..4), any::<[bool; 2]>())
         .prop_map(|(small, ended, fired, v, memory_source, keep_missing, [hot, clean])| {
             FromInit::Done(Box::new(Done {
@@ -157,12 +157,11 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
         Just(Refused::Name),
         Just(Refused::Unreadable),
     ];
-    let stream = prop_oneof![Just(Stream::Stdout), Just(Stream::Stderr)];
+    let stream = prop_oneof![Just(OutputStream::Stdout), Just(OutputStream::Stderr)];
     prop_oneof![
         ready,
-        (any::<u32>(), proptest::option::of((".{0,9}", any::<i32>())), any::<[u64; 2]>()).prop_map(
-            |(hot, failed, [took_ns, memory_bytes])| FromInit::Prepared { hot, failed, took_ns, memory_bytes }
-        ),
+        (any::<u32>(), proptest::option::of((".{0,9}", any::<i32>())), any::<[u64; 2]>())
+            .prop_map(|(id, failed, [took_ns, memory_bytes])| FromInit::Prepared { id, failed, took_ns, memory_bytes }),
         (".{0,20}", any::<i32>()).prop_map(|(path, errno)| FromInit::PutFailed { path, errno }),
         (any::<u32>(), stream, vec(any::<u8>(), 0..300)).prop_map(|(run, stream, data)| FromInit::Output {
             run,

@@ -51,7 +51,7 @@ pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToInit {
     /// Opens the session. Anything else before it is a protocol error and ends the init.
-    Hello(Hello),
+    Hello(InitHello),
     /// Writes (a piece of) a file below the box.
     Put(Put),
     /// Starts a runtime ahead of its program, in a cell of its own; the answer is a [`FromInit::Prepared`]. Idle only.
@@ -110,7 +110,7 @@ pub enum FromInit {
     /// A runtime waits for its program, or could not be brought to wait.
     Prepared {
         /// From the Prepare.
-        hot: u32,
+        id: u32,
         /// The step that failed, or the runtime's own words, and an errno (0 for words).
         failed: Option<(String, i32)>,
         /// From the Prepare to here, in nanoseconds.
@@ -130,7 +130,7 @@ pub enum FromInit {
         /// The run.
         run: u32,
         /// Which stream.
-        stream: Stream,
+        stream: OutputStream,
         /// The bytes, at most [`MAX_CHUNK_BYTES`].
         data: Vec<u8>,
     },
@@ -139,7 +139,7 @@ pub enum FromInit {
         /// The run.
         run: u32,
         /// Which stream.
-        stream: Stream,
+        stream: OutputStream,
     },
     /// What the running program has used so far. Only when the Run asks for it.
     Usage {
@@ -189,7 +189,7 @@ pub enum FromInit {
 
 /// Opens a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hello {
+pub struct InitHello {
     /// [`VERSION`] of the host.
     pub version: u16,
     /// Random per session; echoed in Ready. 128 bits.
@@ -199,14 +199,14 @@ pub struct Hello {
     /// The program's group id. Never 0.
     pub gid: u32,
     /// How a run is kept apart from the init and from other runs.
-    pub isolation: Isolation,
+    pub isolation: IsolationMode,
     /// The room that a cell's own folders get. Where it is not a cell, the engine gave it already.
     pub space: Space,
 }
 
 /// How a run is kept apart (DESIGN section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Isolation {
+pub enum IsolationMode {
     /// The init is root with three capabilities, the program an unprivileged uid.
     #[default]
     Split,
@@ -311,7 +311,7 @@ pub struct Put {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepare {
     /// Chosen by the host. A Run that uses one ends those with lower numbers.
-    pub hot: u32,
+    pub id: u32,
     /// The runtime and its arguments.
     pub argv: Vec<String>,
     /// The beginning of the command that it stands for; the rest goes to it as arguments.
@@ -331,7 +331,7 @@ pub struct Prepare {
 }
 
 /// The most runtimes that wait in one sandbox.
-pub const MAX_HOT: usize = 4;
+pub const MAX_PREPARED: usize = 4;
 
 /// Runs one program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -356,9 +356,9 @@ pub struct Run {
     /// What the program's filter lets through beside the usual.
     pub relax: Relax,
     /// Whether [`FromInit::OutputEnd`] is wanted.
-    pub tell_ends: bool,
+    pub report_output_ends: bool,
     /// How often [`FromInit::Usage`] is wanted, in nanoseconds; 0 for never.
-    pub tell_usage_ns: u64,
+    pub usage_interval_ns: u64,
     /// Whether another run follows at once: its cell is then made while the host looks at this one's facts.
     pub more: bool,
     /// Whether a runtime that waits may be used.
@@ -387,7 +387,7 @@ pub struct RunLimits {
 
 /// Which output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stream {
+pub enum OutputStream {
     /// File descriptor 1.
     Stdout,
     /// File descriptor 2.
@@ -472,7 +472,7 @@ pub enum Ended {
 
 /// Where a memory figure comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MemorySource {
+pub enum MemoryMethod {
     /// The cgroup's peak rose above its earlier value during this run: exact for the sandbox.
     CgroupPeak,
     /// Samples of the cgroup's use above the baseline, together with the largest resident set: a lower bound.
@@ -501,7 +501,7 @@ pub struct Done {
     /// Memory used by the run, in bytes.
     pub memory_bytes: u64,
     /// Where that figure comes from.
-    pub memory_source: MemorySource,
+    pub memory_source: MemoryMethod,
     /// Largest resident set of one process of the tree, in bytes.
     pub max_rss_bytes: u64,
     /// Kernel OOM kills in the sandbox's cgroup (delta).
@@ -537,7 +537,7 @@ impl Done {
             user_ns: 0,
             system_ns: 0,
             memory_bytes: 0,
-            memory_source: MemorySource::MaxRss,
+            memory_source: MemoryMethod::MaxRss,
             max_rss_bytes: 0,
             oom_kills: 0,
             pids_denied: 0,

@@ -16,7 +16,7 @@ use super::frame::MAX_FRAME_BYTES;
 
 /// Why a stream is no stream of frames. Final: there is no finding the next frame's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamError {
+pub enum FramingError {
     /// A frame claims to be longer than [`MAX_FRAME_BYTES`].
     TooLong(u32),
     /// A frame claims to be empty; even the kind is missing.
@@ -28,7 +28,7 @@ pub enum StreamError {
     },
 }
 
-impl std::fmt::Display for StreamError {
+impl std::fmt::Display for FramingError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("cut a frame out of the stream: ")?;
         match self {
@@ -39,7 +39,7 @@ impl std::fmt::Display for StreamError {
     }
 }
 
-impl std::error::Error for StreamError {}
+impl std::error::Error for FramingError {}
 
 /// Cuts frames out of pushed bytes.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub struct FrameReader {
     buffer: Vec<u8>,
     /// Bytes at the buffer's start that were given out already.
     taken: usize,
-    broken: Option<StreamError>,
+    broken: Option<FramingError>,
 }
 
 impl FrameReader {
@@ -76,7 +76,7 @@ impl FrameReader {
     /// # Errors
     /// A length of zero or beyond [`MAX_FRAME_BYTES`]; from then on always the same error.
     #[allow(clippy::should_implement_trait, reason = "it lends, an Iterator cannot")]
-    pub fn next(&mut self) -> Result<Option<&[u8]>, StreamError> {
+    pub fn next(&mut self) -> Result<Option<&[u8]>, FramingError> {
         if let Some(error) = self.broken {
             return Err(error);
         }
@@ -87,7 +87,7 @@ impl FrameReader {
         let claimed = u32::from_le_bytes(*head);
         let length = usize::try_from(claimed).unwrap_or(usize::MAX);
         if length == 0 || length > MAX_FRAME_BYTES {
-            let error = if length == 0 { StreamError::Empty } else { StreamError::TooLong(claimed) };
+            let error = if length == 0 { FramingError::Empty } else { FramingError::TooLong(claimed) };
             self.broken = Some(error);
             self.buffer = Vec::new();
             self.taken = 0;
@@ -104,13 +104,13 @@ impl FrameReader {
     /// Whether the stream may end here: `Ok` between two frames.
     ///
     /// # Errors
-    /// [`StreamError::Cut`] inside a frame, or the error that broke the stream earlier. Frames that were pushed but not
+    /// [`FramingError::Cut`] inside a frame, or the error that broke the stream earlier. Frames that were pushed but not
     /// taken count as cut: take them first.
-    pub fn finish(&self) -> Result<(), StreamError> {
+    pub fn finish(&self) -> Result<(), FramingError> {
         match (self.broken, self.buffer.len() - self.taken) {
             (Some(error), _) => Err(error),
             (None, 0) => Ok(()),
-            (None, have) => Err(StreamError::Cut { have }),
+            (None, have) => Err(FramingError::Cut { have }),
         }
     }
 }

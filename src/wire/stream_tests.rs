@@ -46,7 +46,7 @@ fn a_cut_frame_is_not_a_clean_end() {
         let mut reader = FrameReader::new();
         reader.push(&bytes[..cut]);
         assert_eq!(reader.next(), Ok(None));
-        assert_eq!(reader.finish(), Err(StreamError::Cut { have: cut }));
+        assert_eq!(reader.finish(), Err(FramingError::Cut { have: cut }));
     }
     assert_eq!(FrameReader::new().finish(), Ok(()));
 }
@@ -59,17 +59,17 @@ fn trailing_bytes_after_a_frame_are_the_next_frames_start() {
     reader.push(&bytes);
     assert_eq!(reader.next(), Ok(Some(&b"hello"[..])));
     assert_eq!(reader.next(), Ok(None));
-    assert_eq!(reader.finish(), Err(StreamError::Cut { have: 2 }));
+    assert_eq!(reader.finish(), Err(FramingError::Cut { have: 2 }));
 }
 
 #[test]
 fn a_length_out_of_bounds_breaks_the_stream_for_good() {
     for (bytes, error) in [
-        ([0, 0, 0, 0], StreamError::Empty),
-        ([0xff; 4], StreamError::TooLong(u32::MAX)),
+        ([0, 0, 0, 0], FramingError::Empty),
+        ([0xff; 4], FramingError::TooLong(u32::MAX)),
         (
             u32::try_from(MAX_FRAME_BYTES + 1).unwrap().to_le_bytes(),
-            StreamError::TooLong(u32::try_from(MAX_FRAME_BYTES + 1).unwrap()),
+            FramingError::TooLong(u32::try_from(MAX_FRAME_BYTES + 1).unwrap()),
         ),
     ] {
         let mut reader = FrameReader::new();

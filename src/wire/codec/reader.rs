@@ -2,7 +2,7 @@
 
 use super::{DecodeError, MAX_ITEMS, MAX_PATH_BYTES};
 use crate::wire::frame::{
-    Collected, Done, Ended, Fired, MAX_FRAME_BYTES, MemorySource, Ready, Refused, Relax, Run, RunLimits, Stream,
+    Collected, Done, Ended, Fired, MAX_FRAME_BYTES, MemoryMethod, OutputStream, Ready, Refused, Relax, Run, RunLimits,
 };
 
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
@@ -70,10 +70,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn stream(&mut self) -> Result<Stream, DecodeError> {
+    pub(super) fn stream(&mut self) -> Result<OutputStream, DecodeError> {
         match self.u8("stream")? {
-            1 => Ok(Stream::Stdout),
-            2 => Ok(Stream::Stderr),
+            1 => Ok(OutputStream::Stdout),
+            2 => Ok(OutputStream::Stderr),
             got => Err(DecodeError::Value { field: "stream", got }),
         }
     }
@@ -91,8 +91,8 @@ impl<'a> Reader<'a> {
             remove_after: self.strings("remove_after", MAX_PATH_BYTES)?,
             truncate_output: self.bool("truncate_output")?,
             relax: Relax(self.u32("relax")?),
-            tell_ends: self.bool("tell_ends")?,
-            tell_usage_ns: self.u64("tell_usage")?,
+            report_output_ends: self.bool("report_output_ends")?,
+            usage_interval_ns: self.u64("tell_usage")?,
             more: self.bool("more")?,
             hot: self.bool("hot")?,
         })
@@ -198,9 +198,9 @@ impl<'a> Reader<'a> {
             system_ns: self.u64("system")?,
             memory_bytes: self.u64("memory")?,
             memory_source: match self.u8("memory source")? {
-                1 => MemorySource::CgroupPeak,
-                2 => MemorySource::Sampled,
-                3 => MemorySource::MaxRss,
+                1 => MemoryMethod::CgroupPeak,
+                2 => MemoryMethod::Sampled,
+                3 => MemoryMethod::MaxRss,
                 got => {
                     return Err(DecodeError::Value { field: "memory source", got });
                 }

@@ -1,6 +1,6 @@
 //! Values into a frame's payload.
 
-use crate::wire::frame::{Collected, Done, Ended, Fired, MemorySource, Ready, Refused, Run, RunLimits, Stream};
+use crate::wire::frame::{Collected, Done, Ended, Fired, MemoryMethod, OutputStream, Ready, Refused, Run, RunLimits};
 
 pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
 
@@ -40,10 +40,10 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn stream(&mut self, stream: Stream) {
+    pub(super) fn stream(&mut self, stream: OutputStream) {
         self.u8(match stream {
-            Stream::Stdout => 1,
-            Stream::Stderr => 2,
+            OutputStream::Stdout => 1,
+            OutputStream::Stderr => 2,
         });
     }
 
@@ -57,8 +57,8 @@ impl Writer<'_> {
         self.strings(&run.remove_after);
         self.bool(run.truncate_output);
         self.u32(run.relax.0);
-        self.bool(run.tell_ends);
-        self.u64(run.tell_usage_ns);
+        self.bool(run.report_output_ends);
+        self.u64(run.usage_interval_ns);
         self.bool(run.more);
         self.bool(run.hot);
     }
@@ -156,9 +156,9 @@ impl Writer<'_> {
             self.u64(v);
         }
         self.u8(match d.memory_source {
-            MemorySource::CgroupPeak => 1,
-            MemorySource::Sampled => 2,
-            MemorySource::MaxRss => 3,
+            MemoryMethod::CgroupPeak => 1,
+            MemoryMethod::Sampled => 2,
+            MemoryMethod::MaxRss => 3,
         });
         for v in [d.max_rss_bytes, d.oom_kills, d.pids_denied] {
             self.u64(v);

@@ -2,8 +2,8 @@
 
 use assay::wire::codec::{decode_from_init, encode_to_init};
 use assay::wire::frame::{
-    Done, FromInit, Hello, Isolation, MAX_CHUNK_BYTES, Put, Ready, Relax, Run, RunLimits, STDIN_WINDOW_BYTES, Space,
-    Stream, ToInit, VERSION,
+    Done, FromInit, InitHello, IsolationMode, MAX_CHUNK_BYTES, OutputStream, Put, Ready, Relax, Run, RunLimits,
+    STDIN_WINDOW_BYTES, Space, ToInit, VERSION,
 };
 use assay::wire::stream::FrameReader;
 use std::io::{Read, Write};
@@ -111,7 +111,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Starts one without saying Hello.
-    pub fn start(isolation: Isolation) -> Self {
+    pub fn start(isolation: IsolationMode) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let image = Image::get();
         let n = MADE.fetch_add(1, Ordering::Relaxed);
@@ -127,10 +127,10 @@ impl Sandbox {
             "ALL",
         ]);
         match isolation {
-            Isolation::Split => docker
+            IsolationMode::Split => docker
                 .args(["--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "KILL"])
                 .args(["--tmpfs", "/box:exec,size=64m", "--tmpfs", "/tmp"]),
-            Isolation::Cell => docker
+            IsolationMode::Cell => docker
                 .args(["--user", &format!("{uid}:{uid}"), "--security-opt", "systempaths=unconfined"])
                 .args(["--security-opt", concat!("seccomp=", env!("CARGO_MANIFEST_DIR"), "/config/seccomp/cell.json")])
                 .args(["--tmpfs", &format!("/box:exec,size=64m,uid={uid}"), "--tmpfs", "/tmp"]),
@@ -164,11 +164,11 @@ impl Sandbox {
     }
 
     /// Starts one and waits for Ready.
-    pub fn open(isolation: Isolation) -> Self {
+    pub fn open(isolation: IsolationMode) -> Self {
         let mut sandbox = Self::start(isolation);
         let (uid, nonce) = (sandbox.uid, [7; 16]);
         let space = Space { box_bytes: 64 * MIB, tmp_bytes: 64 * MIB, shm_bytes: 16 * MIB, inodes: 8192 };
-        sandbox.send(&ToInit::Hello(Hello { version: VERSION, nonce, uid, gid: uid, isolation, space }));
+        sandbox.send(&ToInit::Hello(InitHello { version: VERSION, nonce, uid, gid: uid, isolation, space }));
         match sandbox.expect() {
             FromInit::Ready(ready) => sandbox.ready = *ready,
             other => panic!("not ready: {other:?}"),
@@ -209,8 +209,8 @@ impl Sandbox {
             remove_after: Vec::new(),
             truncate_output: false,
             relax: Relax::NONE,
-            tell_ends: false,
-            tell_usage_ns: 0,
+            report_output_ends: false,
+            usage_interval_ns: 0,
             more: false,
             hot: false,
         };
@@ -242,8 +242,8 @@ impl Sandbox {
                     let bytes = u32::try_from(data.len()).unwrap();
                     self.send(&ToInit::Credit { run, bytes });
                     match stream {
-                        Stream::Stdout => stdout.extend(data),
-                        Stream::Stderr => stderr.extend(data),
+                        OutputStream::Stdout => stdout.extend(data),
+                        OutputStream::Stderr => stderr.extend(data),
                     }
                 }
                 FromInit::StdinCredit { bytes, .. } => window += bytes as usize,

@@ -1,12 +1,12 @@
 //! Runs of one submission that follow each other in one cell, some of them ordered before the one before has ended.
 
 use super::driver::{End, Sandbox};
-use assay::wire::frame::{Done, Ended, Fired, FromInit, Isolation, Relax, ToInit};
+use assay::wire::frame::{Done, Ended, Fired, FromInit, IsolationMode, Relax, ToInit};
 use std::time::Duration;
 
 #[test]
 fn a_cell_serves_the_next_run_when_the_one_before_left_nothing_at_all() {
-    let mut sandbox = Sandbox::open(Isolation::Cell);
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
     sandbox.put("in/given", 0o644, b"x");
     let traces = [
         "file",
@@ -50,7 +50,7 @@ fn a_cell_serves_the_next_run_when_the_one_before_left_nothing_at_all() {
     assert!(pid(|_| {}) > new);
     assert_eq!(pid(|run| run.relax = Relax::SYSV_IPC), new);
     // nor for who comes after
-    let mut sandbox = Sandbox::open(Isolation::Cell);
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
     for _ in 0..2 {
         let end = sandbox.run_with(&["/probe", "trace", ""], |run| run.more = true);
         assert_eq!(end.text(), new.to_string());
@@ -61,7 +61,7 @@ fn a_cell_serves_the_next_run_when_the_one_before_left_nothing_at_all() {
 
 #[test]
 fn a_run_in_a_cell_that_was_used_has_its_limits_and_pays_for_itself_only() {
-    let mut sandbox = Sandbox::open(Isolation::Cell);
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
     for n in 0..3 {
         let done = sandbox.run_with(&["/probe", "burn", "60"], |run| run.more = true).done;
         assert!((60_000_000..100_000_000).contains(&done.cpu_ns), "{n} {done:?}");
@@ -96,7 +96,7 @@ fn begin(sandbox: &mut Sandbox, argv: &[&str], cpu_ms: u64) -> u32 {
 
 #[test]
 fn each_of_many_that_follow_at_once_pays_for_itself_only() {
-    let mut sandbox = Sandbox::open(Isolation::Cell);
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
     let burns = |n: u32| n.is_multiple_of(3);
     let start = |sandbox: &mut Sandbox, n: u32| match burns(n) {
         true => begin(sandbox, &["/probe", "burn", "40"], 2_000),
@@ -123,7 +123,7 @@ fn each_of_many_that_follow_at_once_pays_for_itself_only() {
 
 #[test]
 fn what_the_next_one_uses_too_much_of_is_not_blamed_on_the_one_before() {
-    let mut sandbox = Sandbox::open(Isolation::Cell);
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
     let mut greedy = None;
     for n in 0..6 {
         let modest = begin(&mut sandbox, &["/probe", "trace", ""], 60);
@@ -143,7 +143,7 @@ fn what_the_next_one_uses_too_much_of_is_not_blamed_on_the_one_before() {
 
 #[test]
 fn one_that_waits_for_its_host_does_not_keep_the_next_one_from_its_limits() {
-    let mut sandbox = Sandbox::open(Isolation::Cell);
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
     // more than the window lets through, and a pipe that takes it all
     let first = begin(&mut sandbox, &["/probe", "write-wide", "900000"], 2_000);
     let second = begin(&mut sandbox, &["/probe", "spin"], 100);
@@ -162,7 +162,7 @@ fn one_that_waits_for_its_host_does_not_keep_the_next_one_from_its_limits() {
 
 #[test]
 fn one_that_is_ended_from_outside_takes_nothing_of_the_next_one_with_it() {
-    let mut sandbox = Sandbox::open(Isolation::Cell);
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
     for wait_ms in [0, 1, 2, 3, 5, 50] {
         let first = begin(&mut sandbox, &["/probe", "burn", "2"], 2_000);
         let second = begin(&mut sandbox, &["/probe", "trace", ""], 2_000);
@@ -176,7 +176,7 @@ fn one_that_is_ended_from_outside_takes_nothing_of_the_next_one_with_it() {
 
 #[test]
 fn input_that_came_ahead_is_read_once_and_again_by_one_that_is_started_again() {
-    let mut sandbox = Sandbox::open(Isolation::Cell);
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
     let data: Vec<u8> = (0..100_000_u32).map(|n| b'a' + (n % 23) as u8).collect();
     for kills in [false, true, false] {
         let first = begin(&mut sandbox, &["/probe", "burn", "20"], 2_000);

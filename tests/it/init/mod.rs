@@ -7,8 +7,8 @@ mod driver;
 mod following;
 
 use assay::wire::frame::{
-    Collect, Done, Ended, Fired, FromInit, Isolation, MemorySource, OUTPUT_WINDOW_BYTES, Prepare, Put, Refused, Relax,
-    STDIN_WINDOW_BYTES, ToInit,
+    Collect, Done, Ended, Fired, FromInit, IsolationMode, MemoryMethod, OUTPUT_WINDOW_BYTES, Prepare, Put, Refused,
+    Relax, STDIN_WINDOW_BYTES, ToInit,
 };
 use driver::{MIB, Sandbox};
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 macro_rules! both {
     ($($name:ident),* $(,)?) => {
         mod split {
-            $(#[test] fn $name() { super::$name(assay::wire::frame::Isolation::Split) })*
+            $(#[test] fn $name() { super::$name(assay::wire::frame::IsolationMode::Split) })*
         }
         mod cell {
-            $(#[test] fn $name() { super::$name(assay::wire::frame::Isolation::Cell) })*
+            $(#[test] fn $name() { super::$name(assay::wire::frame::IsolationMode::Cell) })*
         }
     };
 }
@@ -61,7 +61,7 @@ both!(
     what_making_and_ending_a_cell_costs_is_not_the_programs,
 );
 
-fn ready_tells_the_limits_that_are_really_there(isolation: Isolation) {
+fn ready_tells_the_limits_that_are_really_there(isolation: IsolationMode) {
     let sandbox = Sandbox::open(isolation);
     let ready = &sandbox.ready;
     assert_eq!(ready.memory_bytes, 96 * MIB);
@@ -70,7 +70,7 @@ fn ready_tells_the_limits_that_are_really_there(isolation: Isolation) {
     assert_eq!(ready.nano_cpus, 1_000_000_000);
     assert!(matches!(ready.cgroup_version, 1 | 2));
     // KILL is 5, SETGID 6, SETUID 7.
-    let (caps, uid) = if isolation == Isolation::Cell { (0, sandbox.uid) } else { (0xe0, 0) };
+    let (caps, uid) = if isolation == IsolationMode::Cell { (0, sandbox.uid) } else { (0xe0, 0) };
     assert_eq!((ready.cap_eff, ready.cap_bnd), (caps, caps));
     assert!(ready.no_new_privs && ready.only_loopback && ready.readonly_root && ready.box_tmpfs);
     assert_eq!((ready.uid, ready.seccomp), (uid, 2));
@@ -79,14 +79,14 @@ fn ready_tells_the_limits_that_are_really_there(isolation: Isolation) {
 
 #[test]
 fn it_says_nothing_before_hello_and_ends_over_a_frame_that_is_not_hello() {
-    let mut sandbox = Sandbox::start(Isolation::Split);
+    let mut sandbox = Sandbox::start(IsolationMode::Split);
     assert_eq!(sandbox.receive(Duration::from_millis(700)), None);
     sandbox.send(&ToInit::Ping { token: 1 });
     let frame = sandbox.receive(Duration::from_secs(10));
     assert!(matches!(frame, Some(FromInit::Fault { .. })), "{frame:?}");
 }
 
-fn input_comes_back_and_so_does_a_ping(isolation: Isolation) {
+fn input_comes_back_and_so_does_a_ping(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.send(&ToInit::Ping { token: 77 });
     assert_eq!(sandbox.expect(), FromInit::Pong { token: 77 });
@@ -96,7 +96,7 @@ fn input_comes_back_and_so_does_a_ping(isolation: Isolation) {
     assert!(end.done.clean);
 }
 
-fn the_end_of_a_program_is_told_as_it_was(isolation: Isolation) {
+fn the_end_of_a_program_is_told_as_it_was(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     assert_eq!(sandbox.run(&["/probe", "exit", "7"]).done.ended, Ended::Exited(7));
     assert_eq!(sandbox.run(&["/probe", "signal", "11"]).done.ended, Ended::Signaled(11));
@@ -104,7 +104,7 @@ fn the_end_of_a_program_is_told_as_it_was(isolation: Isolation) {
     assert_eq!((end.done.ended, end.done.fired), (Ended::Signaled(9), Fired::None));
 }
 
-fn cpu_time_is_limited_for_the_whole_tree(isolation: Isolation) {
+fn cpu_time_is_limited_for_the_whole_tree(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     for verb in ["spin", "spin-children"] {
         let done = sandbox.run_with(&["/probe", verb], |r| r.limits.cpu_ns = 300_000_000).done;
@@ -113,7 +113,7 @@ fn cpu_time_is_limited_for_the_whole_tree(isolation: Isolation) {
     }
 }
 
-fn wall_time_is_limited_even_for_a_program_that_closed_its_streams(isolation: Isolation) {
+fn wall_time_is_limited_even_for_a_program_that_closed_its_streams(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     for argv in [&["/probe", "sleep", "60"][..], &["/probe", "mute"]] {
         let done = sandbox.run_with(argv, |r| r.limits.wall_ns = 300_000_000).done;
@@ -122,7 +122,7 @@ fn wall_time_is_limited_even_for_a_program_that_closed_its_streams(isolation: Is
     }
 }
 
-fn output_ends_the_run_at_exactly_its_limit(isolation: Isolation) {
+fn output_ends_the_run_at_exactly_its_limit(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     for limit in [0, 1, 1000, 65_536, 300_001] {
         let argv = ["/probe", "write", "3000000"];
@@ -135,7 +135,7 @@ fn output_ends_the_run_at_exactly_its_limit(isolation: Isolation) {
     }
 }
 
-fn output_is_cut_at_exactly_its_limit_where_the_caller_wants_that(isolation: Isolation) {
+fn output_is_cut_at_exactly_its_limit_where_the_caller_wants_that(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let end = sandbox.run_with(&["/probe", "write", "3000000"], |r| {
         r.limits.output_bytes = 100_003;
@@ -145,13 +145,13 @@ fn output_is_cut_at_exactly_its_limit_where_the_caller_wants_that(isolation: Iso
     assert_eq!((end.done.ended, end.done.fired), (Ended::Exited(0), Fired::None));
 }
 
-fn ten_megabytes_come_within_the_window(isolation: Isolation) {
+fn ten_megabytes_come_within_the_window(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let end = sandbox.run(&["/probe", "write", "10000000"]);
     assert_eq!((end.stdout.len(), end.done.ended), (10_000_000, Ended::Exited(0)));
 }
 
-fn a_host_that_gives_no_credit_gets_one_window_and_a_done(isolation: Isolation) {
+fn a_host_that_gives_no_credit_gets_one_window_and_a_done(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let run = sandbox.begin(&["/probe", "write", "1000000"], |r| {
         r.limits.wall_ns = 2_000_000_000;
@@ -170,7 +170,7 @@ fn a_host_that_gives_no_credit_gets_one_window_and_a_done(isolation: Isolation) 
     assert!(done.stdout_bytes > u64::from(OUTPUT_WINDOW_BYTES), "{done:?}");
 }
 
-fn memory_is_limited_and_the_next_run_is_not_blamed_for_it(isolation: Isolation) {
+fn memory_is_limited_and_the_next_run_is_not_blamed_for_it(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let end = sandbox.run(&["/probe", "memory", "200"]);
     assert_eq!(end.done.fired, Fired::Memory, "{:?}", end.done);
@@ -180,15 +180,15 @@ fn memory_is_limited_and_the_next_run_is_not_blamed_for_it(isolation: Isolation)
     assert!(end.done.memory_bytes >= 40 * MIB && end.done.max_rss_bytes >= 40 * MIB);
 }
 
-fn memory_of_a_first_run_is_the_cgroups_peak(isolation: Isolation) {
+fn memory_of_a_first_run_is_the_cgroups_peak(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let done = sandbox.run(&["/probe", "memory", "50"]).done;
-    assert_eq!(done.memory_source, MemorySource::CgroupPeak);
+    assert_eq!(done.memory_source, MemoryMethod::CgroupPeak);
     // The kernel charges in batches per CPU, hence the slack downwards.
     assert!((49 * MIB..56 * MIB).contains(&done.memory_bytes), "{done:?}");
 }
 
-fn a_fork_bomb_ends_and_the_next_run_is_fine(isolation: Isolation) {
+fn a_fork_bomb_ends_and_the_next_run_is_fine(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let end = sandbox.run_with(&["/probe", "bomb"], |r| {
         r.limits.cpu_ns = 500_000_000;
@@ -196,20 +196,20 @@ fn a_fork_bomb_ends_and_the_next_run_is_fine(isolation: Isolation) {
     });
     assert!(matches!(end.done.fired, Fired::Wall | Fired::Cpu), "{:?}", end.done);
     // a cell that is ended from outside takes its processes along uncounted
-    assert!(isolation == Isolation::Cell || end.done.survivors > 10, "{:?}", end.done);
+    assert!(isolation == IsolationMode::Cell || end.done.survivors > 10, "{:?}", end.done);
     assert!(end.done.pids_denied > 0, "{:?}", end.done);
     assert!(end.done.clean);
     assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
 }
 
-fn daemons_that_ignore_sigterm_die_with_the_run(isolation: Isolation) {
+fn daemons_that_ignore_sigterm_die_with_the_run(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let end = sandbox.run(&["/probe", "daemons"]);
     assert_eq!((end.done.ended, end.done.survivors), (Ended::Exited(0), 3));
     assert!(end.done.clean);
 }
 
-fn a_program_that_never_reads_takes_no_more_than_the_window(isolation: Isolation) {
+fn a_program_that_never_reads_takes_no_more_than_the_window(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let input = vec![b'i'; 50_000_000];
     let end = sandbox.run_with_input(&["/probe", "sleep", "1"], &input, |_| {});
@@ -218,14 +218,14 @@ fn a_program_that_never_reads_takes_no_more_than_the_window(isolation: Isolation
     assert!(end.offered <= 65_536 + 2 * STDIN_WINDOW_BYTES as usize, "{}", end.offered);
 }
 
-fn input_for_a_program_that_closed_its_stdin_is_thrown_away(isolation: Isolation) {
+fn input_for_a_program_that_closed_its_stdin_is_thrown_away(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let input = vec![b'i'; 5_000_000];
     let end = sandbox.run_with_input(&["/probe", "deaf"], &input, |_| {});
     assert_eq!((end.done.ended, end.offered), (Ended::Exited(0), 5_000_000));
 }
 
-fn a_program_that_cannot_start_names_the_step(isolation: Isolation) {
+fn a_program_that_cannot_start_names_the_step(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let step = |sandbox: &mut Sandbox, argv: &[&str]| match sandbox.run(argv).done.ended {
         Ended::NotStarted { step, errno } => (step, errno),
@@ -244,7 +244,7 @@ fn a_program_that_cannot_start_names_the_step(isolation: Isolation) {
     assert_eq!(end.done.ended, Ended::Exited(0));
 }
 
-fn a_program_has_no_rights_and_no_descriptors_and_its_limits(isolation: Isolation) {
+fn a_program_has_no_rights_and_no_descriptors_and_its_limits(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let uid = sandbox.uid;
     let text = sandbox.run(&["/probe", "cat", "/proc/self/status"]).text();
@@ -255,22 +255,25 @@ fn a_program_has_no_rights_and_no_descriptors_and_its_limits(isolation: Isolatio
     assert_eq!(field("Uid:"), format!("{uid} {uid} {uid} {uid}"));
     assert_eq!(field("Gid:"), format!("{uid} {uid} {uid} {uid}"));
     // an unprivileged init cannot drop the one group that the engine gives: the program's own
-    let groups = if isolation == Isolation::Cell { uid.to_string() } else { String::new() };
+    let groups = if isolation == IsolationMode::Cell { uid.to_string() } else { String::new() };
     assert_eq!(field("Groups:"), groups);
     assert_eq!((field("Seccomp:"), field("Seccomp_filters:")), ("2".to_owned(), "2".to_owned()));
-    assert_eq!(field("CapBnd:"), if isolation == Isolation::Cell { "0000000000000000" } else { "00000000000000e0" });
+    assert_eq!(
+        field("CapBnd:"),
+        if isolation == IsolationMode::Cell { "0000000000000000" } else { "00000000000000e0" }
+    );
     for key in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:", "SigBlk:", "SigIgn:"] {
         assert_eq!(field(key), "0000000000000000", "{key}");
     }
     assert_eq!(field("NoNewPrivs:"), "1");
     let text = sandbox.run(&["/probe", "limits"]).text();
-    let pids = if isolation == Isolation::Cell { "61/61" } else { "60/60" };
+    let pids = if isolation == IsolationMode::Cell { "61/61" } else { "60/60" };
     assert_eq!(text, format!("2/3 8388608/8388608 64/64 {pids} 0/0 fd0 fd1 fd2 nonblock=0 sid=1\n"));
     let score = sandbox.run(&["/probe", "cat", "/proc/self/oom_score_adj"]);
     assert_eq!(score.text(), "1000\n");
 }
 
-fn a_cell_masks_what_the_engine_masks(isolation: Isolation) {
+fn a_cell_masks_what_the_engine_masks(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let mounts = sandbox.run(&["/probe", "cat", "/proc/self/mountinfo"]).text();
     let mount = |path: &str| mounts.lines().rev().find(|line| line.split(' ').nth(4) == Some(path)).map(str::to_owned);
@@ -284,26 +287,26 @@ fn a_cell_masks_what_the_engine_masks(isolation: Isolation) {
     }
 }
 
-fn a_program_cannot_touch_the_init(isolation: Isolation) {
+fn a_program_cannot_touch_the_init(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let text = sandbox.run(&["/probe", "attack"]).text();
     // in a cell, 1 is the cell's own: of the same uid, and a kill from inside is nothing to it
     match isolation {
-        Isolation::Split => assert_eq!(text, "kill 1 prlimit 1 nice 1 fd 13 mem 13 setuid 1\n"),
-        Isolation::Cell => assert_eq!(text, "kill 0 prlimit 1 nice 0 fd 13 mem 13 setuid 22\n"),
+        IsolationMode::Split => assert_eq!(text, "kill 1 prlimit 1 nice 1 fd 13 mem 13 setuid 1\n"),
+        IsolationMode::Cell => assert_eq!(text, "kill 0 prlimit 1 nice 0 fd 13 mem 13 setuid 22\n"),
     }
     assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
 }
 
 /// What somebody who would change a file that the host put is told: no right to it, or a mount that is read-only and busy.
-fn untouchable(isolation: Isolation) -> &'static str {
+fn untouchable(isolation: IsolationMode) -> &'static str {
     match isolation {
-        Isolation::Split => "write 13 truncate 13 chmod 1 rename 1 unlink 1\n",
-        Isolation::Cell => "write 30 truncate 30 chmod 30 rename 16 unlink 16\n",
+        IsolationMode::Split => "write 13 truncate 13 chmod 1 rename 1 unlink 1\n",
+        IsolationMode::Cell => "write 30 truncate 30 chmod 30 rename 16 unlink 16\n",
     }
 }
 
-fn a_put_file_is_there_in_pieces_and_cannot_be_changed(isolation: Isolation) {
+fn a_put_file_is_there_in_pieces_and_cannot_be_changed(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.put("data/in/file", 0o600, b"one");
     sandbox.put("other", 0o755, b"x");
@@ -314,14 +317,14 @@ fn a_put_file_is_there_in_pieces_and_cannot_be_changed(isolation: Isolation) {
     for folder in ["/box/data", "/box/data/in"] {
         let text = sandbox.run(&["/probe", "rename", folder, "/box/elsewhere"]).text();
         let busy = ["16", "18"].contains(&text.as_str());
-        assert!(if isolation == Isolation::Cell { busy } else { text == "1" }, "{folder}: {text}");
+        assert!(if isolation == IsolationMode::Cell { busy } else { text == "1" }, "{folder}: {text}");
     }
     assert_eq!(sandbox.run(&["/probe", "create", "/box/data/in/new", "x"]).done.ended, Ended::Exited(0));
     assert_eq!(sandbox.run(&["/probe", "cat", "data/in/file"]).text(), "one two");
     assert_eq!(sandbox.run_clean(&["/probe", "cat", "data/in/file"]).text(), "one two");
 }
 
-fn a_put_replaces_whatever_the_program_left_in_its_way(isolation: Isolation) {
+fn a_put_replaces_whatever_the_program_left_in_its_way(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.run(&["/probe", "link", "/box/a", "/etc"]);
     sandbox.run(&["/probe", "litter"]);
@@ -334,7 +337,7 @@ fn a_put_replaces_whatever_the_program_left_in_its_way(isolation: Isolation) {
     assert_eq!(sandbox.run(&["/probe", "cat", "c"]).text(), "3");
 }
 
-fn a_put_that_failed_refuses_runs_until_it_is_made_good(isolation: Isolation) {
+fn a_put_that_failed_refuses_runs_until_it_is_made_good(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.put("../x", 0o644, b"1");
     assert_eq!(sandbox.expect(), FromInit::PutFailed { path: "../x".into(), errno: 22 });
@@ -343,7 +346,7 @@ fn a_put_that_failed_refuses_runs_until_it_is_made_good(isolation: Isolation) {
     assert_eq!(end.done.ended, Ended::NotStarted { step: "put ../x".into(), errno: 22 });
 }
 
-fn kept_files_are_roots_and_the_rest_is_cleaned(isolation: Isolation) {
+fn kept_files_are_roots_and_the_rest_is_cleaned(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let end = sandbox.run_with(&["/probe", "create", "/box/out", "kept"], |r| {
         r.keep = vec!["out".into(), "gone".into()];
@@ -366,7 +369,7 @@ fn kept_files_are_roots_and_the_rest_is_cleaned(isolation: Isolation) {
     assert_eq!(sandbox.run(&["/probe", "cat", "out"]).done.ended, Ended::Exited(2));
 }
 
-fn kept_files_leave_the_programs_own_folder_and_need_no_room_twice(isolation: Isolation) {
+fn kept_files_leave_the_programs_own_folder_and_need_no_room_twice(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     // 40 MiB in a box of 64.
     let end = sandbox.run_with(&["/probe", "bury"], |r| {
@@ -385,7 +388,7 @@ fn kept_files_leave_the_programs_own_folder_and_need_no_room_twice(isolation: Is
     assert_eq!(end.stdout.len() as u64, 40 * MIB);
 }
 
-fn a_pattern_that_matches_more_than_can_be_kept_is_missing(isolation: Isolation) {
+fn a_pattern_that_matches_more_than_can_be_kept_is_missing(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let keep_all = |run: &mut assay::wire::frame::Run| run.keep = vec!["*".into()];
     (0..256).for_each(|n| sandbox.put(&n.to_string(), 0o644, b"x"));
@@ -394,7 +397,7 @@ fn a_pattern_that_matches_more_than_can_be_kept_is_missing(isolation: Isolation)
     assert_eq!(sandbox.run_with(&["/probe", "true"], keep_all).done.keep_missing, ["*"]);
 }
 
-fn files_come_back_and_nothing_else_does(isolation: Isolation) {
+fn files_come_back_and_nothing_else_does(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.put("given", 0o644, b"the host's");
     sandbox.run_with(&["/probe", "leave"], |r| r.limits.file_bytes = 1 << 40);
@@ -442,7 +445,7 @@ fn files_come_back_and_nothing_else_does(isolation: Isolation) {
     assert!(collected.files.iter().all(|(path, _)| path == "given"), "{collected:?}");
 }
 
-fn a_kill_frame_ends_the_run_and_a_late_one_disturbs_nobody(isolation: Isolation) {
+fn a_kill_frame_ends_the_run_and_a_late_one_disturbs_nobody(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let run = sandbox.begin(&["/probe", "sleep", "60"], |_| {});
     sandbox.send(&ToInit::Kill { run });
@@ -452,14 +455,14 @@ fn a_kill_frame_ends_the_run_and_a_late_one_disturbs_nobody(isolation: Isolation
     assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
 }
 
-fn the_end_of_stdin_is_the_end_of_the_sandbox(isolation: Isolation) {
+fn the_end_of_stdin_is_the_end_of_the_sandbox(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.begin(&["/probe", "sleep", "60"], |_| {});
     sandbox.hang_up();
     assert!(sandbox.is_gone_within(Duration::from_secs(10)));
 }
 
-fn a_stop_from_outside_is_obeyed_at_once(isolation: Isolation) {
+fn a_stop_from_outside_is_obeyed_at_once(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.begin(&["/probe", "sleep", "60"], |_| {});
     let start = Instant::now();
@@ -468,7 +471,7 @@ fn a_stop_from_outside_is_obeyed_at_once(isolation: Isolation) {
     assert!(start.elapsed() < Duration::from_secs(8));
 }
 
-fn a_run_that_comes_ahead_begins_when_the_one_before_is_done(isolation: Isolation) {
+fn a_run_that_comes_ahead_begins_when_the_one_before_is_done(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let first = sandbox.begin(&["/probe", "burn", "50"], |run| run.more = true);
     let second = sandbox.begin(&["/probe", "echo"], |_| {});
@@ -488,7 +491,7 @@ fn a_run_that_comes_ahead_begins_when_the_one_before_is_done(isolation: Isolatio
     assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
 }
 
-fn a_probe_is_answered_with_ready_and_a_third_run_at_once_is_a_fault(isolation: Isolation) {
+fn a_probe_is_answered_with_ready_and_a_third_run_at_once_is_a_fault(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     sandbox.begin(&["/probe", "sleep", "60"], |_| {});
     sandbox.send(&ToInit::Probe);
@@ -499,7 +502,7 @@ fn a_probe_is_answered_with_ready_and_a_third_run_at_once_is_a_fault(isolation: 
     assert!(sandbox.is_gone_within(Duration::from_secs(10)));
 }
 
-fn what_making_and_ending_a_cell_costs_is_not_the_programs(isolation: Isolation) {
+fn what_making_and_ending_a_cell_costs_is_not_the_programs(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     // each is a mount of its own in a cell, to be made and to be undone
     for n in 0..400 {
@@ -515,7 +518,7 @@ fn what_making_and_ending_a_cell_costs_is_not_the_programs(isolation: Isolation)
 fn runtime(loads_ms: &str) -> Prepare {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     Prepare {
-        hot: 0,
+        id: 0,
         argv: words(&["/probe", "runtime", loads_ms]),
         stands_for: words(&["/probe", "program"]),
         exact: false,
@@ -529,12 +532,12 @@ fn runtime(loads_ms: &str) -> Prepare {
 
 fn prepared(sandbox: &mut Sandbox) {
     let frame = sandbox.expect();
-    assert!(matches!(frame, FromInit::Prepared { hot: 0, failed: None, .. }), "{frame:?}");
+    assert!(matches!(frame, FromInit::Prepared { id: 0, failed: None, .. }), "{frame:?}");
 }
 
 #[test]
 fn a_runtime_that_waited_is_let_in_with_its_runs_limits_and_pays_from_then_on() {
-    let mut sandbox = Sandbox::open(Isolation::Cell);
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
     sandbox.send(&ToInit::Prepare(runtime("400")));
     for n in 0..8 {
         prepared(&mut sandbox);
@@ -565,7 +568,7 @@ fn a_runtime_that_waited_is_let_in_with_its_runs_limits_and_pays_from_then_on() 
     assert!(user_ns + system_ns < 200_000_000, "{:?}", done.done);
 }
 
-fn many_short_runs_cost_little(isolation: Isolation) {
+fn many_short_runs_cost_little(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let mut setup = Vec::new();
     let (mut whole, mut wall) = (Vec::new(), Vec::new());
