@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 fn reap(instance: &str, folder: &Path) -> Result<(), String> {
     let variable = |name: &str| std::env::var(name).ok();
     let level = variable(reaper::LOG_LEVEL).unwrap_or_default();
-    let target = variable(reaper::LOG_TARGET).and_then(|word| log::Target::named(&word)).unwrap_or_default();
+    let target = variable(reaper::LOG_TARGET).and_then(|name| log::LogTarget::from_name(&name)).unwrap_or_default();
     // without a log it does its work all the same
     let _ = log::start(&level, target, variable("JOURNAL_STREAM").as_deref());
     reaper::run(instance, folder);

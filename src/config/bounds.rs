@@ -132,11 +132,11 @@ pub const MAX_HTTP_HEAD_BYTES: usize = 8 * 1024;
 pub const MAX_HTTP_FIELDS: usize = 64;
 
 /// How long a connection to the HTTP door lives; who reads slowly holds its place no longer than this and
-/// [`HTTP_LAST_WORDS`]. A scraper that comes every 15 s uses one four times.
+/// [`HTTP_SHUTDOWN_TIME`]. A scraper that comes every 15 s uses one four times.
 pub const HTTP_CONNECTION_TIME: Duration = Duration::from_secs(60);
 
 /// How long the answer under way then has.
-pub const HTTP_LAST_WORDS: Duration = Duration::from_secs(10);
+pub const HTTP_SHUTDOWN_TIME: Duration = Duration::from_secs(10);
 
 /// How long one text of the metrics serves all who ask: asking faster costs nothing more.
 pub const METRICS_FRESH: Duration = Duration::from_millis(100);

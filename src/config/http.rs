@@ -60,7 +60,7 @@ impl Http {
                 "{text:?}: use an address and a port (\"127.0.0.1:9464\") or \"unix:/run/assay/http.sock\""
             ));
         };
-        self.fits(address)?;
+        self.check_address(address)?;
         Ok(Some(Listen::Tcp(address)))
     }
 
@@ -68,7 +68,7 @@ impl Http {
     ///
     /// # Errors
     /// Others reach that address, and nobody said that they may.
-    pub fn fits(&self, address: SocketAddr) -> Result<(), String> {
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), String> {
         match address.ip().to_canonical().is_loopback() || self.allow_remote {
             true => Ok(()),
             false => Err(format!(

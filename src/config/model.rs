@@ -322,11 +322,11 @@ pub struct Log {
     /// What is said: `error`, `warn`, `info`, `debug` or `trace`, and the same for single modules, such as `info, pool=debug`.
     pub level: String,
     /// Where to, and how.
-    pub target: log::Target,
+    pub target: log::LogTarget,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Log { level: "info".to_owned(), target: log::Target::Auto }
+        Log { level: "info".to_owned(), target: log::LogTarget::Auto }
     }
 }

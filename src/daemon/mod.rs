@@ -33,7 +33,7 @@ use crate::host::Fleet;
 use crate::rpc::{self, Blobs, Daemon, Live, ReloadAsk};
 use crate::sandbox::Slots;
 use crate::scheduler::Scheduler;
-use crate::telemetry::pulse::Pulse;
+use crate::telemetry::liveness::LivenessProbe;
 use assembly::Assembly;
 use instance::Instance;
 use reaper::Reaper;
@@ -62,7 +62,7 @@ struct Life {
     scheduler: Arc<Scheduler>,
     live: Arc<Live>,
     reaper: Reaper,
-    pulse: Arc<Pulse>,
+    main_loop: Arc<LivenessProbe>,
     /// Hosts on their way out.
     leaving: JoinSet<()>,
 }
@@ -108,7 +108,7 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
     }
     let live = Arc::new(Live::new(assembly.profiles.clone(), assembly.roles.clone()));
     let drain = Arc::new(Notify::new());
-    let (door, pulse) = (Arc::new(Pulse::default()), Arc::new(Pulse::default()));
+    let (accept_loop, main_loop) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
     let connections = rpc::Connections::default();
     let (reload, mut reloads) = mpsc::channel::<ReloadAsk>(1);
     let daemon = Arc::new(Daemon {
@@ -119,9 +119,9 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
         blobs,
         drain: drain.clone(),
         reload,
-        tally: Arc::default(),
+        metrics: Arc::default(),
         connections: connections.clone(),
-        door: door.clone(),
+        accept_loop: accept_loop.clone(),
     });
     let gateway =
         Gateway::open(&config.http, sockets.http.take(), daemon.clone(), instance.folder().to_owned()).await?;
@@ -130,8 +130,8 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
     let (leave, left) = watch::channel(false);
     let serving = tokio::spawn(rpc::serve(listener, daemon, stopped, left));
     service::ready();
-    let watching =
-        service::watchdog().map(|within| tokio::spawn(watchdog::watch(scheduler.clone(), door, pulse.clone(), within)));
+    let watching = service::watchdog()
+        .map(|within| tokio::spawn(watchdog::watch(scheduler.clone(), accept_loop, main_loop.clone(), within)));
 
     let mut life = Life {
         sources,
@@ -142,11 +142,11 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
         scheduler: scheduler.clone(),
         live,
         reaper,
-        pulse,
+        main_loop,
         leaving: JoinSet::new(),
     };
     life.until_the_end(&drain, &mut reloads).await?;
-    life.pulse.ended();
+    life.main_loop.mark_ended();
     service::stopping(life.assembly.config.queue.drain() + LAST_STEPS);
     if bound.is_none() {
         tracing::info!("new callers wait for the next daemon");
@@ -250,7 +250,7 @@ impl Life {
                     }
                 }
                 () = drain.notified() => return Ok(()),
-                () = self.pulse.asked() => self.pulse.turned(),
+                () = self.main_loop.requested() => self.main_loop.acknowledge(),
                 Some(reply) = reloads.recv() => {
                     let _ = reply.send(self.reload().await);
                 }

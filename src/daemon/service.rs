@@ -17,7 +17,7 @@ use std::time::Duration;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-use crate::gateway::Passed;
+use crate::gateway::PassedListener;
 
 /// The name of the HTTP door's socket.
 const HTTP: &str = "http";
@@ -26,7 +26,7 @@ const HTTP: &str = "http";
 #[derive(Debug, Default)]
 pub struct Inherited {
     pub(super) callers: Option<UnixListener>,
-    pub(super) http: Option<Passed>,
+    pub(super) http: Option<PassedListener>,
 }
 
 impl Inherited {
@@ -64,12 +64,12 @@ impl Inherited {
 }
 
 /// The socket at that place, which scrapers come by.
-fn http(passed: &mut ListenFd, at: usize) -> Result<Passed, String> {
+fn http(passed: &mut ListenFd, at: usize) -> Result<PassedListener, String> {
     if let Ok(Some(listener)) = passed.take_tcp_listener(at) {
-        return Ok(Passed::Tcp(listener));
+        return Ok(PassedListener::Tcp(listener));
     }
     match passed.take_unix_listener(at) {
-        Ok(Some(listener)) => Ok(Passed::Unix(listener)),
+        Ok(Some(listener)) => Ok(PassedListener::Unix(listener)),
         _ => Err(
             "failed to use a socket that was passed: ListenStream= of assay-http.socket must be an address or a path"
                 .to_owned(),

@@ -1,79 +1,91 @@
-//! The service manager's watchdog: told that the daemon lives when everything that it lives by has just turned.
+//! Feeds the service manager's watchdog, only while every loop that the daemon depends on makes progress.
 //!
 //! ```text
-//!  every third of WatchdogSec:  ask the vital loops to turn -> all of them did -> WATCHDOG=1
-//!                                                           -> one hangs: its name in the log, and no word until it turns
+//!  every third of WatchdogSec:  request an acknowledgement from each loop -> all acknowledge -> WATCHDOG=1
+//!                                   -> one is stuck: its name is logged, no WATCHDOG=1 until it acknowledges
 //! ```
 //!
-//! Vital are the loop that lets callers in, the main loop, the desk, and the pools' keepers. None of them waits for an
-//! engine: one that is down, or hangs, is no reason to be killed. There is no timer that says "alive" by itself.
+//! Monitored are the loop that accepts connections, the main loop, the allocator of the scheduler and the replenisher
+//! of each pool. None of them waits for an engine: an engine that is down or hangs is no reason to kill the daemon.
+//! No timer sends WATCHDOG=1 by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::scheduler::Scheduler;
-use crate::telemetry::pulse::Pulse;
+use crate::telemetry::liveness::LivenessProbe;
 
-/// A loop that has to turn.
-struct Vital {
-    /// What it does, for the log.
+/// A loop that must make progress.
+struct MonitoredLoop {
+    /// Name for the log.
     name: String,
-    /// Asks it to turn.
-    ask: Box<dyn Fn() + Send + Sync>,
-    /// How often it turned; none when it has ended, which is no fault.
-    turns: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// Requests an acknowledgement.
+    request: Box<dyn Fn() + Send + Sync>,
+    /// Number of acknowledgements so far; `None` when the loop has ended, which is not a fault.
+    acknowledged: Box<dyn Fn() -> Option<u64> + Send + Sync>,
 }
 
-impl Vital {
-    fn of_pulse(name: &str, pulse: &Arc<Pulse>) -> Vital {
-        let (asking, counting) = (pulse.clone(), pulse.clone());
-        Vital { name: name.to_owned(), ask: Box::new(move || asking.ask()), turns: Box::new(move || counting.turns()) }
+impl MonitoredLoop {
+    fn of_probe(name: &str, probe: &Arc<LivenessProbe>) -> MonitoredLoop {
+        let (requesting, counting) = (probe.clone(), probe.clone());
+        MonitoredLoop {
+            name: name.to_owned(),
+            request: Box::new(move || requesting.request()),
+            acknowledged: Box::new(move || counting.acknowledged()),
+        }
     }
 }
 
-/// What the daemon lives by now: pools come and go with a reload.
-fn vitals(scheduler: &Arc<Scheduler>, door: &Arc<Pulse>, main: &Arc<Pulse>) -> Vec<Vital> {
-    let (asking, counting) = (scheduler.clone(), scheduler.clone());
-    let mut vitals = vec![
-        Vital::of_pulse("the loop that lets callers in", door),
-        Vital::of_pulse("the main loop", main),
-        Vital {
-            name: "the desk".to_owned(),
-            ask: Box::new(move || asking.desk().ring()),
-            turns: Box::new(move || Some(counting.desk().turns())),
+/// The loops to monitor now: pools come and go with a reload.
+fn monitored_loops(
+    scheduler: &Arc<Scheduler>,
+    accept_loop: &Arc<LivenessProbe>,
+    main_loop: &Arc<LivenessProbe>,
+) -> Vec<MonitoredLoop> {
+    let (requesting, counting) = (scheduler.clone(), scheduler.clone());
+    let mut loops = vec![
+        MonitoredLoop::of_probe("accept", accept_loop),
+        MonitoredLoop::of_probe("main", main_loop),
+        MonitoredLoop {
+            name: "allocator".to_owned(),
+            request: Box::new(move || requesting.desk().ring()),
+            acknowledged: Box::new(move || Some(counting.desk().turns())),
         },
     ];
     for host in scheduler.fleet().all().iter() {
         for pool in host.pools() {
             let counting = pool.clone();
-            vitals.push(Vital {
-                name: format!("the keeper of pool {} on {}", pool.profile(), host.name()),
-                ask: Box::new(move || pool.wake()),
-                turns: Box::new(move || counting.turns()),
+            loops.push(MonitoredLoop {
+                name: format!("replenisher of pool {} on {}", pool.profile(), host.name()),
+                request: Box::new(move || pool.wake()),
+                acknowledged: Box::new(move || counting.turns()),
             });
         }
     }
-    vitals
+    loops
 }
 
-/// Between looks at whether they turned.
-const LOOK: Duration = Duration::from_millis(10);
+/// Time between two looks at the acknowledgements.
+const POLL_PERIOD: Duration = Duration::from_millis(10);
 
-/// Resolves when every one of them has turned since the call. Says who keeps it waiting for longer than `patience`.
-async fn beat(vitals: &[Vital], patience: Duration) {
-    let mut missing: Vec<(&Vital, u64)> =
-        vitals.iter().filter_map(|vital| Some((vital, (vital.turns)()?))).inspect(|(vital, _)| (vital.ask)()).collect();
+/// Resolves when every loop has acknowledged since the call. Logs once which loops are missing after `patience`.
+async fn all_acknowledged(loops: &[MonitoredLoop], patience: Duration) {
+    let mut missing: Vec<(&MonitoredLoop, u64)> = loops
+        .iter()
+        .filter_map(|monitored| Some((monitored, (monitored.acknowledged)()?)))
+        .inspect(|(monitored, _)| (monitored.request)())
+        .collect();
     let mut left = Some(patience);
     loop {
-        missing.retain(|(vital, before)| (vital.turns)().is_some_and(|turns| turns <= *before));
+        missing.retain(|(monitored, before)| (monitored.acknowledged)().is_some_and(|count| count <= *before));
         if missing.is_empty() {
             return;
         }
-        tokio::time::sleep(LOOK).await;
-        left = match left.map(|left| left.saturating_sub(LOOK)) {
+        tokio::time::sleep(POLL_PERIOD).await;
+        left = match left.map(|left| left.saturating_sub(POLL_PERIOD)) {
             Some(Duration::ZERO) => {
-                let hang = missing.iter().map(|(vital, _)| vital.name.as_str()).collect::<Vec<_>>().join(", ");
-                tracing::error!(hang, "the watchdog is not told that the daemon lives: something does not turn");
+                let loops = missing.iter().map(|(monitored, _)| monitored.name.as_str()).collect::<Vec<_>>().join(", ");
+                tracing::error!(loops, "watchdog notification withheld: a main loop is stuck");
                 None
             }
             left => left,
@@ -81,13 +93,18 @@ async fn beat(vitals: &[Vital], patience: Duration) {
     }
 }
 
-/// Tells the watchdog that the daemon lives, while it does; `within` is how long the service manager waits for the word.
-pub(super) async fn watch(scheduler: Arc<Scheduler>, door: Arc<Pulse>, main: Arc<Pulse>, within: Duration) {
-    let every = within / 3;
+/// Sends WATCHDOG=1 while the daemon makes progress; `timeout` is the service manager's WatchdogSec.
+pub(super) async fn watch(
+    scheduler: Arc<Scheduler>,
+    accept_loop: Arc<LivenessProbe>,
+    main_loop: Arc<LivenessProbe>,
+    timeout: Duration,
+) {
+    let period = timeout / 3;
     loop {
-        beat(&vitals(&scheduler, &door, &main), every).await;
+        all_acknowledged(&monitored_loops(&scheduler, &accept_loop, &main_loop), period).await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-        tokio::time::sleep(every).await;
+        tokio::time::sleep(period).await;
     }
 }
 
@@ -95,36 +112,39 @@ pub(super) async fn watch(scheduler: Arc<Scheduler>, door: Arc<Pulse>, main: Arc
 mod tests {
     use super::*;
 
-    fn turning(pulse: &Arc<Pulse>) -> tokio::task::JoinHandle<()> {
-        let pulse = pulse.clone();
+    fn run_loop(probe: &Arc<LivenessProbe>) -> tokio::task::JoinHandle<()> {
+        let probe = probe.clone();
         tokio::spawn(async move {
             loop {
-                pulse.asked().await;
-                pulse.turned();
+                probe.requested().await;
+                probe.acknowledge();
             }
         })
     }
 
     #[tokio::test(start_paused = true)]
-    async fn there_is_a_beat_when_all_turn_and_none_while_one_hangs() {
-        let (one, other) = (Arc::new(Pulse::default()), Arc::new(Pulse::default()));
-        let vitals = [Vital::of_pulse("one", &one), Vital::of_pulse("other", &other)];
-        let _one = turning(&one);
+    async fn the_watchdog_is_fed_when_all_loops_acknowledge_and_not_while_one_is_stuck() {
+        let (one, other) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
+        let loops = [MonitoredLoop::of_probe("one", &one), MonitoredLoop::of_probe("other", &other)];
+        let _one = run_loop(&one);
         let patience = Duration::from_secs(1);
-        let an_hour = Duration::from_secs(3600);
-        assert!(tokio::time::timeout(an_hour, beat(&vitals, patience)).await.is_err(), "a beat, though one hangs");
-        let _other = turning(&other);
-        assert!(tokio::time::timeout(an_hour, beat(&vitals, patience)).await.is_ok(), "no beat, though all turn");
+        let hour = Duration::from_secs(3600);
+        let stuck = tokio::time::timeout(hour, all_acknowledged(&loops, patience)).await;
+        assert!(stuck.is_err(), "the watchdog was fed although one loop is stuck");
+        let _other = run_loop(&other);
+        let running = tokio::time::timeout(hour, all_acknowledged(&loops, patience)).await;
+        assert!(running.is_ok(), "the watchdog was not fed although all loops acknowledge");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn turns_of_before_do_not_count_and_what_has_ended_is_not_waited_for() {
-        let (one, ended) = (Arc::new(Pulse::default()), Arc::new(Pulse::default()));
-        let vitals = [Vital::of_pulse("one", &one), Vital::of_pulse("ended", &ended)];
-        one.turned();
-        ended.ended();
-        assert!(tokio::time::timeout(Duration::from_secs(9), beat(&vitals, Duration::from_secs(1))).await.is_err());
-        let _one = turning(&one);
-        beat(&vitals, Duration::from_secs(1)).await;
+    async fn earlier_acknowledgements_do_not_count_and_an_ended_loop_is_not_waited_for() {
+        let (one, ended) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
+        let loops = [MonitoredLoop::of_probe("one", &one), MonitoredLoop::of_probe("ended", &ended)];
+        one.acknowledge();
+        ended.mark_ended();
+        let patience = Duration::from_secs(1);
+        assert!(tokio::time::timeout(Duration::from_secs(9), all_acknowledged(&loops, patience)).await.is_err());
+        let _one = run_loop(&one);
+        all_acknowledged(&loops, patience).await;
     }
 }

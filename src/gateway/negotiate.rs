@@ -1,11 +1,12 @@
-//! Which form of the metrics a scraper wants, from its `Accept`. Pure.
+//! Chooses the format of the metrics from the `Accept` header of a scraper. Pure.
 //!
-//! Prometheus names OpenMetrics first and the older form after it; `curl` takes anything, and gets the older one, which more
-//! tools read. What is named beside those two (protobuf) is not spoken here, and passed over.
+//! Prometheus lists OpenMetrics first and the older text format after it; `curl` accepts anything and gets the older
+//! format, which more tools read. Other formats in the header (protobuf) are not supported and skipped.
 
 use crate::telemetry::metrics::Format;
 
-/// The form. A scraper that wants neither gets the older one: it may still make sense of it, as Prometheus' own servers do.
+/// The format with the higher quality; OpenMetrics on a tie. A scraper that accepts neither gets the older text
+/// format, as from Prometheus' own exporters.
 pub(super) fn format(accept: Option<&str>) -> Format {
     let quality_of = |kind: &str, version: &[&str]| {
         let ranges = accept.unwrap_or("*/*").split(',').filter_map(|range| quality(range, kind, version));
@@ -16,7 +17,7 @@ pub(super) fn format(accept: Option<&str>) -> Format {
     if open > 0.0 && open >= plain { Format::OpenMetrics } else { Format::Plain }
 }
 
-/// How much a media range wants that kind, in a version that we speak; none when it is about something else.
+/// Quality (`q`, 0 to 1) of a media range if it names `kind` in one of `versions`; otherwise `None`.
 fn quality(range: &str, kind: &str, versions: &[&str]) -> Option<f64> {
     let mut parts = range.split(';').map(str::trim);
     if !parts.next()?.eq_ignore_ascii_case(kind) {
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scraper_gets_the_form_that_it_prefers() {
+    fn a_scraper_gets_the_format_that_it_prefers() {
         use Format::{OpenMetrics, Plain};
         let prometheus_2 = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                             text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
@@ -49,7 +50,7 @@ mod tests {
                             text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         let protobuf_first = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;q=0.7,\
                               application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5";
-        for (accept, wanted) in [
+        for (accept, expected) in [
             (prometheus_2, OpenMetrics),
             (prometheus_3, OpenMetrics),
             (protobuf_first, OpenMetrics),
@@ -64,7 +65,7 @@ mod tests {
             ("", Plain),
             (";;,,=;q=", Plain),
         ] {
-            assert_eq!(format(Some(accept)), wanted, "{accept}");
+            assert_eq!(format(Some(accept)), expected, "{accept}");
         }
         assert_eq!(format(None), Plain);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::room::Amount;
 use super::{Fleet, Host, HostState};
 use crate::pool::{PoolState, Tally};
-use crate::telemetry::metrics::{Labels, Sheet, Unit, labels};
+use crate::telemetry::metrics::{Labels, MetricsWriter, Unit, labels};
 
 /// All states of a host: one of them is 1.
 const STATES: [(HostState, &str); 5] = [
@@ -22,12 +22,12 @@ impl Fleet {
     ///
     /// # Errors
     /// The writer's.
-    pub fn write_metrics(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+    pub fn write_metrics(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result {
         let hosts = self.all();
-        write_hosts(sheet, &hosts)?;
-        write_engines(sheet, &hosts)?;
+        write_hosts(writer, &hosts)?;
+        write_engines(writer, &hosts)?;
         let pools: Vec<Row> = hosts.iter().flat_map(|host| host.pools()).map(|pool| Row::of(&pool)).collect();
-        write_pools(sheet, &pools)
+        write_pools(writer, &pools)
     }
 }
 
@@ -39,28 +39,28 @@ fn each<'a, V: FnMut(&Host) -> f64 + 'a>(
     hosts.iter().map(move |host| (labels!(host = host.name()), value(host)))
 }
 
-fn write_hosts(sheet: &mut Sheet<'_>, hosts: &[Arc<Host>]) -> fmt::Result {
+fn write_hosts(writer: &mut MetricsWriter<'_>, hosts: &[Arc<Host>]) -> fmt::Result {
     let states = hosts.iter().flat_map(|host| {
         let now = host.state();
         STATES.map(|(state, word)| (labels!(host = host.name(), state = word), f64::from(u8::from(state == now))))
     });
-    sheet.gauges("assay_host_state", "1 for the state that a Docker host is in.", None, states)?;
+    writer.gauges("assay_host_state", "1 for the state that a Docker host is in.", None, states)?;
     let cells = |host: &Host| f64::from(u8::from(host.no_cell().is_none()));
     let help = "1 where runs are kept apart in cells, as far as is known; 0 where sandboxes are split.";
-    sheet.gauges("assay_host_cells", help, None, each(hosts, cells))?;
-    sheet.gauges("assay_host_running", "Runs under way.", None, each(hosts, |host| host.running() as f64))?;
+    writer.gauges("assay_host_cells", help, None, each(hosts, cells))?;
+    writer.gauges("assay_host_running", "Runs under way.", None, each(hosts, |host| host.running() as f64))?;
     let room = |which: fn((Amount, Amount)) -> f64| each(hosts, move |host| which(host.room().amounts()));
     let bytes = || Some(Unit::Bytes);
-    sheet.gauges("assay_host_room_cpus", "CPUs' worth of runs that are let in.", None, room(|(has, _)| has.cpus))?;
+    writer.gauges("assay_host_room_cpus", "CPUs' worth of runs that are let in.", None, room(|(has, _)| has.cpus))?;
     let help = "CPUs' worth of runs under way.";
-    sheet.gauges("assay_host_room_cpus_taken", help, None, room(|(_, taken)| taken.cpus))?;
+    writer.gauges("assay_host_room_cpus_taken", help, None, room(|(_, taken)| taken.cpus))?;
     let help = "Memory for runs.";
-    sheet.gauges("assay_host_room_memory", help, bytes(), room(|(has, _)| has.memory as f64))?;
+    writer.gauges("assay_host_room_memory", help, bytes(), room(|(has, _)| has.memory as f64))?;
     let help = "Memory of runs under way.";
-    sheet.gauges("assay_host_room_memory_taken", help, bytes(), room(|(_, taken)| taken.memory as f64))
+    writer.gauges("assay_host_room_memory_taken", help, bytes(), room(|(_, taken)| taken.memory as f64))
 }
 
-fn write_engines(sheet: &mut Sheet<'_>, hosts: &[Arc<Host>]) -> fmt::Result {
+fn write_engines(writer: &mut MetricsWriter<'_>, hosts: &[Arc<Host>]) -> fmt::Result {
     let known: Vec<_> = hosts.iter().map(|host| (host.name().to_owned(), host.health().engine)).collect();
     let known: Vec<_> = known.iter().filter(|(_, engine)| engine.asked.is_some()).collect();
     let info = known.iter().map(|(host, engine)| {
@@ -75,27 +75,27 @@ fn write_engines(sheet: &mut Sheet<'_>, hosts: &[Arc<Host>]) -> fmt::Result {
             cgroup_version = engine.cgroups.1,
         )
     });
-    sheet.infos("assay_engine", "The Docker Engine of a host.", info)?;
+    writer.infos("assay_engine", "The Docker Engine of a host.", info)?;
     let of = |value: fn(&super::EngineFacts) -> f64| {
         known.iter().map(move |(host, engine)| (labels!(host = host), value(engine)))
     };
     let help = "Containers that run on the engine, others' too.";
-    sheet.gauges("assay_engine_containers_running", help, None, of(|engine| engine.containers_running as f64))?;
+    writer.gauges("assay_engine_containers_running", help, None, of(|engine| engine.containers_running as f64))?;
     let help = "Images on the engine, others' too.";
-    sheet.gauges("assay_engine_images", help, None, of(|engine| engine.images as f64))?;
-    sheet.gauges("assay_engine_cpus", "CPUs of the engine's machine.", None, of(|engine| engine.cpus as f64))?;
+    writer.gauges("assay_engine_images", help, None, of(|engine| engine.images as f64))?;
+    writer.gauges("assay_engine_cpus", "CPUs of the engine's machine.", None, of(|engine| engine.cpus as f64))?;
     let help = "Memory of the engine's machine.";
-    sheet.gauges("assay_engine_memory", help, Some(Unit::Bytes), of(|engine| engine.memory_bytes as f64))?;
+    writer.gauges("assay_engine_memory", help, Some(Unit::Bytes), of(|engine| engine.memory_bytes as f64))?;
     let age = |engine: &super::EngineFacts| engine.asked.map_or(0.0, |asked| asked.elapsed().as_secs_f64());
     let help = "Since when what is said of the engine is known.";
-    sheet.gauges("assay_engine_facts_age", help, Some(Unit::Seconds), of(age))?;
+    writer.gauges("assay_engine_facts_age", help, Some(Unit::Seconds), of(age))?;
 
     let calls: Vec<_> = hosts.iter().map(|host| (host.name(), host.calls().rows())).collect();
     let rows = calls.iter().flat_map(|(host, calls)| {
         calls.iter().map(move |(call, row)| (labels!(host = host, call = word(call)), row.took.clone()))
     });
     let help = "From a request to the engine to the head of its reply, by call.";
-    sheet.histograms("assay_engine_call_duration", help, Unit::Seconds, rows)?;
+    writer.histograms("assay_engine_call_duration", help, Unit::Seconds, rows)?;
     let rows = calls.iter().flat_map(|(host, calls)| {
         calls.iter().flat_map(move |(call, row)| {
             let call = word(call);
@@ -103,7 +103,7 @@ fn write_engines(sheet: &mut Sheet<'_>, hosts: &[Arc<Host>]) -> fmt::Result {
         })
     });
     let help = "Requests to the engine that failed, by call and kind; some 4xx are expected.";
-    sheet.counters("assay_engine_call_errors", help, None, rows)
+    writer.counters("assay_engine_call_errors", help, None, rows)
 }
 
 /// A step's name, which is made for sentences, as a label: `follow the engine's events` is `follow_the_engines_events`.
@@ -135,48 +135,48 @@ impl Row {
     }
 }
 
-fn write_pools(sheet: &mut Sheet<'_>, pools: &[Row]) -> fmt::Result {
+fn write_pools(writer: &mut MetricsWriter<'_>, pools: &[Row]) -> fmt::Result {
     let of = |value: fn(&Row) -> f64| pools.iter().map(move |row| (row.labels(), value(row)));
     let states = pools.iter().flat_map(|row| {
         let PoolState { ready, creating, leased, kept, .. } = row.state;
         [("ready", ready), ("creating", creating), ("leased", leased), ("kept", kept)]
             .map(|(state, count)| (row.with("state", state), count as f64))
     });
-    sheet.gauges("assay_pool_sandboxes", "Sandboxes, by what they do.", None, states)?;
+    writer.gauges("assay_pool_sandboxes", "Sandboxes, by what they do.", None, states)?;
     let help = "Ready sandboxes whose runtimes wait in them.";
-    sheet.gauges("assay_pool_hot_sandboxes", help, None, of(|row| row.state.hot as f64))?;
+    writer.gauges("assay_pool_hot_sandboxes", help, None, of(|row| row.state.hot as f64))?;
     let hot = pools.iter().filter_map(|row| Some((row.labels(), row.state.hot_bytes? as f64)));
     let help = "What runtimes that wait add to a sandbox.";
-    sheet.gauges("assay_pool_hot_memory", help, Some(Unit::Bytes), hot)?;
+    writer.gauges("assay_pool_hot_memory", help, Some(Unit::Bytes), hot)?;
     let help = "Sandboxes kept ready, whatever the rate.";
-    sheet.gauges("assay_pool_floor", help, None, of(|row| row.state.floor as f64))?;
+    writer.gauges("assay_pool_floor", help, None, of(|row| row.state.floor as f64))?;
     let help = "Sandboxes kept ready at the rate at which they are taken.";
-    sheet.gauges("assay_pool_level", help, None, of(|row| row.state.level as f64))?;
+    writer.gauges("assay_pool_level", help, None, of(|row| row.state.level as f64))?;
     let help = "Sandboxes at most.";
-    sheet.gauges("assay_pool_ceiling", help, None, of(|row| row.state.ceiling as f64))?;
+    writer.gauges("assay_pool_ceiling", help, None, of(|row| row.state.ceiling as f64))?;
     let help = "Those who wait for a sandbox of this pool.";
-    sheet.gauges("assay_pool_waiting", help, None, of(|row| row.state.waiting as f64))?;
+    writer.gauges("assay_pool_waiting", help, None, of(|row| row.state.waiting as f64))?;
     let help = "1 when the last creation failed and none has succeeded since.";
-    sheet.gauges("assay_pool_broken", help, None, of(|row| f64::from(u8::from(row.state.broken.is_some()))))?;
+    writer.gauges("assay_pool_broken", help, None, of(|row| f64::from(u8::from(row.state.broken.is_some()))))?;
     let help = "Age of the oldest ready sandbox; 0 without any.";
-    sheet.gauges("assay_pool_oldest_ready_age", help, Some(Unit::Seconds), of(|row| row.oldest))?;
+    writer.gauges("assay_pool_oldest_ready_age", help, Some(Unit::Seconds), of(|row| row.oldest))?;
     let leases = pools.iter().flat_map(|row| {
         [("hit", row.tally.hits), ("miss", row.tally.misses)]
             .map(|(result, count)| (row.with("result", result), count as f64))
     });
     let help = "Sandboxes taken: hit when one was ready, miss when it had to be made meanwhile.";
-    sheet.counters("assay_pool_leases", help, None, leases)?;
+    writer.counters("assay_pool_leases", help, None, leases)?;
     let refills = pools.iter().map(|row| (row.labels(), row.tally.refills.clone()));
-    sheet.histograms("assay_pool_refill_duration", "Time of making a sandbox.", Unit::Seconds, refills)?;
+    writer.histograms("assay_pool_refill_duration", "Time of making a sandbox.", Unit::Seconds, refills)?;
     let failures = pools
         .iter()
         .flat_map(|row| row.state.failures.iter().map(|(wait, count)| (row.with("wait", &word(wait)), *count as f64)));
     let help = "Sandboxes that could not be made, by what was waited for.";
-    sheet.counters("assay_pool_failures", help, None, failures)?;
+    writer.counters("assay_pool_failures", help, None, failures)?;
     let retired = pools.iter().flat_map(|row| {
         row.tally.retirements().map(|(reason, count)| (row.with("reason", reason.as_str()), count as f64))
     });
-    sheet.counters("assay_pool_retirements", "Sandboxes let go, by why.", None, retired)
+    writer.counters("assay_pool_retirements", "Sandboxes let go, by why.", None, retired)
 }
 
 #[cfg(test)]

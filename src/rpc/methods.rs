@@ -28,9 +28,9 @@ use crate::judge::events::{Event, Log, Reader, Told};
 use crate::judge::rejected::Rejected;
 use crate::model::{RunReport, Submission};
 use crate::scheduler::{Arrival, Entry, IsKept, State};
-use crate::telemetry::log::clean;
-use crate::telemetry::seldom::Seldom;
 use crate::wire::frame::OutputStream;
+use crate::telemetry::text::clean;
+use crate::telemetry::throttle::LogThrottle;
 
 type Answer = Result<Value, RpcError>;
 
@@ -44,7 +44,7 @@ pub(super) async fn call(
     let is_submission = matches!(request.method.as_str(), "submission.run" | "submission.submit");
     let answer = dispatch(context, request, arrived, since).await;
     if let (true, Err(error)) = (is_submission, &answer) {
-        context.daemon.tally.refused(error.code);
+        context.daemon.metrics.count_refused_submission(error.code);
     }
     answer
 }
@@ -147,8 +147,8 @@ fn take_stream(value: &mut Value) -> Result<bool, RpcError> {
     }
 }
 
-static DENIED: Seldom = Seldom::new();
-static REFUSED: Seldom = Seldom::new();
+static DENIED: LogThrottle = LogThrottle::new();
+static REFUSED: LogThrottle = LogThrottle::new();
 
 async fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result<Arc<Entry>, RpcError> {
     let daemon = &context.daemon;
@@ -156,17 +156,17 @@ async fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> 
     let uid = context.peer.uid;
     let work = accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id)).inspect_err(|rejected| {
         if matches!(rejected, Rejected::Denied { .. })
-            && let Some(unsaid) = DENIED.may()
+            && let Some(suppressed) = DENIED.allow()
         {
-            tracing::warn!(uid, unsaid, field = %rejected.field().escape_debug(), "security: a submission was denied by policy");
+            tracing::warn!(uid, suppressed, field = %rejected.field().escape_debug(), "security: a submission was denied by policy");
         }
     })?;
     let (tenant, language) = (work.caller.tenant.clone(), work.profile.name.clone());
     daemon.scheduler.submit(submission, work, arrival).map_err(|refusal| {
         let error = RpcError::from(refusal);
-        if let Some(unsaid) = REFUSED.may() {
+        if let Some(suppressed) = REFUSED.allow() {
             let (tenant, code, error) = (clean(&tenant), error.code.as_str(), clean(&error.message));
-            tracing::warn!(uid, tenant, language, code, error, unsaid, "a submission was refused");
+            tracing::warn!(uid, tenant, language, code, error, suppressed, "a submission was refused");
         }
         error
     })

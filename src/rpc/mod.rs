@@ -9,23 +9,23 @@
 //!
 //! One bad line costs one error, never the connection, as long as the framing holds. [`types`] is the vocabulary,
 //! [`params`] and [`results`] what goes in and comes out, [`schema`] says it to others, [`mod@line`] is the framing, [`peer`] who asks,
-//! [`blobs`] what is larger than a line, [`methods`] what can be asked, [`views`] what there is to see, [`mod@tally`] what came.
+//! [`blobs`] what is larger than a line, [`methods`] what can be asked, [`views`] what there is to see, [`metrics`] counts.
 
 mod blobs;
 mod connection;
 mod line;
 mod methods;
+mod metrics;
 pub mod params;
 mod peer;
 pub mod results;
 pub mod schema;
 mod server;
-mod tally;
 mod types;
 mod views;
 
 pub use blobs::Blobs;
 pub use peer::{Peer, Roles};
 pub use server::{Connections, Daemon, Live, Profiles, ReloadAsk, bind, serve};
-pub use tally::Tally;
+
 pub use types::{Code, RpcError};

@@ -13,14 +13,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::blobs::Blobs;
 use super::connection;
+use super::metrics::RpcMetrics;
 use super::peer::Roles;
-use super::tally::Tally;
 use super::types::{Code, RpcError};
 use crate::config::bounds;
 use crate::model::{Counts, Profile};
 use crate::scheduler::Scheduler;
-use crate::telemetry::pulse::Pulse;
-use crate::telemetry::seldom::Seldom;
+use crate::telemetry::liveness::LivenessProbe;
+use crate::telemetry::throttle::LogThrottle;
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -39,12 +39,12 @@ pub struct Daemon {
     pub drain: Arc<Notify>,
     /// Asked when an admin wants a reload.
     pub reload: mpsc::Sender<ReloadAsk>,
-    /// What came to the socket.
-    pub tally: Arc<Tally>,
+    /// Connection and refusal counts.
+    pub metrics: Arc<RpcMetrics>,
     /// Who is connected.
     pub connections: Connections,
-    /// Of the loop that lets callers in.
-    pub door: Arc<Pulse>,
+    /// Liveness of the loop that accepts connections.
+    pub accept_loop: Arc<LivenessProbe>,
 }
 
 /// Takes what a reload came to.
@@ -177,14 +177,14 @@ impl Drop for Place {
     }
 }
 
-static NAMELESS: Seldom = Seldom::new();
-static CROWDED: Seldom = Seldom::new();
+static NAMELESS: LogThrottle = LogThrottle::new();
+static CROWDED: LogThrottle = LogThrottle::new();
 
 /// Says why before the connection closes, as far as the socket takes it at once.
 fn refuse(stream: &UnixStream, uid: u32) {
     let (max, max_per_uid) = (bounds::MAX_CONNECTIONS, bounds::MAX_CONNECTIONS_PER_UID);
-    if let Some(unsaid) = CROWDED.may() {
-        tracing::warn!(uid, max, max_per_uid, unsaid, "too many connections: one was refused");
+    if let Some(suppressed) = CROWDED.allow() {
+        tracing::warn!(uid, max, max_per_uid, suppressed, "too many connections: one was refused");
     }
     let message = format!("too many connections: at most {max_per_uid} of one uid and {max} in all; close some");
     let error = RpcError {
@@ -204,16 +204,16 @@ pub async fn serve(
     gone: watch::Receiver<bool>,
 ) {
     let places = daemon.connections.clone();
-    let door = daemon.door.clone();
+    let accept_loop = daemon.accept_loop.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = door.asked() => {
-                door.turned();
+            () = accept_loop.requested() => {
+                accept_loop.acknowledge();
                 continue;
             }
             _ = stop.wait_for(|stop| *stop) => {
-                door.ended();
+                accept_loop.mark_ended();
                 return;
             }
         };
@@ -226,18 +226,18 @@ pub async fn serve(
             }
         };
         let Some(peer) = daemon.live.roles().identify(&stream) else {
-            if let Some(unsaid) = NAMELESS.may() {
-                tracing::warn!(unsaid, "a caller without an identity was refused");
+            if let Some(suppressed) = NAMELESS.allow() {
+                tracing::warn!(suppressed, "a caller without an identity was refused");
             }
-            daemon.tally.turned_away();
+            daemon.metrics.count_refused();
             continue;
         };
         let Some(place) = places.take(peer.uid) else {
             refuse(&stream, peer.uid);
-            daemon.tally.turned_away();
+            daemon.metrics.count_refused();
             continue;
         };
-        let open = daemon.tally.opened();
+        let open = daemon.metrics.count_accepted();
         let (daemon, gone, unheard) = (daemon.clone(), gone.clone(), Counted::among(&places.unheard));
         tokio::spawn(async move {
             connection::serve(stream, peer, daemon, unheard, gone).await;

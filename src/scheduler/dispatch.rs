@@ -34,7 +34,7 @@ use crate::model::work::Work;
 use crate::model::{Blame, Report, StartKind, Submission, Verdict};
 use crate::pool::{Lease, Reason};
 use crate::sandbox::short;
-use crate::telemetry::seldom::Seldom;
+use crate::telemetry::throttle::LogThrottle;
 
 mod handover;
 
@@ -485,9 +485,9 @@ impl Scheduler {
                 Ok(Err(residue)) => {
                     lease.ends_for(Reason::Residue);
                     counters.count(&counters.residue);
-                    if let Some(unsaid) = RESIDUE.may() {
+                    if let Some(suppressed) = RESIDUE.allow() {
                         let (uid, residue) = (caller.uid, residue.join("; "));
-                        tracing::warn!(%profile, uid, unsaid, residue, "a run left something: its sandbox is retired");
+                        tracing::warn!(%profile, uid, suppressed, residue, "a run left something: its sandbox is retired");
                     }
                 }
                 // it is gone by itself
@@ -564,4 +564,4 @@ impl Scheduler {
     }
 }
 
-static RESIDUE: Seldom = Seldom::new();
+static RESIDUE: LogThrottle = LogThrottle::new();

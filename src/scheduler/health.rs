@@ -33,9 +33,19 @@ pub enum HealthWord {
     Unhealthy,
 }
 
+/// Subject of a health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckKind {
+    Host,
+    Pool,
+}
+
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct HealthCheck {
+    /// Not published.
+    #[serde(skip)]
+    pub kind: CheckKind,
     /// What.
     pub name: String,
     /// Whether it is well.
@@ -61,6 +71,7 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
     for host in hosts.iter() {
         let health = host.health();
         checks.push(HealthCheck {
+            kind: CheckKind::Host,
             name: if hosts.len() == 1 { "docker".to_owned() } else { format!("docker {}", host.name()) },
             ok: health.state() == HostState::Up,
             message: match (health.state(), &health.reason) {
@@ -75,6 +86,7 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
             let state = pool.state();
             let place = if hosts.len() == 1 { String::new() } else { format!(" on {}", host.name()) };
             checks.push(HealthCheck {
+                kind: CheckKind::Pool,
                 name: format!("pool {}{place}", state.profile),
                 ok: state.broken.is_none(),
                 message: match &state.broken {

@@ -35,6 +35,6 @@ pub use admission::Refusal;
 pub use answers::Shelf;
 pub use counters::Counters;
 pub use dispatch::{Arrival, Scheduler};
-pub use health::{Health, HealthCheck, HealthWord};
+pub use health::{CheckKind, Health, HealthCheck, HealthWord};
 pub use registry::{Entry, IsKept, State};
 pub use stages::{Stage, StageRow};

@@ -1,21 +1,21 @@
 //! One line of the log per submission, said where its report is made.
 //!
 //! What ran costs a sandbox, so the pools bound how often that can be; what never ran costs nothing, so those lines are
-//! [`Seldom`]. Texts of callers are cleaned; nothing of the files, inputs, outputs or messages is said at all.
+//! [`LogThrottle`]. Texts of callers are cleaned; nothing of the files, inputs, outputs or messages is said at all.
 
 use crate::model::work::Caller;
 use crate::model::{Blame, Report, StartKind};
-use crate::telemetry::log::clean;
-use crate::telemetry::seldom::Seldom;
+use crate::telemetry::text::clean;
+use crate::telemetry::throttle::LogThrottle;
 
-static NEVER_RAN: Seldom = Seldom::new();
+static NEVER_RAN: LogThrottle = LogThrottle::new();
 
 /// Says how a submission ended.
 pub(super) fn answered(caller: &Caller, language: &str, report: &Report) {
-    let unsaid = match report.start {
+    let suppressed = match report.start {
         Some(_) => None,
-        None => match NEVER_RAN.may() {
-            Some(unsaid) => Some(unsaid).filter(|unsaid| *unsaid > 0),
+        None => match NEVER_RAN.allow() {
+            Some(suppressed) => Some(suppressed).filter(|suppressed| *suppressed > 0),
             None => return,
         },
     };
@@ -52,7 +52,7 @@ pub(super) fn answered(caller: &Caller, language: &str, report: &Report) {
         check_ms = rounded(timing.check_ms),
         collect_ms = rounded(timing.collect_ms),
         total_ms = rounded(timing.total_ms),
-        unsaid,
+        suppressed,
         "a submission is answered"
     );
 }

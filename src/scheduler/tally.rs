@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 
 use crate::model::{Report, RunReport, StartKind};
-use crate::telemetry::metrics::{Buckets, Counter, Family, Histograms, Sheet, Unit, histograms};
+use crate::telemetry::metrics::{Buckets, Counter, Family, Histograms, MetricsWriter, Unit, histograms};
 
 /// A profile's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,19 +88,19 @@ impl Tally {
     }
 
     /// Writes them.
-    pub(super) fn write(&self, sheet: &mut Sheet<'_>) -> std::fmt::Result {
-        sheet.family(
+    pub(super) fn write(&self, writer: &mut MetricsWriter<'_>) -> std::fmt::Result {
+        writer.family(
             "assay_submissions",
             "Submissions answered, by verdict and by what their sandbox was when they came.",
             None,
             &self.answers,
         )?;
         let seconds = || Some(Unit::Seconds);
-        sheet.family("assay_submission_duration", "From a call's last byte to the report.", seconds(), &self.took)?;
-        sheet.family("assay_queue_wait", "Time in line for a sandbox.", seconds(), &self.waited)?;
-        sheet.family("assay_program_cpu", "CPU time of programs and compilers.", seconds(), &self.cpu)?;
+        writer.family("assay_submission_duration", "From a call's last byte to the report.", seconds(), &self.took)?;
+        writer.family("assay_queue_wait", "Time in line for a sandbox.", seconds(), &self.waited)?;
+        writer.family("assay_program_cpu", "CPU time of programs and compilers.", seconds(), &self.cpu)?;
         let help = "The most memory that one of a submission's programs used.";
-        sheet.family("assay_program_memory_peak", help, Some(Unit::Bytes), &self.memory)
+        writer.family("assay_program_memory_peak", help, Some(Unit::Bytes), &self.memory)
     }
 }
 
@@ -108,14 +108,14 @@ impl Tally {
 mod tests {
     use super::*;
     use crate::model::{Outcome, RunFacts, Verdict};
-    use crate::telemetry::metrics::{Book, Exposition, Format};
+    use crate::telemetry::metrics::{Exposition, Format, MetricsSource};
 
     #[derive(Debug)]
     struct Alone(Tally);
 
-    impl Book for Alone {
-        fn write(&self, sheet: &mut Sheet<'_>) -> std::fmt::Result {
-            self.0.write(sheet)
+    impl MetricsSource for Alone {
+        fn write(&self, writer: &mut MetricsWriter<'_>) -> std::fmt::Result {
+            self.0.write(writer)
         }
     }
 

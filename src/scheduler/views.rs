@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Scheduler;
 use super::stages::{Stage, StageRow};
-use crate::telemetry::metrics::{Sheet, Unit, labels};
+use crate::telemetry::metrics::{MetricsWriter, Unit, labels};
 
 impl Scheduler {
     /// Admitted, running, and the most that are admitted.
@@ -29,27 +29,27 @@ impl Scheduler {
     ///
     /// # Errors
     /// The writer's.
-    pub fn write_metrics(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+    pub fn write_metrics(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result {
         let (admitted, running, most) = self.counts();
-        sheet.gauge("assay_queue_admitted", "Submissions admitted and not answered yet.", None, admitted as f64)?;
-        sheet.gauge("assay_queue_capacity", "Submissions admitted and not answered at most.", None, most as f64)?;
-        sheet.gauge("assay_queue_running", "Submissions that have a sandbox.", None, running as f64)?;
+        writer.gauge("assay_queue_admitted", "Submissions admitted and not answered yet.", None, admitted as f64)?;
+        writer.gauge("assay_queue_capacity", "Submissions admitted and not answered at most.", None, most as f64)?;
+        writer.gauge("assay_queue_running", "Submissions that have a sandbox.", None, running as f64)?;
         let hosts = self.fleet().all();
         let pools = hosts.iter().flat_map(|host| host.pools());
         let mut waiting: BTreeMap<String, usize> = pools.map(|pool| (pool.profile().to_owned(), 0)).collect();
         waiting.extend(self.desk().waiting_by_profile());
         let rows = waiting.into_iter().map(|(language, count)| (labels!(language = language), count as f64));
-        sheet.gauges("assay_queue_waiting", "Submissions in line for a sandbox.", None, rows)?;
+        writer.gauges("assay_queue_waiting", "Submissions in line for a sandbox.", None, rows)?;
         let counters = self.counters();
         let of = |counter: &AtomicUsize| counter.load(Ordering::Relaxed) as f64;
-        sheet.counter("assay_submissions_admitted", "Submissions let in.", None, of(&counters.admitted))?;
+        writer.counter("assay_submissions_admitted", "Submissions let in.", None, of(&counters.admitted))?;
         let help = "Submissions tried once more because a sandbox was lost.";
-        sheet.counter("assay_submissions_retried", help, None, of(&counters.retried))?;
+        writer.counter("assay_submissions_retried", help, None, of(&counters.retried))?;
         let audits = [("clean", &counters.kept), ("residue", &counters.residue)];
         let rows = audits.map(|(result, counter)| (labels!(result = result), of(counter)));
-        sheet.counters("assay_audits", "Audits of used sandboxes, by what they found.", None, rows)?;
-        self.tally.write(sheet)?;
+        writer.counters("assay_audits", "Audits of used sandboxes, by what they found.", None, rows)?;
+        self.tally.write(writer)?;
         let clocks = self.stages.clocks().into_iter().map(|(stage, clock)| (labels!(stage = stage.as_str()), clock));
-        sheet.histograms("assay_stage_duration", "Time of submissions by stage of their way.", Unit::Seconds, clocks)
+        writer.histograms("assay_stage_duration", "Time of submissions by stage of their way.", Unit::Seconds, clocks)
     }
 }

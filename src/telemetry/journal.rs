@@ -1,11 +1,12 @@
-//! Lines of the log as the journal takes them (systemd's JOURNAL_NATIVE_PROTOCOL): a datagram each, `NAME=value` a line.
+//! Sends log lines to the systemd journal (JOURNAL_NATIVE_PROTOCOL): one datagram per line, one `NAME=value` per row.
 //!
-//! The fields go twice: as fields, for `journalctl ASSAY_SUBMISSION=...`, and behind the words in MESSAGE, because that is all that
-//! `journalctl -u assayd` shows to whoever is called at night. Every value is cleaned, so none needs the protocol's form for
-//! values of several lines, and bounded, so a datagram always suffices.
+//! Each field appears twice: as a journal field, for `journalctl ASSAY_SUBMISSION=...`, and after the message in
+//! MESSAGE, because `journalctl -u assayd` shows nothing else. Every value is cleaned, so none needs the protocol's
+//! form for multi-line values, and bounded, so a line always fits in one datagram.
 //!
-//! A journal that does not take a line within [`PATIENCE`] loses it: judging does not wait for it. The next line that gets through
-//! says how many were lost.
+//! A line that the journal does not accept within [`SEND_TIMEOUT`] is dropped, so that judging never waits for the
+//! journal. The next line that is sent carries the number of dropped lines. (`tracing-journald` has neither the
+//! timeout nor the count.)
 
 use std::fmt::{Debug, Write as _};
 use std::io;
@@ -18,55 +19,52 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::log::{clean, quoted};
+use super::text::{clean, quoted};
 
-/// Where the journal listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// How long a line may wait for it.
-const PATIENCE: Duration = Duration::from_millis(50);
+const SEND_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// What every field's name begins with.
+/// Prefix of our fields' names in the journal.
 const PREFIX: &str = "ASSAY_";
 
-/// The way to the journal.
+/// A connection to the journal, as a layer of the log.
 #[derive(Debug)]
 pub struct Journal {
     socket: UnixDatagram,
+    /// Lines dropped since the last one that was sent.
     lost: AtomicU64,
 }
 
 impl Journal {
-    /// Opens the way.
-    ///
     /// # Errors
-    /// Nobody listens.
+    /// There is no journal on this machine.
     pub fn open() -> io::Result<Journal> {
         let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        // the journal throws an empty one away
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        // a test datagram; the journal ignores empty ones
         socket.send_to(&[], SOCKET)?;
         Ok(Journal { socket, lost: AtomicU64::new(0) })
     }
 }
 
-/// The fields of an event.
 #[derive(Default)]
-struct Fields {
-    words: String,
-    rest: Vec<(&'static str, String)>,
+struct EventFields {
+    message: String,
+    /// All fields except the message, in order.
+    others: Vec<(&'static str, String)>,
 }
 
-impl Fields {
+impl EventFields {
     fn put(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "message" => self.words = clean(value),
-            name => self.rest.push((name, clean(value))),
+            "message" => self.message = clean(value),
+            name => self.others.push((name, clean(value))),
         }
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put(field, value);
     }
@@ -76,7 +74,7 @@ impl Visit for Fields {
     }
 }
 
-/// The priorities: info is informational, so that `journalctl -p notice` is what somebody should look at.
+/// Syslog priority. Info maps to informational (6), so that `journalctl -p notice` shows only warnings and errors.
 fn priority(level: &Level) -> u8 {
     match *level {
         Level::ERROR => 3,
@@ -86,30 +84,29 @@ fn priority(level: &Level) -> u8 {
     }
 }
 
-/// The datagram of an event.
 fn datagram(event: &Event<'_>, lost: u64) -> String {
-    let mut fields = Fields::default();
+    let mut fields = EventFields::default();
     event.record(&mut fields);
     if lost > 0 {
-        fields.rest.push(("lines_lost", lost.to_string()));
+        fields.others.push(("lines_lost", lost.to_string()));
     }
-    let about = event.metadata();
+    let metadata = event.metadata();
     let mut out = format!(
         "PRIORITY={}\nSYSLOG_IDENTIFIER=assayd\nTARGET={}\nMESSAGE={}",
-        priority(about.level()),
-        about.target(),
-        fields.words
+        priority(metadata.level()),
+        metadata.target(),
+        fields.message
     );
-    for (name, value) in &fields.rest {
+    for (name, value) in &fields.others {
         let _ = write!(out, " {name}={}", quoted(value));
     }
     out.push('\n');
-    for (name, value) in &fields.rest {
+    for (name, value) in &fields.others {
         let name: String =
             name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
         let _ = writeln!(out, "{PREFIX}{name}={value}");
     }
-    if let (Some(file), Some(line)) = (about.file(), about.line()) {
+    if let (Some(file), Some(line)) = (metadata.file(), metadata.line()) {
         let _ = writeln!(out, "CODE_FILE={file}\nCODE_LINE={line}");
     }
     out

@@ -1,15 +1,14 @@
-//! The log: where it goes, what is said, and that it stays text.
+//! The log of a process: where it goes, and the levels, which can change at run time ([`set_level`]).
 //!
 //! ```text
-//!   auto:  stderr is the journal's (JOURNAL_STREAM)?  --yes--> journald, with fields (ASSAY_SUBMISSION=...)
-//!                                                     --no---> lines for people on stderr, in colour on a terminal
-//!   journal, text, json: what they say; json is a line each, for a pipe
+//!   auto:  is stderr the journal's (JOURNAL_STREAM)?  --yes--> journald, with fields (ASSAY_SUBMISSION=...)
+//!                                                     --no---> lines of text on stderr, with colours on a terminal
+//!   journal, text, json: fixed; json is one object per line on stderr
 //! ```
 //!
-//! Nothing that a program or caller writes may look like a line of ours: whatever is not printable is escaped where it enters
-//! ([`clean`]), and once more where people's lines are made. Levels can be changed while the daemon runs ([`set_level`]).
+//! Nothing from a program or a caller may look like a log line of ours: it is escaped where it enters
+//! ([`clean`]), and once more when a line of text is made.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -24,11 +23,9 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, fmt as lines, reload};
 
 use super::journal::Journal;
+use super::text::{clean, quoted};
 
-/// What a value in a line may have, in characters: an error with its causes is a fifth of it.
-const MAX_VALUE: usize = 2000;
-
-/// The modules that may have a level of their own; `tests` compares them with the code map.
+/// Modules that can have a level of their own.
 const MODULES: &[&str] = &[
     "cli",
     "config",
@@ -49,56 +46,57 @@ const MODULES: &[&str] = &[
     "wire",
 ];
 
-/// Where the log goes.
+/// Destination of the log (`log.target`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
-    /// To the journal when stderr leads there, else lines for people on stderr.
+pub enum LogTarget {
+    /// The journal if stderr is connected to it, otherwise text on stderr.
     #[default]
     Auto,
-    /// To the journal, with fields.
+    /// The journal, with fields.
     Journal,
-    /// Lines for people on stderr.
+    /// Lines of text on stderr.
     Text,
-    /// A JSON object per line on stderr.
+    /// One JSON object per line on stderr.
     Json,
 }
 
-impl Target {
-    /// The word in a configuration.
+impl LogTarget {
+    /// The value in a configuration file.
     pub fn as_str(self) -> &'static str {
         match self {
-            Target::Auto => "auto",
-            Target::Journal => "journal",
-            Target::Text => "text",
-            Target::Json => "json",
+            LogTarget::Auto => "auto",
+            LogTarget::Journal => "journal",
+            LogTarget::Text => "text",
+            LogTarget::Json => "json",
         }
     }
 
-    /// The one of that word.
-    pub fn named(word: &str) -> Option<Target> {
-        [Target::Auto, Target::Journal, Target::Text, Target::Json].into_iter().find(|one| one.as_str() == word)
+    pub fn from_name(name: &str) -> Option<LogTarget> {
+        [LogTarget::Auto, LogTarget::Journal, LogTarget::Text, LogTarget::Json]
+            .into_iter()
+            .find(|target| target.as_str() == name)
     }
 }
 
 static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
-/// Reads levels: one for all, and of single modules, such as `info, pool=debug`.
+/// Parses levels: a default and those of single modules, such as `info, pool=debug`.
 ///
 /// # Errors
-/// What is wrong, and what to write.
+/// A message with the mistake and the valid values.
 pub fn filter(text: &str) -> Result<Targets, String> {
-    let level = |word: &str| {
-        let known = ["off", "error", "warn", "info", "debug", "trace"].contains(&word.to_ascii_lowercase().as_str());
-        let level = known.then(|| word.parse::<LevelFilter>().ok()).flatten();
-        level.ok_or_else(|| format!("{word:?} is no level; write off, error, warn, info, debug or trace"))
+    let level = |name: &str| {
+        let known = ["off", "error", "warn", "info", "debug", "trace"].contains(&name.to_ascii_lowercase().as_str());
+        let level = known.then(|| name.parse::<LevelFilter>().ok()).flatten();
+        level.ok_or_else(|| format!("{name:?} is not a valid level; use off, error, warn, info, debug or trace"))
     };
     let mut targets = Targets::new().with_default(LevelFilter::INFO);
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         targets = match part.split_once('=') {
             None => targets.with_default(level(part)?),
-            Some((module, word)) => {
-                let level = level(word.trim())?;
+            Some((module, name)) => {
+                let level = level(name.trim())?;
                 targets.with_target(target(module.trim())?, level)
             }
         };
@@ -106,7 +104,7 @@ pub fn filter(text: &str) -> Result<Targets, String> {
     Ok(targets)
 }
 
-/// A module of ours by its short name, or any other crate's by its whole one.
+/// The tracing target of one of [`MODULES`], or of another crate by its full path.
 fn target(module: &str) -> Result<String, String> {
     if MODULES.contains(&module) {
         return Ok(format!("assay::{module}"));
@@ -114,43 +112,47 @@ fn target(module: &str) -> Result<String, String> {
     let near = MODULES.iter().find(|known| strsim::damerau_levenshtein(module, known) <= 2);
     match near {
         Some(near) => Err(format!("there is no module {module:?}; did you mean {near}?")),
-        None if module.is_empty() => Err("a module's name is missing before =; write such as pool=debug".to_owned()),
+        None if module.is_empty() => {
+            Err("the name of the module is missing before =; for example: pool=debug".to_owned())
+        }
         None => Ok(module.to_owned()),
     }
 }
 
-/// Whether stderr is the stream that systemd connected to the journal: `JOURNAL_STREAM` has its device and inode.
-fn leads_to_journal(stream: Option<&str>) -> bool {
-    let said = stream.and_then(|stream| stream.split_once(':'));
-    let said = said.and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
-    let is = nix::sys::stat::fstat(std::io::stderr().as_fd()).ok().map(|about| (about.st_dev, about.st_ino));
-    said.is_some() && said == is
+/// Whether systemd connected stderr to the journal: `JOURNAL_STREAM` is its device and inode.
+fn is_journal_stream(stream: Option<&str>) -> bool {
+    let expected = stream.and_then(|stream| stream.split_once(':'));
+    let expected = expected.and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+    let stderr = nix::sys::stat::fstat(std::io::stderr().as_fd()).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    expected.is_some() && expected == stderr
 }
 
-/// Starts the log of this process. `journal_stream` is the variable of that name.
+/// Starts the log of this process. `journal_stream` is the value of `JOURNAL_STREAM`.
 ///
 /// # Errors
-/// In words: the journal is asked for and not there, or the level is none.
-pub fn start(level: &str, target: Target, journal_stream: Option<&str>) -> Result<(), String> {
+/// A message: the journal was requested but cannot be reached, or `level` is invalid.
+pub fn start(level: &str, target: LogTarget, journal_stream: Option<&str>) -> Result<(), String> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let registry = tracing_subscriber::registry().with(filter);
     let journal = match target {
-        Target::Journal => Some(Journal::open().map_err(|error| {
-            format!("failed to reach the journal: {error} (log.target; write \"text\" or \"auto\" where there is none)")
+        LogTarget::Journal => Some(Journal::open().map_err(|error| {
+            format!(
+                "failed to reach the journal: {error} (log.target; use \"text\" or \"auto\" on a machine without one)"
+            )
         })?),
-        Target::Auto if leads_to_journal(journal_stream) => Journal::open().ok(),
+        LogTarget::Auto if is_journal_stream(journal_stream) => Journal::open().ok(),
         _ => None,
     };
     let started = match (journal, target) {
         (Some(journal), _) => registry.with(journal).try_init(),
-        (None, Target::Json) => {
+        (None, LogTarget::Json) => {
             let json = lines::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
             registry.with(json.with_writer(std::io::stderr)).try_init()
         }
         (None, _) => {
             let colour = std::io::stderr().is_terminal();
-            let people = lines::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
-            registry.with(people.fmt_fields(debug_fn(field).delimited(" "))).try_init()
+            let text = lines::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
+            registry.with(text.fmt_fields(debug_fn(field).delimited(" "))).try_init()
         }
     };
     started.map_err(|error| format!("failed to start the log: {error}"))?;
@@ -158,7 +160,7 @@ pub fn start(level: &str, target: Target, journal_stream: Option<&str>) -> Resul
     Ok(())
 }
 
-/// One field of a line for people.
+/// Formats one field of a line of text.
 fn field(writer: &mut Writer<'_>, field: &tracing::field::Field, value: &dyn fmt::Debug) -> fmt::Result {
     let text = clean(&format!("{value:?}"));
     match field.name() {
@@ -168,15 +170,7 @@ fn field(writer: &mut Writer<'_>, field: &tracing::field::Field, value: &dyn fmt
     }
 }
 
-/// A value that could be taken for more than one stands in quotes.
-pub(super) fn quoted(text: &str) -> Cow<'_, str> {
-    match !text.starts_with('"') && text.contains([' ', '=', '"']) {
-        true => format!("{text:?}").into(),
-        false => text.into(),
-    }
-}
-
-/// Other levels from now on.
+/// Changes the levels at run time.
 ///
 /// # Errors
 /// See [`filter`].
@@ -188,29 +182,12 @@ pub fn set_level(level: &str) -> Result<(), String> {
     }
 }
 
-/// Text of others as it may stand in the log: one line, nothing that moves a terminal's cursor or turns its writing
-/// direction, and not endless.
-pub fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for (count, c) in text.chars().enumerate() {
-        if count == MAX_VALUE {
-            out.push_str("...");
-            break;
-        }
-        // marks that turn the direction of writing are not control characters, and lie as well as they do
-        let turns =
-            matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if c.is_control() || turns { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_for_all_and_for_single_modules() {
+    fn levels_apply_to_all_modules_or_to_single_ones() {
         let filter = filter("warn, pool=debug,hyper=trace").unwrap();
         use tracing::Level;
         assert!(filter.would_enable("assay::pool::keeper", &Level::DEBUG));
@@ -220,15 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_is_none_is_told_what_there_is() {
-        for (text, words) in [
-            ("loud", "write off, error, warn, info, debug or trace"),
+    fn an_invalid_level_is_an_error_with_the_valid_ones() {
+        for (text, expected) in [
+            ("loud", "use off, error, warn, info, debug or trace"),
             ("info,pol=debug", "did you mean pool?"),
-            ("=debug", "name is missing"),
-            ("pool=7", "is no level"),
+            ("=debug", "module is missing"),
+            ("pool=7", "is not a valid level"),
         ] {
             let error = filter(text).unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 
@@ -239,16 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_others_leaves_its_line() {
-        assert_eq!(clean("a\nb\u{1b}[31mc\u{202e}d"), "a\\nb\\u{1b}[31mc\\u{202e}d");
-        assert_eq!(clean("häßlich 漢"), "häßlich 漢");
-        assert!(clean(&"x".repeat(100_000)).len() < 2100);
-    }
-
-    #[test]
-    fn only_stderr_itself_is_the_journals_stream() {
-        let about = nix::sys::stat::fstat(std::io::stderr().as_fd()).unwrap();
-        assert!(leads_to_journal(Some(&format!("{}:{}", about.st_dev, about.st_ino))));
-        assert!(!leads_to_journal(Some("1:1")) && !leads_to_journal(Some("x")) && !leads_to_journal(None));
+    fn only_the_device_and_inode_of_stderr_match_the_journal_stream() {
+        let stat = nix::sys::stat::fstat(std::io::stderr().as_fd()).unwrap();
+        assert!(is_journal_stream(Some(&format!("{}:{}", stat.st_dev, stat.st_ino))));
+        assert!(!is_journal_stream(Some("1:1")) && !is_journal_stream(Some("x")) && !is_journal_stream(None));
     }
 }

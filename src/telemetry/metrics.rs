@@ -1,12 +1,12 @@
-//! What metrics are made of: counts and histograms that their owners keep, and the sheet that they are written on when somebody
-//! asks.
+//! Building blocks of metrics: counters and histograms that live next to the code they measure, and the writer that
+//! turns them into text when a scraper asks.
 //!
-//! Who does something counts it, beside what it does: there is no registry to which everybody would have to be introduced.
-//! [`Counter`] and [`Histogram`] are shared by cloning; an increment is one atomic operation, an observation takes a lock that
-//! is held for some twenty comparisons. A [`Family`] looks its member up by its labels under a lock for reading.
+//! There is no global registry: each owner writes its own metrics ([`MetricsSource`]). [`Counter`] and [`Histogram`]
+//! are shared by cloning; an increment is one atomic operation, an observation holds a lock for about twenty
+//! comparisons. A [`Family`] finds its member by labels under a read lock.
 //!
-//! Labels are closed lists, or names out of the configuration (hosts, profiles): nothing that a caller, a program or an engine
-//! says makes a new series.
+//! Label values come from closed lists or from the configuration (hosts, profiles). Nothing from a caller, a program or
+//! an engine creates a new series.
 
 use std::fmt;
 
@@ -21,17 +21,16 @@ use prometheus_client::metrics::{MetricType, family::MetricConstructor};
 use prometheus_client::registry::Registry;
 pub use prometheus_client::registry::Unit;
 
-/// The two forms of the text that a scraper may ask for.
+/// Text format of a scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// The older form of Prometheus, 0.0.4: what `curl` gets, and `promtool check metrics` reads.
+    /// Prometheus' text format 0.0.4: what `curl` gets and `promtool check metrics` reads.
     Plain,
 }
 
 impl Format {
-    /// Its content type.
     pub fn content_type(self) -> &'static str {
         match self {
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -40,21 +39,22 @@ impl Format {
     }
 }
 
-/// Bounds of histograms, in the unit of what is measured. One table: a bucket costs a series for each member of a family.
+/// Bucket bounds of histograms, in seconds or bytes. Each bucket costs one series per member of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Buckets {
-    /// Steps of the hot path: from what a parser takes to a minute.
+    /// Steps of the hot path: 50 µs (parsing) to 1 min.
     Steps,
-    /// Whole submissions, and waits for a sandbox.
+    /// Whole submissions and waits for a sandbox: 1 ms to 2 min.
     Waits,
-    /// Sandboxes being made, and calls of the engine: a ping takes 1 ms, a start 120 to 290 ms, a removal under load seconds.
+    /// Creation of sandboxes and calls of the engine: a ping takes 1 ms, a start 120 to 290 ms, a removal under load
+    /// seconds.
     Engine,
-    /// Memory of programs: 4 MiB to the 2 GiB that policy allows.
+    /// Memory of programs: 4 MiB to the policy's ceiling of 2 GiB.
     Memory,
 }
 
 impl Buckets {
-    /// The upper bounds; the one without a bound is added by itself.
+    /// Upper bounds; the client library adds `+Inf`.
     pub fn bounds(self) -> &'static [f64] {
         const MIB: f64 = 1_048_576.0;
         match self {
@@ -84,7 +84,6 @@ impl Buckets {
         }
     }
 
-    /// A histogram with these bounds.
     pub fn histogram(self) -> Histogram {
         Histogram::new(self.bounds().iter().copied())
     }
@@ -96,31 +95,29 @@ impl MetricConstructor<Histogram> for Buckets {
     }
 }
 
-/// Histograms by labels.
+/// A family of histograms with the same buckets.
 pub type Histograms<L> = Family<L, Histogram, Buckets>;
 
-/// A family of histograms with these bounds.
 pub fn histograms<L: Clone + Eq + std::hash::Hash>(buckets: Buckets) -> Histograms<L> {
     Family::new_with_constructor(buckets)
 }
 
-/// The labels of a row that is written, not kept.
+/// Labels of one row, made at scrape time.
 pub type Labels = Vec<(&'static str, String)>;
 
-/// Labels of one row: `labels!(host = name, state = "ready")`.
+/// Makes [`Labels`]: `labels!(host = name, state = "ready")`.
 macro_rules! labels {
     ($($key:ident = $value:expr),* $(,)?) => { vec![$((stringify!($key), $value.to_string())),*] };
 }
 pub(crate) use labels;
 
-/// What metrics are written on. A metric without rows leaves no trace.
+/// Writes metrics in the format of the current scrape. A metric without rows is left out, name and help included.
 #[derive(Debug)]
-pub struct Sheet<'a> {
+pub struct MetricsWriter<'a> {
     encoder: DescriptorEncoder<'a>,
 }
 
-impl Sheet<'_> {
-    /// A family of values; none at all where it has no rows.
+impl MetricsWriter<'_> {
     fn rows<M: EncodeMetric>(
         &mut self,
         name: &str,
@@ -134,7 +131,7 @@ impl Sheet<'_> {
         let mut metric = self.encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
         for (labels, value) in rows {
             if labels.is_empty() {
-                // it is the only one
+                // a metric without labels has one row
                 return value.encode(metric);
             }
             value.encode(metric.encode_family(&labels)?)?;
@@ -142,10 +139,7 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// Something that goes up and down.
-    ///
-    /// # Errors
-    /// The writer's.
+    /// A gauge with one row per label set.
     pub fn gauges(
         &mut self,
         name: &str,
@@ -156,18 +150,12 @@ impl Sheet<'_> {
         self.rows(name, help, unit, rows.into_iter().map(|(labels, value)| (labels, ConstGauge::new(value))))
     }
 
-    /// One of those, without labels.
-    ///
-    /// # Errors
-    /// The writer's.
+    /// A gauge without labels.
     pub fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, value: f64) -> fmt::Result {
         self.gauges(name, help, unit, [(Labels::new(), value)])
     }
 
-    /// Something that only goes up; `_total` is added to its name.
-    ///
-    /// # Errors
-    /// The writer's.
+    /// A counter with one row per label set; `_total` is appended to its name.
     pub fn counters(
         &mut self,
         name: &str,
@@ -178,18 +166,11 @@ impl Sheet<'_> {
         self.rows(name, help, unit, rows.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value))))
     }
 
-    /// One of those, without labels.
-    ///
-    /// # Errors
-    /// The writer's.
+    /// A counter without labels.
     pub fn counter(&mut self, name: &str, help: &str, unit: Option<Unit>, value: f64) -> fmt::Result {
         self.counters(name, help, unit, [(Labels::new(), value)])
     }
 
-    /// How something is distributed.
-    ///
-    /// # Errors
-    /// The writer's.
     pub fn histograms(
         &mut self,
         name: &str,
@@ -200,10 +181,7 @@ impl Sheet<'_> {
         self.rows(name, help, Some(unit), rows)
     }
 
-    /// What something is, in words; `_info` is added to its name.
-    ///
-    /// # Errors
-    /// The writer's.
+    /// An info metric, whose labels are its content; `_info` is appended to its name.
     pub fn infos(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = Labels>) -> fmt::Result {
         let mut rows = rows.into_iter().peekable();
         if rows.peek().is_none() {
@@ -213,10 +191,7 @@ impl Sheet<'_> {
         rows.try_for_each(|labels| metric.encode_info(&labels))
     }
 
-    /// A family that somebody keeps, as it is.
-    ///
-    /// # Errors
-    /// The writer's.
+    /// A family of the client library.
     pub fn family<L, M, C>(
         &mut self,
         name: &str,
@@ -236,41 +211,33 @@ impl Sheet<'_> {
     }
 }
 
-/// Writes all metrics there are.
-pub trait Book: fmt::Debug + Send + Sync + 'static {
-    /// Writes them.
-    ///
-    /// # Errors
-    /// The writer's.
-    fn write(&self, sheet: &mut Sheet<'_>) -> fmt::Result;
+/// The owner of some metrics.
+pub trait MetricsSource: fmt::Debug + Send + Sync + 'static {
+    /// Writes the current values.
+    fn write(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result;
 }
 
-/// A book, as the encoders want it.
+/// Adapter from [`MetricsSource`] to the client library's trait.
 #[derive(Debug)]
-struct Read<B>(B);
+struct SourceCollector<S>(S);
 
-impl<B: Book> Collector for Read<B> {
+impl<S: MetricsSource> Collector for SourceCollector<S> {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.0.write(&mut Sheet { encoder })
+        self.0.write(&mut MetricsWriter { encoder })
     }
 }
 
-/// A book that can be read in both formats.
+/// Renders a source in either format.
 #[derive(Debug)]
 pub struct Exposition(Registry);
 
 impl Exposition {
-    /// Of this book.
-    pub fn of(book: impl Book) -> Exposition {
+    pub fn of(source: impl MetricsSource) -> Exposition {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Read(book)));
+        registry.register_collector(Box::new(SourceCollector(source)));
         Exposition(registry)
     }
 
-    /// Its text now.
-    ///
-    /// # Errors
-    /// None in practice: a string takes everything.
     pub fn text(&self, format: Format) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(64 * 1024);
         match format {
@@ -286,24 +253,24 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct Little(Histogram);
+    struct TestSource(Histogram);
 
-    impl Book for Little {
-        fn write(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
-            sheet.gauge("assay_a", "A gauge.", Some(Unit::Bytes), 1.5)?;
-            sheet.counters("assay_b", "A counter.", None, [(labels!(word = "x\"y\n"), 2.0)])?;
-            sheet.counters("assay_none", "Nothing.", None, [])?;
-            sheet.infos("assay_c", "An info.", [labels!(version = 1)])?;
-            sheet.histograms("assay_d", "A histogram.", Unit::Seconds, [(labels!(k = "v"), self.0.clone())])
+    impl MetricsSource for TestSource {
+        fn write(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result {
+            writer.gauge("assay_a", "A gauge.", Some(Unit::Bytes), 1.5)?;
+            writer.counters("assay_b", "A counter.", None, [(labels!(word = "x\"y\n"), 2.0)])?;
+            writer.counters("assay_none", "Nothing.", None, [])?;
+            writer.infos("assay_c", "An info.", [labels!(version = 1)])?;
+            writer.histograms("assay_d", "A histogram.", Unit::Seconds, [(labels!(k = "v"), self.0.clone())])
         }
     }
 
     #[test]
-    fn a_metric_is_written_in_both_formats_by_the_rules_of_each() {
+    fn metrics_are_written_by_the_rules_of_both_formats() {
         let histogram = Buckets::Waits.histogram();
         histogram.observe(0.3);
-        let book = Exposition::of(Little(histogram));
-        let plain = book.text(Format::Plain).unwrap();
+        let exposition = Exposition::of(TestSource(histogram));
+        let plain = exposition.text(Format::Plain).unwrap();
         for line in [
             "# HELP assay_a_bytes A gauge.\n# TYPE assay_a_bytes gauge\nassay_a_bytes 1.5\n",
             "# TYPE assay_b_total counter\nassay_b_total{word=\"x\\\"y\\n\"} 2",
@@ -313,7 +280,7 @@ mod tests {
             assert!(plain.contains(line), "{line} is not in\n{plain}");
         }
         assert!(!plain.contains("assay_none") && !plain.contains("EOF"));
-        let open = book.text(Format::OpenMetrics).unwrap();
+        let open = exposition.text(Format::OpenMetrics).unwrap();
         for line in [
             "# TYPE assay_a_bytes gauge\n# UNIT assay_a_bytes bytes\n",
             "# TYPE assay_b counter\nassay_b_total{",
@@ -325,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bounds_of_every_histogram_grow() {
+    fn bucket_bounds_are_ascending() {
         for buckets in [Buckets::Steps, Buckets::Waits, Buckets::Engine, Buckets::Memory] {
             assert!(buckets.bounds().is_sorted_by(|a, b| a < b));
         }

@@ -1,12 +1,12 @@
-//! What the daemon says about itself.
+//! What the daemon reports about itself: its log, metrics, process statistics and the liveness of its loops.
 //!
-//! What a caller or a program can bring about is logged [`seldom::Seldom`]: nobody outside can flood the log. [`metrics`] is
-//! what counts and histograms are made of, and the sheet on which they are written when somebody asks; [`process`] are the
-//! figures that the kernel has of this process.
+//! Log lines that a caller or a program can trigger go through a [`throttle::LogThrottle`], so nobody outside can
+//! flood the log. Text from outside goes through [`text::clean`].
 
 mod journal;
+pub mod liveness;
 pub mod log;
 pub mod metrics;
 pub mod process;
-pub mod pulse;
-pub mod seldom;
+pub mod text;
+pub mod throttle;
