@@ -28,9 +28,9 @@ use crate::judge::events::{Event, Log, Reader, Told};
 use crate::judge::rejected::Rejected;
 use crate::model::{RunReport, Submission};
 use crate::scheduler::{Arrival, Entry, IsKept, State};
-use crate::wire::frame::OutputStream;
 use crate::telemetry::text::clean;
 use crate::telemetry::throttle::LogThrottle;
+use crate::wire::frame::OutputStream;
 
 type Answer = Result<Value, RpcError>;
 
