@@ -10,7 +10,7 @@ use super::units::Unit;
 use super::{Config, Environment, sources};
 use crate::model::Profile;
 use crate::model::limits::LimitError;
-use crate::model::prewarm::MAX_WAITERS;
+use crate::model::prewarm::MAX_PREWARMED;
 
 /// Reads every profile of the configured folder, ordered by name.
 ///
@@ -91,8 +91,8 @@ fn load_profile(path: &Path) -> Result<Profile, ConfigError> {
         return Err(ConfigError::one(origin("run"), "run", message));
     }
     let (all, forks) = (profile.prewarm.len(), profile.prewarm.iter().filter(|prewarm| prewarm.fork).count());
-    let too_many = match (all > MAX_WAITERS, forks > 1) {
-        (true, _) => Some(format!("{all} runtimes are to wait; use at most {MAX_WAITERS}")),
+    let too_many = match (all > MAX_PREWARMED, forks > 1) {
+        (true, _) => Some(format!("{all} runtimes are to wait; use at most {MAX_PREWARMED}")),
         (_, true) => Some(format!("{forks} say fork; leave one, whose forks serve every run")),
         _ => None,
     };

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::work::{Caller, Compile, WorkFile};
+use crate::model::work::{Caller, CompileStep, WorkFile};
 use crate::model::{Profile, RunFacts};
 
 /// Permission bits of what a compiler made.
@@ -34,7 +34,7 @@ pub struct Cache {
 
 /// What stands for one compile step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key([u8; 32]);
+pub struct CacheKey([u8; 32]);
 
 /// What a compile step came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ pub struct Artifact {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Head {
+struct ArtifactHeader {
     facts: RunFacts,
     /// Path and length of each, in the order of the bytes that follow.
     files: Vec<(String, usize)>,
@@ -61,7 +61,7 @@ impl Artifact {
 
     fn encode(&self) -> Option<Vec<u8>> {
         let files = self.files.iter().map(|file| (file.path.clone(), file.data.len())).collect();
-        let head = serde_json::to_vec(&Head { facts: self.facts.clone(), files }).ok()?;
+        let head = serde_json::to_vec(&ArtifactHeader { facts: self.facts.clone(), files }).ok()?;
         let mut body = u32::try_from(head.len()).ok()?.to_le_bytes().to_vec();
         body.extend_from_slice(&head);
         self.files.iter().for_each(|file| body.extend_from_slice(&file.data));
@@ -77,7 +77,7 @@ impl Artifact {
             return None;
         }
         let length = u32::from_le_bytes(body.get(..4)?.try_into().ok()?) as usize;
-        let head: Head = serde_json::from_slice(body.get(4..4 + length)?).ok()?;
+        let head: ArtifactHeader = serde_json::from_slice(body.get(4..4 + length)?).ok()?;
         let mut at = 4 + length;
         let mut files = Vec::with_capacity(head.files.len());
         for (path, length) in head.files {
@@ -101,9 +101,9 @@ impl Cache {
         caller: &Caller,
         profile: &Profile,
         files: &[WorkFile],
-        compile: Option<&Compile>,
+        compile: Option<&CompileStep>,
         image: &str,
-    ) -> Option<Key> {
+    ) -> Option<CacheKey> {
         let compile = compile.filter(|compile| !compile.keep.is_empty() && self.max_bytes > 0)?;
         let mut hash = Sha256::new_with_prefix(self.salt);
         let mut part = |bytes: &[u8]| {
@@ -120,16 +120,16 @@ impl Cache {
             part(&file.mode.to_le_bytes());
             part(&file.data);
         }
-        Some(Key(hash.finalize().into()))
+        Some(CacheKey(hash.finalize().into()))
     }
 
-    fn path(&self, key: Key) -> PathBuf {
+    fn path(&self, key: CacheKey) -> PathBuf {
         let name: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(name)
     }
 
     /// What was made before.
-    pub async fn get(&self, key: Key) -> Option<Artifact> {
+    pub async fn get(&self, key: CacheKey) -> Option<Artifact> {
         let path = self.path(key);
         let read = move || {
             let bytes = std::fs::read(&path).ok()?;
@@ -144,7 +144,7 @@ impl Cache {
     }
 
     /// Keeps what was made; off everybody's path.
-    pub fn put(&self, key: Key, artifact: Artifact) {
+    pub fn put(&self, key: CacheKey, artifact: Artifact) {
         let (cache, path) = (self.clone(), self.path(key));
         tokio::task::spawn_blocking(move || {
             let Some(bytes) = artifact.encode().filter(|bytes| bytes.len() as u64 <= cache.max_bytes / 4) else {
@@ -234,7 +234,7 @@ mod tests {
     async fn what_is_kept_comes_back_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().join("cache"), b"init", 10_000);
-        let key = Key([1; 32]);
+        let key = CacheKey([1; 32]);
         assert_eq!(cache.get(key).await, None);
         std::fs::create_dir(folder.path().join("cache")).unwrap();
         let bytes = artifact(100).encode().unwrap();

@@ -13,7 +13,7 @@ pub const SHOWN_BYTES: usize = 80;
 
 /// What a checker says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum Comparison {
     /// As expected.
     Right,
     /// Different from here on.
@@ -23,7 +23,7 @@ pub enum Answer {
 /// The first difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Line of the output, from 1.
+    /// RunContext of the output, from 1.
     pub line: usize,
     /// Column in bytes, from 1.
     pub column: usize,
@@ -50,7 +50,7 @@ impl Difference {
 }
 
 /// Compares.
-pub fn check(spec: &CheckerSpec, expected: &[u8], got: &[u8]) -> Answer {
+pub fn check(spec: &CheckerSpec, expected: &[u8], got: &[u8]) -> Comparison {
     let fold = spec.case_insensitive;
     match spec.kind {
         CheckerKind::Exact => compare(exact(expected), exact(got), |a, b| same(a, b, fold)),
@@ -66,21 +66,21 @@ pub fn check(spec: &CheckerSpec, expected: &[u8], got: &[u8]) -> Answer {
 }
 
 /// A piece to compare, and where it stands.
-struct Piece<'a> {
+struct Segment<'a> {
     line: usize,
     column: usize,
     bytes: &'a [u8],
 }
 
 fn compare<'a>(
-    mut expected: impl Iterator<Item = Piece<'a>>,
-    mut got: impl Iterator<Item = Piece<'a>>,
+    mut expected: impl Iterator<Item = Segment<'a>>,
+    mut got: impl Iterator<Item = Segment<'a>>,
     equal: impl Fn(&[u8], &[u8]) -> bool,
-) -> Answer {
+) -> Comparison {
     let mut last = (1, 1);
     loop {
         match (expected.next(), got.next()) {
-            (None, None) => return Answer::Right,
+            (None, None) => return Comparison::Right,
             (Some(want), Some(have)) if equal(want.bytes, have.bytes) => {
                 last = (have.line, have.column + have.bytes.len());
             }
@@ -90,7 +90,7 @@ fn compare<'a>(
                     _ => 0,
                 };
                 let (line, column) = have.as_ref().map_or(last, |piece| (piece.line, piece.column + offset));
-                return Answer::Wrong(Difference {
+                return Comparison::Wrong(Difference {
                     line,
                     column,
                     expected: want.map(|piece| shown(piece.bytes)),
@@ -112,10 +112,10 @@ fn common(a: &[u8], b: &[u8]) -> usize {
 
 /// Lines in any order: each as often as it is expected. The first that is not is the difference.
 fn compare_unordered<'a>(
-    expected: impl Iterator<Item = Piece<'a>>,
-    got: impl Iterator<Item = Piece<'a>>,
+    expected: impl Iterator<Item = Segment<'a>>,
+    got: impl Iterator<Item = Segment<'a>>,
     fold: bool,
-) -> Answer {
+) -> Comparison {
     let key = |bytes: &[u8]| if fold { bytes.to_ascii_lowercase() } else { bytes.to_vec() };
     let mut missing: BTreeMap<Vec<u8>, (usize, &[u8])> = BTreeMap::new();
     for piece in expected {
@@ -129,14 +129,14 @@ fn compare_unordered<'a>(
             _ => {
                 let next = missing.values().find(|(count, _)| *count > 0).map(|(_, bytes)| shown(bytes));
                 let got = Some(shown(piece.bytes));
-                return Answer::Wrong(Difference { line: piece.line, column: 1, expected: next, got });
+                return Comparison::Wrong(Difference { line: piece.line, column: 1, expected: next, got });
             }
         }
     }
     match missing.values().find(|(count, _)| *count > 0) {
-        None => Answer::Right,
+        None => Comparison::Right,
         Some((_, bytes)) => {
-            Answer::Wrong(Difference { line: last, column: 1, expected: Some(shown(bytes)), got: None })
+            Comparison::Wrong(Difference { line: last, column: 1, expected: Some(shown(bytes)), got: None })
         }
     }
 }
@@ -184,8 +184,8 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// Whole lines, the line feed being part of the line: exact comparison with a useful position.
-fn exact(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
-    bytes.split_inclusive(|byte| *byte == b'\n').enumerate().map(|(index, bytes)| Piece {
+fn exact(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
+    bytes.split_inclusive(|byte| *byte == b'\n').enumerate().map(|(index, bytes)| Segment {
         line: index + 1,
         column: 1,
         bytes,
@@ -193,8 +193,8 @@ fn exact(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
 }
 
 /// Lines without the space at their ends, and without the empty lines at the end.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
-    bytes.trim_ascii_end().split(|byte| *byte == b'\n').enumerate().map(|(index, bytes)| Piece {
+fn lines(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
+    bytes.trim_ascii_end().split(|byte| *byte == b'\n').enumerate().map(|(index, bytes)| Segment {
         line: index + 1,
         column: 1,
         bytes: bytes.trim_ascii_end(),
@@ -202,10 +202,10 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
 }
 
 /// Words.
-fn tokens(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+fn tokens(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     bytes.split(|byte| *byte == b'\n').enumerate().flat_map(|(index, line)| {
         let start = line.as_ptr() as usize;
-        line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(move |word| Piece {
+        line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(move |word| Segment {
             line: index + 1,
             column: word.as_ptr() as usize - start + 1,
             bytes: word,
@@ -217,40 +217,40 @@ fn tokens(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
 mod tests {
     use super::*;
 
-    fn run(kind: CheckerKind, expected: &str, got: &str) -> Answer {
+    fn run(kind: CheckerKind, expected: &str, got: &str) -> Comparison {
         check(&CheckerSpec { kind, ..Default::default() }, expected.as_bytes(), got.as_bytes())
     }
 
-    fn wrong(answer: Answer) -> Difference {
+    fn wrong(answer: Comparison) -> Difference {
         match answer {
-            Answer::Wrong(difference) => difference,
-            Answer::Right => panic!("was accepted"),
+            Comparison::Wrong(difference) => difference,
+            Comparison::Right => panic!("was accepted"),
         }
     }
 
     #[test]
     fn exact_means_every_byte() {
-        assert_eq!(run(CheckerKind::Exact, "a\n", "a\n"), Answer::Right);
-        assert_ne!(run(CheckerKind::Exact, "a\n", "a"), Answer::Right);
-        assert_ne!(run(CheckerKind::Exact, "a\n", "a\n\n"), Answer::Right);
-        assert_eq!(run(CheckerKind::Exact, "", ""), Answer::Right);
+        assert_eq!(run(CheckerKind::Exact, "a\n", "a\n"), Comparison::Right);
+        assert_ne!(run(CheckerKind::Exact, "a\n", "a"), Comparison::Right);
+        assert_ne!(run(CheckerKind::Exact, "a\n", "a\n\n"), Comparison::Right);
+        assert_eq!(run(CheckerKind::Exact, "", ""), Comparison::Right);
     }
 
     #[test]
     fn lines_forgives_space_at_the_end_of_lines_and_of_the_output() {
-        assert_eq!(run(CheckerKind::Lines, "a b\nc\n", "a b  \r\nc\n\n\n"), Answer::Right);
-        assert_ne!(run(CheckerKind::Lines, "a b\n", "a  b\n"), Answer::Right);
-        assert_ne!(run(CheckerKind::Lines, "a\nb\n", "a\n\nb\n"), Answer::Right);
-        assert_ne!(run(CheckerKind::Lines, "a\n", " a\n"), Answer::Right);
-        assert_eq!(run(CheckerKind::Lines, "", "\n"), Answer::Right);
+        assert_eq!(run(CheckerKind::Lines, "a b\nc\n", "a b  \r\nc\n\n\n"), Comparison::Right);
+        assert_ne!(run(CheckerKind::Lines, "a b\n", "a  b\n"), Comparison::Right);
+        assert_ne!(run(CheckerKind::Lines, "a\nb\n", "a\n\nb\n"), Comparison::Right);
+        assert_ne!(run(CheckerKind::Lines, "a\n", " a\n"), Comparison::Right);
+        assert_eq!(run(CheckerKind::Lines, "", "\n"), Comparison::Right);
     }
 
     #[test]
     fn tokens_forgives_all_white_space_but_not_a_missing_word() {
-        assert_eq!(run(CheckerKind::Tokens, "1 2 3\n", "1\n2\t3"), Answer::Right);
+        assert_eq!(run(CheckerKind::Tokens, "1 2 3\n", "1\n2\t3"), Comparison::Right);
         let difference = wrong(run(CheckerKind::Tokens, "1 2 3", "1 2"));
         assert_eq!((difference.expected.as_deref(), difference.got), (Some("3"), None));
-        assert_ne!(run(CheckerKind::Tokens, "12", "1 2"), Answer::Right);
+        assert_ne!(run(CheckerKind::Tokens, "12", "1 2"), Comparison::Right);
     }
 
     #[test]
@@ -266,8 +266,8 @@ mod tests {
     #[test]
     fn case_counts_unless_the_caller_says_otherwise() {
         let spec = CheckerSpec { kind: CheckerKind::Tokens, case_insensitive: true, ..Default::default() };
-        assert_eq!(check(&spec, b"YES", b"yes"), Answer::Right);
-        assert_ne!(run(CheckerKind::Tokens, "YES", "yes"), Answer::Right);
+        assert_eq!(check(&spec, b"YES", b"yes"), Comparison::Right);
+        assert_ne!(run(CheckerKind::Tokens, "YES", "yes"), Comparison::Right);
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
     fn numbers_may_be_off_by_the_tolerance_and_words_by_nothing() {
         let float = |absolute, relative, expected: &str, got: &str| {
             let spec = CheckerSpec { kind: CheckerKind::Float, absolute, relative, ..Default::default() };
-            check(&spec, expected.as_bytes(), got.as_bytes()) == Answer::Right
+            check(&spec, expected.as_bytes(), got.as_bytes()) == Comparison::Right
         };
         assert!(float(None, None, "0.1 1e6\n", "0.1000005\n1000000.5"));
         assert!(!float(None, None, "0.1", "0.1001") && float(Some(0.001), None, "0.1", "0.1001"));
@@ -299,7 +299,7 @@ mod tests {
             let spec = CheckerSpec { kind: CheckerKind::Lines, unordered: true, ..Default::default() };
             check(&spec, expected.as_bytes(), got.as_bytes())
         };
-        assert_eq!(unordered("a\nb\nb\n", "b \na\nb"), Answer::Right);
+        assert_eq!(unordered("a\nb\nb\n", "b \na\nb"), Comparison::Right);
         let difference = wrong(unordered("a\nb\n", "b\nb\n"));
         assert_eq!(
             (difference.line, difference.expected.as_deref(), difference.got.as_deref()),
@@ -327,7 +327,7 @@ mod tests {
 
             #[test]
             fn every_checker_says_what_a_plainer_one_says(a in "[aA1 \n.]{0,8}", b in "[aA1 \n.]{0,8}") {
-                let right = |spec: CheckerSpec| check(&spec, a.as_bytes(), b.as_bytes()) == Answer::Right;
+                let right = |spec: CheckerSpec| check(&spec, a.as_bytes(), b.as_bytes()) == Comparison::Right;
                 let of = |kind, case_insensitive, unordered| CheckerSpec { kind, case_insensitive, unordered, ..Default::default() };
                 prop_assert_eq!(right(of(CheckerKind::Exact, false, false)), a == b);
                 prop_assert_eq!(right(of(CheckerKind::Tokens, true, false)), words(&a) == words(&b));
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn bytes_that_are_not_text_are_compared_all_the_same() {
         let spec = CheckerSpec { kind: CheckerKind::Exact, ..Default::default() };
-        assert_eq!(check(&spec, &[0xff, 0xfe], &[0xff, 0xfe]), Answer::Right);
-        assert_ne!(check(&spec, &[0xff, 0xfe], &[0xff, 0xfd]), Answer::Right);
+        assert_eq!(check(&spec, &[0xff, 0xfe], &[0xff, 0xfe]), Comparison::Right);
+        assert_ne!(check(&spec, &[0xff, 0xfe], &[0xff, 0xfd]), Comparison::Right);
     }
 }

@@ -15,40 +15,40 @@
 
 use std::time::Instant;
 
-use super::cache::{Cache, Key};
-use super::check::{Answer, check};
+use super::cache::{Cache, CacheKey};
+use super::check::{Comparison, check};
 use super::decide::{self, CANCELLED};
-use super::events::{Event, Log};
-use super::interact::{LostIn as LostInTalk, TalkEnd, talk};
-use super::pipe::{Pipe, Talk};
-use super::referee::Umpire;
-use super::ruling::Ruling;
-use super::runner::{Begun, Compiled, Ports, Runner};
-pub use super::runner::{Cancel, Spent};
+use super::events::{EventLog, SubmissionEvent};
+use super::interact::{ConversationEnd, LostParticipant, talk};
+use super::pipe::{Pipe, Transcript};
+use super::referee::RefereeRunner;
+use super::ruling::CheckerResult;
+pub use super::runner::{CancelSignal, Timings};
+use super::runner::{CompileResult, PendingRun, RunIo, Runner};
 use super::suite::{self, SuiteResult};
 use crate::model::submission::Stop;
-use crate::model::work::{Checker, Plan, Test, Work};
+use crate::model::work::{Checker, Plan, PlannedTest, Work};
 use crate::model::{Blame, Outcome, RunFacts, Verdict};
 use crate::sandbox::{Brought, Lost, Sandbox};
 
 /// A sandbox that is to be used, and what stands for the compile step on it.
 #[derive(Debug)]
-pub struct Seat<'a> {
+pub struct AssignedSandbox<'a> {
     /// The sandbox.
     pub sandbox: &'a mut Sandbox,
     /// For the cache.
-    pub key: Option<Key>,
+    pub key: Option<CacheKey>,
 }
 
-/// Who listens, who feeds, who may withdraw.
+/// Speaker listens, who feeds, who may withdraw.
 #[derive(Debug, Clone)]
-pub struct Line<'a> {
+pub struct RunContext<'a> {
     /// Where it is told what happens.
-    pub log: &'a Log,
+    pub log: &'a EventLog,
     /// Where input comes from that was not handed in.
     pub input: Option<&'a Pipe>,
     /// The caller's wish to withdraw.
-    pub cancel: Cancel,
+    pub cancel: CancelSignal,
     /// What was compiled before.
     pub cache: &'a Cache,
 }
@@ -71,7 +71,7 @@ pub struct TestResult {
     /// What a checker says to who wrote the problem.
     pub feedback: Option<String>,
     /// What was said in an interactive test.
-    pub transcript: Option<Talk>,
+    pub transcript: Option<Transcript>,
     /// Its run; none when it was skipped.
     pub run: Option<RunFacts>,
 }
@@ -100,7 +100,7 @@ pub struct Judged {
     /// Whether a runtime that had waited ran it.
     pub was_hot: bool,
     /// Where the time went.
-    pub spent: Spent,
+    pub timings: Timings,
 }
 
 impl Judged {
@@ -117,7 +117,7 @@ impl Judged {
             suite: None,
             files: Brought::default(),
             was_hot: false,
-            spent: Spent::default(),
+            timings: Timings::default(),
         }
     }
 
@@ -133,7 +133,7 @@ impl Judged {
 
 /// Which sandbox was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LostIn {
+pub enum LostSandbox {
     /// The submission's.
     Submission(Lost),
     /// That of one of the programs that judge.
@@ -146,31 +146,36 @@ pub enum LostIn {
 ///
 /// # Errors
 /// A sandbox was lost.
-pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: Line<'_>) -> Result<Judged, LostIn> {
-    let of_submission = LostIn::Submission;
-    let Line { log, input, cancel, cache } = line;
-    log.tell(Event::Running).await;
-    let Seat { sandbox, key } = main;
+pub async fn judge(
+    main: AssignedSandbox<'_>,
+    referees: Vec<AssignedSandbox<'_>>,
+    work: &Work,
+    line: RunContext<'_>,
+) -> Result<Judged, LostSandbox> {
+    let of_submission = LostSandbox::Submission;
+    let RunContext { log, input, cancel, cache } = line;
+    log.tell(SubmissionEvent::Running).await;
+    let AssignedSandbox { sandbox, key } = main;
     let mut runner = Runner::new(sandbox, &work.profile, &work.files, work.truncate_output, cancel.clone());
     runner.prewarm = work.prewarm;
     let mut judged = Judged::bare(Verdict::Accepted, "");
     if let Some(compile) = &work.compile {
         let compiled = runner.compile(compile, key.map(|key| (cache, key))).await.map_err(of_submission)?;
-        let Compiled { facts, is_cached } = compiled;
-        log.tell(Event::Compile { outcome: facts.outcome }).await;
+        let CompileResult { facts, is_cached } = compiled;
+        log.tell(SubmissionEvent::Compile { outcome: facts.outcome }).await;
         let failed = decide::compile_verdict(&facts);
         let paths: Vec<&str> = work.files.iter().map(|file| file.path.as_str()).collect();
         let message = decide::compile_message(&facts, &compile.step.limits, &paths);
-        (judged.compile, judged.is_cached, judged.spent) = (Some(facts), is_cached, runner.spent);
+        (judged.compile, judged.is_cached, judged.timings) = (Some(facts), is_cached, runner.timings);
         judged.was_hot = runner.was_hot;
         if let Some(verdict) = failed {
             return Ok(Judged { verdict, message, tests: all_skipped(&work.plan), ..judged });
         }
     }
     let mut umpires = Vec::with_capacity(referees.len());
-    for (at, (Seat { sandbox, key }, referee)) in referees.into_iter().zip(&work.referees).enumerate() {
-        let mut umpire = Umpire::new(sandbox, referee, cancel.clone());
-        umpire.prepare(key.map(|key| (cache, key))).await.map_err(|lost| LostIn::Referee(at, lost))?;
+    for (at, (AssignedSandbox { sandbox, key }, referee)) in referees.into_iter().zip(&work.referees).enumerate() {
+        let mut umpire = RefereeRunner::new(sandbox, referee, cancel.clone());
+        umpire.prepare(key.map(|key| (cache, key))).await.map_err(|lost| LostSandbox::Referee(at, lost))?;
         if let Some(broken) = umpire.broken() {
             if *cancel.borrow() {
                 return Ok(Judged { tests: all_skipped(&work.plan), ..Judged::bare(Verdict::Cancelled, CANCELLED) });
@@ -181,7 +186,7 @@ pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: L
         }
         umpires.push(umpire);
     }
-    let ports = Ports { log: Some((log, None)), input, ..Ports::default() };
+    let ports = RunIo { log: Some((log, None)), input, ..RunIo::default() };
     match &work.plan {
         Plan::Run(step) => {
             let facts = runner.step(step, &[], ports).await.map_err(of_submission)?;
@@ -195,21 +200,21 @@ pub async fn judge(main: Seat<'_>, referees: Vec<Seat<'_>>, work: &Work, line: L
             judged.suite = Some(result);
         }
         Plan::Tests(tests) => {
-            let mut driver = Driver { runner: &mut runner, umpires: &mut umpires, log, stop: work.stop };
+            let mut driver = TestDriver { runner: &mut runner, umpires: &mut umpires, log, stop: work.stop };
             judged.tests = driver.tests(tests).await?;
             (judged.verdict, judged.message) = whole(&judged.tests);
             judged.blame = (judged.verdict == Verdict::SystemError).then_some(Blame::Caller);
         }
     }
     judged.files = runner.collect(&work.collect).await.map_err(of_submission)?;
-    (judged.spent, judged.was_hot) = (runner.spent, runner.was_hot);
-    judged.spent.check = umpires.iter().map(Umpire::spent).sum();
+    (judged.timings, judged.was_hot) = (runner.timings, runner.was_hot);
+    judged.timings.check = umpires.iter().map(RefereeRunner::spent).sum();
     Ok(judged)
 }
 
 /// What a referee is, for people.
 fn role(work: &Work, referee: usize) -> &'static str {
-    let talks = |test: &Test| matches!(&test.checker, Checker::Interactor(at, _) if *at == referee);
+    let talks = |test: &PlannedTest| matches!(&test.checker, Checker::Interactor(at, _) if *at == referee);
     match &work.plan {
         Plan::Tests(tests) if tests.iter().any(talks) => "interactor",
         _ => "checker",
@@ -223,7 +228,7 @@ fn all_skipped(plan: &Plan) -> Vec<TestResult> {
     }
 }
 
-fn skipped(test: &Test) -> TestResult {
+fn skipped(test: &PlannedTest) -> TestResult {
     TestResult {
         name: test.name.clone(),
         group: test.group.clone(),
@@ -245,15 +250,15 @@ fn whole(results: &[TestResult]) -> (Verdict, String) {
     }
 }
 
-struct Driver<'d, 'a> {
+struct TestDriver<'d, 'a> {
     runner: &'d mut Runner<'a>,
-    umpires: &'d mut [Umpire<'a>],
-    log: &'d Log,
+    umpires: &'d mut [RefereeRunner<'a>],
+    log: &'d EventLog,
     stop: Stop,
 }
 
-impl Driver<'_, '_> {
-    async fn tests(&mut self, tests: &[Test]) -> Result<Vec<TestResult>, LostIn> {
+impl TestDriver<'_, '_> {
+    async fn tests(&mut self, tests: &[PlannedTest]) -> Result<Vec<TestResult>, LostSandbox> {
         let mut results: Vec<TestResult> = Vec::with_capacity(tests.len());
         let mut stopped = false;
         let mut ahead = None;
@@ -264,13 +269,13 @@ impl Driver<'_, '_> {
             if *self.runner.cancel.borrow() && !stopped {
                 if let Some(begun) = ahead.take() {
                     // it is ended at once
-                    self.runner.finish(begun, &test.step, Ports::default()).await.map_err(LostIn::Submission)?;
+                    self.runner.finish(begun, &test.step, RunIo::default()).await.map_err(LostSandbox::Submission)?;
                 }
                 result.verdict = Verdict::Cancelled;
                 result.message = CANCELLED.to_owned();
             } else if !stopped {
                 self.test(test, rest, &mut ahead, &mut result).await?;
-                self.log.tell(Event::Test { name: test.name.clone(), verdict: result.verdict }).await;
+                self.log.tell(SubmissionEvent::Test { name: test.name.clone(), verdict: result.verdict }).await;
                 stopped = result.verdict != Verdict::Accepted && self.stop == Stop::FirstFailure;
             }
             results.push(result);
@@ -279,9 +284,14 @@ impl Driver<'_, '_> {
     }
 
     /// Runs the test's program, which may be on its way already, and has the next one follow it where it may.
-    async fn run(&mut self, test: &Test, rest: &[Test], ahead: &mut Option<Begun>) -> Result<RunFacts, LostIn> {
-        fn ports<'p>(log: &'p Log, test: &'p Test) -> Ports<'p> {
-            Ports { log: Some((log, Some(&test.name))), ..Ports::default() }
+    async fn run(
+        &mut self,
+        test: &PlannedTest,
+        rest: &[PlannedTest],
+        ahead: &mut Option<PendingRun>,
+    ) -> Result<RunFacts, LostSandbox> {
+        fn ports<'p>(log: &'p EventLog, test: &'p PlannedTest) -> RunIo<'p> {
+            RunIo { log: Some((log, Some(&test.name))), ..RunIo::default() }
         }
         let log = self.log;
         let begun = match ahead.take() {
@@ -298,30 +308,30 @@ impl Driver<'_, '_> {
             self.runner.more = !others.is_empty();
             *ahead = Some(self.runner.begin(&next.step, &[], ports(log, next)));
         }
-        self.runner.finish(begun, &test.step, ports(log, test)).await.map_err(LostIn::Submission)
+        self.runner.finish(begun, &test.step, ports(log, test)).await.map_err(LostSandbox::Submission)
     }
 
     async fn test(
         &mut self,
-        test: &Test,
-        rest: &[Test],
-        ahead: &mut Option<Begun>,
+        test: &PlannedTest,
+        rest: &[PlannedTest],
+        ahead: &mut Option<PendingRun>,
         result: &mut TestResult,
-    ) -> Result<(), LostIn> {
+    ) -> Result<(), LostSandbox> {
         let facts = match &test.checker {
             Checker::Interactor(at, args) => {
                 let umpire = &mut self.umpires[*at];
-                let ports = Ports { log: Some((self.log, Some(&test.name))), ..Ports::default() };
+                let ports = RunIo { log: Some((self.log, Some(&test.name))), ..RunIo::default() };
                 self.runner.more = !rest.is_empty();
                 let talked = talk(self.runner, umpire, test, args, ports).await.map_err(|lost| match lost {
-                    LostInTalk::Submission(lost) => LostIn::Submission(lost),
-                    LostInTalk::Interactor(lost) => LostIn::Referee(*at, lost),
+                    LostParticipant::Submission(lost) => LostSandbox::Submission(lost),
+                    LostParticipant::Interactor(lost) => LostSandbox::Referee(*at, lost),
                 })?;
                 result.transcript = (!test.secret).then_some(talked.transcript);
                 match talked.end {
-                    TalkEnd::Submission => own(&talked.facts, test, result),
-                    TalkEnd::Interactor(ruling) => ruled(ruling, test, result),
-                    TalkEnd::Broken(broken) => self.is_broken("interactor", &broken, test, result),
+                    ConversationEnd::Submission => own(&talked.facts, test, result),
+                    ConversationEnd::Interactor(ruling) => ruled(ruling, test, result),
+                    ConversationEnd::Broken(broken) => self.is_broken("interactor", &broken, test, result),
                 }
                 talked.facts
             }
@@ -329,7 +339,7 @@ impl Driver<'_, '_> {
                 let facts = self.run(test, rest, ahead).await?;
                 match decide::verdict(&facts) {
                     Verdict::Accepted => {
-                        let lost = |lost| LostIn::Referee(*at, lost);
+                        let lost = |lost| LostSandbox::Referee(*at, lost);
                         match self.umpires[*at].check(test, args, &facts.stdout).await.map_err(lost)? {
                             Ok(ruling) => ruled(ruling, test, result),
                             Err(broken) => self.is_broken("checker", &broken, test, result),
@@ -345,10 +355,10 @@ impl Driver<'_, '_> {
                     (Some(expect), Verdict::Accepted) => {
                         let begun = Instant::now();
                         (result.verdict, result.message) = match check(spec, expect, &facts.stdout) {
-                            Answer::Right => (Verdict::Accepted, "The output is right.".to_owned()),
-                            Answer::Wrong(difference) => (Verdict::WrongAnswer, difference.message(test.secret)),
+                            Comparison::Right => (Verdict::Accepted, "The output is right.".to_owned()),
+                            Comparison::Wrong(difference) => (Verdict::WrongAnswer, difference.message(test.secret)),
                         };
-                        self.runner.spent.decide += begun.elapsed();
+                        self.runner.timings.decide += begun.elapsed();
                     }
                     _ => own(&facts, test, result),
                 }
@@ -360,7 +370,7 @@ impl Driver<'_, '_> {
     }
 
     /// A program that judges is broken: nobody knows what the output is worth.
-    fn is_broken(&self, role: &str, broken: &str, test: &Test, result: &mut TestResult) {
+    fn is_broken(&self, role: &str, broken: &str, test: &PlannedTest, result: &mut TestResult) {
         (result.verdict, result.message) = match test.secret {
             // it was ended, and said nothing
             _ if *self.runner.cancel.borrow() => (Verdict::Cancelled, CANCELLED.to_owned()),
@@ -373,19 +383,19 @@ impl Driver<'_, '_> {
 
 /// Whether a test may begin when the one before it ends, whatever came of that: no file comes or goes in between, and nobody else
 /// has a part in either.
-fn follows(before: &Test, next: &Test) -> bool {
+fn follows(before: &PlannedTest, next: &PlannedTest) -> bool {
     [before, next].iter().all(|test| test.step.files.is_empty() && !matches!(test.checker, Checker::Interactor(..)))
 }
 
 /// The run itself decides.
-fn own(facts: &RunFacts, test: &Test, result: &mut TestResult) {
+fn own(facts: &RunFacts, test: &PlannedTest, result: &mut TestResult) {
     result.verdict = decide::verdict(facts);
     result.message = decide::message(facts, &test.step.limits);
 }
 
 /// Its checker decides.
-fn ruled(ruling: Ruling, test: &Test, result: &mut TestResult) {
-    let Ruling { verdict, points, message, feedback } = ruling;
+fn ruled(ruling: CheckerResult, test: &PlannedTest, result: &mut TestResult) {
+    let CheckerResult { verdict, points, message, feedback } = ruling;
     (result.verdict, result.points, result.message) = (verdict, points, message);
     // what is said to who wrote the problem may hold what is expected
     result.feedback = feedback.filter(|_| !test.secret);

@@ -21,7 +21,7 @@ use crate::wire::frame::OutputStream;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum SubmissionEvent {
     /// It was let in. Always the first.
     Accepted,
     /// It has a sandbox.
@@ -56,15 +56,15 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl SubmissionEvent {
     fn bytes(&self) -> usize {
-        if let Event::Output { data, .. } = self { data.len() } else { 0 }
+        if let SubmissionEvent::Output { data, .. } = self { data.len() } else { 0 }
     }
 }
 
 #[derive(Debug, Default)]
-struct Books {
-    events: VecDeque<Event>,
+struct LogState {
+    events: VecDeque<SubmissionEvent>,
     /// The number of the first that is there.
     first: u64,
     /// Output that is there, in bytes.
@@ -80,20 +80,20 @@ struct Books {
 
 /// A submission's events.
 #[derive(Debug)]
-pub struct Log {
-    books: Mutex<Books>,
+pub struct EventLog {
+    books: Mutex<LogState>,
     changed: Notify,
     keeps_output: bool,
 }
 
-impl Log {
+impl EventLog {
     /// A log of one that was let in; with its output, where somebody may come for it.
-    pub fn new(keeps_output: bool) -> Arc<Log> {
-        let books = Books { events: [Event::Accepted].into(), ..Books::default() };
-        Arc::new(Log { books: Mutex::new(books), changed: Notify::new(), keeps_output })
+    pub fn new(keeps_output: bool) -> Arc<EventLog> {
+        let books = LogState { events: [SubmissionEvent::Accepted].into(), ..LogState::default() };
+        Arc::new(EventLog { books: Mutex::new(books), changed: Notify::new(), keeps_output })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books> {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,14 +103,14 @@ impl Log {
     }
 
     /// Takes back the output that was told, when nobody has read any: the program is run again. False when somebody has.
-    pub(crate) fn take_back(&self) -> bool {
+    pub(crate) fn discard_unread_output(&self) -> bool {
         let mut books = self.lock();
         if books.is_read {
             return false;
         }
         (books.bytes, books.missed) = (0, 0);
         for event in &mut books.events {
-            if let Event::Output { data, .. } = event {
+            if let SubmissionEvent::Output { data, .. } = event {
                 data.clear();
             }
         }
@@ -118,7 +118,7 @@ impl Log {
     }
 
     /// Adds an event. Waits while the reader that must miss nothing is too far behind.
-    pub(super) async fn tell(&self, event: Event) {
+    pub(super) async fn tell(&self, event: SubmissionEvent) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -146,18 +146,18 @@ impl Log {
     }
 
     /// A reader from a number on, who holds up nobody.
-    pub fn read_from(self: &Arc<Log>, seq: u64) -> Reader {
-        Reader { log: self.clone(), next: seq, is_waited_for: false }
+    pub fn read_from(self: &Arc<EventLog>, seq: u64) -> EventReader {
+        EventReader { log: self.clone(), next: seq, is_waited_for: false }
     }
 
     /// The reader that must miss nothing.
-    pub fn read_all(self: &Arc<Log>) -> Reader {
+    pub fn read_all(self: &Arc<EventLog>) -> EventReader {
         self.lock().at = Some(0);
-        Reader { log: self.clone(), next: 0, is_waited_for: true }
+        EventReader { log: self.clone(), next: 0, is_waited_for: true }
     }
 }
 
-impl Books {
+impl LogState {
     /// Whether the reader that must miss nothing is near enough.
     fn has_room(&self) -> bool {
         let Some(at) = self.at else { return true };
@@ -166,7 +166,7 @@ impl Books {
         count < bounds::MAX_EVENTS_AHEAD && bytes < bounds::MAX_LOG_BYTES
     }
 
-    fn add(&mut self, event: Event) {
+    fn add(&mut self, event: SubmissionEvent) {
         self.bytes += event.bytes();
         self.events.push_back(event);
         self.shrink(bounds::MAX_LOG_BYTES);
@@ -188,26 +188,26 @@ impl Books {
 
 /// An event with its number, and the bytes of output that were missed before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct NumberedEvent {
     /// Its number.
     pub seq: u64,
     /// What happened.
-    pub event: Event,
+    pub event: SubmissionEvent,
     /// At most so many bytes of output went by since the last one that was read.
     pub dropped_bytes: u64,
 }
 
 /// Reads a log.
 #[derive(Debug)]
-pub struct Reader {
-    log: Arc<Log>,
+pub struct EventReader {
+    log: Arc<EventLog>,
     next: u64,
     is_waited_for: bool,
 }
 
-impl Reader {
-    /// The next event; none when nothing more happens. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Told> {
+impl EventReader {
+    /// The next event; none when nothing more happens. CancelSignal-safe.
+    pub async fn next(&mut self) -> Option<NumberedEvent> {
         loop {
             let changed = self.log.changed.notified();
             tokio::pin!(changed);
@@ -226,7 +226,7 @@ impl Reader {
                     }
                     drop(books);
                     self.log.changed.notify_waiters();
-                    return Some(Told { seq, event, dropped_bytes });
+                    return Some(NumberedEvent { seq, event, dropped_bytes });
                 }
                 if books.ended {
                     return None;
@@ -237,7 +237,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for EventReader {
     fn drop(&mut self) {
         if self.is_waited_for {
             self.log.lock().at = None;
@@ -250,27 +250,30 @@ impl Drop for Reader {
 mod tests {
     use super::*;
 
-    fn said(bytes: usize) -> Event {
-        Event::Output { test: None, stream: OutputStream::Stdout, data: vec![0; bytes] }
+    fn said(bytes: usize) -> SubmissionEvent {
+        SubmissionEvent::Output { test: None, stream: OutputStream::Stdout, data: vec![0; bytes] }
     }
 
     #[tokio::test]
     async fn a_reader_may_come_late_and_begin_anywhere() {
-        let log = Log::new(true);
-        log.tell(Event::Running).await;
+        let log = EventLog::new(true);
+        log.tell(SubmissionEvent::Running).await;
         log.tell(said(3)).await;
         log.end();
         let mut reader = log.read_from(1);
-        assert_eq!(reader.next().await, Some(Told { seq: 1, event: Event::Running, dropped_bytes: 0 }));
+        assert_eq!(
+            reader.next().await,
+            Some(NumberedEvent { seq: 1, event: SubmissionEvent::Running, dropped_bytes: 0 })
+        );
         assert_eq!(reader.next().await.unwrap().seq, 2);
         assert_eq!(reader.next().await, None);
-        assert_eq!(log.read_from(0).next().await.unwrap().event, Event::Accepted);
+        assert_eq!(log.read_from(0).next().await.unwrap().event, SubmissionEvent::Accepted);
         assert_eq!(log.read_from(99).next().await, None);
     }
 
     #[tokio::test]
     async fn who_comes_too_late_is_told_how_much_went_by() {
-        let log = Log::new(true);
+        let log = EventLog::new(true);
         for _ in 0..4 {
             log.tell(said(bounds::MAX_LOG_BYTES / 2)).await;
         }
@@ -284,7 +287,7 @@ mod tests {
     #[tokio::test]
     async fn the_one_reader_that_is_waited_for_misses_nothing_and_holds_nobody_up_when_it_is_gone() {
         for (events, bytes) in [(bounds::MAX_LOG_EVENTS * 2, 1), (100, bounds::MAX_LOG_BYTES / 3)] {
-            let log = Log::new(true);
+            let log = EventLog::new(true);
             let mut reader = log.read_all();
             let writing = tokio::spawn({
                 let log = log.clone();

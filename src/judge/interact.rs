@@ -14,71 +14,71 @@
 //!
 //! An output's end is passed on a moment later than it comes: of two that end at once, who caused it comes first.
 //!
-//! Who waits for the other for ever runs into the submission's wall limit, which is the shorter one.
+//! Speaker waits for the other for ever runs into the submission's wall limit, which is the shorter one.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::decide;
-use super::pipe::{Pipe, Talk, Transcript, Who};
-use super::referee::Umpire;
-use super::ruling::Ruling;
-use super::runner::{Cancel, Ports, Runner};
-use crate::model::work::Test;
+use super::pipe::{Pipe, Speaker, Transcript, TranscriptRecorder};
+use super::referee::RefereeRunner;
+use super::ruling::CheckerResult;
+use super::runner::{CancelSignal, RunIo, Runner};
+use crate::model::work::PlannedTest;
 use crate::model::{RunFacts, Verdict};
 use crate::sandbox::Lost;
 
 /// What came of a talk.
-pub(super) struct Talked {
+pub(super) struct Conversation {
     /// The submission's run.
     pub facts: RunFacts,
-    /// Who decided, and how.
-    pub end: TalkEnd,
+    /// Speaker decided, and how.
+    pub end: ConversationEnd,
     /// What they said.
-    pub transcript: Talk,
+    pub transcript: Transcript,
 }
 
-/// Who decided.
-pub(super) enum TalkEnd {
+/// Speaker decided.
+pub(super) enum ConversationEnd {
     /// The submission broke.
     Submission,
     /// The interactor rules.
-    Interactor(Ruling),
+    Interactor(CheckerResult),
     /// The interactor broke, or both were withdrawn.
     Broken(String),
 }
 
 /// Which of two sandboxes was lost.
-pub(super) enum LostIn {
+pub(super) enum LostParticipant {
     Submission(Lost),
     Interactor(Lost),
 }
 
 /// A cancel of one side: the caller's, or ours.
-struct Side {
+struct CancelOverride {
     stop: watch::Sender<bool>,
-    before: Cancel,
+    before: CancelSignal,
 }
 
-impl Side {
-    fn of(cancel: &mut Cancel) -> Side {
+impl CancelOverride {
+    fn of(cancel: &mut CancelSignal) -> CancelOverride {
         let stop = watch::Sender::new(*cancel.borrow());
         let before = std::mem::replace(cancel, stop.subscribe());
-        Side { stop, before }
+        CancelOverride { stop, before }
     }
 }
 
 /// Lets them talk.
 pub(super) async fn talk(
     submission: &mut Runner<'_>,
-    interactor: &mut Umpire<'_>,
-    test: &Test,
+    interactor: &mut RefereeRunner<'_>,
+    test: &PlannedTest,
     args: &[String],
-    ports: Ports<'_>,
-) -> Result<Talked, LostIn> {
-    let mine = Side::of(&mut submission.cancel);
-    let theirs = Side::of(interactor.cancel());
+    ports: RunIo<'_>,
+) -> Result<Conversation, LostParticipant> {
+    let mine = CancelOverride::of(&mut submission.cancel);
+    let theirs = CancelOverride::of(interactor.cancel());
     let mut withdrawn = mine.before.clone();
     let talked = {
         let talking = converse(submission, interactor, test, args, ports, &mine.stop, &theirs.stop);
@@ -99,54 +99,54 @@ pub(super) async fn talk(
 
 async fn converse(
     submission: &mut Runner<'_>,
-    interactor: &mut Umpire<'_>,
-    test: &Test,
+    interactor: &mut RefereeRunner<'_>,
+    test: &PlannedTest,
     args: &[String],
-    ports: Ports<'_>,
+    ports: RunIo<'_>,
     stop_submission: &watch::Sender<bool>,
     stop_interactor: &watch::Sender<bool>,
-) -> Result<Talked, LostIn> {
-    let transcript = Arc::new(Transcript::default());
-    let to_interactor = Pipe::seen(transcript.clone(), Who::Submission);
-    let to_submission = Pipe::seen(transcript.clone(), Who::Interactor);
+) -> Result<Conversation, LostParticipant> {
+    let transcript = Arc::new(TranscriptRecorder::default());
+    let to_interactor = Pipe::seen(transcript.clone(), Speaker::Submission);
+    let to_submission = Pipe::seen(transcript.clone(), Speaker::Interactor);
     let mut step = test.step.clone();
     step.stdin = bytes::Bytes::new();
     let (facts, end) = {
-        let ports = Ports { output: Some(&to_interactor), input: Some(&to_submission), ..ports };
+        let ports = RunIo { output: Some(&to_interactor), input: Some(&to_submission), ..ports };
         let running = submission.step(&step, &[], ports);
         let judging = interactor.talk(test, args, &to_interactor, &to_submission);
         tokio::pin!(running, judging);
         tokio::select! {
             facts = &mut running => {
-                let facts = facts.map_err(LostIn::Submission)?;
+                let facts = facts.map_err(LostParticipant::Submission)?;
                 if decide::verdict(&facts) == Verdict::Accepted {
-                    (facts, Some(judging.await.map_err(LostIn::Interactor)?))
+                    (facts, Some(judging.await.map_err(LostParticipant::Interactor)?))
                 } else {
                     stop_interactor.send_replace(true);
-                    judging.await.map_err(LostIn::Interactor)?;
+                    judging.await.map_err(LostParticipant::Interactor)?;
                     (facts, None)
                 }
             }
             ruled = &mut judging => {
-                let ruled = ruled.map_err(LostIn::Interactor)?;
+                let ruled = ruled.map_err(LostParticipant::Interactor)?;
                 if !interactor_accepts(&ruled) {
                     stop_submission.send_replace(true);
                 }
-                (running.await.map_err(LostIn::Submission)?, Some(ruled))
+                (running.await.map_err(LostParticipant::Submission)?, Some(ruled))
             }
         }
     };
     let end = match end {
-        None => TalkEnd::Submission,
-        Some(run) => match interactor.rule(test, &run).await.map_err(LostIn::Interactor)? {
-            Err(broken) => TalkEnd::Broken(broken),
+        None => ConversationEnd::Submission,
+        Some(run) => match interactor.rule(test, &run).await.map_err(LostParticipant::Interactor)? {
+            Err(broken) => ConversationEnd::Broken(broken),
             Ok(ruling) if ruling.verdict != Verdict::WrongAnswer && decide::verdict(&facts) != Verdict::Accepted => {
-                TalkEnd::Submission
+                ConversationEnd::Submission
             }
-            Ok(ruling) => TalkEnd::Interactor(ruling),
+            Ok(ruling) => ConversationEnd::Interactor(ruling),
         },
     };
-    Ok(Talked { facts, end, transcript: transcript.read() })
+    Ok(Conversation { facts, end, transcript: transcript.read() })
 }
 
 /// Whether an interactor that ended first may have given something: then the submission has to end well, too.

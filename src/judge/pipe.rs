@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 const ROOM: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
-struct Inner {
+struct PipeState {
     queue: VecDeque<Bytes>,
     bytes: usize,
     closed: bool,
@@ -27,18 +27,18 @@ struct Inner {
 /// A pipe.
 #[derive(Debug, Default)]
 pub struct Pipe {
-    inner: Mutex<Inner>,
+    inner: Mutex<PipeState>,
     changed: Notify,
-    witness: Option<(Arc<Transcript>, Who)>,
+    witness: Option<(Arc<TranscriptRecorder>, Speaker)>,
 }
 
 impl Pipe {
     /// A pipe whose bytes are written down.
-    pub(super) fn seen(witness: Arc<Transcript>, who: Who) -> Pipe {
+    pub(super) fn seen(witness: Arc<TranscriptRecorder>, who: Speaker) -> Pipe {
         Pipe { witness: Some((witness, who)), ..Pipe::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, PipeState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -48,7 +48,7 @@ impl Pipe {
         inner.left || inner.bytes < ROOM
     }
 
-    /// Resolves when more should be pushed. Cancel-safe.
+    /// Resolves when more should be pushed. CancelSignal-safe.
     pub async fn room(&self) {
         while !self.has_room() {
             let changed = self.changed.notified();
@@ -90,7 +90,7 @@ impl Pipe {
         self.changed.notify_waiters();
     }
 
-    /// The next bytes; none at the end. Cancel-safe.
+    /// The next bytes; none at the end. CancelSignal-safe.
     pub(super) async fn take(&self) -> Option<Bytes> {
         loop {
             let changed = self.changed.notified();
@@ -113,9 +113,9 @@ impl Pipe {
     }
 }
 
-/// Who says something.
+/// Speaker says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum Speaker {
     /// The submission.
     Submission,
     /// The program that it talks with.
@@ -124,22 +124,22 @@ pub enum Who {
 
 /// What two programs said to each other, in order, up to a bound.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Talk {
-    /// Who said what, until the other said something.
-    pub said: Vec<(Who, Vec<u8>)>,
+pub struct Transcript {
+    /// Speaker said what, until the other said something.
+    pub said: Vec<(Speaker, Vec<u8>)>,
     /// Whether more was said.
     pub is_cut: bool,
 }
 
 /// A talk that goes on.
 #[derive(Debug, Default)]
-pub(super) struct Transcript(Mutex<Talk>);
+pub(super) struct TranscriptRecorder(Mutex<Transcript>);
 
 /// How much of a talk is written down.
 const TRANSCRIPT_BYTES: usize = 16 * 1024;
 
-impl Transcript {
-    fn note(&self, who: Who, data: &[u8]) {
+impl TranscriptRecorder {
+    fn note(&self, who: Speaker, data: &[u8]) {
         let mut talk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if talk.is_cut {
             return;
@@ -155,7 +155,7 @@ impl Transcript {
     }
 
     /// What was said so far.
-    pub(super) fn read(&self) -> Talk {
+    pub(super) fn read(&self) -> Transcript {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -194,14 +194,14 @@ mod tests {
 
     #[test]
     fn a_talk_is_written_down_up_to_its_bound() {
-        let talk = Transcript::default();
-        talk.note(Who::Submission, b"1");
-        talk.note(Who::Submission, b"2");
-        talk.note(Who::Interactor, b"3");
-        let said = vec![(Who::Submission, b"12".to_vec()), (Who::Interactor, b"3".to_vec())];
-        assert_eq!(talk.read(), Talk { said, is_cut: false });
-        talk.note(Who::Submission, &vec![b'x'; TRANSCRIPT_BYTES]);
-        let Talk { said, is_cut } = talk.read();
+        let talk = TranscriptRecorder::default();
+        talk.note(Speaker::Submission, b"1");
+        talk.note(Speaker::Submission, b"2");
+        talk.note(Speaker::Interactor, b"3");
+        let said = vec![(Speaker::Submission, b"12".to_vec()), (Speaker::Interactor, b"3".to_vec())];
+        assert_eq!(talk.read(), Transcript { said, is_cut: false });
+        talk.note(Speaker::Submission, &vec![b'x'; TRANSCRIPT_BYTES]);
+        let Transcript { said, is_cut } = talk.read();
         assert!(is_cut && said.iter().map(|(_, words)| words.len()).sum::<usize>() == TRANSCRIPT_BYTES);
     }
 }

@@ -10,35 +10,35 @@
 
 use bytes::Bytes;
 
-use super::cache::{Cache, Key};
+use super::cache::{Cache, CacheKey};
 use super::decide;
 use super::pipe::Pipe;
-use super::ruling::{Feedback, Ruling, ruling, text};
-use super::runner::{Cancel, Ports, Runner};
+use super::ruling::{CheckerResult, Feedback, ruling, text};
+use super::runner::{CancelSignal, RunIo, Runner};
 use crate::model::RunFacts;
 use crate::model::submission::Protocol;
-use crate::model::work::{Referee, Step, Test, WorkFile};
+use crate::model::work::{PlannedTest, ProgramStep, Referee, WorkFile};
 use crate::sandbox::{Lost, Sandbox};
 
 /// Where a test's files lie, below the box.
 pub const CASE: &str = "case";
 
 /// A referee at its place.
-pub(super) struct Umpire<'a> {
+pub(super) struct RefereeRunner<'a> {
     runner: Runner<'a>,
     referee: &'a Referee,
     /// Why it cannot judge at all.
     broken: Option<String>,
 }
 
-impl<'a> Umpire<'a> {
-    pub fn new(sandbox: &'a mut Sandbox, referee: &'a Referee, cancel: Cancel) -> Umpire<'a> {
+impl<'a> RefereeRunner<'a> {
+    pub fn new(sandbox: &'a mut Sandbox, referee: &'a Referee, cancel: CancelSignal) -> RefereeRunner<'a> {
         let runner = Runner::new(sandbox, &referee.profile, &referee.files, true, cancel);
-        Umpire { runner, referee, broken: None }
+        RefereeRunner { runner, referee, broken: None }
     }
 
     /// Compiles it.
-    pub async fn prepare(&mut self, cache: Option<(&Cache, Key)>) -> Result<(), Lost> {
+    pub async fn prepare(&mut self, cache: Option<(&Cache, CacheKey)>) -> Result<(), Lost> {
         let Some(compile) = &self.referee.compile else { return Ok(()) };
         let facts = self.runner.compile(compile, cache).await?.facts;
         if decide::compile_verdict(&facts).is_some() {
@@ -54,30 +54,41 @@ impl<'a> Umpire<'a> {
     }
 
     /// Judges an output.
-    pub async fn check(&mut self, test: &Test, args: &[String], output: &[u8]) -> Result<Result<Ruling, String>, Lost> {
+    pub async fn check(
+        &mut self,
+        test: &PlannedTest,
+        args: &[String],
+        output: &[u8],
+    ) -> Result<Result<CheckerResult, String>, Lost> {
         let output = Bytes::copy_from_slice(output);
         let mut step = self.case(test, args);
         match self.referee.protocol {
             Protocol::Icpc => step.stdin = output,
             Protocol::Testlib => step.files.push(file("output", output)),
         }
-        let facts = self.runner.step(&step, &[], Ports::default()).await?;
+        let facts = self.runner.step(&step, &[], RunIo::default()).await?;
         self.rule(test, &facts).await
     }
 
     /// Talks with the submission, and judges it. The facts are its own.
-    pub async fn talk(&mut self, test: &Test, args: &[String], hears: &Pipe, says: &Pipe) -> Result<RunFacts, Lost> {
+    pub async fn talk(
+        &mut self,
+        test: &PlannedTest,
+        args: &[String],
+        hears: &Pipe,
+        says: &Pipe,
+    ) -> Result<RunFacts, Lost> {
         let mut step = self.case(test, args);
         // it goes on when the submission has used its time up
         step.limits.wall = test.step.limits.wall + step.limits.wall;
         // words that are cut would leave the other waiting for them
         self.runner.truncate_output = false;
-        let ports = Ports { output: Some(says), input: Some(hears), forgets_stdout: true, ..Ports::default() };
+        let ports = RunIo { output: Some(says), input: Some(hears), forgets_stdout: true, ..RunIo::default() };
         self.runner.step(&step, &[], ports).await
     }
 
     /// What came of its run.
-    pub async fn rule(&mut self, test: &Test, facts: &RunFacts) -> Result<Result<Ruling, String>, Lost> {
+    pub async fn rule(&mut self, test: &PlannedTest, facts: &RunFacts) -> Result<Result<CheckerResult, String>, Lost> {
         let left = match self.referee.protocol {
             Protocol::Icpc => self.feedback().await?,
             Protocol::Testlib => Feedback::default(),
@@ -97,7 +108,7 @@ impl<'a> Umpire<'a> {
     }
 
     /// Its step for a test: files, and the arguments of its protocol.
-    fn case(&self, test: &Test, more: &[String]) -> Step {
+    fn case(&self, test: &PlannedTest, more: &[String]) -> ProgramStep {
         let mut step = self.referee.step.clone();
         let answer = test.expect.clone().unwrap_or_default();
         step.files = vec![file("input", test.step.stdin.clone()), file("answer", answer)];
@@ -121,13 +132,13 @@ impl<'a> Umpire<'a> {
     }
 
     /// What ends its runs.
-    pub fn cancel(&mut self) -> &mut Cancel {
+    pub fn cancel(&mut self) -> &mut CancelSignal {
         &mut self.runner.cancel
     }
 
     /// What its runs took.
     pub fn spent(&self) -> std::time::Duration {
-        self.runner.spent.compile + self.runner.spent.run
+        self.runner.timings.compile + self.runner.timings.run
     }
 }
 

@@ -4,16 +4,16 @@ use base64::Engine as _;
 use bytes::Bytes;
 
 use super::drive::{Judged, TestResult};
-use super::pipe::{Talk, Who};
-use super::suite::{CaseEnd, SuiteResult};
+use super::pipe::{Speaker, Transcript};
+use super::suite::{CaseStatus, SuiteResult};
 use crate::config::bounds;
-use crate::model::report::{CaseReport, FileReport, Output, SaidReport, Score, SuiteReport};
+use crate::model::report::{CaseReport, FileReport, Output, Score, SuiteReport, TranscriptEntry};
 use crate::model::submission::BlobRef;
 use crate::model::{Report, RunFacts, RunReport, TestReport, Timing, Verdict};
 use crate::wire::frame::Refused;
 
 /// Puts an output that is too large for a line somewhere, and says where.
-pub type Shelf<'a> = &'a dyn Fn(Bytes) -> Option<String>;
+pub type StoreBlob<'a> = &'a dyn Fn(Bytes) -> Option<String>;
 
 /// Milliseconds with microsecond resolution.
 pub fn millis(duration: std::time::Duration) -> f64 {
@@ -21,14 +21,14 @@ pub fn millis(duration: std::time::Duration) -> f64 {
 }
 
 /// How much of the report's bound is left for outputs.
-struct Room {
+struct InlineBudget {
     left: usize,
 }
 
 /// Makes the report's judged part. Identity, timing of the queue and the sandbox are the scheduler's to add.
-pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
+pub fn report(id: &str, judged: Judged, shelf: StoreBlob<'_>) -> Report {
     // half of the line bound: base64 and JSON escapes can double what stands in it
-    let mut room = Room { left: bounds::MAX_REPORT_BYTES / 4 };
+    let mut room = InlineBudget { left: bounds::MAX_REPORT_BYTES / 4 };
     let score = score(&judged);
     let is_compiled = judged.compile.is_some();
     let mut run = |facts: RunFacts| run_report(facts, shelf, &mut room);
@@ -42,7 +42,7 @@ pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
         .into_iter()
         .map(|test| {
             let points = points(&test);
-            let Talk { said, is_cut } = test.transcript.unwrap_or_default();
+            let Transcript { said, is_cut } = test.transcript.unwrap_or_default();
             TestReport {
                 points,
                 name: test.name,
@@ -75,15 +75,15 @@ pub fn report(id: &str, judged: Judged, shelf: Shelf<'_>) -> Report {
         suite,
         score,
         timing: Timing {
-            copy_in_ms: millis(judged.spent.copy_in),
-            compile_ms: millis(judged.spent.compile),
-            run_ms: millis(judged.spent.run),
-            setup_ms: millis(judged.spent.setup),
+            copy_in_ms: millis(judged.timings.copy_in),
+            compile_ms: millis(judged.timings.compile),
+            run_ms: millis(judged.timings.run),
+            setup_ms: millis(judged.timings.setup),
             overhead_ms: millis(
-                judged.spent.run.saturating_sub(judged.spent.setup).saturating_sub(judged.spent.program),
+                judged.timings.run.saturating_sub(judged.timings.setup).saturating_sub(judged.timings.program),
             ),
-            check_ms: millis(judged.spent.check),
-            collect_ms: millis(judged.spent.collect),
+            check_ms: millis(judged.timings.check),
+            collect_ms: millis(judged.timings.collect),
             ..Timing::default()
         },
         start: None,
@@ -104,7 +104,7 @@ fn reason(why: Refused) -> &'static str {
 }
 
 /// A file that could not be shelved either is not cut but told: half a picture is none.
-fn file_report(path: String, bytes: Vec<u8>, shelf: Shelf<'_>, room: &mut Room) -> FileReport {
+fn file_report(path: String, bytes: Vec<u8>, shelf: StoreBlob<'_>, room: &mut InlineBudget) -> FileReport {
     let size_bytes = Some(bytes.len() as u64);
     let mut truncated = false;
     let (content, content_b64) = output(bytes, shelf, room, &mut truncated);
@@ -118,25 +118,25 @@ fn points(test: &TestResult) -> f64 {
     test.points.unwrap_or(if test.verdict == Verdict::Accepted { test.weight } else { 0.0 })
 }
 
-fn said_report((who, words): (Who, Vec<u8>)) -> SaidReport {
+fn said_report((who, words): (Speaker, Vec<u8>)) -> TranscriptEntry {
     let from = match who {
-        Who::Submission => "submission",
-        Who::Interactor => "interactor",
+        Speaker::Submission => "submission",
+        Speaker::Interactor => "interactor",
     };
     let (data, data_b64) = match String::from_utf8(words) {
         Ok(text) => (Some(text), None),
         Err(error) => (None, Some(base64::engine::general_purpose::STANDARD.encode(error.as_bytes()))),
     };
-    SaidReport { from: from.to_owned(), data, data_b64 }
+    TranscriptEntry { from: from.to_owned(), data, data_b64 }
 }
 
 fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) -> SuiteReport {
-    let count = |ends: &[CaseEnd]| suite.cases.iter().filter(|case| ends.contains(&case.end)).count();
+    let count = |ends: &[CaseStatus]| suite.cases.iter().filter(|case| ends.contains(&case.end)).count();
     SuiteReport {
-        passed: count(&[CaseEnd::Passed]),
-        failed: count(&[CaseEnd::Failed, CaseEnd::Crashed]),
-        errors: count(&[CaseEnd::Error]),
-        skipped: count(&[CaseEnd::Skipped]),
+        passed: count(&[CaseStatus::Passed]),
+        failed: count(&[CaseStatus::Failed, CaseStatus::Crashed]),
+        errors: count(&[CaseStatus::Error]),
+        skipped: count(&[CaseStatus::Skipped]),
         cases: suite
             .cases
             .iter()
@@ -153,8 +153,8 @@ fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) 
 
 fn score(judged: &Judged) -> Score {
     if let Some(suite) = &judged.suite {
-        let passed = suite.cases.iter().filter(|case| case.end == CaseEnd::Passed).count();
-        let total = suite.cases.iter().filter(|case| case.end != CaseEnd::Skipped).count();
+        let passed = suite.cases.iter().filter(|case| case.end == CaseStatus::Passed).count();
+        let total = suite.cases.iter().filter(|case| case.end != CaseStatus::Skipped).count();
         return Score { passed, total, points: passed as f64, max_points: total as f64 };
     }
     if judged.tests.is_empty() {
@@ -169,7 +169,7 @@ fn score(judged: &Judged) -> Score {
     }
 }
 
-fn run_report(facts: RunFacts, shelf: Shelf<'_>, room: &mut Room) -> RunReport {
+fn run_report(facts: RunFacts, shelf: StoreBlob<'_>, room: &mut InlineBudget) -> RunReport {
     let mut truncated = (facts.stdout_truncated, facts.stderr_truncated);
     let (stdout, stdout_b64) = output(facts.stdout, shelf, room, &mut truncated.0);
     let (stderr, stderr_b64) = output(facts.stderr, shelf, room, &mut truncated.1);
@@ -194,8 +194,8 @@ fn run_report(facts: RunFacts, shelf: Shelf<'_>, room: &mut Room) -> RunReport {
 /// Text inline, else base64 inline, else a blob; cut only when the blobs are full too, and then it says so.
 fn output(
     mut bytes: Vec<u8>,
-    shelf: Shelf<'_>,
-    room: &mut Room,
+    shelf: StoreBlob<'_>,
+    room: &mut InlineBudget,
     truncated: &mut bool,
 ) -> (Option<Output>, Option<String>) {
     let inline = room.left.min(bounds::MAX_INLINE_OUTPUT_BYTES);

@@ -19,7 +19,7 @@ use crate::model::{Outcome, RunFacts, Verdict};
 
 /// What it decided.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ruling {
+pub(super) struct CheckerResult {
     pub verdict: Verdict,
     /// Points, where it gives some itself.
     pub points: Option<f64>,
@@ -41,7 +41,7 @@ pub(super) struct Feedback {
 ///
 /// # Errors
 /// What is wrong with the program that judges, in words that follow its name.
-pub(super) fn ruling(protocol: Protocol, run: &RunFacts, left: Feedback, weight: f64) -> Result<Ruling, String> {
+pub(super) fn ruling(protocol: Protocol, run: &RunFacts, left: Feedback, weight: f64) -> Result<CheckerResult, String> {
     if run.outcome != Outcome::Exited {
         return Err(match run.outcome {
             Outcome::Signaled => format!("was ended by signal {}", run.signal.unwrap_or(0)),
@@ -58,7 +58,7 @@ pub(super) fn ruling(protocol: Protocol, run: &RunFacts, left: Feedback, weight:
     }
 }
 
-fn icpc(code: i32, run: &RunFacts, left: Feedback) -> Result<Ruling, String> {
+fn icpc(code: i32, run: &RunFacts, left: Feedback) -> Result<CheckerResult, String> {
     let verdict = match code {
         42 => Verdict::Accepted,
         43 => Verdict::WrongAnswer,
@@ -70,13 +70,13 @@ fn icpc(code: i32, run: &RunFacts, left: Feedback) -> Result<Ruling, String> {
         (None, Verdict::Accepted) => "The checker accepts the output.".to_owned(),
         (None, _) => "The checker does not accept the output.".to_owned(),
     };
-    Ok(Ruling { verdict, points: points.transpose()?, message, feedback: left.judge })
+    Ok(CheckerResult { verdict, points: points.transpose()?, message, feedback: left.judge })
 }
 
-fn testlib(code: i32, run: &RunFacts, weight: f64) -> Result<Ruling, String> {
+fn testlib(code: i32, run: &RunFacts, weight: f64) -> Result<CheckerResult, String> {
     let said = text(if run.stderr.is_empty() { &run.stdout } else { &run.stderr });
     let rule = |verdict, points, message: &str| {
-        Ok(Ruling { verdict, points, message: message.to_owned(), feedback: said.clone() })
+        Ok(CheckerResult { verdict, points, message: message.to_owned(), feedback: said.clone() })
     };
     let part = |points: f64| {
         let verdict = match points {

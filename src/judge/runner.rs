@@ -13,24 +13,24 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::cache::{Artifact, Cache, Key};
+use super::cache::{Artifact, Cache, CacheKey};
 use super::decide::{self, HostView};
-use super::events::{Event, Log};
+use super::events::{EventLog, SubmissionEvent};
 use super::pipe::Pipe;
 use crate::config::bounds;
-use crate::model::work::{Compile, Step, WorkFile};
+use crate::model::work::{CompileStep, ProgramStep, WorkFile};
 use crate::model::{Profile, RunFacts};
 use crate::sandbox::{Brought, Lost, RunEvent, RunHandle, RunOrder, Sandbox, terms};
 use crate::wire::frame::{Collect, Done, MAX_CHUNK_BYTES, OutputStream, Put, Run};
 
 /// A caller's wish to withdraw. Starts false, becomes true once.
-pub type Cancel = watch::Receiver<bool>;
+pub type CancelSignal = watch::Receiver<bool>;
 
 /// What a program takes of an open input beyond what it has read.
 const INPUT_AHEAD: u64 = 64 * 1024;
 
 /// How long after its output's end a program is given to end, before the other side is told of that.
-/// Who broke first decides, and a busy machine may take its time between a program's last descriptor and its end.
+/// Speaker broke first decides, and a busy machine may take its time between a program's last descriptor and its end.
 const LAST_BREATH: Duration = Duration::from_millis(250);
 
 /// How long after its wall limit a program has been ended, and what it said is thrown away where nobody takes it.
@@ -38,7 +38,7 @@ const OVERDUE: Duration = Duration::from_millis(500);
 
 /// Where the time went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spent {
+pub struct Timings {
     /// Handing the files to the connection.
     pub copy_in: Duration,
     /// The part of it that was for the compile step.
@@ -59,11 +59,11 @@ pub struct Spent {
     pub decide: Duration,
 }
 
-/// Who listens to a run, and who feeds it.
+/// Speaker listens to a run, and who feeds it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Ports<'a> {
+pub(super) struct RunIo<'a> {
     /// Whom its output is told, and under which test's name.
-    pub log: Option<(&'a Log, Option<&'a str>)>,
+    pub log: Option<(&'a EventLog, Option<&'a str>)>,
     /// Where its stdout goes.
     pub output: Option<&'a Pipe>,
     /// Where its input comes from; what the step has is all there is otherwise.
@@ -74,7 +74,7 @@ pub(super) struct Ports<'a> {
 
 /// A compile step's end.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Compiled {
+pub(super) struct CompileResult {
     pub facts: RunFacts,
     /// Whether it was one of before.
     pub is_cached: bool,
@@ -85,8 +85,8 @@ pub(super) struct Runner<'a> {
     sandbox: &'a mut Sandbox,
     profile: &'a Profile,
     pub truncate_output: bool,
-    pub cancel: Cancel,
-    pub spent: Spent,
+    pub cancel: CancelSignal,
+    pub timings: Timings,
     /// The program's files, until the first step has taken them along.
     given: &'a [WorkFile],
     /// What was compiled before, likewise.
@@ -104,7 +104,7 @@ pub(super) struct Runner<'a> {
 }
 
 /// A step on its way. Dropped, it ends.
-pub(super) struct Begun {
+pub(super) struct PendingRun {
     handle: RunHandle,
     at: Instant,
 }
@@ -115,15 +115,15 @@ impl<'a> Runner<'a> {
         profile: &'a Profile,
         files: &'a [WorkFile],
         truncate_output: bool,
-        cancel: Cancel,
+        cancel: CancelSignal,
     ) -> Runner<'a> {
-        let (spent, made) = (Spent::default(), Vec::new());
+        let (timings, made) = (Timings::default(), Vec::new());
         Runner {
             sandbox,
             profile,
             truncate_output,
             cancel,
-            spent,
+            timings,
             given: files,
             made,
             kept_all: true,
@@ -135,7 +135,11 @@ impl<'a> Runner<'a> {
     }
 
     /// Compiles, or takes what was compiled before.
-    pub async fn compile(&mut self, compile: &Compile, cache: Option<(&Cache, Key)>) -> Result<Compiled, Lost> {
+    pub async fn compile(
+        &mut self,
+        compile: &CompileStep,
+        cache: Option<(&Cache, CacheKey)>,
+    ) -> Result<CompileResult, Lost> {
         let begun = Instant::now();
         let before = match cache {
             Some((cache, key)) => cache.get(key).await,
@@ -147,15 +151,15 @@ impl<'a> Runner<'a> {
                 let given = self.given;
                 self.made = files;
                 self.made.retain(|made| !given.iter().any(|file| file.path == made.path));
-                Compiled { facts, is_cached: true }
+                CompileResult { facts, is_cached: true }
             }
             None => {
                 // the compiler's words stand in the report; a stream is the program's
                 self.more = true;
-                let facts = self.step(&compile.step, &compile.keep, Ports::default()).await?;
+                let facts = self.step(&compile.step, &compile.keep, RunIo::default()).await?;
                 self.more = false;
-                let Spent { copy_in, decide, .. } = self.spent;
-                self.spent = Spent { copy_in, compile_copy_in: copy_in, decide, ..Spent::default() };
+                let Timings { copy_in, decide, .. } = self.timings;
+                self.timings = Timings { copy_in, compile_copy_in: copy_in, decide, ..Timings::default() };
                 if decide::compile_verdict(&facts).is_none()
                     && self.kept_all
                     && let Some((cache, key)) = cache
@@ -165,10 +169,10 @@ impl<'a> Runner<'a> {
                         cache.put(key, Artifact::new(facts.clone(), files));
                     }
                 }
-                Compiled { facts, is_cached: false }
+                CompileResult { facts, is_cached: false }
             }
         };
-        self.spent.compile = begun.elapsed();
+        self.timings.compile = begun.elapsed();
         Ok(compiled)
     }
 
@@ -179,7 +183,7 @@ impl<'a> Runner<'a> {
         }
         let begun = Instant::now();
         let brought = self.bring(patterns.to_vec()).await?;
-        self.spent.collect += begun.elapsed();
+        self.timings.collect += begun.elapsed();
         Ok(brought)
     }
 
@@ -189,13 +193,13 @@ impl<'a> Runner<'a> {
     }
 
     /// Runs a step; what it keeps is there for the next.
-    pub async fn step(&mut self, step: &Step, keep: &[String], ports: Ports<'_>) -> Result<RunFacts, Lost> {
+    pub async fn step(&mut self, step: &ProgramStep, keep: &[String], ports: RunIo<'_>) -> Result<RunFacts, Lost> {
         let begun = self.begin(step, keep, ports);
         self.finish(begun, step, ports).await
     }
 
     /// Hands a step to the sandbox. One may be begun while another is under way; it runs when that one has ended.
-    pub fn begin(&mut self, step: &Step, keep: &[String], ports: Ports<'_>) -> Begun {
+    pub fn begin(&mut self, step: &ProgramStep, keep: &[String], ports: RunIo<'_>) -> PendingRun {
         let at = Instant::now();
         let listens = ports.log.is_some_and(|(log, _)| log.keeps_output());
         let made = std::mem::take(&mut self.made);
@@ -221,14 +225,14 @@ impl<'a> Runner<'a> {
             stdin_open: ports.input.is_some(),
         };
         let handle = self.sandbox.run(order);
-        self.spent.copy_in += at.elapsed();
-        Begun { handle, at }
+        self.timings.copy_in += at.elapsed();
+        PendingRun { handle, at }
     }
 
     /// From there to its facts; `step` and `ports` are those that it began with.
-    pub async fn finish(&mut self, begun: Begun, step: &Step, ports: Ports<'_>) -> Result<RunFacts, Lost> {
-        let Begun { handle, at } = begun;
-        let mut kept = Kept::new(step.limits.output_bytes);
+    pub async fn finish(&mut self, begun: PendingRun, step: &ProgramStep, ports: RunIo<'_>) -> Result<RunFacts, Lost> {
+        let PendingRun { handle, at } = begun;
+        let mut kept = CapturedOutput::new(step.limits.output_bytes);
         let end = self.supervise(handle, step.limits.wall, &mut kept, ports).await;
         let at = at.max(std::mem::replace(&mut self.free_since, Instant::now()));
         // whoever talks with it notices
@@ -236,16 +240,16 @@ impl<'a> Runner<'a> {
         ports.input.into_iter().for_each(Pipe::leave);
         let (done, view) = end?;
         let ended = Instant::now();
-        self.spent.run += ended.saturating_duration_since(at);
-        self.spent.setup += Duration::from_nanos(done.setup_ns);
-        self.spent.program += Duration::from_nanos(done.wall_ns);
+        self.timings.run += ended.saturating_duration_since(at);
+        self.timings.setup += Duration::from_nanos(done.setup_ns);
+        self.timings.program += Duration::from_nanos(done.wall_ns);
         self.was_hot |= done.hot;
         self.kept_all = done.keep_missing.is_empty();
         if let Some(missing) = done.keep_missing.first() {
             tracing::debug!(file = %missing.escape_debug(), "the compile step did not make what its profile keeps");
         }
         let facts = decide::facts(&done, &step.limits, view, kept.stdout, kept.stderr);
-        self.spent.decide += ended.elapsed();
+        self.timings.decide += ended.elapsed();
         Ok(facts)
     }
 
@@ -254,8 +258,8 @@ impl<'a> Runner<'a> {
         &mut self,
         mut handle: RunHandle,
         wall: Duration,
-        kept: &mut Kept,
-        ports: Ports<'_>,
+        kept: &mut CapturedOutput,
+        ports: RunIo<'_>,
     ) -> Result<(Box<Done>, HostView), Lost> {
         let mut view = HostView { cancelled: *self.cancel.borrow(), backstop: false };
         if view.cancelled {
@@ -325,7 +329,7 @@ impl<'a> Runner<'a> {
                         let test = test.map(str::to_owned);
                         let mut cancel = self.cancel.clone();
                         tokio::select! {
-                            () = log.tell(Event::Output { test, stream, data }) => {}
+                            () = log.tell(SubmissionEvent::Output { test, stream, data }) => {}
                             () = withdrawn(&mut cancel), if !view.cancelled => {}
                             () = &mut backstop, if !view.backstop => {
                                 // the reader is slow beyond the wall limit: its program has been ended by the init
@@ -344,7 +348,7 @@ impl<'a> Runner<'a> {
                     if let Some((log, test)) = ports.log {
                         let test = test.map(str::to_owned);
                         tokio::select! {
-                            () = log.tell(Event::Usage { test, usage }) => {}
+                            () = log.tell(SubmissionEvent::Usage { test, usage }) => {}
                             // old news are no news
                             () = tokio::time::sleep(bounds::USAGE_EVERY) => {}
                         }
@@ -372,7 +376,7 @@ async fn room(pipe: Option<&Pipe>) {
 }
 
 /// Resolves when the caller withdraws; never, when it can no longer do so.
-pub(super) async fn withdrawn(cancel: &mut Cancel) {
+pub(super) async fn withdrawn(cancel: &mut CancelSignal) {
     if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -388,15 +392,15 @@ fn puts(file: &WorkFile) -> Vec<Put> {
 }
 
 /// Output that is kept: bounded here too, whatever the init says.
-struct Kept {
+struct CapturedOutput {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     room: u64,
 }
 
-impl Kept {
-    fn new(room: u64) -> Kept {
-        Kept { stdout: Vec::new(), stderr: Vec::new(), room }
+impl CapturedOutput {
+    fn new(room: u64) -> CapturedOutput {
+        CapturedOutput { stdout: Vec::new(), stderr: Vec::new(), room }
     }
 
     fn take(&mut self, stream: OutputStream, data: &[u8]) {
@@ -426,7 +430,7 @@ mod tests {
 
     #[test]
     fn kept_output_never_passes_its_bound() {
-        let mut kept = Kept::new(5);
+        let mut kept = CapturedOutput::new(5);
         kept.take(OutputStream::Stdout, b"abc");
         kept.take(OutputStream::Stderr, b"defg");
         assert_eq!((kept.stdout.as_slice(), kept.stderr.as_slice()), (&b"abc"[..], &b"de"[..]));

@@ -16,12 +16,12 @@ impl<K> Default for Counts<K> {
 
 impl<K: Eq + Hash> Counts<K> {
     /// One more.
-    pub fn more(&mut self, key: K) {
+    pub fn increment(&mut self, key: K) {
         *self.0.entry(key).or_default() += 1;
     }
 
     /// One less.
-    pub fn less(&mut self, key: &K) {
+    pub fn decrement(&mut self, key: &K) {
         match self.0.get_mut(key) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(self.0.remove(key)),
@@ -29,7 +29,7 @@ impl<K: Eq + Hash> Counts<K> {
     }
 
     /// How many of this one.
-    pub fn of<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> usize
+    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> usize
     where
         K: Borrow<Q>,
     {
@@ -37,7 +37,7 @@ impl<K: Eq + Hash> Counts<K> {
     }
 
     /// How many of all.
-    pub fn sum(&self) -> usize {
+    pub fn total(&self) -> usize {
         self.0.values().sum()
     }
 
@@ -54,13 +54,13 @@ mod tests {
     #[test]
     fn what_is_at_zero_is_gone() {
         let mut counts = Counts::default();
-        counts.more("a");
-        counts.more("a");
-        counts.more("b");
-        assert_eq!((counts.of("a"), counts.of("b"), counts.of("c"), counts.sum()), (2, 1, 0, 3));
-        counts.less(&"a");
-        counts.less(&"b");
-        counts.less(&"c");
+        counts.increment("a");
+        counts.increment("a");
+        counts.increment("b");
+        assert_eq!((counts.get("a"), counts.get("b"), counts.get("c"), counts.total()), (2, 1, 0, 3));
+        counts.decrement(&"a");
+        counts.decrement(&"b");
+        counts.decrement(&"c");
         assert_eq!(counts.iter().collect::<Vec<_>>(), [(&"a", 1)]);
     }
 }

@@ -18,7 +18,7 @@ pub use counts::Counts;
 pub use isolation::{Isolation, IsolationRequest, Relaxation};
 pub use limits::{Ceilings, Limits, LimitsRequest, Preset};
 pub use outcome::{Evidence, MemorySource, Outcome, RunFacts};
-pub use prewarm::{Prewarm, Waiter};
+pub use prewarm::{PrewarmSpec, PrewarmedRuntime};
 pub use profile::Profile;
 pub use report::{Blame, Report, RunReport, StartKind, TestReport, Timing};
 pub use submission::Submission;

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::profile::Profile;
 
 /// The most runtimes of one profile.
-pub const MAX_WAITERS: usize = 4;
+pub const MAX_PREWARMED: usize = 4;
 
 /// A runtime that waits in each idle sandbox of a profile, loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Prewarm {
+pub struct PrewarmSpec {
     /// The beginning of the commands that it serves, with the default entry; the profile's `run` when empty.
     pub command: Vec<String>,
     /// What is started; the same as `command` when empty. It must know how to wait (docs/SPEED.md).
@@ -26,7 +26,7 @@ pub struct Prewarm {
 
 /// A runtime that is to wait, every word settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiter {
+pub struct PrewarmedRuntime {
     /// The runtime and its arguments.
     pub argv: Vec<String>,
     /// The beginning of the commands that it serves.
@@ -41,15 +41,15 @@ pub struct Waiter {
 
 impl Profile {
     /// The runtimes that wait in its idle sandboxes.
-    pub fn waiters(&self) -> Vec<Waiter> {
+    pub fn prewarmed_runtimes(&self) -> Vec<PrewarmedRuntime> {
         let stem = self.entry.rsplit_once('.').map_or(self.entry.as_str(), |(stem, _)| stem);
         let settle = |words: &[String]| -> Vec<String> {
             words.iter().map(|word| word.replace("{entry}", &self.entry).replace("{stem}", stem)).collect()
         };
-        let waiter = |prewarm: &Prewarm| {
+        let waiter = |prewarm: &PrewarmSpec| {
             let stands_for = settle(if prewarm.command.is_empty() { &self.run } else { &prewarm.command });
             let argv = if prewarm.start.is_empty() { stands_for.clone() } else { settle(&prewarm.start) };
-            Waiter { argv, stands_for, load: prewarm.load.clone(), exact: prewarm.exact, forks: prewarm.fork }
+            PrewarmedRuntime { argv, stands_for, load: prewarm.load.clone(), exact: prewarm.exact, forks: prewarm.fork }
         };
         self.prewarm.iter().map(waiter).collect()
     }
@@ -65,7 +65,7 @@ mod tests {
                     [[prewarm]]\ncommand=['javac','{stem}']\nstart=['java','Wait']";
         let profile: Profile = toml::from_str(text).unwrap();
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let [run, compile] = profile.waiters().try_into().unwrap();
+        let [run, compile] = profile.prewarmed_runtimes().try_into().unwrap();
         assert_eq!((&run.argv, &run.stands_for), (&words(&["python3", "main.py"]), &words(&["python3", "main.py"])));
         assert_eq!(run.load, words(&["numpy"]));
         assert_eq!((compile.argv, compile.stands_for), (words(&["java", "Wait"]), words(&["javac", "main"])));

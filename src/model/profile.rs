@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::isolation::{IsolationRequest, Relaxation};
 use super::limits::{LimitError, Limits, LimitsRequest, Preset};
-use super::prewarm::Prewarm;
+use super::prewarm::PrewarmSpec;
 
 /// How many sandboxes a pool keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -92,7 +92,7 @@ pub struct Profile {
     pub allow: Vec<Relaxation>,
     /// Runtimes that wait in its idle sandboxes. Where its runs are in cells.
     #[serde(default)]
-    pub prewarm: Vec<Prewarm>,
+    pub prewarm: Vec<PrewarmSpec>,
     /// The pool's levels.
     #[serde(default)]
     pub pool: PoolLevels,

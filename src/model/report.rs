@@ -106,7 +106,7 @@ pub struct TestReport {
     pub feedback: Option<String>,
     /// What was said in an interactive test, in order; not of a secret test.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub transcript: Vec<SaidReport>,
+    pub transcript: Vec<TranscriptEntry>,
     /// Whether more was said.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub transcript_truncated: bool,
@@ -118,7 +118,7 @@ pub struct TestReport {
 /// What one side said, until the other did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct SaidReport {
+pub struct TranscriptEntry {
     /// `submission` or `interactor`.
     pub from: String,
     /// The words, when they are UTF-8.

@@ -159,7 +159,7 @@ pub enum SuiteFormat {
     Exit,
 }
 
-/// Test files that are run against the submission.
+/// PlannedTest files that are run against the submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuiteSpec {
@@ -283,7 +283,7 @@ pub struct Submission {
     /// How the output of tests without a checker of their own is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checker: Option<CheckerSpec>,
-    /// Test files run against the submission.
+    /// PlannedTest files run against the submission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suite: Option<SuiteSpec>,
     /// An interactive partner, which judges too.

@@ -35,7 +35,7 @@ pub struct WorkFile {
 
 /// One step that runs a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Step {
+pub struct ProgramStep {
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Environment.
@@ -51,20 +51,20 @@ pub struct Step {
 
 /// The compile step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Compile {
+pub struct CompileStep {
     /// What to run.
-    pub step: Step,
+    pub step: ProgramStep,
     /// What it makes.
     pub keep: Vec<String>,
 }
 
 /// One test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Test {
+pub struct PlannedTest {
     /// Its name.
     pub name: String,
     /// What to run.
-    pub step: Step,
+    pub step: ProgramStep,
     /// Expected output; without it, exit 0 is accepted.
     #[serde(with = "maybe_base64")]
     pub expect: Option<Bytes>,
@@ -98,18 +98,18 @@ pub struct Referee {
     /// Its code.
     pub files: Vec<WorkFile>,
     /// Its compile step.
-    pub compile: Option<Compile>,
+    pub compile: Option<CompileStep>,
     /// How it is run; input, files and the arguments of its protocol come with each test.
-    pub step: Step,
+    pub step: ProgramStep,
     /// How it is called and how it answers.
     pub protocol: Protocol,
 }
 
-/// Test files run against the submission.
+/// PlannedTest files run against the submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Suite {
     /// What runs them, with the test files beside the code.
-    pub step: Step,
+    pub step: ProgramStep,
     /// In which form it says how it went.
     pub format: SuiteFormat,
 }
@@ -118,14 +118,14 @@ pub struct Suite {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Plan {
     /// One run, judged by its exit status.
-    Run(Step),
+    Run(ProgramStep),
     /// Tests in order.
-    Tests(Vec<Test>),
-    /// Test files.
+    Tests(Vec<PlannedTest>),
+    /// PlannedTest files.
     Suite(Suite),
 }
 
-impl Step {
+impl ProgramStep {
     fn bytes(&self) -> u64 {
         self.stdin.len() as u64 + self.files.iter().map(|file| file.data.len() as u64).sum::<u64>()
     }
@@ -161,7 +161,7 @@ pub struct Work {
     /// The code.
     pub files: Vec<WorkFile>,
     /// The compile step.
-    pub compile: Option<Compile>,
+    pub compile: Option<CompileStep>,
     /// What follows.
     pub plan: Plan,
     /// Programs that judge it.

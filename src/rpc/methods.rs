@@ -24,7 +24,7 @@ use super::views;
 use crate::config::bounds;
 use crate::host::Host;
 use crate::judge::accept::accept;
-use crate::judge::events::{Event, Log, Reader, Told};
+use crate::judge::events::{EventLog, EventReader, NumberedEvent, SubmissionEvent};
 use crate::judge::rejected::Rejected;
 use crate::model::{RunReport, Submission};
 use crate::scheduler::{Arrival, Entry, IsKept, State};
@@ -70,7 +70,7 @@ async fn dispatch(context: &Arc<Context>, request: Request, arrived: Arrived, si
         "submission.run" => run(context, &id, params, arrived, since).await,
         "submission.submit" => {
             let submission = submission(params)?;
-            let arrival = arrival(arrived, Log::new(true), true);
+            let arrival = arrival(arrived, EventLog::new(true), true);
             let entry = admit(context, &submission, arrival).await?;
             Ok(value(&Submitted { id: entry.id.clone() }))
         }
@@ -172,7 +172,7 @@ async fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> 
     })
 }
 
-fn arrival(arrived: Arrived, log: Arc<Log>, outlives_caller: bool) -> Arrival {
+fn arrival(arrived: Arrived, log: Arc<EventLog>, outlives_caller: bool) -> Arrival {
     let Arrived { first, received } = arrived;
     Arrival { received, accepting: received.saturating_duration_since(first), log, outlives_caller }
 }
@@ -191,7 +191,7 @@ async fn run(
 ) -> Answer {
     let stream = take_stream(&mut value)?;
     let submission = submission(value)?;
-    let log = Log::new(stream);
+    let log = EventLog::new(stream);
     // it misses nothing: its program waits for it
     let events = stream.then(|| log.read_all());
     let entry = admit(context, &submission, arrival(arrived, log.clone(), false)).await?;
@@ -221,8 +221,8 @@ fn to_value(value: &impl serde::Serialize) -> Answer {
 }
 
 /// Sends events as they come; `accepted` is the first.
-async fn forward(context: &Context, id: &str, mut events: Reader) {
-    while let Some(Told { seq, event, dropped_bytes }) = events.next().await {
+async fn forward(context: &Context, id: &str, mut events: EventReader) {
+    while let Some(NumberedEvent { seq, event, dropped_bytes }) = events.next().await {
         let mut body = describe(id, seq, event);
         body.dropped_bytes = Some(dropped_bytes).filter(|bytes| *bytes > 0);
         if !context.notify("submission.event", &value(&body)).await {
@@ -232,20 +232,20 @@ async fn forward(context: &Context, id: &str, mut events: Reader) {
 }
 
 /// An event as it stands in JSON.
-fn describe(id: &str, seq: u64, event: Event) -> EventBody {
+fn describe(id: &str, seq: u64, event: SubmissionEvent) -> EventBody {
     let body =
         |kind, test, data| EventBody { id: id.to_owned(), seq, kind, test, data, data_b64: None, dropped_bytes: None };
     match event {
-        Event::Accepted => body(EventKind::Accepted, None, None),
-        Event::Running => body(EventKind::State, None, Some(EventData::Text("running".to_owned()))),
-        Event::Compile { outcome } => body(EventKind::Compile, None, Some(EventData::Outcome(outcome))),
-        Event::Test { name, verdict } => body(EventKind::Test, Some(name), Some(EventData::Verdict(verdict))),
-        Event::Usage { test, usage } => {
+        SubmissionEvent::Accepted => body(EventKind::Accepted, None, None),
+        SubmissionEvent::Running => body(EventKind::State, None, Some(EventData::Text("running".to_owned()))),
+        SubmissionEvent::Compile { outcome } => body(EventKind::Compile, None, Some(EventData::Outcome(outcome))),
+        SubmissionEvent::Test { name, verdict } => body(EventKind::Test, Some(name), Some(EventData::Verdict(verdict))),
+        SubmissionEvent::Usage { test, usage } => {
             let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
             let data = UsageRow { wall_ms: ms(usage.wall), cpu_ms: ms(usage.cpu), memory_bytes: usage.memory_bytes };
             body(EventKind::Usage, test, Some(EventData::Usage(data)))
         }
-        Event::Output { test, stream, data } => {
+        SubmissionEvent::Output { test, stream, data } => {
             let kind = match stream {
                 OutputStream::Stdout => EventKind::Stdout,
                 OutputStream::Stderr => EventKind::Stderr,

@@ -140,7 +140,7 @@ struct Place {
 impl Connections {
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.lock().sum()
+        self.lock().total()
     }
 
     /// How many of them were let in and not yet heard: their first call was neither admitted nor answered.
@@ -163,17 +163,17 @@ impl Connections {
 
     fn take(&self, uid: u32) -> Option<Place> {
         let mut counts = self.lock();
-        if counts.of(&uid) >= bounds::MAX_CONNECTIONS_PER_UID || counts.sum() >= bounds::MAX_CONNECTIONS {
+        if counts.get(&uid) >= bounds::MAX_CONNECTIONS_PER_UID || counts.total() >= bounds::MAX_CONNECTIONS {
             return None;
         }
-        counts.more(uid);
+        counts.increment(uid);
         Some(Place { places: self.clone(), uid })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().less(&self.uid);
+        self.places.lock().decrement(&self.uid);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::prewarm::MAX_WAITERS;
+use crate::model::prewarm::MAX_PREWARMED;
 use crate::model::{Limits, Profile, Relaxation};
 use crate::wire::frame::{MAX_PREPARED, Prepare, Relax, RunLimits};
 
@@ -35,12 +35,12 @@ pub fn relax(allowed: &[Relaxation]) -> Relax {
     allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
 }
 
-const _: () = assert!(MAX_WAITERS <= MAX_PREPARED);
+const _: () = assert!(MAX_PREWARMED <= MAX_PREPARED);
 
 /// The runtimes that wait in a profile's idle sandboxes.
 pub fn prepares(profile: &Profile, limits: &Limits) -> Vec<Prepare> {
     let env: Vec<(String, String)> = profile.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let prepare = |(hot, waiter): (usize, crate::model::Waiter)| Prepare {
+    let prepare = |(hot, waiter): (usize, crate::model::PrewarmedRuntime)| Prepare {
         id: hot as u32,
         argv: waiter.argv,
         stands_for: waiter.stands_for,
@@ -51,5 +51,5 @@ pub fn prepares(profile: &Profile, limits: &Limits) -> Vec<Prepare> {
         limits: run_limits(limits),
         relax: relax(&profile.allow),
     };
-    profile.waiters().into_iter().enumerate().map(prepare).collect()
+    profile.prewarmed_runtimes().into_iter().enumerate().map(prepare).collect()
 }

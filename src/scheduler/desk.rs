@@ -116,14 +116,14 @@ impl Tally {
     }
 
     fn begin(&self, uid: u32) -> Running {
-        self.lock().more(uid);
+        self.lock().increment(uid);
         Running { tally: self.clone(), uid }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.tally.lock().less(&self.uid);
+        self.tally.lock().decrement(&self.uid);
     }
 }
 
@@ -277,7 +277,7 @@ impl Desk {
         }
         loop {
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
-            let may = &mut |uid: &u32| most == 0 || self.running.lock().of(uid) < most;
+            let may = &mut |uid: &u32| most == 0 || self.running.lock().get(uid) < most;
             let next = books.line.next(may, &mut |caller, profile| held.has(&hosts, caller, profile));
             let Some(waiter) = next else { break };
             let found = held.take(&hosts, &waiter.caller, &waiter.profile);
@@ -355,7 +355,7 @@ impl Desk {
 
     /// Runs under way.
     pub fn running(&self) -> usize {
-        self.running.lock().sum()
+        self.running.lock().total()
     }
 
     /// Another bound from now on; 0 for none.

@@ -26,8 +26,8 @@ use crate::config::{Queue, bounds};
 use crate::host::{Fleet, Host, HostState, Occupied};
 use crate::judge::cache::Cache;
 use crate::judge::decide::CANCELLED;
-use crate::judge::drive::{Line, LostIn};
-use crate::judge::events::Log;
+use crate::judge::drive::{LostSandbox, RunContext};
+use crate::judge::events::EventLog;
 use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
 use crate::model::work::Work;
@@ -52,7 +52,7 @@ pub struct Arrival {
     /// How long after its first.
     pub accepting: Duration,
     /// Where it is told what happens to it.
-    pub log: Arc<Log>,
+    pub log: Arc<EventLog>,
     /// Whether it goes on without a caller who waits for it, and past a drain.
     pub outlives_caller: bool,
 }
@@ -328,7 +328,7 @@ impl Scheduler {
                     );
                     deaths.push(death);
                     // what was read of it would be shown twice, and what was fed to it is gone
-                    let is_seen = entry.ends.input.is_some() || !entry.ends.log.take_back();
+                    let is_seen = entry.ends.input.is_some() || !entry.ends.log.discard_unread_output();
                     if deaths.len() > 1 || is_seen || *entry.cancelled().borrow() {
                         return Some(lost_report(&work.id, &deaths));
                     }
@@ -395,7 +395,7 @@ impl Scheduler {
             })
             .collect();
         entry.set(State::Running);
-        let line = Line {
+        let line = RunContext {
             log: &entry.ends.log,
             input: entry.ends.input.as_deref(),
             cancel: entry.cancelled(),
@@ -415,12 +415,12 @@ impl Scheduler {
             _ => lease.start,
         };
         let (lost_host, container) = match &judged {
-            Err(LostIn::Referee(at, _)) => (seconds[*at].host.clone(), seconds[*at].lease.sandbox.id().to_owned()),
+            Err(LostSandbox::Referee(at, _)) => (seconds[*at].host.clone(), seconds[*at].lease.sandbox.id().to_owned()),
             _ => (host.clone(), lease.sandbox.id().to_owned()),
         };
         match &judged {
-            Err(LostIn::Submission(_)) => lease.ends_for(Reason::Lost),
-            Err(LostIn::Referee(at, _)) => seconds[*at].lease.ends_for(Reason::Lost),
+            Err(LostSandbox::Submission(_)) => lease.ends_for(Reason::Lost),
+            Err(LostSandbox::Referee(at, _)) => seconds[*at].lease.ends_for(Reason::Lost),
             Ok(_) => {}
         }
         drop((seconds, beside));
@@ -435,7 +435,7 @@ impl Scheduler {
             Err(lost_in) => {
                 let end = lost_host.end_of(&container).await;
                 let lost = match &lost_in {
-                    LostIn::Submission(lost) | LostIn::Referee(_, lost) => lost.clone(),
+                    LostSandbox::Submission(lost) | LostSandbox::Referee(_, lost) => lost.clone(),
                 };
                 if !end.oom {
                     lost_host.doubt();
@@ -443,18 +443,18 @@ impl Scheduler {
                     return Err(Death { lost, end, engine_was_well, host: lost_host.name().to_owned() });
                 }
                 match lost_in {
-                    LostIn::Submission(_) => (out_of_memory(work, &lost), Duration::ZERO),
-                    LostIn::Referee(..) => (referee_out_of_memory(&lost), Duration::ZERO),
+                    LostSandbox::Submission(_) => (out_of_memory(work, &lost), Duration::ZERO),
+                    LostSandbox::Referee(..) => (referee_out_of_memory(&lost), Duration::ZERO),
                 }
             }
         };
-        if judged.verdict == Verdict::Cancelled && entry.was_interrupted() && entry.ends.log.take_back() {
+        if judged.verdict == Verdict::Cancelled && entry.was_interrupted() && entry.ends.log.discard_unread_output() {
             // nobody has seen anything of it: the next daemon runs it from its beginning
             return Ok(None);
         }
         let uid = work.caller.uid;
         laps.set(Stage::Lease, lease_time);
-        laps.judged(&judged.spent);
+        laps.judged(&judged.timings);
         let deciding = Instant::now();
         let mut report = render::report(&work.id, judged, &|bytes| self.shelf.keep(uid, bytes));
         laps.add(Stage::Decide, deciding.elapsed());

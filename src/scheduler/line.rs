@@ -215,8 +215,8 @@ impl<W> Line<W> {
     pub fn join(&mut self, uid: u32, tenant: &str, profile: &ProfileName, cost: u32, what: W) -> Spot {
         let number = self.next;
         self.next += 1;
-        self.waiting.more((uid, profile.clone()));
-        self.by_profile.more(profile.clone());
+        self.waiting.increment((uid, profile.clone()));
+        self.by_profile.increment(profile.clone());
         let tenants = self.uids.member(&uid);
         let waiting = Waiting { cost: i64::from(cost.max(1)), what };
         let member = tenants.member(&tenant.to_owned());
@@ -237,8 +237,8 @@ impl<W> Line<W> {
     }
 
     fn left(&mut self, uid: u32, profile: &ProfileName) {
-        self.waiting.less(&(uid, profile.clone()));
-        self.by_profile.less(profile);
+        self.waiting.decrement(&(uid, profile.clone()));
+        self.by_profile.decrement(profile);
     }
 
     /// Whose turn it is, of those whose uid `may` be served and for whom a sandbox of the profile is `free`.
@@ -258,7 +258,7 @@ impl<W> Line<W> {
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.by_profile.sum()
+        self.by_profile.total()
     }
 
     /// Whether nobody waits.
@@ -268,7 +268,7 @@ impl<W> Line<W> {
 
     /// How many wait for a profile.
     pub fn waiting_for(&self, profile: &str) -> usize {
-        self.by_profile.of(profile)
+        self.by_profile.get(profile)
     }
 
     /// The profiles that somebody waits for.
@@ -288,7 +288,7 @@ impl<W> Line<W> {
     /// How many would be served before one that this uid brings now for a profile: of those who wait for it, everybody, but
     /// of another uid no more than this one has itself, since they take turns.
     pub fn ahead_of(&self, uid: u32, profile: &ProfileName) -> usize {
-        let own = self.waiting.of(&(uid, profile.clone()));
+        let own = self.waiting.get(&(uid, profile.clone()));
         let others = self.waiting.iter().filter(|((other, wanted), _)| *other != uid && wanted == profile);
         own + others.map(|(_, count)| count.min(own + 1)).sum::<usize>()
     }
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(order(&mut line), [(1, 1)]);
         assert!(line.leave(&other).is_none());
         assert!(line.uids.members.is_empty() && line.uids.ring.is_empty());
-        assert_eq!((line.by_profile.sum(), line.waiting.sum()), (0, 0));
+        assert_eq!((line.by_profile.total(), line.waiting.total()), (0, 0));
     }
 
     const PROFILES: [&str; 3] = ["a", "b", "c"];

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::config::bounds;
-use crate::judge::events::Log;
+use crate::judge::events::EventLog;
 use crate::judge::pipe::Pipe;
 use crate::model::Report;
 use crate::model::work::Caller;
@@ -45,7 +45,7 @@ impl State {
 #[derive(Debug)]
 pub struct Ends {
     /// What happens to it.
-    pub log: Arc<Log>,
+    pub log: Arc<EventLog>,
     /// Where its input comes from, when it was left open.
     pub input: Option<Arc<Pipe>>,
 }
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     fn entry(id: usize) -> Arc<Entry> {
-        let ends = Ends { log: Log::new(false), input: None };
+        let ends = Ends { log: EventLog::new(false), input: None };
         Arc::new(Entry::new(id.to_string(), Caller { uid: 1, tenant: String::new() }, [0; 32], false, ends))
     }
 

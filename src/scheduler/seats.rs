@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::desk::{Desk, NoSandbox, Second};
 use crate::host::Host;
-use crate::judge::drive::{Judged, Line, LostIn, Seat, judge};
+use crate::judge::drive::{AssignedSandbox, Judged, LostSandbox, RunContext, judge};
 use crate::model::work::Work;
 use crate::model::{Limits, Profile};
 use crate::pool::Lease;
@@ -43,21 +43,23 @@ pub(super) async fn on_lease(
     lease: &mut Lease,
     seconds: &mut [Second],
     work: &Work,
-    line: Line<'_>,
+    line: RunContext<'_>,
     leasing: Instant,
-) -> Result<(Judged, Duration), LostIn> {
+) -> Result<(Judged, Duration), LostSandbox> {
     let (caller, cache) = (&work.caller, line.cache);
-    set_limits(host, lease, &work.profile, &work.limits).await.map_err(LostIn::Submission)?;
+    set_limits(host, lease, &work.profile, &work.limits).await.map_err(LostSandbox::Submission)?;
     let mut seats = Vec::with_capacity(seconds.len());
     for (at, (second, referee)) in seconds.iter_mut().zip(&work.referees).enumerate() {
         let (profile, limits) = (&referee.profile, &referee.step.limits);
-        set_limits(&second.host, &mut second.lease, profile, limits).await.map_err(|lost| LostIn::Referee(at, lost))?;
+        set_limits(&second.host, &mut second.lease, profile, limits)
+            .await
+            .map_err(|lost| LostSandbox::Referee(at, lost))?;
         let key = cache.key(caller, profile, &referee.files, referee.compile.as_ref(), &second.lease.image);
-        seats.push(Seat { sandbox: &mut second.lease.sandbox, key });
+        seats.push(AssignedSandbox { sandbox: &mut second.lease.sandbox, key });
     }
     let lease_time = leasing.elapsed();
     let key = cache.key(caller, &work.profile, &work.files, work.compile.as_ref(), &lease.image);
-    let main = Seat { sandbox: &mut lease.sandbox, key };
+    let main = AssignedSandbox { sandbox: &mut lease.sandbox, key };
     Ok((judge(main, seats, work, line).await?, lease_time))
 }
 

@@ -41,7 +41,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::judge::drive::Spent;
+use crate::judge::drive::Timings;
 use crate::telemetry::metrics::{Buckets, Histogram};
 
 /// Measurements kept per stage.
@@ -127,20 +127,20 @@ impl Laps {
     }
 
     /// What judging took. What there was none of is not told.
-    pub(super) fn judged(&mut self, spent: &Spent) {
-        self.set(Stage::Send, spent.copy_in);
-        self.set(Stage::Decide, spent.decide);
-        let ran = !spent.run.is_zero();
-        let to_run = spent.copy_in.saturating_sub(spent.compile_copy_in);
-        let wire = spent.run.saturating_sub(to_run).saturating_sub(spent.setup).saturating_sub(spent.program);
+    pub(super) fn judged(&mut self, timings: &Timings) {
+        self.set(Stage::Send, timings.copy_in);
+        self.set(Stage::Decide, timings.decide);
+        let ran = !timings.run.is_zero();
+        let to_run = timings.copy_in.saturating_sub(timings.compile_copy_in);
+        let wire = timings.run.saturating_sub(to_run).saturating_sub(timings.setup).saturating_sub(timings.program);
         let some = |took: Duration| (!took.is_zero()).then_some(took);
         for (stage, took) in [
-            (Stage::Compile, some(spent.compile.saturating_sub(spent.compile_copy_in))),
-            (Stage::SetUp, ran.then_some(spent.setup)),
-            (Stage::Run, ran.then_some(spent.program)),
+            (Stage::Compile, some(timings.compile.saturating_sub(timings.compile_copy_in))),
+            (Stage::SetUp, ran.then_some(timings.setup)),
+            (Stage::Run, ran.then_some(timings.program)),
             (Stage::Wire, ran.then_some(wire)),
-            (Stage::Check, some(spent.check)),
-            (Stage::Collect, some(spent.collect)),
+            (Stage::Check, some(timings.check)),
+            (Stage::Collect, some(timings.collect)),
         ] {
             self.0[stage as usize] = took;
         }
@@ -252,28 +252,28 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_run_are_the_whole_of_it() {
-        let spent = Spent {
+        let timings = Timings {
             copy_in: MS(5),
             compile_copy_in: MS(2),
             compile: MS(100),
             run: MS(50),
             setup: MS(7),
             program: MS(30),
-            ..Spent::default()
+            ..Timings::default()
         };
         let mut laps = Laps::default();
-        laps.judged(&spent);
+        laps.judged(&timings);
         let of = |stage: Stage| laps.0[stage as usize].unwrap_or_default();
         assert_eq!(of(Stage::Wire), MS(10));
         let parts = [Stage::Send, Stage::Compile, Stage::SetUp, Stage::Run, Stage::Wire].map(of);
-        assert_eq!(parts.iter().sum::<Duration>(), spent.compile + spent.run);
+        assert_eq!(parts.iter().sum::<Duration>(), timings.compile + timings.run);
     }
 
     #[test]
     fn what_a_submission_did_not_come_through_is_not_told_and_a_second_try_replaces_the_first() {
         let mut laps = Laps::default();
-        laps.judged(&Spent { run: MS(1), collect: MS(1), ..Spent::default() });
-        laps.judged(&Spent { compile: MS(9), ..Spent::default() });
+        laps.judged(&Timings { run: MS(1), collect: MS(1), ..Timings::default() });
+        laps.judged(&Timings { compile: MS(9), ..Timings::default() });
         let told: Vec<Stage> = laps.told().map(|(stage, _)| stage).collect();
         assert_eq!(told, [Stage::Send, Stage::Compile, Stage::Decide]);
     }

@@ -5,21 +5,21 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use bytes::Bytes;
 
-use super::{Blobs, bad};
+use super::{BlobLookup, bad};
 use crate::config::bounds;
 use crate::judge::rejected::Rejected;
 use crate::model::submission::{Content, FileMode, FileSpec};
 use crate::model::work::WorkFile;
 
 /// What has come in so far, against the bound on the whole.
-pub(super) struct Intake<'a> {
-    blobs: Blobs<'a>,
+pub(super) struct ContentDecoder<'a> {
+    blobs: BlobLookup<'a>,
     bytes: u64,
 }
 
-impl<'a> Intake<'a> {
-    pub(super) fn new(blobs: Blobs<'a>) -> Intake<'a> {
-        Intake { blobs, bytes: 0 }
+impl<'a> ContentDecoder<'a> {
+    pub(super) fn new(blobs: BlobLookup<'a>) -> ContentDecoder<'a> {
+        ContentDecoder { blobs, bytes: 0 }
     }
 
     fn take(&mut self, field: &str, data: Bytes) -> Result<Bytes, Rejected> {

@@ -1,7 +1,7 @@
 //! From a request to work: every error that a request can have is said here, with the field's name and the remedy,
 //! before anything runs.
 //!
-//! [`Intake`] takes content and files in, `program` settles command lines and limits, `plan` what is run, `referees` the
+//! [`ContentDecoder`] takes content and files in, `program` settles command lines and limits, `plan` what is run, `referees` the
 //! programs that judge.
 
 mod intake;
@@ -19,9 +19,9 @@ use super::rejected::Rejected;
 use crate::config::bounds;
 use crate::model::Profile;
 use crate::model::submission::Submission;
-use crate::model::work::{Caller, Compile, Step, Work};
-use intake::Intake;
-use plan::Basis;
+use crate::model::work::{Caller, CompileStep, ProgramStep, Work};
+use intake::ContentDecoder;
+use plan::PlanBuilder;
 use program::{compile_limits, entry, environment, expand, limit_error};
 use referees::Referees;
 
@@ -30,16 +30,21 @@ fn bad(field: impl Into<String>, message: impl Into<String>) -> Rejected {
 }
 
 /// Finds a blob's content.
-pub type Blobs<'a> = &'a dyn Fn(&str) -> Option<Bytes>;
+pub type BlobLookup<'a> = &'a dyn Fn(&str) -> Option<Bytes>;
 
 /// The profiles by name.
-pub type Profiles = BTreeMap<String, Arc<Profile>>;
+pub type ProfileMap = BTreeMap<String, Arc<Profile>>;
 
 /// Turns a submission into work.
 ///
 /// # Errors
 /// The first thing that is wrong, see [`Rejected`].
-pub fn accept(submission: &Submission, uid: u32, profiles: &Profiles, blobs: Blobs<'_>) -> Result<Work, Rejected> {
+pub fn accept(
+    submission: &Submission,
+    uid: u32,
+    profiles: &ProfileMap,
+    blobs: BlobLookup<'_>,
+) -> Result<Work, Rejected> {
     let tenant = submission.tenant.clone().unwrap_or_default();
     if tenant.len() > bounds::MAX_TENANT_BYTES {
         return Err(bad("tenant", format!("is longer than {} bytes", bounds::MAX_TENANT_BYTES)));
@@ -57,7 +62,7 @@ pub fn accept(submission: &Submission, uid: u32, profiles: &Profiles, blobs: Blo
         None => profile.run_limits().map_err(|error| limit_error("limits", &error))?,
     };
     let limits = limits.with(&submission.limits.unwrap_or_default()).map_err(|error| limit_error("limits", &error))?;
-    let mut intake = Intake::new(blobs);
+    let mut intake = ContentDecoder::new(blobs);
     if submission.files.is_empty() && submission.suite.is_none() {
         return Err(bad("files", "is empty; hand in at least one file"));
     }
@@ -69,8 +74,8 @@ pub fn accept(submission: &Submission, uid: u32, profiles: &Profiles, blobs: Blo
     let compiles = !profile.compile.is_empty() && !anything;
     let compile = match compiles {
         false => None,
-        true => Some(Compile {
-            step: Step {
+        true => Some(CompileStep {
+            step: ProgramStep {
                 argv: expand(&profile.compile, &entry, profile, &files),
                 env: env.clone(),
                 limits: compile_limits(submission.compile_limits.as_ref(), profile, limits)?,
@@ -88,7 +93,7 @@ pub fn accept(submission: &Submission, uid: u32, profiles: &Profiles, blobs: Blo
         None => expand(&profile.run, &entry, profile, &files),
     };
     let mut referees = Referees::new(profiles);
-    let mut basis = Basis { submission, profile, limits, env, command, files };
+    let mut basis = PlanBuilder { submission, profile, limits, env, command, files };
     let plan = basis.plan(&mut intake, &mut referees)?;
     Ok(Work {
         id,
@@ -109,7 +114,7 @@ pub fn accept(submission: &Submission, uid: u32, profiles: &Profiles, blobs: Blo
     })
 }
 
-fn find_profile<'p>(field: &str, language: &str, profiles: &'p Profiles) -> Result<&'p Arc<Profile>, Rejected> {
+fn find_profile<'p>(field: &str, language: &str, profiles: &'p ProfileMap) -> Result<&'p Arc<Profile>, Rejected> {
     profiles.get(language).ok_or_else(|| Rejected::UnknownProfile {
         field: field.to_owned(),
         given: language.chars().take(64).collect(),

@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::bad;
-use super::intake::Intake;
+use super::intake::ContentDecoder;
 use super::program::{check_program, environment, limit_error, sandbox_wide};
 use super::referees::Referees;
 use crate::config::bounds;
 use crate::judge::rejected::Rejected;
 use crate::judge::suite;
 use crate::model::submission::{FileSpec, Submission, SuiteFormat, SuiteSpec, TestSpec};
-use crate::model::work::{Checker, Plan, Step, Suite, Test, WorkFile};
+use crate::model::work::{Checker, Plan, PlannedTest, ProgramStep, Suite, WorkFile};
 use crate::model::{Limits, Profile};
 
 /// What a plan builds on.
-pub(super) struct Basis<'a> {
+pub(super) struct PlanBuilder<'a> {
     pub submission: &'a Submission,
     pub profile: &'a Profile,
     pub limits: Limits,
@@ -25,9 +25,9 @@ pub(super) struct Basis<'a> {
     pub files: Vec<WorkFile>,
 }
 
-impl Basis<'_> {
+impl PlanBuilder<'_> {
     /// The plan. Takes those of the submission's files out that test files stand in the place of.
-    pub fn plan(&mut self, intake: &mut Intake<'_>, referees: &mut Referees<'_>) -> Result<Plan, Rejected> {
+    pub fn plan(&mut self, intake: &mut ContentDecoder<'_>, referees: &mut Referees<'_>) -> Result<Plan, Rejected> {
         let Submission { tests, suite, interactor, .. } = self.submission;
         if self.submission.stdin_open && !(tests.is_empty() && suite.is_none()) {
             return Err(bad("stdin_open", "belongs to a submission without tests and suite; tests have their stdin"));
@@ -46,7 +46,13 @@ impl Basis<'_> {
             let argv = self.argv(&[]);
             check_program("args", &argv, &self.env)?;
             let (env, limits) = (self.env.clone(), self.limits);
-            return Ok(Plan::Run(Step { argv, env, limits, stdin: stdin.unwrap_or_default(), files: Vec::new() }));
+            return Ok(Plan::Run(ProgramStep {
+                argv,
+                env,
+                limits,
+                stdin: stdin.unwrap_or_default(),
+                files: Vec::new(),
+            }));
         }
         if tests.len() > bounds::MAX_TESTS {
             let message = format!("at most {} tests", bounds::MAX_TESTS);
@@ -72,13 +78,13 @@ impl Basis<'_> {
 
     fn test(
         &self,
-        intake: &mut Intake<'_>,
+        intake: &mut ContentDecoder<'_>,
         at: &str,
         index: usize,
         spec: &TestSpec,
         shared_stdin: &Option<Bytes>,
         checker: Checker,
-    ) -> Result<Test, Rejected> {
+    ) -> Result<PlannedTest, Rejected> {
         let request = spec.limits.unwrap_or_default();
         sandbox_wide(&format!("{at}.limits"), &request)?;
         let limits = self.limits.with(&request).map_err(|error| limit_error(&format!("{at}.limits"), &error))?;
@@ -105,11 +111,11 @@ impl Basis<'_> {
         variables.extend(spec.env.clone());
         let env = environment(&format!("{at}.env"), &self.profile.env, &variables)?;
         check_program(&format!("{at}.args"), &argv, &env)?;
-        let step = Step { argv, env, limits, stdin, files };
-        Ok(Test { name, step, expect, secret: spec.secret, weight, group: spec.group.clone(), checker })
+        let step = ProgramStep { argv, env, limits, stdin, files };
+        Ok(PlannedTest { name, step, expect, secret: spec.secret, weight, group: spec.group.clone(), checker })
     }
 
-    fn suite(&mut self, intake: &mut Intake<'_>, spec: &SuiteSpec, stdin: Bytes) -> Result<Suite, Rejected> {
+    fn suite(&mut self, intake: &mut ContentDecoder<'_>, spec: &SuiteSpec, stdin: Bytes) -> Result<Suite, Rejected> {
         if spec.files.is_empty() {
             return Err(bad("suite.files", "is empty; hand in at least one test file"));
         }
@@ -140,7 +146,7 @@ impl Basis<'_> {
         // a test file that was handed in with the code is the suite's, whatever is in it
         self.files.retain(|file| !files.iter().any(|test| test.path == file.path));
         check_program("suite.command", &argv, &self.env)?;
-        let step = Step { argv, env: self.env.clone(), limits: self.limits, stdin, files };
+        let step = ProgramStep { argv, env: self.env.clone(), limits: self.limits, stdin, files };
         Ok(Suite { step, format: spec.format })
     }
 }

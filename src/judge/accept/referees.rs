@@ -7,33 +7,33 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::intake::Intake;
+use super::intake::ContentDecoder;
 use super::program::{check_program, compile_limits, entry, environment, expand, limit_error};
-use super::{Profiles, bad, find_profile};
+use super::{ProfileMap, bad, find_profile};
 use crate::config::bounds;
 use crate::judge::referee::CASE;
 use crate::judge::rejected::Rejected;
 use crate::model::submission::{CheckerKind, CheckerSpec, InteractorSpec, Submission};
-use crate::model::work::{Checker, Compile, Referee, Step};
+use crate::model::work::{Checker, CompileStep, ProgramStep, Referee};
 use crate::model::{Ceilings, LimitsRequest};
 
 /// The programs that judge, as they come.
 pub(super) struct Referees<'a> {
-    profiles: &'a Profiles,
+    profiles: &'a ProfileMap,
     pub all: Vec<Referee>,
     /// What each was made of, without its arguments.
     specs: Vec<InteractorSpec>,
 }
 
 impl<'a> Referees<'a> {
-    pub fn new(profiles: &'a Profiles) -> Referees<'a> {
+    pub fn new(profiles: &'a ProfileMap) -> Referees<'a> {
         Referees { profiles, all: Vec::new(), specs: Vec::new() }
     }
 
     /// How a test's output is judged.
     pub fn checker(
         &mut self,
-        intake: &mut Intake<'_>,
+        intake: &mut ContentDecoder<'_>,
         test: &str,
         own: Option<&CheckerSpec>,
         submission: &Submission,
@@ -64,7 +64,7 @@ impl<'a> Referees<'a> {
     }
 
     /// The program of this spec: one of before, or a new one.
-    fn referee(&mut self, intake: &mut Intake<'_>, at: &str, spec: InteractorSpec) -> Result<usize, Rejected> {
+    fn referee(&mut self, intake: &mut ContentDecoder<'_>, at: &str, spec: InteractorSpec) -> Result<usize, Rejected> {
         let args = spec.args.clone();
         let spec = InteractorSpec { args: Vec::new(), ..spec };
         if let Some(known) = self.specs.iter().position(|known| *known == spec) {
@@ -94,10 +94,11 @@ impl<'a> Referees<'a> {
         let env = environment(at, &profile.env, &Default::default())?;
         let argv = expand(&profile.run, &entry, profile, &files);
         check_program(&format!("{at}.args"), &[argv.clone(), args].concat(), &env)?;
-        let step = |argv, limits| Step { argv, env: env.clone(), limits, stdin: Bytes::new(), files: Vec::new() };
+        let step =
+            |argv, limits| ProgramStep { argv, env: env.clone(), limits, stdin: Bytes::new(), files: Vec::new() };
         let compile = match profile.compile.is_empty() {
             true => None,
-            false => Some(Compile {
+            false => Some(CompileStep {
                 step: step(expand(&profile.compile, &entry, profile, &files), compile_limits(None, profile, limits)?),
                 keep: profile.keep.clone(),
             }),

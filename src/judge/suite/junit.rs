@@ -1,13 +1,13 @@
 //! JUnit's XML, as most runners write it: `testcase` elements, with `failure`, `error` or `skipped` inside.
 
-use super::{Case, CaseEnd, Said, add};
+use super::{CaseStatus, SuiteCase, SuiteOutput, add};
 
 /// What is read of all files together.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Reads the files that a command wrote.
-pub(super) fn read<'a>(files: impl Iterator<Item = &'a [u8]>) -> Said {
-    let mut said = Said::default();
+pub(super) fn read<'a>(files: impl Iterator<Item = &'a [u8]>) -> SuiteOutput {
+    let mut said = SuiteOutput::default();
     let mut count = 0;
     let mut room = MOST_BYTES;
     for file in files {
@@ -32,7 +32,7 @@ pub(super) fn read<'a>(files: impl Iterator<Item = &'a [u8]>) -> Said {
     said
 }
 
-fn case(node: roxmltree::Node<'_, '_>) -> Case {
+fn case(node: roxmltree::Node<'_, '_>) -> SuiteCase {
     let words = |name: &str| node.attribute(name).unwrap_or_default();
     let name = match (words("classname"), words("name")) {
         ("", name) => name.to_owned(),
@@ -40,14 +40,14 @@ fn case(node: roxmltree::Node<'_, '_>) -> Case {
     };
     let child = |name: &str| node.children().find(|child| child.has_tag_name(name));
     let (end, why) = match (child("error"), child("failure"), child("skipped")) {
-        (Some(why), _, _) => (CaseEnd::Crashed, Some(why)),
-        (_, Some(why), _) => (CaseEnd::Failed, Some(why)),
-        (_, _, Some(why)) => (CaseEnd::Skipped, Some(why)),
-        _ => (CaseEnd::Passed, None),
+        (Some(why), _, _) => (CaseStatus::Crashed, Some(why)),
+        (_, Some(why), _) => (CaseStatus::Failed, Some(why)),
+        (_, _, Some(why)) => (CaseStatus::Skipped, Some(why)),
+        _ => (CaseStatus::Passed, None),
     };
     let message = why.map_or("", |why| why.attribute("message").or(why.text()).unwrap_or_default());
     let duration_ms = words("time").parse::<f64>().ok().map(|seconds| seconds * 1e3);
-    Case { name, end, message: message.trim().to_owned(), duration_ms }
+    SuiteCase { name, end, message: message.trim().to_owned(), duration_ms }
 }
 
 #[cfg(test)]
@@ -65,10 +65,10 @@ mod tests {
         assert_eq!(
             ends,
             [
-                ("A.adds", CaseEnd::Passed, ""),
-                ("bad", CaseEnd::Failed, "1 != 2"),
-                ("c", CaseEnd::Crashed, "boom"),
-                ("d", CaseEnd::Skipped, "")
+                ("A.adds", CaseStatus::Passed, ""),
+                ("bad", CaseStatus::Failed, "1 != 2"),
+                ("c", CaseStatus::Crashed, "boom"),
+                ("d", CaseStatus::Skipped, "")
             ]
         );
         assert_eq!((said.cases[0].duration_ms, said.broken), (Some(250.0), None));

@@ -1,4 +1,4 @@
-//! Test files that are run against a submission, and what they say.
+//! PlannedTest files that are run against a submission, and what they say.
 //!
 //! ```text
 //!  run --> limit, signal --> its verdict, whatever the cases say
@@ -17,20 +17,20 @@ mod tap;
 pub(super) use pytest::{command as pytest_command, runner_file};
 
 use super::decide;
-use super::runner::{Ports, Runner};
+use super::runner::{RunIo, Runner};
 use crate::config::bounds;
 use crate::model::submission::SuiteFormat;
-use crate::model::work::{Step, Suite};
+use crate::model::work::{ProgramStep, Suite};
 use crate::model::{Outcome, RunFacts, Verdict};
 use crate::sandbox::Lost;
 
 /// One case.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Case {
+pub struct SuiteCase {
     /// Its name.
     pub name: String,
     /// How it went.
-    pub end: CaseEnd,
+    pub end: CaseStatus,
     /// What it says.
     pub message: String,
     /// How long it took, in milliseconds.
@@ -39,7 +39,7 @@ pub struct Case {
 
 /// How a case went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum CaseEnd {
+pub enum CaseStatus {
     /// Well.
     #[default]
     Passed,
@@ -53,14 +53,14 @@ pub enum CaseEnd {
     Skipped,
 }
 
-impl CaseEnd {
+impl CaseStatus {
     /// The case's verdict.
     pub fn verdict(self) -> Verdict {
         match self {
-            CaseEnd::Passed => Verdict::Accepted,
-            CaseEnd::Failed => Verdict::WrongAnswer,
-            CaseEnd::Crashed | CaseEnd::Error => Verdict::RuntimeError,
-            CaseEnd::Skipped => Verdict::Skipped,
+            CaseStatus::Passed => Verdict::Accepted,
+            CaseStatus::Failed => Verdict::WrongAnswer,
+            CaseStatus::Crashed | CaseStatus::Error => Verdict::RuntimeError,
+            CaseStatus::Skipped => Verdict::Skipped,
         }
     }
 }
@@ -69,7 +69,7 @@ impl CaseEnd {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SuiteResult {
     /// The cases.
-    pub cases: Vec<Case>,
+    pub cases: Vec<SuiteCase>,
     /// The run.
     pub run: RunFacts,
     /// The verdict of all.
@@ -80,8 +80,8 @@ pub struct SuiteResult {
 
 /// What was said, and why it is not to be believed, if it is not.
 #[derive(Debug, Default, PartialEq)]
-struct Said {
-    cases: Vec<Case>,
+struct SuiteOutput {
+    cases: Vec<SuiteCase>,
     broken: Option<String>,
 }
 
@@ -89,10 +89,10 @@ struct Said {
 const JUNIT_FILES: &str = "reports/**/*.xml";
 
 /// Runs a suite.
-pub(super) async fn run(runner: &mut Runner<'_>, suite: &Suite, ports: Ports<'_>) -> Result<SuiteResult, Lost> {
+pub(super) async fn run(runner: &mut Runner<'_>, suite: &Suite, ports: RunIo<'_>) -> Result<SuiteResult, Lost> {
     let key = pytest::key();
     let step = match suite.format {
-        SuiteFormat::Pytest => Step { stdin: pytest::order(&key, &suite.step.files), ..suite.step.clone() },
+        SuiteFormat::Pytest => ProgramStep { stdin: pytest::order(&key, &suite.step.files), ..suite.step.clone() },
         _ => suite.step.clone(),
     };
     let mut facts = runner.step(&step, &[], ports).await?;
@@ -110,22 +110,22 @@ pub(super) async fn run(runner: &mut Runner<'_>, suite: &Suite, ports: Ports<'_>
 }
 
 /// One case: the status.
-fn exit(facts: &RunFacts) -> Said {
-    let end = if facts.exit_code == Some(0) { CaseEnd::Passed } else { CaseEnd::Failed };
-    let message = if end == CaseEnd::Passed { String::new() } else { decide::status(facts) };
+fn exit(facts: &RunFacts) -> SuiteOutput {
+    let end = if facts.exit_code == Some(0) { CaseStatus::Passed } else { CaseStatus::Failed };
+    let message = if end == CaseStatus::Passed { String::new() } else { decide::status(facts) };
     let duration_ms = Some(facts.wall.as_secs_f64() * 1e3);
-    Said { cases: vec![Case { name: "exit".to_owned(), end, message, duration_ms }], broken: None }
+    SuiteOutput { cases: vec![SuiteCase { name: "exit".to_owned(), end, message, duration_ms }], broken: None }
 }
 
-fn judge(suite: &Suite, facts: &RunFacts, said: &Said) -> (Verdict, String) {
+fn judge(suite: &Suite, facts: &RunFacts, said: &SuiteOutput) -> (Verdict, String) {
     if facts.outcome != Outcome::Exited {
         return (decide::verdict(facts), decide::message(facts, &suite.step.limits));
     }
     if let Some(broken) = &said.broken {
         return (Verdict::RuntimeError, format!("The tests did not run to their end: {broken}."));
     }
-    let failed = said.cases.iter().find(|case| !matches!(case.end, CaseEnd::Passed | CaseEnd::Skipped));
-    let passed = said.cases.iter().filter(|case| case.end == CaseEnd::Passed).count();
+    let failed = said.cases.iter().find(|case| !matches!(case.end, CaseStatus::Passed | CaseStatus::Skipped));
+    let passed = said.cases.iter().filter(|case| case.end == CaseStatus::Passed).count();
     match failed {
         Some(case) => {
             let first = case.message.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
@@ -142,7 +142,7 @@ fn judge(suite: &Suite, facts: &RunFacts, said: &Said) -> (Verdict, String) {
 }
 
 /// Adds a case within the bounds; what is too much is cut, too many is not to be believed.
-fn add(said: &mut Said, mut case: Case) {
+fn add(said: &mut SuiteOutput, mut case: SuiteCase) {
     let bytes: usize = said.cases.iter().map(|case| case.name.len() + case.message.len()).sum();
     let room = bounds::MAX_CASES_BYTES.saturating_sub(bytes);
     case.name.truncate(case.name.floor_char_boundary(room.min(512)));
@@ -159,9 +159,9 @@ mod tests {
     use super::*;
     use crate::model::Preset;
 
-    fn of(format: SuiteFormat, facts: &RunFacts, said: &Said) -> Verdict {
+    fn of(format: SuiteFormat, facts: &RunFacts, said: &SuiteOutput) -> Verdict {
         let limits = Preset::Judge.limits();
-        let step = Step { argv: vec![], env: vec![], limits, stdin: Default::default(), files: vec![] };
+        let step = ProgramStep { argv: vec![], env: vec![], limits, stdin: Default::default(), files: vec![] };
         judge(&Suite { step, format }, facts, said).0
     }
 
@@ -169,15 +169,15 @@ mod tests {
         RunFacts { exit_code: Some(code), ..RunFacts::bare(Outcome::Exited) }
     }
 
-    fn cases(ends: &[CaseEnd]) -> Said {
-        let case = |end: &CaseEnd| Case { end: *end, ..Case::default() };
-        Said { cases: ends.iter().map(case).collect(), broken: None }
+    fn cases(ends: &[CaseStatus]) -> SuiteOutput {
+        let case = |end: &CaseStatus| SuiteCase { end: *end, ..SuiteCase::default() };
+        SuiteOutput { cases: ends.iter().map(case).collect(), broken: None }
     }
 
     #[test]
     fn the_first_that_did_not_pass_is_the_verdict_and_nothing_at_all_is_none() {
-        use CaseEnd::{Crashed, Error, Failed, Passed, Skipped};
-        let tap = |code, ends: &[CaseEnd]| of(SuiteFormat::Tap, &ended(code), &cases(ends));
+        use CaseStatus::{Crashed, Error, Failed, Passed, Skipped};
+        let tap = |code, ends: &[CaseStatus]| of(SuiteFormat::Tap, &ended(code), &cases(ends));
         assert_eq!(tap(0, &[Passed, Skipped]), Verdict::Accepted);
         assert_eq!(tap(1, &[Passed, Failed, Error]), Verdict::WrongAnswer);
         assert_eq!(tap(1, &[Crashed, Failed]), Verdict::RuntimeError);
@@ -189,8 +189,8 @@ mod tests {
     #[test]
     fn a_limit_counts_before_what_the_tests_say() {
         let late = RunFacts { exit_code: None, ..RunFacts::bare(Outcome::WallLimit) };
-        assert_eq!(of(SuiteFormat::Tap, &late, &cases(&[CaseEnd::Passed])), Verdict::TimeLimit);
-        let broken = Said { broken: Some("x".to_owned()), ..cases(&[CaseEnd::Passed]) };
+        assert_eq!(of(SuiteFormat::Tap, &late, &cases(&[CaseStatus::Passed])), Verdict::TimeLimit);
+        let broken = SuiteOutput { broken: Some("x".to_owned()), ..cases(&[CaseStatus::Passed]) };
         assert_eq!(of(SuiteFormat::Pytest, &ended(0), &broken), Verdict::RuntimeError);
     }
 }

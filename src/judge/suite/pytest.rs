@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::Sha256;
 
-use super::{Case, CaseEnd, Said, add};
+use super::{CaseStatus, SuiteCase, SuiteOutput, add};
 use crate::model::work::WorkFile;
 
 /// Where the runner lies, below the box.
@@ -30,10 +30,10 @@ pub(in crate::judge) fn command() -> Vec<String> {
 }
 
 /// A key of this run's own.
-pub(super) type Key = [u8; 32];
+pub(super) type SigningKey = [u8; 32];
 
 /// A new key.
-pub(super) fn key() -> Key {
+pub(super) fn key() -> SigningKey {
     let mut key = [0; 32];
     key[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
     key[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
@@ -58,7 +58,7 @@ fn tests(files: &[WorkFile]) -> Vec<&str> {
 }
 
 /// What the runner is told: the key, and what to run.
-pub(super) fn order(key: &Key, files: &[WorkFile]) -> Bytes {
+pub(super) fn order(key: &SigningKey, files: &[WorkFile]) -> Bytes {
     let is = |name: &str| files.iter().any(|file| file.path == name || file.path.ends_with(&format!("/{name}")));
     let config = ["pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml"].into_iter().find(|name| {
         // only one that was handed in with the tests counts
@@ -71,7 +71,7 @@ pub(super) fn order(key: &Key, files: &[WorkFile]) -> Bytes {
 }
 
 #[derive(Deserialize)]
-struct Record {
+struct PytestRecord {
     n: usize,
     name: Option<String>,
     end: Option<String>,
@@ -82,8 +82,8 @@ struct Record {
 }
 
 /// Takes the records out of what was printed, and believes those that are signed.
-pub(super) fn read(key: &Key, stdout: &mut Vec<u8>) -> Said {
-    let mut said = Said::default();
+pub(super) fn read(key: &SigningKey, stdout: &mut Vec<u8>) -> SuiteOutput {
+    let mut said = SuiteOutput::default();
     let (mut rest, mut printed) = (stdout.as_slice(), Vec::with_capacity(stdout.len()));
     let (mut next, mut collected, mut tried, mut done) = (0, 0, 0, None);
     while let Some(at) = rest.windows(MARK.len()).position(|window| window == MARK) {
@@ -98,22 +98,22 @@ pub(super) fn read(key: &Key, stdout: &mut Vec<u8>) -> Said {
         let message = record.message.unwrap_or_default();
         let end = match record.end.as_deref() {
             None => continue,
-            Some("passed") => CaseEnd::Passed,
-            Some("skipped") => CaseEnd::Skipped,
-            Some("failed") => CaseEnd::Failed,
-            Some("crashed") => CaseEnd::Crashed,
+            Some("passed") => CaseStatus::Passed,
+            Some("skipped") => CaseStatus::Skipped,
+            Some("failed") => CaseStatus::Failed,
+            Some("crashed") => CaseStatus::Crashed,
             Some("tampered") => {
                 said.broken = Some(format!("the code under test changed {message}"));
                 break;
             }
-            Some(_) => CaseEnd::Error,
+            Some(_) => CaseStatus::Error,
         };
         tried += usize::from(record.ms.is_some());
-        add(&mut said, Case { name: record.name.unwrap_or_default(), end, message, duration_ms: record.ms });
+        add(&mut said, SuiteCase { name: record.name.unwrap_or_default(), end, message, duration_ms: record.ms });
     }
     printed.extend_from_slice(rest);
     *stdout = printed;
-    let is_error = |case: &Case| case.end == CaseEnd::Error;
+    let is_error = |case: &SuiteCase| case.end == CaseStatus::Error;
     if said.broken.is_none() && done.is_none() {
         said.broken = Some("the test runner was ended from inside".to_owned());
     } else if said.broken.is_none() && tried != collected && !said.cases.iter().any(is_error) {
@@ -123,7 +123,7 @@ pub(super) fn read(key: &Key, stdout: &mut Vec<u8>) -> Said {
 }
 
 /// A record, if it is one of our runner's.
-fn verified(key: &Key, line: &[u8]) -> Option<Record> {
+fn verified(key: &SigningKey, line: &[u8]) -> Option<PytestRecord> {
     let (mac, text) = line.split_at_checked(64)?;
     let text = text.strip_prefix(b" ")?;
     let digit = |byte: u8| (byte as char).to_digit(16);
@@ -139,15 +139,15 @@ fn verified(key: &Key, line: &[u8]) -> Option<Record> {
 mod tests {
     use super::*;
 
-    const KEY: Key = [7; 32];
+    const KEY: SigningKey = [7; 32];
 
-    fn record(key: &Key, text: &str) -> String {
+    fn record(key: &SigningKey, text: &str) -> String {
         let mut signer = Hmac::<Sha256>::new_from_slice(key).unwrap();
         signer.update(text.as_bytes());
         format!("\n\u{1e}assay {} {text}\n", hex(&signer.finalize().into_bytes()))
     }
 
-    fn said(text: &str) -> Said {
+    fn said(text: &str) -> SuiteOutput {
         read(&KEY, &mut text.as_bytes().to_vec())
     }
 

@@ -1,13 +1,13 @@
 //! The Test Anything Protocol, versions 12 to 14: the plan, the test lines of the top level, and what is said below them.
 
-use super::{Case, CaseEnd, Said, add};
+use super::{CaseStatus, SuiteCase, SuiteOutput, add};
 
 /// Reads what a command wrote to stdout.
-pub(super) fn read(stdout: &[u8]) -> Said {
+pub(super) fn read(stdout: &[u8]) -> SuiteOutput {
     let text = String::from_utf8_lossy(stdout);
-    let mut said = Said::default();
+    let mut said = SuiteOutput::default();
     let mut plan: Option<usize> = None;
-    let mut case: Option<Case> = None;
+    let mut case: Option<SuiteCase> = None;
     let mut count = 0;
     for line in text.lines() {
         if let Some(next) = test_line(line) {
@@ -22,7 +22,7 @@ pub(super) fn read(stdout: &[u8]) -> Said {
         } else if let Some(why) = line.strip_prefix("Bail out!") {
             said.broken = Some(format!("they gave up:{}", if why.is_empty() { " without a reason" } else { why }));
         } else if let Some(case) =
-            case.as_mut().filter(|case| case.end != CaseEnd::Passed || line.contains("duration_ms"))
+            case.as_mut().filter(|case| case.end != CaseStatus::Passed || line.contains("duration_ms"))
         {
             below(line, case);
         }
@@ -39,7 +39,7 @@ pub(super) fn read(stdout: &[u8]) -> Said {
 }
 
 /// `ok 1 - name # SKIP why` or `not ok ...`, at the very left.
-fn test_line(line: &str) -> Option<Case> {
+fn test_line(line: &str) -> Option<SuiteCase> {
     let (passed, rest) = match (line.strip_prefix("ok"), line.strip_prefix("not ok")) {
         (Some(rest), _) => (true, rest),
         (_, Some(rest)) => (false, rest),
@@ -54,17 +54,17 @@ fn test_line(line: &str) -> Option<Case> {
     let directive = directive.trim();
     let is = |word: &str| directive.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     let end = match passed {
-        _ if is("skip") => CaseEnd::Skipped,
+        _ if is("skip") => CaseStatus::Skipped,
         // what is still to be done may fail
-        _ if is("todo") => CaseEnd::Skipped,
-        true => CaseEnd::Passed,
-        false => CaseEnd::Failed,
+        _ if is("todo") => CaseStatus::Skipped,
+        true => CaseStatus::Passed,
+        false => CaseStatus::Failed,
     };
-    let message = if end == CaseEnd::Skipped { directive.to_owned() } else { String::new() };
-    Some(Case { name: name.trim().to_owned(), end, message, duration_ms: None })
+    let message = if end == CaseStatus::Skipped { directive.to_owned() } else { String::new() };
+    Some(SuiteCase { name: name.trim().to_owned(), end, message, duration_ms: None })
 }
 
-fn named(mut case: Case, number: usize) -> Case {
+fn named(mut case: SuiteCase, number: usize) -> SuiteCase {
     if case.name.is_empty() {
         case.name = number.to_string();
     }
@@ -72,7 +72,7 @@ fn named(mut case: Case, number: usize) -> Case {
 }
 
 /// A comment, or a line of the YAML block, below a test line.
-fn below(line: &str, case: &mut Case) {
+fn below(line: &str, case: &mut SuiteCase) {
     let trimmed = line.trim();
     if let Some(number) = trimmed.strip_prefix("duration_ms:") {
         case.duration_ms = case.duration_ms.or(number.trim().parse().ok());
@@ -93,7 +93,7 @@ fn below(line: &str, case: &mut Case) {
 mod tests {
     use super::*;
 
-    fn ends(text: &str) -> (Vec<(String, CaseEnd)>, Option<String>) {
+    fn ends(text: &str) -> (Vec<(String, CaseStatus)>, Option<String>) {
         let said = read(text.as_bytes());
         (said.cases.into_iter().map(|case| (case.name, case.end)).collect(), said.broken)
     }
@@ -101,9 +101,9 @@ mod tests {
     #[test]
     fn lines_are_cases_and_the_plan_may_stand_at_either_end() {
         let expect = vec![
-            ("adds".to_owned(), CaseEnd::Passed),
-            ("2".to_owned(), CaseEnd::Failed),
-            ("later".to_owned(), CaseEnd::Skipped),
+            ("adds".to_owned(), CaseStatus::Passed),
+            ("2".to_owned(), CaseStatus::Failed),
+            ("later".to_owned(), CaseStatus::Skipped),
         ];
         let tests = "ok 1 - adds\nnot ok 2\n# off by one\nok 3 - later # SKIP no time\n";
         assert_eq!(ends(&format!("TAP version 13\n1..3\n{tests}")), (expect.clone(), None));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Arrival, Scheduler};
-use crate::judge::events::Log;
+use crate::judge::events::EventLog;
 use crate::model::work::Work;
 use crate::model::{Blame, Profile, Report, Verdict};
 use crate::scheduler::answers::Answer;
@@ -43,7 +43,7 @@ impl Scheduler {
             }
             let place = self.take_place(&mut self.by_uid(), &work);
             let (received, accepting) = (Instant::now(), Duration::ZERO);
-            let arrival = Arrival { received, accepting, log: Log::new(true), outlives_caller: true };
+            let arrival = Arrival { received, accepting, log: EventLog::new(true), outlives_caller: true };
             self.begin(work, digest, arrival, received, place);
             if let Err(error) = std::fs::remove_file(&file) {
                 tracing::error!(file = %file.display(), %error, "a kept submission is taken over, but its file stays");
@@ -77,7 +77,7 @@ impl Scheduler {
         let count = answers.len();
         for answer in answers {
             let age = answer.age();
-            let ends = Ends { log: Log::new(true), input: None };
+            let ends = Ends { log: EventLog::new(true), input: None };
             let Answer { id, caller, digest, outlives_caller, report, .. } = answer;
             let entry = Arc::new(Entry::new(id, caller, digest, outlives_caller, ends));
             entry.set(State::Done(report));
