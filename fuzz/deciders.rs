@@ -24,7 +24,7 @@ impl Numbers<'_> {
 /// A pool's books through a life of events: the decision is the one that adding one by one comes to, the ceiling holds, and
 /// nobody waits while one could be made.
 pub fn stock(data: &[u8]) {
-    use assay::pool::stock::{Levels, Stock, Weather};
+    use assay::pool::stock::{HostLoad, Levels, Stock};
     let mut numbers = Numbers(data);
     let floor = numbers.below(12);
     let levels = Levels { floor, ceiling: floor.max(1) + numbers.below(12) };
@@ -45,9 +45,9 @@ pub fn stock(data: &[u8]) {
                 stock.kept += 1;
             }
             _ => {
-                let weather = Weather { busy: numbers.is() };
-                let want = stock.want(levels, weather);
-                let target = if weather.busy { levels.floor.div_ceil(2) } else { levels.floor };
+                let load = HostLoad { busy: numbers.is() };
+                let want = stock.want(levels, load);
+                let target = if load.busy { levels.floor.div_ceil(2) } else { levels.floor };
                 let (mut in_hand, mut more) = (stock.ready.len() + stock.creating, 0);
                 while in_hand + stock.leased + stock.kept < levels.ceiling && in_hand < stock.demand + target {
                     in_hand += 1;
@@ -57,12 +57,12 @@ pub fn stock(data: &[u8]) {
                 assert!(evicted <= stock.kept);
                 stock.kept -= evicted;
                 // whoever waits gets one, or everything that could be had is in use
-                let served = stock.ready.len() + stock.creating + stock.want(levels, weather);
+                let served = stock.ready.len() + stock.creating + stock.want(levels, load);
                 assert!(
                     served >= stock.demand || served + stock.leased + stock.kept == levels.ceiling && stock.kept == 0
                 );
                 stock.kept += evicted;
-                assert_eq!(want, more, "{stock:?} {levels:?} {weather:?}");
+                assert_eq!(want, more, "{stock:?} {levels:?} {load:?}");
                 stock.creating += want;
             }
         }
@@ -149,17 +149,19 @@ pub fn placement(data: &[u8]) {
 /// Health after any history: what a look at the whole history says.
 pub fn health(data: &[u8]) {
     use assay::host::HostState;
-    use assay::host::health::{Engine, Seen};
-    let seen: Vec<Seen> =
-        data.iter().map(|byte| [Seen::Answered, Seen::Failed, Seen::Doubted][usize::from(byte % 3)]).collect();
-    let state = seen.iter().fold(Engine::default(), |engine, seen| engine.after(*seen)).state(false);
-    let answered = seen.iter().rposition(|seen| *seen == Seen::Answered);
+    use assay::host::health::{EngineStatus, Observation};
+    let seen: Vec<Observation> = data
+        .iter()
+        .map(|byte| [Observation::Answered, Observation::Failed, Observation::Suspected][usize::from(byte % 3)])
+        .collect();
+    let state = seen.iter().fold(EngineStatus::default(), |engine, seen| engine.after(*seen)).state(false);
+    let answered = seen.iter().rposition(|seen| *seen == Observation::Answered);
     let since = &seen[answered.map_or(0, |at| at + 1)..];
     let expected = match (answered, since) {
-        (None, since) if since.contains(&Seen::Failed) => HostState::Down,
+        (None, since) if since.contains(&Observation::Failed) => HostState::Down,
         (None, _) => HostState::Unknown,
         (Some(_), []) => HostState::Up,
-        (Some(_), [_, rest @ ..]) if rest.contains(&Seen::Failed) => HostState::Down,
+        (Some(_), [_, rest @ ..]) if rest.contains(&Observation::Failed) => HostState::Down,
         (Some(_), _) => HostState::Suspect,
     };
     assert_eq!(state, expected, "{seen:?}");

@@ -2,7 +2,7 @@
 
 use assay::docker::ContainerSpec;
 use assay::model::{Isolation, Preset};
-use assay::policy::{CELL_SECCOMP, Others, SandboxPlan, approve, build};
+use assay::policy::{CELL_SECCOMP, MemoryOverheads, SandboxPlan, approve, build};
 use serde_json::{Value, json};
 
 /// A plan, changed here and there as the bytes say.
@@ -18,7 +18,7 @@ fn spec(data: &[u8]) -> ContainerSpec {
         runtime: None,
         apparmor: None,
         limits: Preset::Judge.limits(),
-        others: Others::default(),
+        overheads: MemoryOverheads::default(),
         network_disabled: true,
     });
     let words = [

@@ -341,7 +341,7 @@ fn plan(image_id: String, slot: u32) -> assay::policy::SandboxPlan {
         runtime: None,
         apparmor: None,
         limits: assay::model::Preset::Judge.limits(),
-        others: assay::policy::Others::default(),
+        overheads: assay::policy::MemoryOverheads::default(),
         network_disabled: true,
     }
 }
@@ -391,13 +391,13 @@ fn ping(_: &Daemon, runs: usize) -> Sample {
         let slots = assay::sandbox::Slots::new(46_900, 1);
         let slot = slots.take(format!("assay-bench-ping-{}", std::process::id())).unwrap();
         let plan = plan(image, 0);
-        let recipe = assay::sandbox::Recipe {
+        let recipe = assay::sandbox::CreateOptions {
             approved: assay::policy::approve(assay::policy::build(&plan)).unwrap(),
             limits: plan.limits,
             isolation: plan.isolation,
-            others: assay::policy::Others::default(),
+            overheads: assay::policy::MemoryOverheads::default(),
             slot,
-            waiters: Vec::new(),
+            prewarm: Vec::new(),
         };
         let sandbox = assay::sandbox::create(&client, recipe).await.unwrap();
         let mut values = Vec::with_capacity(runs);

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::config::{self, Config, Environment, Loaded, Origins, load_profiles};
 use crate::docker::{self, Client, Target};
-use crate::host::{Calls, Host, HostConfig};
+use crate::host::{EngineCallMetrics, Host, HostConfig};
 use crate::image::Registries;
 use crate::judge::cache::Cache;
 use crate::model::Profile;
@@ -26,7 +26,7 @@ pub struct Engine {
     /// Talks to it.
     pub client: Client,
     /// How that goes.
-    pub calls: Arc<Calls>,
+    pub calls: Arc<EngineCallMetrics>,
 }
 
 /// A configuration, resolved.
@@ -65,7 +65,7 @@ pub fn engines(config: &Config, origins: &Origins, environment: &Environment) ->
             };
             format!("{prefix}failed to {error}{origin}")
         })?;
-        let calls = Arc::<Calls>::default();
+        let calls = Arc::<EngineCallMetrics>::default();
         Ok(Engine { config: engine.clone(), target, client: client.observed(calls.clone()), calls })
     };
     config.engines().iter().map(open).collect()
@@ -124,7 +124,7 @@ impl Assembly {
             apparmor: engine.config.apparmor_profile.clone(),
             require_nonroot: self.config.isolation.require_nonroot,
             require_userns: self.config.isolation.require_userns,
-            bell: bell.clone(),
+            capacity_changed: bell.clone(),
             slots: slots.clone(),
             images_dir: self.config.images.dir.clone(),
             logs_dir: self.config.instance.state_dir.join("build-logs"),

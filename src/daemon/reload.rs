@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::assembly::Assembly;
 use super::{Life, service};
 use crate::config::{self, Config, Log, Origins, Socket};
-use crate::host::{Host, looked};
+use crate::host::{Host, first_probes_done};
 use crate::telemetry::log;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,7 +114,7 @@ impl Life {
             });
         }
         // the old ones serve until it is known whether the new ones can
-        let _ = tokio::time::timeout(FIRST_LOOK, looked(&hosts)).await;
+        let _ = tokio::time::timeout(FIRST_LOOK, first_probes_done(&hosts)).await;
         let gone: Vec<Arc<Host>> =
             old.iter().filter(|host| !hosts.iter().any(|other| Arc::ptr_eq(host, other))).cloned().collect();
         self.scheduler.fleet().replace(hosts);

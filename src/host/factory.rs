@@ -4,9 +4,9 @@ use std::sync::{Arc, Weak};
 
 use super::Host;
 use crate::model::{Isolation, IsolationRequest, Limits, Profile};
-use crate::policy::{self, Others, SandboxPlan};
+use crate::policy::{self, MemoryOverheads, SandboxPlan};
 use crate::pool::{Factory, MakeError, Making};
-use crate::sandbox::{self, Recipe, Sandbox};
+use crate::sandbox::{self, CreateOptions, Sandbox};
 
 #[derive(Debug)]
 pub(super) struct ProfileFactory {
@@ -33,7 +33,7 @@ impl Factory for ProfileFactory {
             let image = host.images.ready(&profile.image).await.map_err(MakeError::NotReady)?;
             let limits = profile.run_limits().map_err(|error| MakeError::NotReady(error.to_string()))?;
             let order = Order { host: &host, profile: &profile, image: &image.layered, limits };
-            let sandbox = match (profile.isolation, host.no_cell()) {
+            let sandbox = match (profile.isolation, host.cell_unavailable_reason()) {
                 (IsolationRequest::Split, _) | (IsolationRequest::Auto, Some(_)) => {
                     order.make(Isolation::Split).await?
                 }
@@ -42,7 +42,7 @@ impl Factory for ProfileFactory {
                     // what the engine refuses for cells only is found out by making the other kind
                     Err(MakeError::Create(error)) if error.may_be_the_cells() => {
                         let sandbox = order.make(Isolation::Split).await?;
-                        host.set_no_cell(&error);
+                        host.set_cell_unavailable(&error);
                         sandbox
                     }
                     made => made?,
@@ -66,7 +66,7 @@ impl Order<'_> {
         let Order { host, profile, limits, .. } = *self;
         let refused = |reason: String| MakeError::NotReady(reason);
         if isolation == Isolation::Split && host.config.require_nonroot {
-            let why = host.no_cell().unwrap_or_else(|| "the profile wants split".to_owned());
+            let why = host.cell_unavailable_reason().unwrap_or_else(|| "the profile wants split".to_owned());
             return Err(refused(format!("require_nonroot wants cells, and they cannot be had: {why}")));
         }
         let name = format!("assay-{}-{}", profile.name, uuid::Uuid::new_v4().simple());
@@ -81,31 +81,31 @@ impl Order<'_> {
             runtime: profile.runtime.clone().or_else(|| host.config.runtime.clone()),
             apparmor: host.config.apparmor.clone(),
             limits,
-            others: Others {
+            overheads: MemoryOverheads {
                 runtime: profile.runtime.is_some() || host.config.runtime.is_some(),
                 template: isolation == Isolation::Cell && profile.prewarm.iter().any(|prewarm| prewarm.fork),
                 loaded: profile.prewarm.iter().any(|prewarm| prewarm.fork && !prewarm.load.is_empty()),
             },
-            // halves a start with runc; others fail with it (ENGINE.md)
+            // halves a start with runc; overheads fail with it (ENGINE.md)
             network_disabled: profile.runtime.is_none() && host.config.runtime.is_none(),
         };
         let approved = policy::approve(policy::build(&plan)).map_err(|denial| refused(denial.to_string()))?;
         let made = sandbox::create(
             &host.client,
-            Recipe {
+            CreateOptions {
                 approved,
                 limits,
                 isolation,
-                others: plan.others,
+                overheads: plan.overheads,
                 slot,
-                waiters: sandbox::terms::prepares(profile, &limits),
+                waiters: sandbox::convert::prepares(profile, &limits),
             },
         )
         .await;
         if let Err(error) = &made
             && error.is_unreachable()
         {
-            host.doubt();
+            host.mark_suspect();
         }
         let sandbox = made?;
         if host.config.require_userns && isolation == Isolation::Split && !sandbox.ready().userns_remapped {

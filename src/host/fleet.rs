@@ -32,7 +32,7 @@ impl Fleet {
     }
 
     /// Those that may be given work: the ones that are up, or when there is none the ones that are suspect.
-    pub fn willing(&self) -> Vec<Arc<Host>> {
+    pub fn schedulable(&self) -> Vec<Arc<Host>> {
         let all = self.all();
         let in_state = |state: HostState| all.iter().filter(|host| host.state() == state).cloned().collect::<Vec<_>>();
         match in_state(HostState::Up) {

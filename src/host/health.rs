@@ -34,18 +34,18 @@ pub enum HostState {
 
 /// What was seen, or said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub enum Observation {
     /// A probe was answered.
     Answered,
     /// A probe was not.
     Failed,
     /// A call failed as if the engine were gone.
-    Doubted,
+    Suspected,
 }
 
 /// What is known of the engine, without what was said about draining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Engine {
+pub enum EngineStatus {
     /// Not asked yet.
     #[default]
     Unknown,
@@ -57,26 +57,28 @@ pub enum Engine {
     Gone,
 }
 
-impl Engine {
+impl EngineStatus {
     /// What is known after this.
     #[must_use]
-    pub fn after(self, seen: Seen) -> Engine {
+    pub fn after(self, seen: Observation) -> EngineStatus {
         match (self, seen) {
-            (_, Seen::Answered) => Engine::Answers,
-            (Engine::Answers, Seen::Failed | Seen::Doubted) => Engine::Doubtful,
-            (Engine::Doubtful | Engine::Unknown | Engine::Gone, Seen::Failed) => Engine::Gone,
-            (same, Seen::Doubted) => same,
+            (_, Observation::Answered) => EngineStatus::Answers,
+            (EngineStatus::Answers, Observation::Failed | Observation::Suspected) => EngineStatus::Doubtful,
+            (EngineStatus::Doubtful | EngineStatus::Unknown | EngineStatus::Gone, Observation::Failed) => {
+                EngineStatus::Gone
+            }
+            (same, Observation::Suspected) => same,
         }
     }
 
     /// The state that this makes of a host.
     pub fn state(self, drained: bool) -> HostState {
         match (self, drained) {
-            (Engine::Gone, _) => HostState::Down,
-            (Engine::Unknown, _) => HostState::Unknown,
-            (Engine::Answers | Engine::Doubtful, true) => HostState::Draining,
-            (Engine::Answers, false) => HostState::Up,
-            (Engine::Doubtful, false) => HostState::Suspect,
+            (EngineStatus::Gone, _) => HostState::Down,
+            (EngineStatus::Unknown, _) => HostState::Unknown,
+            (EngineStatus::Answers | EngineStatus::Doubtful, true) => HostState::Draining,
+            (EngineStatus::Answers, false) => HostState::Up,
+            (EngineStatus::Doubtful, false) => HostState::Suspect,
         }
     }
 }
@@ -85,33 +87,33 @@ impl Engine {
 mod tests {
     use super::*;
 
-    fn after(seen: &[Seen]) -> HostState {
-        seen.iter().fold(Engine::default(), |engine, seen| engine.after(*seen)).state(false)
+    fn after(seen: &[Observation]) -> HostState {
+        seen.iter().fold(EngineStatus::default(), |engine, seen| engine.after(*seen)).state(false)
     }
 
     #[test]
     fn one_failure_is_a_suspicion_and_two_are_a_fact() {
-        use Seen::{Answered, Doubted, Failed};
+        use Observation::{Answered, Failed, Suspected};
         assert_eq!(after(&[]), HostState::Unknown);
         assert_eq!(after(&[Answered]), HostState::Up);
-        assert_eq!(after(&[Answered, Doubted]), HostState::Suspect);
-        assert_eq!(after(&[Answered, Doubted, Doubted]), HostState::Suspect);
+        assert_eq!(after(&[Answered, Suspected]), HostState::Suspect);
+        assert_eq!(after(&[Answered, Suspected, Suspected]), HostState::Suspect);
         assert_eq!(after(&[Answered, Failed]), HostState::Suspect);
-        assert_eq!(after(&[Answered, Doubted, Failed]), HostState::Down);
-        assert_eq!(after(&[Answered, Doubted, Answered]), HostState::Up);
-        assert_eq!(after(&[Answered, Failed, Failed, Doubted, Answered]), HostState::Up);
+        assert_eq!(after(&[Answered, Suspected, Failed]), HostState::Down);
+        assert_eq!(after(&[Answered, Suspected, Answered]), HostState::Up);
+        assert_eq!(after(&[Answered, Failed, Failed, Suspected, Answered]), HostState::Up);
     }
 
     #[test]
     fn a_host_that_never_answered_is_down_at_its_first_failure() {
-        assert_eq!(after(&[Seen::Failed]), HostState::Down);
-        assert_eq!(after(&[Seen::Doubted]), HostState::Unknown);
+        assert_eq!(after(&[Observation::Failed]), HostState::Down);
+        assert_eq!(after(&[Observation::Suspected]), HostState::Unknown);
     }
 
     #[test]
     fn a_drained_host_that_is_gone_is_down() {
-        assert_eq!(Engine::Answers.state(true), HostState::Draining);
-        assert_eq!(Engine::Doubtful.state(true), HostState::Draining);
-        assert_eq!(Engine::Gone.state(true), HostState::Down);
+        assert_eq!(EngineStatus::Answers.state(true), HostState::Draining);
+        assert_eq!(EngineStatus::Doubtful.state(true), HostState::Draining);
+        assert_eq!(EngineStatus::Gone.state(true), HostState::Down);
     }
 }

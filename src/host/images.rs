@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::{HostConfig, lock};
 use crate::docker::Client;
-use crate::image::build::Watch;
-use crate::image::{Builder, Built, ImageError, layer};
+use crate::image::build::BuildWatcher;
+use crate::image::{Builder, ImageError, ResolvedImage, layer};
 use crate::model::Profile;
 
 /// An image that sandboxes can be created from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageState {
+pub struct LayeredImage {
     /// The profile's image.
     pub id: String,
     /// Its tag.
@@ -50,7 +50,7 @@ pub struct ImageRow {
 
 #[derive(Debug, Default)]
 struct Known {
-    ready: HashMap<String, ImageState>,
+    ready: HashMap<String, LayeredImage>,
     building: HashMap<String, String>,
     failed: HashMap<String, String>,
     /// By the id of what is layered: who comes second waits for the first, and finds it made.
@@ -86,7 +86,7 @@ impl Images {
     }
 
     /// The image, ready to create from; else why not, in words. A missing one may be on its way after this call.
-    pub(super) async fn ready(&self, name: &str) -> Result<ImageState, String> {
+    pub(super) async fn ready(&self, name: &str) -> Result<LayeredImage, String> {
         if let Some(state) = lock(&self.known).ready.get(name) {
             return Ok(state.clone());
         }
@@ -104,12 +104,12 @@ impl Images {
         known.failed.clear();
     }
 
-    async fn adopt(&self, name: &str, built: Built) -> Result<ImageState, ImageError> {
+    async fn adopt(&self, name: &str, built: ResolvedImage) -> Result<LayeredImage, ImageError> {
         let turn = lock(&self.known).layering.entry(built.id.clone()).or_default().clone();
         let taken = turn.lock().await;
         let layered = layer::ensure(&self.client, &built.id, &self.init).await?;
         drop(taken);
-        let state = ImageState { id: built.id, tag: built.tag, layered };
+        let state = LayeredImage { id: built.id, tag: built.tag, layered };
         lock(&self.known).ready.insert(name.to_owned(), state.clone());
         Ok(state)
     }
@@ -140,7 +140,7 @@ impl Images {
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub async fn make(&self, name: &str, pull: bool, watch: Watch<'_>) -> Result<Built, ImageError> {
+    pub async fn make(&self, name: &str, pull: bool, watch: BuildWatcher<'_>) -> Result<ResolvedImage, ImageError> {
         let known = self.known.clone();
         lock(&known).failed.remove(name);
         lock(&known).building.entry(name.to_owned()).or_insert_with(|| "begun".to_owned());

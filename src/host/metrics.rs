@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::room::Amount;
+use super::capacity::Resources;
 use super::{Fleet, Host, HostState};
-use crate::pool::{PoolState, Tally};
+use crate::pool::{PoolState, PoolStats};
 use crate::telemetry::metrics::{Labels, MetricsWriter, Unit, labels};
 
 /// All states of a host: one of them is 1.
@@ -45,11 +45,11 @@ fn write_hosts(writer: &mut MetricsWriter<'_>, hosts: &[Arc<Host>]) -> fmt::Resu
         STATES.map(|(state, word)| (labels!(host = host.name(), state = word), f64::from(u8::from(state == now))))
     });
     writer.gauges("assay_host_state", "1 for the state that a Docker host is in.", None, states)?;
-    let cells = |host: &Host| f64::from(u8::from(host.no_cell().is_none()));
+    let cells = |host: &Host| f64::from(u8::from(host.cell_unavailable_reason().is_none()));
     let help = "1 where runs are kept apart in cells, as far as is known; 0 where sandboxes are split.";
     writer.gauges("assay_host_cells", help, None, each(hosts, cells))?;
     writer.gauges("assay_host_running", "Runs under way.", None, each(hosts, |host| host.running() as f64))?;
-    let room = |which: fn((Amount, Amount)) -> f64| each(hosts, move |host| which(host.room().amounts()));
+    let room = |which: fn((Resources, Resources)) -> f64| each(hosts, move |host| which(host.capacity().amounts()));
     let bytes = || Some(Unit::Bytes);
     writer.gauges("assay_host_room_cpus", "CPUs' worth of runs that are let in.", None, room(|(has, _)| has.cpus))?;
     let help = "CPUs' worth of runs under way.";
@@ -114,14 +114,14 @@ fn word(name: &str) -> String {
 /// A pool, as it is and was.
 struct Row {
     state: PoolState,
-    tally: Tally,
+    stats: PoolStats,
     oldest: f64,
 }
 
 impl Row {
     fn of(pool: &crate::pool::Pool) -> Row {
         let oldest = pool.oldest().map_or(0.0, |age| age.as_secs_f64());
-        Row { state: pool.state(), tally: pool.tally(), oldest }
+        Row { state: pool.state(), stats: pool.stats(), oldest }
     }
 
     fn labels(&self) -> Labels {
@@ -161,12 +161,12 @@ fn write_pools(writer: &mut MetricsWriter<'_>, pools: &[Row]) -> fmt::Result {
     let help = "Age of the oldest ready sandbox; 0 without any.";
     writer.gauges("assay_pool_oldest_ready_age", help, Some(Unit::Seconds), of(|row| row.oldest))?;
     let leases = pools.iter().flat_map(|row| {
-        [("hit", row.tally.hits), ("miss", row.tally.misses)]
+        [("hit", row.stats.hits), ("miss", row.stats.misses)]
             .map(|(result, count)| (row.with("result", result), count as f64))
     });
     let help = "Sandboxes taken: hit when one was ready, miss when it had to be made meanwhile.";
     writer.counters("assay_pool_leases", help, None, leases)?;
-    let refills = pools.iter().map(|row| (row.labels(), row.tally.refills.clone()));
+    let refills = pools.iter().map(|row| (row.labels(), row.stats.refills.clone()));
     writer.histograms("assay_pool_refill_duration", "Time of making a sandbox.", Unit::Seconds, refills)?;
     let failures = pools
         .iter()
@@ -174,7 +174,7 @@ fn write_pools(writer: &mut MetricsWriter<'_>, pools: &[Row]) -> fmt::Result {
     let help = "Sandboxes that could not be made, by what was waited for.";
     writer.counters("assay_pool_failures", help, None, failures)?;
     let retired = pools.iter().flat_map(|row| {
-        row.tally.retirements().map(|(reason, count)| (row.with("reason", reason.as_str()), count as f64))
+        row.stats.retirements().map(|(reason, count)| (row.with("reason", reason.as_str()), count as f64))
     });
     writer.counters("assay_pool_retirements", "Sandboxes let go, by why.", None, retired)
 }

@@ -4,13 +4,13 @@
 //! of that state. When an engine answers (again), what it holds of ours is swept and the pools begin anew.
 
 mod calls;
+pub mod capacity;
 mod factory;
 mod fleet;
 pub mod health;
 mod images;
 mod metrics;
 mod monitor;
-pub mod room;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -25,16 +25,16 @@ use tokio::sync::{Notify, watch};
 use crate::docker::Client;
 use crate::image::Registries;
 use crate::model::{Isolation, IsolationRequest, Profile};
-use crate::pool::{Gate, HostShare, Levels, Pool, Recipe};
+use crate::pool::{CreationLimiter, HostShare, Levels, Pool, PoolSettings};
 use crate::sandbox::Slots;
-use health::Engine;
-use room::{Amount, Room};
+use capacity::{Capacity, Resources};
+use health::EngineStatus;
 
-pub use calls::{Call, Calls};
+pub use calls::{CallMetrics, EngineCallMetrics};
 pub use fleet::Fleet;
 pub use health::HostState;
-pub use images::{ImageRow, ImageState};
-pub use monitor::End;
+pub use images::{ImageRow, LayeredImage};
+pub use monitor::ContainerEnd;
 
 /// How long sandboxes that are being made when a host is closed are waited for: a start takes a third of a second, and more
 /// on a busy engine.
@@ -48,7 +48,7 @@ pub struct HostConfig {
     /// Its engine.
     pub client: Client,
     /// How that client's calls go.
-    pub calls: Arc<Calls>,
+    pub calls: Arc<EngineCallMetrics>,
     /// The label's value: instance name and random id.
     pub instance: String,
     /// Creations at a time.
@@ -64,7 +64,7 @@ pub struct HostConfig {
     /// Whether root inside must be somebody else outside: a remapping engine, or cells.
     pub require_userns: bool,
     /// Rung when there may be a sandbox for somebody who waits.
-    pub bell: Arc<Notify>,
+    pub capacity_changed: Arc<Notify>,
     /// Uids of programs.
     pub slots: Slots,
     /// The folder with the images' definitions.
@@ -110,8 +110,8 @@ pub struct EngineFacts {
 
 /// What is known of a host and why.
 #[derive(Debug, Clone)]
-pub(crate) struct Health {
-    known: Engine,
+pub(crate) struct HostHealth {
+    known: EngineStatus,
     drained: bool,
     pub(crate) reason: Option<String>,
     pub(crate) remedy: Option<String>,
@@ -119,7 +119,7 @@ pub(crate) struct Health {
     pub(crate) since: Instant,
 }
 
-impl Health {
+impl HostHealth {
     pub(crate) fn state(&self) -> HostState {
         self.known.state(self.drained)
     }
@@ -130,19 +130,19 @@ impl Health {
 pub struct Host {
     config: HostConfig,
     client: Client,
-    health: Mutex<Health>,
+    health: Mutex<HostHealth>,
     share: HostShare,
-    room: Room,
+    capacity: Capacity,
     images: images::Images,
     profiles: Mutex<Vec<Arc<Profile>>>,
     pools: Mutex<BTreeMap<String, Pool>>,
     busy_sandboxes: Mutex<BTreeMap<String, BusySandbox>>,
     suspicion: Notify,
-    looked: watch::Sender<bool>,
+    first_probe_done: watch::Sender<bool>,
     closed: watch::Sender<bool>,
-    ends: Mutex<VecDeque<(String, monitor::End)>>,
+    ends: Mutex<VecDeque<(String, monitor::ContainerEnd)>>,
     /// Why no cells can be made there, as found out by trying.
-    no_cell: Mutex<Option<String>>,
+    cell_unavailable: Mutex<Option<String>>,
     /// Since when a stream of the engine's events has been open.
     watched_since: Mutex<Option<Instant>>,
 }
@@ -182,8 +182,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Resolves when every one's engine has been asked for the first time, whatever they said.
-pub async fn looked(hosts: &[Arc<Host>]) {
-    futures_util::future::join_all(hosts.iter().map(|host| host.looked())).await;
+pub async fn first_probes_done(hosts: &[Arc<Host>]) {
+    futures_util::future::join_all(hosts.iter().map(|host| host.first_probe_done())).await;
 }
 
 impl Host {
@@ -191,18 +191,18 @@ impl Host {
     pub fn start(config: HostConfig) -> Arc<Host> {
         let client = config.client.clone();
         let share = HostShare {
-            creating: Gate::new(config.max_creating),
+            creating: CreationLimiter::new(config.max_creating),
             running: Arc::new(AtomicUsize::new(0)),
-            bell: config.bell.clone(),
+            capacity_changed: config.capacity_changed.clone(),
         };
         let images = images::Images::new(client.clone(), &config);
         let host = Arc::new(Host {
             client,
             share,
-            room: Room::new(config.bell.clone()),
+            capacity: Capacity::new(config.capacity_changed.clone()),
             images,
-            health: Mutex::new(Health {
-                known: Engine::Unknown,
+            health: Mutex::new(HostHealth {
+                known: EngineStatus::Unknown,
                 drained: false,
                 reason: None,
                 remedy: None,
@@ -213,10 +213,10 @@ impl Host {
             pools: Mutex::default(),
             busy_sandboxes: Mutex::default(),
             suspicion: Notify::new(),
-            looked: watch::Sender::new(false),
+            first_probe_done: watch::Sender::new(false),
             closed: watch::Sender::new(false),
             ends: Mutex::default(),
-            no_cell: Mutex::default(),
+            cell_unavailable: Mutex::default(),
             watched_since: Mutex::default(),
             config,
         });
@@ -242,7 +242,7 @@ impl Host {
                 Pool::start(
                     &profile.name,
                     &self.config.name,
-                    Recipe {
+                    PoolSettings {
                         levels: Levels { floor: profile.pool.floor, ceiling: profile.pool.ceiling },
                         max_age: profile.pool.max_age(),
                         priority: profile.pool.priority,
@@ -257,22 +257,22 @@ impl Host {
     }
 
     /// Why no cells can be made there; none when they can, or when it was not tried yet.
-    pub fn no_cell(&self) -> Option<String> {
-        lock(&self.no_cell).clone()
+    pub fn cell_unavailable_reason(&self) -> Option<String> {
+        lock(&self.cell_unavailable).clone()
     }
 
     /// How runs of a profile are kept apart there, as far as is known.
     pub fn isolation(&self, profile: &Profile) -> Isolation {
         match profile.isolation {
             IsolationRequest::Cell => Isolation::Cell,
-            IsolationRequest::Auto if self.no_cell().is_none() => Isolation::Cell,
+            IsolationRequest::Auto if self.cell_unavailable_reason().is_none() => Isolation::Cell,
             IsolationRequest::Auto | IsolationRequest::Split => Isolation::Split,
         }
     }
 
-    fn set_no_cell(&self, error: &crate::sandbox::CreateError) {
+    fn set_cell_unavailable(&self, error: &crate::sandbox::CreateError) {
         let reason = error.to_string();
-        if lock(&self.no_cell).replace(reason.clone()).is_none() {
+        if lock(&self.cell_unavailable).replace(reason.clone()).is_none() {
             tracing::warn!(host = %self.config.name, reason, "no cells on this host: its sandboxes are split");
         }
     }
@@ -298,11 +298,11 @@ impl Host {
     }
 
     /// How its engine's calls go.
-    pub fn calls(&self) -> &Calls {
+    pub fn calls(&self) -> &EngineCallMetrics {
         &self.config.calls
     }
 
-    pub(crate) fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> HostHealth {
         lock(&self.health).clone()
     }
 
@@ -321,8 +321,8 @@ impl Host {
     }
 
     /// Resolves when the engine has been asked for the first time, whatever it said.
-    pub async fn looked(&self) {
-        let _ = self.looked.subscribe().wait_for(|looked| *looked).await;
+    pub async fn first_probe_done(&self) {
+        let _ = self.first_probe_done.subscribe().wait_for(|looked| *looked).await;
     }
 
     /// What may be done with it.
@@ -332,7 +332,7 @@ impl Host {
 
     /// Whether its engine answers.
     pub fn answers(&self) -> bool {
-        lock(&self.health).known == Engine::Answers
+        lock(&self.health).known == EngineStatus::Answers
     }
 
     /// Gives it no more work, or some again.
@@ -342,24 +342,24 @@ impl Host {
         for pool in self.pools() {
             pool.pause(drained);
         }
-        self.share.bell.notify_one();
+        self.share.capacity_changed.notify_one();
     }
 
     /// Whether a usual run of a profile would fit in its room now.
-    pub fn has_room_for(&self, profile: &str) -> bool {
+    pub fn has_capacity_for(&self, profile: &str) -> bool {
         let known = lock(&self.profiles).iter().find(|known| known.name == profile).cloned();
-        known.is_some_and(|profile| self.room.fits(Host::need(&profile)))
+        known.is_some_and(|profile| self.capacity.fits(Host::need(&profile)))
     }
 
     /// Its room for runs.
-    pub fn room(&self) -> &Room {
-        &self.room
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
     }
 
     /// What a run in a profile's sandbox takes of the room.
-    fn need(profile: &Profile) -> Amount {
+    fn need(profile: &Profile) -> Resources {
         let limits = profile.run_limits().ok();
-        limits.map_or_else(Amount::default, |limits| Amount { cpus: limits.cpus, memory: limits.memory_bytes })
+        limits.map_or_else(Resources::default, |limits| Resources { cpus: limits.cpus, memory: limits.memory_bytes })
     }
 
     /// The engine's version.
@@ -378,13 +378,13 @@ impl Host {
     }
 
     /// Counts a run while it lives, so that refill leaves it the CPU.
-    pub fn occupy(self: &Arc<Self>, sandbox: &str, profile: &str, submission: &str, uid: u32) -> Occupied {
+    pub fn mark_busy(self: &Arc<Self>, sandbox: &str, profile: &str, submission: &str, uid: u32) -> BusyGuard {
         self.share.running.fetch_add(1, Ordering::Relaxed);
         lock(&self.busy_sandboxes).insert(
             sandbox.to_owned(),
             BusySandbox { profile: profile.to_owned(), submission: submission.to_owned(), uid, since: Instant::now() },
         );
-        Occupied { host: self.clone(), sandbox: sandbox.to_owned() }
+        BusyGuard { host: self.clone(), sandbox: sandbox.to_owned() }
     }
 
     /// The live sandboxes.
@@ -449,12 +449,12 @@ impl Host {
 
 /// A run under way on a host.
 #[derive(Debug)]
-pub struct Occupied {
+pub struct BusyGuard {
     host: Arc<Host>,
     sandbox: String,
 }
 
-impl Drop for Occupied {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.host.share.running.fetch_sub(1, Ordering::Relaxed);
         lock(&self.host.busy_sandboxes).remove(&self.sandbox);

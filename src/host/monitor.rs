@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::health::{Engine, Seen};
-use super::room::Amount;
+use super::capacity::Resources;
+use super::health::{EngineStatus, Observation};
 use super::{EngineFacts, Host, lock};
 use crate::docker::{Error, Event, Filters};
 use crate::sandbox;
@@ -28,20 +28,20 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 impl Host {
     /// Something failed as if the engine were gone: it is asked at once, and meanwhile gets work only if no other can.
-    pub fn doubt(&self) {
+    pub fn mark_suspect(&self) {
         let mut health = lock(&self.health);
-        health.known = health.known.after(Seen::Doubted);
+        health.known = health.known.after(Observation::Suspected);
         drop(health);
         self.suspicion.notify_one();
     }
 
-    fn ended_so(&self, event: Event) {
+    fn record_exit(&self, event: Event) {
         let mut ends = lock(&self.ends);
         let at = ends.iter().position(|(id, _)| *id == event.actor.id).unwrap_or_else(|| {
             if ends.len() == ENDS_KEPT {
                 ends.pop_front();
             }
-            ends.push_back((event.actor.id.clone(), End::default()));
+            ends.push_back((event.actor.id.clone(), ContainerEnd::default()));
             ends.len() - 1
         });
         let Some((_, end)) = ends.get_mut(at) else { return };
@@ -53,7 +53,7 @@ impl Host {
 
     /// How a container ended, when the engine said so. It may say so a moment after the connection's end, and why after
     /// that it did, so this waits a little for both.
-    pub async fn end_of(&self, container: &str) -> End {
+    pub async fn container_end(&self, container: &str) -> ContainerEnd {
         let known = || lock(&self.ends).iter().find(|(id, _)| id == container).map(|(_, end)| *end).unwrap_or_default();
         let look = || tokio::time::sleep(Duration::from_millis(50));
         let mut patience = END_LOOKS;
@@ -71,7 +71,7 @@ impl Host {
 
     /// Whether the engine provably did not fail since then: a stream of its events was open all the time, and it answers
     /// now. Waits a moment, so that an end of that stream has been seen.
-    pub async fn was_well_since(&self, then: Instant) -> bool {
+    pub async fn was_healthy_since(&self, then: Instant) -> bool {
         tokio::time::sleep(SETTLE).await;
         let watched = |host: &Host| lock(&host.watched_since).is_some_and(|since| since <= then);
         watched(self) && self.client.ping().await.is_ok() && watched(self)
@@ -80,20 +80,20 @@ impl Host {
     fn answered(&self, engine: EngineFacts) {
         let mut health = lock(&self.health);
         let before = health.known;
-        health.known = before.after(Seen::Answered);
-        if before == Engine::Answers {
+        health.known = before.after(Observation::Answered);
+        if before == EngineStatus::Answers {
             return;
         }
         health.reason = None;
         health.remedy = None;
-        if before == Engine::Doubtful {
+        if before == EngineStatus::Doubtful {
             tracing::debug!(host = %self.config.name, "the engine answers after all");
             return;
         }
         // another engine may be behind the same address
-        *lock(&self.no_cell) = None;
+        *lock(&self.cell_unavailable) = None;
         tracing::info!(host = %self.config.name, engine = %engine.version, api = %engine.api, "the engine answers");
-        self.room.resize(Amount {
+        self.capacity.resize(Resources {
             cpus: engine.cpus.max(1) as f64 * self.config.cpu_overcommit,
             memory: (engine.memory_bytes.max(0) as u64).saturating_mul(MEMORY_PERCENT) / 100,
         });
@@ -104,9 +104,11 @@ impl Host {
     fn failed(&self, error: &Error) {
         let mut health = lock(&self.health);
         let before = health.known;
-        health.known = before.after(Seen::Failed);
+        health.known = before.after(Observation::Failed);
         let reason = error.to_string();
-        if health.known == Engine::Gone && (before != Engine::Gone || health.reason.as_deref() != Some(&reason)) {
+        if health.known == EngineStatus::Gone
+            && (before != EngineStatus::Gone || health.reason.as_deref() != Some(&reason))
+        {
             let remedy = error.remedy();
             tracing::error!(
                 host = %self.config.name, endpoint = %self.client.endpoint(), %error,
@@ -125,14 +127,14 @@ const ENDS_KEPT: usize = 1024;
 
 /// How a container ended, by the engine's events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct End {
+pub struct ContainerEnd {
     /// The kernel killed in it for memory.
     pub oom: bool,
     /// Its init's exit code; 137 when it was killed.
     pub exit_code: Option<i64>,
 }
 
-impl End {
+impl ContainerEnd {
     /// Whether the init ended by its own doing. Nothing in a sandbox can send it SIGKILL: that comes from outside.
     pub fn is_its_own(&self) -> bool {
         !self.oom && self.exit_code.is_some_and(|code| code != 137 && code != 255)
@@ -140,7 +142,7 @@ impl End {
 }
 
 /// Follows how containers end; that this stream is open is also the proof that the engine has lived on
-/// ([`Host::was_well_since`]). The events themselves are a hint (engines drop events of slow readers): the init's own counters decide
+/// ([`Host::was_healthy_since`]). The events themselves are a hint (engines drop events of slow readers): the init's own counters decide
 /// whenever the init lives to tell.
 async fn follow_ends(host: Arc<Host>) {
     let label = format!("{}={}", crate::policy::LABEL_INSTANCE, host.config.instance);
@@ -156,7 +158,7 @@ async fn follow_ends(host: Arc<Host>) {
                     () = host.ended() => return,
                 };
                 let Ok(Some(event)) = event else { break };
-                host.ended_so(event);
+                host.record_exit(event);
             }
             *lock(&host.watched_since) = None;
         }
@@ -173,11 +175,11 @@ pub(super) async fn watch(host: Arc<Host>) {
     loop {
         match look(&host).await {
             Ok(engine) => {
-                if matches!(lock(&host.health).known, Engine::Unknown | Engine::Gone) {
+                if matches!(lock(&host.health).known, EngineStatus::Unknown | EngineStatus::Gone) {
                     begin_anew(&host).await;
                     host.answered(engine);
                     for pool in host.pools() {
-                        pool.encourage();
+                        pool.reset_backoff();
                     }
                     swept = Instant::now();
                 } else {
@@ -191,16 +193,16 @@ pub(super) async fn watch(host: Arc<Host>) {
                         swept = Instant::now();
                     }
                 }
-                host.share.bell.notify_one();
+                host.share.capacity_changed.notify_one();
             }
             Err(error) => host.failed(&error),
         }
-        host.looked.send_replace(true);
+        host.first_probe_done.send_replace(true);
         let known = lock(&host.health).known;
         let pause = match known {
-            Engine::Answers => UP_EVERY,
-            Engine::Doubtful => DOUBTFUL_AFTER,
-            Engine::Unknown | Engine::Gone => DOWN_EVERY,
+            EngineStatus::Answers => UP_EVERY,
+            EngineStatus::Doubtful => DOUBTFUL_AFTER,
+            EngineStatus::Unknown | EngineStatus::Gone => DOWN_EVERY,
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -215,8 +217,8 @@ async fn look(host: &Host) -> Result<EngineFacts, Error> {
     host.client.ping().await?;
     let known = host.health();
     match known.known {
-        Engine::Answers | Engine::Doubtful => Ok(known.engine),
-        Engine::Unknown | Engine::Gone => ask(host).await,
+        EngineStatus::Answers | EngineStatus::Doubtful => Ok(known.engine),
+        EngineStatus::Unknown | EngineStatus::Gone => ask(host).await,
     }
 }
 

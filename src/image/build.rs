@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 
 use super::base;
 use super::catalog::{BASE, Definition};
-use super::source::{Registries, is_registrys};
+use super::source::{Registries, is_registry_name};
 use crate::docker::{BuildOptions, Client, Error as EngineError, Progress};
 
 /// Tries of one image.
@@ -48,11 +48,11 @@ pub struct BuildEvent {
 }
 
 /// Told while an image is built.
-pub type Watch<'a> = &'a mut (dyn FnMut(BuildEvent) + Send);
+pub type BuildWatcher<'a> = &'a mut (dyn FnMut(BuildEvent) + Send);
 
 /// An image that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
+pub struct ResolvedImage {
     /// Its id.
     pub id: String,
     /// Its tag.
@@ -129,7 +129,7 @@ struct Turn {
 
 impl Turn {
     /// Waits for the turn. Who is too slow for another's news misses the oldest.
-    async fn take(&self, watch: Watch<'_>) -> tokio::sync::MutexGuard<'_, ()> {
+    async fn take(&self, watch: BuildWatcher<'_>) -> tokio::sync::MutexGuard<'_, ()> {
         let mut news = self.told.subscribe();
         let turn = self.making.lock();
         tokio::pin!(turn);
@@ -173,18 +173,18 @@ impl Builder {
     ///
     /// # Errors
     /// [`ImageError::Missing`] when it is not.
-    pub async fn find(&self, name: &str) -> Result<Built, ImageError> {
-        if is_registrys(name) {
+    pub async fn find(&self, name: &str) -> Result<ResolvedImage, ImageError> {
+        if is_registry_name(name) {
             return self.registries.find(&self.client, name).await;
         }
         let definition = self.definition(name)?;
         self.look(&definition).await?.ok_or(ImageError::Missing { name: name.to_owned(), tag: definition.tag() })
     }
 
-    async fn look(&self, definition: &Definition) -> Result<Option<Built>, ImageError> {
+    async fn look(&self, definition: &Definition) -> Result<Option<ResolvedImage>, ImageError> {
         let tag = definition.tag();
         match self.client.inspect_image(&tag).await {
-            Ok(found) => Ok(Some(Built { id: found.id, tag, built: false, took: Duration::ZERO })),
+            Ok(found) => Ok(Some(ResolvedImage { id: found.id, tag, built: false, took: Duration::ZERO })),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -196,19 +196,19 @@ impl Builder {
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub async fn ensure(&self, name: &str, pull: bool, watch: Watch<'_>) -> Result<Built, ImageError> {
+    pub async fn ensure(&self, name: &str, pull: bool, watch: BuildWatcher<'_>) -> Result<ResolvedImage, ImageError> {
         let turn = {
             let new = || Turn { making: tokio::sync::Mutex::default(), told: broadcast::Sender::new(NEWS) };
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.entry(name.to_owned()).or_insert_with(|| Arc::new(new())).clone()
         };
         let _taken = turn.take(watch).await;
-        let watch: Watch<'_> = &mut |event: BuildEvent| {
+        let watch: BuildWatcher<'_> = &mut |event: BuildEvent| {
             // an error says that nobody else waits
             let _ = turn.told.send(event.clone());
             watch(event);
         };
-        if is_registrys(name) {
+        if is_registry_name(name) {
             return self.registries.ensure(&self.client, name, pull, watch).await;
         }
         let definition = self.definition(name)?;
@@ -245,10 +245,15 @@ impl Builder {
         }
         let found = self.look(&definition).await?;
         let built = found.ok_or(ImageError::Missing { name: name.to_owned(), tag: definition.tag() })?;
-        Ok(Built { built: true, took: begun.elapsed(), ..built })
+        Ok(ResolvedImage { built: true, took: begun.elapsed(), ..built })
     }
 
-    async fn build(&self, definition: &Definition, log: &mut Log, watch: Watch<'_>) -> Result<(), (String, bool)> {
+    async fn build(
+        &self,
+        definition: &Definition,
+        log: &mut Log,
+        watch: BuildWatcher<'_>,
+    ) -> Result<(), (String, bool)> {
         let base = self.definition(BASE).map_err(|error| (error.to_string(), false))?;
         let context = definition.context().map_err(|error| (error.to_string(), false))?;
         let options = BuildOptions {
@@ -299,7 +304,12 @@ impl Builder {
         imported.map_err(|error| (error.to_string(), error.retryable()))
     }
 
-    async fn make_base(&self, definition: &Definition, log: &mut Log, watch: Watch<'_>) -> Result<(), (String, bool)> {
+    async fn make_base(
+        &self,
+        definition: &Definition,
+        log: &mut Log,
+        watch: BuildWatcher<'_>,
+    ) -> Result<(), (String, bool)> {
         let mut say = |step: &str, line: Option<String>, log: &mut Log| {
             log.line(line.as_deref().unwrap_or(step));
             watch(BuildEvent { image: BASE.to_owned(), step: step.to_owned(), done: None, total: None, line });

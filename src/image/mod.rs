@@ -19,6 +19,6 @@ pub mod catalog;
 pub mod layer;
 mod source;
 
-pub use build::{BuildEvent, Builder, Built, ImageError};
+pub use build::{BuildEvent, Builder, ImageError, ResolvedImage};
 pub use catalog::Definition;
-pub use source::{Registries, is_registrys};
+pub use source::{Registries, is_registry_name};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::build::{BuildEvent, Built, ImageError, Watch};
+use super::build::{BuildEvent, BuildWatcher, ImageError, ResolvedImage};
 use crate::docker::registry::{Credentials, ImageName, Trusted};
 use crate::docker::{Client, Progress, Pull, PullPolicy};
 
@@ -27,7 +27,7 @@ fn lock(pulled: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
 }
 
 /// A profile's image that is a registry's rather than a folder of ours: it has a slash, a tag or a digest.
-pub fn is_registrys(name: &str) -> bool {
+pub fn is_registry_name(name: &str) -> bool {
     name.contains(['/', ':', '@'])
 }
 
@@ -49,7 +49,7 @@ impl Registries {
 
     /// The image, when the engine has it. Trust is asked first: one that was pulled yesterday may no longer be trusted. One
     /// that is always to be pulled is missing until it was pulled once in this daemon's life.
-    pub(super) async fn find(&self, client: &Client, name: &str) -> Result<Built, ImageError> {
+    pub(super) async fn find(&self, client: &Client, name: &str) -> Result<ResolvedImage, ImageError> {
         let pull = self.pull(name)?;
         let missing = || ImageError::Missing { name: name.to_owned(), tag: pull.image.to_string() };
         if pull.policy == PullPolicy::Always && !lock(&self.pulled).contains(name) {
@@ -67,8 +67,8 @@ impl Registries {
         client: &Client,
         name: &str,
         asked: bool,
-        watch: Watch<'_>,
-    ) -> Result<Built, ImageError> {
+        watch: BuildWatcher<'_>,
+    ) -> Result<ResolvedImage, ImageError> {
         let mut pull = self.pull(name)?;
         if asked {
             pull.policy = PullPolicy::Always;
@@ -84,7 +84,7 @@ impl Registries {
     }
 }
 
-async fn get(client: &Client, name: &str, pull: &Pull, watch: Watch<'_>) -> Result<Built, ImageError> {
+async fn get(client: &Client, name: &str, pull: &Pull, watch: BuildWatcher<'_>) -> Result<ResolvedImage, ImageError> {
     let begun = Instant::now();
     let mut pulled = false;
     let mut follow = |progress: Progress| {
@@ -95,7 +95,9 @@ async fn get(client: &Client, name: &str, pull: &Pull, watch: Watch<'_>) -> Resu
         watch(BuildEvent { image: name.to_owned(), step: "pulling".to_owned(), done: None, total: None, line });
     };
     match client.ensure_image(pull, &mut follow).await {
-        Ok(found) => Ok(Built { id: found.id, tag: pull.image.to_string(), built: pulled, took: begun.elapsed() }),
+        Ok(found) => {
+            Ok(ResolvedImage { id: found.id, tag: pull.image.to_string(), built: pulled, took: begun.elapsed() })
+        }
         Err(error) if error.is_not_found() => Err(ImageError::Registry {
             name: name.to_owned(),
             message: match pull.policy {
@@ -113,8 +115,8 @@ mod tests {
 
     #[test]
     fn a_folders_name_is_no_registrys() {
-        assert!(!is_registrys("python") && !is_registrys("c"));
-        assert!(is_registrys("python:3.12") && is_registrys("r.io/a") && is_registrys("me/tool"));
+        assert!(!is_registry_name("python") && !is_registry_name("c"));
+        assert!(is_registry_name("python:3.12") && is_registry_name("r.io/a") && is_registry_name("me/tool"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use super::suite::{self, SuiteResult};
 use crate::model::submission::Stop;
 use crate::model::work::{Checker, Plan, PlannedTest, Work};
 use crate::model::{Blame, Outcome, RunFacts, Verdict};
-use crate::sandbox::{Brought, Lost, Sandbox};
+use crate::sandbox::{CollectedFiles, Lost, Sandbox};
 
 /// A sandbox that is to be used, and what stands for the compile step on it.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ pub struct Judged {
     /// What came of the test files.
     pub suite: Option<SuiteResult>,
     /// Files brought back.
-    pub files: Brought,
+    pub files: CollectedFiles,
     /// Whether a runtime that had waited ran it.
     pub was_hot: bool,
     /// Where the time went.
@@ -115,7 +115,7 @@ impl Judged {
             tests: Vec::new(),
             run: None,
             suite: None,
-            files: Brought::default(),
+            files: CollectedFiles::default(),
             was_hot: false,
             timings: Timings::default(),
         }

@@ -20,7 +20,7 @@ use super::pipe::Pipe;
 use crate::config::bounds;
 use crate::model::work::{CompileStep, ProgramStep, WorkFile};
 use crate::model::{Profile, RunFacts};
-use crate::sandbox::{Brought, Lost, RunEvent, RunHandle, RunOrder, Sandbox, terms};
+use crate::sandbox::{CollectedFiles, Lost, RunEvent, RunHandle, RunOrder, Sandbox, convert};
 use crate::wire::frame::{Collect, Done, MAX_CHUNK_BYTES, OutputStream, Put, Run};
 
 /// A caller's wish to withdraw. Starts false, becomes true once.
@@ -164,7 +164,7 @@ impl<'a> Runner<'a> {
                     && self.kept_all
                     && let Some((cache, key)) = cache
                 {
-                    let Brought { files, refused } = self.bring(compile.keep.clone()).await?;
+                    let CollectedFiles { files, refused } = self.bring(compile.keep.clone()).await?;
                     if refused.is_empty() && !files.is_empty() {
                         cache.put(key, Artifact::new(facts.clone(), files));
                     }
@@ -177,9 +177,9 @@ impl<'a> Runner<'a> {
     }
 
     /// Files that the last step left.
-    pub async fn collect(&mut self, patterns: &[String]) -> Result<Brought, Lost> {
+    pub async fn collect(&mut self, patterns: &[String]) -> Result<CollectedFiles, Lost> {
         if patterns.is_empty() {
-            return Ok(Brought::default());
+            return Ok(CollectedFiles::default());
         }
         let begun = Instant::now();
         let brought = self.bring(patterns.to_vec()).await?;
@@ -187,7 +187,7 @@ impl<'a> Runner<'a> {
         Ok(brought)
     }
 
-    async fn bring(&mut self, patterns: Vec<String>) -> Result<Brought, Lost> {
+    async fn bring(&mut self, patterns: Vec<String>) -> Result<CollectedFiles, Lost> {
         let (max_files, max_bytes) = (bounds::MAX_COLLECT_FILES, bounds::MAX_COLLECT_BYTES);
         self.sandbox.collect(Collect { patterns, max_files, max_bytes }).await
     }
@@ -210,14 +210,14 @@ impl<'a> Runner<'a> {
                 run: 0,
                 argv: step.argv.clone(),
                 env: step.env.clone(),
-                limits: terms::run_limits(&step.limits),
+                limits: convert::run_limits(&step.limits),
                 clean: true,
                 keep: keep.to_vec(),
                 remove_after: step.files.iter().map(|file| file.path.clone()).collect(),
                 truncate_output: self.truncate_output,
-                relax: terms::relax(&self.profile.allow),
+                relax: convert::relax(&self.profile.allow),
                 report_output_ends: ports.output.is_some(),
-                usage_interval_ns: if listens { terms::nanos(bounds::USAGE_EVERY) } else { 0 },
+                usage_interval_ns: if listens { convert::nanos(bounds::USAGE_EVERY) } else { 0 },
                 more: self.more,
                 hot: self.prewarm,
             },

@@ -229,7 +229,7 @@ mod tests {
             runtime: None,
             apparmor: None,
             limits: Preset::Judge.limits(),
-            others: crate::policy::Others::default(),
+            overheads: crate::policy::MemoryOverheads::default(),
             network_disabled: true,
         }
     }

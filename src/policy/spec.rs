@@ -38,7 +38,7 @@ const LOADED_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Who is in a container beside the init and its program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Others {
+pub struct MemoryOverheads {
     /// A runtime with a kernel of its own.
     pub runtime: bool,
     /// A runtime from which programs are forked.
@@ -47,7 +47,7 @@ pub struct Others {
     pub loaded: bool,
 }
 
-impl Others {
+impl MemoryOverheads {
     fn memory_bytes(self) -> u64 {
         let of = |is: bool, bytes: u64| if is { bytes } else { 0 };
         of(self.runtime, RUNTIME_MEMORY_BYTES)
@@ -94,15 +94,15 @@ pub struct SandboxPlan {
     /// Memory, CPU share and processes.
     pub limits: Limits,
     /// Who else is in it.
-    pub others: Others,
+    pub overheads: MemoryOverheads,
     /// Whether NetworkDisabled halves the start (runc) or breaks it (gVisor).
     pub network_disabled: bool,
 }
 
 impl SandboxPlan {
     /// The container's memory limit in bytes.
-    pub fn container_memory(limits: &Limits, others: Others) -> u64 {
-        (limits.memory_bytes + MEMORY_RESERVE_BYTES + others.memory_bytes()).min(MOST_MEMORY_BYTES)
+    pub fn container_memory(limits: &Limits, overheads: MemoryOverheads) -> u64 {
+        (limits.memory_bytes + MEMORY_RESERVE_BYTES + overheads.memory_bytes()).min(MOST_MEMORY_BYTES)
     }
 
     /// Room below the box, in bytes. With [`SandboxPlan::tmp_bytes`] no more than the program's limit: files alone can never
@@ -117,8 +117,8 @@ impl SandboxPlan {
     }
 
     /// The container's process limit.
-    pub fn container_pids(limits: &Limits, others: Others) -> u32 {
-        let own = if others.runtime { RUNTIME_PIDS } else { 0 };
+    pub fn container_pids(limits: &Limits, overheads: MemoryOverheads) -> u32 {
+        let own = if overheads.runtime { RUNTIME_PIDS } else { 0 };
         (limits.pids + PIDS_RESERVE + own).min(MOST_PIDS)
     }
 
@@ -130,7 +130,7 @@ impl SandboxPlan {
 
 /// Spells the plan.
 pub fn build(plan: &SandboxPlan) -> ContainerSpec {
-    let memory = SandboxPlan::container_memory(&plan.limits, plan.others) as i64;
+    let memory = SandboxPlan::container_memory(&plan.limits, plan.overheads) as i64;
     let cell = plan.isolation == Isolation::Cell;
     // the /tmp of a container of cells is only covered; old runcs ignore mode= where the folder exists, but not uid=
     let tmp_bytes = if cell { 64 * 1024 } else { SandboxPlan::tmp_bytes(&plan.limits) };
@@ -177,7 +177,7 @@ pub fn build(plan: &SandboxPlan) -> ContainerSpec {
             memory,
             memory_swap: memory,
             nano_cpus: SandboxPlan::nano_cpus(&plan.limits) as i64,
-            pids_limit: i64::from(SandboxPlan::container_pids(&plan.limits, plan.others)),
+            pids_limit: i64::from(SandboxPlan::container_pids(&plan.limits, plan.overheads)),
             ulimits: vec![Ulimit { name: "core".to_owned(), soft: 0, hard: 0 }],
             tmpfs,
             ipc_mode: "private".to_owned(),

@@ -1,7 +1,7 @@
 //! Whose sandbox is made next on a host: creations at a time are bounded, and the pools stand in line for them.
 //!
 //! ```text
-//!   enter --> in line --> the first of the most urgent pool goes through --> Pass --drop--> the next
+//!   enter --> in line --> the first of the most urgent pool goes through --> CreationPermit --drop--> the next
 //! ```
 //!
 //! A pool for which somebody waits comes first; then the one that holds least of its floor, so that after a start every
@@ -25,14 +25,14 @@ pub struct Urgency {
 }
 
 /// Who stands at a gate.
-pub trait Stands: Send + Sync {
+pub trait CreationQueueMember: Send + Sync {
     /// How urgent it is now. Called with the gate locked: it must not call the gate.
     fn urgency(&self) -> Urgency;
 }
 
 struct Waiter {
-    who: Arc<dyn Stands>,
-    go: oneshot::Sender<Pass>,
+    who: Arc<dyn CreationQueueMember>,
+    go: oneshot::Sender<CreationPermit>,
 }
 
 struct Books {
@@ -43,23 +43,23 @@ struct Books {
 
 /// A host's gate. Cloning shares it.
 #[derive(Clone)]
-pub struct Gate(Arc<Mutex<Books>>);
+pub struct CreationLimiter(Arc<Mutex<Books>>);
 
-impl std::fmt::Debug for Gate {
+impl std::fmt::Debug for CreationLimiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let books = self.books();
-        f.debug_struct("Gate").field("free", &books.free).field("waiting", &books.waiting.len()).finish()
+        f.debug_struct("CreationLimiter").field("free", &books.free).field("waiting", &books.waiting.len()).finish()
     }
 }
 
 /// The right to make one sandbox now; dropped, it is the next one's.
 #[derive(Debug)]
-pub struct Pass(Option<Gate>);
+pub struct CreationPermit(Option<CreationLimiter>);
 
-impl Gate {
+impl CreationLimiter {
     /// A gate for so many at a time.
-    pub fn new(most: usize) -> Gate {
-        Gate(Arc::new(Mutex::new(Books { free: most.max(1), waiting: Vec::new() })))
+    pub fn new(most: usize) -> CreationLimiter {
+        CreationLimiter(Arc::new(Mutex::new(Books { free: most.max(1), waiting: Vec::new() })))
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -67,7 +67,7 @@ impl Gate {
     }
 
     /// Waits for a pass. Dropping the future leaves the line.
-    pub async fn enter(&self, who: Arc<dyn Stands>) -> Pass {
+    pub async fn enter(&self, who: Arc<dyn CreationQueueMember>) -> CreationPermit {
         let (go, pass) = oneshot::channel();
         self.books().waiting.push(Waiter { who, go });
         self.serve();
@@ -91,7 +91,7 @@ impl Gate {
             books.free -= 1;
             drop(books);
             // who has gone at this very moment gives it back by not taking it
-            if let Err(mut pass) = waiter.go.send(Pass(Some(self.clone()))) {
+            if let Err(mut pass) = waiter.go.send(CreationPermit(Some(self.clone()))) {
                 pass.0 = None;
                 self.books().free += 1;
             }
@@ -99,7 +99,7 @@ impl Gate {
     }
 }
 
-impl Drop for Pass {
+impl Drop for CreationPermit {
     fn drop(&mut self) {
         if let Some(gate) = self.0.take() {
             gate.books().free += 1;
@@ -119,7 +119,7 @@ mod tests {
         priority: i32,
     }
 
-    impl Stands for One {
+    impl CreationQueueMember for One {
         fn urgency(&self) -> Urgency {
             let ready = self.ready.load(Ordering::Relaxed);
             Urgency { idle: self.idle, ready, priority: Reverse(self.priority) }
@@ -133,7 +133,7 @@ mod tests {
     /// The order in which these go through a gate for one, when all stand there before it opens. Each has one more ready
     /// once it went through.
     async fn order(all: Vec<Arc<One>>) -> Vec<usize> {
-        let gate = Gate::new(1);
+        let gate = CreationLimiter::new(1);
         let shut = gate.enter(one(true, 0, 0)).await;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let tasks: Vec<_> = all
@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_leaves_the_line_takes_no_pass_along() {
-        let gate = Gate::new(1);
+        let gate = CreationLimiter::new(1);
         let pass = gate.enter(one(true, 0, 0)).await;
         let mut gone = Box::pin(gate.enter(one(true, 0, 0)));
         assert!(futures_util::poll!(&mut gone).is_pending());

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::gate::{Gate, Stands, Urgency};
+use super::gate::{CreationLimiter, CreationQueueMember, Urgency};
 use super::lease::Offer;
 use super::state::PoolState;
-use super::stock::{Levels, Stock, Weather};
-use super::tally::{Reason, Tally};
-use super::tide::Tide;
+use super::stock::{HostLoad, Levels, Stock};
+use super::tally::{PoolStats, RetireReason};
+use super::tide::DemandRate;
 use crate::model::work::Caller;
 use crate::model::{Isolation, StartKind};
 use crate::sandbox::{CreateError, Sandbox};
@@ -60,10 +60,10 @@ pub(super) struct Shelved {
 
 impl Shelved {
     /// Why it is of no use any more.
-    fn spoilt(&self, max_age: Duration) -> Option<Reason> {
+    fn spoilt(&self, max_age: Duration) -> Option<RetireReason> {
         match self.sandbox.is_lost() {
-            true => Some(Reason::Died),
-            false => (self.sandbox.age() >= max_age).then_some(Reason::Age),
+            true => Some(RetireReason::Died),
+            false => (self.sandbox.age() >= max_age).then_some(RetireReason::Age),
         }
     }
 }
@@ -71,13 +71,13 @@ impl Shelved {
 /// A used one, for nobody but its caller.
 #[derive(Debug)]
 struct Kept {
-    of: Of,
+    of: KeptFor,
     shelved: Shelved,
 }
 
 /// Whose a used one is, and since when it waits for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Of {
+pub(super) struct KeptFor {
     caller: Caller,
     since: Instant,
 }
@@ -99,8 +99,8 @@ pub(super) struct Books {
     failed: usize,
     failures_by_wait: BTreeMap<&'static str, usize>,
     create_time: Duration,
-    tide: Tide,
-    pub(super) tally: Tally,
+    demand_rate: DemandRate,
+    pub(super) stats: PoolStats,
     paused: bool,
     closed: bool,
 }
@@ -112,18 +112,18 @@ impl Kept {
 }
 
 impl Books {
-    fn keep(&mut self, shelved: Shelved, of: Of) {
+    fn keep(&mut self, shelved: Shelved, of: KeptFor) {
         self.kept.push(Kept { of, shelved });
         self.stock.kept = self.kept.len();
     }
 
     /// Lets go of used ones that died, grew old, wait in vain, or stand in the way of those who wait.
-    fn let_go(&mut self, max_age: Duration, levels: Levels) {
-        let tally = &mut self.tally;
+    fn evict_kept(&mut self, max_age: Duration, levels: Levels) {
+        let stats = &mut self.stats;
         self.kept.retain(|kept| {
-            let idle = (kept.of.since.elapsed() >= KEPT_FOR).then_some(Reason::Idle);
+            let idle = (kept.of.since.elapsed() >= KEPT_FOR).then_some(RetireReason::Idle);
             let why = kept.shelved.spoilt(max_age).or(idle);
-            why.into_iter().for_each(|reason| tally.retired(reason, 1));
+            why.into_iter().for_each(|reason| stats.retired(reason, 1));
             why.is_none()
         });
         self.stock.kept = self.kept.len();
@@ -131,16 +131,16 @@ impl Books {
         let evicted = self.stock.evict(levels);
         self.kept.sort_by_key(|kept| kept.of.since);
         self.kept.drain(..evicted);
-        self.tally.retired(Reason::Evicted, evicted);
+        self.stats.retired(RetireReason::Evicted, evicted);
         self.stock.kept = self.kept.len();
     }
 
     /// Lets go of ready ones that died or grew old.
-    fn tidy(&mut self, max_age: Duration) {
-        let tally = &mut self.tally;
+    fn evict_ready(&mut self, max_age: Duration) {
+        let stats = &mut self.stats;
         self.stock.ready.retain(|shelved| {
             let why = shelved.spoilt(max_age);
-            why.into_iter().for_each(|reason| tally.retired(reason, 1));
+            why.into_iter().for_each(|reason| stats.retired(reason, 1));
             why.is_none()
         });
     }
@@ -148,15 +148,15 @@ impl Books {
     /// Whether one that comes back, or a new one, may be put on a shelf; counted as let go when not.
     fn takes(&mut self, shelved: &Shelved) -> bool {
         let why = match shelved.sandbox.is_lost() {
-            true => Some(Reason::Died),
-            false => (self.closed || self.paused).then_some(Reason::Closed),
+            true => Some(RetireReason::Died),
+            false => (self.closed || self.paused).then_some(RetireReason::Closed),
         };
-        why.into_iter().for_each(|reason| self.tally.retired(reason, 1));
+        why.into_iter().for_each(|reason| self.stats.retired(reason, 1));
         why.is_none()
     }
 
     fn drop_all(&mut self) {
-        self.tally.retired(Reason::Closed, self.stock.ready.len() + self.kept.len());
+        self.stats.retired(RetireReason::Closed, self.stock.ready.len() + self.kept.len());
         self.stock.ready.clear();
         self.kept.clear();
         self.stock.kept = 0;
@@ -169,13 +169,13 @@ impl Books {
 
     /// The levels to aim for: a floor that follows the rate.
     fn levels(&self, levels: Levels) -> Levels {
-        Levels { floor: self.tide.level(Instant::now(), self.create_mean(), levels), ..levels }
+        Levels { floor: self.demand_rate.level(Instant::now(), self.create_mean(), levels), ..levels }
     }
 }
 
 /// What a profile says of its pool.
 #[derive(Debug, Clone, Copy)]
-pub struct Recipe {
+pub struct PoolSettings {
     /// The levels.
     pub levels: Levels,
     /// A ready sandbox older than this is replaced.
@@ -184,7 +184,7 @@ pub struct Recipe {
     pub priority: i32,
     /// Submissions that one sandbox serves at most.
     pub reuse: u32,
-    /// Of the ready ones, how many have their runtimes waiting in them.
+    /// KeptFor the ready ones, how many have their runtimes waiting in them.
     pub hot: usize,
 }
 
@@ -192,18 +192,18 @@ pub struct Recipe {
 #[derive(Debug, Clone)]
 pub struct HostShare {
     /// Creations at a time on this host, and whose is next.
-    pub creating: Gate,
+    pub creating: CreationLimiter,
     /// Runs under way on this host.
     pub running: Arc<AtomicUsize>,
     /// Rung when a sandbox is ready for whoever is next.
-    pub bell: Arc<Notify>,
+    pub capacity_changed: Arc<Notify>,
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
     profile: String,
     host: String,
-    recipe: Recipe,
+    settings: PoolSettings,
     share: HostShare,
     factory: Box<dyn Factory>,
     books: Mutex<Books>,
@@ -226,11 +226,17 @@ pub struct Pool {
 
 impl Pool {
     /// A pool and its keeper, which runs until [`Pool::close`].
-    pub fn start(profile: &str, host: &str, recipe: Recipe, share: HostShare, factory: Box<dyn Factory>) -> Pool {
+    pub fn start(
+        profile: &str,
+        host: &str,
+        settings: PoolSettings,
+        share: HostShare,
+        factory: Box<dyn Factory>,
+    ) -> Pool {
         let inner = Arc::new(Inner {
             profile: profile.to_owned(),
             host: host.to_owned(),
-            recipe,
+            settings,
             share,
             factory,
             books: Mutex::default(),
@@ -258,7 +264,7 @@ impl Pool {
     }
 
     /// Forgets past failures, so that the next creation is tried at once (the engine is back, an image was built).
-    pub fn encourage(&self) {
+    pub fn reset_backoff(&self) {
         let mut books = self.inner.books();
         books.failures = 0;
         books.not_before = None;
@@ -303,8 +309,8 @@ impl Pool {
     }
 
     /// What came of its sandboxes since its start.
-    pub fn tally(&self) -> Tally {
-        self.inner.books().tally.clone()
+    pub fn stats(&self) -> PoolStats {
+        self.inner.books().stats.clone()
     }
 
     /// How old the oldest ready sandbox is.
@@ -320,10 +326,10 @@ impl Pool {
 
     /// Says how many wait for a sandbox of this pool, and how many of those who hold another one do: the ceiling is not for
     /// them.
-    pub fn want(&self, demand: usize, seconds: usize) {
+    pub fn set_demand(&self, demand: usize, referee_demand: usize) {
         let mut books = self.inner.books();
-        let more = demand > books.stock.demand || seconds > books.stock.seconds;
-        (books.stock.demand, books.stock.seconds) = (demand, seconds);
+        let more = demand > books.stock.demand || referee_demand > books.stock.referee_demand;
+        (books.stock.demand, books.stock.referee_demand) = (demand, referee_demand);
         drop(books);
         if more {
             self.wake();
@@ -340,7 +346,7 @@ impl Pool {
 
     /// Whether used sandboxes are kept for their callers.
     pub fn reuses(&self) -> bool {
-        self.inner.recipe.reuse > 1
+        self.inner.settings.reuse > 1
     }
 
     /// Holds out a used sandbox to the caller whose it was.
@@ -358,7 +364,7 @@ impl Pool {
             if !shelved.sandbox.is_lost() {
                 return Some(shelved);
             }
-            books.tally.retired(Reason::Died, 1);
+            books.stats.retired(RetireReason::Died, 1);
         }
         None
     }
@@ -379,10 +385,10 @@ impl Pool {
             leased: books.stock.leased,
             kept: books.stock.kept,
             reused: books.reused,
-            waiting: books.stock.demand + books.stock.seconds,
-            floor: self.inner.recipe.levels.floor,
-            level: books.levels(self.inner.recipe.levels).floor,
-            ceiling: self.inner.recipe.levels.ceiling,
+            waiting: books.stock.demand + books.stock.referee_demand,
+            floor: self.inner.settings.levels.floor,
+            level: books.levels(self.inner.settings.levels).floor,
+            ceiling: self.inner.settings.levels.ceiling,
             created: books.created,
             failed: books.failed,
             failures: books.failures_by_wait.clone(),
@@ -392,34 +398,34 @@ impl Pool {
     }
 }
 
-impl Stands for Inner {
+impl CreationQueueMember for Inner {
     fn urgency(&self) -> Urgency {
         let books = self.books();
         let ready = books.stock.ready.len();
         Urgency {
-            idle: books.stock.demand + books.stock.seconds <= ready,
+            idle: books.stock.demand + books.stock.referee_demand <= ready,
             ready,
-            priority: Reverse(self.recipe.priority),
+            priority: Reverse(self.settings.priority),
         }
     }
 }
 
 impl Inner {
     pub(super) fn ring(&self) {
-        self.share.bell.notify_one();
+        self.share.capacity_changed.notify_one();
     }
 
     /// One that was offered was taken.
     pub(super) fn taken(&self, start: StartKind) {
         let mut books = self.books();
-        books.tide.taken(Instant::now());
-        books.tally.taken(start);
+        books.demand_rate.taken(Instant::now());
+        books.stats.taken(start);
         drop(books);
         self.wake.notify_one();
     }
 
     /// Takes back what was offered and not taken.
-    pub(super) fn put_back(&self, shelved: Shelved, of: Option<Of>) {
+    pub(super) fn put_back(&self, shelved: Shelved, of: Option<KeptFor>) {
         let mut books = self.books();
         books.stock.leased -= 1;
         if books.takes(&shelved) {
@@ -435,13 +441,13 @@ impl Inner {
     /// Keeps a used one for its caller.
     pub(super) fn keep(&self, mut shelved: Shelved, caller: Caller) {
         // its caller is likely to come at once
-        if self.recipe.hot > 0 {
+        if self.settings.hot > 0 {
             shelved.sandbox.heat();
         }
         let mut books = self.books();
         books.stock.leased -= 1;
         if books.takes(&shelved) {
-            books.keep(shelved, Of { caller, since: Instant::now() });
+            books.keep(shelved, KeptFor { caller, since: Instant::now() });
             books.reused += 1;
         }
         drop(books);
@@ -456,7 +462,7 @@ impl Inner {
         ticket.spend(&mut books);
         books.created += 1;
         books.create_time += took;
-        books.tally.made(took);
+        books.stats.made(took);
         books.failures = 0;
         books.not_before = None;
         books.broken = None;
@@ -527,20 +533,20 @@ async fn keep(pool: Arc<Inner>) {
             if books.closed {
                 return;
             }
-            books.tidy(pool.recipe.max_age);
-            let levels = books.levels(pool.recipe.levels);
-            books.let_go(pool.recipe.max_age, levels);
+            books.evict_ready(pool.settings.max_age);
+            let levels = books.levels(pool.settings.levels);
+            books.evict_kept(pool.settings.max_age, levels);
             let held_back = books.not_before.and_then(|at| at.checked_duration_since(Instant::now()));
             let busy = pool.share.running.load(Ordering::Relaxed) > 0;
             // those that are taken first; beside a run only what is sorely missing, as with sandboxes
-            let hot = if busy { pool.recipe.hot.div_ceil(2) } else { pool.recipe.hot };
+            let hot = if busy { pool.settings.hot.div_ceil(2) } else { pool.settings.hot };
             books.stock.ready.iter_mut().take(hot).for_each(|shelved| shelved.sandbox.heat());
             let want = match held_back {
                 _ if books.paused => 0,
                 Some(_) => 0,
                 // after a failure one is tried alone
-                None if books.failures > 0 => 1.min(books.stock.want(levels, Weather { busy })),
-                None => books.stock.want(levels, Weather { busy }),
+                None if books.failures > 0 => 1.min(books.stock.want(levels, HostLoad { busy })),
+                None => books.stock.want(levels, HostLoad { busy }),
             };
             books.stock.creating += want;
             (want, held_back.unwrap_or(Duration::from_secs(2)))

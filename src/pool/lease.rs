@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keeper::{Inner, Of, Shelved};
-use super::tally::Reason;
+use super::keeper::{Inner, KeptFor, Shelved};
+use super::tally::RetireReason;
 use crate::model::StartKind;
 use crate::model::work::Caller;
 use crate::sandbox::{Audited, Sandbox};
@@ -15,12 +15,12 @@ use crate::sandbox::{Audited, Sandbox};
 pub struct Offer {
     shelved: Option<Shelved>,
     /// Whose it is, when it was used.
-    of: Option<Of>,
+    of: Option<KeptFor>,
     pool: Arc<Inner>,
 }
 
 impl Offer {
-    pub(super) fn new(shelved: Shelved, of: Option<Of>, pool: Arc<Inner>) -> Offer {
+    pub(super) fn new(shelved: Shelved, of: Option<KeptFor>, pool: Arc<Inner>) -> Offer {
         Offer { shelved: Some(shelved), of, pool }
     }
 
@@ -29,11 +29,11 @@ impl Offer {
         let Shelved { sandbox, image, uses } = self.shelved.take()?;
         let start = if sandbox.age() <= waited { StartKind::Cold } else { StartKind::Warm };
         self.pool.taken(start);
-        let seat = Seat { pool: self.pool.clone(), is_given_back: false, why: Reason::Used };
-        Some(Lease { sandbox, start, image, uses, seat })
+        let guard = LeaseGuard { pool: self.pool.clone(), is_given_back: false, why: RetireReason::Used };
+        Some(Lease { sandbox, start, image, uses, guard })
     }
 
-    /// Puts it back without ringing the bell: nobody wanted it.
+    /// Puts it back without ringing the capacity_changed: nobody wanted it.
     pub fn decline(mut self) {
         self.put_back();
     }
@@ -65,40 +65,40 @@ pub struct Lease {
     pub image: Arc<str>,
     /// Submissions that it served before.
     pub uses: u32,
-    seat: Seat,
+    guard: LeaseGuard,
 }
 
 impl Lease {
     /// Says why it ends, when it is not for having served.
-    pub fn ends_for(&mut self, why: Reason) {
-        self.seat.why = why;
+    pub fn retire_as(&mut self, why: RetireReason) {
+        self.guard.why = why;
     }
 
     /// Keeps it for its caller's next submission.
     pub fn keep(self, caller: Caller, _audited: Audited) {
-        let Lease { sandbox, image, uses, mut seat, .. } = self;
-        seat.is_given_back = true;
-        seat.pool.keep(Shelved { sandbox, image, uses: uses + 1 }, caller);
+        let Lease { sandbox, image, uses, mut guard, .. } = self;
+        guard.is_given_back = true;
+        guard.pool.keep(Shelved { sandbox, image, uses: uses + 1 }, caller);
     }
 }
 
 /// A place in the books, given back when dropped.
 #[derive(Debug)]
-struct Seat {
+struct LeaseGuard {
     pool: Arc<Inner>,
     is_given_back: bool,
     /// Why it is not.
-    why: Reason,
+    why: RetireReason,
 }
 
-impl Drop for Seat {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         if self.is_given_back {
             return;
         }
         let mut books = self.pool.books();
         books.stock.leased -= 1;
-        books.tally.retired(self.why, 1);
+        books.stats.retired(self.why, 1);
         drop(books);
         self.pool.wake.notify_one();
     }

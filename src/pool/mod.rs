@@ -20,9 +20,9 @@ pub mod stock;
 pub mod tally;
 mod tide;
 
-pub use gate::Gate;
-pub use keeper::{Factory, HostShare, MakeError, Making, Pool, Recipe};
+pub use gate::CreationLimiter;
+pub use keeper::{Factory, HostShare, MakeError, Making, Pool, PoolSettings};
 pub use lease::{Lease, Offer};
 pub use state::PoolState;
 pub use stock::Levels;
-pub use tally::{Reason, Tally};
+pub use tally::{PoolStats, RetireReason};

@@ -16,7 +16,7 @@ pub struct Levels {
 
 /// What the machine is doing at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Weather {
+pub struct HostLoad {
     /// A run is under way on this host: making a sandbox now would cost it CPU time.
     pub busy: bool,
 }
@@ -36,12 +36,12 @@ pub struct Stock<S> {
     pub demand: usize,
     /// How many wait beside those who hold another sandbox meanwhile: the ceiling is not for them, or all could hold one and
     /// wait for ever.
-    pub seconds: usize,
+    pub referee_demand: usize,
 }
 
 impl<S> Default for Stock<S> {
     fn default() -> Self {
-        Stock { ready: VecDeque::new(), creating: 0, leased: 0, kept: 0, demand: 0, seconds: 0 }
+        Stock { ready: VecDeque::new(), creating: 0, leased: 0, kept: 0, demand: 0, referee_demand: 0 }
     }
 }
 
@@ -50,14 +50,14 @@ impl<S> Stock<S> {
     ///
     /// Callers that wait come first. To keep the floor, refill waits while a run is under way, so that it doesn't take
     /// the run's CPU time, unless the stock is below half its floor.
-    pub fn want(&self, levels: Levels, weather: Weather) -> usize {
+    pub fn want(&self, levels: Levels, load: HostLoad) -> usize {
         let room = self.room(levels);
         let for_callers = self.for_callers();
-        let in_hand = (self.ready.len() + self.creating).saturating_sub(self.demand + self.seconds);
+        let in_hand = (self.ready.len() + self.creating).saturating_sub(self.demand + self.referee_demand);
         let low_water = levels.floor.div_ceil(2);
-        let target = if weather.busy { low_water } else { levels.floor };
+        let target = if load.busy { low_water } else { levels.floor };
         let for_floor = target.saturating_sub(in_hand);
-        room.min(for_callers + for_floor).max(self.seconds.saturating_sub(self.ready.len() + self.creating))
+        room.min(for_callers + for_floor).max(self.referee_demand.saturating_sub(self.ready.len() + self.creating))
     }
 
     /// How many more may be held.
@@ -67,7 +67,7 @@ impl<S> Stock<S> {
 
     /// How many wait for whom none is ready or on its way.
     fn for_callers(&self) -> usize {
-        (self.demand + self.seconds).saturating_sub(self.ready.len() + self.creating)
+        (self.demand + self.referee_demand).saturating_sub(self.ready.len() + self.creating)
     }
 
     /// How many of the kept ones must go, so that those who wait can have one: a used one serves its own caller only.
@@ -94,8 +94,8 @@ mod tests {
     }
 
     const LEVELS: Levels = Levels { floor: 4, ceiling: 8 };
-    const CALM: Weather = Weather { busy: false };
-    const BUSY: Weather = Weather { busy: true };
+    const CALM: HostLoad = HostLoad { busy: false };
+    const BUSY: HostLoad = HostLoad { busy: true };
 
     #[test]
     fn an_empty_pool_is_filled_to_its_floor() {
@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn who_holds_another_one_gets_a_second_beyond_the_ceiling() {
-        let with = |ready, creating, leased, seconds| Stock { seconds, ..stock(ready, creating, leased, 3) };
+        let with =
+            |ready, creating, leased, referee_demand| Stock { referee_demand, ..stock(ready, creating, leased, 3) };
         assert_eq!(with(0, 0, 8, 2).want(LEVELS, CALM), 2);
         assert_eq!(with(0, 2, 8, 2).want(LEVELS, CALM), 0);
         assert_eq!(with(1, 0, 7, 2).want(LEVELS, BUSY), 1);

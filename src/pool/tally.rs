@@ -7,7 +7,7 @@ use crate::telemetry::metrics::{Buckets, Histogram};
 
 /// Why a sandbox was let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum RetireReason {
     /// It served its submission, or as many as it may.
     Used,
     /// An audit found something in it.
@@ -26,53 +26,53 @@ pub enum Reason {
     Closed,
 }
 
-impl Reason {
+impl RetireReason {
     /// All of them.
-    pub const ALL: [Reason; 8] = [
-        Reason::Used,
-        Reason::Residue,
-        Reason::Lost,
-        Reason::Died,
-        Reason::Age,
-        Reason::Idle,
-        Reason::Evicted,
-        Reason::Closed,
+    pub const ALL: [RetireReason; 8] = [
+        RetireReason::Used,
+        RetireReason::Residue,
+        RetireReason::Lost,
+        RetireReason::Died,
+        RetireReason::Age,
+        RetireReason::Idle,
+        RetireReason::Evicted,
+        RetireReason::Closed,
     ];
 
     /// In a word.
     pub fn as_str(self) -> &'static str {
         match self {
-            Reason::Used => "used",
-            Reason::Residue => "residue",
-            Reason::Lost => "lost",
-            Reason::Died => "died",
-            Reason::Age => "age",
-            Reason::Idle => "idle",
-            Reason::Evicted => "evicted",
-            Reason::Closed => "closed",
+            RetireReason::Used => "used",
+            RetireReason::Residue => "residue",
+            RetireReason::Lost => "lost",
+            RetireReason::Died => "died",
+            RetireReason::Age => "age",
+            RetireReason::Idle => "idle",
+            RetireReason::Evicted => "evicted",
+            RetireReason::Closed => "closed",
         }
     }
 }
 
 /// The counts.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub struct PoolStats {
     /// Taken by who found it ready.
     pub hits: u64,
     /// Taken by who had to wait for it to be made.
     pub misses: u64,
     /// How long creations took that succeeded.
     pub refills: Histogram,
-    retired: [u64; Reason::ALL.len()],
+    retired: [u64; RetireReason::ALL.len()],
 }
 
-impl Default for Tally {
+impl Default for PoolStats {
     fn default() -> Self {
-        Tally { hits: 0, misses: 0, refills: Buckets::Engine.histogram(), retired: [0; Reason::ALL.len()] }
+        PoolStats { hits: 0, misses: 0, refills: Buckets::Engine.histogram(), retired: [0; RetireReason::ALL.len()] }
     }
 }
 
-impl Tally {
+impl PoolStats {
     /// One was taken.
     pub(super) fn taken(&mut self, start: StartKind) {
         match start {
@@ -87,13 +87,13 @@ impl Tally {
     }
 
     /// So many were let go.
-    pub(super) fn retired(&mut self, reason: Reason, count: usize) {
+    pub(super) fn retired(&mut self, reason: RetireReason, count: usize) {
         self.retired[reason as usize] += count as u64;
     }
 
     /// How many were let go, by why.
-    pub fn retirements(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL.into_iter().zip(self.retired)
+    pub fn retirements(&self) -> impl Iterator<Item = (RetireReason, u64)> {
+        RetireReason::ALL.into_iter().zip(self.retired)
     }
 }
 
@@ -103,23 +103,23 @@ mod tests {
 
     #[test]
     fn every_reason_is_counted_under_its_own_name() {
-        let mut tally = Tally::default();
-        for (count, reason) in Reason::ALL.into_iter().enumerate() {
-            tally.retired(reason, count + 1);
+        let mut stats = PoolStats::default();
+        for (count, reason) in RetireReason::ALL.into_iter().enumerate() {
+            stats.retired(reason, count + 1);
         }
-        for (at, (reason, count)) in tally.retirements().enumerate() {
-            assert_eq!((reason, count), (Reason::ALL[at], at as u64 + 1));
+        for (at, (reason, count)) in stats.retirements().enumerate() {
+            assert_eq!((reason, count), (RetireReason::ALL[at], at as u64 + 1));
         }
-        let mut words: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let mut words: Vec<&str> = RetireReason::ALL.iter().map(|reason| reason.as_str()).collect();
         words.sort_unstable();
         words.dedup();
-        assert_eq!(words.len(), Reason::ALL.len());
+        assert_eq!(words.len(), RetireReason::ALL.len());
     }
 
     #[test]
     fn who_waited_for_a_sandbox_to_be_made_missed() {
-        let mut tally = Tally::default();
-        [StartKind::Warm, StartKind::Hot, StartKind::Cold].into_iter().for_each(|start| tally.taken(start));
-        assert_eq!((tally.hits, tally.misses), (2, 1));
+        let mut stats = PoolStats::default();
+        [StartKind::Warm, StartKind::Hot, StartKind::Cold].into_iter().for_each(|start| stats.taken(start));
+        assert_eq!((stats.hits, stats.misses), (2, 1));
     }
 }

@@ -14,12 +14,12 @@ const MARGIN: f64 = 2.0;
 
 /// The rate at which sandboxes are taken, fading.
 #[derive(Debug, Default)]
-pub struct Tide {
+pub struct DemandRate {
     last: Option<Instant>,
     per_second: f64,
 }
 
-impl Tide {
+impl DemandRate {
     /// One was taken.
     pub fn taken(&mut self, now: Instant) {
         self.per_second = self.rate(now) + 1.0 / WINDOW.as_secs_f64();
@@ -47,21 +47,21 @@ mod tests {
     const LEVELS: Levels = Levels { floor: 2, ceiling: 8 };
 
     /// So many per second for a minute.
-    fn after(per_second: u32) -> (Tide, Instant) {
-        let (mut tide, mut now) = (Tide::default(), Instant::now());
+    fn after(per_second: u32) -> (DemandRate, Instant) {
+        let (mut demand_rate, mut now) = (DemandRate::default(), Instant::now());
         for _ in 0..60 * per_second {
             now += Duration::from_secs(1) / per_second;
-            tide.taken(now);
+            demand_rate.taken(now);
         }
-        (tide, now)
+        (demand_rate, now)
     }
 
     #[test]
     fn the_rate_is_what_comes_and_fades_when_nothing_does() {
-        let (tide, now) = after(5);
-        assert!((tide.rate(now) - 5.0).abs() < 0.3, "{}", tide.rate(now));
-        assert!(tide.rate(now + Duration::from_secs(60)) < 0.02);
-        assert_eq!(Tide::default().rate(now), 0.0);
+        let (demand_rate, now) = after(5);
+        assert!((demand_rate.rate(now) - 5.0).abs() < 0.3, "{}", demand_rate.rate(now));
+        assert!(demand_rate.rate(now + Duration::from_secs(60)) < 0.02);
+        assert_eq!(DemandRate::default().rate(now), 0.0);
     }
 
     #[test]
@@ -71,22 +71,22 @@ mod tests {
         assert_eq!(level(1, 100), 2);
         assert_eq!(level(10, 290), 6);
         assert_eq!(level(10, 3000), 8);
-        let (tide, now) = after(10);
-        assert_eq!(tide.level(now + Duration::from_secs(120), Duration::from_millis(300), LEVELS), 2);
+        let (demand_rate, now) = after(10);
+        assert_eq!(demand_rate.level(now + Duration::from_secs(120), Duration::from_millis(300), LEVELS), 2);
     }
 
     #[test]
     fn a_pool_without_a_floor_stays_empty_when_nobody_comes() {
         let none = Levels { floor: 0, ceiling: 4 };
-        assert_eq!(Tide::default().level(Instant::now(), Duration::from_secs(1), none), 0);
+        assert_eq!(DemandRate::default().level(Instant::now(), Duration::from_secs(1), none), 0);
     }
 
     #[test]
     fn the_worked_example_of_the_operations_guide_is_what_the_tide_does() {
         let guide = include_str!("../../docs/OPERATIONS.md");
         let levels = Levels { floor: 0, ceiling: 7 };
-        let (tide, now) = after(4);
-        assert_eq!(tide.level(now, Duration::from_millis(300), levels), 3);
+        let (demand_rate, now) = after(4);
+        assert_eq!(demand_rate.level(now, Duration::from_millis(300), levels), 3);
         assert!(guide.contains("| ready | 2 x 4/s x 0.3 s = 2.4, so 3 |"));
         // the engine's pace is the one that was measured
         assert!(

@@ -454,7 +454,7 @@ async fn image_make(context: &Context, given: Value, pull: bool) -> Answer {
         let message = format!("profile: there is no profile {profile:?}; there are {known}");
         return Err(RpcError { field: Some("profile".to_owned()), ..RpcError::new(Code::UnknownProfile, message) });
     };
-    if pull && !crate::image::is_registrys(&found.image) {
+    if pull && !crate::image::is_registry_name(&found.image) {
         let message =
             format!("profile: the image of {profile:?} is built from the folder {:?}: use image.build", found.image);
         return Err(RpcError { field: Some("profile".to_owned()), ..RpcError::new(Code::BadRequest, message) });
@@ -488,7 +488,7 @@ async fn make_on(
     profile: &str,
     image: &str,
     pull: bool,
-) -> Result<crate::image::Built, RpcError> {
+) -> Result<crate::image::ResolvedImage, RpcError> {
     let (sender, mut events) = mpsc::channel::<crate::image::BuildEvent>(bounds::MAX_OUTBOUND_MESSAGES);
     // progress is a courtesy: a slow reader misses lines, the build does not wait for it
     let mut watch = move |event| drop(sender.try_send(event));
@@ -511,7 +511,7 @@ async fn make_on(
     };
     let (built, ()) = tokio::join!(making, telling);
     for pool in host.pools() {
-        pool.encourage();
+        pool.reset_backoff();
     }
     built.map_err(|error| RpcError::new(Code::Internal, error.to_string()))
 }

@@ -19,7 +19,7 @@ pub(super) fn pools(context: &Context) -> Vec<PoolState> {
 pub(super) fn hosts(context: &Context) -> Vec<HostRow> {
     let row = |host: &Arc<Host>| {
         let health = host.health();
-        let (has, taken) = host.room().amounts();
+        let (has, taken) = host.capacity().amounts();
         HostRow {
             name: host.name().to_owned(),
             endpoint: host.endpoint(),
@@ -28,7 +28,7 @@ pub(super) fn hosts(context: &Context) -> Vec<HostRow> {
             api: health.engine.api.clone(),
             cpus: health.engine.cpus,
             memory_bytes: health.engine.memory_bytes,
-            no_cell: host.no_cell(),
+            no_cell: host.cell_unavailable_reason(),
             since_ms: health.since.elapsed().as_millis() as u64,
             reason: health.reason,
             remedy: health.remedy,

@@ -10,7 +10,7 @@ use super::retire::{Slot, retire};
 use super::{Heat, Sandbox};
 use crate::docker::{Client, Error as EngineError, UpdateResources};
 use crate::model::{Isolation, Limits};
-use crate::policy::{Approved, Others, SHM_BYTES, SandboxPlan, TMPFS_INODES};
+use crate::policy::{Approved, MemoryOverheads, SHM_BYTES, SandboxPlan, TMPFS_INODES};
 use crate::wire;
 use crate::wire::frame::{InitHello, Prepare, Ready, Space, VERSION};
 
@@ -22,7 +22,7 @@ const SPLIT_CAPS: u64 = 0b1110_0000;
 
 /// Everything that a creation needs.
 #[derive(Debug)]
-pub struct Recipe {
+pub struct CreateOptions {
     /// The spec.
     pub approved: Approved,
     /// What the init must see.
@@ -31,7 +31,7 @@ pub struct Recipe {
     pub isolation: Isolation,
     /// Who else is in it. Where another runtime than the engine's own was asked for, its kernel may be its own and show no
     /// cgroup, as gVisor's.
-    pub others: Others,
+    pub overheads: MemoryOverheads,
     /// The slot, and with it the container's name and the program's uid.
     pub slot: Slot,
     /// Runtimes that may wait in it; in cells only.
@@ -104,8 +104,8 @@ impl CreateError {
 ///
 /// # Errors
 /// See [`CreateError`].
-pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateError> {
-    let Recipe { approved, limits, isolation, others, slot, mut waiters } = recipe;
+pub async fn create(client: &Client, recipe: CreateOptions) -> Result<Sandbox, CreateError> {
+    let CreateOptions { approved, limits, isolation, overheads, slot, mut waiters } = recipe;
     let name = slot.name().to_owned();
     let engine = |step| move |source| CreateError::Engine { step, source };
     let (uid, gid) = (slot.uid(), slot.uid());
@@ -139,7 +139,7 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
         let reason = nix::errno::Errno::from_raw(*errno).desc().to_owned();
         return Err(CreateError::NoCell { step: step.clone(), reason });
     }
-    verify(&ready, &limits, isolation, others).map_err(CreateError::Mismatch)?;
+    verify(&ready, &limits, isolation, overheads).map_err(CreateError::Mismatch)?;
 
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (ended_tx, ended) = watch::channel(false);
@@ -161,7 +161,7 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
     Ok(Sandbox {
         id: created.id,
         isolation,
-        others,
+        overheads,
         ready,
         born: Instant::now(),
         commands,
@@ -178,12 +178,12 @@ pub async fn create(client: &Client, recipe: Recipe) -> Result<Sandbox, CreateEr
 /// # Errors
 /// See [`CreateError`]; the sandbox is then only good for retirement.
 pub async fn ensure_limits(client: &Client, sandbox: &mut Sandbox, limits: &Limits) -> Result<(), CreateError> {
-    let memory = SandboxPlan::container_memory(limits, sandbox.others) as i64;
+    let memory = SandboxPlan::container_memory(limits, sandbox.overheads) as i64;
     let resources = UpdateResources {
         memory: Some(memory),
         memory_swap: Some(memory),
         nano_cpus: Some(SandboxPlan::nano_cpus(limits) as i64),
-        pids_limit: Some(i64::from(SandboxPlan::container_pids(limits, sandbox.others))),
+        pids_limit: Some(i64::from(SandboxPlan::container_pids(limits, sandbox.overheads))),
     };
     let warnings = client
         .update_container(sandbox.id(), &resources)
@@ -193,18 +193,18 @@ pub async fn ensure_limits(client: &Client, sandbox: &mut Sandbox, limits: &Limi
         return Err(CreateError::Warned(warnings.join("; ")));
     }
     sandbox.probe().await?;
-    verify(sandbox.ready(), limits, sandbox.isolation(), sandbox.others).map_err(CreateError::Mismatch)
+    verify(sandbox.ready(), limits, sandbox.isolation(), sandbox.overheads).map_err(CreateError::Mismatch)
 }
 
 /// The limits that the init sees, against those that were asked for. The engine may round memory to pages and CPU to
 /// a thousandth of a period.
-fn verify(ready: &Ready, limits: &Limits, isolation: Isolation, others: Others) -> Result<(), String> {
+fn verify(ready: &Ready, limits: &Limits, isolation: Isolation, overheads: MemoryOverheads) -> Result<(), String> {
     // a runtime with a kernel of its own shows no cgroup: it lies around all of it, and the engine gave no warning
-    let seen = !others.runtime || ready.cgroup_version != 0;
+    let seen = !overheads.runtime || ready.cgroup_version != 0;
     let caps = if isolation == Isolation::Cell { 0 } else { SPLIT_CAPS };
-    let memory = SandboxPlan::container_memory(limits, others);
+    let memory = SandboxPlan::container_memory(limits, overheads);
     let nano_cpus = SandboxPlan::nano_cpus(limits);
-    let pids = u64::from(SandboxPlan::container_pids(limits, others));
+    let pids = u64::from(SandboxPlan::container_pids(limits, overheads));
     let page = 4096;
     let checks = [
         (ready.version == VERSION, format!("the init speaks version {}, we speak {VERSION}", ready.version)),
@@ -273,8 +273,8 @@ mod tests {
         Ready {
             version: VERSION,
             cgroup_version: 1,
-            memory_bytes: SandboxPlan::container_memory(&limits, Others::default()),
-            pids: u64::from(SandboxPlan::container_pids(&limits, Others::default())),
+            memory_bytes: SandboxPlan::container_memory(&limits, MemoryOverheads::default()),
+            pids: u64::from(SandboxPlan::container_pids(&limits, MemoryOverheads::default())),
             nano_cpus: 1_000_000_000,
             cap_bnd: SPLIT_CAPS,
             cap_eff: SPLIT_CAPS,
@@ -290,12 +290,12 @@ mod tests {
     #[test]
     fn a_sandbox_that_is_what_we_asked_for_is_trusted() {
         let limits = Preset::Judge.limits();
-        verify(&ready(), &limits, Isolation::Split, Others::default()).unwrap();
+        verify(&ready(), &limits, Isolation::Split, MemoryOverheads::default()).unwrap();
         let cell = Ready { uid: 52_000, cap_bnd: 0, cap_eff: 0, ..ready() };
-        verify(&cell, &limits, Isolation::Cell, Others::default()).unwrap();
+        verify(&cell, &limits, Isolation::Cell, MemoryOverheads::default()).unwrap();
         assert!(
-            verify(&ready(), &limits, Isolation::Cell, Others::default()).is_err()
-                && verify(&cell, &limits, Isolation::Split, Others::default()).is_err()
+            verify(&ready(), &limits, Isolation::Cell, MemoryOverheads::default()).is_err()
+                && verify(&cell, &limits, Isolation::Split, MemoryOverheads::default()).is_err()
         );
     }
 
@@ -316,7 +316,7 @@ mod tests {
         for break_it in breaks {
             let mut ready = ready();
             break_it(&mut ready);
-            assert!(verify(&ready, &Preset::Judge.limits(), Isolation::Split, Others::default()).is_err());
+            assert!(verify(&ready, &Preset::Judge.limits(), Isolation::Split, MemoryOverheads::default()).is_err());
         }
     }
 }

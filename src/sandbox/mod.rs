@@ -15,14 +15,14 @@
 //!
 //! This module refuses to know verdicts, queues and profiles.
 
+pub mod convert;
 mod create;
 mod link;
 mod retire;
 mod run;
-pub mod terms;
 
 pub(crate) use create::short;
-pub use create::{CreateError, Recipe, create, ensure_limits};
+pub use create::{CreateError, CreateOptions, create, ensure_limits};
 pub use link::Lost;
 pub use retire::{Slot, Slots, sweep};
 pub use run::{RunEvent, RunHandle, RunOrder, Usage};
@@ -33,7 +33,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::Isolation;
-use crate::policy::Others;
+use crate::policy::MemoryOverheads;
 use crate::wire::frame::{Collect, Collected, Prepare, Ready, Refused};
 use link::Command;
 
@@ -43,7 +43,7 @@ pub struct Audited(());
 
 /// Files that a run left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Brought {
+pub struct CollectedFiles {
     /// Path and bytes.
     pub files: Vec<(String, Vec<u8>)>,
     /// What matched and was not given.
@@ -55,7 +55,7 @@ pub struct Brought {
 pub struct Sandbox {
     id: String,
     isolation: Isolation,
-    others: Others,
+    overheads: MemoryOverheads,
     ready: Ready,
     born: Instant,
     commands: mpsc::Sender<Command>,
@@ -189,12 +189,12 @@ impl Sandbox {
     ///
     /// # Errors
     /// The sandbox is lost.
-    pub async fn collect(&mut self, wanted: Collect) -> Result<Brought, Lost> {
+    pub async fn collect(&mut self, wanted: Collect) -> Result<CollectedFiles, Lost> {
         let (reply, answer) = oneshot::channel();
         let most = wanted.max_bytes;
         self.commands.send(Command::Collect { wanted, reply }).await.map_err(|_| Lost::Closed)?;
         let Collected { files, refused } = answer.await.map_err(|_| Lost::Closed)?;
-        let mut brought = Brought { files: Vec::new(), refused };
+        let mut brought = CollectedFiles { files: Vec::new(), refused };
         let mut left = most;
         for (file, (path, size)) in files.into_iter().enumerate() {
             left = left.checked_sub(size).ok_or_else(|| Lost::Protocol("more bytes than are wanted".to_owned()))?;

@@ -1,7 +1,7 @@
 //! Reports that no judge wrote: of a submission that never ran, whose sandbox died, or whose memory took the init along.
 //! Pure: what was seen goes in, whose fault it is comes out.
 
-use crate::host::End;
+use crate::host::ContainerEnd;
 use crate::judge::drive::Judged;
 use crate::judge::render;
 use crate::model::work::Work;
@@ -37,7 +37,7 @@ pub(super) struct Death {
     /// How it was noticed.
     pub(super) lost: Lost,
     /// How its container ended.
-    pub(super) end: End,
+    pub(super) end: ContainerEnd,
     /// Whether its engine provably did not fail meanwhile.
     pub(super) engine_was_well: bool,
     /// Where.
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn death(engine_was_well: bool, exit_code: i64) -> Death {
-        let end = End { oom: false, exit_code: Some(exit_code) };
+        let end = ContainerEnd { oom: false, exit_code: Some(exit_code) };
         Death { lost: Lost::Eof, end, engine_was_well, host: "local".to_owned() }
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 use super::line::{Line, ProfileName, Spot, Stands};
 use super::pace::Pace;
 use super::place::{Candidate, choose, spread};
-use crate::host::room::{Amount, Taken};
+use crate::host::capacity::{Reservation, Resources};
 use crate::host::{Fleet, Host};
 use crate::model::Counts;
 use crate::model::work::{Caller, Plan, Referee, Work};
@@ -35,7 +35,7 @@ pub struct Placed {
     /// The sandbox.
     pub lease: Lease,
     /// The room that the run takes.
-    pub taken: Taken,
+    pub taken: Reservation,
     /// Its place among its uid's runs.
     pub running: Running,
 }
@@ -48,7 +48,7 @@ pub struct Second {
     /// The sandbox.
     pub lease: Lease,
     /// The room that it takes.
-    _taken: Taken,
+    _taken: Reservation,
 }
 
 /// Why there is none.
@@ -64,7 +64,7 @@ pub struct NoSandbox {
 struct Handed {
     host: Arc<Host>,
     offer: Offer,
-    taken: Taken,
+    taken: Reservation,
     running: Running,
 }
 
@@ -72,7 +72,7 @@ struct Handed {
 struct Waiter {
     caller: Caller,
     profile: ProfileName,
-    need: Amount,
+    need: Resources,
     avoid: Option<String>,
     reply: oneshot::Sender<Handed>,
 }
@@ -88,8 +88,8 @@ impl Stands for Waiter {
 #[derive(Debug)]
 struct SecondWaiter {
     profile: ProfileName,
-    need: Amount,
-    reply: oneshot::Sender<(Arc<Host>, Offer, Taken)>,
+    need: Resources,
+    reply: oneshot::Sender<(Arc<Host>, Offer, Reservation)>,
 }
 
 #[derive(Debug, Default)]
@@ -203,7 +203,7 @@ impl Desk {
         let waiter = Waiter {
             caller: work.caller.clone(),
             profile: profile.clone(),
-            need: Amount { cpus: work.limits.cpus, memory: work.limits.memory_bytes },
+            need: Resources { cpus: work.limits.cpus, memory: work.limits.memory_bytes },
             avoid: avoid.map(str::to_owned),
             reply,
         };
@@ -236,7 +236,7 @@ impl Desk {
         let profile: ProfileName = referee.profile.name.as_str().into();
         let (reply, handed) = oneshot::channel();
         // while it works the submission mostly waits: it takes memory, no CPU
-        let need = Amount { cpus: 0.0, memory: referee.step.limits.memory_bytes };
+        let need = Resources { cpus: 0.0, memory: referee.step.limits.memory_bytes };
         self.books().seconds.push_back(SecondWaiter { profile: profile.clone(), need, reply });
         self.serve();
         if let Ok(Ok((host, offer, taken))) = tokio::time::timeout(patience, handed).await
@@ -254,12 +254,12 @@ impl Desk {
         }
         // what keeps a host that is up from making one says more than a host that is down
         let broken = |host: &Arc<Host>| host.pool(profile)?.state().broken;
-        self.fleet.willing().iter().find_map(broken).or_else(|| hosts.iter().find_map(|host| host.health().reason))
+        self.fleet.schedulable().iter().find_map(broken).or_else(|| hosts.iter().find_map(|host| host.health().reason))
     }
 
     /// Hands out what there is, to whose turn it is.
     fn serve(&self) {
-        let hosts = self.fleet.willing();
+        let hosts = self.fleet.schedulable();
         let mut held = Held::default();
         let mut books = self.books();
         self.send_away(&mut books.line);
@@ -269,7 +269,7 @@ impl Desk {
             }
             match find(&hosts, &waiter.profile, None, Room::Any) {
                 Some((host, offer)) => {
-                    let taken = host.room().take(waiter.need);
+                    let taken = host.capacity().reserve(waiter.need);
                     let _ = waiter.reply.send((host, offer, taken));
                 }
                 None => books.seconds.push_back(waiter),
@@ -295,7 +295,7 @@ impl Desk {
             }
             let others = !books.line.is_empty();
             books.pace.served(Instant::now(), others);
-            let taken = host.room().take(waiter.need);
+            let taken = host.capacity().reserve(waiter.need);
             let running = self.running.begin(waiter.caller.uid);
             // who has gone meanwhile gives everything back by not taking it
             let _ = waiter.reply.send(Handed { host, offer, taken, running });
@@ -317,7 +317,7 @@ impl Desk {
 
     /// Tells every pool how many wait for it.
     fn tell(&self, books: &Books, hosts: &[Arc<Host>]) {
-        let weights: Vec<f64> = hosts.iter().map(|host| host.room().amounts().0.cpus).collect();
+        let weights: Vec<f64> = hosts.iter().map(|host| host.capacity().amounts().0.cpus).collect();
         for host in self.fleet.all().iter() {
             let at = hosts.iter().position(|willing| Arc::ptr_eq(willing, host));
             for pool in host.pools() {
@@ -327,7 +327,7 @@ impl Desk {
                     _ => 0,
                 };
                 let seconds = books.seconds.iter().filter(|waiter| *waiter.profile == *pool.profile()).count();
-                pool.want(share(books.line.waiting_for(pool.profile())), share(seconds));
+                pool.set_demand(share(books.line.waiting_for(pool.profile())), share(seconds));
             }
         }
     }
@@ -399,7 +399,7 @@ impl Held {
     /// Whether this caller can be served now.
     fn has(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> bool {
         // room may have gone to another profile since
-        let roomy = |found: &Option<Found>| found.as_ref().is_some_and(|(host, _)| host.has_room_for(profile));
+        let roomy = |found: &Option<Found>| found.as_ref().is_some_and(|(host, _)| host.has_capacity_for(profile));
         let shelf = self.shelf(hosts, profile);
         roomy(&shelf.fresh) || shelf.reuses && roomy(self.kept_for(hosts, caller, profile))
     }
@@ -424,7 +424,7 @@ impl Held {
 
     fn kept_for(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> &Option<Found> {
         self.kept.entry((caller.clone(), profile.clone())).or_insert_with(|| {
-            let roomy = hosts.iter().filter(|host| host.has_room_for(profile));
+            let roomy = hosts.iter().filter(|host| host.has_capacity_for(profile));
             let mut offers = roomy.filter_map(|host| Some((host.clone(), host.pool(profile)?.offer_kept(caller)?)));
             offers.next()
         })
@@ -446,12 +446,12 @@ enum Room {
 
 /// A sandbox of a profile, of the host that is the best place for it.
 fn find(hosts: &[Arc<Host>], profile: &str, avoid: Option<&str>, room: Room) -> Option<Found> {
-    let roomy = |host: &&Arc<Host>| room == Room::Any || host.has_room_for(profile);
+    let roomy = |host: &&Arc<Host>| room == Room::Any || host.has_capacity_for(profile);
     let mut left: Vec<&Arc<Host>> = hosts.iter().filter(roomy).collect();
     loop {
         let candidate = |host: &&Arc<Host>| Candidate {
             ready: host.pool(profile).map_or(0, |pool| pool.ready()),
-            load: host.room().load(),
+            load: host.capacity().load(),
             avoid: avoid == Some(host.name()),
         };
         let candidates: Vec<Candidate> = left.iter().map(candidate).collect();

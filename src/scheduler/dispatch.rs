@@ -23,7 +23,7 @@ use super::seats::{may_keep, on_lease, seconds};
 use super::stages::{Laps, Stage, Stages};
 use super::tally::Tally;
 use crate::config::{Queue, bounds};
-use crate::host::{Fleet, Host, HostState, Occupied};
+use crate::host::{BusyGuard, Fleet, Host, HostState};
 use crate::judge::cache::Cache;
 use crate::judge::decide::CANCELLED;
 use crate::judge::drive::{LostSandbox, RunContext};
@@ -32,7 +32,7 @@ use crate::judge::render::{self, millis};
 use crate::model::report::SandboxInfo;
 use crate::model::work::Work;
 use crate::model::{Blame, Report, StartKind, Submission, Verdict};
-use crate::pool::{Lease, Reason};
+use crate::pool::{Lease, RetireReason};
 use crate::sandbox::short;
 use crate::telemetry::throttle::LogThrottle;
 
@@ -157,8 +157,8 @@ impl Scheduler {
             return;
         }
         let hosts = self.fleet.all();
-        let mut looks: FuturesUnordered<_> = hosts.iter().map(|host| host.looked()).collect();
-        let heard = async { while self.fleet.willing().is_empty() && looks.next().await.is_some() {} };
+        let mut looks: FuturesUnordered<_> = hosts.iter().map(|host| host.first_probe_done()).collect();
+        let heard = async { while self.fleet.schedulable().is_empty() && looks.next().await.is_some() {} };
         let _ = tokio::time::timeout(FIRST_WORD, heard).await;
         self.has_heard.store(true, Ordering::Relaxed);
     }
@@ -243,7 +243,7 @@ impl Scheduler {
             admitted: self.admitted.load(Ordering::Relaxed),
             of_uid: held.submissions,
             bytes_of_uid: held.bytes.saturating_add(bytes),
-            host_up: !self.fleet.willing().is_empty(),
+            host_up: !self.fleet.schedulable().is_empty(),
             draining: self.draining.load(Ordering::Relaxed),
             refill: self.refill(),
             predicted,
@@ -277,11 +277,11 @@ impl Scheduler {
 
     /// Whether every host that takes work keeps runs apart as the caller insists on.
     fn check_isolation(&self, work: &Work) -> Result<(), Refusal> {
-        for host in self.fleet.willing().iter() {
+        for host in self.fleet.schedulable().iter() {
             let offered = host.isolation(&work.profile);
             if !work.isolation.allows(offered) {
                 self.counters.count(&self.counters.refused);
-                let (profile, why) = (work.profile.name.clone(), host.no_cell());
+                let (profile, why) = (work.profile.name.clone(), host.cell_unavailable_reason());
                 return Err(Refusal::Isolation { profile, offered: offered.as_str(), why });
             }
         }
@@ -376,7 +376,7 @@ impl Scheduler {
         let unfit = |(_, lease): &(_, &Lease)| !work.isolation.allows(lease.sandbox.isolation());
         if let Some((host, lease)) = all.into_iter().find(unfit) {
             // it was not known yet when the submission was let in
-            let why = host.no_cell().unwrap_or_default();
+            let why = host.cell_unavailable_reason().unwrap_or_default();
             let message = format!("The host keeps runs apart by {} only: {why}.", lease.sandbox.isolation().as_str());
             let mut report = bare(&work.id, Verdict::SystemError, &message);
             report.blame = Some(Blame::Host);
@@ -386,12 +386,12 @@ impl Scheduler {
         laps.set(Stage::Queue, queue_time);
         let leasing = Instant::now();
         let profile = &work.profile;
-        let occupied = host.occupy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid);
-        let beside: Vec<Occupied> = seconds
+        let occupied = host.mark_busy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid);
+        let beside: Vec<BusyGuard> = seconds
             .iter()
             .zip(&work.referees)
             .map(|(second, referee)| {
-                second.host.occupy(second.lease.sandbox.id(), &referee.profile.name, &work.id, work.caller.uid)
+                second.host.mark_busy(second.lease.sandbox.id(), &referee.profile.name, &work.id, work.caller.uid)
             })
             .collect();
         entry.set(State::Running);
@@ -419,8 +419,8 @@ impl Scheduler {
             _ => (host.clone(), lease.sandbox.id().to_owned()),
         };
         match &judged {
-            Err(LostSandbox::Submission(_)) => lease.ends_for(Reason::Lost),
-            Err(LostSandbox::Referee(at, _)) => seconds[*at].lease.ends_for(Reason::Lost),
+            Err(LostSandbox::Submission(_)) => lease.retire_as(RetireReason::Lost),
+            Err(LostSandbox::Referee(at, _)) => seconds[*at].lease.retire_as(RetireReason::Lost),
             Ok(_) => {}
         }
         drop((seconds, beside));
@@ -433,13 +433,13 @@ impl Scheduler {
         let (judged, lease_time) = match judged {
             Ok(judged) => judged,
             Err(lost_in) => {
-                let end = lost_host.end_of(&container).await;
+                let end = lost_host.container_end(&container).await;
                 let lost = match &lost_in {
                     LostSandbox::Submission(lost) | LostSandbox::Referee(_, lost) => lost.clone(),
                 };
                 if !end.oom {
-                    lost_host.doubt();
-                    let engine_was_well = lost_host.was_well_since(leasing).await;
+                    lost_host.mark_suspect();
+                    let engine_was_well = lost_host.was_healthy_since(leasing).await;
                     return Err(Death { lost, end, engine_was_well, host: lost_host.name().to_owned() });
                 }
                 match lost_in {
@@ -468,7 +468,7 @@ impl Scheduler {
     fn no_sandbox(&self, work: &Work, error: &NoSandbox, queued: Instant) -> Report {
         let message = format!("No sandbox could be had: {error}.");
         let mut report = bare(&work.id, Verdict::SystemError, &message);
-        report.blame = Some(if self.fleet.willing().is_empty() { Blame::Host } else { Blame::Assay });
+        report.blame = Some(if self.fleet.schedulable().is_empty() { Blame::Host } else { Blame::Assay });
         report.timing.queue_ms = millis(queued.elapsed());
         report
     }
@@ -483,7 +483,7 @@ impl Scheduler {
                     lease.keep(caller, audited);
                 }
                 Ok(Err(residue)) => {
-                    lease.ends_for(Reason::Residue);
+                    lease.retire_as(RetireReason::Residue);
                     counters.count(&counters.residue);
                     if let Some(suppressed) = RESIDUE.allow() {
                         let (uid, residue) = (caller.uid, residue.join("; "));
@@ -491,7 +491,7 @@ impl Scheduler {
                     }
                 }
                 // it is gone by itself
-                Err(_) => lease.ends_for(Reason::Lost),
+                Err(_) => lease.retire_as(RetireReason::Lost),
             }
         });
     }

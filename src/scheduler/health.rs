@@ -104,7 +104,7 @@ impl Scheduler {
     /// How it all is. Asks nobody: the hosts' monitors know.
     pub fn health(&self) -> Health {
         let checks = checks(self.fleet());
-        let is_up = !self.fleet().willing().is_empty();
+        let is_up = !self.fleet().schedulable().is_empty();
         let is_asking = self.fleet().all().iter().any(|host| host.health().state() == HostState::Unknown);
         let broken = checks.iter().filter(|check| !check.ok).count();
         Health {

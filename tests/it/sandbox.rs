@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use assay::docker::{BoxedIo, Client};
 use assay::model::{Isolation, Preset};
-use assay::policy::{Others, SandboxPlan, approve, build};
-use assay::sandbox::{Recipe, Slots, create};
+use assay::policy::{MemoryOverheads, SandboxPlan, approve, build};
+use assay::sandbox::{CreateOptions, Slots, create};
 use assay::wire::codec::{decode_to_init, encode_from_init};
 use assay::wire::frame::{FromInit, Ready, ToInit, VERSION};
 use assay::wire::stream::FrameReader;
@@ -180,8 +180,8 @@ fn ready(nonce: [u8; 16]) -> Ready {
         version: VERSION,
         nonce,
         cgroup_version: 2,
-        memory_bytes: SandboxPlan::container_memory(&limits, Others::default()),
-        pids: u64::from(SandboxPlan::container_pids(&limits, Others::default())),
+        memory_bytes: SandboxPlan::container_memory(&limits, MemoryOverheads::default()),
+        pids: u64::from(SandboxPlan::container_pids(&limits, MemoryOverheads::default())),
         nano_cpus: SandboxPlan::nano_cpus(&limits),
         cap_bnd: split,
         cap_eff: split,
@@ -227,16 +227,16 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
             apparmor: None,
             slot: slot.number(),
             limits,
-            others: Others::default(),
+            overheads: MemoryOverheads::default(),
             network_disabled: true,
         };
-        let recipe = Recipe {
+        let recipe = CreateOptions {
             approved: approve(build(&plan)).unwrap(),
             limits,
             isolation: plan.isolation,
-            others: Others::default(),
+            overheads: MemoryOverheads::default(),
             slot,
-            waiters: Vec::new(),
+            prewarm: Vec::new(),
         };
         let made = Until(pin!(create(&client, recipe)), polls).await;
         let ended = made.is_some();

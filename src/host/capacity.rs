@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 /// CPUs and bytes of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Amount {
+pub struct Resources {
     /// CPUs.
     pub cpus: f64,
     /// Bytes.
@@ -16,7 +16,7 @@ pub struct Amount {
 
 /// Whether `need` fits beside what is `taken`. With nothing taken anything does: a machine that is too small for a
 /// profile still runs it, alone.
-pub fn fits(taken: Amount, running: usize, need: Amount, capacity: Amount) -> bool {
+pub fn fits(taken: Resources, running: usize, need: Resources, capacity: Resources) -> bool {
     // a hair's width for sums of fractions
     let cpus = taken.cpus + need.cpus <= capacity.cpus + 1e-6;
     running == 0 || (cpus && taken.memory.saturating_add(need.memory) <= capacity.memory)
@@ -24,51 +24,51 @@ pub fn fits(taken: Amount, running: usize, need: Amount, capacity: Amount) -> bo
 
 #[derive(Debug, Default)]
 struct Books {
-    capacity: Amount,
-    taken: Amount,
+    capacity: Resources,
+    taken: Resources,
     running: usize,
 }
 
 /// A host's room.
 #[derive(Debug, Clone)]
-pub struct Room {
+pub struct Capacity {
     books: Arc<Mutex<Books>>,
-    bell: Arc<Notify>,
+    capacity_changed: Arc<Notify>,
 }
 
 /// A part of it, given back when dropped.
 #[derive(Debug)]
-pub struct Taken {
-    room: Room,
-    amount: Amount,
+pub struct Reservation {
+    capacity: Capacity,
+    amount: Resources,
 }
 
-impl Room {
-    pub(super) fn new(bell: Arc<Notify>) -> Room {
-        Room { books: Arc::default(), bell }
+impl Capacity {
+    pub(super) fn new(capacity_changed: Arc<Notify>) -> Capacity {
+        Capacity { books: Arc::default(), capacity_changed }
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn resize(&self, capacity: Amount) {
+    pub(super) fn resize(&self, capacity: Resources) {
         self.books().capacity = capacity;
     }
 
     /// Whether this much would fit now.
-    pub fn fits(&self, need: Amount) -> bool {
+    pub fn fits(&self, need: Resources) -> bool {
         let books = self.books();
         fits(books.taken, books.running, need, books.capacity)
     }
 
     /// Takes this much, whether it fits or not.
-    pub fn take(&self, amount: Amount) -> Taken {
+    pub fn reserve(&self, amount: Resources) -> Reservation {
         let mut books = self.books();
         books.running += 1;
         books.taken.cpus += amount.cpus;
         books.taken.memory += amount.memory;
-        Taken { room: self.clone(), amount }
+        Reservation { capacity: self.clone(), amount }
     }
 
     /// How much of it is taken, of the scarcer of the two; 1 is all.
@@ -79,20 +79,20 @@ impl Room {
     }
 
     /// What there is and what is taken.
-    pub fn amounts(&self) -> (Amount, Amount) {
+    pub fn amounts(&self) -> (Resources, Resources) {
         let books = self.books();
         (books.capacity, books.taken)
     }
 }
 
-impl Drop for Taken {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut books = self.room.books();
+        let mut books = self.capacity.books();
         books.running -= 1;
         books.taken.memory -= self.amount.memory;
         books.taken.cpus = if books.running == 0 { 0.0 } else { books.taken.cpus - self.amount.cpus };
         drop(books);
-        self.room.bell.notify_one();
+        self.capacity.capacity_changed.notify_one();
     }
 }
 
@@ -102,8 +102,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn amount(cpus: f64, memory: u64) -> Amount {
-        Amount { cpus, memory }
+    fn amount(cpus: f64, memory: u64) -> Resources {
+        Resources { cpus, memory }
     }
 
     #[test]
@@ -118,17 +118,17 @@ mod tests {
     #[test]
     fn a_machine_that_is_too_small_runs_one_at_a_time() {
         let need = amount(8.0, 4096 * MIB);
-        assert!(fits(Amount::default(), 0, need, amount(1.0, MIB)));
+        assert!(fits(Resources::default(), 0, need, amount(1.0, MIB)));
         assert!(!fits(need, 1, amount(0.1, 1), amount(1.0, MIB)));
     }
 
     #[test]
     fn what_is_given_back_is_all_there_again_and_rings() {
-        let room = Room::new(Arc::default());
+        let room = Capacity::new(Arc::default());
         room.resize(amount(1.0, MIB));
-        let taken: Vec<Taken> = (0..10).map(|_| room.take(amount(0.1, 1000))).collect();
+        let taken: Vec<Reservation> = (0..10).map(|_| room.reserve(amount(0.1, 1000))).collect();
         assert!((room.load() - 1.0).abs() < 1e-9 && !room.fits(amount(0.1, 1)));
         drop(taken);
-        assert_eq!(room.amounts().1, Amount::default());
+        assert_eq!(room.amounts().1, Resources::default());
     }
 }
