@@ -8,8 +8,8 @@
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use assay::cli::client::{DEFAULT_SOCKET, RpcClient, RpcError};
-use assay::cli::out::{Table, Tint, bytes_of, colours, list, millis, millis_of, text};
+use cli::client::{DEFAULT_SOCKET, RpcClient, RpcError};
+use cli::out::{Table, Tint, bytes_of, colours, list, millis, millis_of, text};
 use serde_json::{Value, json};
 
 /// Runs of each kind in the comparison.

@@ -24,7 +24,7 @@ impl Numbers<'_> {
 /// A pool's books through a life of events: the decision is the one that adding one by one comes to, the ceiling holds, and
 /// nobody waits while one could be made.
 pub fn stock(data: &[u8]) {
-    use assay::pool::stock::{HostLoad, Levels, Stock};
+    use sandbox::pool::stock::{HostLoad, Levels, Stock};
     let mut numbers = Numbers(data);
     let floor = numbers.below(12);
     let levels = Levels { floor, ceiling: floor.max(1) + numbers.below(12) };
@@ -72,8 +72,8 @@ pub fn stock(data: &[u8]) {
 
 /// Admission: whoever is let in passes every bound; whoever is not, is told a reason that is true, and when to come back.
 pub fn admission(data: &[u8]) {
-    use assay::scheduler::Refusal;
-    use assay::scheduler::admission::{Bounds, Load, admit};
+    use scheduler::Refusal;
+    use scheduler::admission::{Bounds, Load, admit};
     let mut numbers = Numbers(data);
     while !numbers.0.is_empty() {
         let maybe =
@@ -115,7 +115,7 @@ pub fn admission(data: &[u8]) {
 
 /// Placement: no host is better in everything than the one chosen, and whoever waits is made a sandbox for somewhere.
 pub fn placement(data: &[u8]) {
-    use assay::scheduler::place::{Candidate, choose, spread};
+    use scheduler::place::{Candidate, choose, spread};
     let mut numbers = Numbers(data);
     let hosts: Vec<Candidate> = (0..numbers.below(6))
         .map(|_| Candidate {
@@ -148,8 +148,8 @@ pub fn placement(data: &[u8]) {
 
 /// Health after any history: what a look at the whole history says.
 pub fn health(data: &[u8]) {
-    use assay::host::HostState;
-    use assay::host::health::{EngineStatus, Observation};
+    use sandbox::host::HostState;
+    use sandbox::host::health::{EngineStatus, Observation};
     let seen: Vec<Observation> = data
         .iter()
         .map(|byte| [Observation::Answered, Observation::Failed, Observation::Suspected][usize::from(byte % 3)])

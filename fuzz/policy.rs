@@ -1,8 +1,8 @@
 //! The policy: whatever it approves satisfies every hard rule, read off the JSON that would go to the engine.
 
-use assay::docker::ContainerSpec;
-use assay::model::{Isolation, Preset};
-use assay::policy::{CELL_SECCOMP, MemoryOverheads, SandboxPlan, approve, build};
+use docker::ContainerSpec;
+use protocol::{Isolation, Preset};
+use sandbox::policy::{CELL_SECCOMP, MemoryOverheads, SandboxPlan, approve, build};
 use serde_json::{Value, json};
 
 /// A plan, changed here and there as the bytes say.

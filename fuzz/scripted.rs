@@ -16,8 +16,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use assay::docker::stdcopy::Decoder;
-use assay::docker::{
+use docker::stdcopy::Decoder;
+use docker::{
     BoxedIo, BuildOptions, Client, ContainerSpec, Error, Filters, LogsOptions, NetworkSpec, Pull, PullPolicy,
     WaitCondition,
 };

@@ -37,7 +37,7 @@ const ALL: [(&str, Target); 13] = [
 
 /// The Engine's multiplexed stream: whole and byte by byte give the same payload and the same end.
 fn stdcopy(data: &[u8]) {
-    use assay::docker::stdcopy::{Decoder, Stream};
+    use docker::stdcopy::{Decoder, Stream};
     let run = |size: usize| {
         let mut decoder = Decoder::new();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -61,7 +61,7 @@ fn stdcopy(data: &[u8]) {
 /// JSON lines: however they are cut, the same lines.
 fn jsonlines(data: &[u8]) {
     let run = |size: usize| {
-        let mut splitter = assay::docker::jsonlines::Splitter::new();
+        let mut splitter = docker::jsonlines::Splitter::new();
         let mut lines = Vec::new();
         for piece in data.chunks(size) {
             splitter.push(piece);
@@ -77,7 +77,7 @@ fn jsonlines(data: &[u8]) {
 
 /// The body of an error: some words of bounded length, and the same words when they come again as an engine would send them.
 fn errorbody(data: &[u8]) {
-    use assay::docker::error_text;
+    use docker::error_text;
     let text = error_text(data);
     assert!(text.len() <= 4096);
     let again = serde_json::json!({ "message": &text }).to_string();
@@ -87,7 +87,7 @@ fn errorbody(data: &[u8]) {
 /// The line of those who wait, against a list: nothing is lost, doubled, or served without a free sandbox, who can be served
 /// is, and no uid that can be served is passed over more often than there are others with something to spend.
 fn line(data: &[u8]) {
-    use assay::scheduler::line::{Line, ProfileName, Spot, Stands};
+    use scheduler::line::{Line, ProfileName, Spot, Stands};
     #[derive(Debug, Clone, PartialEq)]
     struct One(u32, ProfileName, usize);
     impl Stands for One {
@@ -136,9 +136,9 @@ fn line(data: &[u8]) {
 
 /// Version strings: what is read is shown the same, and never outside what we speak.
 fn version(data: &[u8]) {
-    use assay::docker::version::{NEWEST, OLDEST, negotiate};
+    use docker::version::{NEWEST, OLDEST, negotiate};
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Some(version) = assay::docker::ApiVersion::parse(text) {
+    if let Some(version) = docker::ApiVersion::parse(text) {
         assert_eq!(version.to_string(), text);
         assert!(negotiate(version).map_or(true, |spoken| (OLDEST..=NEWEST).contains(&spoken)));
     }
@@ -146,7 +146,7 @@ fn version(data: &[u8]) {
 
 /// The wire: frames however cut; what decodes encodes to the same bytes.
 fn wire(data: &[u8]) {
-    use assay::wire::{codec, stream::FrameReader};
+    use wire::{codec, stream::FrameReader};
     for size in [1, 7, data.len().max(1)] {
         let mut reader = FrameReader::new();
         for piece in data.chunks(size) {

@@ -21,6 +21,8 @@ mod crowd;
 mod hot;
 mod isolation;
 mod judging;
+#[path = "../../tests/it/programs.rs"]
+mod programs;
 mod refill;
 mod throughput;
 
@@ -180,7 +182,7 @@ impl Daemon {
         let config = folder.path().join("assayd.toml");
         std::fs::write(&config, more).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_assayd"))
+        let child = Command::new(crate::programs::program("assayd"))
             .arg("--config")
             .arg(config)
             .env("ASSAY_IMAGES_DIR", root.join("images"))
@@ -330,25 +332,25 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn plan(image_id: String, slot: u32) -> assay::policy::SandboxPlan {
-    assay::policy::SandboxPlan {
+fn plan(image_id: String, slot: u32) -> sandbox::policy::SandboxPlan {
+    sandbox::policy::SandboxPlan {
         image_id,
         instance: format!("bench-{}", std::process::id()),
         profile: "python".to_owned(),
         slot,
         uid: 52_000 + slot,
-        isolation: assay::model::Isolation::Split,
+        isolation: protocol::Isolation::Split,
         runtime: None,
         apparmor: None,
-        limits: assay::model::Preset::Judge.limits(),
-        overheads: assay::policy::MemoryOverheads::default(),
+        limits: protocol::Preset::Judge.limits(),
+        overheads: sandbox::policy::MemoryOverheads::default(),
         network_disabled: true,
     }
 }
 
 /// The image that sandboxes are created from, with the init in it.
-async fn layered(client: &assay::docker::Client) -> String {
-    let images = client.list_images(&assay::docker::Filters::new().with("label", "assay.image")).await.unwrap();
+async fn layered(client: &docker::Client) -> String {
+    let images = client.list_images(&docker::Filters::new().with("label", "assay.image")).await.unwrap();
     let newest = images.into_iter().filter(|image| image.repo_tags.iter().any(|tag| tag.starts_with("assay/sandbox:")));
     newest.max_by_key(|image| image.created).unwrap().id
 }
@@ -356,7 +358,7 @@ async fn layered(client: &assay::docker::Client) -> String {
 /// Create, start and remove of the same spec by the bare client, two at a time like the pool: per second.
 fn raw_rate(_: &Daemon) -> f64 {
     block_on(async {
-        let client = assay::docker::Client::unix(assay::docker::DEFAULT_SOCKET);
+        let client = docker::Client::unix(docker::DEFAULT_SOCKET);
         let image = layered(&client).await;
         let stop = Instant::now() + Duration::from_secs(12);
         let begun = Instant::now();
@@ -365,7 +367,8 @@ fn raw_rate(_: &Daemon) -> f64 {
             async move {
                 let mut count = 0;
                 while Instant::now() < stop {
-                    let approved = assay::policy::approve(assay::policy::build(&plan(image.clone(), lane))).unwrap();
+                    let approved =
+                        sandbox::policy::approve(sandbox::policy::build(&plan(image.clone(), lane))).unwrap();
                     let name = format!("assay-bench-{}-{lane}-{count}", std::process::id());
                     let created = client.create_container(&name, approved.spec()).await.unwrap();
                     let stream = client.attach(&created.id).await.unwrap();
@@ -386,20 +389,20 @@ fn raw_rate(_: &Daemon) -> f64 {
 
 fn ping(_: &Daemon, runs: usize) -> Sample {
     block_on(async {
-        let client = assay::docker::Client::unix(assay::docker::DEFAULT_SOCKET);
+        let client = docker::Client::unix(docker::DEFAULT_SOCKET);
         let image = layered(&client).await;
-        let slots = assay::sandbox::Slots::new(46_900, 1);
+        let slots = sandbox::lifecycle::Slots::new(46_900, 1);
         let slot = slots.take(format!("assay-bench-ping-{}", std::process::id())).unwrap();
         let plan = plan(image, 0);
-        let recipe = assay::sandbox::CreateOptions {
-            approved: assay::policy::approve(assay::policy::build(&plan)).unwrap(),
+        let recipe = sandbox::lifecycle::CreateOptions {
+            approved: sandbox::policy::approve(sandbox::policy::build(&plan)).unwrap(),
             limits: plan.limits,
             isolation: plan.isolation,
-            overheads: assay::policy::MemoryOverheads::default(),
+            overheads: sandbox::policy::MemoryOverheads::default(),
             slot,
-            prewarm: Vec::new(),
+            waiters: Vec::new(),
         };
-        let sandbox = assay::sandbox::create(&client, recipe).await.unwrap();
+        let sandbox = sandbox::lifecycle::create(&client, recipe).await.unwrap();
         let mut values = Vec::with_capacity(runs);
         for _ in 0..runs {
             let begun = Instant::now();
@@ -407,7 +410,7 @@ fn ping(_: &Daemon, runs: usize) -> Sample {
             values.push(begun.elapsed().as_secs_f64() * 1e3);
         }
         drop(sandbox);
-        assay::sandbox::sweep(&client, &plan.instance, None).await.unwrap();
+        sandbox::lifecycle::sweep(&client, &plan.instance, None).await.unwrap();
         Sample(values)
     })
 }

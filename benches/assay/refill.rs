@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use assay::docker::{Client, ContainerSpec, DEFAULT_SOCKET, WaitCondition};
+use docker::{Client, ContainerSpec, DEFAULT_SOCKET, WaitCondition};
 
 use super::{Sample, block_on, layered, plan};
 
@@ -62,7 +62,7 @@ async fn life(client: &Client, spec: &ContainerSpec, name: &str, is_deleted: boo
 }
 
 fn spec(image: &str, slot: u32, change: Change) -> ContainerSpec {
-    let approved = assay::policy::approve(assay::policy::build(&plan(image.to_owned(), slot))).unwrap();
+    let approved = sandbox::policy::approve(sandbox::policy::build(&plan(image.to_owned(), slot))).unwrap();
     // beyond the policy's eyes: nothing runs in it but our own init
     let mut spec = approved.spec().clone();
     change(&mut spec);

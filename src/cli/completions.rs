@@ -83,6 +83,6 @@ pub fn submissions() -> Vec<CompletionCandidate> {
 
 /// The protocol's methods.
 pub fn methods() -> Vec<CompletionCandidate> {
-    let methods = crate::rpc::schema::METHODS.iter();
+    let methods = server::rpc::schema::METHODS.iter();
     methods.map(|method| CompletionCandidate::new(method.name).help(Some(method.summary.into()))).collect()
 }

@@ -181,14 +181,14 @@ mod tests {
     #[test]
     fn every_command_has_examples_and_every_example_is_of_a_command() {
         let mut all = vec![String::new()];
-        leaves(&crate::cli::command(), "", &mut all);
+        leaves(&crate::command(), "", &mut all);
         let mut said: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
         all.sort();
         said.sort_unstable();
         assert_eq!(all, said);
         let mut leaves_only: Vec<&str> =
             all.iter().map(String::as_str).filter(|name| !["", "images"].contains(name)).collect();
-        let mut outputs: Vec<&str> = crate::cli::outputs::ALL.iter().map(|json| json.command).collect();
+        let mut outputs: Vec<&str> = crate::outputs::ALL.iter().map(|json| json.command).collect();
         leaves_only.sort_unstable();
         outputs.sort_unstable();
         assert_eq!(leaves_only, outputs, "the JSON of every command is said");
@@ -198,11 +198,11 @@ mod tests {
     fn every_example_parses() {
         for (name, examples) in ALL {
             for (line, _) in *examples {
-                let parsed = crate::cli::command().try_get_matches_from(words(line));
+                let parsed = crate::command().try_get_matches_from(words(line));
                 assert!(parsed.is_ok(), "{name}: {line}: {}", parsed.unwrap_err());
             }
         }
         assert_eq!(words("a 'b c' d | e"), ["a", "b c", "d"]);
-        assert!(crate::cli::command().try_get_matches_from(words("assay run --no-such x")).is_err());
+        assert!(crate::command().try_get_matches_from(words("assay run --no-such x")).is_err());
     }
 }

@@ -7,7 +7,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::{CliError, examples, out, outputs};
-use crate::config::Arguments;
+use config::Arguments;
 
 /// Arguments of `man`.
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use super::doctor::DoctorOutput;
 use super::judge::JudgeOutput;
 use super::rejudge::RejudgeOutput;
 use super::{CliError, out};
-use crate::rpc::schema as protocol;
+use server::rpc::schema as protocol;
 
 /// Arguments of `schema`.
 #[derive(Debug, Args)]

@@ -1,8 +1,8 @@
 //! What a type cannot say: ranges, names, what excludes what. Pure: a configuration in, mistakes out, each with its key.
 
 use super::model::Config;
-use crate::docker::Endpoint;
-use crate::telemetry::log;
+use docker::Endpoint;
+use telemetry::log;
 
 /// Every mistake: the setting's key, what is wrong and what to write.
 pub fn check(config: &Config) -> Vec<(String, String)> {

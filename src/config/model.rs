@@ -11,9 +11,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::docker::registry::Trusted;
-use crate::docker::{self, PullPolicy, Settings, SetupError, Target};
-use crate::telemetry::log;
+use docker::registry::Trusted;
+use docker::{self, PullPolicy, Settings, SetupError, Target};
+use telemetry::log;
 
 use super::{Environment, Http};
 

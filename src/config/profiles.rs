@@ -8,9 +8,9 @@ use super::problem::{ConfigError, Origin};
 use super::schema::{self, nearest};
 use super::units::Unit;
 use super::{Config, Environment, sources};
-use crate::model::Profile;
-use crate::model::limits::LimitError;
-use crate::model::prewarm::MAX_PREWARMED;
+use protocol::Profile;
+use protocol::limits::LimitError;
+use protocol::prewarm::MAX_PREWARMED;
 
 /// Reads every profile of the configured folder, ordered by name.
 ///

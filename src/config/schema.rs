@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::model::Config;
 use super::units::Unit;
-use crate::model::Profile;
+use protocol::Profile;
 
 /// A section, or the whole.
 #[derive(Debug, Clone)]

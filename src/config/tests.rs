@@ -233,7 +233,7 @@ fn what_is_shown_as_effective_loads_as_the_same_configuration() {
 
 #[test]
 fn the_shipped_file_shows_every_setting_with_its_default() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/assayd.toml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/assayd.toml");
     let shipped = std::fs::read_to_string(path).unwrap();
     let mut section = String::new();
     let mut shown = std::collections::BTreeMap::new();
@@ -262,7 +262,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 
 #[test]
 fn the_shipped_configuration_and_every_shipped_profile_load() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let config = Config::load(Some(&root.join("config/assayd.toml")), &Environment::new()).unwrap();
     // what it shows as the default is the default
     let mut default = Config::default();

@@ -134,7 +134,7 @@ fn whole(given: &Value) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::schema::{self, Node};
+    use crate::schema::{self, Node};
 
     fn of(section: &str, name: &str, given: &Value, style: Style) -> Result<Value, String> {
         let Node::Table(table) = &schema::config().fields[section] else { panic!("no section {section}") };

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::config::{self, Config, Environment, Loaded, Origins, load_profiles};
-use crate::docker::{self, Client, Target};
-use crate::host::{EngineCallMetrics, Host, HostConfig};
-use crate::image::Registries;
-use crate::judge::cache::Cache;
-use crate::model::Profile;
-use crate::rpc::Roles;
-use crate::sandbox::Slots;
+use config::{self, Config, Environment, Loaded, Origins, load_profiles};
+use docker::{self, Client, Target};
+use judge::cache::Cache;
+use protocol::Profile;
+use sandbox::host::{EngineCallMetrics, Host, HostConfig};
+use sandbox::image::Registries;
+use sandbox::lifecycle::Slots;
+use server::rpc::Roles;
 
 /// An engine of the configuration, and a client of it.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::config;
+use config;
 
 /// How long a new daemon waits for the reaper of an old one, which holds the lock while it sweeps: longer than it asks an
 /// engine that hangs.

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use super::instance::{Instance, lock};
 use super::service;
-use crate::config::{self, Config, Environment};
-use crate::docker::{Client, Target};
-use crate::sandbox;
+use config::{self, Config, Environment};
+use docker::{Client, Target};
+use sandbox::lifecycle;
 
 /// The first argument that makes `assayd` a reaper.
 pub const ARGUMENT: &str = "--reap";
@@ -188,7 +188,7 @@ pub fn sweep_up(config: &Config, environment: &Environment, in_order: bool) -> R
 async fn sweep_until_empty(client: &Client, instance: &str, empties: u32) -> Result<usize, usize> {
     let (mut empty, mut removed) = (0, 0);
     loop {
-        match sandbox::sweep(client, instance, None).await {
+        match lifecycle::sweep(client, instance, None).await {
             Ok(0) => empty += 1,
             Ok(count) => {
                 empty = 0;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::assembly::Assembly;
 use super::{Life, service};
-use crate::config::{self, Config, Log, Origins, Socket};
-use crate::host::{Host, first_probes_done};
-use crate::telemetry::log;
+use config::{self, Config, Log, Origins, Socket};
+use sandbox::host::{Host, first_probes_done};
+use telemetry::log;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -146,7 +146,7 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::schema::{self, Kind, Leaf};
+    use config::schema::{self, Kind, Leaf};
 
     /// Another value than the default.
     fn other(leaf: &Leaf) -> Value {

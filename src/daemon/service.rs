@@ -17,7 +17,7 @@ use std::time::Duration;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-use crate::gateway::PassedListener;
+use server::http::PassedListener;
 
 /// The name of the HTTP door's socket.
 const HTTP: &str = "http";

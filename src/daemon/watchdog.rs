@@ -12,8 +12,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::scheduler::Scheduler;
-use crate::telemetry::liveness::LivenessProbe;
+use scheduler::Scheduler;
+use telemetry::liveness::LivenessProbe;
 
 /// A loop that must make progress.
 struct MonitoredLoop {

@@ -17,9 +17,9 @@ use super::cgroup::Before;
 use super::input::{Early, Overrun};
 use super::setup::{self, Ends};
 use super::sys;
-use crate::wire::codec;
-use crate::wire::frame::{Run, ToInit};
 use std::os::fd::{AsRawFd, OwnedFd};
+use wire::codec;
+use wire::frame::{Run, ToInit};
 
 /// The longest order that is given ahead: it must fit into a socket's buffer, because nobody reads it yet.
 const MAX_ORDER: usize = 32 * 1024;

@@ -5,8 +5,8 @@
 use super::cgroup::Cgroup;
 use super::files::Files;
 use super::sys::Errno;
-use crate::wire::frame::MAX_RESIDUE;
 use std::fs;
+use wire::frame::MAX_RESIDUE;
 
 /// Memory that a run may leave held without being suspicious: the kernel's batches and the init's own buffers.
 const SLACK_BYTES: u64 = 4 * 1024 * 1024;

@@ -19,9 +19,9 @@
 use super::clean::MAX_DEPTH;
 use super::report::{self, Failed, Report};
 use super::sys::{self, Errno};
-use crate::wire::frame::Space;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
+use wire::frame::Space;
 
 use nix::libc;
 

@@ -41,7 +41,7 @@ impl Before {
     }
 }
 
-/// The limits in force, in the units and with the meanings of [`crate::wire::frame::Ready`].
+/// The limits in force, in the units and with the meanings of [`wire::frame::Ready`].
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes.

@@ -7,9 +7,9 @@
 use super::clean::{MAX_DEPTH, MAX_ENTRIES};
 use super::files::{Files, MAX_FILES};
 use super::sys::{self, Errno};
-use crate::wire::frame::{Collect, Collected, Refused};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use wire::frame::{Collect, Collected, Refused};
 
 use nix::libc;
 

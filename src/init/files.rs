@@ -11,9 +11,9 @@
 use super::clean::{self, MAX_DEPTH};
 use super::collect;
 use super::sys::{self, Errno};
-use crate::wire::frame::Put;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
+use wire::frame::Put;
 
 use nix::libc;
 

@@ -14,8 +14,8 @@
 //! Allowed calls are decided by number and architecture alone, so that the kernel (5.11 and later) remembers them in a
 //! bitmap and never runs the program for them.
 
-use crate::wire::frame::Relax;
 use nix::libc;
+use wire::frame::Relax;
 
 /// One instruction: code, jump if true, jump if false, constant.
 pub type Instruction = libc::sock_filter;

@@ -9,9 +9,9 @@
 use super::output::Out;
 use super::run::Active;
 use super::sys;
-use crate::wire::frame::{FromInit, STDIN_WINDOW_BYTES};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use wire::frame::{FromInit, STDIN_WINDOW_BYTES};
 
 use nix::libc;
 

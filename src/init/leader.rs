@@ -28,9 +28,9 @@ use super::setup::{self, Limits, Program};
 use super::sys::{self, Stack, Waited};
 use super::template::{Forked, Nursery, Origin};
 use super::trace::Look;
-use crate::wire::codec;
-use crate::wire::frame::{Ended, MAX_FRAME_BYTES, Prepare, Relax, Run, ToInit};
 use std::os::fd::{AsRawFd, OwnedFd};
+use wire::codec;
+use wire::frame::{Ended, MAX_FRAME_BYTES, Prepare, Relax, Run, ToInit};
 
 use nix::libc;
 

@@ -4,8 +4,8 @@
 //! is only the net below it.
 
 use super::cgroup::Limits;
-use crate::wire::frame::{Relax, RunLimits};
 use nix::libc;
+use wire::frame::{Relax, RunLimits};
 
 /// How often memory is looked at while a program runs, at least.
 pub const SAMPLE_NS: u64 = 50_000_000;

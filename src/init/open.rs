@@ -22,11 +22,11 @@ use super::session::Over;
 use super::setup;
 use super::sys;
 use super::waiting::{Ours, Shelf, Told};
-use crate::wire::frame::{
+use std::rc::Rc;
+use wire::frame::{
     Collect, Collected, Done, Ended, Fired, FromInit, InitHello, IsolationMode, MAX_PREPARED, Prepare, Put, Relax, Run,
     VERSION,
 };
-use std::rc::Rc;
 
 use nix::libc;
 

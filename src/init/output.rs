@@ -6,9 +6,9 @@
 //! The queue needs no bound of its own but a last one: output is bounded by the window, the rest answers the host.
 
 use super::sys;
-use crate::wire::codec;
-use crate::wire::frame::{FromInit, OutputStream};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use wire::codec;
+use wire::frame::{FromInit, OutputStream};
 
 use nix::libc;
 

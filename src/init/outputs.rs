@@ -9,8 +9,8 @@
 
 use super::output::Out;
 use super::sys;
-use crate::wire::frame::{FromInit, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, OutputStream, Run};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use wire::frame::{FromInit, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, OutputStream, Run};
 
 use nix::libc;
 

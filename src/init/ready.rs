@@ -5,8 +5,8 @@
 
 use super::cgroup::Cgroup;
 use super::sys;
-use crate::wire::frame::{InitHello, Ready, VERSION};
 use std::fs;
+use wire::frame::{InitHello, Ready, VERSION};
 
 /// Interfaces that a kernel module puts into every new namespace, down and with nothing behind them (fb_tunnels).
 const FALLBACK_TUNNELS: [&str; 9] =

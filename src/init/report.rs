@@ -11,8 +11,8 @@
 
 use super::cgroup::Counters;
 use super::sys::{self, Errno};
-use crate::wire::frame::Ended;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use wire::frame::Ended;
 
 /// A step that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,8 +24,8 @@ use super::report::{Between, Report};
 use super::setup::{Started, Used};
 use super::sys::{self, Waited};
 use super::waiting::Waiting;
-use crate::wire::frame::{Done, Ended, Fired, FromInit, MemoryMethod, Run};
 use std::os::fd::{OwnedFd, RawFd};
+use wire::frame::{Done, Ended, Fired, FromInit, MemoryMethod, Run};
 
 use nix::libc;
 

@@ -17,10 +17,10 @@ use super::ready;
 use super::reap::{self, Reaped};
 use super::run::Active;
 use super::sys::{self, PollFd};
-use crate::wire::codec;
-use crate::wire::frame::{FromInit, MAX_CHUNK_BYTES, MAX_PREPARED, SILENCE_LIMIT, ToInit};
-use crate::wire::stream::FrameReader;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use wire::codec;
+use wire::frame::{FromInit, MAX_CHUNK_BYTES, MAX_PREPARED, SILENCE_LIMIT, ToInit};
+use wire::stream::FrameReader;
 
 use nix::libc;
 

@@ -17,9 +17,9 @@ use super::filter::{self, Instruction};
 use super::limits::{self, Resource};
 use super::report::{self, Failed, Report, Start};
 use super::sys::{self, Errno, Words};
-use crate::wire::frame::{Relax, Run, RunLimits};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use wire::frame::{Relax, Run, RunLimits};
 
 use nix::libc;
 

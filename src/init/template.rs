@@ -20,8 +20,8 @@ use super::leader::ORDER_FD;
 use super::report::Failed;
 use super::setup::{self, Ends, Limits, Program};
 use super::sys;
-use crate::wire::frame::{Prepare, Relax};
 use std::os::fd::{AsRawFd, OwnedFd};
+use wire::frame::{Prepare, Relax};
 
 use nix::libc;
 

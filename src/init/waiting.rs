@@ -19,10 +19,10 @@ use super::report::{Failed, Report};
 use super::setup::{self, Started, Used};
 use super::sys::{self, Waited};
 use super::template::{Nursery, Origin, Template};
-use crate::wire::codec;
-use crate::wire::frame::{Prepare, Relax, Run, ToInit};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use wire::codec;
+use wire::frame::{Prepare, Relax, Run, ToInit};
 
 use nix::libc;
 

@@ -17,8 +17,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::work::{Caller, CompileStep, WorkFile};
-use crate::model::{Profile, RunFacts};
+use crate::work::{CompileStep, WorkFile};
+use protocol::Caller;
+use protocol::{Profile, RunFacts};
 
 /// Permission bits of what a compiler made.
 const MADE: u32 = 0o755;
@@ -189,9 +190,9 @@ fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::accept::accept;
-    use crate::model::Outcome;
-    use crate::model::work::Work;
+    use crate::accept::accept;
+    use crate::work::Work;
+    use protocol::Outcome;
     use std::sync::Arc;
 
     fn work(uid: u32, change: impl FnOnce(&mut serde_json::Value)) -> Work {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::submission::{CheckerKind, CheckerSpec};
+use protocol::submission::{CheckerKind, CheckerSpec};
 
 /// How much of each side a difference shows.
 pub const SHOWN_BYTES: usize = 80;

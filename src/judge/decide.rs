@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::model::{Evidence, Limits, MemorySource, Outcome, RunFacts, Verdict};
-use crate::wire::frame::{Done, Ended, Fired, MemoryMethod};
+use protocol::{Evidence, Limits, MemorySource, Outcome, RunFacts, Verdict};
+use wire::frame::{Done, Ended, Fired, MemoryMethod};
 
 /// SIGXCPU: RLIMIT_CPU's soft limit.
 const SIGXCPU: u8 = 24;
@@ -186,7 +186,7 @@ pub fn message(run: &RunFacts, limits: &Limits) -> String {
         }
         Outcome::WallLimit => format!("Code execution exceeded time limit ({})", seconds(limits.wall)),
         Outcome::MemoryLimit => {
-            format!("Your code used too much memory (limit {} MiB)", limits.memory_bytes / crate::model::limits::MIB)
+            format!("Your code used too much memory (limit {} MiB)", limits.memory_bytes / protocol::limits::MIB)
         }
         Outcome::OutputLimit if run.evidence.limit.as_deref() == Some("file_bytes") => {
             format!("Your code wrote a file that is too large (limit {} bytes)", limits.file_bytes)
@@ -255,7 +255,7 @@ fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Preset;
+    use protocol::Preset;
 
     #[test]
     fn a_crash_has_a_name_for_people() {
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn messages_are_the_ones_people_were_promised() {
-        let limits = crate::model::Preset::Lesson.limits();
+        let limits = protocol::Preset::Lesson.limits();
         let timed = facts(&done(Ended::Signaled(9), Fired::Wall), &limits, HostView::default(), vec![], vec![]);
         assert_eq!(message(&timed, &limits), "Code execution exceeded time limit (10s)");
         let memory = facts(&done(Ended::Signaled(9), Fired::Memory), &limits, HostView::default(), vec![], vec![]);

@@ -26,10 +26,10 @@ use super::ruling::CheckerResult;
 pub use super::runner::{CancelSignal, Timings};
 use super::runner::{CompileResult, PendingRun, RunIo, Runner};
 use super::suite::{self, SuiteResult};
-use crate::model::submission::Stop;
-use crate::model::work::{Checker, Plan, PlannedTest, Work};
-use crate::model::{Blame, Outcome, RunFacts, Verdict};
-use crate::sandbox::{CollectedFiles, Lost, Sandbox};
+use crate::work::{Checker, Plan, PlannedTest, Work};
+use protocol::submission::Stop;
+use protocol::{Blame, Outcome, RunFacts, Verdict};
+use sandbox::lifecycle::{CollectedFiles, Lost, Sandbox};
 
 /// A sandbox that is to be used, and what stands for the compile step on it.
 #[derive(Debug)]

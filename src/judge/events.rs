@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::config::bounds;
-use crate::model::{Outcome, Verdict};
-use crate::sandbox::Usage;
-use crate::wire::frame::OutputStream;
+use config::bounds;
+use protocol::{Outcome, Verdict};
+use sandbox::lifecycle::Usage;
+use wire::frame::OutputStream;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl EventLog {
     }
 
     /// Takes back the output that was told, when nobody has read any: the program is run again. False when somebody has.
-    pub(crate) fn discard_unread_output(&self) -> bool {
+    pub fn discard_unread_output(&self) -> bool {
         let mut books = self.lock();
         if books.is_read {
             return false;
@@ -136,7 +136,7 @@ impl EventLog {
     }
 
     /// Nothing more happens.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         let mut books = self.lock();
         books.ended = true;
         // many that are over are remembered: each keeps little

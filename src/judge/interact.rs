@@ -25,9 +25,9 @@ use super::pipe::{Pipe, Speaker, Transcript, TranscriptRecorder};
 use super::referee::RefereeRunner;
 use super::ruling::CheckerResult;
 use super::runner::{CancelSignal, RunIo, Runner};
-use crate::model::work::PlannedTest;
-use crate::model::{RunFacts, Verdict};
-use crate::sandbox::Lost;
+use crate::work::PlannedTest;
+use protocol::{RunFacts, Verdict};
+use sandbox::lifecycle::Lost;
 
 /// What came of a talk.
 pub(super) struct Conversation {

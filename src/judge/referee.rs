@@ -15,10 +15,10 @@ use super::decide;
 use super::pipe::Pipe;
 use super::ruling::{CheckerResult, Feedback, ruling, text};
 use super::runner::{CancelSignal, RunIo, Runner};
-use crate::model::RunFacts;
-use crate::model::submission::Protocol;
-use crate::model::work::{PlannedTest, ProgramStep, Referee, WorkFile};
-use crate::sandbox::{Lost, Sandbox};
+use crate::work::{PlannedTest, ProgramStep, Referee, WorkFile};
+use protocol::RunFacts;
+use protocol::submission::Protocol;
+use sandbox::lifecycle::{Lost, Sandbox};
 
 /// Where a test's files lie, below the box.
 pub const CASE: &str = "case";

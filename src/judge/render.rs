@@ -6,11 +6,11 @@ use bytes::Bytes;
 use super::drive::{Judged, TestResult};
 use super::pipe::{Speaker, Transcript};
 use super::suite::{CaseStatus, SuiteResult};
-use crate::config::bounds;
-use crate::model::report::{CaseReport, FileReport, Output, Score, SuiteReport, TranscriptEntry};
-use crate::model::submission::BlobRef;
-use crate::model::{Report, RunFacts, RunReport, TestReport, Timing, Verdict};
-use crate::wire::frame::Refused;
+use config::bounds;
+use protocol::report::{CaseReport, FileReport, Output, Score, SuiteReport, TranscriptEntry};
+use protocol::submission::BlobRef;
+use protocol::{Report, RunFacts, RunReport, TestReport, Timing, Verdict};
+use wire::frame::Refused;
 
 /// Puts an output that is too large for a line somewhere, and says where.
 pub type StoreBlob<'a> = &'a dyn Fn(Bytes) -> Option<String>;
@@ -218,7 +218,7 @@ fn output(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Outcome;
+    use protocol::Outcome;
 
     fn judged(stdout: Vec<u8>) -> Judged {
         let run = Some(RunFacts { stdout, ..RunFacts::bare(Outcome::Exited) });

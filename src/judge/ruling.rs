@@ -13,9 +13,9 @@
 //!
 //! A broken one is never the submission's fault.
 
-use crate::config::bounds;
-use crate::model::submission::Protocol;
-use crate::model::{Outcome, RunFacts, Verdict};
+use config::bounds;
+use protocol::submission::Protocol;
+use protocol::{Outcome, RunFacts, Verdict};
 
 /// What it decided.
 #[derive(Debug, Clone, PartialEq)]

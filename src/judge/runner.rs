@@ -17,11 +17,11 @@ use super::cache::{Artifact, Cache, CacheKey};
 use super::decide::{self, HostView};
 use super::events::{EventLog, SubmissionEvent};
 use super::pipe::Pipe;
-use crate::config::bounds;
-use crate::model::work::{CompileStep, ProgramStep, WorkFile};
-use crate::model::{Profile, RunFacts};
-use crate::sandbox::{CollectedFiles, Lost, RunEvent, RunHandle, RunOrder, Sandbox, convert};
-use crate::wire::frame::{Collect, Done, MAX_CHUNK_BYTES, OutputStream, Put, Run};
+use crate::work::{CompileStep, ProgramStep, WorkFile};
+use config::bounds;
+use protocol::{Profile, RunFacts};
+use sandbox::lifecycle::{CollectedFiles, Lost, RunEvent, RunHandle, RunOrder, Sandbox, convert};
+use wire::frame::{Collect, Done, MAX_CHUNK_BYTES, OutputStream, Put, Run};
 
 /// A caller's wish to withdraw. Starts false, becomes true once.
 pub type CancelSignal = watch::Receiver<bool>;

@@ -17,9 +17,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::bounds;
-use crate::model::Report;
-use crate::model::work::Caller;
+use config::bounds;
+use protocol::Caller;
+use protocol::Report;
 
 /// The file's shape. Another one's is left alone.
 const VERSION: u32 = 1;
@@ -175,7 +175,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Verdict;
+    use protocol::Verdict;
     use std::sync::Mutex;
 
     #[derive(Default)]

@@ -1,12 +1,12 @@
 //! Reports that no judge wrote: of a submission that never ran, whose sandbox died, or whose memory took the init along.
 //! Pure: what was seen goes in, whose fault it is comes out.
 
-use crate::host::ContainerEnd;
-use crate::judge::drive::Judged;
-use crate::judge::render;
-use crate::model::work::Work;
-use crate::model::{Blame, Outcome, Report, RunFacts, Verdict};
-use crate::sandbox::Lost;
+use judge::drive::Judged;
+use judge::render;
+use judge::work::Work;
+use protocol::{Blame, Outcome, Report, RunFacts, Verdict};
+use sandbox::host::ContainerEnd;
+use sandbox::lifecycle::Lost;
 
 /// The report of a submission that never ran.
 pub(super) fn bare(id: &str, verdict: Verdict, message: &str) -> Report {
@@ -19,7 +19,7 @@ pub(super) fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
     facts.evidence.limit = Some("memory_bytes".to_owned());
     facts.evidence.limit_value = Some(work.limits.memory_bytes);
     facts.evidence.lost = Some(lost.to_string());
-    let message = crate::judge::decide::message(&facts, &work.limits);
+    let message = judge::decide::message(&facts, &work.limits);
     Judged { run: Some(facts), ..Judged::bare(Verdict::MemoryLimit, message) }
 }
 

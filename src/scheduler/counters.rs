@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::model::{Report, StartKind, Verdict};
+use protocol::{Report, StartKind, Verdict};
 
 /// Counts; they only grow.
 #[derive(Debug, Default, Serialize, JsonSchema)]

@@ -21,11 +21,12 @@ use tokio::sync::{Notify, oneshot};
 use super::line::{Line, ProfileName, Spot, Stands};
 use super::pace::Pace;
 use super::place::{Candidate, choose, spread};
-use crate::host::capacity::{Reservation, Resources};
-use crate::host::{Fleet, Host};
-use crate::model::Counts;
-use crate::model::work::{Caller, Plan, Referee, Work};
-use crate::pool::{Lease, Offer};
+use judge::work::{Plan, Referee, Work};
+use protocol::Caller;
+use protocol::Counts;
+use sandbox::host::capacity::{Reservation, Resources};
+use sandbox::host::{Fleet, Host};
+use sandbox::pool::{Lease, Offer};
 
 /// A sandbox of one's own, on a host with room for the run.
 #[derive(Debug)]

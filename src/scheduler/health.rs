@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Scheduler;
-use crate::host::{Fleet, HostState};
+use sandbox::host::{Fleet, HostState};
 
 /// Of `daemon.health`.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

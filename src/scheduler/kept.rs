@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::work::Work;
+use judge::work::Work;
 
 /// The files' shape. Another one's files are set aside.
 const VERSION: u32 = 2;
@@ -92,8 +92,8 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::accept::accept;
-    use crate::model::Profile;
+    use judge::accept::accept;
+    use protocol::Profile;
     use std::sync::Arc;
 
     fn work() -> Work {

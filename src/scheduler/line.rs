@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::model::Counts;
-use crate::model::work::Caller;
+use protocol::Caller;
+use protocol::Counts;
 
 /// A profile's name.
 pub type ProfileName = Arc<str>;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::config::bounds;
-use crate::judge::events::EventLog;
-use crate::judge::pipe::Pipe;
-use crate::model::Report;
-use crate::model::work::Caller;
+use config::bounds;
+use judge::events::EventLog;
+use judge::pipe::Pipe;
+use protocol::Caller;
+use protocol::Report;
 
 /// Where a submission is.
 #[derive(Debug, Clone)]

@@ -3,10 +3,10 @@
 //! What ran costs a sandbox, so the pools bound how often that can be; what never ran costs nothing, so those lines are
 //! [`LogThrottle`]. Texts of callers are cleaned; nothing of the files, inputs, outputs or messages is said at all.
 
-use crate::model::work::Caller;
-use crate::model::{Blame, Report, StartKind};
-use crate::telemetry::text::clean;
-use crate::telemetry::throttle::LogThrottle;
+use protocol::Caller;
+use protocol::{Blame, Report, StartKind};
+use telemetry::text::clean;
+use telemetry::throttle::LogThrottle;
 
 static NEVER_RAN: LogThrottle = LogThrottle::new();
 

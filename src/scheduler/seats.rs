@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::desk::{Desk, NoSandbox, Second};
-use crate::host::Host;
-use crate::judge::drive::{AssignedSandbox, Judged, LostSandbox, RunContext, judge};
-use crate::model::work::Work;
-use crate::model::{Limits, Profile};
-use crate::pool::Lease;
-use crate::sandbox::{Lost, ensure_limits};
+use judge::drive::{AssignedSandbox, Judged, LostSandbox, RunContext, judge};
+use judge::work::Work;
+use protocol::{Limits, Profile};
+use sandbox::host::Host;
+use sandbox::lifecycle::{Lost, ensure_limits};
+use sandbox::pool::Lease;
 
 /// Sandboxes for the programs that judge a submission which has its own already.
 pub(super) async fn seconds(desk: &Desk, work: &Work, patience: Duration) -> Result<Vec<Second>, NoSandbox> {

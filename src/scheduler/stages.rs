@@ -41,8 +41,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::judge::drive::Timings;
-use crate::telemetry::metrics::{Buckets, Histogram};
+use judge::drive::Timings;
+use telemetry::metrics::{Buckets, Histogram};
 
 /// Measurements kept per stage.
 const KEPT: usize = 1024;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use crate::model::{Report, RunReport, StartKind};
-use crate::telemetry::metrics::{Buckets, Counter, Family, Histograms, MetricsWriter, Unit, histograms};
+use protocol::{Report, RunReport, StartKind};
+use telemetry::metrics::{Buckets, Counter, Family, Histograms, MetricsWriter, Unit, histograms};
 
 /// A profile's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -107,8 +107,8 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Outcome, RunFacts, Verdict};
-    use crate::telemetry::metrics::{Exposition, Format, MetricsSource};
+    use protocol::{Outcome, RunFacts, Verdict};
+    use telemetry::metrics::{Exposition, Format, MetricsSource};
 
     #[derive(Debug)]
     struct Alone(Tally);
@@ -123,11 +123,8 @@ mod tests {
     fn an_answer_is_counted_by_what_it_came_to_and_what_its_programs_used() {
         let mut facts = RunFacts::bare(Outcome::Exited);
         (facts.cpu, facts.memory_bytes) = (Duration::from_millis(1500), 5 << 20);
-        let judged = crate::judge::drive::Judged {
-            run: Some(facts),
-            ..crate::judge::drive::Judged::bare(Verdict::Accepted, "")
-        };
-        let mut report = crate::judge::render::report("1", judged, &|_| None);
+        let judged = judge::drive::Judged { run: Some(facts), ..judge::drive::Judged::bare(Verdict::Accepted, "") };
+        let mut report = judge::render::report("1", judged, &|_| None);
         report.start = Some(StartKind::Warm);
         let tally = Tally::default();
         tally.answered("python", &report, Duration::from_millis(20));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Scheduler;
 use super::stages::{Stage, StageRow};
-use crate::telemetry::metrics::{MetricsWriter, Unit, labels};
+use telemetry::metrics::{MetricsWriter, Unit, labels};
 
 impl Scheduler {
     /// Admitted, running, and the most that are admitted.

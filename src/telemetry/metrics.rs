@@ -106,10 +106,11 @@ pub fn histograms<L: Clone + Eq + std::hash::Hash>(buckets: Buckets) -> Histogra
 pub type Labels = Vec<(&'static str, String)>;
 
 /// Makes [`Labels`]: `labels!(host = name, state = "ready")`.
+#[macro_export]
 macro_rules! labels {
     ($($key:ident = $value:expr),* $(,)?) => { vec![$((stringify!($key), $value.to_string())),*] };
 }
-pub(crate) use labels;
+pub use crate::labels;
 
 /// Writes metrics in the format of the current scrape. A metric without rows is left out, name and help included.
 #[derive(Debug)]

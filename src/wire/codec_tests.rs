@@ -1,7 +1,7 @@
 //! Every frame there and back; nothing else is accepted.
 
 use super::*;
-use crate::wire::frame::{
+use crate::frame::{
     Collected, Done, Ended, Fired, IsolationMode, MemoryMethod, Ready, Refused, Relax, Run, RunLimits, Space,
 };
 use proptest::collection::vec;

@@ -104,7 +104,7 @@ fn without_an_engine_it_stays_up_says_so_and_picks_up_when_the_engine_is_there()
     }
     let file = folder.path().join("a.py");
     std::fs::write(&file, "print(1)").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_assay"))
+    let output = Command::new(crate::programs::program("assay"))
         .arg("--socket")
         .arg(daemon.socket())
         .arg("run")
@@ -126,7 +126,7 @@ fn without_an_engine_it_stays_up_says_so_and_picks_up_when_the_engine_is_there()
 #[test]
 fn a_second_daemon_on_the_same_state_folder_is_kept_out() {
     let daemon = Daemon::start_bare(&Options { floor: 0, ..Options::default() });
-    let output = Command::new(env!("CARGO_BIN_EXE_assayd"))
+    let output = Command::new(crate::programs::program("assayd"))
         .arg("--config")
         .arg(daemon.folder.path().join("assayd.toml"))
         .env("ASSAY_SOCKET", daemon.folder.path().join("other.sock"))

@@ -83,7 +83,12 @@ impl Fake {
 }
 
 fn assay<S: AsRef<std::ffi::OsStr>>(socket: PathBuf, args: impl IntoIterator<Item = S>, stdin: Stdio) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_assay")).env("ASSAY_SOCKET", socket).args(args).stdin(stdin).output().unwrap()
+    Command::new(crate::programs::program("assay"))
+        .env("ASSAY_SOCKET", socket)
+        .args(args)
+        .stdin(stdin)
+        .output()
+        .unwrap()
 }
 
 fn out(output: &Output) -> String {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, SystemTime};
 
-use assay::config::bounds;
+use config::bounds;
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Options, eventually, submission};

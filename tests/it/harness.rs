@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
-const ASSAYD: &str = env!("CARGO_BIN_EXE_assayd");
+use crate::programs::program;
 
 /// Passes its standard input on as a service manager passes a socket.
 const PASS: &str = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null";
@@ -113,7 +113,7 @@ fn spawn(options: &Options<'_>) -> Daemon {
     std::fs::write(&path, text).unwrap();
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     let passing = ["sh", "-c", PASS, "sh"].into_iter().filter(|_| options.is_passed);
-    let mut words = options.under.iter().copied().chain(passing).chain([ASSAYD]);
+    let mut words = options.under.iter().copied().chain(passing).chain([program("assayd")]);
     let mut command = Command::new(words.next().unwrap());
     command.args(words).arg("--config").arg(&path).env("ASSAY_PROFILES", options.profiles).env("NO_COLOR", "1");
     command.env_remove("ASSAY_SOCKET").env_remove("ASSAY_STATE_DIR");

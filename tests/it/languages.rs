@@ -328,7 +328,7 @@ fn the_same_submission_gets_the_same_verdict_while_every_core_is_busy() {
         );
         let file = folder.path().join(format!("{name}.c"));
         std::fs::write(&file, code).unwrap();
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_assay"))
+        let output = std::process::Command::new(crate::programs::program("assay"))
             .arg("--socket")
             .arg(daemon.socket())
             .args(["--json", "rejudge", "--times", "12", "--cpu-ms", "600", "--wall-ms", "60000"])

@@ -24,6 +24,7 @@ mod layout;
 mod logs;
 mod metrics;
 mod packages;
+mod programs;
 mod protocol;
 mod referees;
 mod relay;

@@ -7,8 +7,6 @@ use serde_json::Value;
 
 use crate::harness::{Daemon, Options, root};
 
-const ASSAY: &str = env!("CARGO_BIN_EXE_assay");
-
 fn daemon() -> Daemon {
     let profiles = "python,c,cpp";
     Daemon::start(&Options { profiles, floor: 0, config: "[cache]\nmax_bytes = 100000000\n", ..Options::default() })
@@ -20,7 +18,12 @@ fn package(name: &str) -> PathBuf {
 
 /// Exit status, stdout, stderr.
 fn assay(daemon: &Daemon, args: &[&str]) -> (i32, String, String) {
-    let out = Command::new(ASSAY).arg("--socket").arg(daemon.socket()).args(args).output().unwrap();
+    let out = Command::new(crate::programs::program("assay"))
+        .arg("--socket")
+        .arg(daemon.socket())
+        .args(args)
+        .output()
+        .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
 }

@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use assay::docker::{BoxedIo, Client};
-use assay::model::{Isolation, Preset};
-use assay::policy::{MemoryOverheads, SandboxPlan, approve, build};
-use assay::sandbox::{CreateOptions, Slots, create};
-use assay::wire::codec::{decode_to_init, encode_from_init};
-use assay::wire::frame::{FromInit, Ready, ToInit, VERSION};
-use assay::wire::stream::FrameReader;
+use docker::{BoxedIo, Client};
+use protocol::{Isolation, Preset};
+use sandbox::lifecycle::{CreateOptions, Slots, create};
+use sandbox::policy::{MemoryOverheads, SandboxPlan, approve, build};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::sleep;
+use wire::codec::{decode_to_init, encode_from_init};
+use wire::frame::{FromInit, Ready, ToInit, VERSION};
+use wire::stream::FrameReader;
 
 use crate::docker::fake::read_request;
 
@@ -236,7 +236,7 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
             isolation: plan.isolation,
             overheads: MemoryOverheads::default(),
             slot,
-            prewarm: Vec::new(),
+            waiters: Vec::new(),
         };
         let made = Until(pin!(create(&client, recipe)), polls).await;
         let ended = made.is_some();

@@ -304,7 +304,7 @@ fn a_daemon_that_cannot_start_says_so_and_not_that_it_died() {
     let log = std::fs::File::create(at("log")).unwrap();
     // the last step of its start fails: hosts and reaper are there already
     let engine = format!("unix://{}", engine_socket().display());
-    let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_assayd"))
+    let mut daemon = std::process::Command::new(crate::programs::program("assayd"))
         .args(["--config", "/dev/null", "--state-dir", &at("state"), "--socket", &at("file"), "--engine", &engine])
         .args(["--set", &format!("images.dir={}", root().join("images").display())])
         .args(["--set", &format!("profiles.dir={}", root().join("config/profiles").display())])

@@ -321,7 +321,7 @@ fn the_command_line_shows_each_case() {
     let tests = write("test_main.py", TESTS);
     let run = |code: &str| {
         let code = write("main.py", code);
-        let mut assay = std::process::Command::new(env!("CARGO_BIN_EXE_assay"));
+        let mut assay = std::process::Command::new(crate::programs::program("assay"));
         assay.arg("--socket").arg(daemon.socket()).args(["test", "--preset", "agent"]).arg(code).arg(&tests);
         let output = assay.output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())

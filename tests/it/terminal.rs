@@ -28,7 +28,7 @@ impl Terminal {
         let size = Winsize { ws_row: 20, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+        let mut command = Command::new(crate::programs::program("assay"));
         command.env("ASSAY_SOCKET", socket).env_remove("NO_COLOR").env("TERM", "xterm").args(words);
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let master = std::fs::File::from(pty.master);
@@ -134,7 +134,7 @@ fn top_waits_for_a_daemon_that_is_gone() {
 #[test]
 fn top_in_a_pipe_is_plain_text() {
     let (_folder, socket) = watched();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    let mut command = Command::new(crate::programs::program("assay"));
     command.env("ASSAY_SOCKET", socket).args(["top", "--count", "2", "--interval", "0.1"]).stdin(Stdio::null());
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -151,7 +151,7 @@ fn colour_is_for_terminals_and_for_who_asks() {
         (&["status", "--color=never"], "", false),
     ] {
         let (_folder, socket) = watched();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+        let mut command = Command::new(crate::programs::program("assay"));
         command.env("ASSAY_SOCKET", socket).env("NO_COLOR", no_color).args(words).stdin(Stdio::null());
         let output = command.output().unwrap();
         assert_eq!(output.stdout.contains(&0x1b), coloured, "{words:?}");
@@ -239,7 +239,7 @@ fn a_second_ctrl_c_does_not_wait_for_the_daemon() {
 fn a_daemon_that_dies_in_the_middle_is_said_and_exits_125() {
     for command in ["run", "rejudge"] {
         let (folder, socket) = daemon(|lines, _| drop(lines.next()));
-        let mut assay = Command::new(env!("CARGO_BIN_EXE_assay"));
+        let mut assay = Command::new(crate::programs::program("assay"));
         let output =
             assay.env("ASSAY_SOCKET", socket).args([command, &program(&folder)]).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
@@ -251,7 +251,7 @@ fn a_daemon_that_dies_in_the_middle_is_said_and_exits_125() {
 #[test]
 fn a_reader_that_leaves_ends_a_command_quietly() {
     for words in ["schema", "--help", "completions bash", "man", "schema --list"] {
-        let assay = env!("CARGO_BIN_EXE_assay");
+        let assay = crate::programs::program("assay");
         // the reader is gone before anything is written
         let script = format!("exec 3>&1; {{ sleep 0.2; {assay} {words}; }} 2>&3 | :");
         let output = Command::new("bash").args(["-c", &script]).output().unwrap();
@@ -267,7 +267,7 @@ fn completions_know_what_the_daemon_knows_and_do_without_it() {
         let rows = json!({ "profiles": [{ "name": "python", "description": "CPython" }, { "name": "perl" }, { "name": "c" }] });
         answer(&mut stream, &call, &rows);
     });
-    let bin = Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap();
+    let bin = crate::programs::programs();
     let complete = |words: &str| {
         let script = format!(
             "PATH={}:$PATH; . <(assay completions bash); COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9; \
@@ -284,7 +284,7 @@ fn completions_know_what_the_daemon_knows_and_do_without_it() {
     assert_eq!(complete("assay run --preset l"), ["lesson"]);
     assert_eq!(complete("assay hos"), ["hosts"]);
     for shell in ["zsh", "fish"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_assay")).args(["completions", shell]).output().unwrap();
+        let output = Command::new(crate::programs::program("assay")).args(["completions", shell]).output().unwrap();
         assert!(String::from_utf8_lossy(&output.stdout).contains("ASSAY_COMPLETE"), "{shell}");
     }
 }
@@ -292,7 +292,7 @@ fn completions_know_what_the_daemon_knows_and_do_without_it() {
 #[test]
 fn manual_pages_are_written_for_every_command() {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_assay")).arg("man").arg(folder.path()).output().unwrap();
+    let output = Command::new(crate::programs::program("assay")).arg("man").arg(folder.path()).output().unwrap();
     assert!(output.status.success());
     for (name, words) in
         [("assay.1", "EXIT STATUS"), ("assay-run.1", "EXAMPLES"), ("assay-images-build.1", "assay schema")]
@@ -305,7 +305,7 @@ fn manual_pages_are_written_for_every_command() {
 #[test]
 fn the_commands_of_the_page_about_the_command_line_work() {
     let page = std::fs::read_to_string(crate::harness::root().join("docs/CLI.md")).unwrap();
-    let bin = Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap();
+    let bin = crate::programs::programs();
     let mut count = 0;
     for line in page.split("```sh\n").skip(1).flat_map(|block| block.split("```").next().unwrap().lines()) {
         // to a file of ours, wherever the page puts it

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use assay::docker::stdcopy::{Decoder, Stream};
+use docker::stdcopy::{Decoder, Stream};
 
 const FRAME: usize = 32 << 10;
 const FRAMES: usize = 2048;

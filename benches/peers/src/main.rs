@@ -16,7 +16,7 @@ use std::io::Cursor;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use assay::docker::{Client, ContainerSpec, Endpoint, Filters, HostConfig, Target, TlsFiles};
+use docker::{Client, ContainerSpec, Endpoint, Filters, HostConfig, Target, TlsFiles};
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig as PeerHostConfig};
 use bollard::query_parameters::{

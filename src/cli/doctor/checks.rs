@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::out;
-use crate::docker::version::OLDEST;
-use crate::docker::{ApiVersion, ContainerSummary, Info, VersionInfo};
+use crate::out;
+use docker::version::OLDEST;
+use docker::{ApiVersion, ContainerSummary, Info, VersionInfo};
 
 /// Below this the engine may fail to build images or to start containers.
 pub const MIN_DISK: u64 = 5 << 30;

@@ -18,11 +18,9 @@ use serde_json::json;
 use super::client::{RpcClient, RpcError};
 use super::out::{self, Table, Tint};
 use super::progress::{self, Waiting};
-use crate::config::{self, Config, Environment, load_profiles};
-use crate::docker::{
-    Client, ContainerSpec, Endpoint, Error, Filters, HostConfig, LogConfig, SetupError, WaitCondition,
-};
 use checks::{Check, Status};
+use config::{self, Config, Environment, load_profiles};
+use docker::{Client, ContainerSpec, Endpoint, Error, Filters, HostConfig, LogConfig, SetupError, WaitCondition};
 
 /// For a pull, a container that ends at once, and the daemon: more is a fault.
 const SLOW: Duration = Duration::from_secs(30);
@@ -71,7 +69,7 @@ pub async fn doctor(socket: &Path, json: bool, args: DoctorArgs) -> u8 {
             found.push(Check::skip("machine", "the engine is elsewhere: run the doctor there, too".into()));
         }
         Some(Endpoint::Unix(socket)) => found.extend(host::Machine::at("/").checks(Some(&socket))),
-        Some(Endpoint::Through(_)) | None => {}
+        Some(_) | None => {}
     }
     let failed = found.iter().filter(|check| check.status == Status::Fail).count();
     if json {

@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use super::client::RpcClient;
 use super::submission::{INLINE_BYTES_OF_A_LINE, put};
 use super::{CliError, completions, out, progress};
-use crate::model::Report;
 use package::{Problem, Program, file_name};
+use protocol::Report;
 use score::Part;
 
 /// Arguments of `judge`.

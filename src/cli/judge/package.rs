@@ -16,11 +16,11 @@ use yaml_rust2::Yaml;
 
 use super::score::{Group, Rule};
 use super::yaml;
-use crate::cli::CliError;
-use crate::cli::submission::language_of;
+use crate::CliError;
+use crate::submission::language_of;
 
 /// The most tests of a package; the daemon's own bound.
-const MOST_TESTS: usize = crate::config::bounds::MAX_TESTS;
+const MOST_TESTS: usize = config::bounds::MAX_TESTS;
 
 /// How deep folders are read.
 const MOST_DEEP: usize = 8;

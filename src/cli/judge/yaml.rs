@@ -4,7 +4,7 @@ use std::path::Path;
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::cli::CliError;
+use crate::CliError;
 
 /// The largest YAML file that is read, in bytes.
 const MOST: u64 = 1024 * 1024;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use zip::ZipArchive;
 
-use crate::cli::CliError;
+use crate::CliError;
 
 /// What a package may have in it, unpacked, in bytes.
 const MOST_BYTES: u64 = 4 * 1024 * 1024 * 1024;

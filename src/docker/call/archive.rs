@@ -3,9 +3,9 @@
 use base64::Engine as _;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::docker::path;
-use crate::docker::request::Call;
-use crate::docker::{Client, Error, PathStat, deadlines};
+use crate::path;
+use crate::request::Call;
+use crate::{Client, Error, PathStat, deadlines};
 
 impl Client {
     /// `HEAD /containers/{id}/archive`: what stands at a path. 5 s for the head. Dropped: nothing is left behind.

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::docker::path;
-use crate::docker::request::Call;
-use crate::docker::{
+use crate::path;
+use crate::request::Call;
+use crate::{
     Client, ContainerInfo, ContainerSpec, ContainerSummary, Created, Error, Filters, Pruned, Removal, UpdateResources,
     deadlines,
 };

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::containers::only_by_label;
-use crate::docker::path;
-use crate::docker::registry::{Credentials, ImageName};
-use crate::docker::request::Call;
-use crate::docker::{Client, Error, Filters, HistoryRow, ImageInfo, ImageSummary, Progress, Pruned, deadlines};
+use crate::path;
+use crate::registry::{Credentials, ImageName};
+use crate::request::Call;
+use crate::{Client, Error, Filters, HistoryRow, ImageInfo, ImageSummary, Progress, Pruned, deadlines};
 
 /// When an image is asked of its registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

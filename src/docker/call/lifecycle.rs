@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::docker::error::shorten;
-use crate::docker::path;
-use crate::docker::reply::{Lines, Reply};
-use crate::docker::request::Call;
-use crate::docker::stdcopy::{self, Decoder};
-use crate::docker::{Client, Error, Hijacked, Stats, Top, WaitCondition, deadlines};
+use crate::error::shorten;
+use crate::path;
+use crate::reply::{Lines, Reply};
+use crate::request::Call;
+use crate::stdcopy::{self, Decoder};
+use crate::{Client, Error, Hijacked, Stats, Top, WaitCondition, deadlines};
 
 impl Client {
     /// `POST /containers/{id}/attach`, all three streams: the connection itself. 5 s for the head, 5 s for the upgrade.

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::docker::path;
-use crate::docker::request::Call;
-use crate::docker::{Client, Error, Filters, NetworkInfo, NetworkSpec, deadlines};
+use crate::path;
+use crate::request::Call;
+use crate::{Client, Error, Filters, NetworkInfo, NetworkSpec, deadlines};
 
 impl Client {
     /// `POST /networks/create`: its id. 15 s for the head. Dropped after the request left: the network may exist; look by name.

@@ -4,9 +4,9 @@ use std::fmt;
 
 use tokio::time::{Instant, sleep};
 
-use crate::docker::reply::Lines;
-use crate::docker::request::Call;
-use crate::docker::{Client, DiskUsage, Error, Event, Filters, Info, Ping, VersionInfo, deadlines};
+use crate::reply::Lines;
+use crate::request::Call;
+use crate::{Client, DiskUsage, Error, Event, Filters, Info, Ping, VersionInfo, deadlines};
 
 impl Client {
     /// `GET /_ping`, without a version: asks what the engine speaks and settles on it. 5 s for the head.

@@ -9,9 +9,9 @@ use std::io::Cursor;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 
-use crate::docker::registry::{Credentials, ImageName};
-use crate::docker::request::Call;
-use crate::docker::{Client, Error, Progress, deadlines};
+use crate::registry::{Credentials, ImageName};
+use crate::request::Call;
+use crate::{Client, Error, Progress, deadlines};
 
 /// A build by the engine's classic builder, which needs no session of its own and is still there in 29.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -91,14 +91,14 @@ struct ErrorDetail {
 
 impl Progress {
     /// The id of the image that was built or loaded, if this line tells it.
-    pub(in crate::docker) fn image_id(&self) -> Option<&str> {
+    pub(crate) fn image_id(&self) -> Option<&str> {
         let aux = self.aux.as_ref().and_then(|aux| aux.get("ID")?.as_str());
         let said = || self.stream.as_deref()?.strip_prefix("Successfully built ").map(str::trim);
         aux.or_else(said)
     }
 
     /// The error that this line reports, if it does. `error` is deprecated since 1.48, `errorDetail` is what stays.
-    pub(in crate::docker) fn failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         match (&self.error_detail, &self.error) {
             (Some(detail), _) if !detail.message.is_empty() => Some(detail.message.clone()),
             (_, Some(message)) => Some(message.clone()),

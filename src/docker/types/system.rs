@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::lax;
-use crate::docker::version::ApiVersion;
+use crate::version::ApiVersion;
 
 /// The answer to a ping.
 #[derive(Debug, Clone, PartialEq, Eq)]

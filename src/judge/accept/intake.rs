@@ -6,10 +6,10 @@ use base64::Engine as _;
 use bytes::Bytes;
 
 use super::{BlobLookup, bad};
-use crate::config::bounds;
-use crate::judge::rejected::Rejected;
-use crate::model::submission::{Content, FileMode, FileSpec};
-use crate::model::work::WorkFile;
+use crate::rejected::Rejected;
+use crate::work::WorkFile;
+use config::bounds;
+use protocol::submission::{Content, FileMode, FileSpec};
 
 /// What has come in so far, against the bound on the whole.
 pub(super) struct ContentDecoder<'a> {

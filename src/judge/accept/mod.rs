@@ -16,13 +16,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rejected::Rejected;
-use crate::config::bounds;
-use crate::model::Profile;
-use crate::model::submission::Submission;
-use crate::model::work::{Caller, CompileStep, ProgramStep, Work};
+use crate::work::{CompileStep, ProgramStep, Work};
+use config::bounds;
 use intake::ContentDecoder;
 use plan::PlanBuilder;
 use program::{compile_limits, entry, environment, expand, limit_error};
+use protocol::Caller;
+use protocol::Profile;
+use protocol::submission::Submission;
 use referees::Referees;
 
 fn bad(field: impl Into<String>, message: impl Into<String>) -> Rejected {
@@ -150,8 +151,8 @@ fn deadline(submission: &Submission) -> Result<Option<Duration>, Rejected> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::submission::{BlobRef, Content, FileSpec};
-    use crate::model::work::{Checker, Plan};
+    use crate::work::{Checker, Plan};
+    use protocol::submission::{BlobRef, Content, FileSpec};
 
     fn profiles() -> BTreeMap<String, Arc<Profile>> {
         let text = "name='c'\nimage='c'\nentry='main.c'\nrun=['./main']\ncompile=['gcc','{sources}','-o','main']\n\

@@ -8,12 +8,12 @@ use super::bad;
 use super::intake::ContentDecoder;
 use super::program::{check_program, environment, limit_error, sandbox_wide};
 use super::referees::Referees;
-use crate::config::bounds;
-use crate::judge::rejected::Rejected;
-use crate::judge::suite;
-use crate::model::submission::{FileSpec, Submission, SuiteFormat, SuiteSpec, TestSpec};
-use crate::model::work::{Checker, Plan, PlannedTest, ProgramStep, Suite, WorkFile};
-use crate::model::{Limits, Profile};
+use crate::rejected::Rejected;
+use crate::suite;
+use crate::work::{Checker, Plan, PlannedTest, ProgramStep, Suite, WorkFile};
+use config::bounds;
+use protocol::submission::{FileSpec, Submission, SuiteFormat, SuiteSpec, TestSpec};
+use protocol::{Limits, Profile};
 
 /// What a plan builds on.
 pub(super) struct PlanBuilder<'a> {

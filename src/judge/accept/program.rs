@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::bad;
-use crate::config::bounds;
-use crate::judge::rejected::Rejected;
-use crate::model::limits::LimitError;
-use crate::model::work::WorkFile;
-use crate::model::{Limits, LimitsRequest, Profile};
+use crate::rejected::Rejected;
+use crate::work::WorkFile;
+use config::bounds;
+use protocol::limits::LimitError;
+use protocol::{Limits, LimitsRequest, Profile};
 
 pub(super) fn limit_error(prefix: &str, error: &LimitError) -> Rejected {
     Rejected::Denied {

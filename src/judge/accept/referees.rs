@@ -10,12 +10,12 @@ use bytes::Bytes;
 use super::intake::ContentDecoder;
 use super::program::{check_program, compile_limits, entry, environment, expand, limit_error};
 use super::{ProfileMap, bad, find_profile};
-use crate::config::bounds;
-use crate::judge::referee::CASE;
-use crate::judge::rejected::Rejected;
-use crate::model::submission::{CheckerKind, CheckerSpec, InteractorSpec, Submission};
-use crate::model::work::{Checker, CompileStep, ProgramStep, Referee};
-use crate::model::{Ceilings, LimitsRequest};
+use crate::referee::CASE;
+use crate::rejected::Rejected;
+use crate::work::{Checker, CompileStep, ProgramStep, Referee};
+use config::bounds;
+use protocol::submission::{CheckerKind, CheckerSpec, InteractorSpec, Submission};
+use protocol::{Ceilings, LimitsRequest};
 
 /// The programs that judge, as they come.
 pub(super) struct Referees<'a> {

@@ -18,11 +18,11 @@ pub(super) use pytest::{command as pytest_command, runner_file};
 
 use super::decide;
 use super::runner::{RunIo, Runner};
-use crate::config::bounds;
-use crate::model::submission::SuiteFormat;
-use crate::model::work::{ProgramStep, Suite};
-use crate::model::{Outcome, RunFacts, Verdict};
-use crate::sandbox::Lost;
+use crate::work::{ProgramStep, Suite};
+use config::bounds;
+use protocol::submission::SuiteFormat;
+use protocol::{Outcome, RunFacts, Verdict};
+use sandbox::lifecycle::Lost;
 
 /// One case.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -157,7 +157,7 @@ fn add(said: &mut SuiteOutput, mut case: SuiteCase) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Preset;
+    use protocol::Preset;
 
     fn of(format: SuiteFormat, facts: &RunFacts, said: &SuiteOutput) -> Verdict {
         let limits = Preset::Judge.limits();

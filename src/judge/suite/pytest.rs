@@ -10,13 +10,13 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::{CaseStatus, SuiteCase, SuiteOutput, add};
-use crate::model::work::WorkFile;
+use crate::work::WorkFile;
 
 /// Where the runner lies, below the box.
 const RUNNER_PATH: &str = ".assay/runner.py";
 
 /// The runner.
-pub(in crate::judge) fn runner_file() -> WorkFile {
+pub(crate) fn runner_file() -> WorkFile {
     let data = Bytes::from_static(include_bytes!("runner.py"));
     WorkFile { path: RUNNER_PATH.to_owned(), mode: 0o444, data }
 }
@@ -25,7 +25,7 @@ pub(in crate::judge) fn runner_file() -> WorkFile {
 const MARK: &[u8] = b"\x1eassay ";
 
 /// How it is run: nothing of the environment or the folder takes part in its start.
-pub(in crate::judge) fn command() -> Vec<String> {
+pub(crate) fn command() -> Vec<String> {
     ["python3", "-I", "-B", RUNNER_PATH].map(str::to_owned).into()
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Arrival, Scheduler};
-use crate::judge::events::EventLog;
-use crate::model::work::Work;
-use crate::model::{Blame, Profile, Report, Verdict};
-use crate::scheduler::answers::Answer;
-use crate::scheduler::blame::bare;
-use crate::scheduler::registry::{Ends, Entry, State};
+use crate::answers::Answer;
+use crate::blame::bare;
+use crate::registry::{Ends, Entry, State};
+use judge::events::EventLog;
+use judge::work::Work;
+use protocol::{Blame, Profile, Report, Verdict};
 
 impl Scheduler {
     /// Keeps what was not started for the next daemon; its answer when that cannot be.

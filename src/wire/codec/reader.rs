@@ -1,7 +1,7 @@
 //! Values out of a frame's payload. No length is believed before that many bytes are seen to be there.
 
 use super::{DecodeError, MAX_ITEMS, MAX_PATH_BYTES};
-use crate::wire::frame::{
+use crate::frame::{
     Collected, Done, Ended, Fired, MAX_FRAME_BYTES, MemoryMethod, OutputStream, Ready, Refused, Relax, Run, RunLimits,
 };
 

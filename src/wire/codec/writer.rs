@@ -1,6 +1,6 @@
 //! Values into a frame's payload.
 
-use crate::wire::frame::{Collected, Done, Ended, Fired, MemoryMethod, OutputStream, Ready, Refused, Run, RunLimits};
+use crate::frame::{Collected, Done, Ended, Fired, MemoryMethod, OutputStream, Ready, Refused, Run, RunLimits};
 
 pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
 

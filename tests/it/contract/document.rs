@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use assay::rpc::schema;
 use serde_json::Value;
+use server::rpc::schema;
 
 use super::{Validation, must_be};
 use crate::harness::root;

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use assay::docker::{Client, ContainerSpec, HostConfig, WaitCondition};
+use docker::{Client, ContainerSpec, HostConfig, WaitCondition};
 use serde_json::json;
 
 use crate::harness::{Daemon, Options, engine_socket, eventually, root, submission, with};

@@ -2,14 +2,14 @@
 
 use std::process::{Command, Output, Stdio};
 
-use assay::cli::{outputs, schema};
+use cli::{outputs, schema};
 use serde_json::{Value, json};
 
 use super::{Validation, must_be};
 use crate::harness::{Daemon, Options, root};
 
 fn assay(daemon: &Daemon, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    let mut command = Command::new(crate::programs::program("assay"));
     command.env("ASSAY_SOCKET", daemon.socket()).args(words).arg("--json").stdin(Stdio::null());
     command.current_dir(daemon.folder.path()).output().unwrap()
 }

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use assay::rpc::schema;
 use base64::Engine as _;
 use serde_json::{Value, json};
+use server::rpc::schema;
 
 use super::{Validation, must_be};
 use crate::harness::{Caller, Daemon, Options, eventually, patient, root, submission, with};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use assay::docker::stdcopy::{Decoder, StreamError};
-use assay::docker::{Client, ConnectProblem, Endpoint, Error, Filters, Phase, Settings, SetupError, Target, TlsFiles};
+use docker::stdcopy::{Decoder, StreamError};
+use docker::{Client, ConnectProblem, Endpoint, Error, Filters, Phase, Settings, SetupError, Target, TlsFiles};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 

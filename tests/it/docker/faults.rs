@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use assay::docker::stdcopy::{Decoder, Stream, StreamError};
-use assay::docker::{ContainerSpec, Error, Filters, LogsOptions, Phase, VersionError, WaitCondition};
+use docker::stdcopy::{Decoder, Stream, StreamError};
+use docker::{ContainerSpec, Error, Filters, LogsOptions, Phase, VersionError, WaitCondition};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
@@ -323,7 +323,7 @@ async fn a_dropped_call_closes_its_connection() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("docker.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let client = assay::docker::Client::unix(path);
+    let client = docker::Client::unix(path);
     let call = tokio::spawn(async move { client.ping().await });
     let (mut socket, _) = listener.accept().await.unwrap();
     assert_eq!(socket.read_u8().await.unwrap(), b'G');

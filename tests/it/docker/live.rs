@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::time::Duration;
 
-use assay::docker::stdcopy::{Decoder, Stream};
-use assay::docker::version::{NEWEST, OLDEST};
-use assay::docker::{
+use docker::stdcopy::{Decoder, Stream};
+use docker::version::{NEWEST, OLDEST};
+use docker::{
     BuildOptions, Client, Error, Filters, LogsOptions, NetworkSpec, Progress, Pull, PullPolicy, Removal,
     UpdateResources, WaitCondition,
 };
@@ -541,7 +541,7 @@ async fn a_failed_connect_forgets_the_version() {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("docker.sock");
     let real = client();
-    let assay::docker::Endpoint::Unix(path) = real.endpoint() else { return };
+    let docker::Endpoint::Unix(path) = real.endpoint() else { return };
     std::os::unix::fs::symlink(path, &link).unwrap();
     let client = Client::unix(&link);
     client.ping().await.unwrap();

@@ -19,8 +19,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use assay::docker::stdcopy::{Decoder, Stream};
-use assay::docker::{Client, ContainerSpec, Environment, Filters, HijackReader, HostConfig, Settings};
+use docker::stdcopy::{Decoder, Stream};
+use docker::{Client, ContainerSpec, Environment, Filters, HijackReader, HostConfig, Settings};
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use assay::docker::registry::Credentials;
-use assay::docker::{Client, Error, Filters, Pull, PullPolicy};
+use docker::registry::Credentials;
+use docker::{Client, Error, Filters, Pull, PullPolicy};
 use serde_json::json;
 
 use super::{ImageCleanup, client, image, unique};

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use assay::docker::stdcopy::{Decoder, Stream};
-use assay::docker::{Client, Endpoint, Error, Filters, Removal, Target, TlsFiles, WaitCondition};
+use docker::stdcopy::{Decoder, Stream};
+use docker::{Client, Endpoint, Error, Filters, Removal, Target, TlsFiles, WaitCondition};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use serde_json::json;
 use std::io::Cursor;

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use assay::config::schema::{self, Kind};
-use assay::config::{self, Config};
-use assay::daemon::reload::changes;
+use config::schema::{self, Kind};
+use config::{self, Config};
+use daemon::reload::changes;
 
 use crate::docker::{Authority, registry};
 use crate::harness::{images, root};
@@ -99,7 +99,7 @@ fn run(document: &Path) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash"]).arg(&script_path);
     command.env("machine", machine.path()).env("repo", root()).env("ASSAY_UID_BASE", "39000");
-    command.env("bin", Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap());
+    command.env("bin", crate::programs::programs());
     command.env("registry_program", registry::program()).stdin(Stdio::null());
     let done = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
@@ -157,7 +157,7 @@ fn every_assay_command_in_a_sentence_of_the_operators_guides_is_one() {
         }
         for words in text.split('`').skip(1).step_by(2).filter(|words| words.starts_with("assay ")) {
             let line: Vec<&str> = words.split_whitespace().collect();
-            let parsed = assay::cli::Cli::try_parse_from(line);
+            let parsed = cli::Cli::try_parse_from(line);
             assert!(parsed.is_ok(), "{}: `{words}`: {}", path.display(), parsed.unwrap_err());
             seen += 1;
         }

@@ -1,17 +1,17 @@
 //! A sandbox and the host's side of its wire, for tests: answers the boring questions (credit, windows) by itself.
 
-use assay::wire::codec::{decode_from_init, encode_to_init};
-use assay::wire::frame::{
-    Done, FromInit, InitHello, IsolationMode, MAX_CHUNK_BYTES, OutputStream, Put, Ready, Relax, Run, RunLimits,
-    STDIN_WINDOW_BYTES, Space, ToInit, VERSION,
-};
-use assay::wire::stream::FrameReader;
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
+use wire::codec::{decode_from_init, encode_to_init};
+use wire::frame::{
+    Done, FromInit, InitHello, IsolationMode, MAX_CHUNK_BYTES, OutputStream, Put, Ready, Relax, Run, RunLimits,
+    STDIN_WINDOW_BYTES, Space, ToInit, VERSION,
+};
+use wire::stream::FrameReader;
 
 pub const MIB: u64 = 1 << 20;
 
@@ -37,7 +37,7 @@ impl Image {
         for folder in ["box", "tmp", "proc", "sys", "dev", "etc"] {
             std::fs::create_dir(root.path().join(folder)).unwrap();
         }
-        std::fs::copy(env!("CARGO_BIN_EXE_assay-init"), root.path().join("init")).unwrap();
+        std::fs::copy(crate::programs::program("assay-init"), root.path().join("init")).unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/init/probe.c");
         let gcc = Command::new("gcc")
             .args(["-static", "-O1", "-w", "-D_GNU_SOURCE", "-o"])

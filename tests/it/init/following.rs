@@ -1,8 +1,8 @@
 //! Runs of one submission that follow each other in one cell, some of them ordered before the one before has ended.
 
 use super::driver::{End, Sandbox};
-use assay::wire::frame::{Done, Ended, Fired, FromInit, IsolationMode, Relax, ToInit};
 use std::time::Duration;
+use wire::frame::{Done, Ended, Fired, FromInit, IsolationMode, Relax, ToInit};
 
 #[test]
 fn a_cell_serves_the_next_run_when_the_one_before_left_nothing_at_all() {
@@ -38,7 +38,7 @@ fn a_cell_serves_the_next_run_when_the_one_before_left_nothing_at_all() {
     pid("", false);
     assert_eq!(pid("", true), new);
     sandbox.put("other", 0o644, b"x");
-    let mut pid = |change: fn(&mut assay::wire::frame::Run)| {
+    let mut pid = |change: fn(&mut wire::frame::Run)| {
         let end = sandbox.run_with(&["/probe", "trace", ""], |run| {
             run.more = true;
             change(run);

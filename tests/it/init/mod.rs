@@ -6,21 +6,21 @@
 mod driver;
 mod following;
 
-use assay::wire::frame::{
+use driver::{MIB, Sandbox};
+use std::time::{Duration, Instant};
+use wire::frame::{
     Collect, Done, Ended, Fired, FromInit, IsolationMode, MemoryMethod, OUTPUT_WINDOW_BYTES, Prepare, Put, Refused,
     Relax, STDIN_WINDOW_BYTES, ToInit,
 };
-use driver::{MIB, Sandbox};
-use std::time::{Duration, Instant};
 
 /// Every test that is given an isolation runs with each.
 macro_rules! both {
     ($($name:ident),* $(,)?) => {
         mod split {
-            $(#[test] fn $name() { super::$name(assay::wire::frame::IsolationMode::Split) })*
+            $(#[test] fn $name() { super::$name(wire::frame::IsolationMode::Split) })*
         }
         mod cell {
-            $(#[test] fn $name() { super::$name(assay::wire::frame::IsolationMode::Cell) })*
+            $(#[test] fn $name() { super::$name(wire::frame::IsolationMode::Cell) })*
         }
     };
 }
@@ -390,7 +390,7 @@ fn kept_files_leave_the_programs_own_folder_and_need_no_room_twice(isolation: Is
 
 fn a_pattern_that_matches_more_than_can_be_kept_is_missing(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
-    let keep_all = |run: &mut assay::wire::frame::Run| run.keep = vec!["*".into()];
+    let keep_all = |run: &mut wire::frame::Run| run.keep = vec!["*".into()];
     (0..256).for_each(|n| sandbox.put(&n.to_string(), 0o644, b"x"));
     assert!(sandbox.run_with(&["/probe", "true"], keep_all).done.keep_missing.is_empty());
     sandbox.put("one more", 0o644, b"x");

@@ -34,7 +34,7 @@ fn tags(pattern: &str) -> Vec<String> {
 
 /// A package of the programs under test, of this version.
 fn package(folder: &Path, version: &str) -> String {
-    let built = Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap();
+    let built = crate::programs::programs();
     let bin = if is_full() { built.with_file_name("release") } else { stripped(folder, built) };
     let mut command = Command::new(root().join("scripts/package"));
     command.arg(folder).env("BIN", bin).env("VERSION", version).env("DEB_COMPRESS", "gzip -z1");
@@ -184,7 +184,7 @@ fn files(folder: &Path) -> std::collections::BTreeMap<PathBuf, String> {
 #[test]
 fn make_install_keeps_what_was_edited_and_make_uninstall_takes_what_it_brought() {
     let folder = tempfile::tempdir().unwrap();
-    let bin = stripped(folder.path(), Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap());
+    let bin = stripped(folder.path(), crate::programs::programs());
     let to = folder.path().join("root");
     let make = |target: &str| {
         let mut command = Command::new("make");

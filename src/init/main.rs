@@ -1,0 +1,4 @@
+//! PID 1 of a sandbox. Everything is in [`init`].
+fn main() -> ! {
+    init::run()
+}

@@ -1,0 +1,12 @@
+//! Identity of a caller.
+
+use serde::{Deserialize, Serialize};
+
+/// The uid that the socket reports and the tenant that the caller states.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Caller {
+    /// From SO_PEERCRED.
+    pub uid: u32,
+    /// Opaque; empty when none was given.
+    pub tenant: String,
+}
