@@ -1,6 +1,7 @@
-# A machine for docs/DOCKER.md and docs/OPERATIONS.md: sourced by bash, as root, in mount, network and pid namespaces of its own (tests/it/docs.rs).
-# It has its own /etc, /run, engine and registry; `systemctl` here knows the two services and does what systemd would.
-# $machine is its folder, $repo the checkout, $bin the programs under test, $registry_program Debian's docker-registry.
+# The environment for docs/DOCKER.md and docs/OPERATIONS.md. Sourced by bash, as root, in mount, network and PID
+# namespaces of its own (tests/it/docs/mod.rs). It has its own /etc, /run, engine and registry; `systemctl` is a
+# function that knows the two services. $machine is its folder, $repo the checkout, $bin the programs under test,
+# $registry_program Debian's docker-registry.
 set -euo pipefail
 
 ip link set lo up
@@ -10,7 +11,7 @@ mount --bind "$(readlink -f /var/run/docker.sock)" "$machine/host.sock"
 mount --bind "$machine/etc" /etc
 mount -t tmpfs tmpfs /run
 mkdir -p "$machine/docker-root" "$machine/home" "$machine/work" /run/assay /etc/assay
-# the engine's own folder, whatever lies there on this machine
+# the engine's folder, whatever it is on this machine
 mount --bind "$machine/docker-root" /var/lib/docker
 export HOME=$machine/home PATH=$bin:$PATH NO_COLOR=1
 export ASSAY_IMAGES_DIR=$repo/images ASSAY_STATE_DIR=$machine/state
@@ -41,12 +42,12 @@ dockerd_start() {
   local start drop_in=/etc/systemd/system/docker.service.d/hosts.conf
   start='/usr/sbin/dockerd --host unix:///var/run/docker.sock'
   [ ! -e $drop_in ] || start=$(sed -n 's/^ExecStart=\(..*\)/\1/p' $drop_in | tail -n 1)
-  # the network is of no interest here
+  # nothing here needs the engine's networks
   $start --bridge=none --iptables=false --ip6tables=false >>"$machine/dockerd.log" 2>&1 </dev/null &
   echo $! >"$machine/dockerd.pid"
   wait_for 60 answers || { tail -n 20 "$machine/dockerd.log" >&2; return 1; }
 }
-stop() { # stop NAME: also what another shell started, so not by wait
+stop() { # stop NAME: another shell may have started it, so `wait` does not work
   [ -e "$machine/$1.pid" ] || return 0
   local pid
   pid=$(cat "$machine/$1.pid")
@@ -56,7 +57,7 @@ stop() { # stop NAME: also what another shell started, so not by wait
 }
 listens() { [ -n "$(ss -Hltn "sport = :$1")" ]; }
 gone() { ! kill -0 "$1" || [ "$(cut -d ' ' -f 3 "/proc/$1/stat")" = Z ]; }
-# one that was to fail and does not must not keep the test
+# a start that should fail and does not must not block the test
 assayd() { timeout 120 "$bin/assayd" "$@"; }
 assayd_start() {
   "$bin/assayd" >>"$machine/assayd.log" 2>&1 </dev/null &
@@ -82,10 +83,10 @@ at_end() {
 }
 trap 'at_end $?' EXIT
 
-# a sandbox of bash lies ready, whatever else does: it is the newest of its profile that the engine has
+# a sandbox of the bash profile is ready: the newest of its profile on the engine
 warm() { assay --json pools | jq -e '.pools[] | select(.profile == "bash" and .ready > 0)' >/dev/null; }
 
-load() { # load IMAGE...: assay's images, from the engine of the machine around
+load() { # load IMAGE...: copies assay's images from the host's engine
   local image tags=()
   for image in "$@"; do
     while read -r tag; do tags+=("$tag"); done < <(
@@ -109,9 +110,9 @@ registry() { # a registry with a password, and team/bash:1 in it
   docker logout registry.example:5000 >/dev/null
 }
 
-# symptoms that take more than a command
+# symptoms that need more than one command
 
-far_doctor() { # far_doctor FOLDER PORT: with the certificates of a folder
+far_doctor() { # far_doctor FOLDER PORT: the doctor, with the certificates in FOLDER
   DOCKER_HOST=tcp://engine.example:$2 DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=$1 assay doctor --no-pull --config /dev/null
 }
 expired() {
@@ -156,7 +157,7 @@ hang() {
   return $status
 }
 
-# symptoms of the log: provoked, shown, put right again
+# symptoms of the log: provoked, shown, repaired
 
 log_says() { wait_for 30 grep -F "$1" "$machine/assayd.log"; tail -n 20 "$machine/assayd.log"; }
 broken_reload() {

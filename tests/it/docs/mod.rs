@@ -1,6 +1,9 @@
-//! Documentation that is run: every command of docs/DOCKER.md and docs/OPERATIONS.md, in order, on a machine made for it
-//! ([machine.sh]), and every symptom of their tables, which must show the words that the table gives. Other documents' commands
-//! say which test runs them, or why none does.
+//! The documents are tested.
+//!
+//! The commands of docs/DOCKER.md and docs/OPERATIONS.md run in order in namespaces made for them
+//! (`machine.sh`), and each symptom of their tables is provoked and must show the quoted text. The
+//! commands of docs/FIRST-LESSON.md run against a daemon and must print what the page shows. In
+//! other documents a block of commands names the test that runs it, or says why none does.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,25 +14,32 @@ use config::{self, Config};
 use daemon::reload::changes;
 
 use crate::docker::{Authority, registry};
-use crate::harness::{images, root};
+use crate::harness::{Daemon, Options, images, root};
 use crate::layout::sources;
 
-/// What a document asks for.
+/// One instruction of a document.
 #[derive(Debug, PartialEq)]
 enum Step<'a> {
-    /// Commands, copied from a block.
+    /// Run the commands of a block.
     Run(&'a str),
-    /// A file and its text.
+    /// Write a file: path and content.
     Write(&'a str, &'a str),
-    /// A command that must end in these words.
+    /// Run a command that must fail and print a text: command and text.
     Provoke(&'a str, &'a str),
+    /// The commands before must have ended with this status and printed this text.
+    Prints(i32, &'a str),
 }
 
-/// The mark of a block that is not run, and why.
+/// Marks the block that follows as not run; the reason comes after it.
 const NOT_RUN: &str = "<!-- not run here: ";
 
-/// Blocks of `sh`; blocks behind a line that is a path in backticks and a colon; `<!-- test: command -->`; and the rows of a table whose first
-/// cell is in backticks and whose last ends in a comment. A block behind [`NOT_RUN`] is left out.
+/// Marks the block that follows as the output of the commands before it.
+const PRINTS: &str = "<!-- prints";
+
+/// Reads a document. These become steps: blocks of `sh`; blocks after a line that ends in a path in
+/// backticks and a colon; `<!-- test: command -->`; blocks after [`PRINTS`]; and rows of a table
+/// whose first cell is in backticks and whose last ends in a comment. A block after [`NOT_RUN`] is
+/// skipped.
 fn steps(text: &str) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     let mut before = "";
@@ -45,9 +55,13 @@ fn steps(text: &str) -> Vec<Step<'_>> {
                 before.rsplit_once('`').filter(|(_, end)| *end == ":").and_then(|(head, _)| head.rsplit_once('`'));
             match (kind, path) {
                 _ if before.starts_with(NOT_RUN) => {}
+                _ if before.starts_with(PRINTS) => {
+                    let status = before.rsplit_once("status ").map(|(_, end)| end.trim_end_matches(" -->"));
+                    steps.push(Step::Prints(status.map_or(0, |status| status.parse().unwrap()), block));
+                }
                 ("sh", _) => steps.push(Step::Run(block)),
                 (_, Some((_, path))) => steps.push(Step::Write(path, block)),
-                _ => panic!("a block of {kind:?} that nothing is done with, after {before:?}"),
+                _ => panic!("no use for a block of {kind:?} after {before:?}"),
             }
         } else if let Some(command) = line.strip_prefix("<!-- test: ") {
             steps.push(Step::Run(command.strip_suffix(" -->").expect("a comment on one line")));
@@ -78,6 +92,7 @@ fn script(steps: &[Step<'_>]) -> String {
                 quoted(&format!("+ {command}")),
                 quoted(words)
             ),
+            Step::Prints(..) => panic!("only docs/FIRST-LESSON.md shows output"),
         }
         .unwrap();
     }
@@ -88,7 +103,7 @@ fn quoted(words: &str) -> String {
     format!("'{}'", words.replace('\'', "'\\''"))
 }
 
-/// Runs a document on a machine of its own. Its processes end with it.
+/// Runs a document in mount, network and PID namespaces of its own; its processes end with it.
 fn run(document: &Path) {
     images();
     let text = std::fs::read_to_string(document).unwrap();
@@ -116,6 +131,58 @@ fn every_command_of_the_operations_guide_works_and_every_symptom_has_its_words()
     run(&root().join("docs/OPERATIONS.md"));
 }
 
+/// The words of an output, without figures, times and the padding of tables.
+fn without_figures(output: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in output.split_whitespace() {
+        let bare = word.trim_end_matches([')', ',']);
+        let is_figure = bare.parse::<f64>().is_ok();
+        match bare {
+            "ms" | "s" if words.last().is_some_and(|last| last == "FIGURE") => {}
+            // how a sandbox was found depends on how far the pool is
+            "(hot" | "(warm" | "(cold" => words.push("(START".to_owned()),
+            _ if is_figure => words.push("FIGURE".to_owned()),
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
+#[test]
+fn the_first_lesson_works_and_prints_what_the_page_shows() {
+    let text = std::fs::read_to_string(root().join("docs/FIRST-LESSON.md")).unwrap();
+    let daemon = Daemon::start(&Options { profiles: "python,python-pytest", ..Options::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let bin = Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut last = None;
+    let mut shown = 0;
+    for step in steps(&text) {
+        match step {
+            Step::Write(name, content) => {
+                let file = folder.path().join(name);
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(file, content).unwrap();
+            }
+            Step::Run(commands) => {
+                let mut command = Command::new("bash");
+                command.args(["-o", "pipefail", "-c", commands]).current_dir(folder.path()).env("PATH", &path);
+                command.env("ASSAY_SOCKET", daemon.folder.path().join("assay.sock")).env("NO_COLOR", "1");
+                last = Some(command.stdin(Stdio::null()).output().unwrap());
+            }
+            Step::Prints(status, expected) => {
+                let output = last.take().expect("commands before their output");
+                let printed = String::from_utf8(output.stdout).unwrap();
+                assert_eq!(without_figures(&printed), without_figures(expected), "{printed}");
+                assert_eq!(output.status.code(), Some(status), "{printed}");
+                shown += 1;
+            }
+            Step::Provoke(..) => panic!("docs/FIRST-LESSON.md has no symptoms"),
+        }
+    }
+    assert_eq!(shown, 5);
+}
+
 fn documents() -> Vec<(PathBuf, String)> {
     let files = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let documents = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -123,9 +190,9 @@ fn documents() -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn the_commands_of_every_other_document_say_who_runs_them_or_why_nobody_does() {
+fn every_block_of_commands_names_the_test_that_runs_it_or_why_none_does() {
     for (path, text) in documents() {
-        if path.ends_with("DOCKER.md") || path.ends_with("OPERATIONS.md") {
+        if ["DOCKER.md", "OPERATIONS.md", "FIRST-LESSON.md"].iter().any(|name| path.ends_with(name)) {
             continue;
         }
         let mut before = "";
@@ -137,7 +204,7 @@ fn the_commands_of_every_other_document_say_who_runs_them_or_why_nobody_does() {
                     let by = before.strip_prefix("<!-- run by: ").and_then(|rest| rest.strip_suffix(" -->"));
                     let runs = |test: &str| root().join(test).exists() || root().join(format!("{test}.rs")).exists();
                     let marked = before.starts_with(NOT_RUN) || by.is_some_and(runs);
-                    assert!(marked, "{}:{}: who runs this?", path.display(), number + 1);
+                    assert!(marked, "{}:{}: which test runs this?", path.display(), number + 1);
                 }
             }
             if !line.trim().is_empty() {
@@ -148,7 +215,7 @@ fn the_commands_of_every_other_document_say_who_runs_them_or_why_nobody_does() {
 }
 
 #[test]
-fn every_assay_command_in_a_sentence_of_the_operators_guides_is_one() {
+fn every_assay_command_in_the_text_of_the_operators_guides_parses() {
     use clap::Parser;
     let mut seen = 0;
     for (path, text) in documents() {
@@ -165,7 +232,7 @@ fn every_assay_command_in_a_sentence_of_the_operators_guides_is_one() {
     assert!(seen > 15, "only {seen} commands were found");
 }
 
-/// What stands before the parenthesis that closes a call.
+/// The text before the parenthesis that closes a call.
 fn arguments(rest: &str) -> &str {
     let (mut open, mut quoted, mut escaped) = (1, false, false);
     for (at, c) in rest.char_indices() {
@@ -184,8 +251,8 @@ fn arguments(rest: &str) -> &str {
     rest
 }
 
-/// The last text of every `warn!` and `error!` of the sources: what the log can say to an operator.
-fn said_to_operators() -> Vec<String> {
+/// The message of every `warn!` and `error!` of the sources.
+fn messages_for_operators() -> Vec<String> {
     let mut files = Vec::new();
     sources(&root().join("src"), &mut files);
     let mut texts = Vec::new();
@@ -195,7 +262,7 @@ fn said_to_operators() -> Vec<String> {
         for call in code.split("tracing::warn!(").skip(1).chain(code.split("tracing::error!(").skip(1)) {
             let call = arguments(call);
             let literals: Vec<&str> = call.split('"').skip(1).step_by(2).collect();
-            // what goes on in the next line is one text; what stands in braces is not the same every time
+            // joins continued lines; takes the longest part without a placeholder
             let last =
                 literals.last().unwrap_or(&"").replace("\\\n", "").split_whitespace().collect::<Vec<_>>().join(" ");
             let plain = last.split(['{', '}']).step_by(2).max_by_key(|part| part.len()).unwrap_or_default();
@@ -207,10 +274,10 @@ fn said_to_operators() -> Vec<String> {
 }
 
 #[test]
-fn everything_that_the_log_can_say_to_an_operator_is_in_the_table_of_symptoms() {
+fn every_warning_and_error_of_the_log_is_in_the_table_of_symptoms() {
     let guide = std::fs::read_to_string(root().join("docs/OPERATIONS.md")).unwrap();
     let rows: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let texts = said_to_operators();
+    let texts = messages_for_operators();
     assert!(texts.len() > 15, "{texts:?}");
     for text in texts {
         assert!(rows.iter().any(|row| text.contains(row)), "docs/OPERATIONS.md has no symptom `{text}`");
@@ -243,7 +310,7 @@ fn every_alert_has_its_runbook() {
     }
 }
 
-/// A table of settings, between two marks of a document.
+/// The rows of a table of settings, as Markdown.
 fn reference(table: &schema::Table, is_daemons: bool) -> String {
     let mut out = String::new();
     let head = if is_daemons {
@@ -278,7 +345,7 @@ fn reference(table: &schema::Table, is_daemons: bool) -> String {
             continue;
         }
         let all = variables.iter().filter(|(_, of)| **of == key || **of == full).map(|(name, _)| name.as_str());
-        // the shortest, and the one that every setting has
+        // the short variable, and the one that every setting has
         let mut all: Vec<&str> =
             all.filter(|name| found.unit.is_none() || !name.ends_with(&name_of(name, found.name))).collect();
         all.sort_by_key(|name| name.len());
@@ -292,7 +359,7 @@ fn reference(table: &schema::Table, is_daemons: bool) -> String {
     out
 }
 
-/// Another value than the default.
+/// A value that differs from the default.
 fn other(leaf: &schema::Leaf) -> serde_json::Value {
     use serde_json::json;
     match &leaf.kind {
@@ -306,7 +373,7 @@ fn other(leaf: &schema::Leaf) -> serde_json::Value {
     }
 }
 
-/// The ending of the variable that has the unit in its name.
+/// The suffix of the variable that has the unit in its name.
 fn name_of(variable: &str, full: &str) -> String {
     let ending = full.rsplit('_').next().unwrap().to_uppercase();
     if variable.ends_with(&ending) { format!("_{ending}") } else { "\0".to_owned() }
@@ -315,12 +382,12 @@ fn name_of(variable: &str, full: &str) -> String {
 fn table_at<'a>(table: &'a schema::Table, section: &str) -> &'a schema::Table {
     section.split('.').filter(|part| !part.is_empty()).fold(table, |table, part| match &table.fields[part] {
         schema::Node::Table(inner) => inner,
-        _ => panic!("{part} is no section"),
+        _ => panic!("{part} is not a section"),
     })
 }
 
 #[test]
-fn the_reference_of_settings_is_made_from_the_code() {
+fn the_reference_of_settings_is_generated_from_the_code() {
     let path = root().join("docs/OPERATIONS.md");
     let guide = std::fs::read_to_string(&path).unwrap();
     let mut now = guide.clone();
@@ -340,14 +407,16 @@ fn the_reference_of_settings_is_made_from_the_code() {
 }
 
 #[test]
-fn a_document_is_taken_apart_into_what_it_asks_for() {
+fn a_document_is_read_as_steps() {
     let text = "Text.\n\n<!-- test: prepare -->\n```sh\none\ntwo\n```\n\n`/etc/x.toml`:\n\n```toml\na = 1\n```\n\n\
-                | symptom | what |\n|---|---|\n| `broken` | Mend it. <!-- provoke it --> |\n\n<!-- not run here: no journal -->\n```sh\njournalctl\n```\n";
+                | symptom | what |\n|---|---|\n| `broken` | Repair it. <!-- provoke it --> |\n\n<!-- not run here: no journal -->\n```sh\njournalctl\n```\n\n\
+                <!-- prints, with exit status 3 -->\n```text\nthree\n```\n";
     let expected = [
         Step::Run("prepare"),
         Step::Run("one\ntwo\n"),
         Step::Write("/etc/x.toml", "a = 1\n"),
         Step::Provoke("provoke it", "broken"),
+        Step::Prints(3, "three\n"),
     ];
     assert_eq!(steps(text), expected);
 }
