@@ -98,7 +98,7 @@ impl Order<'_> {
                 isolation,
                 overheads: plan.overheads,
                 slot,
-                waiters: lifecycle::convert::prepares(profile, &limits),
+                prewarm: lifecycle::convert::prepares(profile, &limits),
             },
         )
         .await;

@@ -35,7 +35,7 @@ pub struct CreateOptions {
     /// The slot, and with it the container's name and the program's uid.
     pub slot: Slot,
     /// Runtimes that may wait in it; in cells only.
-    pub waiters: Vec<Prepare>,
+    pub prewarm: Vec<Prepare>,
 }
 
 /// Why there is no sandbox.
@@ -105,7 +105,7 @@ impl CreateError {
 /// # Errors
 /// See [`CreateError`].
 pub async fn create(client: &Client, recipe: CreateOptions) -> Result<Sandbox, CreateError> {
-    let CreateOptions { approved, limits, isolation, overheads, slot, mut waiters } = recipe;
+    let CreateOptions { approved, limits, isolation, overheads, slot, mut prewarm } = recipe;
     let name = slot.name().to_owned();
     let engine = |step| move |source| CreateError::Engine { step, source };
     let (uid, gid) = (slot.uid(), slot.uid());
@@ -144,7 +144,7 @@ pub async fn create(client: &Client, recipe: CreateOptions) -> Result<Sandbox, C
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (ended_tx, ended) = watch::channel(false);
     if isolation == Isolation::Split {
-        waiters.clear();
+        prewarm.clear();
     }
     let heat = Arc::new(Heat::default());
     let link = Link::new(inbound, writer, heat.clone());
@@ -167,7 +167,7 @@ pub async fn create(client: &Client, recipe: CreateOptions) -> Result<Sandbox, C
         commands,
         ended,
         next_run: 1,
-        waiters,
+        prewarm,
         is_heated: false,
         heat,
     })

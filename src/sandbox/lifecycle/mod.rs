@@ -61,7 +61,7 @@ pub struct Sandbox {
     commands: mpsc::Sender<Command>,
     ended: watch::Receiver<bool>,
     next_run: u32,
-    waiters: Vec<Prepare>,
+    prewarm: Vec<Prepare>,
     is_heated: bool,
     heat: Arc<Heat>,
 }
@@ -140,8 +140,8 @@ impl Sandbox {
     /// ready does without.
     pub fn heat(&mut self) {
         if !std::mem::replace(&mut self.is_heated, true) {
-            self.heat.lock().wanted = self.waiters.len();
-            for prepare in std::mem::take(&mut self.waiters) {
+            self.heat.lock().wanted = self.prewarm.len();
+            for prepare in std::mem::take(&mut self.prewarm) {
                 let _ = self.commands.try_send(Command::Prepare(Box::new(prepare)));
             }
         }
