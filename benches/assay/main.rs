@@ -400,7 +400,7 @@ fn ping(_: &Daemon, runs: usize) -> Sample {
             isolation: plan.isolation,
             overheads: sandbox::policy::MemoryOverheads::default(),
             slot,
-            waiters: Vec::new(),
+            prewarm: Vec::new(),
         };
         let sandbox = sandbox::lifecycle::create(&client, recipe).await.unwrap();
         let mut values = Vec::with_capacity(runs);

@@ -236,7 +236,7 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
             isolation: plan.isolation,
             overheads: MemoryOverheads::default(),
             slot,
-            waiters: Vec::new(),
+            prewarm: Vec::new(),
         };
         let made = Until(pin!(create(&client, recipe)), polls).await;
         let ended = made.is_some();
