@@ -1,8 +1,9 @@
-//! Every frame there and back; nothing else is accepted.
+//! Every frame decodes to what was encoded, and nothing else is accepted.
 
 use super::*;
 use crate::frame::{
-    Collected, Done, Ended, Fired, IsolationMode, MemoryMethod, Ready, Refused, Relax, Run, RunLimits, Space,
+    Collect, Collected, Done, Ended, Fired, InitHello, IsolationMode, MAX_CHUNK_BYTES, MemoryMethod, Prepare, Put,
+    Ready, Refused, Relax, RunLimits, Space,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -45,12 +46,18 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
                 hot: flags[4],
             })
         });
-    let words = || vec(".{0,9}", 0..3);
-    let prepare =
-        (any::<[u32; 2]>(), words(), words(), vec((".{0,9}", ".{0,9}"), 0..3), words(), (limits, any::<[bool; 2]>()))
-            .prop_map(|([id, relax], argv, stands_for, env, load, (limits, [exact, forks]))| {
-                ToInit::Prepare(Prepare { id, argv, stands_for, exact, forks, env, load, limits, relax: Relax(relax) })
-            });
+    let arguments = || vec(".{0,9}", 0..3);
+    let prepare = (
+        any::<[u32; 2]>(),
+        arguments(),
+        arguments(),
+        vec((".{0,9}", ".{0,9}"), 0..3),
+        arguments(),
+        (limits, any::<[bool; 2]>()),
+    )
+        .prop_map(|([id, relax], argv, stands_for, env, load, (limits, [exact, forks]))| {
+            ToInit::Prepare(Prepare { id, argv, stands_for, exact, forks, env, load, limits, relax: Relax(relax) })
+        });
     let bytes = || vec(any::<u8>(), 0..300);
     prop_oneof![
         (any::<u16>(), any::<[u8; 16]>(), any::<[u32; 3]>(), any::<[u64; 3]>(), any::<bool>()).prop_map(
@@ -169,6 +176,10 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
             data
         }),
         any::<[u32; 2]>().prop_map(|[run, bytes]| FromInit::StdinCredit { run, bytes }),
+        (any::<u32>(), any::<[u64; 3]>()).prop_map(|(run, [wall_ns, cpu_ns, memory_bytes])| {
+            FromInit::Usage { run, wall_ns, cpu_ns, memory_bytes }
+        }),
+        any::<u32>().prop_map(|run| FromInit::OutputEnd { run, stream: OutputStream::Stderr }),
         done,
         (vec((".{0,9}", any::<u64>()), 0..4), vec((".{0,9}", refused), 0..4))
             .prop_map(|(files, refused)| FromInit::Collected(Collected { files, refused })),
@@ -183,7 +194,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn every_frame_to_the_init_comes_back_and_nothing_near_it(frame in to_init()) {
+    fn every_frame_to_the_init_round_trips_and_no_cut_or_longer_body_decodes(frame in to_init()) {
         let mut bytes = Vec::new();
         encode_to_init(&frame, &mut bytes);
         prop_assert_eq!(bytes.len() - 4, u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize);
@@ -200,7 +211,7 @@ proptest! {
     }
 
     #[test]
-    fn every_frame_from_the_init_comes_back_and_nothing_near_it(frame in from_init()) {
+    fn every_frame_from_the_init_round_trips_and_no_cut_or_longer_body_decodes(frame in from_init()) {
         let mut bytes = Vec::new();
         encode_from_init(&frame, &mut bytes);
         let body = &bytes[4..];
@@ -218,7 +229,7 @@ proptest! {
     fn arbitrary_bytes_are_a_frame_or_an_error(kind in any::<u8>(), rest in vec(any::<u8>(), 0..200)) {
         let mut body = vec![kind];
         body.extend(rest);
-        // What is accepted is written back to the very same bytes: there is one spelling of each frame.
+        // An accepted body encodes to the same bytes: each frame has one encoding.
         if let Ok(frame) = decode_to_init(&body) {
             let mut again = Vec::new();
             encode_to_init(&frame, &mut again);
@@ -243,31 +254,47 @@ proptest! {
 }
 
 #[test]
-fn a_length_over_its_bound_is_refused_before_the_bytes_are_looked_for() {
-    let mut body = vec![STDIN, 1, 0, 0, 0];
+fn a_length_over_its_bound_is_refused_before_its_bytes_are_read() {
+    let mut body = vec![0x04, 1, 0, 0, 0];
     body.extend(u32::MAX.to_le_bytes());
     assert_eq!(
         decode_to_init(&body),
         Err(DecodeError::TooLong { field: "data", got: u32::MAX as usize, most: MAX_CHUNK_BYTES })
     );
-    let mut body = vec![RUN, 1, 0, 0, 0];
+    let mut body = vec![layout::RUN, 1, 0, 0, 0];
     body.extend(5000u32.to_le_bytes());
     assert!(matches!(decode_to_init(&body), Err(DecodeError::TooLong { field: "argv", .. })));
 }
 
 #[test]
-fn bad_utf8_and_odd_bools_are_errors() {
-    assert_eq!(decode_to_init(&[PUT, 1, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(DecodeError::Utf8("path")));
+fn invalid_utf8_and_invalid_bools_are_errors() {
+    assert_eq!(decode_to_init(&[0x02, 1, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(DecodeError::Utf8("path")));
     assert_eq!(
-        decode_to_init(&[PUT, 1, 0, 0, 0, b'a', 0, 0, 0, 0, 2, 0, 0, 0, 0]),
+        decode_to_init(&[0x02, 1, 0, 0, 0, b'a', 0, 0, 0, 0, 2, 0, 0, 0, 0]),
         Err(DecodeError::Value { field: "append", got: 2 })
     );
     assert_eq!(decode_to_init(&[]), Err(DecodeError::Short("kind")));
 }
 
 #[test]
-fn a_run_that_does_not_fit_is_told_beforehand() {
+fn to_init_fits_checks_the_chunk_bound() {
     let run = |n: usize| ToInit::Stdin { run: 1, data: vec![0; n] };
     assert!(to_init_fits(&run(MAX_CHUNK_BYTES)));
     assert!(!to_init_fits(&run(MAX_CHUNK_BYTES + 1)));
+}
+
+proptest! {
+    #[test]
+    fn the_encoders_that_borrow_write_the_same_bytes(to in to_init(), from in from_init()) {
+        let (mut owned, mut borrowed) = (Vec::new(), Vec::new());
+        if let ToInit::Run(run) = &to {
+            encode_to_init(&to, &mut owned);
+            encode_run(run, &mut borrowed);
+        }
+        if let FromInit::Output { run, stream, data } = &from {
+            encode_from_init(&from, &mut owned);
+            encode_output(*run, *stream, data, &mut borrowed);
+        }
+        prop_assert_eq!(owned, borrowed);
+    }
 }

@@ -1,8 +1,9 @@
-//! Host <-> init frames: vocabulary, bytes, stream. Sans-IO and std only.
+//! Frames between the host and the init: their values, their bytes, and how a byte stream is split
+//! into them. No I/O, standard library only.
 //!
 //! ```text
-//! bytes from a pipe --push--> stream::FrameReader --next--> one frame's body --decode--> a value of frame
-//! a value of frame --encode--> [u32 length][u8 kind][payload] appended to a buffer --> a pipe
+//! bytes from a pipe --push--> stream::FrameReader --next--> body of one frame --decode--> value
+//! value --encode--> [u32 length][u8 kind][payload] appended to a buffer --> a pipe
 //! ```
 pub mod codec;
 pub mod frame;

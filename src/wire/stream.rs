@@ -1,7 +1,8 @@
-//! Frames cut out of a stream of bytes.
+//! Splits a byte stream into frames.
 //!
-//! A pure machine: bytes are pushed, bodies come out; at the end it says whether the cut was between two frames. It holds
-//! what was pushed and not yet taken, so whoever pushes bounds it (one read's worth beyond one frame).
+//! A pure state machine: bytes are pushed, frame bodies come out. At the end of the stream it
+//! reports whether the end lies between two frames. It buffers what was pushed and not yet taken,
+//! so the caller bounds it (one read beyond one frame).
 //!
 //! ```text
 //!          push                      next: Some(body)
@@ -9,31 +10,31 @@
 //!                  | next: None = push more
 //!                  | length 0 or over MAX_FRAME_BYTES
 //!                  v
-//!              (broken: every next is the same error)
+//!              (broken: every next returns the same error)
 //! ```
 
 use super::frame::MAX_FRAME_BYTES;
 
-/// Why a stream is no stream of frames. Final: there is no finding the next frame's start.
+/// Why a stream cannot be split into frames. Final: the start of a next frame is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FramingError {
-    /// A frame claims to be longer than [`MAX_FRAME_BYTES`].
+    /// A frame's length exceeds [`MAX_FRAME_BYTES`].
     TooLong(u32),
-    /// A frame claims to be empty; even the kind is missing.
+    /// A frame's length is 0: even the kind is missing.
     Empty,
     /// The stream ended inside a frame.
     Cut {
-        /// Bytes of the unfinished frame that did arrive, its length's included.
+        /// Bytes of the incomplete frame that arrived, including its length field.
         have: usize,
     },
 }
 
 impl std::fmt::Display for FramingError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("cut a frame out of the stream: ")?;
+        f.write_str("read a frame from the stream: ")?;
         match self {
-            Self::TooLong(claimed) => write!(f, "it claims {claimed} bytes"),
-            Self::Empty => f.write_str("it claims to be empty"),
+            Self::TooLong(length) => write!(f, "its length is {length} bytes, more than {MAX_FRAME_BYTES}"),
+            Self::Empty => f.write_str("its length is 0"),
             Self::Cut { have } => write!(f, "the stream ends {have} bytes into it"),
         }
     }
@@ -41,11 +42,11 @@ impl std::fmt::Display for FramingError {
 
 impl std::error::Error for FramingError {}
 
-/// Cuts frames out of pushed bytes.
+/// Splits pushed bytes into frames.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: Vec<u8>,
-    /// Bytes at the buffer's start that were given out already.
+    /// Bytes at the start of the buffer that were already returned.
     taken: usize,
     broken: Option<FramingError>,
 }
@@ -57,7 +58,7 @@ impl FrameReader {
         Self::default()
     }
 
-    /// Adds bytes of the stream. Any cut is fine.
+    /// Adds bytes of the stream, in pieces of any size.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.broken.is_some() {
             return;
@@ -71,7 +72,7 @@ impl FrameReader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame's body (kind and payload), or `None` when more bytes are needed.
+    /// The body (kind and payload) of the next complete frame, or `None` when more bytes are needed.
     ///
     /// # Errors
     /// A length of zero or beyond [`MAX_FRAME_BYTES`]; from then on always the same error.
@@ -101,11 +102,11 @@ impl FrameReader {
         Ok(self.buffer.get(start..start + length))
     }
 
-    /// Whether the stream may end here: `Ok` between two frames.
+    /// Checks whether the stream may end here: `Ok` between two frames.
     ///
     /// # Errors
-    /// [`FramingError::Cut`] inside a frame, or the error that broke the stream earlier. Frames that were pushed but not
-    /// taken count as cut: take them first.
+    /// [`FramingError::Cut`] inside a frame, or the error that broke the stream earlier. Frames that
+    /// were pushed but not taken count as cut, so take them first.
     pub fn finish(&self) -> Result<(), FramingError> {
         match (self.broken, self.buffer.len() - self.taken) {
             (Some(error), _) => Err(error),

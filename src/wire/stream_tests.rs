@@ -1,4 +1,4 @@
-//! Whole, byte by byte, split at every point, with trailing bytes, cut.
+//! Frames that arrive whole, byte by byte, split at every point, with trailing bytes, and cut.
 
 use super::*;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn take_all(reader: &mut FrameReader) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn three_frames_come_out_however_they_are_split() {
+fn three_frames_are_read_at_every_split() {
     let bodies: [&[u8]; 3] = [b"a", b"hello", &[7; 90]];
     let bytes: Vec<u8> = bodies.iter().flat_map(|b| frame(b)).collect();
     for split in 0..=bytes.len() {
@@ -40,7 +40,7 @@ fn three_frames_come_out_however_they_are_split() {
 }
 
 #[test]
-fn a_cut_frame_is_not_a_clean_end() {
+fn a_stream_that_ends_inside_a_frame_is_reported_as_cut() {
     let bytes = frame(b"hello");
     for cut in 1..bytes.len() {
         let mut reader = FrameReader::new();
@@ -52,7 +52,7 @@ fn a_cut_frame_is_not_a_clean_end() {
 }
 
 #[test]
-fn trailing_bytes_after_a_frame_are_the_next_frames_start() {
+fn trailing_bytes_are_the_start_of_the_next_frame() {
     let mut bytes = frame(b"hello");
     bytes.extend([9, 0]);
     let mut reader = FrameReader::new();
@@ -63,7 +63,7 @@ fn trailing_bytes_after_a_frame_are_the_next_frames_start() {
 }
 
 #[test]
-fn a_length_out_of_bounds_breaks_the_stream_for_good() {
+fn a_length_out_of_bounds_breaks_the_stream_permanently() {
     for (bytes, error) in [
         ([0, 0, 0, 0], FramingError::Empty),
         ([0xff; 4], FramingError::TooLong(u32::MAX)),
@@ -82,7 +82,7 @@ fn a_length_out_of_bounds_breaks_the_stream_for_good() {
 }
 
 #[test]
-fn the_largest_frame_passes() {
+fn the_largest_frame_is_accepted() {
     let body = vec![5; MAX_FRAME_BYTES];
     let mut reader = FrameReader::new();
     reader.push(&frame(&body));
