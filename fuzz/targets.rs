@@ -1,4 +1,4 @@
-//! The bodies of the fuzz targets. `cargo fuzz` drives them with new inputs, `tests/it/corpus.rs` replays the corpora on
+//! The bodies of the fuzz targets. `cargo fuzz` drives them with new inputs, `tests/it/offline/corpus.rs` replays the corpora on
 //! stable. Each must neither panic, nor hang, nor say different things of one input cut in two ways.
 
 mod deciders;

@@ -1,39 +1,49 @@
-//! Integration tests. Those that need an engine use the real one; each daemon is an instance of its own, with its own
-//! socket, state folder and uids, and is ended with everything it made when its test ends, also by failing.
+//! Integration tests, in three groups: `offline` needs nothing but Rust, `engine` a Docker Engine, `machine` root, further tools or
+//! much time. Each daemon is an instance of its own, with its own socket, state folder and uids; it is ended with everything
+//! it made when its test ends, also by failing.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod attacks;
-mod chaos;
-mod cli;
-mod contract;
-mod corpus;
-mod docker;
-mod docs;
-mod engine;
-mod gateway;
 mod harness;
-mod hostile;
-mod hot;
-mod images;
-mod init;
-mod isolation;
-mod judging;
-mod languages;
-mod layout;
-mod logs;
-mod metrics;
-mod packages;
+mod private_engine;
 mod programs;
-mod protocol;
-mod referees;
 mod relay;
-mod sandbox;
-mod scheduling;
-mod service;
-mod soak;
-mod storm;
-mod streams;
-mod suites;
-mod systemd;
-mod terminal;
+
+mod offline {
+    mod cli;
+    mod corpus;
+    pub mod layout;
+    mod terminal;
+}
+
+mod engine {
+    mod attacks;
+    mod chaos;
+    mod contract;
+    pub mod docker;
+    pub mod gateway;
+    mod hostile;
+    mod hot;
+    mod images;
+    mod isolation;
+    mod judging;
+    mod languages;
+    mod logs;
+    mod packages;
+    mod protocol;
+    mod referees;
+    mod sandbox;
+    mod scheduling;
+    mod service;
+    mod streams;
+    mod suites;
+}
+
+mod machine {
+    mod docs;
+    mod init;
+    mod metrics;
+    mod soak;
+    mod storm;
+    mod systemd;
+}

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::engine::enter;
+use crate::private_engine::enter;
 
 /// Ends with this value's last clone.
 #[derive(Clone)]

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion
 
 use super::fake::{Answer, Fake, Listening};
 use super::{REPO, changes, read, spec, tar};
-use crate::engine::PrivateEngine;
+use crate::private_engine::PrivateEngine;
 
 /// Who vouches for certificates.
 pub struct Authority {

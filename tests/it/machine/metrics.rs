@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::gateway::{OPEN, door, get};
+use crate::engine::gateway::{OPEN, door, get};
 use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
 
 /// Sums of all series of that name whose labels hold all of these.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::engine::{PrivateEngine, load_images};
 use crate::harness::{Caller, Daemon, Options, eventually, images, root, submission, with};
+use crate::private_engine::{PrivateEngine, load_images};
 
 fn sleeper(seconds: f64) -> Value {
     submission("bash", &format!("sleep {seconds}; echo done"))

@@ -138,7 +138,7 @@ fn the_package_lives_its_life_on_a_machine_with_systemd() {
     let machine = Machine::boot();
     machine.copy(&folder.path().join(&first));
     machine.copy(&folder.path().join(&second));
-    machine.copy(&root().join("tests/it/systemd/inside.sh"));
+    machine.copy(&root().join("tests/it/machine/systemd/inside.sh"));
     machine.copy(&root().join("scripts/docker-certs"));
     if !is_full() {
         machine.load(&[tags("assay/base"), tags("assay/bash")].concat());

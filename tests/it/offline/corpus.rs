@@ -2,7 +2,7 @@
 
 use crate::harness::root;
 
-#[path = "../../fuzz/targets.rs"]
+#[path = "../../../fuzz/targets.rs"]
 mod targets;
 
 #[test]

@@ -13,9 +13,9 @@ use config::schema::{self, Kind};
 use config::{self, Config};
 use daemon::reload::changes;
 
-use crate::docker::{Authority, registry};
+use crate::engine::docker::{Authority, registry};
 use crate::harness::{Daemon, Options, images, root};
-use crate::layout::sources;
+use crate::offline::layout::sources;
 
 /// One instruction of a document.
 #[derive(Debug, PartialEq)]
@@ -78,7 +78,7 @@ fn steps(text: &str) -> Vec<Step<'_>> {
 }
 
 fn script(steps: &[Step<'_>]) -> String {
-    let mut script = String::from(". \"$repo/tests/it/docs/machine.sh\"\n");
+    let mut script = String::from(". \"$repo/tests/it/machine/docs/machine.sh\"\n");
     for (number, step) in steps.iter().enumerate() {
         match step {
             Step::Run(commands) => write!(script, "step={number}\nset -x\n{commands}\n{{ set +x; }} 2>/dev/null\n"),
@@ -153,7 +153,7 @@ fn the_first_lesson_works_and_prints_what_the_page_shows() {
     let text = std::fs::read_to_string(root().join("docs/FIRST-LESSON.md")).unwrap();
     let daemon = Daemon::start(&Options { profiles: "python,python-pytest", ..Options::default() });
     let folder = tempfile::tempdir().unwrap();
-    let bin = Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap();
+    let bin = crate::programs::programs();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut last = None;
     let mut shown = 0;

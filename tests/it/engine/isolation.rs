@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::engine::{PrivateEngine, load_images};
 use crate::harness::{Caller, Daemon, Options, eventually, images, patient, root, submission, with};
+use crate::private_engine::{PrivateEngine, load_images};
 
 /// A folder with one profile, changed.
 fn profile(name: &str, top: &str, pool: &str) -> tempfile::TempDir {

@@ -29,7 +29,7 @@ impl Validation {
 
     /// What is wrong, a line each.
     pub fn complaints(&self) -> String {
-        let script = root().join("tests/it/contract/validate.py");
+        let script = root().join("tests/it/engine/contract/validate.py");
         let schema = root().join("docs/protocol.schema.json");
         // Debian's own, which has the module (scripts/lib.sh installs it)
         let mut python = Command::new("/usr/bin/python3");

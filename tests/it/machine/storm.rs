@@ -19,8 +19,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::engine::PrivateEngine;
 use crate::harness::{Daemon, Options, root, submission, with};
+use crate::private_engine::PrivateEngine;
 use crate::relay::Relay;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -245,7 +245,7 @@ fn whatever_is_killed_no_verdict_is_wrong_no_answer_is_lost_and_nothing_is_left(
         network.port(),
         certs.path().join("client").display()
     );
-    crate::engine::load_images(&engine, "base|bash");
+    crate::private_engine::load_images(&engine, "base|bash");
     let mut victim = Victim { engine, host, network };
     let mut daemon =
         Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 4, config: &hosts, ..Options::default() });

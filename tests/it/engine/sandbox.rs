@@ -19,7 +19,7 @@ use wire::codec::{decode_to_init, encode_from_init};
 use wire::frame::{FromInit, Ready, ToInit, VERSION};
 use wire::stream::FrameReader;
 
-use crate::docker::fake::read_request;
+use crate::engine::docker::fake::read_request;
 
 const STEPS: [&str; 5] = ["create", "attach", "start", "hello", "remove"];
 

@@ -38,7 +38,7 @@ impl Image {
             std::fs::create_dir(root.path().join(folder)).unwrap();
         }
         std::fs::copy(crate::programs::program("assay-init"), root.path().join("init")).unwrap();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/init/probe.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/machine/init/probe.c");
         let gcc = Command::new("gcc")
             .args(["-static", "-O1", "-w", "-D_GNU_SOURCE", "-o"])
             .arg(root.path().join("probe"))
