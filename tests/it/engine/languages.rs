@@ -243,7 +243,7 @@ fn judge(language: &Language) {
     assert_eq!(flood["verdict"], "output_limit", "{flood:#}");
     all += &golden("prints without end", &flood);
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("golden");
+    settings.set_snapshot_path("../golden");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     // a Java stack or a Go address may be another each time
