@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod documents;
 mod harness;
 mod private_engine;
 mod programs;
@@ -12,6 +13,7 @@ mod relay;
 mod offline {
     mod cli;
     mod corpus;
+    mod docs;
     pub mod layout;
     mod terminal;
 }
@@ -21,6 +23,7 @@ mod engine {
     mod chaos;
     mod contract;
     pub mod docker;
+    mod first_lesson;
     pub mod gateway;
     mod hostile;
     mod hot;
