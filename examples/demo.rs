@@ -8,8 +8,10 @@
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use cli::client::{DEFAULT_SOCKET, RpcClient, RpcError};
-use cli::out::{Table, Tint, bytes_of, colours, list, millis, millis_of, text};
+use cli::DEFAULT_SOCKET;
+use cli::client::{ClientError, RpcClient};
+use cli::out::{TextStyle, bytes_of, list, millis, millis_of, stdout_has_colors, text};
+use cli::table::TextTable;
 use serde_json::{Value, json};
 
 /// Runs of each kind in the comparison.
@@ -138,9 +140,9 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn demo(socket: &str) -> Result<usize, RpcError> {
+async fn demo(socket: &str) -> Result<usize, ClientError> {
     let mut client = RpcClient::connect(socket).await?;
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "submission",
         "",
         "verdict",
@@ -160,8 +162,8 @@ async fn demo(socket: &str) -> Result<usize, RpcError> {
     for case in cases() {
         let report = match client.call("submission.run", case.submission).await {
             Ok(report) => report,
-            Err(RpcError::Reply { word, message, .. }) => {
-                wrong.push(format!("{}: refused with {word}: {message}", case.name));
+            Err(ClientError::Reply { code, message, .. }) => {
+                wrong.push(format!("{}: refused with {code}: {message}", case.name));
                 continue;
             }
             Err(error) => return Err(error),
@@ -179,9 +181,9 @@ async fn demo(socket: &str) -> Result<usize, RpcError> {
             ));
         }
         let timing = &report["timing"];
-        let mark = if right { ("ok".into(), Some(Tint::Green)) } else { ("WRONG".into(), Some(Tint::Red)) };
+        let mark = if right { ("ok".into(), Some(TextStyle::Green)) } else { ("WRONG".into(), Some(TextStyle::Red)) };
         let plain = |cell: String| (cell, None);
-        table.tinted([
+        table.styled_row([
             plain(case.name.into()),
             mark,
             plain(verdict),
@@ -198,7 +200,7 @@ async fn demo(socket: &str) -> Result<usize, RpcError> {
             plain(millis_of(timing, "total_ms")),
         ]);
     }
-    println!("{}", table.render(colours()));
+    println!("{}", table.render(stdout_has_colors()));
     println!("cpu, wall and memory are those of the run that decided (the last one when all were accepted).\n");
     for line in &wrong {
         println!("wrong: {line}");
@@ -224,7 +226,7 @@ fn decisive(report: &Value) -> &Value {
 }
 
 /// The same program, `print(1)`, by `docker run` and by us.
-async fn compare(client: &mut RpcClient) -> Result<(), RpcError> {
+async fn compare(client: &mut RpcClient) -> Result<(), ClientError> {
     println!("print(1) in Python, {ROUNDS} times each");
     let mut warm = Vec::new();
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();

@@ -1,5 +1,5 @@
-//! `assay completions SHELL`: a script that asks this program itself, so that it also knows profiles, hosts and names that
-//! only a running daemon knows. Where none runs, those are left out.
+//! `assay completions SHELL`: a script that calls this program for candidates. Names of profiles,
+//! hosts and submissions come from the daemon; without one they are left out.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -10,22 +10,22 @@ use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
 use serde_json::{Value, json};
 
-use super::client::DEFAULT_SOCKET;
+use config::DEFAULT_SOCKET;
 
-/// What the scripts set when they ask.
-pub const VARIABLE: &str = "ASSAY_COMPLETE";
+/// Set by the completion scripts when they call this program.
+const VARIABLE: &str = "ASSAY_COMPLETE";
 
-/// Nobody waits longer for a word.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Bound on each read and write, so that the shell does not hang.
+const IO_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// Which shell
+    /// The shell
     pub shell: clap_complete::Shell,
 }
 
-/// Prints the script.
+/// Prints the completion script.
 pub fn completions(args: CompletionsArgs) -> u8 {
     let shells = Shells::builtins();
     let mut script = Vec::new();
@@ -36,27 +36,28 @@ pub fn completions(args: CompletionsArgs) -> u8 {
     u8::from(!matches!(written, Some(Ok(()))))
 }
 
-/// Answers a script, when one asks; else goes on.
-pub fn answer() {
+/// Answers a call of a completion script and exits; otherwise returns.
+pub fn complete_if_called() {
     clap_complete::CompleteEnv::with_factory(super::command).var(VARIABLE).bin("assay").completer("assay").complete();
 }
 
-/// The daemon's answer to a call without parameters; none when it is not there at once.
-fn asked(method: &str) -> Option<Value> {
+/// The result of a method without parameters; `None` if the daemon does not answer in time.
+fn call(method: &str) -> Option<Value> {
     let socket = std::env::var_os("ASSAY_SOCKET").filter(|path| !path.is_empty());
     let mut stream = UnixStream::connect(socket.unwrap_or(DEFAULT_SOCKET.into())).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.set_write_timeout(Some(PATIENCE)).ok()?;
-    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method });
-    stream.write_all(format!("{call}\n").as_bytes()).ok()?;
+    stream.set_read_timeout(Some(IO_TIMEOUT)).ok()?;
+    stream.set_write_timeout(Some(IO_TIMEOUT)).ok()?;
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method });
+    stream.write_all(format!("{request}\n").as_bytes()).ok()?;
     let mut lines = BufReader::new(stream).lines();
     let _hello = lines.next()?.ok()?;
     let mut reply: Value = serde_json::from_str(&lines.next()?.ok()?).ok()?;
     Some(reply["result"].take())
 }
 
-fn rows(method: &str, list: &str, name: &str, help: &str) -> Vec<CompletionCandidate> {
-    let reply = asked(method).unwrap_or_default();
+/// The field `name` of each row in `list`, with the field `help` as its description.
+fn candidates(method: &str, list: &str, name: &str, help: &str) -> Vec<CompletionCandidate> {
+    let reply = call(method).unwrap_or_default();
     let rows = reply[list].as_array().map_or(&[][..], Vec::as_slice);
     rows.iter()
         .filter_map(|row| {
@@ -66,22 +67,22 @@ fn rows(method: &str, list: &str, name: &str, help: &str) -> Vec<CompletionCandi
         .collect()
 }
 
-/// The profiles.
+/// Names of profiles.
 pub fn profiles() -> Vec<CompletionCandidate> {
-    rows("profile.list", "profiles", "name", "description")
+    candidates("profile.list", "profiles", "name", "description")
 }
 
-/// The hosts.
+/// Names of hosts.
 pub fn hosts() -> Vec<CompletionCandidate> {
-    rows("host.list", "hosts", "name", "endpoint")
+    candidates("host.list", "hosts", "name", "endpoint")
 }
 
-/// The caller's submissions.
+/// Ids of the caller's submissions.
 pub fn submissions() -> Vec<CompletionCandidate> {
-    rows("submission.list", "submissions", "id", "state")
+    candidates("submission.list", "submissions", "id", "state")
 }
 
-/// The protocol's methods.
+/// Methods of the protocol.
 pub fn methods() -> Vec<CompletionCandidate> {
     let methods = server::rpc::schema::METHODS.iter();
     methods.map(|method| CompletionCandidate::new(method.name).help(Some(method.summary.into()))).collect()

@@ -1,134 +1,137 @@
-//! Examples: what a command's help and its manual page end with. Each one parses; a test sees to it.
+//! Examples for the commands' help and manual pages. A test parses each of them.
 
-/// A line to type, and what it does.
+/// A command line, and what it does.
 pub type Example = (&'static str, &'static str);
 
-/// The examples of each command; of `assay` itself under the empty name.
+/// The examples of each command; those of `assay` itself have the empty name.
 pub const ALL: &[(&str, &[Example])] = &[
     (
         "",
         &[
-            ("assay run hello.py", "run a program in a sandbox, as if it ran here"),
-            ("assay test fizz.py test_fizz.py", "run tests against code, case by case"),
-            ("assay judge aplusb/", "judge a problem package's own submissions"),
-            ("assay doctor", "what is wrong, and the command that mends it"),
+            ("assay run hello.py", "run a program in a sandbox"),
+            ("assay test fizz.py test_fizz.py", "run a test file against code"),
+            ("assay judge aplusb/", "judge the submissions in a problem package"),
+            ("assay doctor", "find problems and how to fix them"),
             ("assay top", "watch the daemon"),
         ],
     ),
     (
         "run",
         &[
-            ("assay run main.py < input.txt", "input from a file, output here, the program's own exit status"),
+            ("assay run main.py < input.txt", "with input from a file; exits with the program's status"),
             ("assay run main.cpp -- -v 3", "with arguments"),
-            ("assay run main.py --limits cpu_ms=500,memory_bytes=64M", "with limits of its own"),
+            ("assay run main.py --limits cpu_ms=500,memory_bytes=64M", "with other limits"),
             (
                 "assay run main.py --with words.txt --env LANG=C -v",
-                "with another file and an environment; say the verdict",
+                "with another file and a variable; print the verdict",
             ),
-            ("assay run script --language bash --preset lesson", "where the file's ending says nothing"),
-            ("assay run main.py --json | jq .verdict", "the whole report"),
+            ("assay run script --language bash --preset lesson", "a file without an extension"),
+            ("assay run main.py --json | jq .verdict", "use the report's JSON"),
         ],
     ),
     (
         "test",
         &[
-            ("assay test fizz.py test_fizz.py", "pytest or unittest, for python"),
-            ("assay test fizz.py test_fizz.py --with words.txt", "with more of the code under test"),
-            ("assay test greet.sh greet.bats --format tap -- bats --tap greet.bats", "anything that speaks TAP"),
-            ("assay test main.c check.sh --format exit -- sh check.sh", "anything that exits 0 when it is well"),
+            ("assay test fizz.py test_fizz.py", "pytest or unittest"),
+            ("assay test fizz.py test_fizz.py --with words.txt", "with another file of the code under test"),
+            ("assay test greet.sh greet.bats --format tap -- bats --tap greet.bats", "tests that write TAP"),
+            ("assay test main.c check.sh --format exit -- sh check.sh", "a test that exits 0 on success"),
         ],
     ),
     (
         "judge",
         &[
-            ("assay judge aplusb/", "every submission of the package, against what its folder promises"),
-            ("assay judge aplusb.zip mine.cpp", "one of your own"),
+            ("assay judge aplusb/", "all submissions of the package, with the verdicts that their folders expect"),
+            ("assay judge aplusb.zip mine.cpp", "a submission of your own"),
             ("assay judge aplusb/ mine.py --time-limit 2 --json", "with another time limit, as JSON"),
         ],
     ),
     (
         "rejudge",
         &[
-            ("assay rejudge main.cpp --times 100", "does its verdict depend on chance?"),
-            ("assay rejudge main.py --stdin input.txt --cpu-ms 800", "how near is it to its limit?"),
+            ("assay rejudge main.cpp --times 100", "check that the verdict is always the same"),
+            ("assay rejudge main.py --stdin input.txt --cpu-ms 800", "see how close the program is to its limit"),
         ],
     ),
     (
         "submit",
         &[
-            ("assay submit main.py --id homework-1", "hand in; the id may be used again, and is the same submission"),
-            ("assay wait homework-1", "and fetch the outcome, perhaps tomorrow"),
+            ("assay submit main.py --id homework-1", "submit; the same id again is the same submission"),
+            ("assay wait homework-1", "wait for the result"),
         ],
     ),
     (
         "wait",
         &[
-            ("assay wait homework-1", "output and exit status as `run` has them"),
-            ("assay wait homework-1 --timeout-ms 5000 --json", "at most five seconds"),
+            ("assay wait homework-1", "print the output; exit as `run` does"),
+            ("assay wait homework-1 --timeout-ms 5000 --json", "wait for at most five seconds"),
         ],
     ),
-    ("get", &[("assay get homework-1", "queued, running, or its verdict")]),
-    ("cancel", &[("assay cancel homework-1", "as often as you like")]),
-    ("status", &[("assay status", "for people"), ("assay status --json | jq .queue", "for programs")]),
-    ("health", &[("assay health", "exit status 0 or 1"), ("assay health --json", "with every check")]),
+    ("get", &[("assay get homework-1", "queued, running, or the verdict")]),
+    ("cancel", &[("assay cancel homework-1", "has no effect on a finished one")]),
+    ("status", &[("assay status", "as text"), ("assay status --json | jq .queue", "one part of it as JSON")]),
+    ("health", &[("assay health", "exits 0 or 1"), ("assay health --json", "all checks as JSON")]),
     (
         "doctor",
         &[
-            ("assay doctor", "this machine as the daemon's configuration sees it"),
-            (
-                "assay doctor --engine unix:///var/run/docker.sock --no-pull",
-                "another engine, without asking a registry",
-            ),
-            ("assay doctor --strict --json", "for a pipeline: fail over anything that is only to look at"),
+            ("assay doctor", "check the engine of the daemon's configuration"),
+            ("assay doctor --engine unix:///var/run/docker.sock --no-pull", "check another engine, without a registry"),
+            ("assay doctor --strict --json", "in CI: fail on warnings too"),
         ],
     ),
-    ("images", &[("assay images list", "which are there"), ("assay images build python c", "make two")]),
-    ("images list", &[("assay images list", "which are there")]),
-    ("images build", &[("assay images build", "all of them"), ("assay images build python c", "two of them")]),
-    ("images pull", &[("assay images pull mylang", "newest from its registry")]),
-    ("pools", &[("assay pools", "how many sandboxes are ready, for each profile and host")]),
-    ("hosts", &[("assay hosts", "their state, their room"), ("assay hosts drain left", "take one out of service")]),
-    ("hosts drain", &[("assay hosts drain left", "no more work; what runs there ends in peace")]),
-    ("hosts resume", &[("assay hosts resume left", "work again")]),
+    ("images", &[("assay images list", "show which are present"), ("assay images build python c", "build two")]),
+    ("images list", &[("assay images list", "show which are present")]),
+    ("images build", &[("assay images build", "build all"), ("assay images build python c", "build two")]),
+    ("images pull", &[("assay images pull mylang", "pull the current image from its registry")]),
+    ("pools", &[("assay pools", "ready sandboxes per profile and host")]),
+    (
+        "hosts",
+        &[("assay hosts", "state and load of each host"), ("assay hosts drain left", "take a host out of service")],
+    ),
+    ("hosts drain", &[("assay hosts drain left", "no new work; what runs there finishes")]),
+    ("hosts resume", &[("assay hosts resume left", "back into service")]),
     (
         "top",
         &[
             ("assay top", "until q or Ctrl-C"),
-            ("assay top --interval 0.5", "twice a second"),
-            ("assay top --count 1", "one look, as plain text"),
-            ("assay top --json --count 60 > minute.jsonl", "a minute of it, a line a second"),
+            ("assay top --interval 0.5", "update twice a second"),
+            ("assay top --count 1", "one update, as plain text"),
+            ("assay top --json --count 60 > minute.jsonl", "a line per second, for a minute"),
         ],
     ),
-    ("reload", &[("assay reload", "all of the new configuration, or an error and nothing")]),
-    ("profiles", &[("assay profiles", "the languages and their limits")]),
-    ("sandboxes", &[("assay sandboxes", "what lives on the engines now")]),
+    ("reload", &[("assay reload", "apply the whole new configuration, or nothing if it is not valid")]),
+    ("profiles", &[("assay profiles", "languages and their limits")]),
+    ("sandboxes", &[("assay sandboxes", "all sandboxes on the engines")]),
     (
         "rpc",
         &[
             ("assay rpc daemon.status", "without parameters"),
-            ("assay rpc submission.get '{\"id\": \"homework-1\"}'", "with some"),
-            ("assay rpc submission.run @submission.json", "from a file"),
-            ("assay rpc submission.run - < submission.json", "from stdin"),
+            ("assay rpc submission.get '{\"id\": \"homework-1\"}'", "with parameters"),
+            ("assay rpc submission.run @submission.json", "parameters from a file"),
+            ("assay rpc submission.run - < submission.json", "parameters from stdin"),
         ],
     ),
     (
         "schema",
         &[
-            ("assay schema", "the protocol, all of it"),
+            ("assay schema", "the whole protocol"),
             ("assay schema report", "one part of it"),
-            ("assay schema submission.wait.params", "what a method takes"),
-            ("assay schema --list", "which names there are"),
+            ("assay schema submission.wait.params", "a method's parameters"),
+            ("assay schema --list", "list the names"),
         ],
     ),
     (
         "completions",
         &[
-            ("assay completions bash > /etc/bash_completion.d/assay", "for everybody"),
-            ("assay completions zsh > ~/.zfunc/_assay", "for yourself; ~/.zfunc in your fpath"),
-            ("assay completions fish > ~/.config/fish/completions/assay.fish", "for yourself"),
+            ("assay completions bash > /etc/bash_completion.d/assay", "for all users"),
+            ("assay completions zsh > ~/.zfunc/_assay", "for one user, with ~/.zfunc in fpath"),
+            ("assay completions fish > ~/.config/fish/completions/assay.fish", "for one user"),
         ],
     ),
-    ("man", &[("assay man | man -l -", "read the first one"), ("assay man /usr/share/man/man1", "install them all")]),
+    (
+        "man",
+        &[("assay man | man -l -", "read the page of assay"), ("assay man /usr/share/man/man1", "install all pages")],
+    ),
 ];
 
 /// The examples of a command.
@@ -136,7 +139,7 @@ pub fn of(command: &str) -> &'static [Example] {
     ALL.iter().find(|(name, _)| *name == command).map_or(&[], |(_, examples)| examples)
 }
 
-/// As they end a command's help.
+/// The examples as text for a command's help.
 pub fn section(command: &str) -> String {
     let mut text = String::new();
     for (line, what) in of(command) {
@@ -149,8 +152,8 @@ pub fn section(command: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Words as a shell sees them, up to what the shell itself does.
-    fn words(line: &str) -> Vec<String> {
+    /// Splits a line as a shell does, up to a pipe or redirection.
+    fn split_words(line: &str) -> Vec<String> {
         let mut words = Vec::new();
         let mut word: Option<String> = None;
         let mut quoted = false;
@@ -170,39 +173,39 @@ mod tests {
         words
     }
 
-    fn leaves(command: &clap::Command, path: &str, all: &mut Vec<String>) {
+    fn add_commands(command: &clap::Command, path: &str, all: &mut Vec<String>) {
         for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
             let path = format!("{path} {}", inner.get_name()).trim().to_owned();
-            leaves(inner, &path, all);
+            add_commands(inner, &path, all);
             all.push(path);
         }
     }
 
     #[test]
-    fn every_command_has_examples_and_every_example_is_of_a_command() {
+    fn every_command_has_examples_and_an_output_entry() {
         let mut all = vec![String::new()];
-        leaves(&crate::command(), "", &mut all);
-        let mut said: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+        add_commands(&crate::command(), "", &mut all);
+        let mut with_examples: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
         all.sort();
-        said.sort_unstable();
-        assert_eq!(all, said);
-        let mut leaves_only: Vec<&str> =
+        with_examples.sort_unstable();
+        assert_eq!(all, with_examples);
+        let mut leaves: Vec<&str> =
             all.iter().map(String::as_str).filter(|name| !["", "images"].contains(name)).collect();
         let mut outputs: Vec<&str> = crate::outputs::ALL.iter().map(|json| json.command).collect();
-        leaves_only.sort_unstable();
+        leaves.sort_unstable();
         outputs.sort_unstable();
-        assert_eq!(leaves_only, outputs, "the JSON of every command is said");
+        assert_eq!(leaves, outputs, "every command is in outputs::ALL");
     }
 
     #[test]
     fn every_example_parses() {
         for (name, examples) in ALL {
             for (line, _) in *examples {
-                let parsed = crate::command().try_get_matches_from(words(line));
+                let parsed = crate::command().try_get_matches_from(split_words(line));
                 assert!(parsed.is_ok(), "{name}: {line}: {}", parsed.unwrap_err());
             }
         }
-        assert_eq!(words("a 'b c' d | e"), ["a", "b c", "d"]);
-        assert!(crate::command().try_get_matches_from(words("assay run --no-such x")).is_err());
+        assert_eq!(split_words("a 'b c' d | e"), ["a", "b c", "d"]);
+        assert!(crate::command().try_get_matches_from(split_words("assay run --no-such x")).is_err());
     }
 }

@@ -1,57 +1,60 @@
-//! `assay health`: for scripts and monitors. 0 for healthy and degraded, 1 for unhealthy or out of reach.
+//! `assay health`, for scripts and monitoring. Exit status 0 if the daemon is healthy or degraded,
+//! 1 if it is unhealthy or cannot be reached.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
-use super::complaint::sentences;
-use super::out::{self, Tint};
-use super::{CliError, progress};
+use super::error_output::describe;
+use super::out::{self, OutputFormat, TextStyle};
+use super::progress;
+use super::table::TextTable;
 
-/// Asks `daemon.health`.
-///
-/// # Errors
-/// None: a daemon that cannot be asked is unhealthy.
-pub async fn health(socket: &Path, json: bool) -> Result<u8, CliError> {
-    let asked = async {
+/// `assay health`. A daemon that cannot be reached counts as unhealthy.
+pub async fn health(socket: &Path, output: OutputFormat) -> u8 {
+    let call = async {
         let mut client = RpcClient::connect(socket).await?;
         client.call("daemon.health", json!({})).await
     };
-    let health = match progress::over(progress::DAEMON, asked).await {
+    let health = match progress::show_while(progress::DAEMON, call).await {
         Ok(health) => health,
         Err(error) => {
-            let (message, remedy) = sentences(&error.into());
-            json!({"status": "unhealthy", "docker": "unknown", "checks": [{"name": "daemon", "ok": false, "message": message, "remedy": remedy}]})
+            let (message, remedy) = describe(&error.into());
+            let check = json!({"name": "daemon", "ok": false, "message": message, "remedy": remedy});
+            json!({"status": "unhealthy", "docker": "unknown", "checks": [check]})
         }
     };
-    let well = matches!(health["status"].as_str(), Some("healthy" | "degraded"));
-    if json {
-        out::json(&health);
-    } else {
-        show(&health);
-    }
-    Ok(u8::from(!well))
+    let is_up = matches!(health["status"].as_str(), Some("healthy" | "degraded"));
+    output.print(&health, || show(&health));
+    u8::from(!is_up)
 }
 
 fn show(health: &Value) {
-    let word = out::text(health, "status");
-    let colour = match word.as_str() {
-        "healthy" => Tint::Green,
-        "degraded" => Tint::Yellow,
-        _ => Tint::Red,
+    let status = out::text(health, "status");
+    let style = match status.as_str() {
+        "healthy" => TextStyle::Green,
+        "degraded" => TextStyle::Yellow,
+        _ => TextStyle::Red,
     };
-    out::line(out::tint(&out::clean(&word), colour));
-    let mut table = out::Table::new(&["check", "", "message"]);
+    out::line(out::styled(&out::clean(&status), style));
+    let mut table = TextTable::new(&["check", "", "message"]);
     for check in out::list(health, "checks") {
-        let well = check["ok"] == true;
-        let mark = if well { ("ok".to_owned(), Some(Tint::Green)) } else { ("fail".to_owned(), Some(Tint::Red)) };
-        table.tinted([(out::text(check, "name"), None), mark, (out::text(check, "message"), None)]);
+        let mark = if check["ok"] == true {
+            ("ok".to_owned(), Some(TextStyle::Green))
+        } else {
+            ("fail".to_owned(), Some(TextStyle::Red))
+        };
+        table.styled_row([(out::text(check, "name"), None), mark, (out::text(check, "message"), None)]);
         if let Some(remedy) = check["remedy"].as_str() {
-            table.tinted([(String::new(), None), (String::new(), None), (format!("-> {remedy}"), Some(Tint::Dim))]);
+            table.styled_row([
+                (String::new(), None),
+                (String::new(), None),
+                (format!("-> {remedy}"), Some(TextStyle::Dim)),
+            ]);
         }
     }
     if !table.is_empty() {
-        out::stdout(table.render(out::colours()));
+        out::stdout(table.render(out::stdout_has_colors()));
     }
 }

@@ -1,29 +1,32 @@
-//! `assay images list|build|pull`: progress as a bar on a terminal, as plain lines otherwise, as JSON lines with `--json`.
+//! `assay images list|build|pull`. Progress is a bar on a terminal, plain lines otherwise, and JSON
+//! lines on stderr with `--json`.
 
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCandidates;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::client::RpcClient;
-use super::complaint::{complain, sentences};
-use super::out::{self, Table, Tint};
+use super::client::{ClientError, RpcClient};
+use super::error_output::{describe, print_error};
+use super::out::{self, OutputFormat, TextStyle};
+use super::table::TextTable;
 use super::{CliError, completions, progress};
 
 /// The commands below `images`.
 #[derive(Debug, Subcommand)]
 pub enum ImagesCommand {
-    /// Show the images that the profiles need
+    /// Show the profiles' images
     List,
-    /// Build images, all of them when none is named; one of a registry is pulled when it is missing
+    /// Build images, by default all; an image from a registry is pulled if it is missing
     Build {
         /// Profiles whose images to build
         #[arg(add = ArgValueCandidates::new(completions::profiles))]
         profiles: Vec<String>,
     },
-    /// Ask the registry for images, also when they are there
+    /// Pull images from their registry, even if they are present
     Pull {
         /// Profiles whose images come from a registry
         #[arg(required = true, add = ArgValueCandidates::new(completions::profiles))]
@@ -34,122 +37,113 @@ pub enum ImagesCommand {
 /// `assay images`.
 ///
 /// # Errors
-/// The daemon's.
-pub async fn images(client: &mut RpcClient, json: bool, command: ImagesCommand) -> Result<u8, CliError> {
+/// A broken connection, or an error response to `image.list`.
+pub async fn images(client: &mut RpcClient, output: OutputFormat, command: ImagesCommand) -> Result<u8, CliError> {
     match command {
-        ImagesCommand::List => list(client, json).await,
-        ImagesCommand::Build { profiles } => make(client, json, "image.build", profiles).await,
-        ImagesCommand::Pull { profiles } => make(client, json, "image.pull", profiles).await,
+        ImagesCommand::List => list(client, output).await,
+        ImagesCommand::Build { profiles } => make(client, output, "image.build", profiles).await,
+        ImagesCommand::Pull { profiles } => make(client, output, "image.pull", profiles).await,
     }
 }
 
-async fn list(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = progress::over(progress::DAEMON, client.call("image.list", json!({}))).await?;
-    if json {
-        out::json(&reply);
-        return Ok(0);
-    }
-    let mut table = Table::new(&["profile", "image", "present", "size", "id"]);
-    for image in out::list(&reply, "images") {
-        let present = image["present"] == true;
-        let name = if image["tag"].is_string() { out::text(image, "tag") } else { out::text(image, "image") };
-        table.tinted([
-            (out::text(image, "profile"), None),
-            (name, None),
-            (if present { "yes" } else { "no" }.into(), Some(if present { Tint::Green } else { Tint::Yellow })),
-            (out::bytes_of(image, "size_bytes"), None),
-            (out::text(image, "id").trim_start_matches("sha256:").chars().take(12).collect(), Some(Tint::Dim)),
-        ]);
-    }
-    table.print("no images");
+async fn list(client: &mut RpcClient, output: OutputFormat) -> Result<u8, CliError> {
+    let reply = progress::show_while(progress::DAEMON, client.call("image.list", json!({}))).await?;
+    output.print(&reply, || image_table(out::list(&reply, "images")).print("no images"));
     Ok(0)
 }
 
-async fn make(client: &mut RpcClient, json: bool, method: &str, mut profiles: Vec<String>) -> Result<u8, CliError> {
+fn image_table(images: &[Value]) -> TextTable {
+    let mut table = TextTable::new(&["profile", "image", "present", "size", "id"]);
+    for image in images {
+        let name = if image["tag"].is_string() { out::text(image, "tag") } else { out::text(image, "image") };
+        let present = if image["present"] == true { ("yes", TextStyle::Green) } else { ("no", TextStyle::Yellow) };
+        table.styled_row([
+            (out::text(image, "profile"), None),
+            (name, None),
+            (present.0.into(), Some(present.1)),
+            (out::bytes_of(image, "size_bytes"), None),
+            (short_id(image), Some(TextStyle::Dim)),
+        ]);
+    }
+    table
+}
+
+fn short_id(image: &Value) -> String {
+    out::text(image, "id").trim_start_matches("sha256:").chars().take(12).collect()
+}
+
+async fn make(
+    client: &mut RpcClient,
+    output: OutputFormat,
+    method: &str,
+    mut profiles: Vec<String>,
+) -> Result<u8, CliError> {
     if profiles.is_empty() {
         let reply = client.call("profile.list", json!({})).await?;
         profiles = out::list(&reply, "profiles").iter().map(|profile| out::text(profile, "name")).collect();
     }
-    let mut failed = 0_u8;
+    let mut status = 0;
     for profile in profiles {
-        let mut progress = Progress::new(&profile, json);
+        let mut progress = ImageProgress::new(&profile, output);
         let params = json!({"profile": profile});
         let result = client.call_streaming(method, params, |method, params| {
             if method == "image.progress" {
-                progress.tell(&params);
+                progress.update(&params);
             }
         });
         match result.await {
             Ok(result) => progress.done(&result),
-            Err(error @ super::client::RpcError::Reply { .. }) => {
-                failed = 1;
+            Err(error @ ClientError::Reply { .. }) => {
+                status = 1;
                 progress.failed(&error.into());
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(failed)
+    Ok(status)
 }
 
-/// How one build is shown.
-struct Progress {
+/// The progress of one image.
+struct ImageProgress {
     profile: String,
-    json: bool,
+    output: OutputFormat,
+    /// The bar; `None` with `--json` or if stderr is not a terminal.
     bar: Option<ProgressBar>,
     step: String,
-    started: std::time::Instant,
+    started: Instant,
 }
 
-impl Progress {
-    fn new(profile: &str, json: bool) -> Progress {
-        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+impl ImageProgress {
+    fn new(profile: &str, output: OutputFormat) -> ImageProgress {
+        let bar = (!output.is_json() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner().with_prefix(profile.to_owned());
-            bar.set_style(spinner());
-            bar.enable_steady_tick(std::time::Duration::from_millis(120));
+            bar.set_style(spinner_style());
+            bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        if bar.is_none() && !json {
+        if bar.is_none() && !output.is_json() {
             out::note(format_args!("{profile}: building"));
         }
-        Progress { profile: profile.to_owned(), json, bar, step: String::new(), started: std::time::Instant::now() }
+        ImageProgress { profile: profile.to_owned(), output, bar, step: String::new(), started: Instant::now() }
     }
 
-    fn tell(&mut self, event: &Value) {
-        if self.json {
+    fn update(&mut self, event: &Value) {
+        if self.output.is_json() {
             out::note(event);
             return;
         }
         let step = event["step"].as_str().map(out::clean).unwrap_or_default();
-        let said = event["line"].as_str().map(|text| out::clean(text.trim_end()));
-        match &self.bar {
-            Some(bar) => {
-                match (event["done"].as_u64(), event["total"].as_u64()) {
-                    (Some(done), Some(total)) if total > 0 => {
-                        if bar.length() != Some(total) {
-                            bar.set_length(total);
-                            bar.set_style(gauge(total));
-                        }
-                        bar.set_position(done);
-                    }
-                    _ => {
-                        bar.unset_length();
-                        bar.set_style(spinner());
-                    }
-                }
-                // One line, whatever the build says.
-                let text = said.unwrap_or_default();
-                let tail: String = text.lines().last().unwrap_or_default().chars().take(100).collect();
-                bar.set_message(if tail.is_empty() { step } else { format!("{step}: {tail}") });
-            }
-            None => {
-                if step != self.step {
-                    out::note(format_args!("{}: {step}", self.profile));
-                    self.step = step;
-                }
-                for text in said.unwrap_or_default().lines().filter(|text| !text.trim().is_empty()) {
-                    out::note(format_args!("{}:   {text}", self.profile));
-                }
-            }
+        let text = event["line"].as_str().map(|text| out::clean(text.trim_end())).unwrap_or_default();
+        if let Some(bar) = &self.bar {
+            update_bar(bar, event, &step, &text);
+            return;
+        }
+        if step != self.step {
+            out::note(format_args!("{}: {step}", self.profile));
+            self.step = step;
+        }
+        for text in text.lines().filter(|text| !text.trim().is_empty()) {
+            out::note(format_args!("{}:   {text}", self.profile));
         }
     }
 
@@ -157,17 +151,16 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        if self.json {
+        if self.output.is_json() {
             out::line(result);
             return;
         }
-        let id: String = out::text(result, "id").trim_start_matches("sha256:").chars().take(12).collect();
         out::line(format_args!(
             "{} {}  {} {}",
-            out::tint("built", Tint::Green),
+            out::styled("built", TextStyle::Green),
             self.profile,
-            out::clean(&id),
-            out::tint(&out::millis(self.started.elapsed().as_secs_f64() * 1000.0), Tint::Dim)
+            out::clean(&short_id(result)),
+            out::styled(&out::millis(self.started.elapsed().as_secs_f64() * 1000.0), TextStyle::Dim)
         ));
     }
 
@@ -175,11 +168,11 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        if self.json {
-            complain(error, true);
+        if self.output.is_json() {
+            print_error(error, self.output);
             return;
         }
-        let (sentence, remedy) = sentences(error);
+        let (sentence, remedy) = describe(error);
         out::note(format_args!("assay: {}: {}", self.profile, out::clean(&sentence)));
         if let Some(remedy) = remedy {
             out::note(format_args!("  {remedy}"));
@@ -187,13 +180,32 @@ impl Progress {
     }
 }
 
-fn spinner() -> ProgressStyle {
+/// Shows an event's counts, and the last line of its text after the step.
+fn update_bar(bar: &ProgressBar, event: &Value, step: &str, text: &str) {
+    match (event["done"].as_u64(), event["total"].as_u64()) {
+        (Some(done), Some(total)) if total > 0 => {
+            if bar.length() != Some(total) {
+                bar.set_length(total);
+                bar.set_style(bar_style(total));
+            }
+            bar.set_position(done);
+        }
+        _ => {
+            bar.unset_length();
+            bar.set_style(spinner_style());
+        }
+    }
+    let tail: String = text.lines().last().unwrap_or_default().chars().take(100).collect();
+    bar.set_message(if tail.is_empty() { step.to_owned() } else { format!("{step}: {tail}") });
+}
+
+fn spinner_style() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {prefix:<12} {elapsed:>4} {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// Small totals are counts (files, steps), large ones bytes.
-fn gauge(total: u64) -> ProgressStyle {
+/// Small totals are counts of files or steps, large ones are bytes.
+fn bar_style(total: u64) -> ProgressStyle {
     let figures = if total > 10_000 { "{bytes:>10}/{total_bytes:<10}" } else { "{pos:>5}/{len:<5}" };
     ProgressStyle::with_template(&format!(
         "{{spinner}} {{prefix:<12}} {{elapsed:>4}} [{{bar:24}}] {figures} {{wide_msg}}"

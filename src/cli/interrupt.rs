@@ -1,8 +1,8 @@
-//! Ctrl-C and SIGTERM, for commands that have something to give back before they end.
+//! Ctrl-C and SIGTERM, for commands that have to clean up before they exit.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What ends a command from outside. From its making on, the signals end nothing by themselves.
+/// Listener for SIGINT and SIGTERM. Once it exists, they no longer end the process by themselves.
 #[derive(Debug)]
 pub struct Interrupt {
     interrupt: Signal,
@@ -10,7 +10,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens; none where the process may not.
+    /// Starts to listen; `None` if the signal handlers cannot be installed.
     pub fn listen() -> Option<Interrupt> {
         Some(Interrupt {
             interrupt: signal(SignalKind::interrupt()).ok()?,
@@ -18,7 +18,7 @@ impl Interrupt {
         })
     }
 
-    /// Waits for the next; answers the exit status that shells know it by: 130 or 143.
+    /// Waits for the next signal and returns its exit status: 130 or 143.
     pub async fn next(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => 130,
@@ -27,9 +27,9 @@ impl Interrupt {
     }
 }
 
-/// The next of what may not be listened to: never.
-pub async fn next(of: &mut Option<Interrupt>) -> u8 {
-    match of {
+/// Waits for the next signal; forever without a listener.
+pub async fn next(listener: &mut Option<Interrupt>) -> u8 {
+    match listener {
         Some(interrupt) => interrupt.next().await,
         None => std::future::pending().await,
     }

@@ -1,14 +1,14 @@
-//! The command line `assay`: one file per command, all of them callers of the socket protocol except [`doctor`], which
-//! asks the Engine itself and so works with the daemon down.
+//! The command line `assay`: one file per command. All commands are clients of the socket protocol,
+//! except [`doctor`], which asks the Docker Engine itself and works without the daemon.
 //!
-//! Exit status: 0 well, 1 not well, 2 the command line is wrong; what runs programs has more (see [`verdict`] and [`man`]).
-//! `--json` prints what [`outputs`] says. Colour and progress only on a terminal; what was asked for goes to stdout, all
-//! else to stderr. [`examples`] end every command's help.
+//! Results go to stdout, everything else to stderr. `--json` prints the documents that [`outputs`]
+//! lists. Colour and progress are for terminals only. Exit status: 0 success, 1 failure, 2 usage;
+//! commands that run programs have more (see [`verdict`] and [`man`]).
 
 pub mod client;
-pub mod complaint;
 pub mod completions;
 pub mod doctor;
+pub mod error_output;
 pub mod examples;
 pub mod health;
 pub mod images;
@@ -27,18 +27,21 @@ pub mod screen;
 pub mod status;
 pub mod submission;
 pub mod submissions;
+pub mod table;
 pub mod test;
 pub mod top;
 pub mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::StyledStr;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use client::{DEFAULT_SOCKET, RpcClient, RpcError};
+use client::{ClientError, connect};
+pub use config::DEFAULT_SOCKET;
+use out::OutputFormat;
 
-/// Runs untrusted code in warm Docker sandboxes and says what it is worth.
+/// Runs untrusted code in Docker sandboxes and judges it
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, propagate_version = true)]
 pub struct Cli {
@@ -48,123 +51,138 @@ pub struct Cli {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Whether to use colour; NO_COLOR says never, too
+    /// When to use colour: auto, always or never; NO_COLOR also turns it off
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
     pub color: ColorChoice,
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands.
+/// A command and its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a program and exit with its status
     ///
-    /// Exit status: the program's own; 124 time limit, 137 memory limit, 128+N signal N, 123 output limit,
-    /// 122 compile error, 126 the program could not be started, 125 our fault or the engine's, 2 usage.
+    /// Exit status: the program's own; 124 time limit, 137 memory limit, 128+N signal N, 123 output
+    /// limit, 122 compile error, 126 the program could not be started, 125 failure of assay or the
+    /// engine, 2 usage.
     Run(run::RunArgs),
-    /// Hand a program in and print its id; it outlives this command
+    /// Submit a program and print its id; it runs on after this command exits
     Submit(submission::SubmissionArgs),
-    /// Run a program again and again: its verdicts, and the spread of its time and memory; 0 when the verdict is always the same
+    /// Run a program repeatedly and show how verdict, time and memory vary; exits 0 if the verdict
+    /// is always the same
     Rejudge(rejudge::RejudgeArgs),
-    /// Judge submissions against an ICPC problem package; 0 when each is as its folder promises
+    /// Judge submissions to an ICPC problem package; exits 0 if every verdict is as its folder
+    /// expects
     ///
-    /// The package is legacy or 2023-07: pass-fail, scoring or interactive, with output validators in any of the languages.
+    /// Package formats: legacy and 2023-07. Types: pass-fail, scoring, interactive. Validators may
+    /// use any profile.
     Judge(judge::JudgeArgs),
-    /// Run test files against code and show how each case went; 0 when all passed
+    /// Run test files against code and show the result of each case; exits 0 if all pass
     ///
-    /// For python the tests are pytest's or unittest's. For others say --format tap, junit or exit, and the command.
+    /// For python, tests are for pytest or unittest. For other languages, use --format tap, junit
+    /// or exit and name the command.
     Test(test::TestArgs),
     /// Wait for a submission; exits as `run` does
     Wait(submissions::WaitArgs),
     /// Show the state of a submission
     Get(submissions::IdArg),
-    /// Withdraw a submission
+    /// Cancel a submission
     Cancel(submissions::IdArg),
-    /// Show the daemon, its hosts, pools, queue and stage times
+    /// Show the daemon's queue, hosts, pools and stage times
     Status,
-    /// Exit 0 when the daemon is healthy or degraded, 1 when not
+    /// Exit 0 if the daemon is healthy or degraded, else 1
     Health,
     /// Check this machine, its Docker Engine and the daemon; works with the daemon down
     Doctor(doctor::DoctorArgs),
-    /// Show or build the profiles' images
+    /// Show, build or pull the profiles' images
     #[command(subcommand)]
     Images(images::ImagesCommand),
     /// Show the pools
     Pools,
     /// Show the Docker hosts, or take one out of service and back
     Hosts {
-        /// What to do with one.
         #[command(subcommand)]
         command: Option<lists::HostsCommand>,
     },
-    /// Watch the daemon: hosts, pools, queue by caller, stage times, once a second
+    /// Watch the daemon: queue, hosts, pools, stage times
     Top(top::TopArgs),
-    /// Have the daemon take its configuration over anew
+    /// Make the daemon reload its configuration
     Reload,
-    /// Show the profiles: what `--language` may say
+    /// Show the profiles: the values of `--language`
     Profiles,
     /// Show the live sandboxes
     Sandboxes,
     /// Call any method of the socket protocol
     Rpc(rpc::RpcArgs),
-    /// Print the JSON Schema of the protocol, or of what a command prints with --json
+    /// Print the JSON Schema of the protocol, or of a command's --json output
     Schema(schema::SchemaArgs),
-    /// Print a completion script, which asks the daemon for profiles, hosts and submissions
+    /// Print a shell completion script
     Completions(completions::CompletionsArgs),
-    /// Print the manual page, or write all of them to a folder
+    /// Print the manual page, or write all pages to a folder
     Man(man::ManArgs),
 }
 
-/// Why a command did not do its work.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The command line asks for what cannot be.
+    /// The arguments, or files that they name, are not valid.
     #[error("{0}")]
     Usage(String),
-    /// The daemon, or the way to it.
+    /// The daemon cannot be reached, or answered with an error.
     #[error(transparent)]
-    Rpc(#[from] RpcError),
+    Client(#[from] ClientError),
 }
 
 impl CliError {
-    /// The exit status of a plain command.
+    /// A usage error for a path that cannot be read.
+    fn cannot_read(path: &Path, error: std::io::Error) -> CliError {
+        CliError::Usage(format!("cannot read {}: {error}", path.display()))
+    }
+
+    /// The exit status, except for commands that run programs.
     pub fn status(&self) -> u8 {
-        if matches!(self, CliError::Usage(_)) { 2 } else { 1 }
+        if matches!(self, CliError::Usage(_)) { verdict::USAGE } else { 1 }
     }
 }
 
-/// The command line, each command with its examples and its JSON.
-pub fn command() -> clap::Command {
-    with_ends(Cli::command(), "")
+impl From<package::Error> for CliError {
+    fn from(error: package::Error) -> CliError {
+        CliError::Usage(error.to_string())
+    }
 }
 
-fn with_ends(command: clap::Command, path: &str) -> clap::Command {
+/// The definition of the command line, with examples and JSON output in each command's help.
+pub fn command() -> clap::Command {
+    with_after_help(Cli::command(), "")
+}
+
+fn with_after_help(command: clap::Command, path: &str) -> clap::Command {
     let styles = command.get_styles();
     let (begin, end) = (styles.get_header().render().to_string(), styles.get_header().render_reset().to_string());
     let mut text = format!("{begin}Examples:{end}\n{}", examples::section(path));
-    if let Some(sentence) = outputs::of(path).and_then(outputs::Json::sentence) {
+    if let Some(sentence) = outputs::of(path).and_then(outputs::JsonOutput::sentence) {
         text.push_str(&format!("\n{sentence}\n"));
     }
     let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
     names.into_iter().fold(command.after_help(StyledStr::from(text.trim_end().to_owned())), |command, name| {
         let inner = format!("{path} {name}").trim().to_owned();
-        command.mut_subcommand(name, |command| with_ends(command, &inner))
+        command.mut_subcommand(name, |command| with_after_help(command, &inner))
     })
 }
 
-/// The program: answers a shell that completes, or parses, runs, and answers the exit status.
+/// The program: completes for a shell, or parses the arguments, runs the command and returns its
+/// exit status.
 pub fn start() -> u8 {
-    completions::answer();
+    completions::complete_if_called();
     let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        // help and versions are no errors
-        Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--json") => {
+        // Help and version are not errors.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") => {
             let text = error.to_string();
             let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            complaint::complain(&CliError::Usage(text), true);
+            error_output::print_error(&CliError::Usage(text), OutputFormat::Json);
             return verdict::USAGE;
         }
         Err(error) => {
@@ -172,11 +190,11 @@ pub fn start() -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(verdict::USAGE);
         }
     };
-    out::set_colours(cli.color);
+    out::set_colors(cli.color);
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let status = runtime.block_on(main(cli));
-            // a thread that reads keys would be waited for
+            // Do not wait for threads that read the terminal.
             runtime.shutdown_background();
             status
         }
@@ -187,66 +205,49 @@ pub fn start() -> u8 {
     }
 }
 
-/// Runs the command and answers the exit status.
-pub async fn main(cli: Cli) -> u8 {
+/// Runs the command and returns its exit status.
+async fn main(cli: Cli) -> u8 {
     let Cli { socket, json, color: _, command } = cli;
-    // of these 1 means that a program, or a verdict, is not well
-    let judges = matches!(
+    let output = if json { OutputFormat::Json } else { OutputFormat::Text };
+    // For these, 1 means that a program or a verdict failed; errors have other statuses.
+    let runs_programs = matches!(
         command,
         Command::Run(_) | Command::Wait(_) | Command::Test(_) | Command::Judge(_) | Command::Rejudge(_)
     );
-    match dispatch(&socket, json, command).await {
+    match dispatch(&socket, output, command).await {
         Ok(status) => status,
         Err(error) => {
-            complaint::complain(&error, json);
-            if judges { verdict::exit_of_error(&error) } else { error.status() }
+            error_output::print_error(&error, output);
+            if runs_programs { verdict::exit_of_error(&error) } else { error.status() }
         }
     }
 }
 
-async fn dispatch(socket: &std::path::Path, json: bool, command: Command) -> Result<u8, CliError> {
-    // Those that need no daemon.
-    let command = match command {
-        Command::Doctor(args) => return Ok(doctor::doctor(socket, json, args).await),
-        Command::Completions(args) => return Ok(completions::completions(args)),
-        Command::Schema(args) => return schema::schema(json, &args),
-        Command::Man(args) => return man::man(&args),
-        // This one connects again and again.
-        Command::Top(args) => return top::top(socket, json, args).await,
-        // Usage errors come before connection errors.
-        Command::Run(args) => return run::run(socket, json, args).await,
-        Command::Judge(args) => return judge::judge(socket, json, args).await,
-        Command::Test(args) => return test::test(socket, json, args).await,
-        Command::Rejudge(args) => return rejudge::rejudge(socket, json, args).await,
-        Command::Submit(args) => return submissions::submit(socket, json, args).await,
-        Command::Rpc(args) => return rpc::rpc(socket, args).await,
-        Command::Health => return health::health(socket, json).await,
-        other => other,
-    };
-    // the first caller may be who starts it, through its socket
-    let mut client = progress::over(progress::DAEMON, RpcClient::connect(socket)).await?;
+async fn dispatch(socket: &Path, output: OutputFormat, command: Command) -> Result<u8, CliError> {
     match command {
-        Command::Wait(args) => submissions::wait(&mut client, json, args).await,
-        Command::Get(args) => submissions::get(&mut client, json, args).await,
-        Command::Cancel(args) => submissions::cancel(&mut client, json, args).await,
-        Command::Status => status::status(&mut client, json).await,
-        Command::Images(command) => images::images(&mut client, json, command).await,
-        Command::Pools => lists::pools(&mut client, json).await,
-        Command::Hosts { command } => lists::hosts(&mut client, json, command).await,
-        Command::Reload => lists::reload(&mut client, json).await,
-        Command::Profiles => lists::profiles(&mut client, json).await,
-        Command::Sandboxes => lists::sandboxes(&mut client, json).await,
-        Command::Doctor(_)
-        | Command::Completions(_)
-        | Command::Schema(_)
-        | Command::Man(_)
-        | Command::Top(_)
-        | Command::Run(_)
-        | Command::Judge(_)
-        | Command::Test(_)
-        | Command::Rejudge(_)
-        | Command::Submit(_)
-        | Command::Rpc(_)
-        | Command::Health => Ok(0),
+        // Without the daemon.
+        Command::Doctor(args) => Ok(doctor::doctor(socket, output, args).await),
+        Command::Completions(args) => Ok(completions::completions(args)),
+        Command::Schema(args) => schema::schema(output, &args),
+        Command::Man(args) => man::man(&args),
+        // These connect by themselves: repeatedly, or after they checked their arguments.
+        Command::Top(args) => top::top(socket, output, args).await,
+        Command::Run(args) => run::run(socket, output, args).await,
+        Command::Judge(args) => judge::judge(socket, output, args).await,
+        Command::Test(args) => test::test(socket, output, args).await,
+        Command::Rejudge(args) => rejudge::rejudge(socket, output, args).await,
+        Command::Submit(args) => submissions::submit(socket, output, args).await,
+        Command::Rpc(args) => rpc::rpc(socket, args).await,
+        Command::Health => Ok(health::health(socket, output).await),
+        Command::Wait(args) => submissions::wait(&mut connect(socket).await?, output, args).await,
+        Command::Get(args) => submissions::get(&mut connect(socket).await?, output, args).await,
+        Command::Cancel(args) => submissions::cancel(&mut connect(socket).await?, output, args).await,
+        Command::Status => status::status(&mut connect(socket).await?, output).await,
+        Command::Images(command) => images::images(&mut connect(socket).await?, output, command).await,
+        Command::Pools => lists::pools(&mut connect(socket).await?, output).await,
+        Command::Hosts { command } => lists::hosts(&mut connect(socket).await?, output, command).await,
+        Command::Reload => lists::reload(&mut connect(socket).await?, output).await,
+        Command::Profiles => lists::profiles(&mut connect(socket).await?, output).await,
+        Command::Sandboxes => lists::sandboxes(&mut connect(socket).await?, output).await,
     }
 }

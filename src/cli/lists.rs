@@ -1,27 +1,43 @@
-//! `pools`, `hosts`, `profiles`, `sandboxes`: one call, one table. Fields that a daemon does not send show as `-`.
+//! `pools`, `hosts`, `profiles`, `sandboxes`, `reload`: one call, one table. Fields that are
+//! missing in the reply are shown as `-`.
 
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
-use super::out::{self, Table, Tint};
+use super::out::{self, OutputFormat, TextStyle};
 use super::progress::{self, DAEMON};
+use super::table::TextTable;
 use super::{CliError, completions};
+
+/// Calls a method without parameters and prints its result.
+async fn call_and_print(
+    client: &mut RpcClient,
+    output: OutputFormat,
+    method: &str,
+    text: impl FnOnce(&Value),
+) -> Result<u8, CliError> {
+    let reply = progress::show_while(DAEMON, client.call(method, json!({}))).await?;
+    output.print(&reply, || text(&reply));
+    Ok(0)
+}
 
 /// `assay pools`.
 ///
 /// # Errors
-/// The daemon's.
-pub async fn pools(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = progress::over(DAEMON, client.call("pool.list", json!({}))).await?;
-    show(json, &reply, || pool_table(out::list(&reply, "pools")).print("no pools"))
+/// A broken connection, or an error response.
+pub async fn pools(client: &mut RpcClient, output: OutputFormat) -> Result<u8, CliError> {
+    call_and_print(client, output, "pool.list", |reply| {
+        pool_table(out::list(reply, "pools")).print("no pools");
+    })
+    .await
 }
 
 /// The commands below `hosts`.
 #[derive(Debug, Subcommand)]
 pub enum HostsCommand {
-    /// Give a host no more work; what runs there ends in peace
+    /// Give a host no new work; what runs there finishes
     Drain {
         /// The host's name
         #[arg(add = ArgValueCandidates::new(completions::hosts))]
@@ -38,8 +54,12 @@ pub enum HostsCommand {
 /// `assay hosts`.
 ///
 /// # Errors
-/// The daemon's.
-pub async fn hosts(client: &mut RpcClient, json: bool, command: Option<HostsCommand>) -> Result<u8, CliError> {
+/// A broken connection, or an error response.
+pub async fn hosts(
+    client: &mut RpcClient,
+    output: OutputFormat,
+    command: Option<HostsCommand>,
+) -> Result<u8, CliError> {
     let change = match command {
         None => None,
         Some(HostsCommand::Drain { host }) => Some(("host.drain", host)),
@@ -48,44 +68,46 @@ pub async fn hosts(client: &mut RpcClient, json: bool, command: Option<HostsComm
     if let Some((method, host)) = change {
         client.call(method, json!({ "host": host })).await?;
     }
-    let reply = progress::over(DAEMON, client.call("host.list", json!({}))).await?;
-    show(json, &reply, || host_table(out::list(&reply, "hosts")).print("no hosts"))
+    call_and_print(client, output, "host.list", |reply| {
+        host_table(out::list(reply, "hosts")).print("no hosts");
+    })
+    .await
 }
 
 /// `assay reload`.
 ///
 /// # Errors
-/// The daemon's: the new configuration is wrong, and the old one stays in effect.
-pub async fn reload(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = progress::over(DAEMON, client.call("daemon.reload", json!({}))).await?;
-    show(json, &reply, || {
-        let words = |value: &Value| {
-            let words: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            if words.is_empty() { "none".to_owned() } else { out::clean(&words.join(", ")) }
+/// A broken connection, or an error response: the new configuration is not valid, and the old one
+/// stays in effect.
+pub async fn reload(client: &mut RpcClient, output: OutputFormat) -> Result<u8, CliError> {
+    call_and_print(client, output, "daemon.reload", |reply| {
+        let names = |value: &Value| {
+            let names: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            if names.is_empty() { "none".to_owned() } else { out::clean(&names.join(", ")) }
         };
         let hosts = &reply["hosts"];
         out::line(format_args!(
             "hosts     kept {}; added {}; removed {}",
-            words(&hosts["kept"]),
-            words(&hosts["added"]),
-            words(&hosts["removed"])
+            names(&hosts["kept"]),
+            names(&hosts["added"]),
+            names(&hosts["removed"])
         ));
-        out::line(format_args!("profiles  {}", words(&reply["profiles"])));
+        out::line(format_args!("profiles  {}", names(&reply["profiles"])));
         if reply["needs_restart"].as_array().is_some_and(|keys| !keys.is_empty()) {
-            out::line(format_args!("changed, and in effect only after a restart: {}", words(&reply["needs_restart"])));
+            out::line(format_args!("changed, in effect after a restart: {}", names(&reply["needs_restart"])));
         }
     })
+    .await
 }
 
 /// `assay profiles`.
 ///
 /// # Errors
-/// The daemon's.
-pub async fn profiles(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = progress::over(DAEMON, client.call("profile.list", json!({}))).await?;
-    show(json, &reply, || {
-        let mut table = Table::new(&["profile", "entry", "cpu", "wall", "memory", "procs", "description"]);
-        for profile in out::list(&reply, "profiles") {
+/// A broken connection, or an error response.
+pub async fn profiles(client: &mut RpcClient, output: OutputFormat) -> Result<u8, CliError> {
+    call_and_print(client, output, "profile.list", |reply| {
+        let mut table = TextTable::new(&["profile", "entry", "cpu", "wall", "memory", "procs", "description"]);
+        for profile in out::list(reply, "profiles") {
             let limits = &profile["limits"];
             table.row([
                 out::text(profile, "name"),
@@ -99,17 +121,17 @@ pub async fn profiles(client: &mut RpcClient, json: bool) -> Result<u8, CliError
         }
         table.print("no profiles");
     })
+    .await
 }
 
 /// `assay sandboxes`.
 ///
 /// # Errors
-/// The daemon's.
-pub async fn sandboxes(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let reply = progress::over(DAEMON, client.call("sandbox.list", json!({}))).await?;
-    show(json, &reply, || {
-        let mut table = Table::new(&["sandbox", "profile", "state", "age", "uid"]);
-        for sandbox in out::list(&reply, "sandboxes") {
+/// A broken connection, or an error response.
+pub async fn sandboxes(client: &mut RpcClient, output: OutputFormat) -> Result<u8, CliError> {
+    call_and_print(client, output, "sandbox.list", |reply| {
+        let mut table = TextTable::new(&["sandbox", "profile", "state", "age", "uid"]);
+        for sandbox in out::list(reply, "sandboxes") {
             table.row([
                 out::text(sandbox, "id").chars().take(12).collect(),
                 out::text(sandbox, "profile"),
@@ -120,20 +142,12 @@ pub async fn sandboxes(client: &mut RpcClient, json: bool) -> Result<u8, CliErro
         }
         table.print("no sandboxes");
     })
+    .await
 }
 
-fn show(json: bool, reply: &Value, human: impl FnOnce()) -> Result<u8, CliError> {
-    if json {
-        out::json(reply)
-    } else {
-        human()
-    }
-    Ok(0)
-}
-
-/// Pools as a table; also part of `assay status`.
-pub fn pool_table(pools: &[Value]) -> Table {
-    let mut table = Table::new(&[
+/// Table of pools, also for `assay status`.
+pub fn pool_table(pools: &[Value]) -> TextTable {
+    let mut table = TextTable::new(&[
         "pool",
         "host",
         "isolation",
@@ -149,22 +163,22 @@ pub fn pool_table(pools: &[Value]) -> Table {
         "",
     ]);
     for pool in pools {
-        let broken = match &pool["broken"] {
-            Value::String(why) => why.clone(),
+        let problem = match &pool["broken"] {
+            Value::String(reason) => reason.clone(),
             Value::Bool(true) => "broken".to_owned(),
             _ => pool["hot_failed"]
                 .as_str()
-                .map(|why| format!("no runtime waits: {}", out::clean(why)))
+                .map(|reason| format!("no hot runtimes: {}", out::clean(reason)))
                 .unwrap_or_default(),
         };
         let ready = pool["ready"].as_u64();
-        let short = ready.zip(pool["floor"].as_u64()).is_some_and(|(ready, floor)| ready < floor);
+        let is_below_floor = ready.zip(pool["floor"].as_u64()).is_some_and(|(ready, floor)| ready < floor);
         let number = |key| (out::text(pool, key), None);
-        table.tinted([
+        table.styled_row([
             number("profile"),
             number("host"),
             number("isolation"),
-            (out::text(pool, "ready"), Some(if short { Tint::Yellow } else { Tint::Green })),
+            (out::text(pool, "ready"), Some(if is_below_floor { TextStyle::Yellow } else { TextStyle::Green })),
             number("hot"),
             number("creating"),
             number("leased"),
@@ -173,24 +187,26 @@ pub fn pool_table(pools: &[Value]) -> Table {
             number("floor"),
             number("level"),
             number("ceiling"),
-            (broken, Some(Tint::Red)),
+            (problem, Some(TextStyle::Red)),
         ]);
     }
     table
 }
 
-/// Why a host is not up, or cannot have cells.
-fn trouble(host: &Value) -> String {
+/// Why a host is not up, or does not support cells.
+fn host_problem(host: &Value) -> String {
     let reason = host["reason"].as_str().map(out::clean);
-    reason.or_else(|| host["no_cell"].as_str().map(|why| format!("no cells: {}", out::clean(why)))).unwrap_or_default()
+    reason
+        .or_else(|| host["no_cell"].as_str().map(|reason| format!("no cells: {}", out::clean(reason))))
+        .unwrap_or_default()
 }
 
-/// What is taken of what there is: CPUs and memory.
-fn room(room: &Value) -> String {
+/// CPUs and memory in use, of the total.
+fn capacity(room: &Value) -> String {
     let number = |key: &str| room[key].as_f64();
     match (number("cpus_taken"), number("cpus")) {
-        (Some(taken), Some(all)) => format!(
-            "{taken:.1}/{all:.1} cpu, {}/{}",
+        (Some(taken), Some(total)) => format!(
+            "{taken:.1}/{total:.1} cpu, {}/{}",
             out::bytes(room["memory_bytes_taken"].as_u64().unwrap_or(0)),
             out::bytes(room["memory_bytes"].as_u64().unwrap_or(0))
         ),
@@ -198,21 +214,21 @@ fn room(room: &Value) -> String {
     }
 }
 
-/// Hosts as a table; also part of `assay status`.
-pub fn host_table(hosts: &[Value]) -> Table {
-    let mut table = Table::new(&["host", "state", "engine", "sandboxes", "running", "room taken", "endpoint", ""]);
+/// Table of hosts, also for `assay status`.
+pub fn host_table(hosts: &[Value]) -> TextTable {
+    let mut table = TextTable::new(&["host", "state", "engine", "sandboxes", "running", "in use", "endpoint", ""]);
     for host in hosts {
         let state = out::text(host, "state");
-        let colour = if state == "up" { Tint::Green } else { Tint::Yellow };
-        table.tinted([
+        let style = if state == "up" { TextStyle::Green } else { TextStyle::Yellow };
+        table.styled_row([
             (out::text(host, "name"), None),
-            (state, Some(colour)),
+            (state, Some(style)),
             (out::text(host, "engine"), None),
             (out::text(host, "sandboxes"), None),
             (out::text(host, "running"), None),
-            (room(&host["room"]), None),
+            (capacity(&host["room"]), None),
             (out::text(host, "endpoint"), None),
-            (trouble(host), Some(Tint::Red)),
+            (host_problem(host), Some(TextStyle::Red)),
         ]);
     }
     table

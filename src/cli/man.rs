@@ -1,4 +1,5 @@
-//! `assay man [DIR]`: a manual page for `assay`, for each of its commands and for the daemon, from the same words as their help.
+//! `assay man [DIR]`: manual pages of `assay`, each of its commands and `assayd`, generated from
+//! the command-line definitions.
 
 use std::path::{Path, PathBuf};
 
@@ -7,22 +8,22 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::{CliError, examples, out, outputs};
-use config::Arguments;
+use config::{Arguments, DEFAULT_SOCKET};
 
 /// Arguments of `man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Where to write them; the page of `assay` itself goes to stdout when absent
+    /// Folder for all pages; by default the page of `assay` goes to stdout
     pub dir: Option<PathBuf>,
 }
 
-/// Name and text of a page.
-pub type Page = (String, Vec<u8>);
+/// File name and text of a page.
+pub type ManPage = (String, Vec<u8>);
 
-/// Prints or writes them.
+/// `assay man`.
 ///
 /// # Errors
-/// They cannot be written.
+/// The pages cannot be written.
 pub fn man(args: &ManArgs) -> Result<u8, CliError> {
     let failed = |error: std::io::Error| CliError::Usage(format!("cannot write the manual pages: {error}"));
     let pages = pages().map_err(failed)?;
@@ -33,26 +34,26 @@ pub fn man(args: &ManArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-fn write(dir: &Path, pages: &[Page]) -> std::io::Result<()> {
+fn write(dir: &Path, pages: &[ManPage]) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)?;
     pages.iter().try_for_each(|(name, text)| std::fs::write(dir.join(name), text))
 }
 
-/// Every page, the one of `assay` first, the daemon's last.
+/// All pages: `assay`, its commands, `assayd`.
 ///
 /// # Errors
-/// None: they are written to memory.
-pub fn pages() -> std::io::Result<Vec<Page>> {
+/// Never in practice: the pages are written to memory.
+pub fn pages() -> std::io::Result<Vec<ManPage>> {
     let mut command = super::command();
     command.build();
     let mut pages = Vec::new();
-    add(&command, "", &mut pages)?;
-    pages.push(daemon()?);
+    add_command(&command, "", &mut pages)?;
+    pages.push(daemon_page()?);
     Ok(pages)
 }
 
-/// What every page begins with: of a program and its options.
-fn begin(command: clap::Command, section: &str) -> std::io::Result<Vec<u8>> {
+/// The sections that every page begins with, from a program's definition.
+fn opening_sections(command: clap::Command, section: &str) -> std::io::Result<Vec<u8>> {
     let man = Man::new(command.clone())
         .title(command.get_name().to_uppercase())
         .section(section)
@@ -67,36 +68,36 @@ fn begin(command: clap::Command, section: &str) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Sections of terms and what they mean.
-fn explain(sections: &[Section], roff: &mut Roff) {
+/// Adds sections of terms and their explanations.
+fn add_sections(sections: &[ManSection], roff: &mut Roff) {
     for (heading, rows) in sections {
         roff.control("SH", [*heading]);
-        for (term, words) in *rows {
+        for (term, text) in *rows {
             roff.control("TP", []);
             roff.text([bold(*term)]);
-            roff.text([roman(*words)]);
+            roff.text([roman(*text)]);
         }
     }
 }
 
-/// The daemon's page, among those of system administration.
-fn daemon() -> std::io::Result<Page> {
+/// The page of `assayd`, in section 8.
+fn daemon_page() -> std::io::Result<ManPage> {
     let mut command = Arguments::command();
     command.build();
-    let mut text = begin(command, "8")?;
+    let mut text = opening_sections(command, "8")?;
     let mut rest = Roff::new();
-    explain(DAEMON, &mut rest);
+    add_sections(DAEMON_SECTIONS, &mut rest);
     rest.control("SH", ["SEE ALSO"]);
     rest.text([bold("assay"), roman("(1), "), bold("systemctl"), roman("(1), "), bold("journalctl"), roman("(1)")]);
     rest.to_writer(&mut text)?;
     Ok(("assayd.8".to_owned(), text))
 }
 
-fn add(command: &clap::Command, path: &str, pages: &mut Vec<Page>) -> std::io::Result<()> {
+fn add_command(command: &clap::Command, path: &str, pages: &mut Vec<ManPage>) -> std::io::Result<()> {
     let name = format!("assay {path}").trim().replace(' ', "-");
-    // a page of its own says its own words: the examples stand in a section of theirs
+    // Without the text after the help: the examples have a section of their own.
     let command = command.clone().name(name.clone()).after_help("").after_long_help("");
-    let mut text = begin(command.clone(), "1")?;
+    let mut text = opening_sections(command.clone(), "1")?;
     let inner: Vec<_> = command.get_subcommands().filter(|inner| inner.get_name() != "help").cloned().collect();
     let mut rest = Roff::new();
     if !inner.is_empty() {
@@ -114,12 +115,12 @@ fn add(command: &clap::Command, path: &str, pages: &mut Vec<Page>) -> std::io::R
         rest.text([bold(*line)]);
         rest.text([roman(*what)]);
     }
-    if let Some(sentence) = outputs::of(path).and_then(outputs::Json::sentence) {
+    if let Some(sentence) = outputs::of(path).and_then(outputs::JsonOutput::sentence) {
         rest.control("SH", ["JSON"]);
         rest.text([roman(sentence)]);
     }
     if path.is_empty() {
-        explain(SECTIONS, &mut rest);
+        add_sections(MAIN_SECTIONS, &mut rest);
         rest.control("SH", ["SEE ALSO"]);
         rest.text([bold("assayd"), roman("(8)")]);
     } else {
@@ -129,32 +130,29 @@ fn add(command: &clap::Command, path: &str, pages: &mut Vec<Page>) -> std::io::R
     rest.to_writer(&mut text)?;
     pages.push((format!("{name}.1"), text));
     for inner in &inner {
-        add(inner, format!("{path} {}", inner.get_name()).trim(), pages)?;
+        add_command(inner, format!("{path} {}", inner.get_name()).trim(), pages)?;
     }
     Ok(())
 }
 
-/// A heading, and terms with what they mean.
-type Section = (&'static str, &'static [(&'static str, &'static str)]);
+/// A heading, and terms with their explanations.
+type ManSection = (&'static str, &'static [(&'static str, &'static str)]);
 
-/// What only the daemon's page says.
-const DAEMON: &[Section] = &[
+/// Sections of the daemon's page.
+const DAEMON_SECTIONS: &[ManSection] = &[
     (
         "SIGNALS",
         &[
-            (
-                "SIGTERM, SIGINT",
-                "Nothing new is admitted; what runs is finished, for queue.drain at most; then it ends.",
-            ),
-            ("SIGHUP", "A new configuration is taken over, all of it or nothing."),
+            ("SIGTERM, SIGINT", "Admit nothing new, finish what runs within queue.drain, then exit."),
+            ("SIGHUP", "Reload the configuration: all of it, or nothing if it is not valid."),
         ],
     ),
     (
         "EXIT STATUS",
         &[
-            ("0", "It ended because it was told to, or did what --check-config or --sweep asks."),
-            ("1", "It could not start, and says why: docs/OPERATIONS.md has every such text with its remedy."),
-            ("2", "The command line is wrong."),
+            ("0", "Ended by a signal, or --check-config or --sweep succeeded."),
+            ("1", "Failed to start; docs/OPERATIONS.md explains every such error message."),
+            ("2", "The command line is not valid."),
         ],
     ),
     (
@@ -164,12 +162,12 @@ const DAEMON: &[Section] = &[
             ("ASSAY_*", "Every setting has a variable: its name in capitals, ASSAY_QUEUE_MAX for queue.max."),
             (
                 "DOCKER_HOST, DOCKER_CONTEXT, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH",
-                "The engine, where no setting names one.",
+                "The engine, if no setting names one.",
             ),
             (
                 "LISTEN_FDS, LISTEN_FDNAMES, NOTIFY_SOCKET, WATCHDOG_USEC",
-                "systemd's: sockets that it opened (the one named http is for health checks and metrics, any other for \
-                 callers), and what it wants to be told.",
+                "Set by systemd: the sockets it opened (the one named http is for health checks and metrics, any other \
+                 for callers), and where to send notifications.",
             ),
         ],
     ),
@@ -177,28 +175,34 @@ const DAEMON: &[Section] = &[
         "FILES",
         &[
             ("/etc/assay/assayd.toml", "The configuration; drop-ins are in /etc/assay/assayd.toml.d/."),
-            ("/etc/assay/profiles/", "A file per language."),
-            ("/run/assay/assay.sock", "The callers' socket."),
-            ("/var/lib/assay/", "State: the instance's id, compiled programs, what a drain kept, build logs."),
-            ("/usr/share/doc/assay/OPERATIONS.md", "Every setting, a runbook for every alert, every text of the log."),
+            ("/etc/assay/profiles/", "One file per language."),
+            (DEFAULT_SOCKET, "The callers' socket."),
+            (
+                "/var/lib/assay/",
+                "State: the instance's id, compiled programs, submissions kept by a drain, build logs.",
+            ),
+            ("/usr/share/doc/assay/OPERATIONS.md", "All settings, a runbook for every alert, all log messages."),
         ],
     ),
 ];
 
-/// What only the first page says.
-const SECTIONS: &[Section] = &[
+/// Sections of the page of `assay`.
+const MAIN_SECTIONS: &[ManSection] = &[
     (
         "EXIT STATUS",
         &[
-            ("0", "Well."),
-            ("1", "Not well: not accepted, not healthy, or the daemon refused."),
-            ("2", "The command line, or the request made from it, is wrong."),
+            ("0", "Success."),
+            ("1", "Not accepted, not healthy, or refused by the daemon."),
+            ("2", "The command line, or the request made from it, is not valid."),
             ("122", "run, wait: the compile step failed."),
             ("123", "run, wait: the output limit."),
             ("124", "run, wait: a time limit."),
-            ("125", "run, wait, test, judge, rejudge: the daemon's or the engine's fault, or nobody to ask."),
+            (
+                "125",
+                "run, wait, test, judge, rejudge: a failure of the daemon or the engine, or the daemon cannot be reached.",
+            ),
             ("126", "run, wait: the program could not be started."),
-            ("130", "run: interrupted, and the submission withdrawn."),
+            ("130", "run: interrupted, and the submission cancelled."),
             ("137", "run, wait: the memory limit."),
             ("128+N", "run, wait: signal N ended the program. Any other status is the program's own."),
         ],
@@ -207,8 +211,8 @@ const SECTIONS: &[Section] = &[
     (
         "FILES",
         &[
-            ("/run/assay/assay.sock", "The daemon's socket by default."),
-            ("/etc/assay/assayd.toml", "The daemon's configuration; doctor reads it."),
+            (DEFAULT_SOCKET, "The daemon's default socket."),
+            ("/etc/assay/assayd.toml", "The daemon's configuration, read by doctor."),
         ],
     ),
 ];
@@ -218,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_a_page_for_every_command_and_it_has_its_examples() {
+    fn every_command_has_a_page_with_its_examples() {
         let mut pages = pages().unwrap();
         pages.retain(|(name, _)| name != "assayd.8");
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_daemons_page_is_of_section_8_and_has_every_option_of_its() {
+    fn the_daemons_page_is_in_section_8_and_has_every_option() {
         let (name, text) = pages().unwrap().pop().unwrap();
         let text = String::from_utf8(text).unwrap();
         assert_eq!(name, "assayd.8");

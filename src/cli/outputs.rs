@@ -1,44 +1,43 @@
-//! What every command prints with `--json`: one document or JSON lines, and the schema of each (`assay schema NAME`).
+//! What each command prints with `--json`, and the schema of it (`assay schema NAME`).
 //!
-//! The same for all: what was asked for on stdout, indented where that is a terminal; a command that cannot do its work
-//! prints one line `cli.error` on stderr instead, and nothing on stdout.
+//! For all commands: the result is on stdout, indented on a terminal. A command that fails prints
+//! nothing on stdout and one line on stderr, schema `cli.error`.
 
-/// How it comes.
+/// The form of a command's JSON output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum JsonForm {
     /// One document.
     Document,
-    /// One document a line, as they come.
+    /// A sequence of documents, one per line.
     Lines,
-    /// No JSON: `--json` changes nothing.
+    /// Not JSON: `--json` has no effect.
     Text,
 }
 
-/// The JSON of one command.
+/// The JSON output of one command.
 #[derive(Debug, Clone, Copy)]
-pub struct Json {
-    /// The command's words behind `assay`.
+pub struct JsonOutput {
+    /// The command without `assay`, such as `images list`.
     pub command: &'static str,
-    /// How it comes.
-    pub form: Form,
-    /// Its schema, for `assay schema`; empty where there is none.
+    pub form: JsonForm,
+    /// The name of its schema; empty if there is none.
     pub schema: &'static str,
 }
 
-const fn one(command: &'static str, schema: &'static str) -> Json {
-    Json { command, form: Form::Document, schema }
+const fn one(command: &'static str, schema: &'static str) -> JsonOutput {
+    JsonOutput { command, form: JsonForm::Document, schema }
 }
 
-const fn lines(command: &'static str, schema: &'static str) -> Json {
-    Json { command, form: Form::Lines, schema }
+const fn lines(command: &'static str, schema: &'static str) -> JsonOutput {
+    JsonOutput { command, form: JsonForm::Lines, schema }
 }
 
-const fn text(command: &'static str) -> Json {
-    Json { command, form: Form::Text, schema: "" }
+const fn text(command: &'static str) -> JsonOutput {
+    JsonOutput { command, form: JsonForm::Text, schema: "" }
 }
 
-/// Every command.
-pub const ALL: &[Json] = &[
+/// One entry per command.
+pub const ALL: &[JsonOutput] = &[
     one("run", "report"),
     one("test", "report"),
     one("judge", "cli.judge"),
@@ -67,22 +66,21 @@ pub const ALL: &[Json] = &[
     text("man"),
 ];
 
-/// The JSON of a command.
-pub fn of(command: &str) -> Option<&'static Json> {
+pub fn of(command: &str) -> Option<&'static JsonOutput> {
     ALL.iter().find(|json| json.command == command)
 }
 
-impl Json {
-    /// As a sentence for the command's help.
+impl JsonOutput {
+    /// A sentence for the command's help; `None` if `--json` has no effect.
     pub fn sentence(&self) -> Option<String> {
         let schema = match self.schema {
             "" => String::new(),
             schema => format!(" (`assay schema {schema}`)"),
         };
         match self.form {
-            Form::Document => Some(format!("With --json: one document{schema}.")),
-            Form::Lines => Some(format!("With --json: one document a line{schema}.")),
-            Form::Text => None,
+            JsonForm::Document => Some(format!("With --json: one document{schema}.")),
+            JsonForm::Lines => Some(format!("With --json: one document per line{schema}.")),
+            JsonForm::Text => None,
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Waits, shown: on a terminal, on stderr, once they have lasted a second. Elsewhere nothing is written.
+//! Progress on stderr, on a terminal only.
 //!
 //! ```text
-//!  over(future) --a second--> a line that turns, with what is waited for and since when --the end, or stop()--> gone
+//!  show_while(future) --1 s--> a spinner line: elapsed time, what is waited for
+//!                              --future done, or stop()--> line cleared
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -12,43 +13,43 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::out;
 
-/// A wait that is shorter is not worth a line.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the line turns.
-const TURN: Duration = Duration::from_millis(120);
-const TURNS: [char; 4] = ['|', '/', '-', '\\'];
+/// Shorter waits are not shown.
+const SHOW_AFTER: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(120);
+const SPINNER: [char; 4] = ['|', '/', '-', '\\'];
 
-/// One line about what is waited for. It ends where its words do: a bar would fill the window's width, and the `^C` that a
-/// terminal echoes would begin another line.
+/// Text for a wait that is a single call.
+pub const DAEMON: &str = "waiting for the daemon";
+
+/// A spinner line that names what is waited for. It is no wider than its text: a full-width line
+/// would wrap when the terminal echoes `^C`.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct WaitIndicator {
     what: RefCell<String>,
     since: Instant,
     is_shown: Cell<bool>,
-    /// Whether the terminal belongs to somebody else from now on, or never was one.
-    silent: Cell<bool>,
+    /// Set from the start if stderr is not a terminal, and by [`stop`](WaitIndicator::stop).
+    is_silent: Cell<bool>,
 }
 
-impl Waiting {
-    /// Waits for this.
-    pub fn new(what: impl Into<String>) -> Waiting {
-        let silent = !std::io::stderr().is_terminal();
-        Waiting {
+impl WaitIndicator {
+    pub fn new(what: impl Into<String>) -> WaitIndicator {
+        WaitIndicator {
             what: RefCell::new(what.into()),
             since: Instant::now(),
             is_shown: Cell::new(false),
-            silent: Cell::new(silent),
+            is_silent: Cell::new(!std::io::stderr().is_terminal()),
         }
     }
 
-    /// What is waited for now.
-    pub fn say(&self, what: impl Into<String>) {
+    /// Changes what is waited for.
+    pub fn set(&self, what: impl Into<String>) {
         *self.what.borrow_mut() = what.into();
     }
 
-    /// Nothing more is shown: output comes.
+    /// Clears the line and shows nothing more; call it before other output.
     pub fn stop(&self) {
-        self.silent.set(true);
+        self.is_silent.set(true);
         self.clear();
     }
 
@@ -58,65 +59,60 @@ impl Waiting {
         }
     }
 
-    fn show(&self, turn: usize) {
-        if self.silent.get() {
+    fn show(&self, tick: usize) {
+        if self.is_silent.get() {
             return;
         }
         let columns = usize::from(console::Term::stderr().size().1);
-        let line = format!("{} {} {}", TURNS[turn % TURNS.len()], seconds(self.since.elapsed()), self.what.borrow());
+        let spinner = SPINNER[tick % SPINNER.len()];
+        let line = format!("{spinner} {} {}", elapsed(self.since.elapsed()), self.what.borrow());
         let line: String = line.chars().take(columns.saturating_sub(3)).collect();
         out::stderr(format!("\r\x1b[2K{line}"));
         self.is_shown.set(true);
     }
 
-    /// Awaits it, and shows that when it takes long.
-    pub async fn over<T>(&self, future: impl Future<Output = T>) -> T {
+    /// Awaits a future and shows the line once that takes longer than a second.
+    pub async fn show_while<T>(&self, future: impl Future<Output = T>) -> T {
         tokio::pin!(future);
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + PATIENCE, TURN);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SHOW_AFTER, TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for turn in 0.. {
+        for tick in 0.. {
             tokio::select! {
                 value = &mut future => {
                     self.clear();
                     return value;
                 }
-                _ = ticks.tick(), if !self.silent.get() => self.show(turn),
+                _ = ticks.tick(), if !self.is_silent.get() => self.show(tick),
             }
         }
         future.await
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitIndicator {
     fn drop(&mut self) {
         self.clear();
     }
 }
 
-fn seconds(time: Duration) -> String {
+fn elapsed(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..100 => format!("{seconds}s"),
         _ => HumanDuration(time).to_string(),
     }
 }
 
-/// What is waited for where one call is all there is.
-pub const DAEMON: &str = "waiting for the daemon";
-
-/// Awaits one thing.
-pub async fn over<T>(what: impl Into<String>, future: impl Future<Output = T>) -> T {
-    Waiting::new(what).over(future).await
+/// Awaits a future with a [`WaitIndicator`].
+pub async fn show_while<T>(what: impl Into<String>, future: impl Future<Output = T>) -> T {
+    WaitIndicator::new(what).show_while(future).await
 }
 
-/// A bar for what has a number of steps; nothing where stderr is no terminal.
-pub fn steps(count: u64, what: &'static str) -> ProgressBar {
-    let bar = match std::io::stderr().is_terminal() {
-        true => ProgressBar::new(count),
-        false => ProgressBar::hidden(),
-    };
+/// A progress bar of `count` steps; hidden if stderr is not a terminal.
+pub fn bar(count: u64, what: &'static str) -> ProgressBar {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(count) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {prefix} [{bar:30}] {pos}/{len} {msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.enable_steady_tick(TURN);
+    bar.enable_steady_tick(TICK);
     bar.with_prefix(what)
 }

@@ -1,4 +1,4 @@
-//! `assay run FILE`: output as it arrives, then the exit status of DESIGN section 7.
+//! `assay run FILE`: streams the program's output, then exits with a status from [`verdict`].
 
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -9,158 +9,153 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::RpcClient;
+use super::client::{RpcClient, connect};
 use super::interrupt::{self, Interrupt};
-use super::progress::{self, Waiting};
+use super::out::OutputFormat;
+use super::progress::{self, WaitIndicator};
 use super::submission::{SubmissionArgs, draft};
 use super::{CliError, out, verdict};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Say the verdict on stderr even when that is no terminal
+    /// Print the verdict on stderr even if that is not a terminal
     #[arg(long, short)]
     pub verbose: bool,
-    /// The program.
     #[command(flatten)]
     pub submission: SubmissionArgs,
 }
 
-/// Runs the program.
+/// `assay run`.
 ///
 /// # Errors
-/// Usage, connection, or the daemon's refusal.
-pub async fn run(socket: &Path, json: bool, args: RunArgs) -> Result<u8, CliError> {
+/// Usage, a broken connection, or an error response.
+pub async fn run(socket: &Path, output: OutputFormat, args: RunArgs) -> Result<u8, CliError> {
     let draft = draft(&args.submission)?;
-    let mut client = progress::over(progress::DAEMON, RpcClient::connect(socket)).await?;
-    let mut submission = progress::over("handing the files over", draft.send_blobs(&mut client)).await?;
-    submission["stream"] = json!(!json);
-    let mut shown = Shown::default();
-    let waiting = Waiting::new(if json { "waiting for the report" } else { IN_LINE });
+    let mut client = connect(socket).await?;
+    let mut submission = progress::show_while("uploading the files", draft.upload(&mut client)).await?;
+    submission["stream"] = json!(!output.is_json());
+    let mut streamed = StreamedOutput::default();
+    let waiting = WaitIndicator::new(if output.is_json() { "waiting for the report" } else { QUEUED });
     let mut interrupt = Interrupt::listen();
-    let ended = Cell::new(None);
+    let interrupt_status = Cell::new(None);
     let report = {
-        let withdrawn = async { ended.set(Some(interrupt::next(&mut interrupt).await)) };
-        let call = client.call_until("submission.run", submission, withdrawn, |method, event| {
+        let cancelled = async { interrupt_status.set(Some(interrupt::next(&mut interrupt).await)) };
+        let call = client.call_until("submission.run", submission, cancelled, |method, event| {
             if method == "submission.event" {
-                follow(&waiting, &event);
-                shown.tell(&event);
+                update_indicator(&waiting, &event);
+                streamed.print(&event);
             }
         });
-        let mut again = Interrupt::listen();
-        let impatient = async {
-            interrupt::next(&mut again).await;
-            interrupt::next(&mut again).await
+        let mut second_interrupt = Interrupt::listen();
+        let interrupted_twice = async {
+            interrupt::next(&mut second_interrupt).await;
+            interrupt::next(&mut second_interrupt).await
         };
         tokio::select! {
-            report = waiting.over(call) => report?,
-            // the connection closes, which withdraws it as well
-            status = impatient => return Ok(status),
+            report = waiting.show_while(call) => report?,
+            // Closing the connection also cancels the submission.
+            status = interrupted_twice => return Ok(status),
         }
     };
     drop(waiting);
-    if let Some(status) = ended.get() {
-        if json {
-            out::json(&report);
-        } else {
-            out::note("assay: interrupted; the submission is withdrawn");
-        }
+    if let Some(status) = interrupt_status.get() {
+        output.print(&report, || out::note("assay: interrupted; the submission is cancelled"));
         return Ok(status);
     }
-    finish(&mut client, json, args.verbose, &report, &shown).await
+    print_report(&mut client, output, args.verbose, &report, &streamed).await
 }
 
-/// What a submission waits for that has not begun.
-const IN_LINE: &str = "in line: waiting for its turn, or for a sandbox to be made";
+const QUEUED: &str = "queued: waiting for a turn, or for a sandbox to be created";
 
-/// Says in the line of progress what an event says; nothing any more once there is output.
-fn follow(waiting: &Waiting, event: &Value) {
+/// Shows an event's news in the progress line; output ends the progress line.
+fn update_indicator(waiting: &WaitIndicator, event: &Value) {
     match event["kind"].as_str() {
         Some("stdout" | "stderr") => waiting.stop(),
-        Some("state") => waiting.say("running"),
-        Some("usage") => waiting.say(format!(
+        Some("state") => waiting.set("running"),
+        Some("usage") => waiting.set(format!(
             "running: cpu {}, memory {}",
             out::millis_of(&event["data"], "cpu_ms"),
             out::bytes_of(&event["data"], "memory_bytes")
         )),
-        Some("compile") => waiting.say("compiled, running"),
-        Some("test") => waiting.say(format!("running, test {} is done", out::clean(&out::text(event, "test")))),
+        Some("compile") => waiting.set("compiled, running"),
+        Some("test") => waiting.set(format!("running, test {} is done", out::clean(&out::text(event, "test")))),
         _ => {}
     }
 }
 
-/// What of the program's output was shown already.
+/// How much of the program's output was already printed from events.
 #[derive(Debug, Default)]
-pub struct Shown {
-    stdout: usize,
-    stderr: usize,
-    dropped: u64,
+pub struct StreamedOutput {
+    stdout_bytes: usize,
+    stderr_bytes: usize,
+    dropped_bytes: u64,
 }
 
-impl Shown {
-    /// Shows an event's output.
-    pub fn tell(&mut self, event: &Value) {
+impl StreamedOutput {
+    /// Prints the output in an event.
+    pub fn print(&mut self, event: &Value) {
         let kind = event["kind"].as_str().unwrap_or_default();
         if kind != "stdout" && kind != "stderr" {
             return;
         }
-        self.dropped += event["dropped_bytes"].as_u64().unwrap_or(0);
+        self.dropped_bytes += event["dropped_bytes"].as_u64().unwrap_or(0);
         let data = match (event["data"].as_str(), event["data_b64"].as_str()) {
             (Some(text), _) => text.as_bytes().to_vec(),
             (None, Some(text)) => BASE64.decode(text).unwrap_or_default(),
             (None, None) => return,
         };
         if kind == "stdout" {
-            self.stdout += data.len();
+            self.stdout_bytes += data.len();
             out::stdout(&data);
         } else {
-            self.stderr += data.len();
+            self.stderr_bytes += data.len();
             out::stderr(&data);
         }
     }
 }
 
-/// Shows what is left of a report and answers the exit status.
+/// Prints what was not streamed, and returns the exit status.
 ///
 /// # Errors
-/// An output that stands in a blob cannot be fetched.
-pub async fn finish(
+/// A blob with output cannot be fetched.
+pub async fn print_report(
     client: &mut RpcClient,
-    json: bool,
+    output: OutputFormat,
     verbose: bool,
     report: &Value,
-    shown: &Shown,
+    streamed: &StreamedOutput,
 ) -> Result<u8, CliError> {
-    if json {
+    if output.is_json() {
         out::json(report);
         return Ok(verdict::exit_of_report(report));
     }
     let verdict = report["verdict"].as_str().unwrap_or_default();
     if verdict == "compile_error" {
-        out::stderr(output(client, &report["compile"], "stderr").await?);
+        out::stderr(kept_output(client, &report["compile"], "stderr").await?);
     }
     let run = &report["run"];
-    if shown.stdout == 0 {
-        out::stdout(output(client, run, "stdout").await?);
+    if streamed.stdout_bytes == 0 {
+        out::stdout(kept_output(client, run, "stdout").await?);
     }
-    if shown.stderr == 0 {
-        out::stderr(output(client, run, "stderr").await?);
+    if streamed.stderr_bytes == 0 {
+        out::stderr(kept_output(client, run, "stderr").await?);
     }
-    if shown.dropped > 0 {
+    if streamed.dropped_bytes > 0 {
         out::note(format_args!(
-            "assay: {} of output came too fast to be shown; --json has what was kept",
-            out::bytes(shown.dropped)
+            "assay: {} of output came too fast to be streamed; --json prints what was kept",
+            out::bytes(streamed.dropped_bytes)
         ));
     }
-    let ours = matches!(verdict, "system_error" | "cancelled") || run["outcome"] == "start_failed";
-    if verbose || ours || std::io::stderr().is_terminal() {
+    let is_our_fault = matches!(verdict, "system_error" | "cancelled") || run["outcome"] == "start_failed";
+    if verbose || is_our_fault || std::io::stderr().is_terminal() {
         out::note(format_args!("assay: {}", verdict::summary(report)));
     }
     Ok(verdict::exit_of_report(report))
 }
 
-/// A run's kept output, wherever it stands.
-async fn output(client: &mut RpcClient, run: &Value, key: &str) -> Result<Vec<u8>, CliError> {
+/// A run's output: inline as text or base64, or in a blob.
+async fn kept_output(client: &mut RpcClient, run: &Value, key: &str) -> Result<Vec<u8>, CliError> {
     Ok(match &run[key] {
         Value::String(text) => text.as_bytes().to_vec(),
         Value::Object(blob) => match blob.get("blob").and_then(Value::as_str) {

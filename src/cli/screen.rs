@@ -1,9 +1,9 @@
-//! The terminal, borrowed: the other screen, no cursor, keys as they are pressed. It is given back when dropped, and while
-//! the program is stopped.
+//! Full-screen terminal mode: alternate screen, hidden cursor, unbuffered keys. The terminal is
+//! restored on drop and while the program is stopped.
 //!
 //! ```text
-//!  take --> frames, each fitted to the window --drop--> as it was before
-//!             ^--------- resume <-- stopped <-- suspend (Ctrl-Z)
+//!  enter --> frames, each cut to the window --drop--> restored
+//!              ^--------- resume <-- stopped <-- suspend (Ctrl-Z)
 //! ```
 
 use std::io::IsTerminal;
@@ -14,27 +14,27 @@ use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tc
 
 use super::out;
 
-/// A borrowed terminal.
+/// A terminal in full-screen mode.
 pub struct Screen {
-    /// As its keys were before; none when stdin is no terminal.
-    before: Option<Termios>,
+    /// The settings to restore; `None` if stdin is not a terminal.
+    saved: Option<Termios>,
 }
 
 impl Screen {
-    /// Takes it; none when stdout is no terminal.
-    pub fn take() -> Option<Screen> {
+    /// Enters full-screen mode; `None` if stdout is not a terminal.
+    pub fn start() -> Option<Screen> {
         if !std::io::stdout().is_terminal() {
             return None;
         }
-        let screen = Screen { before: tcgetattr(std::io::stdin().as_fd()).ok() };
+        let screen = Screen { saved: tcgetattr(std::io::stdin().as_fd()).ok() };
         screen.enter();
         Some(screen)
     }
 
     fn enter(&self) {
-        if let Some(before) = &self.before {
-            let mut keys = before.clone();
-            // no echo, no waiting for Enter; Ctrl-C and Ctrl-Z stay signals
+        if let Some(saved) = &self.saved {
+            let mut keys = saved.clone();
+            // No echo, no wait for Enter. Ctrl-C and Ctrl-Z still send signals.
             keys.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
             keys.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
             keys.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
@@ -44,20 +44,20 @@ impl Screen {
     }
 
     fn leave(&self) {
-        if let Some(before) = &self.before {
-            let _ = tcsetattr(std::io::stdin().as_fd(), SetArg::TCSANOW, before);
+        if let Some(saved) = &self.saved {
+            let _ = tcsetattr(std::io::stdin().as_fd(), SetArg::TCSANOW, saved);
         }
-        // a terminal that is gone needs nothing given back
+        // Errors are ignored: the terminal may be gone.
         let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), b"\x1b[?25h\x1b[?1049l");
         let _ = std::io::Write::flush(&mut std::io::stdout().lock());
     }
 
-    /// Whether keys can be read one by one.
+    /// Whether single keys can be read.
     pub fn has_keys(&self) -> bool {
-        self.before.is_some()
+        self.saved.is_some()
     }
 
-    /// Stops the program with the terminal given back; answers when it goes on.
+    /// Restores the terminal and stops the process; returns when it is resumed.
     pub fn suspend(&self) {
         self.leave();
         let _ = raise(Signal::SIGSTOP);
@@ -66,9 +66,9 @@ impl Screen {
 
     /// Shows a frame, cut to the window.
     pub fn show(&self, text: &str) {
-        let (columns, rows) = size();
-        // home, each line cleared to its end, then the rest of the screen: no flicker
-        out::stdout(format!("\x1b[H{}\x1b[J", fitted(text, columns, rows).join("\x1b[K\r\n") + "\x1b[K"));
+        let (columns, rows) = window_size();
+        // Overwrite line by line and clear the rest: clearing the screen first would flicker.
+        out::stdout(format!("\x1b[H{}\x1b[J", fit(text, columns, rows).join("\x1b[K\r\n") + "\x1b[K"));
     }
 }
 
@@ -78,39 +78,39 @@ impl Drop for Screen {
     }
 }
 
-/// The window's columns and rows.
-fn size() -> (usize, usize) {
+/// The window's (columns, rows).
+fn window_size() -> (usize, usize) {
     let (rows, columns) = console::Term::stdout().size();
     (usize::from(columns).max(1), usize::from(rows).max(1))
 }
 
-/// The lines that fit; the last one says how many do not.
-fn fitted(text: &str, columns: usize, rows: usize) -> Vec<String> {
+/// The lines that fit into the window; if some do not, the last line says how many.
+fn fit(text: &str, columns: usize, rows: usize) -> Vec<String> {
     let mut lines: Vec<String> = text.lines().map(|line| cut(line, columns)).collect();
     if lines.len() > rows {
-        let unseen = lines.len() - rows + 1;
+        let hidden = lines.len() - rows + 1;
         lines.truncate(rows - 1);
-        lines.push(cut(&format!("... {unseen} more lines; a higher window shows them"), columns));
+        lines.push(cut(&format!("... {hidden} more lines; enlarge the window to see them"), columns));
     }
     lines
 }
 
-/// A line's first columns. Colours take none, and end where the line is cut.
+/// The first columns of a line. Escape sequences take no columns; styles are reset at the cut.
 fn cut(line: &str, columns: usize) -> String {
     let mut kept = String::new();
-    let (mut wide, mut escape) = (0, false);
+    let (mut width, mut in_escape) = (0, false);
     for c in line.chars() {
-        if escape {
+        if in_escape {
             kept.push(c);
-            escape = !c.is_ascii_alphabetic();
+            in_escape = !c.is_ascii_alphabetic();
         } else if c == '\x1b' {
             kept.push(c);
-            escape = true;
-        } else if wide == columns {
+            in_escape = true;
+        } else if width == columns {
             return kept + "\x1b[0m";
         } else {
             kept.push(c);
-            wide += 1;
+            width += 1;
         }
     }
     kept
@@ -121,16 +121,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_cut_at_the_window_and_colours_take_no_room() {
+    fn a_line_is_cut_at_the_window_width_without_counting_escapes() {
         assert_eq!(cut("\x1b[32mabc\x1b[0m", 3), "\x1b[32mabc\x1b[0m");
         assert_eq!(cut("\x1b[32mabcd\x1b[0m", 3), "\x1b[32mabc\x1b[0m");
         assert_eq!(cut("ab", 3), "ab");
     }
 
     #[test]
-    fn a_low_window_says_what_it_does_not_show() {
-        assert_eq!(fitted("a\nb\nc", 80, 3), ["a", "b", "c"]);
-        let few = fitted("a\nb\nc\nd", 80, 3);
-        assert!(few.len() == 3 && few[2].starts_with("... 2 more"), "{few:?}");
+    fn a_small_window_says_how_many_lines_are_hidden() {
+        assert_eq!(fit("a\nb\nc", 80, 3), ["a", "b", "c"]);
+        let lines = fit("a\nb\nc\nd", 80, 3);
+        assert!(lines.len() == 3 && lines[2].starts_with("... 2 more"), "{lines:?}");
     }
 }

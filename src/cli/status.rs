@@ -1,42 +1,34 @@
-//! `assay status`: daemon, hosts, pools, queue, and where the time goes.
+//! `assay status`: daemon, queue, hosts, pools and stage times.
 
 use serde_json::{Value, json};
 
 use super::client::RpcClient;
-use super::out::{self, Table, Tint};
+use super::out::{self, OutputFormat, TextStyle};
+use super::table::TextTable;
 use super::{CliError, lists, progress};
 
-/// The stages in the order in which a submission passes them; others follow by name.
-const ORDER: [&str; 7] = ["queue", "lease", "copy_in", "compile", "run", "collect", "total"];
+/// Stages in the order in which a submission passes them. Others follow, sorted by name.
+const STAGE_ORDER: [&str; 7] = ["queue", "lease", "copy_in", "compile", "run", "collect", "total"];
 
-/// Asks `daemon.status`.
+/// `assay status`.
 ///
 /// # Errors
-/// The daemon's.
-pub async fn status(client: &mut RpcClient, json: bool) -> Result<u8, CliError> {
-    let status = progress::over(progress::DAEMON, client.call("daemon.status", json!({}))).await?;
-    if json {
-        out::json(&status)
-    } else {
-        out::stdout(render(&status));
-    }
+/// A broken connection, or an error response.
+pub async fn status(client: &mut RpcClient, output: OutputFormat) -> Result<u8, CliError> {
+    let status = progress::show_while(progress::DAEMON, client.call("daemon.status", json!({}))).await?;
+    output.print(&status, || out::stdout(render(&status, None)));
     Ok(0)
 }
 
-/// The whole status as text.
-pub fn render(status: &Value) -> String {
-    render_with(status, None)
-}
-
-/// The same with the rate of answers: a frame of `assay top`.
-pub fn render_with(status: &Value, rate: Option<&str>) -> String {
+/// The status as text; `rate` is the rate of answers per second that `assay top` shows.
+pub fn render(status: &Value, rate: Option<f64>) -> String {
     let queue = &status["queue"];
     let counters = &status["counters"];
     let draining = if status["draining"] == true { ", draining" } else { "" };
-    let rate = rate.map(|rate| format!(", {rate} answers/s")).unwrap_or_default();
+    let rate = rate.map(|rate| format!(", {rate:.1} answers/s")).unwrap_or_default();
     let mut text = format!(
-        "{} {}, instance {}, up {}{draining}\nqueue   {} waiting, {} running, room for {}{rate}\n",
-        out::tint("assayd", Tint::Bold),
+        "{} {}, instance {}, up {}{draining}\nqueue   {} waiting, {} running, at most {}{rate}\n",
+        out::styled("assayd", TextStyle::Bold),
         out::clean(&out::text(status, "version")),
         out::clean(&out::text(status, "instance")),
         out::millis_of(status, "uptime_ms"),
@@ -45,7 +37,7 @@ pub fn render_with(status: &Value, rate: Option<&str>) -> String {
         out::text(queue, "max"),
     );
     text += &format!(
-        "so far  {} answered ({} warm, {} cold), {} refused, {} tried again, {} system errors\n",
+        "total   {} answered ({} warm, {} cold), {} refused, {} retried, {} system errors\n",
         out::text(counters, "answered"),
         out::text(counters, "warm"),
         out::text(counters, "cold"),
@@ -53,9 +45,9 @@ pub fn render_with(status: &Value, rate: Option<&str>) -> String {
         out::text(counters, "retried"),
         out::text(counters, "system_error"),
     );
-    let mut section = |name: &str, table: &Table| {
+    let mut section = |name: &str, table: &TextTable| {
         if !table.is_empty() {
-            text += &format!("\n{}\n{}", out::tint(name, Tint::Bold), table.render(out::colours()));
+            text += &format!("\n{}\n{}", out::styled(name, TextStyle::Bold), table.render(out::stdout_has_colors()));
         }
     };
     section("hosts", &lists::host_table(out::list(status, "hosts")));
@@ -66,32 +58,33 @@ pub fn render_with(status: &Value, rate: Option<&str>) -> String {
     text
 }
 
-fn caller_table(callers: &[Value]) -> Table {
-    let mut table = Table::new(&["uid", "waiting", "running"]);
+fn caller_table(callers: &[Value]) -> TextTable {
+    let mut table = TextTable::new(&["uid", "waiting", "running"]);
     for caller in callers {
         table.row(["uid", "waiting", "running"].map(|key| out::text(caller, key)));
     }
     table
 }
 
-/// Creations that failed, by what was waited for.
-fn failure_table(pools: &[Value]) -> Table {
-    let mut table = Table::new(&["pool", "host", "wait", "failed"]);
+/// Failed creations, by the step that failed.
+fn failure_table(pools: &[Value]) -> TextTable {
+    let mut table = TextTable::new(&["pool", "host", "step", "failed"]);
     for pool in pools {
-        for (wait, count) in pool["failures"].as_object().into_iter().flatten() {
-            table.row([out::text(pool, "profile"), out::text(pool, "host"), out::clean(wait), count.to_string()]);
+        for (step, count) in pool["failures"].as_object().into_iter().flatten() {
+            table.row([out::text(pool, "profile"), out::text(pool, "host"), out::clean(step), count.to_string()]);
         }
     }
     table
 }
 
-fn stage_table(stages: &Value) -> Table {
-    let mut table = Table::new(&["stage", "count", "p50", "p95", "p99"]);
+fn stage_table(stages: &Value) -> TextTable {
+    let mut table = TextTable::new(&["stage", "count", "p50", "p95", "p99"]);
     let Some(stages) = stages.as_object() else { return table };
     let mut names: Vec<&String> = stages.keys().collect();
-    let place =
-        |name: &str| ORDER.iter().position(|stage| *stage == name.trim_end_matches("_ms")).unwrap_or(ORDER.len());
-    names.sort_by_key(|name| (place(name), name.as_str()));
+    let position = |name: &str| {
+        STAGE_ORDER.iter().position(|stage| *stage == name.trim_end_matches("_ms")).unwrap_or(STAGE_ORDER.len())
+    };
+    names.sort_by_key(|name| (position(name), name.as_str()));
     for name in names {
         let stage = &stages[name];
         table.row([

@@ -1,4 +1,4 @@
-//! From command line to submission: which language, which files, which limits. What is large becomes a blob.
+//! Builds a submission from the command line. Large contents are uploaded as blobs.
 
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -11,64 +11,66 @@ use serde_json::{Map, Value, json};
 
 use super::client::{INLINE_BYTES, RpcClient};
 use super::{CliError, completions};
+use package::language_of;
 
-/// What of a submission may stand in its line, before it becomes blobs.
-pub(super) const INLINE_BYTES_OF_A_LINE: usize = INLINE_BYTES / 2;
+/// Space for inline contents in one line of the protocol; the rest become blobs.
+pub(super) const INLINE_BUDGET_BYTES: usize = INLINE_BYTES / 2;
 
-/// What `run` and `submit` take.
+/// Arguments of `run` and `submit`.
 #[derive(Debug, Args)]
 pub struct SubmissionArgs {
     /// The program's source
     pub file: PathBuf,
-    /// The profile; by default the file's ending says it (py, c, cpp, java, js, ts, go, rs, ...)
+    /// The profile; by default the file's extension selects it (py, c, cpp, java, js, ts, go, rs,
+    /// ...)
     #[arg(long, short, add = ArgValueCandidates::new(completions::profiles))]
     pub language: Option<String>,
     /// The program's standard input; by default this command's own, unless that is a terminal
     #[arg(long, value_name = "FILE")]
     pub stdin: Option<PathBuf>,
-    /// More files to put beside it
+    /// Another file to put next to the program
     #[arg(long = "with", value_name = "FILE")]
     pub with: Vec<PathBuf>,
-    /// Environment of the program
+    /// An environment variable of the program
     #[arg(long = "env", value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// Where limits start from
+    /// The set of limits to start from
     #[arg(long, value_parser = PRESETS)]
     pub preset: Option<String>,
     /// Limits, such as cpu_ms=500,memory_bytes=64M
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',')]
     pub limits: Vec<String>,
-    /// CPU time in milliseconds
+    /// CPU time limit in milliseconds
     #[arg(long)]
     pub cpu_ms: Option<u64>,
-    /// Wall time in milliseconds
+    /// Wall time limit in milliseconds
     #[arg(long)]
     pub wall_ms: Option<u64>,
-    /// Memory, such as 128M
+    /// Memory limit, such as 128M
     #[arg(long, value_name = "SIZE", alias = "memory")]
     pub memory_bytes: Option<String>,
-    /// Processes and threads
+    /// Limit on processes and threads
     #[arg(long)]
     pub pids: Option<u64>,
     /// CPU share; 1.0 is one CPU
     #[arg(long)]
     pub cpus: Option<f64>,
-    /// Output, such as 1M
+    /// Output limit, such as 1M
     #[arg(long, value_name = "SIZE", alias = "output")]
     pub output_bytes: Option<String>,
-    /// The largest file, such as 16M
+    /// File size limit, such as 16M
     #[arg(long, value_name = "SIZE")]
     pub file_bytes: Option<String>,
-    /// Cut output at its limit instead of ending the run
+    /// Truncate output at its limit instead of ending the run
     #[arg(long)]
     pub truncate_output: bool,
-    /// Whom to act for
+    /// The tenant to act for
     #[arg(long)]
     pub tenant: Option<String>,
-    /// How to be kept apart
+    /// The isolation between programs
     #[arg(long, value_parser = ["auto", "cell", "split"])]
     pub isolation: Option<String>,
-    /// An id of your own: the same id answers the same report
+    /// An id of your choice; the same id returns the same report
     #[arg(long)]
     pub id: Option<String>,
     /// The program's arguments
@@ -76,46 +78,38 @@ pub struct SubmissionArgs {
     pub args: Vec<String>,
 }
 
-/// A submission that is read and checked, but whose large parts are not yet with the daemon.
+/// A file to send.
 #[derive(Debug)]
-pub struct Draft {
+pub(super) struct LocalFile {
+    pub name: String,
+    pub data: Vec<u8>,
+    /// 0o755 if the file is executable, else 0o644.
+    pub mode: u32,
+}
+
+/// A checked submission whose contents are not yet sent to the daemon.
+#[derive(Debug)]
+pub struct SubmissionDraft {
     value: Value,
-    files: Vec<(String, Vec<u8>, u32)>,
+    files: Vec<LocalFile>,
     stdin: Option<Vec<u8>>,
 }
 
-/// The sets of limits that there are.
+/// Values of `--preset`.
 pub(super) const PRESETS: [&str; 3] = ["judge", "lesson", "agent"];
 
-/// Nothing says it.
-pub(super) fn no_language(file: &Path) -> CliError {
-    let file = file.display();
-    CliError::Usage(format!("cannot tell the language of {file}: say --language; `assay profiles` lists them"))
+/// The language from `--language`, else from the file's extension.
+///
+/// # Errors
+/// Usage: the extension is unknown.
+pub(super) fn language(option: Option<&str>, file: &Path) -> Result<String, CliError> {
+    option.or_else(|| language_of(file)).map(str::to_owned).ok_or_else(|| {
+        let file = file.display();
+        CliError::Usage(format!("cannot tell the language of {file}: use --language; `assay profiles` lists them"))
+    })
 }
 
-/// The language that a file's ending says.
-pub fn language_of(file: &Path) -> Option<&'static str> {
-    match file.extension()?.to_str()? {
-        "py" => Some("python"),
-        "c" => Some("c"),
-        "cpp" | "cc" | "cxx" => Some("cpp"),
-        "js" | "mjs" | "cjs" => Some("javascript"),
-        "sh" | "bash" => Some("bash"),
-        "ts" => Some("typescript"),
-        "java" => Some("java"),
-        "go" => Some("go"),
-        "rs" => Some("rust"),
-        "rb" => Some("ruby"),
-        "php" => Some("php"),
-        "pl" => Some("perl"),
-        "lua" => Some("lua"),
-        "hs" => Some("haskell"),
-        "pas" | "pp" => Some("pascal"),
-        _ => None,
-    }
-}
-
-/// `128M` as bytes; K, M and G are powers of 1024.
+/// Parses a size such as `128M`; K, M and G are powers of 1024.
 pub fn size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
@@ -128,16 +122,12 @@ pub fn size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// Reads everything that the arguments name.
+/// Reads the files and checks the options.
 ///
 /// # Errors
-/// A file that cannot be read, a language nobody can tell, a limit that is none.
-pub fn draft(args: &SubmissionArgs) -> Result<Draft, CliError> {
-    let usage = |text: String| Err(CliError::Usage(text));
-    let language = match args.language.as_deref().or_else(|| language_of(&args.file)) {
-        Some(language) => language.to_owned(),
-        None => return Err(no_language(&args.file)),
-    };
+/// Usage: a file cannot be read, the language is unknown, or an option's value is not valid.
+pub fn draft(args: &SubmissionArgs) -> Result<SubmissionDraft, CliError> {
+    let language = language(args.language.as_deref(), &args.file)?;
     let entry = file_name(&args.file)?;
     let mut files = vec![read_file(&args.file)?];
     for path in &args.with {
@@ -150,7 +140,7 @@ pub fn draft(args: &SubmissionArgs) -> Result<Draft, CliError> {
     let mut env = Map::new();
     for pair in &args.env {
         let Some((name, content)) = pair.split_once('=') else {
-            return usage(format!("--env {pair}: expected NAME=VALUE"));
+            return Err(CliError::Usage(format!("--env {pair}: expected NAME=VALUE")));
         };
         env.insert(name.to_owned(), json!(content));
     }
@@ -171,11 +161,11 @@ pub fn draft(args: &SubmissionArgs) -> Result<Draft, CliError> {
     if !limits.is_empty() {
         value["limits"] = Value::Object(limits);
     }
-    Ok(Draft { value, files, stdin: stdin(args.stdin.as_deref())? })
+    Ok(SubmissionDraft { value, files, stdin: stdin(args.stdin.as_deref())? })
 }
 
+/// The limits from `--limits` and the options of their own, which win.
 fn limits(args: &SubmissionArgs) -> Result<Map<String, Value>, CliError> {
-    let mut limits = Map::new();
     let mut given: Vec<(String, String)> = Vec::new();
     for pair in &args.limits {
         match pair.split_once('=') {
@@ -183,7 +173,7 @@ fn limits(args: &SubmissionArgs) -> Result<Map<String, Value>, CliError> {
             None => return Err(CliError::Usage(format!("--limits {pair}: expected NAME=VALUE"))),
         }
     }
-    let own = [
+    let options = [
         ("cpu_ms", args.cpu_ms.map(|n| n.to_string())),
         ("wall_ms", args.wall_ms.map(|n| n.to_string())),
         ("memory_bytes", args.memory_bytes.clone()),
@@ -192,20 +182,24 @@ fn limits(args: &SubmissionArgs) -> Result<Map<String, Value>, CliError> {
         ("output_bytes", args.output_bytes.clone()),
         ("file_bytes", args.file_bytes.clone()),
     ];
-    given.extend(own.into_iter().filter_map(|(name, amount)| Some((name.to_owned(), amount?))));
+    given.extend(options.into_iter().filter_map(|(name, amount)| Some((name.to_owned(), amount?))));
+    let mut limits = Map::new();
     for (name, amount) in given {
-        let parsed = match name.as_str() {
-            "cpu_ms" | "wall_ms" | "pids" | "open_files" => amount.parse::<u64>().ok().map(|n| json!(n)),
-            "memory_bytes" | "output_bytes" | "file_bytes" => size(&amount).map(|n| json!(n)),
-            "cpus" => amount.parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| json!(n)),
+        let (parsed, expected) = match name.as_str() {
+            "cpu_ms" | "wall_ms" | "pids" | "open_files" => {
+                (amount.parse::<u64>().ok().map(|n| json!(n)), "a whole number")
+            }
+            "memory_bytes" | "output_bytes" | "file_bytes" => (size(&amount).map(|n| json!(n)), "a size such as 64M"),
+            "cpus" => (amount.parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| json!(n)), "a number"),
             _ => {
                 return Err(CliError::Usage(format!(
-                    "no limit is called {name}: cpu_ms, wall_ms, memory_bytes, pids, cpus, output_bytes, file_bytes, open_files"
+                    "unknown limit {name}; the limits are cpu_ms, wall_ms, memory_bytes, pids, cpus, output_bytes, \
+                     file_bytes, open_files"
                 )));
             }
         };
         let Some(parsed) = parsed else {
-            return Err(CliError::Usage(format!("{name} cannot be {amount}")));
+            return Err(CliError::Usage(format!("{name}: expected {expected}, got {amount:?}")));
         };
         limits.insert(name, parsed);
     }
@@ -219,24 +213,23 @@ fn file_name(path: &Path) -> Result<String, CliError> {
         .ok_or_else(|| CliError::Usage(format!("{} has no file name", path.display())))
 }
 
-/// Name, content, and whether it may be executed.
-pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>, u32), CliError> {
+/// Reads a file with its name and mode.
+pub(super) fn read_file(path: &Path) -> Result<LocalFile, CliError> {
     use std::os::unix::fs::PermissionsExt;
-    let fail = |error: std::io::Error| CliError::Usage(format!("cannot read {}: {error}", path.display()));
-    let data = std::fs::read(path).map_err(fail)?;
-    let mode = std::fs::metadata(path).map_err(fail)?.permissions().mode();
-    Ok((file_name(path)?, data, if mode & 0o111 == 0 { 0o644 } else { 0o755 }))
+    let failed = |error: std::io::Error| CliError::cannot_read(path, error);
+    let data = std::fs::read(path).map_err(failed)?;
+    let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();
+    Ok(LocalFile { name: file_name(path)?, data, mode: if mode & 0o111 == 0 { 0o644 } else { 0o755 } })
 }
 
 fn stdin(from: Option<&Path>) -> Result<Option<Vec<u8>>, CliError> {
     let mut data = Vec::new();
     match from {
         Some(path) if path != Path::new("-") => {
-            data = std::fs::read(path)
-                .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))?;
+            data = std::fs::read(path).map_err(|error| CliError::cannot_read(path, error))?;
         }
         None if std::io::stdin().is_terminal() => return Ok(None),
-        // A closed stdin (a service, a detached job) is an empty one.
+        // A closed stdin (a service, a detached job) counts as empty.
         _ => {
             if let Err(error) = std::io::stdin().lock().read_to_end(&mut data)
                 && from.is_some()
@@ -248,50 +241,51 @@ fn stdin(from: Option<&Path>) -> Result<Option<Vec<u8>>, CliError> {
     Ok((!data.is_empty()).then_some(data))
 }
 
-impl Draft {
-    /// The submission, with what is large handed over as blobs.
+impl SubmissionDraft {
+    /// Uploads what is large, and returns the submission.
     ///
     /// # Errors
     /// The daemon refuses a blob.
-    pub async fn send_blobs(self, client: &mut RpcClient) -> Result<Value, CliError> {
+    pub async fn upload(self, client: &mut RpcClient) -> Result<Value, CliError> {
         let mut value = self.value;
-        // All inline parts share one line, so they share one allowance.
+        // All inline contents are in the same line, so they share one budget.
         let line =
             client.limit("max_line_bytes").map_or(2 * INLINE_BYTES, |max| usize::try_from(max).unwrap_or(usize::MAX));
-        let mut room = INLINE_BYTES.min(line / 2);
+        let mut budget = INLINE_BYTES.min(line / 2);
         let mut files = Vec::new();
-        for (path, data, mode) in self.files {
-            let mut file = json!({"path": path});
-            if mode != 0o644 {
-                file["mode"] = json!(format!("{mode:04o}"));
+        for file in self.files {
+            let mut entry = json!({"path": file.name});
+            if file.mode != 0o644 {
+                entry["mode"] = json!(format!("{:04o}", file.mode));
             }
-            put(client, &mut file, "content", data, &mut room).await?;
-            files.push(file);
+            put(client, &mut entry, "content", file.data, &mut budget).await?;
+            files.push(entry);
         }
         value["files"] = json!(files);
         if let Some(data) = self.stdin {
-            put(client, &mut value, "stdin", data, &mut room).await?;
+            put(client, &mut value, "stdin", data, &mut budget).await?;
         }
         Ok(value)
     }
 }
 
-/// Puts bytes into a field: as text, as base64 in its sibling, or as a blob.
+/// Puts bytes into the field `key`: as text, as base64 in `{key}_b64`, or, beyond the budget, as a
+/// blob. Inline contents reduce the budget.
 pub(super) async fn put(
     client: &mut RpcClient,
     into: &mut Value,
     key: &str,
     data: Vec<u8>,
-    room: &mut usize,
+    budget: &mut usize,
 ) -> Result<(), CliError> {
-    // JSON writes a control character as six bytes, base64 four for three.
+    // JSON writes a control character as six bytes; base64 writes four bytes for three.
     let escapes = data.iter().filter(|byte| **byte < 0x20 || **byte == b'"' || **byte == b'\\').count();
     let cost = data.len() + escapes.saturating_mul(5).max(data.len() / 3);
-    if cost > *room {
+    if cost > *budget {
         into[key] = json!({"blob": client.put_blob(&data).await?});
         return Ok(());
     }
-    *room -= cost;
+    *budget -= cost;
     match String::from_utf8(data) {
         Ok(text) => into[key] = json!(text),
         Err(bytes) => into[format!("{key}_b64")] = json!(BASE64.encode(bytes.as_bytes())),
@@ -310,11 +304,5 @@ mod tests {
             (Some(128 << 20), Some(1024), Some(7), Some(2 << 30))
         );
         assert_eq!((size("x"), size(""), size("1T"), size("99999999999G")), (None, None, None, None));
-    }
-
-    #[test]
-    fn the_ending_says_the_language() {
-        assert_eq!(language_of(Path::new("a/b.cc")), Some("cpp"));
-        assert_eq!(language_of(Path::new("Makefile")), None);
     }
 }

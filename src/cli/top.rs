@@ -1,28 +1,30 @@
-//! `assay top`: the status, again and again, with the rate of answers between two looks. On a terminal it has the screen to
-//! itself until q or Ctrl-C, and a daemon that is gone is waited for; elsewhere plain frames, or with `--json` lines, follow
-//! each other, and a daemon that is gone is an error.
+//! `assay top`: shows the daemon's status once per interval, with the rate of answers.
+//!
+//! On a terminal it uses the full screen until q or Ctrl-C, and reconnects when the daemon is gone.
+//! Otherwise it prints plain frames, or JSON lines with `--json`, and a missing daemon is an error.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::client::{RpcClient, RpcError};
-use super::complaint::sentences;
+use super::client::{ClientError, RpcClient};
+use super::error_output::describe;
 use super::interrupt::{self, Interrupt};
-use super::out::{self, Tint};
+use super::out::{self, OutputFormat, TextStyle};
 use super::screen::Screen;
 use super::{CliError, status};
 
 /// Arguments of `top`.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// Seconds between two looks
+    /// Seconds between two updates
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     pub interval: f64,
-    /// End after so many looks, which follow each other as plain frames
+    /// Exit after N updates, printed as plain frames
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 }
@@ -30,13 +32,13 @@ pub struct TopArgs {
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("give a number of seconds from 0.1 to 3600".to_owned()),
+        _ => Err("expected a number of seconds from 0.1 to 3600".to_owned()),
     }
 }
 
-/// Keys, from a thread of their own: a terminal has no other way to be read while one waits for something else.
-fn keys() -> tokio::sync::mpsc::UnboundedReceiver<u8> {
-    let (sender, keys) = tokio::sync::mpsc::unbounded_channel();
+/// Reads keys in a thread of its own, since reading a terminal blocks.
+fn read_keys() -> UnboundedReceiver<u8> {
+    let (sender, keys) = unbounded_channel();
     std::thread::spawn(move || {
         for byte in std::io::Read::bytes(std::io::stdin().lock()) {
             if !byte.is_ok_and(|byte| sender.send(byte).is_ok()) {
@@ -47,14 +49,16 @@ fn keys() -> tokio::sync::mpsc::UnboundedReceiver<u8> {
     keys
 }
 
-/// A daemon that may come and go.
-struct Watched<'a> {
+/// Fetches the status; reconnects after an error.
+struct StatusSource<'a> {
     socket: &'a Path,
     client: Option<RpcClient>,
+    /// When the last status was fetched, and its count of answers.
+    last: Option<(Instant, u64)>,
 }
 
-impl Watched<'_> {
-    async fn status(&mut self) -> Result<Value, RpcError> {
+impl StatusSource<'_> {
+    async fn fetch(&mut self) -> Result<Value, ClientError> {
         let client = match &mut self.client {
             Some(client) => client,
             none => none.insert(RpcClient::connect(self.socket).await?),
@@ -65,94 +69,136 @@ impl Watched<'_> {
         }
         status
     }
+
+    /// The status as text, with the rate of answers since the call before.
+    fn frame(&mut self, status: &Value) -> String {
+        let (now, answered) = (Instant::now(), status["counters"]["answered"].as_u64().unwrap_or(0));
+        let last = self.last.replace((now, answered));
+        status::render(status, last.map(|(at, count)| per_second(count, answered, now - at)))
+    }
 }
 
-/// Watches until it is interrupted, or has looked often enough.
-///
-/// # Errors
-/// The daemon's; on a terminal only at the first look.
-pub async fn top(socket: &Path, json: bool, args: TopArgs) -> Result<u8, CliError> {
-    let pause = Duration::from_secs_f64(args.interval);
-    let mut interrupt = Interrupt::listen();
-    let (Ok(mut resized), Ok(mut stopped)) =
-        (signal(SignalKind::window_change()), signal(SignalKind::from_raw(nix::libc::SIGTSTP)))
-    else {
-        return Ok(1);
-    };
-    let mut daemon = Watched { socket, client: None };
-    let mut look = Some(daemon.status().await?);
-    let screen = if json || args.count.is_some() { None } else { Screen::take() };
-    let mut keys = screen.as_ref().filter(|screen| screen.has_keys()).map(|_| keys());
-    let mut before: Option<(Instant, u64)> = None;
-    let mut looks = 0;
-    loop {
-        let status = match look.take() {
-            Some(status) => Ok(status),
-            None => daemon.status().await,
-        };
-        let text = match status {
-            Ok(status) if json => {
-                out::line(&status);
-                String::new()
-            }
-            Ok(status) => {
-                let (now, answered) = (Instant::now(), status["counters"]["answered"].as_u64().unwrap_or(0));
-                let rate = before.map(|(at, count)| per_second(count, answered, now - at));
-                before = Some((now, answered));
-                frame(&status, rate)
-            }
-            Err(error) if screen.is_none() => return Err(error.into()),
-            Err(error) => gone(&error.into()),
-        };
-        match &screen {
-            Some(screen) => screen.show(&text),
-            None if json => {}
-            None => out::line(&text),
-        }
-        looks += 1;
-        if args.count.is_some_and(|count| looks >= count) {
-            return Ok(0);
-        }
-        let next = tokio::time::sleep(pause);
-        tokio::pin!(next);
+/// What can happen between two updates.
+enum Event {
+    Timer,
+    Quit,
+    WindowChange,
+    Suspend,
+}
+
+/// The sources of events.
+struct Events {
+    interrupt: Option<Interrupt>,
+    window_change: Signal,
+    suspend: Signal,
+    /// `None` if keys are not read.
+    keys: Option<UnboundedReceiver<u8>>,
+}
+
+impl Events {
+    fn listen() -> std::io::Result<Events> {
+        Ok(Events {
+            interrupt: Interrupt::listen(),
+            window_change: signal(SignalKind::window_change())?,
+            suspend: signal(SignalKind::from_raw(nix::libc::SIGTSTP))?,
+            keys: None,
+        })
+    }
+
+    async fn next(&mut self, deadline: Instant) -> Event {
         loop {
             let key = async {
-                match &mut keys {
+                match &mut self.keys {
                     Some(keys) => keys.recv().await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = &mut next => break,
-                _ = interrupt::next(&mut interrupt) => return Ok(0),
+                () = tokio::time::sleep_until(deadline.into()) => return Event::Timer,
+                _ = interrupt::next(&mut self.interrupt) => return Event::Quit,
+                _ = self.window_change.recv() => return Event::WindowChange,
+                _ = self.suspend.recv() => return Event::Suspend,
                 key = key => match key {
-                    Some(b'q' | b'Q') => return Ok(0),
+                    Some(b'q' | b'Q') => return Event::Quit,
                     Some(_) => {}
-                    None => keys = None,
-                },
-                // at once in the new window, and where it was left
-                _ = resized.recv(), if screen.is_some() => screen.iter().for_each(|screen| screen.show(&text)),
-                _ = stopped.recv() => match &screen {
-                    Some(screen) => {
-                        screen.suspend();
-                        screen.show(&text);
-                    }
-                    None => drop(nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)),
+                    None => self.keys = None,
                 },
             }
         }
     }
 }
 
-/// What is shown while there is no daemon.
-fn gone(error: &CliError) -> String {
-    let (sentence, remedy) = sentences(error);
-    let said = folded(&out::clean(&sentence), 72) + "\n" + &folded(&remedy.unwrap_or_default(), 72);
-    format!("{} {}\n\nTrying again. q leaves.\n", out::tint("assay:", Tint::Red), said.replace('\n', "\n  "))
+/// `assay top`.
+///
+/// # Errors
+/// A broken connection, or an error response; on a terminal only for the first status.
+pub async fn top(socket: &Path, output: OutputFormat, args: TopArgs) -> Result<u8, CliError> {
+    let Ok(mut events) = Events::listen() else { return Ok(1) };
+    let mut source = StatusSource { socket, client: None, last: None };
+    let mut status = source.fetch().await;
+    if let Err(error) = status {
+        return Err(error.into());
+    }
+    let screen = if output.is_json() || args.count.is_some() { None } else { Screen::start() };
+    if screen.as_ref().is_some_and(Screen::has_keys) {
+        events.keys = Some(read_keys());
+    }
+    let mut updates = 0;
+    loop {
+        let text = match status {
+            Ok(status) if output.is_json() => {
+                out::line(&status);
+                None
+            }
+            Ok(status) => Some(source.frame(&status)),
+            Err(error) if screen.is_none() => return Err(error.into()),
+            Err(error) => Some(error_frame(&error.into())),
+        };
+        match (&screen, &text) {
+            (Some(screen), Some(text)) => screen.show(text),
+            (None, Some(text)) => out::line(text),
+            (_, None) => {}
+        }
+        updates += 1;
+        if args.count.is_some_and(|count| updates >= count) {
+            return Ok(0);
+        }
+        let deadline = Instant::now() + Duration::from_secs_f64(args.interval);
+        if pause(&mut events, deadline, screen.as_ref(), text.as_deref().unwrap_or_default()).await {
+            return Ok(0);
+        }
+        status = source.fetch().await;
+    }
 }
 
-/// Words in lines of at most so many characters, unless a word is longer.
-fn folded(text: &str, columns: usize) -> String {
+/// Waits for the deadline; returns early with `true` when the user quits. Redraws `text` when
+/// needed.
+async fn pause(events: &mut Events, deadline: Instant, screen: Option<&Screen>, text: &str) -> bool {
+    loop {
+        match (events.next(deadline).await, screen) {
+            (Event::Timer, _) => return false,
+            (Event::Quit, _) => return true,
+            (Event::WindowChange, None) => {}
+            (Event::WindowChange, Some(screen)) => screen.show(text),
+            (Event::Suspend, None) => drop(nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)),
+            (Event::Suspend, Some(screen)) => {
+                screen.suspend();
+                screen.show(text);
+            }
+        }
+    }
+}
+
+/// The frame while the daemon cannot be reached.
+fn error_frame(error: &CliError) -> String {
+    let (sentence, remedy) = describe(error);
+    let text = wrap(&out::clean(&sentence), 72) + "\n" + &wrap(&remedy.unwrap_or_default(), 72);
+    let prefix = out::styled("assay:", TextStyle::Red);
+    format!("{prefix} {}\n\nTrying again. Press q to quit.\n", text.replace('\n', "\n  "))
+}
+
+/// Wraps text at spaces, at most `columns` wide unless a word is longer.
+fn wrap(text: &str, columns: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -171,29 +217,25 @@ fn per_second(before: u64, after: u64, time: Duration) -> f64 {
     after.saturating_sub(before) as f64 / time.as_secs_f64().max(1e-3)
 }
 
-fn frame(status: &Value, rate: Option<f64>) -> String {
-    status::render_with(status, rate.map(|rate| format!("{rate:.1}")).as_deref())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_is_of_the_time_between_two_looks() {
+    fn the_rate_covers_the_time_between_two_updates() {
         assert_eq!(per_second(10, 30, Duration::from_secs(2)), 10.0);
-        // a daemon that was restarted counts from zero
+        // A restarted daemon counts from zero.
         assert_eq!(per_second(30, 10, Duration::from_secs(2)), 0.0);
     }
 
     #[test]
-    fn what_is_said_is_folded_at_words() {
-        assert_eq!(folded("one two three", 7), "one two\nthree");
-        assert_eq!(folded("extraordinary", 5), "extraordinary");
+    fn text_wraps_at_spaces() {
+        assert_eq!(wrap("one two three", 7), "one two\nthree");
+        assert_eq!(wrap("extraordinary", 5), "extraordinary");
     }
 
     #[test]
-    fn an_interval_is_a_sane_number() {
+    fn an_interval_is_within_its_bounds() {
         assert!(seconds("0.5").is_ok() && seconds("0").is_err() && seconds("x").is_err() && seconds("nan").is_err());
     }
 }

@@ -1,28 +1,29 @@
-//! A report as an exit status and as one line for people. Pure.
+//! The exit status of a report or an error, and a report's one-line summary.
 
 use serde_json::Value;
 
-use super::client::RpcError;
+use super::client::ClientError;
 use super::{CliError, out};
 
-/// Time limit, CPU or wall: what timeout(1) answers.
+/// CPU or wall time limit; the status of timeout(1).
 pub const TIME_LIMIT: u8 = 124;
-/// Memory limit: 128 + SIGKILL, as the kernel's own kill looks.
+/// Memory limit: 128 + SIGKILL, as after a kill by the kernel.
 pub const MEMORY_LIMIT: u8 = 137;
-/// Output limit.
+/// The output limit was reached.
 pub const OUTPUT_LIMIT: u8 = 123;
 /// The compile step failed.
 pub const COMPILE_ERROR: u8 = 122;
-/// The program could not be started (no such command in the sandbox, say).
+/// The program could not be started, for example because the command does not exist.
 pub const START_FAILED: u8 = 126;
-/// Our fault or the engine's; also a submission that was withdrawn.
+/// A failure of assay or the engine; also a cancelled submission.
 pub const OUR_FAULT: u8 = 125;
 /// The command line, or the request made from it, is wrong.
 pub const USAGE: u8 = 2;
 
-/// The exit status that a report stands for (DESIGN section 7).
+/// The exit status of a report.
 ///
-/// With tests there is no one program: 0 when accepted, else the verdict's status, 1 where it has none.
+/// A report with tests has no single program: 0 if accepted, else the verdict's status, or 1 if it
+/// has none.
 pub fn exit_of_report(report: &Value) -> u8 {
     let verdict = report["verdict"].as_str().unwrap_or_default();
     match verdict {
@@ -49,21 +50,21 @@ pub fn exit_of_report(report: &Value) -> u8 {
     }
 }
 
-/// The exit status of `run` when there is no report.
+/// The exit status of `run` if there is no report.
 pub fn exit_of_error(error: &CliError) -> u8 {
     match error {
         CliError::Usage(_) => USAGE,
-        CliError::Rpc(RpcError::Reply { word, .. }) => match word.as_str() {
+        CliError::Client(ClientError::Reply { code, .. }) => match code.as_str() {
             "bad_request" | "unknown_profile" | "unsupported" | "denied" | "conflict" | "too_large" | "not_found" => {
                 USAGE
             }
             _ => OUR_FAULT,
         },
-        CliError::Rpc(_) => OUR_FAULT,
+        CliError::Client(_) => OUR_FAULT,
     }
 }
 
-/// The report in one line: verdict, message, figures.
+/// The report in one line: verdict, message and figures.
 pub fn summary(report: &Value) -> String {
     let mut parts = vec![out::text(report, "verdict").replace('_', " ")];
     let message = out::clean(report["message"].as_str().unwrap_or_default());
@@ -100,7 +101,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn every_outcome_has_the_exit_status_of_the_contract() {
+    fn every_outcome_has_its_documented_exit_status() {
         let of = |verdict: &str, run: Value| exit_of_report(&json!({"verdict": verdict, "run": run}));
         assert_eq!(of("accepted", json!({"outcome": "exited", "exit_code": 0})), 0);
         assert_eq!(of("runtime_error", json!({"outcome": "exited", "exit_code": 7})), 7);
@@ -117,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn a_report_with_tests_exits_by_its_verdict() {
+    fn the_verdict_decides_the_exit_status_of_a_report_with_tests() {
         assert_eq!(exit_of_report(&json!({"verdict": "accepted", "tests": [{}]})), 0);
         assert_eq!(exit_of_report(&json!({"verdict": "wrong_answer", "tests": [{}]})), 1);
         assert_eq!(exit_of_report(&json!({"verdict": "time_limit", "tests": [{}]})), 124);
     }
 
     #[test]
-    fn a_summary_cannot_carry_escapes() {
+    fn a_summary_contains_no_escape_sequences() {
         assert!(!summary(&json!({"verdict": "runtime_error", "message": "a\u{1b}[31mb"})).contains('\u{1b}'));
     }
 }

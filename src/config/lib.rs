@@ -35,7 +35,9 @@ use std::ffi::OsString;
 pub use arguments::Arguments;
 pub use http::{Http, Listen};
 pub use load::{Loaded, Origins, Sources};
-pub use model::{CacheSettings, Config, Demands, Engine, Images, Instance, Log, Profiles, Queue, Socket, Uids, Who};
+pub use model::{
+    CacheSettings, Config, DEFAULT_SOCKET, Demands, Engine, Images, Instance, Log, Profiles, Queue, Socket, Uids, Who,
+};
 pub use problem::{ConfigError, Origin, Problem};
 pub use profiles::load_profiles;
 pub use show::{Row, json, rows, text, written};

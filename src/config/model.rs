@@ -76,6 +76,9 @@ impl Default for Instance {
     }
 }
 
+/// Default path of the callers' socket.
+pub const DEFAULT_SOCKET: &str = "/run/assay/assay.sock";
+
 /// The callers' socket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -104,7 +107,7 @@ pub enum Who {
 impl Default for Socket {
     fn default() -> Self {
         Socket {
-            path: PathBuf::from("/run/assay/assay.sock"),
+            path: PathBuf::from(DEFAULT_SOCKET),
             mode: "0660".to_owned(),
             submit: vec![Who::Named("*".to_owned())],
             admin: Vec::new(),

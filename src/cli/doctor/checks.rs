@@ -1,4 +1,4 @@
-//! What the doctor concludes from what it saw. Pure.
+//! Checks of data that was already fetched: from an observation to a result with a remedy.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,270 +8,269 @@ use crate::out;
 use docker::version::OLDEST;
 use docker::{ApiVersion, ContainerSummary, Info, VersionInfo};
 
-/// Below this the engine may fail to build images or to start containers.
-pub const MIN_DISK: u64 = 5 << 30;
+/// Free disk space in bytes below which the engine may fail to build images or start containers.
+pub const MIN_FREE_DISK_BYTES: u64 = 5 << 30;
 
-/// How a check went.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// Well.
+pub enum CheckStatus {
     Ok,
-    /// It works, with less.
+    /// Works, but worse than it could.
     Warn,
-    /// It does not work.
     Fail,
-    /// It could not be looked at.
+    /// Not checked.
     Skip,
 }
 
-impl Status {
-    /// As a word.
-    pub fn word(self) -> &'static str {
+impl CheckStatus {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Status::Ok => "ok",
-            Status::Warn => "warn",
-            Status::Fail => "fail",
-            Status::Skip => "skip",
+            CheckStatus::Ok => "ok",
+            CheckStatus::Warn => "warn",
+            CheckStatus::Fail => "fail",
+            CheckStatus::Skip => "skip",
         }
     }
 }
 
-/// A check of `doctor --json`.
+/// A check in the document of `doctor --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CheckOutput {
-    /// What was looked at.
+    /// The check's name.
     pub name: &'static str,
     /// `ok`, `warn`, `fail` or `skip`.
     pub status: &'static str,
-    /// Whether it did not fail.
+    /// Whether the status is not `fail`.
     pub ok: bool,
-    /// What was seen.
+    /// What was found.
     pub message: String,
     /// What to do about it.
     pub remedy: Option<String>,
 }
 
-/// One check's result.
+/// A check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// Its name.
+pub struct DoctorCheck {
     pub name: &'static str,
-    /// How it went.
-    pub status: Status,
-    /// What was seen.
-    pub seen: String,
-    /// What to do.
+    pub status: CheckStatus,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
     pub remedy: Option<String>,
 }
 
-impl Check {
-    /// Well.
-    pub fn ok(name: &'static str, seen: String) -> Check {
-        Check { name, status: Status::Ok, seen, remedy: None }
+impl DoctorCheck {
+    pub fn ok(name: &'static str, message: String) -> DoctorCheck {
+        DoctorCheck { name, status: CheckStatus::Ok, message, remedy: None }
     }
 
-    /// Works, with less.
-    pub fn warn(name: &'static str, seen: String, remedy: Option<String>) -> Check {
-        Check { name, status: Status::Warn, seen, remedy }
+    pub fn warn(name: &'static str, message: String, remedy: Option<String>) -> DoctorCheck {
+        DoctorCheck { name, status: CheckStatus::Warn, message, remedy }
     }
 
-    /// Does not work.
-    pub fn fail(name: &'static str, seen: String, remedy: String) -> Check {
-        Check { name, status: Status::Fail, seen, remedy: Some(remedy) }
+    pub fn fail(name: &'static str, message: String, remedy: String) -> DoctorCheck {
+        DoctorCheck { name, status: CheckStatus::Fail, message, remedy: Some(remedy) }
     }
 
-    /// Not looked at.
-    pub fn skip(name: &'static str, seen: String) -> Check {
-        Check { name, status: Status::Skip, seen, remedy: None }
+    pub fn skip(name: &'static str, message: String) -> DoctorCheck {
+        DoctorCheck { name, status: CheckStatus::Skip, message, remedy: None }
     }
 
-    /// As `--json` prints it.
     pub fn output(&self) -> CheckOutput {
         CheckOutput {
             name: self.name,
-            status: self.status.word(),
-            ok: self.status != Status::Fail,
-            message: self.seen.clone(),
+            status: self.status.as_str(),
+            ok: self.status != CheckStatus::Fail,
+            message: self.message.clone(),
             remedy: self.remedy.clone(),
         }
     }
 }
 
-/// The engine's version. That its API is new enough is the ping's matter: an older one is not spoken with.
-pub fn version(version: &VersionInfo) -> Check {
-    let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let seen = format!("{} (API {})", word(&version.version), word(&version.api_version));
+/// The engine's version. An engine too old for the client already failed the ping.
+pub fn version(version: &VersionInfo) -> DoctorCheck {
+    let message = format!("{} (API {})", or_dash(&version.version), or_dash(&version.api_version));
     match version.api_version.as_deref().and_then(ApiVersion::parse) {
-        Some(found) if found >= OLDEST => Check::ok("version", seen),
-        _ => Check::fail(
-            "version",
-            seen,
-            format!("Update Docker: 20.10 (API {OLDEST}) is the oldest that assay works with."),
-        ),
+        Some(found) if found >= OLDEST => DoctorCheck::ok("version", message),
+        _ => {
+            DoctorCheck::fail("version", message, format!("Update Docker: assay needs 20.10 (API {OLDEST}) or later."))
+        }
     }
 }
 
-/// What `info` says of limits and hardening.
-pub fn info(info: &Info) -> Vec<Check> {
-    let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let mut found = vec![Check::ok(
-        "info",
-        format!(
-            "{}, {}, storage {}, {} CPUs, {}",
-            word(&info.operating_system),
-            word(&info.kernel_version),
-            word(&info.driver),
-            info.ncpu.unwrap_or(0),
-            out::bytes(info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
-        ),
-    )];
-    let driver = word(&info.cgroup_driver);
-    let cgroup = format!("v{}, driver {driver}", info.cgroup_version.as_deref().unwrap_or("1"));
-    found.push(if driver == "none" {
-        Check::fail(
-            "cgroup",
-            cgroup,
-            "This engine cannot limit anything. Rootless: use cgroup v2 with systemd and delegate the controllers."
-                .into(),
-        )
-    } else {
-        Check::ok("cgroup", cgroup)
-    });
-    for (name, there, what) in [
-        ("memory", info.memory_limit, "memory"),
-        ("pids", info.pids_limit, "processes"),
-        ("cpu", info.cpu_cfs_quota, "CPU share"),
-    ] {
-        found.push(if there == Some(true) {
-            Check::ok(name, format!("{what} can be limited"))
-        } else {
-            let remedy = match name {
-                "memory" => "Turn the controller on: boot with cgroup_enable=memory; rootless: delegate it.",
-                _ => "Turn the controller on in kernel or systemd (Delegate=yes for a rootless engine).",
-            };
-            Check::fail(name, format!("{what} cannot be limited"), remedy.into())
-        });
+fn or_dash(text: &Option<String>) -> &str {
+    text.as_deref().unwrap_or("-")
+}
+
+/// The engine's limits and hardening.
+pub fn info(info: &Info) -> Vec<DoctorCheck> {
+    let memory = info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+    let summary = format!(
+        "{}, {}, storage {}, {} CPUs, {}",
+        or_dash(&info.operating_system),
+        or_dash(&info.kernel_version),
+        or_dash(&info.driver),
+        info.ncpu.unwrap_or(0),
+        out::bytes(memory)
+    );
+    let mut checks = vec![DoctorCheck::ok("info", summary), cgroup(info)];
+    checks.push(limit("memory", "memory", info.memory_limit));
+    checks.push(limit("pids", "processes", info.pids_limit));
+    checks.push(limit("cpu", "CPU share", info.cpu_cfs_quota));
+    checks.extend(info.warnings.iter().flatten().filter(|text| text.contains("swap")).map(|warning| {
+        let remedy = "Programs may swap beyond their memory limit: boot with swapaccount=1, or run swapoff -a.";
+        DoctorCheck::warn("swap", warning.clone(), Some(remedy.into()))
+    }));
+    checks.push(seccomp(&info.security_options));
+    checks.push(userns(&info.security_options));
+    checks
+}
+
+fn cgroup(info: &Info) -> DoctorCheck {
+    let driver = or_dash(&info.cgroup_driver);
+    let message = format!("v{}, driver {driver}", info.cgroup_version.as_deref().unwrap_or("1"));
+    if driver != "none" {
+        return DoctorCheck::ok("cgroup", message);
     }
-    for warning in info.warnings.iter().flatten().filter(|text| text.contains("swap")) {
-        let remedy = "A program may swap beyond its memory limit: boot with swapaccount=1, or swapoff -a.";
-        found.push(Check::warn("swap", warning.clone(), Some(remedy.into())));
+    let remedy =
+        "This engine cannot limit anything. Rootless: use cgroup v2 with systemd and delegate the controllers.";
+    DoctorCheck::fail("cgroup", message, remedy.into())
+}
+
+fn limit(name: &'static str, what: &str, is_supported: Option<bool>) -> DoctorCheck {
+    if is_supported == Some(true) {
+        return DoctorCheck::ok(name, format!("{what} can be limited"));
     }
-    let options = &info.security_options;
-    let has = |name: &str| options.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
-    let unconfined = options.iter().any(|option| option.contains("seccomp") && option.contains("profile=unconfined"));
-    found.push(match (has("seccomp"), unconfined) {
-        (true, false) => Check::ok("seccomp", options.join(" ")),
-        (true, true) => Check::warn(
+    let remedy = match name {
+        "memory" => "Enable the controller: boot with cgroup_enable=memory; rootless: delegate it.",
+        _ => "Enable the controller in the kernel or in systemd (Delegate=yes for a rootless engine).",
+    };
+    DoctorCheck::fail(name, format!("{what} cannot be limited"), remedy.into())
+}
+
+/// Whether a security option such as `name=seccomp,profile=builtin` has this name.
+fn has_option(options: &[String], name: &str) -> bool {
+    options.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")))
+}
+
+fn seccomp(options: &[String]) -> DoctorCheck {
+    if !has_option(options, "seccomp") {
+        return DoctorCheck::fail(
             "seccomp",
-            "there, but the engine's default profile is unconfined; sandboxes bring their own".into(),
+            format!("missing from the security options ({})", options.join(" ")),
+            "Programs could use every system call: use a kernel and an engine built with seccomp.".into(),
+        );
+    }
+    if options.iter().any(|option| option.contains("seccomp") && option.contains("profile=unconfined")) {
+        return DoctorCheck::warn(
+            "seccomp",
+            "supported, but the engine's default profile is unconfined; sandboxes use their own".into(),
             Some("Remove seccomp-profile from the engine's daemon.json.".into()),
-        ),
-        _ => Check::fail(
-            "seccomp",
-            format!("not among the security options ({})", options.join(" ")),
-            "Programs would face the whole kernel: use a kernel and an engine built with seccomp.".into(),
-        ),
-    });
-    found.push(match (has("userns"), has("rootless")) {
-        (true, _) => Check::ok("userns", "the engine remaps users".into()),
-        (_, true) => Check::ok("userns", "the engine is rootless".into()),
-        _ => Check::ok("userns", "users are not remapped; programs still run as unprivileged users".into()),
-    });
-    found
+        );
+    }
+    DoctorCheck::ok("seccomp", options.join(" "))
 }
 
-/// Containers on the engine, ours among them.
-pub fn containers(all: &[ContainerSummary]) -> Check {
-    let ours = all.iter().filter(|one| one.labels.contains_key("assay.instance")).count();
-    Check::ok("list", format!("{} containers, {ours} of them assay's", all.len()))
+fn userns(options: &[String]) -> DoctorCheck {
+    let message = if has_option(options, "userns") {
+        "the engine remaps users"
+    } else if has_option(options, "rootless") {
+        "the engine is rootless"
+    } else {
+        "users are not remapped; programs still run as unprivileged users"
+    };
+    DoctorCheck::ok("userns", message.into())
 }
 
-/// Whether each profile's image is there.
-pub fn images(profiles: &[(String, String)], tags: &[String]) -> Check {
+/// The containers on the engine.
+pub fn containers(all: &[ContainerSummary]) -> DoctorCheck {
+    let ours = all.iter().filter(|container| container.labels.contains_key("assay.instance")).count();
+    DoctorCheck::ok("list", format!("{} containers, {ours} of them assay's", all.len()))
+}
+
+/// Whether the engine has the image of each profile. `profiles` are (name, image) pairs.
+pub fn images(profiles: &[(String, String)], tags: &[String]) -> DoctorCheck {
     let missing: Vec<&str> = profiles
         .iter()
         .filter(|(_, image)| !tags.iter().any(|tag| tag == image || tag.starts_with(&format!("assay/{image}:"))))
         .map(|(name, _)| name.as_str())
         .collect();
     if missing.is_empty() {
-        return Check::ok("images", format!("those of all {} profiles are there", profiles.len()));
+        return DoctorCheck::ok("images", format!("all {} profiles have their image", profiles.len()));
     }
     let remedy = format!("assay images build {}", missing.join(" "));
-    Check::warn("images", format!("missing for {}", missing.join(", ")), Some(remedy))
+    DoctorCheck::warn("images", format!("missing for {}", missing.join(", ")), Some(remedy))
 }
 
-/// Room on the engine's disk.
-pub fn disk(root: &str, free: u64) -> Check {
-    let seen = format!("{} free below {root}", out::bytes(free));
-    if free >= MIN_DISK {
-        return Check::ok("disk", seen);
+/// Free space on the engine's disk.
+pub fn disk(root: &str, free: u64) -> DoctorCheck {
+    let message = format!("{} free below {root}", out::bytes(free));
+    if free >= MIN_FREE_DISK_BYTES {
+        return DoctorCheck::ok("disk", message);
     }
-    Check::warn(
-        "disk",
-        seen,
-        Some("Make room: docker system df says what takes it, docker system prune gives it back.".into()),
-    )
+    let remedy = "Free some space: docker system df shows what uses it, docker system prune removes unused data.";
+    DoctorCheck::warn("disk", message, Some(remedy.into()))
 }
 
-/// Who may read the key to the engine.
-pub fn key_mode(path: &str, mode: u32) -> Check {
-    let seen = format!("{path}: mode {mode:04o} [3.14]");
-    match mode {
-        mode if mode & 0o004 != 0 => Check::fail(
-            "tls-key",
-            format!("{seen}: everybody here is root on the engine"),
-            format!("chmod 0400 {path}"),
-        ),
-        mode if mode & 0o070 != 0 => Check::warn("tls-key", seen, Some(format!("chmod 0400 {path}"))),
-        _ => Check::ok("tls-key", seen),
+/// Permissions of the private key for the engine.
+pub fn key_mode(path: &str, mode: u32) -> DoctorCheck {
+    let message = format!("{path}: mode {mode:04o} [3.14]");
+    let remedy = format!("chmod 0400 {path}");
+    if mode & 0o004 != 0 {
+        DoctorCheck::fail("tls-key", format!("{message}: every local user can act as root on the engine"), remedy)
+    } else if mode & 0o070 != 0 {
+        DoctorCheck::warn("tls-key", message, Some(remedy))
+    } else {
+        DoctorCheck::ok("tls-key", message)
     }
 }
 
-/// What the daemon says of itself.
-pub fn daemon(health: &Value) -> Check {
-    let word = out::text(health, "status");
-    let trouble: Vec<&str> = out::list(health, "checks")
+/// The daemon's `daemon.health`.
+pub fn daemon(health: &Value) -> DoctorCheck {
+    let status = out::text(health, "status");
+    let problems: Vec<&str> = out::list(health, "checks")
         .iter()
         .filter(|check| check["ok"] == false)
         .filter_map(|check| check["message"].as_str())
         .collect();
-    let seen = if trouble.is_empty() { word.clone() } else { format!("{word}: {}", trouble.join("; ")) };
-    match word.as_str() {
-        "healthy" => Check::ok("daemon", seen),
-        "degraded" => Check::warn("daemon", seen, Some("assay health says more".into())),
-        _ => Check::fail("daemon", seen, "assay health says more".into()),
+    let message = if problems.is_empty() { status.clone() } else { format!("{status}: {}", problems.join("; ")) };
+    let remedy = "Run assay health for details.".to_owned();
+    match status.as_str() {
+        "healthy" => DoctorCheck::ok("daemon", message),
+        "degraded" => DoctorCheck::warn("daemon", message, Some(remedy)),
+        _ => DoctorCheck::fail("daemon", message, remedy),
     }
 }
 
-/// Whether the uids that programs run as belong to nobody: a user's own process count and files must not mix with theirs.
-pub fn uids(passwd: &str, subuid: &str, base: u32, count: u32) -> Check {
-    let end = u64::from(base) + u64::from(count);
-    let last = end.saturating_sub(1);
-    let elsewhere = "Choose another range: [uids] base in assayd.toml, or ASSAY_UID_BASE.";
+/// Whether the uids of sandboxed programs are free: limits on a uid's processes, and file
+/// permissions, must not be shared with a real user.
+pub fn uids(passwd: &str, subuid: &str, base: u32, count: u32) -> DoctorCheck {
+    let (base, end) = (u64::from(base), u64::from(base) + u64::from(count));
+    let range = format!("{base} to {}", end.saturating_sub(1));
+    let remedy = "Choose another range: [uids] base in assayd.toml, or ASSAY_UID_BASE.";
     let taken = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let (name, uid) = (fields.next()?, fields.nth(1)?.parse::<u64>().ok()?);
-        (uid >= u64::from(base) && uid < end).then(|| format!("{uid} is {name}'s"))
+        (base..end).contains(&uid).then(|| format!("{uid} belongs to {name}"))
     });
     if let Some(taken) = taken {
-        return Check::fail("uids", format!("{base} to {last}: {taken}"), elsewhere.into());
+        return DoctorCheck::fail("uids", format!("{range}: {taken}"), remedy.into());
     }
     if base == 0 || end > 65536 {
-        return Check::fail("uids", format!("{base} to {last} is not within 1 to 65535"), elsewhere.into());
+        return DoctorCheck::fail("uids", format!("{range} is not within 1 to 65535"), remedy.into());
     }
     let overlap = subuid.lines().find_map(|line| {
         let mut fields = line.split(':');
-        let (name, first, many) =
-            (fields.next()?, fields.next()?.parse::<u64>().ok()?, fields.next()?.trim().parse::<u64>().ok()?);
-        (first < end && u64::from(base) < first.saturating_add(many)).then(|| name.to_owned())
+        let name = fields.next()?;
+        let (first, size) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.trim().parse::<u64>().ok()?);
+        (first < end && base < first.saturating_add(size)).then_some(name)
     });
     match overlap {
-        Some(name) => Check::warn(
-            "uids",
-            format!("{base} to {last} overlap the subordinate uids of {name}"),
-            Some(elsewhere.into()),
-        ),
-        None => Check::ok("uids", format!("{base} to {last} belong to nobody")),
+        Some(name) => {
+            let message = format!("{range} overlaps the subordinate uids of {name}");
+            DoctorCheck::warn("uids", message, Some(remedy.into()))
+        }
+        None => DoctorCheck::ok("uids", format!("{range} is not used by any user")),
     }
 }
 
@@ -281,34 +280,38 @@ mod tests {
 
     #[test]
     fn an_engine_older_than_20_10_fails() {
-        let of = |api: &str| version(&VersionInfo { api_version: Some(api.into()), ..VersionInfo::default() }).status;
-        assert_eq!((of("1.41"), of("1.52"), of("1.40"), of("")), (Status::Ok, Status::Ok, Status::Fail, Status::Fail));
+        let status =
+            |api: &str| version(&VersionInfo { api_version: Some(api.into()), ..VersionInfo::default() }).status;
+        assert_eq!(
+            (status("1.41"), status("1.52"), status("1.40"), status("")),
+            (CheckStatus::Ok, CheckStatus::Ok, CheckStatus::Fail, CheckStatus::Fail)
+        );
     }
 
     #[test]
     fn missing_controllers_and_seccomp_fail() {
-        let well = Info {
+        let complete = Info {
             memory_limit: Some(true),
             pids_limit: Some(true),
             cpu_cfs_quota: Some(true),
             security_options: vec!["name=seccomp,profile=builtin".into()],
             ..Info::default()
         };
-        assert!(info(&well).iter().all(|check| check.status == Status::Ok));
-        let found = info(&Info::default());
+        assert!(info(&complete).iter().all(|check| check.status == CheckStatus::Ok));
+        let checks = info(&Info::default());
         let failed: Vec<&str> =
-            found.iter().filter(|check| check.status == Status::Fail).map(|check| check.name).collect();
+            checks.iter().filter(|check| check.status == CheckStatus::Fail).map(|check| check.name).collect();
         assert_eq!(failed, ["memory", "pids", "cpu", "seccomp"]);
     }
 
     #[test]
-    fn uids_of_real_users_fail_and_subordinate_ones_warn() {
+    fn uids_of_users_fail_and_subordinate_uids_warn() {
         let passwd = "root:x:0:0::/root:/bin/sh\nann:x:52010:52010::/home/ann:/bin/sh\n";
-        assert_eq!(uids(passwd, "", 52000, 1024).status, Status::Fail);
-        assert_eq!(uids(passwd, "", 53000, 1024).status, Status::Ok);
-        assert_eq!(uids("", "ann:50000:65536\n", 52000, 1024).status, Status::Warn);
-        assert_eq!(uids("", "ann:100000:65536\n", 52000, 1024).status, Status::Ok);
-        assert_eq!(uids("", "", 65000, 1024).status, Status::Fail);
+        assert_eq!(uids(passwd, "", 52000, 1024).status, CheckStatus::Fail);
+        assert_eq!(uids(passwd, "", 53000, 1024).status, CheckStatus::Ok);
+        assert_eq!(uids("", "ann:50000:65536\n", 52000, 1024).status, CheckStatus::Warn);
+        assert_eq!(uids("", "ann:100000:65536\n", 52000, 1024).status, CheckStatus::Ok);
+        assert_eq!(uids("", "", 65000, 1024).status, CheckStatus::Fail);
     }
 
     #[test]
@@ -319,14 +322,17 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_may_read_fails() {
-        let of = |mode| key_mode("k", mode).status;
-        assert_eq!((of(0o644), of(0o640), of(0o400)), (Status::Fail, Status::Warn, Status::Ok));
+    fn a_key_that_others_can_read_fails() {
+        let status = |mode| key_mode("k", mode).status;
+        assert_eq!(
+            (status(0o644), status(0o640), status(0o400)),
+            (CheckStatus::Fail, CheckStatus::Warn, CheckStatus::Ok)
+        );
     }
 
     #[test]
     fn little_disk_warns() {
-        assert_eq!(disk("/", MIN_DISK - 1).status, Status::Warn);
-        assert_eq!(disk("/", MIN_DISK).status, Status::Ok);
+        assert_eq!(disk("/", MIN_FREE_DISK_BYTES - 1).status, CheckStatus::Warn);
+        assert_eq!(disk("/", MIN_FREE_DISK_BYTES).status, CheckStatus::Ok);
     }
 }

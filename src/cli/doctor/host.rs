@@ -1,24 +1,25 @@
-//! The engine's machine as an attacker would look at it: who can reach the engine, what the kernel gives away, what helps an
-//! escape along. Numbers in brackets are those of the CIS Docker Benchmark. Pure but for reading files below a root.
+//! Security checks of the engine's machine: access to the engine's socket, kernel settings,
+//! mitigations. Numbers in brackets are items of the CIS Docker Benchmark. Only reads files below a
+//! root folder.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::checks::Check;
+use super::checks::DoctorCheck;
 
-/// A machine's files; `/` for this one.
+/// The file system of a machine; `/` for the local one.
 #[derive(Debug, Clone)]
-pub struct Machine {
+pub struct HostFiles {
     root: PathBuf,
 }
 
-/// A kernel setting, and what it should be.
-struct Setting {
+/// A kernel setting and its recommended values.
+struct KernelSetting {
     name: &'static str,
     path: &'static str,
-    is_well: fn(&str) -> bool,
-    well: &'static str,
-    trouble: &'static str,
+    is_ok: fn(&str) -> bool,
+    ok_message: &'static str,
+    warning: &'static str,
     remedy: &'static str,
 }
 
@@ -26,69 +27,68 @@ fn number(text: &str) -> i64 {
     text.trim().parse().unwrap_or(0)
 }
 
-const SETTINGS: &[Setting] = &[
-    Setting {
+const SETTINGS: &[KernelSetting] = &[
+    KernelSetting {
         name: "aslr",
         path: "/proc/sys/kernel/randomize_va_space",
-        is_well: |text| number(text) == 2,
-        well: "addresses are random",
-        trouble: "addresses are not random: every exploit is easier",
+        is_ok: |text| number(text) == 2,
+        ok_message: "address space layout is randomized",
+        warning: "address space layout is not randomized, which makes exploits easier",
         remedy: "sysctl kernel.randomize_va_space=2",
     },
-    Setting {
+    KernelSetting {
         name: "core-pattern",
         path: "/proc/sys/kernel/core_pattern",
-        is_well: |text| !text.starts_with('|'),
-        well: "core dumps go to files",
-        trouble: "core dumps go to a program of the host, also those from containers (ours dump none)",
+        is_ok: |text| !text.starts_with('|'),
+        ok_message: "core dumps are files",
+        warning: "core dumps, those of containers too, are piped to a program on the host (sandboxes make none)",
         remedy: "sysctl kernel.core_pattern=core",
     },
-    Setting {
+    KernelSetting {
         name: "bpf",
         path: "/proc/sys/kernel/unprivileged_bpf_disabled",
-        is_well: |text| number(text) > 0,
-        well: "bpf is for root only",
-        trouble: "everybody may load bpf programs (those in sandboxes may not)",
+        is_ok: |text| number(text) > 0,
+        ok_message: "only root can load BPF programs",
+        warning: "every user can load BPF programs (programs in sandboxes cannot)",
         remedy: "sysctl kernel.unprivileged_bpf_disabled=1",
     },
-    Setting {
+    KernelSetting {
         name: "kernel-log",
         path: "/proc/sys/kernel/dmesg_restrict",
-        is_well: |text| number(text) == 1,
-        well: "the kernel's log is for root only",
-        trouble: "everybody may read the kernel's log, and addresses in it (those in sandboxes may not)",
+        is_ok: |text| number(text) == 1,
+        ok_message: "only root can read the kernel log",
+        warning: "every user can read the kernel log and the addresses in it (programs in sandboxes cannot)",
         remedy: "sysctl kernel.dmesg_restrict=1",
     },
-    Setting {
+    KernelSetting {
         name: "kernel-pointers",
         path: "/proc/sys/kernel/kptr_restrict",
-        is_well: |text| number(text) >= 1,
-        well: "kernel addresses are hidden",
-        trouble: "kernel addresses can be read",
+        is_ok: |text| number(text) >= 1,
+        ok_message: "kernel addresses are hidden",
+        warning: "kernel addresses are visible",
         remedy: "sysctl kernel.kptr_restrict=1",
     },
-    Setting {
+    KernelSetting {
         name: "hard-links",
         path: "/proc/sys/fs/protected_hardlinks",
-        is_well: |text| number(text) == 1,
-        well: "nobody links to what is not theirs",
-        trouble: "anybody may make a hard link to anybody's file",
+        is_ok: |text| number(text) == 1,
+        ok_message: "users cannot make hard links to files of others",
+        warning: "every user can make hard links to files of others",
         remedy: "sysctl fs.protected_hardlinks=1",
     },
-    Setting {
+    KernelSetting {
         name: "symlinks",
         path: "/proc/sys/fs/protected_symlinks",
-        is_well: |text| number(text) == 1,
-        well: "links in shared folders are not followed for others",
-        trouble: "links in /tmp are followed for anybody",
+        is_ok: |text| number(text) == 1,
+        ok_message: "symlinks of others in shared folders are not followed",
+        warning: "symlinks of others in /tmp are followed",
         remedy: "sysctl fs.protected_symlinks=1",
     },
 ];
 
-impl Machine {
-    /// The machine whose files lie there.
-    pub fn at(root: impl Into<PathBuf>) -> Machine {
-        Machine { root: root.into() }
+impl HostFiles {
+    pub fn new(root: impl Into<PathBuf>) -> HostFiles {
+        HostFiles { root: root.into() }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -99,8 +99,8 @@ impl Machine {
         std::fs::read_to_string(self.path(path)).ok()
     }
 
-    /// Every check of this machine. `engine` is its socket's path, when it has one.
-    pub fn checks(&self, engine: Option<&Path>) -> Vec<Check> {
+    /// All checks. `engine` is the path of the engine's socket, if it has one.
+    pub fn checks(&self, engine: Option<&Path>) -> Vec<DoctorCheck> {
         let mut found = Vec::new();
         if let Some(socket) = engine {
             found.push(self.socket("engine-socket", &socket.to_string_lossy(), "[3.15, 3.16]"));
@@ -115,54 +115,60 @@ impl Machine {
         found.push(self.vulnerabilities());
         for setting in SETTINGS {
             found.push(match self.read(setting.path) {
-                None => Check::skip(setting.name, format!("{} is not there", setting.path)),
-                Some(text) if (setting.is_well)(&text) => Check::ok(setting.name, setting.well.into()),
+                None => DoctorCheck::skip(setting.name, format!("{} does not exist", setting.path)),
+                Some(text) if (setting.is_ok)(&text) => DoctorCheck::ok(setting.name, setting.ok_message.into()),
                 Some(text) => {
-                    let seen = format!("{} ({})", setting.trouble, text.trim());
-                    Check::warn(setting.name, seen, Some(setting.remedy.into()))
+                    let message = format!("{} ({})", setting.warning, text.trim());
+                    DoctorCheck::warn(setting.name, message, Some(setting.remedy.into()))
                 }
             });
         }
         found
     }
 
-    /// Whoever may write to an engine's socket is root there.
-    fn socket(&self, name: &'static str, path: &str, item: &str) -> Check {
+    /// Write access to an engine's socket is equivalent to root.
+    fn socket(&self, name: &'static str, path: &str, item: &str) -> DoctorCheck {
         let Ok(meta) = std::fs::metadata(self.path(path)) else {
-            return Check::skip(name, format!("{path} is not there"));
+            return DoctorCheck::skip(name, format!("{path} does not exist"));
         };
         let mode = meta.permissions().mode() & 0o777;
-        let seen = format!("{path}: mode {mode:04o}, uid {}, gid {} {item}", meta.uid(), meta.gid());
+        let message = format!("{path}: mode {mode:04o}, uid {}, gid {} {item}", meta.uid(), meta.gid());
         match mode {
-            mode if mode & 0o002 != 0 => {
-                Check::fail(name, format!("{seen}: everybody on this machine is root"), format!("chmod 0660 {path}"))
-            }
+            mode if mode & 0o002 != 0 => DoctorCheck::fail(
+                name,
+                format!("{message}: every local user can become root"),
+                format!("chmod 0660 {path}"),
+            ),
             mode if mode & 0o004 != 0 || meta.uid() != 0 => {
-                Check::warn(name, seen, Some(format!("chown root {path}; chmod 0660 {path}")))
+                DoctorCheck::warn(name, message, Some(format!("chown root {path}; chmod 0660 {path}")))
             }
-            _ => Check::ok(name, seen),
+            _ => DoctorCheck::ok(name, message),
         }
     }
 
-    fn group(&self) -> Check {
+    fn group(&self) -> DoctorCheck {
         let name = "docker-group";
         let groups = self.read("/etc/group").unwrap_or_default();
         let Some(line) = groups.lines().find(|line| line.starts_with("docker:")) else {
-            return Check::ok(name, "there is no group docker [1.1.2]".into());
+            return DoctorCheck::ok(name, "there is no docker group [1.1.2]".into());
         };
         let members: Vec<&str> =
             line.rsplit(':').next().unwrap_or("").split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         match members.as_slice() {
-            [] => Check::ok(name, "nobody is in it [1.1.2]".into()),
+            [] => DoctorCheck::ok(name, "it has no members [1.1.2]".into()),
             some => {
-                let seen = format!("whoever is in it is root: {} [1.1.2]", some.join(", "));
-                Check::warn(name, seen, Some("gpasswd -d NAME docker, for everybody who need not be root".into()))
+                let message = format!("its members can become root: {} [1.1.2]", some.join(", "));
+                DoctorCheck::warn(
+                    name,
+                    message,
+                    Some("gpasswd -d NAME docker, for each member that does not need root".into()),
+                )
             }
         }
     }
 
-    /// Port 2375 is the engine's without TLS.
-    fn open_port(&self) -> Check {
+    /// Port 2375 is the engine's port without TLS; 0947 in hexadecimal, state 0A is LISTEN.
+    fn open_port(&self) -> DoctorCheck {
         let name = "plaintext-port";
         let listens = |text: &String| {
             text.lines().skip(1).any(|line| {
@@ -174,107 +180,126 @@ impl Machine {
         };
         let tables = [self.read("/proc/net/tcp"), self.read("/proc/net/tcp6")];
         match tables.iter().flatten().any(listens) {
-            false => Check::ok(name, "nothing listens on port 2375 [2.7]".into()),
-            true => Check::fail(
+            false => DoctorCheck::ok(name, "nothing listens on port 2375 [2.7]".into()),
+            true => DoctorCheck::fail(
                 name,
-                "something listens on port 2375, the engine's without TLS: whoever reaches it is root [2.7]".into(),
-                "Remove the tcp:// address, or give it --tlsverify (docs/DOCKER.md).".into(),
+                "something listens on port 2375, the engine's port without TLS: access to it is access as root [2.7]"
+                    .into(),
+                "Remove the tcp:// address, or use --tlsverify (docs/DOCKER.md).".into(),
             ),
         }
     }
 
-    fn daemon_json(&self) -> Check {
+    fn daemon_json(&self) -> DoctorCheck {
         let (name, path) = ("daemon.json", "/etc/docker/daemon.json");
         let Some(text) = self.read(path) else {
-            return Check::ok(name, format!("{path} is not there: the engine's own settings hold"));
+            return DoctorCheck::ok(name, format!("{path} does not exist: the engine uses its defaults"));
         };
         let Ok(json) = serde_json::from_str::<serde_json::Value>(&text) else {
-            return Check::fail(name, format!("{path} is no JSON"), "The engine will not start again: mend it.".into());
+            return DoctorCheck::fail(
+                name,
+                format!("{path} is not valid JSON"),
+                "Fix it: the engine will not start again.".into(),
+            );
         };
         let mode = std::fs::metadata(self.path(path)).map_or(0, |meta| meta.permissions().mode() & 0o777);
-        let mut trouble = Vec::new();
+        let mut problems = Vec::new();
         if mode & 0o022 != 0 {
-            trouble.push(format!("others may write it (mode {mode:04o}) [3.17, 3.18]"));
+            problems.push(format!("other users can write it (mode {mode:04o}) [3.17, 3.18]"));
         }
         if json["insecure-registries"].as_array().is_some_and(|all| !all.is_empty()) {
-            trouble.push("insecure-registries: images come unchecked [2.5]".to_owned());
+            problems.push("insecure-registries: images are not authenticated [2.5]".to_owned());
         }
         if json["seccomp-profile"] == "unconfined" {
-            trouble.push("seccomp-profile: unconfined [2.17]".to_owned());
+            problems.push("seccomp-profile: unconfined [2.17]".to_owned());
         }
         if json["experimental"] == true {
-            trouble.push("experimental [2.18]".to_owned());
+            problems.push("experimental [2.18]".to_owned());
         }
-        match trouble.is_empty() {
-            true => Check::ok(name, format!("{path}: mode {mode:04o}, nothing that weakens")),
-            false => Check::warn(name, trouble.join("; "), Some(format!("Mend {path}, then restart the engine."))),
-        }
-    }
-
-    fn apparmor(&self) -> Check {
-        let name = "apparmor";
-        match self.read("/sys/module/apparmor/parameters/enabled").as_deref().map(str::trim) {
-            Some("Y") => Check::ok(name, "on [5.2]; cells need the profile config/apparmor/assay-cell".into()),
-            _ => {
-                let seen = "off: one layer less around the init (programs have their own filter) [5.2]".to_owned();
-                Check::warn(name, seen, Some("Boot with apparmor=1 security=apparmor, where the kernel has it.".into()))
+        match problems.is_empty() {
+            true => DoctorCheck::ok(name, format!("{path}: mode {mode:04o}, no weak settings")),
+            false => {
+                DoctorCheck::warn(name, problems.join("; "), Some(format!("Fix {path}, then restart the engine.")))
             }
         }
     }
 
-    /// What cells need.
-    fn user_namespaces(&self) -> Check {
+    fn apparmor(&self) -> DoctorCheck {
+        let name = "apparmor";
+        match self.read("/sys/module/apparmor/parameters/enabled").as_deref().map(str::trim) {
+            Some("Y") => {
+                DoctorCheck::ok(name, "enabled [5.2]; cells need the profile config/apparmor/assay-cell".into())
+            }
+            _ => {
+                let message =
+                    "disabled: one layer less around the init (programs have a seccomp filter of their own) [5.2]"
+                        .to_owned();
+                DoctorCheck::warn(
+                    name,
+                    message,
+                    Some("Boot with apparmor=1 security=apparmor, if the kernel supports it.".into()),
+                )
+            }
+        }
+    }
+
+    /// Whether unprivileged users can create user namespaces, which cells need.
+    fn user_namespaces(&self) -> DoctorCheck {
         let name = "user-namespaces";
         let is_zero = |path: &str| self.read(path).is_some_and(|text| text.trim() == "0");
         let remedy = |text: &str| Some(text.to_owned());
         if is_zero("/proc/sys/kernel/unprivileged_userns_clone") {
-            let seen = "for root only: no cells".to_owned();
-            return Check::warn(name, seen, remedy("sysctl kernel.unprivileged_userns_clone=1"));
+            let message = "only for root: no cells".to_owned();
+            return DoctorCheck::warn(name, message, remedy("sysctl kernel.unprivileged_userns_clone=1"));
         }
         if is_zero("/proc/sys/user/max_user_namespaces") {
-            return Check::warn(name, "none: no cells".into(), remedy("sysctl user.max_user_namespaces=65536"));
+            return DoctorCheck::warn(
+                name,
+                "disabled: no cells".into(),
+                remedy("sysctl user.max_user_namespaces=65536"),
+            );
         }
         let restricted = self.read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
         if restricted.is_some_and(|text| text.trim() == "1") {
-            let seen = "only with an AppArmor profile that allows them".to_owned();
+            let message = "only with an AppArmor profile that allows them".to_owned();
             let load =
                 "apparmor_parser -r config/apparmor/assay-cell, and apparmor_profile = \"assay-cell\" in [engine]";
-            return Check::warn(name, seen, remedy(load));
+            return DoctorCheck::warn(name, message, remedy(load));
         }
-        Check::ok(name, "cells can be made".into())
+        DoctorCheck::ok(name, "available: cells work".into())
     }
 
-    fn swap(&self) -> Check {
+    fn swap(&self) -> DoctorCheck {
         match self.read("/proc/swaps").map_or(0, |text| text.lines().count().saturating_sub(1)) {
-            0 => Check::ok("swap-space", "none: times are what they are".into()),
-            _ => Check::warn(
+            0 => DoctorCheck::ok("swap-space", "no swap: run times are not affected".into()),
+            _ => DoctorCheck::warn(
                 "swap-space",
-                "on: a sandbox never swaps, but the machine may, and times become longer".into(),
+                "swap is on: sandboxes never swap, but the machine may, which makes runs slower".into(),
                 Some("swapoff -a, and no swap in /etc/fstab".into()),
             ),
         }
     }
 
-    fn vulnerabilities(&self) -> Check {
+    fn vulnerabilities(&self) -> DoctorCheck {
         let name = "cpu";
         let Ok(entries) = std::fs::read_dir(self.path("/sys/devices/system/cpu/vulnerabilities")) else {
-            return Check::skip(name, "the kernel does not say how vulnerable the CPU is".into());
+            return DoctorCheck::skip(name, "the kernel does not report CPU vulnerabilities".into());
         };
-        let mut open: Vec<String> = entries
+        let mut vulnerable: Vec<String> = entries
             .flatten()
             .filter(|entry| {
                 std::fs::read_to_string(entry.path()).is_ok_and(|text| text.trim_start().starts_with("Vulnerable"))
             })
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
-        open.sort();
+        vulnerable.sort();
         let smt = self.read("/sys/devices/system/cpu/smt/active").is_some_and(|text| text.trim() == "1");
-        let threads = if smt { "; two threads of a core share more than two cores do (nosmt)" } else { "" };
-        match open.is_empty() {
-            true => Check::ok(name, format!("no known leak is open{threads}")),
+        let threads = if smt { "; hyper-threading is on, and threads of one core share caches (nosmt)" } else { "" };
+        match vulnerable.is_empty() {
+            true => DoctorCheck::ok(name, format!("all known vulnerabilities are mitigated{threads}")),
             false => {
-                let seen = format!("open to {}{threads}", open.join(", "));
-                Check::warn(name, seen, Some("Update microcode and kernel; remove mitigations=off.".into()))
+                let message = format!("vulnerable to {}{threads}", vulnerable.join(", "));
+                DoctorCheck::warn(name, message, Some("Update microcode and kernel; remove mitigations=off.".into()))
             }
         }
     }
@@ -282,10 +307,10 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::checks::Status;
+    use super::super::checks::CheckStatus;
     use super::*;
 
-    fn machine(files: &[(&str, &str, u32)]) -> (tempfile::TempDir, Machine) {
+    fn machine(files: &[(&str, &str, u32)]) -> (tempfile::TempDir, HostFiles) {
         let folder = tempfile::tempdir().unwrap();
         for (path, text, mode) in files {
             let path = folder.path().join(path.trim_start_matches('/'));
@@ -293,16 +318,16 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(*mode)).unwrap();
         }
-        let machine = Machine::at(folder.path());
+        let machine = HostFiles::new(folder.path());
         (folder, machine)
     }
 
-    fn status(found: &[Check], name: &str) -> Status {
+    fn status(found: &[DoctorCheck], name: &str) -> CheckStatus {
         found.iter().find(|check| check.name == name).unwrap().status
     }
 
     #[test]
-    fn who_can_reach_the_engine_is_told() {
+    fn access_to_the_engine_is_checked() {
         let head = "  sl  local_address rem_address   st\n";
         let (_folder, machine) = machine(&[
             ("/run/docker.sock", "", 0o666),
@@ -312,38 +337,36 @@ mod tests {
             ("/etc/docker/daemon.json", r#"{"insecure-registries":["x"],"experimental":true}"#, 0o666),
         ]);
         let found = machine.checks(Some(Path::new("/run/docker.sock")));
-        assert_eq!(status(&found, "engine-socket"), Status::Fail);
-        assert_eq!(status(&found, "docker-group"), Status::Warn);
-        assert_eq!(status(&found, "plaintext-port"), Status::Fail);
+        assert_eq!(status(&found, "engine-socket"), CheckStatus::Fail);
+        assert_eq!(status(&found, "docker-group"), CheckStatus::Warn);
+        assert_eq!(status(&found, "plaintext-port"), CheckStatus::Fail);
         let json = found.iter().find(|check| check.name == "daemon.json").unwrap();
-        assert_eq!((json.status, json.seen.matches(';').count()), (Status::Warn, 2), "{}", json.seen);
-        assert!(
-            found
-                .iter()
-                .all(|check| check.status == Status::Ok || check.status == Status::Skip || check.remedy.is_some())
-        );
+        assert_eq!((json.status, json.message.matches(';').count()), (CheckStatus::Warn, 2), "{}", json.message);
+        assert!(found.iter().all(|check| check.status == CheckStatus::Ok
+            || check.status == CheckStatus::Skip
+            || check.remedy.is_some()));
     }
 
     #[test]
-    fn a_kernel_that_is_as_it_should_be_is_well() {
+    fn recommended_kernel_settings_pass() {
         let mut files: Vec<(&str, &str, u32)> = SETTINGS.iter().map(|setting| (setting.path, "1\n", 0o644)).collect();
         files[0].1 = "2\n";
         files[1].1 = "core\n";
         files.push(("/proc/swaps", "Filename Type\n", 0o644));
         files.push(("/proc/sys/user/max_user_namespaces", "100\n", 0o644));
         files.push(("/sys/devices/system/cpu/vulnerabilities/meltdown", "Mitigation: PTI\n", 0o644));
-        let (_folder, well) = machine(&files);
-        let found = well.checks(None);
-        let not_well: Vec<_> =
-            found.iter().filter(|check| check.status != Status::Ok).map(|check| check.name).collect();
-        assert_eq!(not_well, ["containerd-socket", "apparmor"]);
+        let (_folder, good) = machine(&files);
+        let found = good.checks(None);
+        let not_ok: Vec<_> =
+            found.iter().filter(|check| check.status != CheckStatus::Ok).map(|check| check.name).collect();
+        assert_eq!(not_ok, ["containerd-socket", "apparmor"]);
         files.push(("/sys/devices/system/cpu/vulnerabilities/mds", "Vulnerable: no microcode\n", 0o644));
         files[1].1 = "|/usr/share/apport %p\n";
         files.push(("/proc/sys/kernel/unprivileged_userns_clone", "0\n", 0o644));
-        let (_folder, worse) = machine(&files);
-        let found = worse.checks(None);
+        let (_folder, weak) = machine(&files);
+        let found = weak.checks(None);
         for name in ["cpu", "core-pattern", "user-namespaces"] {
-            assert_eq!(status(&found, name), Status::Warn, "{name}");
+            assert_eq!(status(&found, name), CheckStatus::Warn, "{name}");
         }
     }
 }

@@ -96,20 +96,24 @@ fn a_package_that_is_none_is_one_clear_error() {
         let path = path.to_owned();
         move |root: &Path| std::fs::remove_file(root.join(path)).unwrap()
     };
-    fails(&changed("sum", remove("data/secret/02.ans")), "sum", &["02.ans", "is missing beside 02.in"]);
+    fails(&changed("sum", remove("data/secret/02.ans")), "sum", &["02.ans", "is missing next to 02.in"]);
     fails(&changed("sum", remove("problem.yaml")), "sum", &["problem.yaml", "is this a problem package?"]);
     let write = |path: &str, text: &str| {
         let (path, text) = (path.to_owned(), text.to_owned());
         move |root: &Path| std::fs::write(root.join(path), text).unwrap()
     };
-    fails(&changed("sum", write("problem.yaml", "a: [")), "sum", &["problem.yaml", "is no YAML"]);
+    fails(&changed("sum", write("problem.yaml", "a: [")), "sum", &["problem.yaml", "is not valid YAML"]);
     fails(&changed("sum", write("problem.yaml", "type: multi-pass")), "sum", &["multi-pass is not supported"]);
     fails(&changed("sum", write("problem.yaml", "validation: custom")), "sum", &["output_validators", "is missing"]);
-    fails(&changed("root", write(".timelimit", "soon")), "root", &[".timelimit", "are no seconds"]);
+    fails(
+        &changed("root", write(".timelimit", "soon")),
+        "root",
+        &[".timelimit", "expected a positive number of seconds"],
+    );
     fails(
         &changed("root", write("problem.yaml", "validator_flags: float_tolerance")),
         "root",
-        &["a number must follow"],
+        &["expected a number after it"],
     );
     fails(&changed("root", write("problem.yaml", "validator_flags: nearly")), "root", &["no flag \"nearly\""]);
     let link = |root: &Path| {
@@ -122,9 +126,9 @@ fn a_package_that_is_none_is_one_clear_error() {
     let nothing = |root: &Path| std::fs::remove_dir_all(root.join("submissions")).unwrap();
     fails(&changed("sum", nothing), "sum", &["submissions", "name the submissions"]);
     let bad_jury = write("submissions/accepted/sum.py", "print(1)");
-    fails(&changed("sum", bad_jury), "sum", &["accepted/sum.py is to be accepted", "say --time-limit"]);
+    fails(&changed("sum", bad_jury), "sum", &["accepted/sum.py should be accepted", "use --time-limit"]);
     let script = |root: &Path| std::fs::write(root.join("output_validators/guess/build"), "").unwrap();
-    fails(&changed("guess", script), "guess", &["build or run script", "not supported"]);
+    fails(&changed("guess", script), "guess", &["build and run scripts", "not supported"]);
 }
 
 /// A zip of stored files, written by hand: what is in it need not be sound.

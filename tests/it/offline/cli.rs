@@ -1,4 +1,4 @@
-//! The program `assay` against a small fake daemon: exit statuses, what is said, what is sent. No engine needed.
+//! The program `assay` against a fake daemon: exit statuses, output and requests. Needs no engine.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
@@ -8,21 +8,21 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-/// What the fake daemon answers: notifications first, then the reply.
-type Answer = (Vec<(&'static str, Value)>, Result<Value, Value>);
+/// The fake daemon's answer to a call: notifications, then the reply.
+type FakeAnswer = (Vec<(&'static str, Value)>, Result<Value, Value>);
 
-/// A daemon that says hello and answers by a closure; it keeps what it was asked.
-struct Fake {
+/// A daemon that answers calls by a closure and records them.
+struct FakeDaemon {
     dir: tempfile::TempDir,
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    calls: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
-impl Fake {
-    fn new(answer: impl Fn(&str, &Value) -> Answer + Send + 'static) -> Fake {
+impl FakeDaemon {
+    fn new(answer: impl Fn(&str, &Value) -> FakeAnswer + Send + 'static) -> FakeDaemon {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("assay.sock")).unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&asked);
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let recorded = Arc::clone(&calls);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
@@ -33,7 +33,7 @@ impl Fake {
                     let Ok(line) = line else { break };
                     let call: Value = serde_json::from_str(&line).unwrap();
                     let method = call["method"].as_str().unwrap().to_owned();
-                    kept.lock().unwrap().push((method.clone(), call["params"].clone()));
+                    recorded.lock().unwrap().push((method.clone(), call["params"].clone()));
                     let (notifications, reply) = answer(&method, &call["params"]);
                     for (name, params) in notifications {
                         let _ = writeln!(stream, "{}", json!({"jsonrpc": "2.0", "method": name, "params": params}));
@@ -46,18 +46,18 @@ impl Fake {
                 }
             }
         });
-        Fake { dir, asked }
+        FakeDaemon { dir, calls }
     }
 
-    /// A daemon that answers every `submission.run` with this report.
-    fn reporting(report: Value) -> Fake {
-        Fake::new(move |_, _| (Vec::new(), Ok(report.clone())))
+    /// A daemon that answers every call with this report.
+    fn reporting(report: Value) -> FakeDaemon {
+        FakeDaemon::new(move |_, _| (Vec::new(), Ok(report.clone())))
     }
 
-    fn refusing(word: &'static str) -> Fake {
-        Fake::new(move |_, _| {
+    fn refusing(code: &'static str) -> FakeDaemon {
+        FakeDaemon::new(move |_, _| {
             let error =
-                json!({"code": -32001, "message": "no", "data": {"code": word, "message": format!("said {word}")}});
+                json!({"code": -32001, "message": "no", "data": {"code": code, "message": format!("refused: {code}")}});
             (Vec::new(), Err(error))
         })
     }
@@ -76,9 +76,10 @@ impl Fake {
         assay(self.dir.path().join("assay.sock"), args, stdin)
     }
 
-    fn asked(&self, method: &str) -> Value {
-        let asked = self.asked.lock().unwrap();
-        asked.iter().find(|(name, _)| name == method).map(|(_, params)| params.clone()).unwrap()
+    /// The parameters of the first call of this method.
+    fn params_of(&self, method: &str) -> Value {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().find(|(name, _)| name == method).map(|(_, params)| params.clone()).unwrap()
     }
 }
 
@@ -104,7 +105,7 @@ fn ran(verdict: &str, run: Value) -> Value {
 }
 
 #[test]
-fn run_exits_as_the_program_did() {
+fn run_exits_with_the_programs_status() {
     for (verdict, run, status) in [
         ("accepted", json!({"outcome": "exited", "exit_code": 0}), 0),
         ("runtime_error", json!({"outcome": "exited", "exit_code": 3}), 3),
@@ -114,7 +115,7 @@ fn run_exits_as_the_program_did() {
         ("output_limit", json!({"outcome": "output_limit"}), 123),
         ("system_error", json!({"outcome": "lost"}), 125),
     ] {
-        let fake = Fake::reporting(ran(verdict, run));
+        let fake = FakeDaemon::reporting(ran(verdict, run));
         let file = fake.file("a.py", "print(1)");
         let output = fake.assay(["run".into(), file]);
         assert_eq!(output.status.code(), Some(status), "{verdict}: {}", err(&output));
@@ -122,8 +123,8 @@ fn run_exits_as_the_program_did() {
 }
 
 #[test]
-fn run_streams_output_once_and_byte_for_byte() {
-    let fake = Fake::new(|_, _| {
+fn run_prints_streamed_output_once_and_unchanged() {
+    let fake = FakeDaemon::new(|_, _| {
         let event = |kind: &str, key: &str, data: &str| {
             ("submission.event", json!({"id": "1", "seq": 1, "kind": kind, key: data}))
         };
@@ -140,19 +141,19 @@ fn run_streams_output_once_and_byte_for_byte() {
     let output = fake.assay(["run".into(), file]);
     assert_eq!(output.stdout, b"one\n\xff");
     assert_eq!(err(&output), "complaint\n");
-    assert_eq!(fake.asked("submission.run")["stream"], true);
+    assert_eq!(fake.params_of("submission.run")["stream"], true);
 }
 
 #[test]
-fn run_shows_kept_output_of_a_daemon_that_does_not_stream() {
-    let fake = Fake::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0, "stdout": "kept\n"})));
+fn run_prints_the_reports_output_if_nothing_was_streamed() {
+    let fake = FakeDaemon::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0, "stdout": "kept\n"})));
     let file = fake.file("a.py", "x");
     assert_eq!(out(&fake.assay(["run".into(), file])), "kept\n");
 }
 
 #[test]
-fn a_compile_error_shows_what_the_compiler_said() {
-    let fake = Fake::reporting(json!({"verdict": "compile_error", "message": "m",
+fn a_compile_error_shows_the_compilers_output() {
+    let fake = FakeDaemon::reporting(json!({"verdict": "compile_error", "message": "m",
         "compile": {"outcome": "exited", "exit_code": 1, "stderr": "main.c:1: oh no\n"}}));
     let file = fake.file("main.c", "x");
     let output = fake.assay(["run".into(), file]);
@@ -162,7 +163,7 @@ fn a_compile_error_shows_what_the_compiler_said() {
 
 #[test]
 fn run_sends_language_limits_arguments_and_stdin() {
-    let fake = Fake::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0})));
+    let fake = FakeDaemon::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0})));
     let file = fake.file("prog.cc", "int main() {}");
     let input = fake.file("input", "5 6\n");
     let file = file.to_str().unwrap();
@@ -171,7 +172,7 @@ fn run_sends_language_limits_arguments_and_stdin() {
     args.extend(limits);
     args.extend(["--", "-x", "y"]);
     assert_eq!(fake.assay(args).status.code(), Some(0));
-    let sent = fake.asked("submission.run");
+    let sent = fake.params_of("submission.run");
     assert_eq!(sent["language"], "cpp");
     assert_eq!(sent["entry"], "prog.cc");
     assert_eq!(sent["files"], json!([{"path": "prog.cc", "content": "int main() {}"}]));
@@ -183,17 +184,17 @@ fn run_sends_language_limits_arguments_and_stdin() {
 }
 
 #[test]
-fn the_commands_own_stdin_is_the_programs() {
-    let fake = Fake::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0})));
+fn the_command_passes_its_stdin_on_to_the_program() {
+    let fake = FakeDaemon::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0})));
     let file = fake.file("a.py", "x");
     let input = std::fs::File::open(fake.file("input", b"\xff\x00")).unwrap();
     fake.assay_with(["run".into(), file], input.into());
-    assert_eq!(fake.asked("submission.run")["stdin_b64"], "/wA=");
+    assert_eq!(fake.params_of("submission.run")["stdin_b64"], "/wA=");
 }
 
 #[test]
-fn a_large_input_travels_as_a_blob_in_chunks() {
-    let fake = Fake::new(|method, _| {
+fn a_large_input_is_uploaded_as_a_blob_in_chunks() {
+    let fake = FakeDaemon::new(|method, _| {
         let run = json!({"outcome": "exited", "exit_code": 0});
         (Vec::new(), Ok(if method == "blob.put" { json!({"blob": "b1"}) } else { ran("accepted", run) }))
     });
@@ -201,20 +202,20 @@ fn a_large_input_travels_as_a_blob_in_chunks() {
     let input = fake.file("input", vec![b'7'; 7 << 20]);
     let output = fake.assay(["run".into(), file, "--stdin".into(), input]);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    assert_eq!(fake.asked("submission.run")["stdin"], json!({"blob": "b1"}));
-    let asked = fake.asked.lock().unwrap();
-    let puts: Vec<&Value> = asked.iter().filter(|(name, _)| name == "blob.put").map(|(_, params)| params).collect();
-    let shape: Vec<_> =
+    assert_eq!(fake.params_of("submission.run")["stdin"], json!({"blob": "b1"}));
+    let calls = fake.calls.lock().unwrap();
+    let puts: Vec<&Value> = calls.iter().filter(|(name, _)| name == "blob.put").map(|(_, params)| params).collect();
+    let chunks: Vec<_> =
         puts.iter().map(|put| (put["offset"].as_u64(), put["eof"].as_bool(), put.get("blob").is_some())).collect();
     let chunk = 3 << 20;
     assert_eq!(
-        shape,
+        chunks,
         [(Some(0), Some(false), false), (Some(chunk), Some(false), true), (Some(2 * chunk), Some(true), true)]
     );
 }
 
 #[test]
-fn usage_errors_exit_2_before_anyone_is_asked() {
+fn usage_errors_exit_2_before_the_daemon_is_called() {
     let nowhere = PathBuf::from("/nonexistent/assay.sock");
     for args in [
         vec!["run", "/nonexistent/a.py"],
@@ -230,20 +231,20 @@ fn usage_errors_exit_2_before_anyone_is_asked() {
 }
 
 #[test]
-fn a_refused_request_is_usage_and_a_missing_host_is_ours() {
-    for (word, status) in
+fn the_exit_status_of_an_error_response_depends_on_its_code() {
+    for (code, status) in
         [("bad_request", 2), ("unknown_profile", 2), ("no_host", 125), ("queue_full", 125), ("new_word", 125)]
     {
-        let fake = Fake::refusing(word);
+        let fake = FakeDaemon::refusing(code);
         let file = fake.file("a.py", "x");
         let output = fake.assay(["run".into(), file]);
-        assert_eq!(output.status.code(), Some(status), "{word}");
-        assert!(err(&output).contains(&format!("said {word}")));
+        assert_eq!(output.status.code(), Some(status), "{code}");
+        assert!(err(&output).contains(&format!("refused: {code}")));
     }
 }
 
 #[test]
-fn a_daemon_that_is_down_is_said_with_its_remedy() {
+fn a_missing_daemon_is_an_error_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("assay.sock");
     let file = dir.path().join("a.py");
@@ -254,13 +255,13 @@ fn a_daemon_that_is_down_is_said_with_its_remedy() {
     drop(UnixListener::bind(&socket).unwrap());
     let output = assay(socket.clone(), ["status"], Stdio::null());
     assert_eq!(output.status.code(), Some(1));
-    assert!(err(&output).contains("nobody listens"), "{}", err(&output));
+    assert!(err(&output).contains("no process listens"), "{}", err(&output));
     let output = assay(socket, ["health"], Stdio::null());
     assert_eq!((output.status.code(), out(&output).lines().next()), (Some(1), Some("unhealthy")));
 }
 
 #[test]
-fn a_server_that_is_not_assay_is_said_so() {
+fn a_server_that_is_not_assay_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("assay.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -275,19 +276,19 @@ fn a_server_that_is_not_assay_is_said_so() {
 }
 
 #[test]
-fn health_is_0_when_healthy_or_degraded_and_1_when_not() {
-    for (word, status) in [("healthy", 0), ("degraded", 0), ("unhealthy", 1), ("surprised", 1)] {
-        let fake = Fake::reporting(json!({"status": word,
+fn health_exits_0_if_healthy_or_degraded_and_1_otherwise() {
+    for (health, status) in [("healthy", 0), ("degraded", 0), ("unhealthy", 1), ("surprised", 1)] {
+        let fake = FakeDaemon::reporting(json!({"status": health,
             "checks": [{"name": "docker", "ok": false, "message": "no answer", "remedy": "start it"}]}));
         let output = fake.assay(["health"]);
-        assert_eq!(output.status.code(), Some(status), "{word}");
+        assert_eq!(output.status.code(), Some(status), "{health}");
         assert!(out(&output).contains("-> start it"));
     }
 }
 
 #[test]
-fn tables_are_calm_about_missing_fields() {
-    let fake = Fake::new(|method, _| {
+fn tables_tolerate_missing_fields() {
+    let fake = FakeDaemon::new(|method, _| {
         let result = match method {
             "daemon.status" => json!({"instance": "x", "pools": [{"profile": "python", "ready": 2}], "hosts": [{}],
                 "stages": {"run": {"count": 3, "p50_ms": 1.25}, "queue": {}}}),
@@ -309,8 +310,8 @@ fn tables_are_calm_about_missing_fields() {
 }
 
 #[test]
-fn images_build_builds_every_profile_and_says_each_step_once() {
-    let fake = Fake::new(|method, params| {
+fn images_build_builds_every_profile_and_prints_each_step_once() {
+    let fake = FakeDaemon::new(|method, params| {
         if method == "profile.list" {
             return (Vec::new(), Ok(json!({"profiles": [{"name": "python"}, {"name": "c"}]})));
         }
@@ -336,7 +337,7 @@ fn images_build_builds_every_profile_and_says_each_step_once() {
 
 #[test]
 fn submit_prints_the_id_and_wait_exits_as_run_does() {
-    let fake = Fake::new(|method, _| {
+    let fake = FakeDaemon::new(|method, _| {
         let result = match method {
             "submission.submit" => json!({"id": "s-1"}),
             _ => ran("time_limit", json!({"outcome": "wall_limit", "stdout": "part"})),
@@ -345,18 +346,18 @@ fn submit_prints_the_id_and_wait_exits_as_run_does() {
     });
     let file = fake.file("a.sh", "x");
     assert_eq!(out(&fake.assay(["submit".into(), file])), "s-1\n");
-    assert!(fake.asked("submission.submit").get("stream").is_none());
+    assert!(fake.params_of("submission.submit").get("stream").is_none());
     let output = fake.assay(["wait", "s-1", "-v"]);
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(124), "part"));
     assert!(err(&output).contains("time limit: m"));
-    assert_eq!(fake.asked("submission.wait"), json!({"id": "s-1"}));
+    assert_eq!(fake.params_of("submission.wait"), json!({"id": "s-1"}));
 }
 
 #[test]
 fn rpc_prints_the_result_and_completions_need_no_daemon() {
-    let fake = Fake::reporting(json!({"a": 1}));
+    let fake = FakeDaemon::reporting(json!({"a": 1}));
     assert_eq!(out(&fake.assay(["rpc", "daemon.status", "{\"x\":2}"])), "{\"a\":1}\n");
-    assert_eq!(fake.asked("daemon.status"), json!({"x": 2}));
+    assert_eq!(fake.params_of("daemon.status"), json!({"x": 2}));
     let output = assay("/nonexistent".into(), ["completions", "bash"], Stdio::null());
     assert!(output.status.success() && out(&output).contains("_assay"));
 }

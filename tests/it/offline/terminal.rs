@@ -1,4 +1,5 @@
-//! The program `assay` on a terminal, and what of that a pipe must not get: colour, lines of progress, keys, Ctrl-C. No engine needed.
+//! The program `assay` on a terminal: colour, progress, keys, Ctrl-C; and none of that in a pipe.
+//! Needs no engine.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,39 +16,39 @@ use serde_json::{Value, json};
 
 use crate::harness::eventually;
 
-/// A terminal with a program on it.
+/// A pseudo-terminal with `assay` running on it.
 struct Terminal {
     master: std::fs::File,
     slave: OwnedFd,
     child: Child,
-    seen: Arc<Mutex<Vec<u8>>>,
+    output: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
-    fn start(socket: &Path, words: &[&str]) -> Terminal {
+    fn start(socket: &Path, args: &[&str]) -> Terminal {
         let size = Winsize { ws_row: 20, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
-        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let slave = || Stdio::from(pty.slave.try_clone().unwrap());
         let mut command = Command::new(crate::programs::program("assay"));
-        command.env("ASSAY_SOCKET", socket).env_remove("NO_COLOR").env("TERM", "xterm").args(words);
-        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        command.env("ASSAY_SOCKET", socket).env_remove("NO_COLOR").env("TERM", "xterm").args(args);
+        let child = command.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap();
         let master = std::fs::File::from(pty.master);
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (mut reading, kept) = (master.try_clone().unwrap(), seen.clone());
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let (mut reader, received) = (master.try_clone().unwrap(), output.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(n) = reading.read(&mut buffer) {
-                kept.lock().unwrap().extend_from_slice(&buffer[..n]);
+            while let Ok(n) = reader.read(&mut buffer) {
+                received.lock().unwrap().extend_from_slice(&buffer[..n]);
             }
         });
-        Terminal { master, slave: pty.slave, child, seen }
+        Terminal { master, slave: pty.slave, child, output }
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
 
-    fn shows(&self, text: &str) {
+    fn wait_for(&self, text: &str) {
         eventually(&format!("the terminal shows {text:?}"), || self.text().contains(text));
     }
 
@@ -55,12 +56,12 @@ impl Terminal {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
-    fn ends(&mut self) -> ExitStatus {
+    fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 }
 
-/// A daemon of one connection: says hello, then does as it is told with the lines that come.
+/// A daemon for one connection: sends `server.hello`, then runs `act` on the calls it receives.
 fn daemon(
     act: impl FnOnce(&mut dyn Iterator<Item = Value>, UnixStream) + Send + 'static,
 ) -> (tempfile::TempDir, PathBuf) {
@@ -70,19 +71,19 @@ fn daemon(
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let params = json!({ "protocol": 1, "version": "0", "instance": "fake", "limits": {}, "features": [] });
-        tell(&mut stream, &json!({ "jsonrpc": "2.0", "method": "server.hello", "params": params }));
+        send(&mut stream, &json!({ "jsonrpc": "2.0", "method": "server.hello", "params": params }));
         let lines = BufReader::new(stream.try_clone().unwrap()).lines();
         act(&mut lines.map_while(Result::ok).map(|line| serde_json::from_str(&line).unwrap()), stream);
     });
     (folder, socket)
 }
 
-fn tell(stream: &mut UnixStream, line: &Value) {
+fn send(stream: &mut UnixStream, line: &Value) {
     let _ = writeln!(stream, "{line}");
 }
 
 fn answer(stream: &mut UnixStream, call: &Value, result: &Value) {
-    tell(stream, &json!({ "jsonrpc": "2.0", "id": call["id"], "result": result }));
+    send(stream, &json!({ "jsonrpc": "2.0", "id": call["id"], "result": result }));
 }
 
 fn status() -> Value {
@@ -90,8 +91,8 @@ fn status() -> Value {
         "hosts": [{ "name": "local", "state": "up" }], "pools": [], "stages": {} })
 }
 
-/// A daemon that answers every look.
-fn watched() -> (tempfile::TempDir, PathBuf) {
+/// A daemon that answers every call with a status.
+fn status_daemon() -> (tempfile::TempDir, PathBuf) {
     daemon(|lines, mut stream| {
         for call in lines {
             answer(&mut stream, &call, &status());
@@ -104,70 +105,70 @@ fn has_echo(slave: &OwnedFd) -> bool {
 }
 
 #[test]
-fn top_gives_the_terminal_back_on_q_and_on_ctrl_c() {
+fn top_restores_the_terminal_on_q_and_on_ctrl_c() {
     for by_key in [true, false] {
-        let (_folder, socket) = watched();
+        let (_folder, socket) = status_daemon();
         let mut terminal = Terminal::start(&socket, &["top", "--interval", "0.1"]);
-        terminal.shows("answers/s");
-        eventually("keys come one by one", || !has_echo(&terminal.slave));
+        terminal.wait_for("answers/s");
+        eventually("keys are unbuffered", || !has_echo(&terminal.slave));
         match by_key {
             true => terminal.master.write_all(b"q").unwrap(),
             false => terminal.signal(Signal::SIGINT),
         }
-        assert_eq!(terminal.ends().code(), Some(0));
-        assert!(has_echo(&terminal.slave), "keys are as they were");
-        terminal.shows("\x1b[?25h\x1b[?1049l");
+        assert_eq!(terminal.wait().code(), Some(0));
+        assert!(has_echo(&terminal.slave), "the terminal's settings are restored");
+        terminal.wait_for("\x1b[?25h\x1b[?1049l");
         let text = terminal.text();
         assert_eq!((text.matches("\x1b[?1049h").count(), text.matches("\x1b[?1049l").count()), (1, 1));
     }
 }
 
 #[test]
-fn top_waits_for_a_daemon_that_is_gone() {
+fn top_reconnects_to_a_daemon_that_is_gone() {
     let (_folder, socket) = daemon(|lines, mut stream| answer(&mut stream, &lines.next().unwrap(), &status()));
     let mut terminal = Terminal::start(&socket, &["top", "--interval", "0.1"]);
-    terminal.shows("Trying again. q leaves.");
+    terminal.wait_for("Trying again. Press q to quit.");
     terminal.master.write_all(b"q").unwrap();
-    assert_eq!(terminal.ends().code(), Some(0));
+    assert_eq!(terminal.wait().code(), Some(0));
 }
 
 #[test]
 fn top_in_a_pipe_is_plain_text() {
-    let (_folder, socket) = watched();
+    let (_folder, socket) = status_daemon();
     let mut command = Command::new(crate::programs::program("assay"));
     command.env("ASSAY_SOCKET", socket).args(["top", "--count", "2", "--interval", "0.1"]).stdin(Stdio::null());
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let looks = text.matches("instance fake").count();
-    // the rate is of the time between two
-    assert_eq!((looks, text.matches("answers/s").count(), text.contains('\x1b')), (2, 1, false), "{text}");
+    let frames = text.matches("instance fake").count();
+    // Only the second frame has a rate: it needs two statuses.
+    assert_eq!((frames, text.matches("answers/s").count(), text.contains('\x1b')), (2, 1, false), "{text}");
 }
 
 #[test]
-fn colour_is_for_terminals_and_for_who_asks() {
-    for (words, no_color, coloured) in [
+fn colour_is_for_terminals_unless_options_say_otherwise() {
+    for (args, no_color, has_color) in [
         (&["status"][..], "", false),
         (&["status", "--color=always"], "1", true),
         (&["status", "--color=never"], "", false),
     ] {
-        let (_folder, socket) = watched();
+        let (_folder, socket) = status_daemon();
         let mut command = Command::new(crate::programs::program("assay"));
-        command.env("ASSAY_SOCKET", socket).env("NO_COLOR", no_color).args(words).stdin(Stdio::null());
+        command.env("ASSAY_SOCKET", socket).env("NO_COLOR", no_color).args(args).stdin(Stdio::null());
         let output = command.output().unwrap();
-        assert_eq!(output.stdout.contains(&0x1b), coloured, "{words:?}");
+        assert_eq!(output.stdout.contains(&0x1b), has_color, "{args:?}");
     }
-    let (_folder, socket) = watched();
+    let (_folder, socket) = status_daemon();
     let mut terminal = Terminal::start(&socket, &["status"]);
-    terminal.ends();
-    terminal.shows("\x1b[32mup\x1b[0m");
-    let (_folder, socket) = watched();
+    terminal.wait();
+    terminal.wait_for("\x1b[32mup\x1b[0m");
+    let (_folder, socket) = status_daemon();
     let mut terminal = Terminal::start(&socket, &["status", "--color=never"]);
-    terminal.ends();
-    terminal.shows("local");
+    terminal.wait();
+    terminal.wait_for("local");
     assert!(!terminal.text().contains('\x1b'));
 }
 
-/// A program in a file beside the socket.
+/// Writes a program next to the socket.
 fn program(folder: &tempfile::TempDir) -> String {
     let path = folder.path().join("main.py");
     std::fs::write(&path, "x").unwrap();
@@ -176,42 +177,42 @@ fn program(folder: &tempfile::TempDir) -> String {
 
 #[test]
 fn a_wait_of_more_than_a_second_is_shown_until_output_comes() {
-    let (sender, seen) = std::sync::mpsc::channel::<()>();
+    let (sender, may_answer) = std::sync::mpsc::channel::<()>();
     let (folder, socket) = daemon(move |lines, mut stream| {
         let call = lines.next().unwrap();
-        seen.recv().unwrap();
+        may_answer.recv().unwrap();
         let event = json!({ "id": "1", "seq": 0, "kind": "stdout", "data": "out\n" });
-        tell(&mut stream, &json!({ "jsonrpc": "2.0", "method": "submission.event", "params": event }));
+        send(&mut stream, &json!({ "jsonrpc": "2.0", "method": "submission.event", "params": event }));
         let run = json!({ "outcome": "exited", "exit_code": 0, "stdout": "out\n" });
         answer(&mut stream, &call, &json!({ "id": "1", "verdict": "accepted", "message": "m", "run": run }));
     });
     let mut terminal = Terminal::start(&socket, &["run", &program(&folder)]);
-    // it is shown before the daemon says anything, and so neither before a second is over nor by chance
-    terminal.shows("in line: waiting for its turn");
+    // The daemon answers only after the line was shown, so it cannot be missed.
+    terminal.wait_for("queued: waiting for a turn");
     sender.send(()).unwrap();
-    assert_eq!(terminal.ends().code(), Some(0));
-    terminal.shows("assay: accepted");
+    assert_eq!(terminal.wait().code(), Some(0));
+    terminal.wait_for("assay: accepted");
     let text = terminal.text();
     let after = text.split("out\r\n").nth(1).unwrap();
-    assert!(!after.contains("in line"), "{after:?}");
+    assert!(!after.contains("queued"), "{after:?}");
 }
 
 #[test]
-fn an_interrupted_run_is_withdrawn_and_exits_130() {
+fn an_interrupted_run_is_cancelled_and_exits_130() {
     let (folder, socket) = daemon(|lines, mut stream| {
         let run = lines.next().unwrap();
-        let event = json!({ "id": "1", "seq": 0, "kind": "stdout", "data": "it runs\n" });
-        tell(&mut stream, &json!({ "jsonrpc": "2.0", "method": "submission.event", "params": event }));
+        let event = json!({ "id": "1", "seq": 0, "kind": "stdout", "data": "running\n" });
+        send(&mut stream, &json!({ "jsonrpc": "2.0", "method": "submission.event", "params": event }));
         let cancel = lines.next().unwrap();
         assert_eq!((&cancel["method"], &cancel["params"]["request"]), (&json!("submission.cancel"), &run["id"]));
         answer(&mut stream, &cancel, &json!({}));
         answer(&mut stream, &run, &json!({ "id": "1", "verdict": "cancelled", "message": "m" }));
     });
     let mut terminal = Terminal::start(&socket, &["run", &program(&folder)]);
-    terminal.shows("it runs");
+    terminal.wait_for("running");
     terminal.signal(Signal::SIGINT);
-    assert_eq!(terminal.ends().code(), Some(130));
-    terminal.shows("withdrawn");
+    assert_eq!(terminal.wait().code(), Some(130));
+    terminal.wait_for("the submission is cancelled");
 }
 
 #[test]
@@ -219,40 +220,41 @@ fn a_second_ctrl_c_does_not_wait_for_the_daemon() {
     let (sender, over) = std::sync::mpsc::channel::<()>();
     let (folder, socket) = daemon(move |lines, mut stream| {
         lines.next().unwrap();
-        let event = json!({ "id": "1", "seq": 0, "kind": "stdout", "data": "it runs\n" });
-        tell(&mut stream, &json!({ "jsonrpc": "2.0", "method": "submission.event", "params": event }));
+        let event = json!({ "id": "1", "seq": 0, "kind": "stdout", "data": "running\n" });
+        send(&mut stream, &json!({ "jsonrpc": "2.0", "method": "submission.event", "params": event }));
         lines.next().unwrap();
-        let event = json!({ "id": "1", "seq": 1, "kind": "stdout", "data": "it is asked\n" });
-        tell(&mut stream, &json!({ "jsonrpc": "2.0", "method": "submission.event", "params": event }));
+        let event = json!({ "id": "1", "seq": 1, "kind": "stdout", "data": "cancelling\n" });
+        send(&mut stream, &json!({ "jsonrpc": "2.0", "method": "submission.event", "params": event }));
         let _ = over.recv();
     });
     let mut terminal = Terminal::start(&socket, &["run", &program(&folder)]);
-    terminal.shows("it runs");
+    terminal.wait_for("running");
     terminal.signal(Signal::SIGINT);
-    terminal.shows("it is asked");
+    terminal.wait_for("cancelling");
     terminal.signal(Signal::SIGINT);
-    assert_eq!(terminal.ends().code(), Some(130));
+    assert_eq!(terminal.wait().code(), Some(130));
     drop(sender);
 }
 
 #[test]
-fn a_daemon_that_dies_in_the_middle_is_said_and_exits_125() {
+fn a_daemon_that_dies_during_a_run_is_an_error_with_status_125() {
     for command in ["run", "rejudge"] {
         let (folder, socket) = daemon(|lines, _| drop(lines.next()));
         let mut assay = Command::new(crate::programs::program("assay"));
         let output =
             assay.env("ASSAY_SOCKET", socket).args([command, &program(&folder)]).stdin(Stdio::null()).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(125), "{said}");
-        assert!(said.contains("the daemon closed the connection") && said.contains("journalctl -u assayd"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(125), "{stderr}");
+        assert!(stderr.contains("the daemon closed the connection"), "{stderr}");
+        assert!(stderr.contains("journalctl -u assayd"), "{stderr}");
     }
 }
 
 #[test]
-fn a_reader_that_leaves_ends_a_command_quietly() {
+fn a_closed_pipe_ends_a_command_without_a_message() {
     for words in ["schema", "--help", "completions bash", "man", "schema --list"] {
         let assay = crate::programs::program("assay");
-        // the reader is gone before anything is written
+        // The reader exits before anything is written.
         let script = format!("exec 3>&1; {{ sleep 0.2; {assay} {words}; }} 2>&3 | :");
         let output = Command::new("bash").args(["-c", &script]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{words}");
@@ -260,7 +262,7 @@ fn a_reader_that_leaves_ends_a_command_quietly() {
 }
 
 #[test]
-fn completions_know_what_the_daemon_knows_and_do_without_it() {
+fn completions_ask_the_daemon_and_work_without_it() {
     let (folder, socket) = daemon(|lines, mut stream| {
         let call = lines.next().unwrap();
         assert_eq!(call["method"], "profile.list");
@@ -303,13 +305,13 @@ fn manual_pages_are_written_for_every_command() {
 }
 
 #[test]
-fn the_commands_of_the_page_about_the_command_line_work() {
+fn the_commands_in_the_command_line_document_work() {
     let page = std::fs::read_to_string(crate::harness::root().join("docs/CLI.md")).unwrap();
     let bin = crate::programs::programs();
     let mut count = 0;
     for line in page.split("```sh\n").skip(1).flat_map(|block| block.split("```").next().unwrap().lines()) {
-        // to a file of ours, wherever the page puts it
-        let (command, _) = line.split_once(" > ").unwrap_or_else(|| panic!("not tried: {line}"));
+        // Without the redirection into the system's folders.
+        let (command, _) = line.split_once(" > ").unwrap_or_else(|| panic!("no redirection in {line}"));
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         let output = Command::new("bash").args(["-c", command]).env("PATH", path).output().unwrap();
         assert!(output.status.success() && !output.stdout.is_empty(), "{line}");

@@ -65,8 +65,8 @@ fn every_command_prints_the_json_that_its_schema_describes() {
             serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>().unwrap();
         let wanted = if *name == "top" { 2 } else { 1 };
         assert_eq!(documents.len(), wanted, "{name}: {text}{}", String::from_utf8_lossy(&output.stderr));
-        if said.form == outputs::Form::Lines {
-            assert_eq!(text.lines().count(), wanted, "{name}: a document a line");
+        if said.form == outputs::JsonForm::Lines {
+            assert_eq!(text.lines().count(), wanted, "{name}: a document per line");
         }
         for document in &documents {
             validation.add(name, &schema_of(said.schema), document);
@@ -114,10 +114,10 @@ fn the_page_about_the_command_line_has_the_json_of_every_command() {
     let mut table = String::new();
     for json in outputs::ALL {
         let (form, schema) = match json.form {
-            outputs::Form::Document if json.schema.is_empty() => ("a schema", String::new()),
-            outputs::Form::Document => ("one document", format!("`{}`", json.schema)),
-            outputs::Form::Lines => ("one document a line", format!("`{}`", json.schema)),
-            outputs::Form::Text => ("text, also with `--json`", String::new()),
+            outputs::JsonForm::Document if json.schema.is_empty() => ("a schema", String::new()),
+            outputs::JsonForm::Document => ("one document", format!("`{}`", json.schema)),
+            outputs::JsonForm::Lines => ("one document per line", format!("`{}`", json.schema)),
+            outputs::JsonForm::Text => ("text, also with `--json`", String::new()),
         };
         table += &format!("| `{}` | {form} | {schema} |\n", json.command);
     }

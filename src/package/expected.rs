@@ -1,7 +1,7 @@
-//! What a submission's folder, or a line in it, says that it should come to. Pure.
+//! The verdicts that a submission's folder, or a line in its source, says to expect.
 
-/// Verdicts of ours that a folder's name stands for; none for a name that says nothing.
-pub(super) fn of_folder(name: &str) -> Option<&'static [&'static str]> {
+/// Verdicts that a folder's name below `submissions/` allows; `None` for an unknown name.
+pub fn verdicts_of_folder(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "accepted" => &["accepted"],
         "partially_accepted" => &["partial"],
@@ -20,12 +20,12 @@ pub(super) fn of_folder(name: &str) -> Option<&'static [&'static str]> {
 const REJECTED: &[&str] =
     &["wrong_answer", "partial", "time_limit", "runtime_error", "memory_limit", "output_limit", "compile_error"];
 
-/// What DOMjudge's `@EXPECTED_RESULTS@:` in a source says.
-pub(super) fn of_source(source: &[u8]) -> Option<Vec<&'static str>> {
+/// Verdicts in DOMjudge's `@EXPECTED_RESULTS@:` line, searched in the first 64 KiB of a source.
+pub fn verdicts_of_source(source: &[u8]) -> Option<Vec<&'static str>> {
     let text = String::from_utf8_lossy(&source[..source.len().min(64 * 1024)]);
-    let words = text.split_once("@EXPECTED_RESULTS@:")?.1.lines().next()?;
-    let of = |word: &str| -> Option<&'static [&'static str]> {
-        Some(match word.trim().trim_end_matches("*/").trim() {
+    let results = text.split_once("@EXPECTED_RESULTS@:")?.1.lines().next()?;
+    let verdicts = |result: &str| -> Option<&'static [&'static str]> {
+        Some(match result.trim().trim_end_matches("*/").trim() {
             "CORRECT" | "ACCEPTED" => &["accepted"],
             "WRONG-ANSWER" | "WRONG_ANSWER" | "NO-OUTPUT" => &["wrong_answer"],
             "TIMELIMIT" | "TIME_LIMIT_EXCEEDED" => &["time_limit"],
@@ -36,7 +36,7 @@ pub(super) fn of_source(source: &[u8]) -> Option<Vec<&'static str>> {
             _ => return None,
         })
     };
-    let all: Vec<&str> = words.split(',').filter_map(of).flatten().copied().collect();
+    let all: Vec<&str> = results.split(',').filter_map(verdicts).flatten().copied().collect();
     (!all.is_empty()).then_some(all)
 }
 
@@ -45,11 +45,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_and_sources_say_what_is_expected() {
-        assert_eq!(of_folder("accepted"), Some(&["accepted"][..]));
-        assert!(of_folder("rejected").unwrap().iter().all(|verdict| *verdict != "accepted"));
-        assert_eq!(of_folder("mine"), None);
-        assert_eq!(of_source(b"/* @EXPECTED_RESULTS@: TIMELIMIT, CORRECT */"), Some(vec!["time_limit", "accepted"]));
-        assert_eq!(of_source(b"int main() {}"), None);
+    fn folders_and_sources_name_the_expected_verdicts() {
+        assert_eq!(verdicts_of_folder("accepted"), Some(&["accepted"][..]));
+        assert!(verdicts_of_folder("rejected").unwrap().iter().all(|verdict| *verdict != "accepted"));
+        assert_eq!(verdicts_of_folder("mine"), None);
+        let source = b"/* @EXPECTED_RESULTS@: TIMELIMIT, CORRECT */";
+        assert_eq!(verdicts_of_source(source), Some(vec!["time_limit", "accepted"]));
+        assert_eq!(verdicts_of_source(b"int main() {}"), None);
     }
 }
