@@ -1,18 +1,18 @@
-# assay: `make help` lists what there is.
+# assay: `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 TRIPLE := $(shell rustc --print host-tuple 2>/dev/null || rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# Where the three programs are; `BIN=folder make install` takes others.
+# The folder of the three programs; `BIN=folder make install` takes others.
 BIN ?= target/$(TRIPLE)/release
 
-.PHONY: help build install uninstall deb demo serve test test-engines test-systemd test-cgroup2 attacks chaos soak bench fuzz deny sbom \
+.PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 attacks chaos soak bench fuzz deny sbom \
   reproducible sizes images doctor reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build assayd, assay and assay-init (release, static)
-	cargo build --release --bins
+	cargo build --release --bins -p assay-daemon -p assay-cli -p assay-init
 
 install: ## install what was built, below PREFIX (default /usr/local); DESTDIR for packages
 	scripts/install install
@@ -26,40 +26,43 @@ deb: ## the Debian package, into dist/; the same sources give the same bytes
 	scripts/sbom
 	BIN=target/release-build/$(TRIPLE)/release scripts/package dist
 
-demo: ## everything from nothing: engine, images, daemon, real submissions, verdicts and timings
+demo: ## from nothing to verdicts: engine, programs, images, daemon, real submissions, timings
 	scripts/demo
 
-serve: ## the same, then leave the daemon in the foreground on ASSAY_SOCKET
+serve: ## the same without submissions; leaves the daemon in the foreground on ASSAY_SOCKET
 	scripts/serve
 
-test: ## format, lints, documentation and every test, against the real engine too
+check: ## the fast loop: format, lints, unit and offline tests; no root, no engine, installs nothing
+	scripts/check
+
+test: ## every check and every test, with a real engine; first prints what it installs
 	scripts/test
 
-test-engines: ## the client's tests and real judging on other engines out of Debian: 20.10, 26.1, 28.5, Podman
+test-engines: ## the client's tests and real judging on other engines from Debian: 20.10, 26.1, 28.5, Podman
 	scripts/test-engines $(ENGINES)
 
-test-systemd: build ## the release's package on a machine with systemd, every image made from nothing; about eight minutes
+test-systemd: build ## the release's package on a machine with systemd, all images built anew; about eight minutes
 	scripts/with-engine env ASSAY_SYSTEMD_FULL=1 cargo test --test it systemd:: -- --nocapture
 
-test-cgroup2: deb ## the same package on cgroup v2, in a machine under software emulation
+test-cgroup2: deb ## the same package on cgroup v2, in an emulated machine
 	scripts/with-engine scripts/test-cgroup2 "$$(ls -t dist/*.deb | head -n 1)"
 
-bench: ## measure beside bare exec, docker run and another Engine client, in one run
+bench: ## compare with bare exec, docker run and another Engine client, in one run
 	scripts/bench
 
-attacks: ## try to break out of sandboxes of both kinds, ROUNDS=n times (default 1); prints every attack
+attacks: ## run every attack against both kinds of sandbox, ROUNDS=n times (default 1)
 	scripts/with-engine env ATTACKS_TABLE=1 ATTACKS_ROUNDS=$(or $(ROUNDS),1) cargo test --test it attacks:: -- --nocapture --test-threads 1
 
-chaos: ## kill and stop everything at random for SECONDS=n (default 120), in the order of SEED=n
-	scripts/with-engine env CHAOS_SECONDS=$(or $(SECONDS),120) CHAOS_SEED=$(or $(SEED),1) cargo test --test it storm:: -- --nocapture
+chaos: ## kill and stop parts at random for DURATION=n seconds (default 120), in the order of SEED=n
+	scripts/with-engine env CHAOS_SECONDS=$(or $(DURATION),$(SECONDS),120) CHAOS_SEED=$(or $(SEED),1) cargo test --test it storm:: -- --nocapture
 
 soak: ## ten thousand submissions through one daemon, a hundred daemons killed: about twenty minutes
 	scripts/with-engine cargo test --test it soak:: -- --ignored --nocapture --test-threads 1
 
-fuzz: ## fuzz every target for SECONDS=n (default 60) each
-	scripts/fuzz $(or $(SECONDS),60)
+fuzz: ## fuzz every target for DURATION=n seconds (default 60) each
+	scripts/fuzz $(or $(DURATION),$(SECONDS),60)
 
-deny: ## licences, sources and bans of what is linked in; ADVISORIES=1 for known holes too
+deny: ## licences, sources and bans of what is linked in; ADVISORIES=1 checks advisories too
 	scripts/deny
 
 sbom: ## the bill of materials (CycloneDX) of what is linked in, into target/assay.cdx.json
@@ -68,7 +71,7 @@ sbom: ## the bill of materials (CycloneDX) of what is linked in, into target/ass
 reproducible: ## build the last commit twice, in two folders: the same programs, the same package
 	scripts/reproducible
 
-sizes: build ## the three programs' sizes, each with its bound
+sizes: build ## the sizes of the three programs against their bounds
 	scripts/sizes
 
 images: build ## build the profiles' images through the running daemon
@@ -77,8 +80,8 @@ images: build ## build the profiles' images through the running daemon
 doctor: build ## check this machine, its Docker Engine and the daemon
 	$(BIN)/assay doctor --config config/assayd.toml
 
-reference: ## write the reference of settings in docs/OPERATIONS.md anew, from the code
+reference: ## regenerate the reference of settings in docs/OPERATIONS.md from the code
 	ASSAY_WRITE_REFERENCE=1 cargo test --test it docs::the_reference
 
-clean: ## remove what was built here (images stay: assay/* on the engine)
+clean: ## remove build output (images stay on the engine: assay/*)
 	cargo clean

@@ -26,13 +26,13 @@ pub fn program(name: &str) -> &'static str {
     path.to_str().unwrap()
 }
 
-/// Builds with the same selection of packages as `cargo test --workspace --test it`, so that nothing is compiled twice.
+/// Builds with the same selection of packages as `cargo test --test it`, so that nothing is compiled twice.
 fn build() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet"]);
     match cfg!(debug_assertions) {
-        true => command.args(["--workspace", "--bins", "--test", "it"]),
+        true => command.args(["--bins", "--test", "it"]),
         false => command.arg("--release"),
     };
     assert!(command.status().unwrap().success(), "failed to build the programs");
