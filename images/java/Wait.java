@@ -17,9 +17,9 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * A JVM that was started ahead of its program waits here for it (docs/SPEED.md).
+ * A prewarmed JVM waits here for its program (docs/SPEED.md).
  *
- * As an agent it waits before the main class is looked for, so that the launcher then runs it as ever. As a program it is a
+ * As an agent it waits before the launcher loads the main class, which then runs as in a cold start. As a program it is a
  * compiler that has compiled before.
  */
 public final class Wait {
@@ -29,7 +29,7 @@ public final class Wait {
     private Wait() {
     }
 
-    /** Waits; the launcher goes on. */
+    /** Waits for the order; then the launcher goes on. */
     public static void premain(String args, Instrumentation instrumentation) throws IOException {
         try (FileInputStream order = new FileInputStream(ORDER)) {
             for (String name : line(order).split("\0")) {
@@ -40,7 +40,7 @@ public final class Wait {
             warmPrinting();
             ready();
             go(order);
-            // both pipes end here
+            // closes both pipes
             instrumentation.redefineModule(Object.class.getModule(), Set.of(), Map.of(),
                 Map.of("java.io", Set.of(Wait.class.getModule())), Set.of(), Map.of());
             for (int fd : new int[] {1022, 1023}) {
@@ -54,7 +54,7 @@ public final class Wait {
         }
     }
 
-    /** Compiles: the order's arguments are javac's. */
+    /** Compiles with the order's arguments, which are javac's. */
     public static void main(String[] args) throws IOException {
         String[] words;
         try (FileInputStream order = new FileInputStream(ORDER)) {
@@ -76,9 +76,9 @@ public final class Wait {
         return text.toString();
     }
 
-    /** The arguments of the order; the end, when there is none. */
+    /** Reads the order and returns its arguments; exits if there is no order. */
     private static String[] go(FileInputStream order) throws IOException {
-        // readAllBytes would look for the end of a pipe
+        // readAllBytes would seek to the end of the pipe
         ByteArrayOutputStream bytes = new ByteArrayOutputStream();
         byte[] piece = new byte[65536];
         for (int n = order.read(piece); n > 0; n = order.read(piece)) {
@@ -101,7 +101,7 @@ public final class Wait {
         }
     }
 
-    /** What most programs do first, without a trace. */
+    /** Loads the classes that most programs use first; leaves no trace. */
     private static void warmPrinting() {
         java.io.PrintStream nowhere = new java.io.PrintStream(OutputStream.nullOutputStream());
         nowhere.println("x" + 1);

@@ -1,5 +1,5 @@
-// A node that was started ahead of its program waits here for it (docs/SPEED.md): preloaded by NODE_OPTIONS, so that the main
-// script is then run by node itself, as ever.
+// A prewarmed node waits here for its program (docs/SPEED.md). NODE_OPTIONS preloads this file, so node itself then runs
+// the main script, as in a cold start.
 'use strict';
 const fs = require('fs');
 const READY = 1022;
@@ -9,7 +9,7 @@ function isWaiting() {
   try {
     return [READY, ORDER].every((fd) => fs.fstatSync(fd).isFIFO());
   } catch {
-    // a worker of a program's comes by here as well
+    // worker threads of a program load this file as well
     return false;
   }
 }
@@ -25,12 +25,12 @@ function read(data, end) {
 }
 
 function wait() {
-  // the order may be there already, behind the line
+  // the order may already follow the first line
   const first = read(Buffer.alloc(0), 10);
   const end = first.indexOf(10);
   const names = first.toString('utf8', 0, end).split('\0').filter((name) => name !== '');
   try {
-    // not process.stdout: opening it makes the pipe non-blocking, which a program can tell
+    // not process.stdout: opening it makes the pipe non-blocking, which a program could notice
     names.forEach((name) => require(name));
   } catch (error) {
     fs.writeSync(READY, `load: ${error}`.slice(0, 1000));
@@ -47,7 +47,7 @@ function wait() {
 }
 
 if (isWaiting()) wait();
-// it was never here
+// remove all traces of this file
 process._preload_modules.length = 0;
 delete require.cache[__filename];
 delete require('module')._pathCache[`${__filename}\0`];

@@ -1,9 +1,9 @@
-# A Python that was started ahead of its program waits here for it, with the profile's modules loaded (docs/SPEED.md). This
-# runs before the interpreter looks at its script, so that the script is then run by the interpreter itself, as ever. Any other
-# Python passes by.
+# A prewarmed Python waits here for its program, with the profile's modules loaded (docs/SPEED.md). This runs before the
+# interpreter looks at its script, so the interpreter itself then runs the script, as in a cold start. Without the pipes
+# or the socket this file does nothing.
 #
-# Behind a pipe it is the program-to-be itself. Behind a socket it is a template: it forks the programs, each into the namespaces
-# that come with the request, and reads nothing else.
+# With pipes, this process becomes the program. With a socket it is a template: it forks each program into the namespaces
+# whose descriptors come with the request, and reads nothing else.
 
 
 def _wait():
@@ -27,7 +27,7 @@ def _wait():
             data += piece
         return data
 
-    # the order may be there already, behind the line; of a socket one message is read
+    # on a pipe the order may already follow the line; on a socket this reads one message
     names, _, begun = read(order, b"", b"\n").partition(b"\n")
     names = names.decode().split("\0")
     filter = bytes.fromhex(names.pop(0)) if forks else b""
@@ -38,20 +38,19 @@ def _wait():
         for name in names:
             if name:
                 __import__(name)
-        # `site` looks for this next, in folders that nobody has read yet
+        # `site` searches for this next; searching now fills the caches of the folders on sys.path
         name = "usercustomize"
         if sys.modules["site"].ENABLE_USER_SITE:
             any(finder.find_spec(name, None) for finder in sys.meta_path)
     except BaseException as error:
         failed = f"load {name}: {type(error).__name__}: {error}"[:1000]
     loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
-    # what was loaded lives until the end: collecting and taking apart a library at the interpreter's end costs more than most
-    # programs
+    # keep everything that was loaded until the end: freeing a library at exit costs more than most programs
     import gc
 
     keep = [value for name in set(sys.modules) - before for value in vars(sys.modules[name]).values()]
     keep.append(keep)
-    # the main module is to be collected as ever: an empty dictionary is no object of the collector's
+    # the main module must not be frozen: the collector does not track an empty dictionary
     main = vars(sys.modules["__main__"])
     rest = dict(main)
     main.clear()
@@ -80,14 +79,14 @@ def _wait():
     sys.argv += args
     sys.orig_argv += args
     if loaded:
-        # a file of the program's own that has the name of something loaded: it would have been taken instead
+        # a file of the program has the name of a loaded module, and should have been imported instead: start again
         for name in posix.listdir("."):
             if name.partition(".")[0] in loaded:
                 posix.execv(sys.executable, sys.orig_argv)
 
 
 def _tools(order, filter):
-    """What a template needs; no module of it stays known."""
+    """The functions that a template needs; the modules they use are removed from sys.modules."""
     import posix
     import sys
 
@@ -127,7 +126,7 @@ def _tools(order, filter):
         must(call.syscall(126 if sys.implementation._multiarch.startswith("x86_64") else 91, header, none))
 
     def common():
-        """The interpreter's own data and the heap, as pairs of addresses: every program writes to most of it."""
+        """The interpreter's data and the heap, as (address, length): every program writes to most of it."""
         maps = posix.open("/proc/self/maps", posix.O_RDONLY)
         text = b""
         while piece := posix.read(maps, 65536):
@@ -144,9 +143,9 @@ def _tools(order, filter):
         return []
 
     def own(memory):
-        # what is shared with the template is copied when it is written to, page by page: now rather than in the program's time
+        # copies pages that are shared with the template now, instead of on the program's clock
         for begin, length in memory:
-            # populate for writing; a kernel before 5.14 knows no such advice
+            # MADV_POPULATE_WRITE; kernels before 5.14 answer EINVAL, which is ignored
             call.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), 23)
 
     class Limit(ctypes.Structure):
@@ -160,7 +159,7 @@ def _tools(order, filter):
             hard = min(hard, have.hard)
             must(call.prlimit(0, resource, ctypes.byref(Limit(min(soft, hard), hard)), None))
 
-    # for good: no detaching, no warning at the end
+    # never closed by Python, so there is no warning at exit
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, order)
     space = _socket.CMSG_SPACE(36)
     flags = _socket.MSG_CMSG_CLOEXEC
@@ -181,7 +180,7 @@ def _tools(order, filter):
 
 
 def _serve(tools, failed):
-    """Forks programs; comes back in each, with its order and how it limits itself."""
+    """Forks programs; returns in each of them, with its order and the function that sets its limits."""
     import posix
 
     line, socket, request, enter, confine, drop, clock, limit, common, own = tools
@@ -200,7 +199,7 @@ def _serve(tools, failed):
         if not failed:
             posix.wait()
     try:
-        # CPU time of those between
+        # CPU time of the processes between the template and the program
         enter(spaces)
         between = clock()
         if posix.fork() != 0:
@@ -209,7 +208,7 @@ def _serve(tools, failed):
         between += clock()
         if posix.fork() != 0:
             posix._exit(0)
-        # the one between is gone when the cell's own first process is the parent
+        # the process in between has exited once the cell's PID 1 is the parent
         while posix.getppid() != 1:
             posix.sched_yield()
         confine()
