@@ -56,15 +56,15 @@ public final class Wait {
 
     /** Compiles with the order's arguments, which are javac's. */
     public static void main(String[] args) throws IOException {
-        String[] words;
+        String[] fields;
         try (FileInputStream order = new FileInputStream(ORDER)) {
             line(order);
             warmCompiler();
             ready();
-            words = go(order);
+            fields = go(order);
         }
-        String[] all = Arrays.copyOf(args, args.length + words.length);
-        System.arraycopy(words, 0, all, args.length, words.length);
+        String[] all = Arrays.copyOf(args, args.length + fields.length);
+        System.arraycopy(fields, 0, all, args.length, fields.length);
         System.exit(com.sun.tools.javac.Main.compile(all));
     }
 
@@ -84,20 +84,20 @@ public final class Wait {
         for (int n = order.read(piece); n > 0; n = order.read(piece)) {
             bytes.write(piece, 0, n);
         }
-        String[] words = bytes.toString(StandardCharsets.UTF_8).split("\0", -1);
-        if (!words[0].equals("go")) {
+        String[] fields = bytes.toString(StandardCharsets.UTF_8).split("\0", -1);
+        if (!fields[0].equals("go")) {
             Runtime.getRuntime().halt(1);
         }
-        return Arrays.copyOfRange(words, 1, Math.max(1, words.length - 1));
+        return Arrays.copyOfRange(fields, 1, Math.max(1, fields.length - 1));
     }
 
     private static void ready() throws IOException {
         say("ready");
     }
 
-    private static void say(String words) throws IOException {
+    private static void say(String message) throws IOException {
         try (FileOutputStream ready = new FileOutputStream(READY)) {
-            ready.write(words.getBytes(StandardCharsets.UTF_8));
+            ready.write(message.getBytes(StandardCharsets.UTF_8));
         }
     }
 

@@ -39,10 +39,10 @@ function wait() {
   fs.writeSync(READY, 'ready');
   fs.closeSync(READY);
 
-  const words = read(first.subarray(end + 1)).toString('utf8').split('\0');
+  const fields = read(first.subarray(end + 1)).toString('utf8').split('\0');
   fs.closeSync(ORDER);
-  if (words[0] !== 'go') process.exit(1);
-  process.argv.push(...words.slice(1, -1));
+  if (fields[0] !== 'go') process.exit(1);
+  process.argv.push(...fields.slice(1, -1));
   delete process.env.NODE_OPTIONS;
 }
 

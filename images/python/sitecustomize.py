@@ -69,13 +69,13 @@ def _wait():
         posix.write(1022, b"ready")
         posix.close(1022)
 
-    words = read(order, begun).split(b"\0")
+    fields = read(order, begun).split(b"\0")
     posix.close(order)
     if limit is not None:
-        limit([int(word) for word in words.pop(0).split()])
-    if words[0] != b"go":
+        limit([int(word) for word in fields.pop(0).split()])
+    if fields[0] != b"go":
         posix._exit(1)
-    args = [word.decode("utf-8", "surrogateescape") for word in words[1:-1]]
+    args = [word.decode("utf-8", "surrogateescape") for word in fields[1:-1]]
     sys.argv += args
     sys.orig_argv += args
     if loaded:
@@ -134,11 +134,11 @@ def _tools(order, filter):
         posix.close(maps)
         memory = []
         for row in text.splitlines():
-            words = row.split()
-            if words[1] == b"rw-p":
-                begin, end = (int(word, 16) for word in words[0].split(b"-"))
+            fields = row.split()
+            if fields[1] == b"rw-p":
+                begin, end = (int(word, 16) for word in fields[0].split(b"-"))
                 memory.append((begin, end - begin))
-            if words[-1] == b"[heap]":
+            if fields[-1] == b"[heap]":
                 return memory
         return []
 
