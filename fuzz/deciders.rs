@@ -1,8 +1,8 @@
-//! The pure deciders under random counts, each against a model that says the same in a plainer way.
+//! The pure decision functions with random inputs, each compared with a plainer model.
 
 use std::time::Duration;
 
-/// Bytes as small numbers; zeros when there are no more.
+/// Reads bytes as small numbers; yields zeros at the end.
 struct Numbers<'a>(&'a [u8]);
 
 impl Numbers<'_> {
@@ -21,8 +21,8 @@ impl Numbers<'_> {
     }
 }
 
-/// A pool's books through a life of events: the decision is the one that adding one by one comes to, the ceiling holds, and
-/// nobody waits while one could be made.
+/// A pool's stock under random events: the number to create is that of a one-by-one model, the
+/// ceiling holds, and no request waits while a sandbox could be created.
 pub fn stock(data: &[u8]) {
     use sandbox::pool::stock::{HostLoad, Levels, Stock};
     let mut numbers = Numbers(data);
@@ -56,7 +56,7 @@ pub fn stock(data: &[u8]) {
                 let evicted = stock.evict(levels);
                 assert!(evicted <= stock.kept);
                 stock.kept -= evicted;
-                // whoever waits gets one, or everything that could be had is in use
+                // every request gets a sandbox, or the ceiling is reached
                 let served = stock.ready.len() + stock.creating + stock.want(levels, load);
                 assert!(
                     served >= stock.demand || served + stock.leased + stock.kept == levels.ceiling && stock.kept == 0
@@ -70,52 +70,54 @@ pub fn stock(data: &[u8]) {
     }
 }
 
-/// Admission: whoever is let in passes every bound; whoever is not, is told a reason that is true, and when to come back.
+/// Admission: an admitted submission passes every bound; a refused one gets a true reason and a
+/// retry hint within bounds.
 pub fn admission(data: &[u8]) {
     use scheduler::Refusal;
-    use scheduler::admission::{Bounds, Load, admit};
+    use scheduler::admission::{QueueBounds, QueueLoad, admit};
     let mut numbers = Numbers(data);
     while !numbers.0.is_empty() {
         let maybe =
             |numbers: &mut Numbers<'_>| numbers.is().then(|| Duration::from_millis(100 * numbers.below(8) as u64));
-        let load = Load {
+        let load = QueueLoad {
             admitted: numbers.below(6),
-            of_uid: numbers.below(6),
+            admitted_of_uid: numbers.below(6),
             bytes_of_uid: numbers.below(6) as u64,
             host_up: numbers.below(8) > 0,
             draining: numbers.below(8) == 0,
-            refill: Duration::from_millis(70 * u64::from(numbers.next())),
-            predicted: maybe(&mut numbers),
+            create_time: Duration::from_millis(70 * u64::from(numbers.next())),
+            predicted_wait: maybe(&mut numbers),
             deadline: maybe(&mut numbers),
         };
-        let bounds = Bounds {
+        let bounds = QueueBounds {
             max: 1 + numbers.below(5),
             max_per_uid: 1 + numbers.below(5),
             max_bytes_per_uid: numbers.below(5) as u64,
         };
         let full = load.admitted >= bounds.max;
-        let quota = load.of_uid >= bounds.max_per_uid;
-        let heavy = load.of_uid > 0 && load.bytes_of_uid > bounds.max_bytes_per_uid;
-        let late = matches!((load.predicted, load.deadline), (Some(wait), Some(most)) if wait > most);
-        let later =
+        let quota = load.admitted_of_uid >= bounds.max_per_uid;
+        let heavy = load.admitted_of_uid > 0 && load.bytes_of_uid > bounds.max_bytes_per_uid;
+        let late = matches!((load.predicted_wait, load.deadline), (Some(wait), Some(most)) if wait > most);
+        let is_hint =
             |retry_after: Duration| (Duration::from_millis(100)..=Duration::from_secs(10)).contains(&retry_after);
-        let told_truly = match admit(load, bounds) {
+        let is_correct = match admit(load, bounds) {
             Ok(()) => load.host_up && !load.draining && !full && !quota && !heavy && !late,
             Err(Refusal::Draining) => load.draining,
             Err(Refusal::NoHost { .. }) => !load.host_up,
-            Err(Refusal::QueueFull { retry_after, .. }) => full && later(retry_after),
-            Err(Refusal::QuotaExceeded { retry_after, .. }) => quota && later(retry_after),
-            Err(Refusal::BytesExceeded { retry_after, .. }) => heavy && later(retry_after),
+            Err(Refusal::QueueFull { retry_after, .. }) => full && is_hint(retry_after),
+            Err(Refusal::QuotaExceeded { retry_after, .. }) => quota && is_hint(retry_after),
+            Err(Refusal::BytesExceeded { retry_after, .. }) => heavy && is_hint(retry_after),
             Err(Refusal::DeadlineUnreachable { retry_after, .. }) => late && retry_after > Duration::ZERO,
             Err(Refusal::Conflict { .. } | Refusal::Isolation { .. }) => false,
         };
-        assert!(told_truly, "{load:?} {bounds:?}: {:?}", admit(load, bounds));
+        assert!(is_correct, "{load:?} {bounds:?}: {:?}", admit(load, bounds));
     }
 }
 
-/// Placement: no host is better in everything than the one chosen, and whoever waits is made a sandbox for somewhere.
+/// Host choice: no host is better than the chosen one, and the demand is covered by the hosts'
+/// shares.
 pub fn placement(data: &[u8]) {
-    use scheduler::place::{Candidate, choose, spread};
+    use scheduler::host_choice::{Candidate, choose, spread};
     let mut numbers = Numbers(data);
     let hosts: Vec<Candidate> = (0..numbers.below(6))
         .map(|_| Candidate {
@@ -146,14 +148,12 @@ pub fn placement(data: &[u8]) {
     assert!(shares.iter().all(|share| *share <= demand));
 }
 
-/// Health after any history: what a look at the whole history says.
+/// A host's health after a random history, compared with a model that sees the whole history.
 pub fn health(data: &[u8]) {
     use sandbox::host::HostState;
     use sandbox::host::health::{EngineStatus, Observation};
-    let seen: Vec<Observation> = data
-        .iter()
-        .map(|byte| [Observation::Answered, Observation::Failed, Observation::Suspected][usize::from(byte % 3)])
-        .collect();
+    let seen: Vec<Observation> =
+        data.iter().map(|byte| [Observation::Answered, Observation::Failed, Observation::Suspected][usize::from(byte % 3)]).collect();
     let state = seen.iter().fold(EngineStatus::default(), |engine, seen| engine.after(*seen)).state(false);
     let answered = seen.iter().rposition(|seen| *seen == Observation::Answered);
     let since = &seen[answered.map_or(0, |at| at + 1)..];

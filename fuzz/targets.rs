@@ -26,7 +26,7 @@ const ALL: [(&str, Target); 13] = [
     ("errorbody", errorbody),
     ("health", health),
     ("jsonlines", jsonlines),
-    ("line", line),
+    ("fair_queue", fair_queue),
     ("placement", placement),
     ("policy", policy),
     ("stdcopy", stdcopy),
@@ -84,54 +84,54 @@ fn errorbody(data: &[u8]) {
     assert_eq!(error_text(again.as_bytes()), text.trim());
 }
 
-/// The line of those who wait, against a list: nothing is lost, doubled, or served without a free sandbox, who can be served
-/// is, and no uid that can be served is passed over more often than there are others with something to spend.
-fn line(data: &[u8]) {
-    use scheduler::line::{Line, ProfileName, Spot, Stands};
+/// The fair queue against a plain list: nothing is lost, duplicated, or served without a free
+/// sandbox, and whatever can be served is served.
+fn fair_queue(data: &[u8]) {
+    use scheduler::fair_queue::{FairQueue, ProfileName, QueueKey, QueueTicket};
     #[derive(Debug, Clone, PartialEq)]
-    struct One(u32, ProfileName, usize);
-    impl Stands for One {
-        fn stands(&self) -> (u32, ProfileName) {
+    struct Item(u32, ProfileName, usize);
+    impl QueueKey for Item {
+        fn key(&self) -> (u32, ProfileName) {
             (self.0, self.1.clone())
         }
     }
     let profile = |byte: u8| -> ProfileName { ["a", "b", "c"][usize::from(byte % 3)].into() };
-    let mut line = Line::default();
-    let mut model: Vec<(Spot, One)> = Vec::new();
+    let mut queue = FairQueue::default();
+    let mut model: Vec<(QueueTicket, Item)> = Vec::new();
     for (number, step) in data.chunks_exact(3).enumerate() {
-        let [what, who, more] = [step[0], step[1], step[2]];
-        match what % 4 {
+        let [action, caller, more] = [step[0], step[1], step[2]];
+        match action % 4 {
             0 | 1 => {
-                let one = One(u32::from(who % 5), profile(more), number);
-                let tenant = (who / 5 % 3).to_string();
-                let spot = line.join(one.0, &tenant, &one.1, u32::from(more / 3), one.clone());
-                model.push((spot, one));
+                let item = Item(u32::from(caller % 5), profile(more), number);
+                let tenant = (caller / 5 % 3).to_string();
+                let ticket = queue.enqueue(item.0, &tenant, &item.1, u32::from(more / 3), item.clone());
+                model.push((ticket, item));
             }
             2 if !model.is_empty() => {
-                let (spot, one) = model.swap_remove(usize::from(who) % model.len());
-                assert_eq!(line.leave(&spot), Some(one));
-                assert_eq!(line.leave(&spot), None);
+                let (ticket, item) = model.swap_remove(usize::from(caller) % model.len());
+                assert_eq!(queue.remove(&ticket), Some(item));
+                assert_eq!(queue.remove(&ticket), None);
             }
             _ => {
-                let free = |name: &ProfileName| more & (1 << (name.as_bytes()[0] - b'a')) != 0;
-                let may = |uid: &u32| *uid != u32::from(who % 8);
-                let could = model.iter().any(|(_, one)| may(&one.0) && free(&one.1));
-                let got = line.next(&mut |uid| may(uid), &mut |_, name| free(name));
-                assert_eq!(got.is_some(), could);
-                if let Some(got) = got {
-                    assert!(may(&got.0) && free(&got.1));
-                    let at = model.iter().position(|(_, one)| *one == got).expect("served what did not wait");
+                let is_free = |name: &ProfileName| more & (1 << (name.as_bytes()[0] - b'a')) != 0;
+                let may_run = |uid: &u32| *uid != u32::from(caller % 8);
+                let is_servable = model.iter().any(|(_, item)| may_run(&item.0) && is_free(&item.1));
+                let popped = queue.pop_next(&mut |uid| may_run(uid), &mut |_, name| is_free(name));
+                assert_eq!(popped.is_some(), is_servable);
+                if let Some(popped) = popped {
+                    assert!(may_run(&popped.0) && is_free(&popped.1));
+                    let at = model.iter().position(|(_, item)| *item == popped).expect("served an item not queued");
                     model.swap_remove(at);
                 }
             }
         }
-        assert_eq!(line.len(), model.len());
-        assert_eq!(line.by_uid().values().sum::<usize>(), model.len());
+        assert_eq!(queue.len(), model.len());
+        assert_eq!(queue.waiting_by_uid().values().sum::<usize>(), model.len());
     }
-    while line.next(&mut |_| true, &mut |_, _| true).is_some() {
+    while queue.pop_next(&mut |_| true, &mut |_, _| true).is_some() {
         assert!(model.pop().is_some());
     }
-    assert!(model.is_empty() && line.is_empty());
+    assert!(model.is_empty() && queue.is_empty());
 }
 
 /// Version strings: what is read is shown the same, and never outside what we speak.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Nobody waits for an engine before the socket answers: the first submissions wait for the engines' first word instead
-//! ([`Scheduler::first_word`]). With a socket of the service manager's ([`service`]) the end is a hand-over: new callers wait
+//! ([`SubmissionService::wait_for_first_probe`]). With a socket of the service manager's ([`service`]) the end is a hand-over: new callers wait
 //! for the next daemon from the first moment on, and those that are connected may go on for a moment.
 
 pub mod assembly;
@@ -33,7 +33,7 @@ use instance::Instance;
 use reaper::Reaper;
 use sandbox::host::Fleet;
 use sandbox::lifecycle::Slots;
-use scheduler::Scheduler;
+use scheduler::SubmissionService;
 use server::http::Gateway;
 use server::rpc::{self, Blobs, Daemon, Live, ReloadAsk};
 use signals::{Came, Signals, Wish};
@@ -59,7 +59,8 @@ struct Life {
     assembly: Assembly,
     slots: Slots,
     bell: Arc<Notify>,
-    scheduler: Arc<Scheduler>,
+    fleet: Arc<Fleet>,
+    submissions: Arc<SubmissionService>,
     live: Arc<Live>,
     reaper: Reaper,
     main_loop: Arc<LivenessProbe>,
@@ -90,7 +91,7 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
         assembly.engines.iter().map(|engine| assembly.host(engine, &instance.label, &slots, &bell)).collect();
     let fleet = Arc::new(Fleet::new(hosts));
     let blobs = Arc::new(Blobs::default());
-    let scheduler = Scheduler::new(
+    let submissions = SubmissionService::start(
         fleet.clone(),
         bell.clone(),
         config.queue.clone(),
@@ -98,11 +99,11 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
         assembly.cache(instance.folder()),
         blobs.clone(),
     );
-    match scheduler.take_answers() {
+    match submissions.load_reports() {
         0 => {}
         reports => tracing::info!(reports, "has the reports that the last daemon kept"),
     }
-    match scheduler.resume(&assembly.profiles) {
+    match submissions.resume(&assembly.profiles) {
         0 => {}
         submissions => tracing::info!(submissions, "goes on with what the last daemon left unstarted"),
     }
@@ -114,7 +115,8 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
     let daemon = Arc::new(Daemon {
         instance: instance.label.clone(),
         started: Instant::now(),
-        scheduler: scheduler.clone(),
+        fleet: fleet.clone(),
+        submissions: submissions.clone(),
         live: live.clone(),
         blobs,
         drain: drain.clone(),
@@ -131,7 +133,7 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
     let serving = tokio::spawn(rpc::serve(listener, daemon, stopped, left));
     service::ready();
     let watching = service::watchdog()
-        .map(|within| tokio::spawn(watchdog::watch(scheduler.clone(), accept_loop, main_loop.clone(), within)));
+        .map(|within| tokio::spawn(watchdog::watch(fleet.clone(), submissions.clone(), accept_loop, main_loop.clone(), within)));
 
     let mut life = Life {
         sources,
@@ -139,7 +141,8 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
         assembly,
         slots,
         bell,
-        scheduler: scheduler.clone(),
+        fleet: fleet.clone(),
+        submissions: submissions.clone(),
         live,
         reaper,
         main_loop,
@@ -156,13 +159,13 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
             so_far if so_far < LAST_WORDS => connections.count() > 0,
             so_far => so_far < FIRST_WORDS && connections.unheard() > 0,
         };
-        while waits(begun) && !scheduler.is_draining() {
+        while waits(begun) && !submissions.is_draining() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
     tracing::info!("draining: nothing new is admitted, what runs is finished");
-    scheduler.drain().await;
-    scheduler.keep_answers().await;
+    submissions.drain().await;
+    submissions.save_reports().await;
     let _ = stop.send(true);
     let _ = serving.await;
     // the last answers are on their way to their writers; reports are waited for

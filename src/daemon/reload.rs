@@ -91,7 +91,7 @@ impl Life {
         let next = Assembly::of(loaded, &self.sources.environment)?;
         let (applied, restart) = changes(&self.assembly.config, &next.config);
 
-        let old = self.scheduler.fleet().all();
+        let old = self.fleet.all();
         let (mut hosts, mut kept, mut added) = (Vec::new(), Vec::new(), Vec::new());
         for engine in &next.engines {
             let same = |other: &&super::assembly::Engine| {
@@ -100,7 +100,7 @@ impl Life {
                     && self.assembly.config.isolation == next.config.isolation
             };
             let known =
-                self.assembly.engines.iter().find(same).and_then(|_| self.scheduler.fleet().find(&engine.config.name));
+                self.assembly.engines.iter().find(same).and_then(|_| self.fleet.find(&engine.config.name));
             hosts.push(match known {
                 Some(host) => {
                     host.set_profiles(&next.profiles.values().cloned().collect::<Vec<_>>());
@@ -117,12 +117,12 @@ impl Life {
         let _ = tokio::time::timeout(FIRST_LOOK, first_probes_done(&hosts)).await;
         let gone: Vec<Arc<Host>> =
             old.iter().filter(|host| !hosts.iter().any(|other| Arc::ptr_eq(host, other))).cloned().collect();
-        self.scheduler.fleet().replace(hosts);
+        self.fleet.replace(hosts);
         let removed: Vec<String> = gone.iter().map(|host| host.name().to_owned()).collect();
         for host in gone {
             self.leaving.spawn(async move { host.retire().await });
         }
-        self.scheduler.set_queue(next.config.queue.clone());
+        self.submissions.set_queue_config(next.config.queue.clone());
         log::set_level(&next.config.log.level)?;
         self.reaper.watch_over(&next.targets());
         self.live.replace(next.profiles.clone(), next.roles.clone());

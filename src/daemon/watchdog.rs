@@ -12,7 +12,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduler::Scheduler;
+use sandbox::host::Fleet;
+use scheduler::SubmissionService;
 use telemetry::liveness::LivenessProbe;
 
 /// A loop that must make progress.
@@ -38,21 +39,22 @@ impl MonitoredLoop {
 
 /// The loops to monitor now: pools come and go with a reload.
 fn monitored_loops(
-    scheduler: &Arc<Scheduler>,
+    fleet: &Fleet,
+    submissions: &Arc<SubmissionService>,
     accept_loop: &Arc<LivenessProbe>,
     main_loop: &Arc<LivenessProbe>,
 ) -> Vec<MonitoredLoop> {
-    let (requesting, counting) = (scheduler.clone(), scheduler.clone());
+    let (requesting, counting) = (submissions.clone(), submissions.clone());
     let mut loops = vec![
         MonitoredLoop::of_probe("accept", accept_loop),
         MonitoredLoop::of_probe("main", main_loop),
         MonitoredLoop {
             name: "allocator".to_owned(),
-            request: Box::new(move || requesting.desk().ring()),
-            acknowledged: Box::new(move || Some(counting.desk().turns())),
+            request: Box::new(move || requesting.allocator().wake()),
+            acknowledged: Box::new(move || Some(counting.allocator().iterations())),
         },
     ];
-    for host in scheduler.fleet().all().iter() {
+    for host in fleet.all().iter() {
         for pool in host.pools() {
             let counting = pool.clone();
             loops.push(MonitoredLoop {
@@ -95,14 +97,15 @@ async fn all_acknowledged(loops: &[MonitoredLoop], patience: Duration) {
 
 /// Sends WATCHDOG=1 while the daemon makes progress; `timeout` is the service manager's WatchdogSec.
 pub(super) async fn watch(
-    scheduler: Arc<Scheduler>,
+    fleet: Arc<Fleet>,
+    submissions: Arc<SubmissionService>,
     accept_loop: Arc<LivenessProbe>,
     main_loop: Arc<LivenessProbe>,
     timeout: Duration,
 ) {
     let period = timeout / 3;
     loop {
-        all_acknowledged(&monitored_loops(&scheduler, &accept_loop, &main_loop), period).await;
+        all_acknowledged(&monitored_loops(&fleet, &submissions, &accept_loop, &main_loop), period).await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         tokio::time::sleep(period).await;
     }

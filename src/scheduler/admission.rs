@@ -1,130 +1,100 @@
-//! Who gets in. Pure: counts in, a decision out.
+//! Admits or refuses a submission. Pure: counts in, a decision out.
 
 use std::time::Duration;
 
-/// The counts at the moment of a request.
+/// The counts when a submission arrives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Admitted and not answered.
+pub struct QueueLoad {
+    /// Submissions admitted and not answered.
     pub admitted: usize,
-    /// The same, of this caller's uid.
-    pub of_uid: usize,
-    /// Bytes of this caller's uid that are admitted and not answered, with this submission's.
+    /// Submissions of this uid admitted and not answered.
+    pub admitted_of_uid: usize,
+    /// Bytes of this uid's unanswered submissions, this one included.
     pub bytes_of_uid: u64,
-    /// Whether any host answers.
+    /// Any host takes work.
     pub host_up: bool,
-    /// Whether the daemon is on its way out.
+    /// The daemon is draining.
     pub draining: bool,
-    /// How long one sandbox takes to be made, as measured.
-    pub refill: Duration,
-    /// How long this one would wait, when that is known.
-    pub predicted: Option<Duration>,
-    /// How long it can wait.
+    /// The mean time to create one sandbox.
+    pub create_time: Duration,
+    /// The estimated wait for a sandbox, if known.
+    pub predicted_wait: Option<Duration>,
+    /// The submission's deadline, from its arrival.
     pub deadline: Option<Duration>,
 }
 
-/// The bounds.
+/// The configured limits of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Admitted and not answered, at most.
+pub struct QueueBounds {
+    /// Submissions admitted and not answered.
     pub max: usize,
     /// The same for one uid.
     pub max_per_uid: usize,
-    /// Bytes of one uid.
+    /// Bytes of one uid's unanswered submissions.
     pub max_bytes_per_uid: u64,
 }
 
-/// The queue says no; try later.
+/// Why a submission was not admitted. `retry_after` is when capacity is likely.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Full.
+    /// `[queue] max` is reached.
     #[error("the queue is full ({max} submissions)")]
-    QueueFull {
-        /// The bound.
-        max: usize,
-        /// When room is likely.
-        retry_after: Duration,
-    },
-    /// This uid has enough.
+    QueueFull { max: usize, retry_after: Duration },
+    /// `[queue] max_per_uid` is reached.
     #[error("your uid has {max} submissions in the queue already")]
-    QuotaExceeded {
-        /// The bound.
-        max: usize,
-        /// When room is likely.
-        retry_after: Duration,
-    },
-    /// It would wait longer than it can.
+    QuotaExceeded { max: usize, retry_after: Duration },
+    /// The predicted wait exceeds the submission's deadline.
     #[error(
-        "deadline_ms: at the measured rate it would wait {} ms for a sandbox, and its deadline is {} ms",
+        "deadline_ms: the predicted wait for a sandbox is {} ms, the deadline {} ms",
         predicted.as_millis(), deadline.as_millis()
     )]
-    DeadlineUnreachable {
-        /// The wait.
-        predicted: Duration,
-        /// The bound.
-        deadline: Duration,
-        /// When it may be reached.
-        retry_after: Duration,
-    },
-    /// This uid holds enough memory.
+    DeadlineUnreachable { predicted: Duration, deadline: Duration, retry_after: Duration },
+    /// The uid's unanswered submissions would hold too many bytes.
     #[error("your uid's submissions in the queue would hold more than {max} bytes")]
-    BytesExceeded {
-        /// The bound.
-        max: u64,
-        /// When room is likely.
-        retry_after: Duration,
-    },
-    /// On its way out.
+    BytesExceeded { max: u64, retry_after: Duration },
+    /// The daemon is shutting down.
     #[error("the daemon is draining")]
     Draining,
-    /// No engine answers.
+    /// No host takes work. `reason` names each host's failure and the remedy.
     #[error("no Docker host is up: {reason}")]
-    NoHost {
-        /// What was tried, and the remedy.
-        reason: String,
-    },
-    /// The hosts keep runs apart in another way than the caller insists on.
+    NoHost { reason: String },
+    /// The hosts cannot give the isolation that the submission requires.
     #[error("isolation: {profile} runs in {offered} here{}", why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())]
     Isolation {
-        /// The profile.
         profile: String,
-        /// What there is.
         offered: &'static str,
-        /// Why, where it is not the profile's own wish.
+        /// Why cells are unavailable; `None` if the profile asks for the offered isolation.
         why: Option<String>,
     },
-    /// The same id with other content.
+    /// The id belongs to a submission with other content.
     #[error("submission {id:?} exists with other content; choose another id")]
-    Conflict {
-        /// The id.
-        id: String,
-    },
+    Conflict { id: String },
 }
 
-/// Admits or refuses.
+/// Decides about one submission.
 ///
 /// # Errors
-/// The refusal.
-pub fn admit(load: Load, bounds: Bounds) -> Result<(), Refusal> {
+/// The refusal, with a hint when to retry.
+pub fn admit(load: QueueLoad, bounds: QueueBounds) -> Result<(), Refusal> {
     if load.draining {
         return Err(Refusal::Draining);
     }
     if !load.host_up {
         return Err(Refusal::NoHost { reason: String::new() });
     }
-    // one finished run makes room: at the refill rate that is one refill away, within sensible bounds
-    let retry_after = load.refill.clamp(Duration::from_millis(100), Duration::from_secs(10));
+    // one finished run frees a sandbox: capacity is one creation away
+    let retry_after = load.create_time.clamp(Duration::from_millis(100), Duration::from_secs(10));
     if load.admitted >= bounds.max {
         return Err(Refusal::QueueFull { max: bounds.max, retry_after });
     }
-    if load.of_uid >= bounds.max_per_uid {
+    if load.admitted_of_uid >= bounds.max_per_uid {
         return Err(Refusal::QuotaExceeded { max: bounds.max_per_uid, retry_after });
     }
-    // one submission always fits: its own bound is lower
-    if load.bytes_of_uid > bounds.max_bytes_per_uid && load.of_uid > 0 {
+    // a single submission is bounded by the line and blob limits instead
+    if load.bytes_of_uid > bounds.max_bytes_per_uid && load.admitted_of_uid > 0 {
         return Err(Refusal::BytesExceeded { max: bounds.max_bytes_per_uid, retry_after });
     }
-    if let (Some(predicted), Some(deadline)) = (load.predicted, load.deadline)
+    if let (Some(predicted), Some(deadline)) = (load.predicted_wait, load.deadline)
         && predicted > deadline
     {
         let retry_after = predicted.saturating_sub(deadline).clamp(Duration::from_millis(100), Duration::from_secs(60));
@@ -137,52 +107,52 @@ pub fn admit(load: Load, bounds: Bounds) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { max: 10, max_per_uid: 4, max_bytes_per_uid: 1000 };
-    const CALM: Load = Load {
+    const BOUNDS: QueueBounds = QueueBounds { max: 10, max_per_uid: 4, max_bytes_per_uid: 1000 };
+    const IDLE: QueueLoad = QueueLoad {
         admitted: 0,
-        of_uid: 0,
+        admitted_of_uid: 0,
         bytes_of_uid: 0,
         host_up: true,
         draining: false,
-        refill: Duration::from_millis(300),
-        predicted: None,
+        create_time: Duration::from_millis(300),
+        predicted_wait: None,
         deadline: None,
     };
 
     #[test]
-    fn a_calm_queue_admits() {
-        assert_eq!(admit(CALM, BOUNDS), Ok(()));
+    fn an_idle_queue_admits() {
+        assert_eq!(admit(IDLE, BOUNDS), Ok(()));
     }
 
     #[test]
-    fn a_full_queue_says_when_to_come_back() {
-        let refusal = admit(Load { admitted: 10, ..CALM }, BOUNDS).unwrap_err();
+    fn a_full_queue_gives_a_retry_hint() {
+        let refusal = admit(QueueLoad { admitted: 10, ..IDLE }, BOUNDS).unwrap_err();
         assert_eq!(refusal, Refusal::QueueFull { max: 10, retry_after: Duration::from_millis(300) });
     }
 
     #[test]
     fn one_uid_cannot_fill_the_queue() {
-        assert!(matches!(admit(Load { of_uid: 4, ..CALM }, BOUNDS), Err(Refusal::QuotaExceeded { .. })));
-        let heavy = Load { of_uid: 1, bytes_of_uid: 1001, ..CALM };
+        assert!(matches!(admit(QueueLoad { admitted_of_uid: 4, ..IDLE }, BOUNDS), Err(Refusal::QuotaExceeded { .. })));
+        let heavy = QueueLoad { admitted_of_uid: 1, bytes_of_uid: 1001, ..IDLE };
         assert!(matches!(admit(heavy, BOUNDS), Err(Refusal::BytesExceeded { .. })));
-        let alone = Load { bytes_of_uid: 1001, ..CALM };
-        assert_eq!(admit(alone, BOUNDS), Ok(()));
+        let single = QueueLoad { bytes_of_uid: 1001, ..IDLE };
+        assert_eq!(admit(single, BOUNDS), Ok(()));
     }
 
     #[test]
-    fn a_deadline_that_cannot_be_met_is_refused_at_once_and_one_that_may_be_is_not() {
+    fn only_a_deadline_below_the_predicted_wait_is_refused() {
         let seconds = Duration::from_secs;
-        let hurried = Load { predicted: Some(seconds(30)), deadline: Some(seconds(10)), ..CALM };
-        let refusal = admit(hurried, BOUNDS).unwrap_err();
+        let urgent = QueueLoad { predicted_wait: Some(seconds(30)), deadline: Some(seconds(10)), ..IDLE };
+        let refusal = admit(urgent, BOUNDS).unwrap_err();
         assert!(matches!(refusal, Refusal::DeadlineUnreachable { retry_after, .. } if retry_after == seconds(20)));
-        assert_eq!(admit(Load { deadline: Some(seconds(31)), ..hurried }, BOUNDS), Ok(()));
-        assert_eq!(admit(Load { predicted: None, ..hurried }, BOUNDS), Ok(()));
-        assert_eq!(admit(Load { deadline: None, ..hurried }, BOUNDS), Ok(()));
+        assert_eq!(admit(QueueLoad { deadline: Some(seconds(31)), ..urgent }, BOUNDS), Ok(()));
+        assert_eq!(admit(QueueLoad { predicted_wait: None, ..urgent }, BOUNDS), Ok(()));
+        assert_eq!(admit(QueueLoad { deadline: None, ..urgent }, BOUNDS), Ok(()));
     }
 
     #[test]
-    fn without_a_host_and_while_draining_nothing_gets_in() {
-        assert!(matches!(admit(Load { host_up: false, ..CALM }, BOUNDS), Err(Refusal::NoHost { .. })));
-        assert_eq!(admit(Load { draining: true, ..CALM }, BOUNDS), Err(Refusal::Draining));
+    fn nothing_is_admitted_without_a_host_or_while_draining() {
+        assert!(matches!(admit(QueueLoad { host_up: false, ..IDLE }, BOUNDS), Err(Refusal::NoHost { .. })));
+        assert_eq!(admit(QueueLoad { draining: true, ..IDLE }, BOUNDS), Err(Refusal::Draining));
     }
 }

@@ -1,29 +1,64 @@
-//! Reports that no judge wrote: of a submission that never ran, whose sandbox died, or whose memory took the init along.
-//! Pure: what was seen goes in, whose fault it is comes out.
+//! Reports of submissions that could not be judged, and the one place that decides whose fault that
+//! is. Pure: what was observed goes in, a report comes out.
 
+use super::allocator::NoSandbox;
+use super::leases::Unfit;
+use sandbox::host::End;
+use judge::decide::{self, CANCELLED};
 use judge::drive::Judged;
 use judge::render;
 use judge::work::Work;
 use protocol::{Blame, Outcome, Report, RunFacts, Verdict};
-use sandbox::host::ContainerEnd;
 use sandbox::lifecycle::Lost;
 
-/// The report of a submission that never ran.
-pub(super) fn bare(id: &str, verdict: Verdict, message: &str) -> Report {
+/// A report without any run.
+fn bare(id: &str, verdict: Verdict, message: &str) -> Report {
     render::report(id, Judged::bare(verdict, message), &|_| None)
 }
 
-/// A sandbox that died, init and all, because its memory was used up: that is the program's limit, not a fault of ours.
+fn system_error(id: &str, blame: Blame, message: &str) -> Report {
+    Report { blame: Some(blame), ..bare(id, Verdict::SystemError, message) }
+}
+
+/// The report of a submission that was cancelled before it ran.
+pub(super) fn cancelled(id: &str) -> Report {
+    bare(id, Verdict::Cancelled, CANCELLED)
+}
+
+/// The report of a submission that was neither started nor saved when the daemon ended.
+pub(super) fn not_saved(id: &str) -> Report {
+    let message = "The daemon ended before the submission was started, and could not save it; submit it again.";
+    Report { blame: Some(Blame::Assay), ..bare(id, Verdict::Cancelled, message) }
+}
+
+/// The report of a submission for which no sandbox was allocated.
+pub(super) fn no_sandbox(id: &str, error: &NoSandbox) -> Report {
+    let blame = if error.host_up { Blame::Assay } else { Blame::Host };
+    system_error(id, blame, &format!("No sandbox was available: {error}."))
+}
+
+/// The report of a submission whose sandbox could not be used for it.
+pub(super) fn unfit(id: &str, unfit: &Unfit) -> Report {
+    let blame = match unfit {
+        Unfit::Isolation { .. } => Blame::Host,
+        Unfit::Limits(error) if error.is_unreachable() => Blame::Host,
+        Unfit::Limits(_) => Blame::Assay,
+    };
+    system_error(id, blame, &format!("The sandbox does not fit the submission: {unfit}."))
+}
+
+/// The result of a submission whose sandbox died, init included, because its memory was exhausted:
+/// the program's limit, not a fault of ours.
 pub(super) fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
     let mut facts = RunFacts::bare(Outcome::MemoryLimit);
     facts.evidence.limit = Some("memory_bytes".to_owned());
     facts.evidence.limit_value = Some(work.limits.memory_bytes);
     facts.evidence.lost = Some(lost.to_string());
-    let message = judge::decide::message(&facts, &work.limits);
+    let message = decide::message(&facts, &work.limits);
     Judged { run: Some(facts), ..Judged::bare(Verdict::MemoryLimit, message) }
 }
 
-/// The same of a program that judges: nobody knows what the submission is worth.
+/// The same for a checker or interactor: the submission cannot be judged.
 pub(super) fn referee_out_of_memory(lost: &Lost) -> Judged {
     let mut facts = RunFacts::bare(Outcome::Lost);
     facts.evidence.lost = Some(lost.to_string());
@@ -31,25 +66,25 @@ pub(super) fn referee_out_of_memory(lost: &Lost) -> Judged {
     Judged { run: Some(facts), blame: Some(Blame::Caller), ..Judged::bare(Verdict::SystemError, message) }
 }
 
-/// A sandbox that died under a submission.
+/// The loss of a sandbox under a submission.
 #[derive(Debug)]
 pub(super) struct Death {
-    /// How it was noticed.
+    /// How the loss was noticed.
     pub(super) lost: Lost,
-    /// How its container ended.
-    pub(super) end: ContainerEnd,
-    /// Whether its engine provably did not fail meanwhile.
+    /// How the container ended.
+    pub(super) end: End,
+    /// The engine provably worked from the lease to the loss.
     pub(super) engine_was_well: bool,
-    /// Where.
+    /// The host's name.
     pub(super) host: String,
 }
 
-/// Deaths of sandboxes under one submission. Two of them are the submission's doing only when the engine provably was well
-/// all the time and the inits ended by themselves. Where the engine was not, the host is to blame; an init that was killed
-/// was killed from outside.
+/// The report of a submission that lost its sandboxes. The submission is to blame only for two
+/// deaths, if the engines provably worked all the time and the inits exited by themselves. If an
+/// engine failed, the host is to blame. An init that was killed was killed from outside.
 pub(super) fn lost_report(id: &str, deaths: &[Death]) -> Report {
     let host_failed = deaths.iter().any(|death| !death.engine_was_well);
-    let words = deaths.iter().map(|death| death.lost.to_string()).collect::<Vec<_>>().join("; then ");
+    let evidence = deaths.iter().map(|death| death.lost.to_string()).collect::<Vec<_>>().join("; then ");
     let (blame, message) = if host_failed {
         (Blame::Host, "The Docker host failed while the submission ran; this is not the submission's fault.")
     } else if deaths.len() > 1 && deaths.iter().all(|death| death.end.is_its_own()) {
@@ -58,7 +93,7 @@ pub(super) fn lost_report(id: &str, deaths: &[Death]) -> Report {
         (Blame::Assay, "The sandbox was lost while the submission ran; this is not the submission's fault.")
     };
     let mut facts = RunFacts::bare(Outcome::Lost);
-    facts.evidence.lost = Some(words);
+    facts.evidence.lost = Some(evidence);
     let judged = Judged { blame: Some(blame), run: Some(facts), ..Judged::bare(Verdict::SystemError, message) };
     render::report(id, judged, &|_| None)
 }
@@ -68,26 +103,33 @@ mod tests {
     use super::*;
 
     fn death(engine_was_well: bool, exit_code: i64) -> Death {
-        let end = ContainerEnd { oom: false, exit_code: Some(exit_code) };
+        let end = End { oom: false, exit_code: Some(exit_code) };
         Death { lost: Lost::Eof, end, engine_was_well, host: "local".to_owned() }
     }
 
     #[test]
-    fn an_init_that_was_killed_is_not_the_submissions_doing() {
+    fn the_submission_is_not_blamed_for_an_init_that_was_killed() {
         assert_eq!(lost_report("1", &[death(true, 137), death(true, 137)]).blame, Some(Blame::Assay));
         assert_eq!(lost_report("1", &[death(true, 134), death(true, 137)]).blame, Some(Blame::Assay));
     }
 
     #[test]
-    fn a_host_that_failed_is_to_blame_for_a_lost_run() {
+    fn a_failed_host_is_blamed_for_a_lost_run() {
         let report = lost_report("1", &[death(false, 134)]);
         assert_eq!((report.verdict, report.blame), (Verdict::SystemError, Some(Blame::Host)));
     }
 
     #[test]
-    fn a_second_death_on_a_healthy_host_is_the_submissions_doing() {
+    fn the_submission_is_blamed_for_a_second_death_on_a_healthy_host() {
         let report = lost_report("1", &[death(true, 134), death(true, 134)]);
         assert_eq!(report.blame, Some(Blame::Caller));
         assert_eq!(report.run.unwrap().evidence.lost.unwrap().matches("attach stream ended").count(), 2);
+    }
+
+    #[test]
+    fn the_host_is_blamed_for_a_missing_sandbox_only_if_none_is_up() {
+        let error = |host_up| NoSandbox { reason: None, host_up };
+        assert_eq!(no_sandbox("1", &error(false)).blame, Some(Blame::Host));
+        assert_eq!(no_sandbox("1", &error(true)).blame, Some(Blame::Assay));
     }
 }

@@ -1,4 +1,4 @@
-//! What came of submissions since the daemon's start.
+//! Counts of submissions since the daemon's start.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,37 +7,37 @@ use serde::Serialize;
 
 use protocol::{Report, StartKind, Verdict};
 
-/// Counts; they only grow.
+/// Counts since the daemon's start. They only grow.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Counters {
-    /// Let in.
+    /// Submissions admitted.
     pub admitted: AtomicUsize,
-    /// Answered with a report.
+    /// Submissions answered with a report.
     pub answered: AtomicUsize,
-    /// Not let in.
+    /// Submissions refused.
     pub refused: AtomicUsize,
-    /// Tried once more because a sandbox was lost.
+    /// Submissions retried because a sandbox was lost or unfit.
     pub retried: AtomicUsize,
-    /// Answered with `system_error`.
+    /// Submissions answered with `system_error`.
     pub system_error: AtomicUsize,
-    /// Run in a sandbox that was ready.
+    /// Submissions that ran in a ready sandbox.
     pub warm: AtomicUsize,
-    /// Used sandboxes that were kept for their caller.
+    /// Used sandboxes kept for their caller.
     pub kept: AtomicUsize,
-    /// Used sandboxes in which something was left: they are retired.
+    /// Used sandboxes retired because an audit found residue.
     pub residue: AtomicUsize,
-    /// Run in a sandbox that was made for it.
+    /// Submissions that ran in a sandbox created for them.
     pub cold: AtomicUsize,
 }
 
 impl Counters {
-    /// One more.
-    pub(super) fn count(&self, which: &AtomicUsize) {
-        which.fetch_add(1, Ordering::Relaxed);
+    /// Adds one to a counter.
+    pub(super) fn count(&self, counter: &AtomicUsize) {
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A report went out.
-    pub(super) fn answered(&self, report: &Report) {
+    /// Counts a report.
+    pub(super) fn count_answer(&self, report: &Report) {
         self.count(&self.answered);
         if report.verdict == Verdict::SystemError {
             self.count(&self.system_error);

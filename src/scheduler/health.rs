@@ -1,35 +1,34 @@
-//! How it all is: what `daemon.health` and `GET /health` say.
+//! The daemon's health, as `daemon.health` and `GET /health` report it.
 //!
-//! Healthy is: every host is up and every pool can be filled. Unhealthy is: no host can be given work. Everything between is
-//! degraded, and so are a daemon on its way out and one that has only begun to ask its engines: what comes then is taken, and
-//! waits for their first word.
+//! Healthy: every host is up and every pool can create sandboxes. Unhealthy: no host takes work.
+//! Everything else is degraded; so are a draining daemon, and one whose engines have not answered
+//! their first probe yet (it admits submissions, which wait for that probe).
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Scheduler;
 use sandbox::host::{Fleet, HostState};
 
-/// Of `daemon.health`.
+/// Result of `daemon.health`.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Health {
-    /// The whole: `unhealthy` when no host takes work, `degraded` when something is wrong.
+    /// `unhealthy` if no host takes work, `degraded` if a check failed or the daemon drains.
     pub status: HealthWord,
-    /// Whether any engine answers: `connected` or `disconnected`.
+    /// `connected` if any host takes work, else `disconnected`.
     pub docker: &'static str,
-    /// What was looked at.
+    /// One row per host and pool.
     pub checks: Vec<HealthCheck>,
 }
 
-/// How it all is.
+/// The overall state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthWord {
-    /// All is well.
+    /// Every check passed.
     Healthy,
-    /// It works; something is wrong.
+    /// Work is done, but a check failed or the daemon drains.
     Degraded,
-    /// It does not work.
+    /// No host takes work.
     Unhealthy,
 }
 
@@ -40,23 +39,22 @@ pub enum CheckKind {
     Pool,
 }
 
-/// One thing that was looked at.
+/// The check of one host or pool.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct HealthCheck {
     /// Not published.
     #[serde(skip)]
     pub kind: CheckKind,
-    /// What.
+    /// `docker` or `pool`, with the host's or profile's name.
     pub name: String,
-    /// Whether it is well.
+    /// Whether the check passed.
     pub ok: bool,
-    /// What was seen.
+    /// The state, or the failure.
     pub message: String,
-    /// What to do about it.
+    /// How to fix the failure, if known.
     pub remedy: Option<String>,
 }
 
-/// From what was looked at.
 fn status(takes_work: bool, broken: usize, is_draining: bool) -> HealthWord {
     match (takes_work, broken, is_draining) {
         (false, _, _) => HealthWord::Unhealthy,
@@ -78,7 +76,7 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
                 (HostState::Up, _) => format!("engine {} answers at {}", health.engine.version, host.endpoint()),
                 (HostState::Draining, _) => "drained by command; `assay hosts resume` gives it work again".to_owned(),
                 (_, Some(reason)) => format!("failed to {reason}"),
-                (_, None) => "not asked yet".to_owned(),
+                (_, None) => "not probed yet".to_owned(),
             },
             remedy: health.remedy,
         });
@@ -90,7 +88,7 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
                 name: format!("pool {}{place}", state.profile),
                 ok: state.broken.is_none(),
                 message: match &state.broken {
-                    None => format!("{} ready, {} being made", state.ready, state.creating),
+                    None => format!("{} ready, {} being created", state.ready, state.creating),
                     Some(reason) => reason.clone(),
                 },
                 remedy: None,
@@ -100,15 +98,15 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
     checks
 }
 
-impl Scheduler {
-    /// How it all is. Asks nobody: the hosts' monitors know.
-    pub fn health(&self) -> Health {
-        let checks = checks(self.fleet());
-        let is_up = !self.fleet().schedulable().is_empty();
-        let is_asking = self.fleet().all().iter().any(|host| host.health().state() == HostState::Unknown);
+impl Health {
+    /// The health now. Makes no engine call: the hosts' monitors keep the state up to date.
+    pub fn of(fleet: &Fleet, is_draining: bool) -> Health {
+        let checks = checks(fleet);
+        let is_up = !fleet.schedulable().is_empty();
+        let is_probing = fleet.all().iter().any(|host| host.health().state() == HostState::Unknown);
         let broken = checks.iter().filter(|check| !check.ok).count();
         Health {
-            status: status(is_up || is_asking, broken, self.is_draining()),
+            status: status(is_up || is_probing, broken, is_draining),
             docker: if is_up { "connected" } else { "disconnected" },
             checks,
         }

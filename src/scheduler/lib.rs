@@ -1,40 +1,58 @@
-//! One queue over the hosts: admit or refuse, lease, judge, answer. Every admitted submission gets exactly one report.
+//! The queue over all hosts: admits or refuses submissions, allocates sandboxes, has them judged, and
+//! answers every admitted submission with exactly one report.
 //!
 //! ```text
-//!  submit --admission (pure)--> Entry{Queued} --lease--> Running --judge--> Done(report)
-//!             |                     |                      | lost: once more on a fresh sandbox
-//!             v                     |-- cancel, deadline --'--> Done(cancelled | system_error)
-//!          Refusal{queue_full | ..} '-- the drain's end, and it outlives its caller --> Kept --next daemon--> Queued
+//!  submit --admission--> SubmissionHandle (a task of its own; see `submission` for its states)
+//!             |                  |
+//!             v                  '--> acquire --> execute --> settle --> report
+//!          Refusal                    allocator   judge       blame
 //! ```
 //!
-//! What is refused has a code: `queue_full`, `quota_exceeded`, `deadline_unreachable`, `draining`, `no_host`, `conflict`.
+//! Refusals have the codes `queue_full`, `quota_exceeded`, `deadline_unreachable`, `draining`,
+//! `no_host` and `conflict`. A caller may leave, wait again, or cancel its submission at any time.
 //!
-//! [`admission`] decides who gets in, [`mod@line`] whose turn it is, [`place`] on which host, [`pace`] how long that takes: all
-//! pure. At the [`desk`] sandboxes are handed out; [`registry`] remembers, [`mod@kept`] (work) and [`mod@answers`] (reports)
-//! remember beyond the daemon's end, [`dispatch`] does; [`stages`] and [`tally`] count, [`mod@health`] and [`views`] show. A submission is a task of its own: its caller may leave, wait again, or withdraw it.
+//! | module | |
+//! |---|---|
+//! | [`admission`] | who gets in; pure |
+//! | [`fair_queue`] | whose turn it is; pure |
+//! | [`host_choice`] | on which host; pure |
+//! | `wait_estimator` | how long a submission will wait; pure |
+//! | [`allocator`] | hands out sandboxes |
+//! | [`submission`] | the states of one submission |
+//! | `leases` | limits and reuse of its sandboxes |
+//! | `blame` | reports without a judgement, and whose fault they are |
+//! | `service` | admission and the books of all submissions |
+//! | `registry` | submissions by id |
+//! | `persistence`, `unfinished`, `report_store` | work and reports that outlive the daemon |
+//! | [`health`], `metrics`, `language_metrics`, [`stages`], [`counters`], `access_log` | what is shown |
 
 pub mod admission;
-mod answers;
+pub mod allocator;
+pub mod counters;
+pub mod fair_queue;
+pub mod health;
+pub mod host_choice;
+pub mod stages;
+pub mod submission;
+
+mod access_log;
 mod blame;
-mod counters;
-mod desk;
-mod dispatch;
-mod health;
-mod kept;
-pub mod line;
-mod pace;
-pub mod place;
+mod language_metrics;
+mod leases;
+mod metrics;
+mod persistence;
 mod registry;
-mod said;
-mod seats;
-mod stages;
-mod tally;
-mod views;
+mod report_store;
+mod service;
+mod unfinished;
+mod wait_estimator;
 
 pub use admission::Refusal;
-pub use answers::Shelf;
+pub use allocator::Allocator;
 pub use counters::Counters;
-pub use dispatch::{Arrival, Scheduler};
 pub use health::{CheckKind, Health, HealthCheck, HealthWord};
-pub use registry::{Entry, IsKept, State};
+pub use registry::{KeptForNextDaemon, SubmissionHandle, SubmissionIo, Viewer};
+pub use report_store::BlobStore;
+pub use service::{Arrival, SubmissionService};
 pub use stages::{Stage, StageRow};
+pub use submission::SubmissionPhase;

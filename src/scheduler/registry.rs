@@ -1,260 +1,265 @@
-//! Which submissions there are: by id, per uid and tenant. Bounded in number and time.
+//! All submissions that can be looked up, by id and caller. Answered ones are bounded in number and
+//! time.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use super::submission::SubmissionPhase;
 use config::bounds;
 use judge::events::EventLog;
 use judge::pipe::Pipe;
-use protocol::Caller;
 use protocol::Report;
+use protocol::Caller;
 
-/// Where a submission is.
-#[derive(Debug, Clone)]
-pub enum State {
-    /// Waiting for a sandbox.
-    Queued,
-    /// On one.
-    Running,
-    /// Answered.
-    Done(Arc<Report>),
-    /// Not started, or not done, when the daemon ended: kept in the state folder for the next one.
-    Kept,
+/// The daemon is shutting down, and the submission is kept for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptForNextDaemon;
+
+/// Who looks at submissions, and so which ones are visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Viewer {
+    /// An administrator sees all submissions.
+    Admin,
+    /// A uid sees its own submissions, of any tenant: ids are given to their owner only.
+    Uid(u32),
 }
 
-/// The daemon ends, and the submission is kept for the next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IsKept;
-
-impl State {
-    /// The word of the protocol.
-    pub fn as_str(&self) -> &'static str {
+impl Viewer {
+    fn sees(self, handle: &SubmissionHandle) -> bool {
         match self {
-            State::Queued | State::Kept => "queued",
-            State::Running => "running",
-            State::Done(_) => "done",
+            Viewer::Admin => true,
+            Viewer::Uid(uid) => handle.caller.uid == uid,
         }
     }
 }
 
-/// What a submission says, and what it is told, while it runs.
+/// The event log and the open input of a submission.
 #[derive(Debug)]
-pub struct Ends {
-    /// What happens to it.
+pub struct SubmissionIo {
+    /// The submission's events.
     pub log: Arc<EventLog>,
-    /// Where its input comes from, when it was left open.
+    /// The input, if it was left open with `stdin_open`.
     pub input: Option<Arc<Pipe>>,
 }
 
-impl Ends {
-    /// Nothing more happens, and nobody shall wait to feed it, also when it never ran.
+impl SubmissionIo {
+    /// Ends the log, and releases callers that wait to feed the input.
     pub(super) fn close(&self) {
         self.log.end();
         self.input.iter().for_each(|pipe| pipe.leave());
     }
 }
 
-/// One submission.
+/// One admitted submission, shared by its task and its callers.
 #[derive(Debug)]
-pub struct Entry {
-    /// Its id.
+pub struct SubmissionHandle {
+    /// The caller's id, or a generated one.
     pub id: String,
-    /// Whose.
+    /// The uid and tenant that submitted it.
     pub caller: Caller,
+    /// A digest of the content, to detect another submission with the same id.
     pub(super) digest: [u8; 32],
-    /// Whether it goes on without a caller who waits for it.
+    /// The submission goes on without a waiting caller, and past a drain.
     pub(super) outlives_caller: bool,
-    /// What it says and what it is told.
-    pub ends: Ends,
-    state: watch::Sender<State>,
+    /// Its event log and open input.
+    pub io: SubmissionIo,
+    phase: watch::Sender<SubmissionPhase>,
     cancel: watch::Sender<bool>,
-    /// Whether the drain's end withdrew it, and it can be run again.
+    /// Cancelled by the end of a drain, and can run again.
     is_interrupted: AtomicBool,
-    /// Whether it is among the answered ones that are kept.
-    is_counted: AtomicBool,
-    /// When it was answered.
+    /// Counted in `RegistryState::retained`.
+    is_retained: AtomicBool,
     done_at: OnceLock<Instant>,
 }
 
-impl Entry {
-    pub(super) fn new(id: String, caller: Caller, digest: [u8; 32], outlives_caller: bool, ends: Ends) -> Entry {
-        Entry {
+impl SubmissionHandle {
+    pub(super) fn new(
+        id: String,
+        caller: Caller,
+        digest: [u8; 32],
+        outlives_caller: bool,
+        io: SubmissionIo,
+    ) -> SubmissionHandle {
+        SubmissionHandle {
             id,
             caller,
             digest,
             outlives_caller,
-            ends,
-            state: watch::Sender::new(State::Queued),
+            io,
+            phase: watch::Sender::new(SubmissionPhase::Queued),
             cancel: watch::Sender::new(false),
             is_interrupted: AtomicBool::new(false),
-            is_counted: AtomicBool::new(false),
+            is_retained: AtomicBool::new(false),
             done_at: OnceLock::new(),
         }
     }
 
-    /// Where it is.
-    pub fn state(&self) -> State {
-        self.state.borrow().clone()
+    /// The current phase.
+    pub fn phase(&self) -> SubmissionPhase {
+        self.phase.borrow().clone()
     }
 
-    /// Withdraws it. Idempotent; one that is answered stays answered.
+    /// Cancels the submission. Idempotent; has no effect on an answered one.
     pub fn cancel(&self) {
         self.cancel.send_replace(true);
     }
 
-    /// Withdraws it because the daemon ends: one that outlives its caller, and was fed nothing meanwhile, can be run again.
+    /// Cancels the submission because the daemon ends. It can run again if it outlives its caller
+    /// and its input was not left open.
     pub(super) fn interrupt(&self) {
-        if !*self.cancel.borrow() && self.outlives_caller && self.ends.input.is_none() {
+        if !*self.cancel.borrow() && self.outlives_caller && self.io.input.is_none() {
             self.is_interrupted.store(true, Ordering::Relaxed);
         }
         self.cancel();
     }
 
-    /// Whether the daemon's end withdrew it, and nobody else did before.
+    /// Whether the end of the daemon cancelled it, and not its caller before.
     pub(super) fn was_interrupted(&self) -> bool {
         self.is_interrupted.load(Ordering::Relaxed)
     }
 
+    /// A receiver that becomes true when the submission is cancelled.
     pub(super) fn cancelled(&self) -> watch::Receiver<bool> {
         self.cancel.subscribe()
     }
 
-    /// When it was answered.
+    /// When the report became available.
     pub fn done_at(&self) -> Option<Instant> {
         self.done_at.get().copied()
     }
 
-    pub(super) fn set(&self, state: State) {
-        if matches!(state, State::Done(_)) {
+    pub(super) fn set_phase(&self, phase: SubmissionPhase) {
+        if matches!(phase, SubmissionPhase::Done(_)) {
             let _ = self.done_at.set(Instant::now());
         }
-        self.state.send_replace(state);
+        self.phase.send_replace(phase);
     }
 
-    /// Its report, when it has one; waits as long as it takes. Cancel-safe.
+    /// Waits for the report. Cancel-safe.
     ///
     /// # Errors
-    /// There will be none from this daemon.
-    pub async fn report(&self) -> Result<Arc<Report>, IsKept> {
-        let mut states = self.state.subscribe();
+    /// The submission is kept for the next daemon, which will answer it.
+    pub async fn report(&self) -> Result<Arc<Report>, KeptForNextDaemon> {
+        let mut phases = self.phase.subscribe();
         loop {
-            match &*states.borrow_and_update() {
-                State::Done(report) => return Ok(report.clone()),
-                State::Kept => return Err(IsKept),
-                State::Queued | State::Running => {}
+            match &*phases.borrow_and_update() {
+                SubmissionPhase::Done(report) => return Ok(report.clone()),
+                SubmissionPhase::Kept => return Err(KeptForNextDaemon),
+                _ => {}
             }
-            if states.changed().await.is_err() {
-                // the sender is self: this cannot happen while self is borrowed
+            if phases.changed().await.is_err() {
+                // self owns the sender, so this cannot happen while self is borrowed
                 std::future::pending::<()>().await;
             }
         }
     }
 }
 
-/// What an id leads to.
-pub(super) enum Claim {
-    /// It is new: go on.
+/// The result of looking up an id for a new submission.
+pub(super) enum IdClaim {
+    /// The id is free.
     New,
-    /// It is known, with this content.
-    Known(Arc<Entry>),
-    /// It is known, with other content.
+    /// The id belongs to a submission with the same content.
+    Known(Arc<SubmissionHandle>),
+    /// The id belongs to a submission with other content.
     Conflict,
 }
 
 #[derive(Debug, Default)]
-struct Books {
-    /// By id; one id may stand for a submission each of several callers.
-    entries: HashMap<String, Vec<Arc<Entry>>>,
-    /// Those that are answered, in that order; forgotten ones are gone when their turn comes.
-    finished: VecDeque<(Instant, Weak<Entry>)>,
-    /// How many of those are still kept.
-    kept: usize,
+struct RegistryState {
+    /// By id. Several callers may use the same id.
+    by_id: HashMap<String, Vec<Arc<SubmissionHandle>>>,
+    /// Answered submissions in order of their answers. Removed ones are skipped when they come up.
+    answered: VecDeque<(Instant, Weak<SubmissionHandle>)>,
+    /// How many of `answered` are still in `by_id`.
+    retained: usize,
 }
 
-/// All submissions that can be asked for.
+/// All submissions that can be looked up.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    books: Mutex<Books>,
+    state: Mutex<RegistryState>,
 }
 
-impl Books {
-    fn under(&self, id: &str) -> &[Arc<Entry>] {
-        self.entries.get(id).map(Vec::as_slice).unwrap_or_default()
+impl RegistryState {
+    fn with_id(&self, id: &str) -> &[Arc<SubmissionHandle>] {
+        self.by_id.get(id).map(Vec::as_slice).unwrap_or_default()
     }
 
-    fn remove(&mut self, entry: &Arc<Entry>) {
-        let Some(under) = self.entries.get_mut(&entry.id) else { return };
-        // the same id may stand for a newer one by now
-        let Some(at) = under.iter().position(|known| Arc::ptr_eq(known, entry)) else { return };
-        under.swap_remove(at);
-        if under.is_empty() {
-            self.entries.remove(&entry.id);
+    fn remove(&mut self, handle: &Arc<SubmissionHandle>) {
+        let Some(with_id) = self.by_id.get_mut(&handle.id) else { return };
+        // the id may belong to a newer submission by now
+        let Some(at) = with_id.iter().position(|known| Arc::ptr_eq(known, handle)) else { return };
+        with_id.swap_remove(at);
+        if with_id.is_empty() {
+            self.by_id.remove(&handle.id);
         }
-        self.kept -= usize::from(entry.is_counted.load(Ordering::Relaxed));
+        self.retained -= usize::from(handle.is_retained.load(Ordering::Relaxed));
     }
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
+        self.state.lock()
     }
 
-    pub(super) fn claim(&self, caller: &Caller, id: &str, digest: &[u8; 32]) -> Claim {
-        match self.lock().under(id).iter().find(|entry| entry.caller == *caller) {
-            None => Claim::New,
-            Some(entry) if entry.digest == *digest => Claim::Known(entry.clone()),
-            Some(_) => Claim::Conflict,
+    pub(super) fn claim(&self, caller: &Caller, id: &str, digest: &[u8; 32]) -> IdClaim {
+        match self.lock().with_id(id).iter().find(|handle| handle.caller == *caller) {
+            None => IdClaim::New,
+            Some(handle) if handle.digest == *digest => IdClaim::Known(handle.clone()),
+            Some(_) => IdClaim::Conflict,
         }
     }
 
-    /// Adds one.
-    pub(super) fn add(&self, entry: Arc<Entry>) {
-        self.lock().entries.entry(entry.id.clone()).or_default().push(entry);
+    pub(super) fn add(&self, handle: Arc<SubmissionHandle>) {
+        self.lock().by_id.entry(handle.id.clone()).or_default().push(handle);
     }
 
-    /// One was answered `age` ago. Drops the answered ones that are too old or too many, oldest first.
-    pub(super) fn finished(&self, entry: &Arc<Entry>, age: Duration) {
+    /// Records that a submission was answered `age` ago. Removes answered submissions beyond
+    /// `MAX_KEPT_REPORTS` or older than `REPORT_TTL`, oldest first.
+    pub(super) fn record_answer(&self, handle: &Arc<SubmissionHandle>, age: Duration) {
         let now = Instant::now();
-        let mut books = self.lock();
-        entry.is_counted.store(true, Ordering::Relaxed);
-        books.kept += 1;
-        books.finished.push_back((now.checked_sub(age).unwrap_or(now), Arc::downgrade(entry)));
-        while let Some((at, oldest)) = books.finished.front() {
+        let mut state = self.lock();
+        handle.is_retained.store(true, Ordering::Relaxed);
+        state.retained += 1;
+        state.answered.push_back((now.checked_sub(age).unwrap_or(now), Arc::downgrade(handle)));
+        while let Some((at, oldest)) = state.answered.front() {
             let oldest = oldest.upgrade();
-            let stays = books.kept <= bounds::MAX_KEPT_REPORTS && now.duration_since(*at) <= bounds::REPORT_TTL;
+            let stays = state.retained <= bounds::MAX_KEPT_REPORTS && now.duration_since(*at) <= bounds::REPORT_TTL;
             if stays && oldest.is_some() {
                 return;
             }
-            books.finished.pop_front();
+            state.answered.pop_front();
             if let Some(oldest) = oldest {
-                books.remove(&oldest);
+                state.remove(&oldest);
             }
         }
     }
 
-    /// Those that are answered, newest first, each with how long ago that was.
-    pub(super) fn answered(&self) -> Vec<(Arc<Entry>, Duration)> {
-        let books = self.lock();
-        let kept = |entry: &Arc<Entry>| books.under(&entry.id).iter().any(|known| Arc::ptr_eq(known, entry));
-        let all = books.finished.iter().rev().filter_map(|(at, entry)| Some((entry.upgrade()?, at.elapsed())));
-        all.filter(|(entry, _)| kept(entry)).collect()
+    /// Answered submissions, newest first, each with the time since its answer.
+    pub(super) fn answered(&self) -> Vec<(Arc<SubmissionHandle>, Duration)> {
+        let state = self.lock();
+        let is_retained =
+            |handle: &Arc<SubmissionHandle>| state.with_id(&handle.id).iter().any(|known| Arc::ptr_eq(known, handle));
+        let all = state.answered.iter().rev().filter_map(|(at, handle)| Some((handle.upgrade()?, at.elapsed())));
+        all.filter(|(handle, _)| is_retained(handle)).collect()
     }
 
-    /// One that answers to this uid: by any tenant, since the id was told to its owner only. Admins see all.
-    pub(super) fn find(&self, uid: u32, admin: bool, id: &str) -> Option<Arc<Entry>> {
-        self.lock().under(id).iter().find(|entry| admin || entry.caller.uid == uid).cloned()
+    pub(super) fn find(&self, viewer: Viewer, id: &str) -> Option<Arc<SubmissionHandle>> {
+        self.lock().with_id(id).iter().find(|handle| viewer.sees(handle)).cloned()
     }
 
-    pub(super) fn remove(&self, entry: &Arc<Entry>) {
-        self.lock().remove(entry);
+    pub(super) fn remove(&self, handle: &Arc<SubmissionHandle>) {
+        self.lock().remove(handle);
     }
 
-    pub(super) fn list(&self, uid: u32, admin: bool) -> Vec<Arc<Entry>> {
-        self.lock().entries.values().flatten().filter(|entry| admin || entry.caller.uid == uid).cloned().collect()
+    pub(super) fn list(&self, viewer: Viewer) -> Vec<Arc<SubmissionHandle>> {
+        self.lock().by_id.values().flatten().filter(|handle| viewer.sees(handle)).cloned().collect()
     }
 }
 
@@ -262,39 +267,39 @@ impl Registry {
 mod tests {
     use super::*;
 
-    fn entry(id: usize) -> Arc<Entry> {
-        let ends = Ends { log: EventLog::new(false), input: None };
-        Arc::new(Entry::new(id.to_string(), Caller { uid: 1, tenant: String::new() }, [0; 32], false, ends))
+    fn handle(id: usize) -> Arc<SubmissionHandle> {
+        let io = SubmissionIo { log: EventLog::new(false), input: None };
+        Arc::new(SubmissionHandle::new(id.to_string(), Caller { uid: 1, tenant: String::new() }, [0; 32], false, io))
     }
 
     #[test]
-    fn answered_ones_are_kept_up_to_their_bound_and_waiting_ones_always() {
+    fn answered_submissions_are_bounded_and_waiting_ones_are_not() {
         let registry = Registry::default();
-        registry.add(entry(0));
+        registry.add(handle(0));
         for id in 1..=bounds::MAX_KEPT_REPORTS + 10 {
-            let entry = entry(id);
-            registry.add(entry.clone());
-            registry.finished(&entry, Duration::ZERO);
+            let handle = handle(id);
+            registry.add(handle.clone());
+            registry.record_answer(&handle, Duration::ZERO);
         }
-        assert_eq!(registry.list(1, false).len(), bounds::MAX_KEPT_REPORTS + 1);
-        assert!(registry.find(1, false, "0").is_some() && registry.find(1, false, "10").is_none());
-        assert!(registry.find(1, false, "11").is_some());
+        assert_eq!(registry.list(Viewer::Uid(1)).len(), bounds::MAX_KEPT_REPORTS + 1);
+        assert!(registry.find(Viewer::Uid(1), "0").is_some() && registry.find(Viewer::Uid(1), "10").is_none());
+        assert!(registry.find(Viewer::Uid(1), "11").is_some());
     }
 
     #[test]
-    fn forgotten_ones_take_no_place() {
+    fn removed_submissions_do_not_count_towards_the_bound() {
         let registry = Registry::default();
-        let kept = entry(0);
-        registry.add(kept.clone());
-        registry.finished(&kept, Duration::ZERO);
+        let retained = handle(0);
+        registry.add(retained.clone());
+        registry.record_answer(&retained, Duration::ZERO);
         for id in 1..=bounds::MAX_KEPT_REPORTS * 2 {
-            let entry = entry(id);
-            registry.add(entry.clone());
-            registry.finished(&entry, Duration::ZERO);
-            registry.remove(&entry);
+            let handle = handle(id);
+            registry.add(handle.clone());
+            registry.record_answer(&handle, Duration::ZERO);
+            registry.remove(&handle);
         }
-        assert!(registry.find(1, false, "0").is_some());
-        let books = registry.lock();
-        assert_eq!((books.entries.len(), books.kept), (1, 1));
+        assert!(registry.find(Viewer::Uid(1), "0").is_some());
+        let state = registry.lock();
+        assert_eq!((state.by_id.len(), state.retained), (1, 1));
     }
 }

@@ -1,55 +1,56 @@
-//! Where the time goes, stage by stage, from a call's first byte to its answer's last: the last measurements of each as
-//! percentiles for `daemon.status`, and all of them as histograms for whoever scrapes.
+//! Where a submission's time goes, by stage, from the first byte of its call to the last byte of the
+//! answer: percentiles of the last measurements for `daemon.status`, histograms of all for metrics.
 //!
 //! ```text
-//!  first byte   last byte        spawned      handed over                          Done      report     written
+//!  first byte   last byte        spawned      allocated                            Done      report     written
 //!      | accept    |  parse, admit  |   queue      | lease, send, set up, run, wire  | decide  |  reply   |
 //!      '-----------'----------------'--------------'---------------------------------'---------'----------'
-//!                                        compile, check, collect: where there are any
+//!                                        compile, check, collect: if the submission has them
 //! ```
 //!
-//! What the words mean, and where a clock does not see what one would like it to:
+//! What each stage covers, and what its clock cannot see:
 //!
 //! | stage | from, to |
 //! |---|---|
-//! | accept | the call's first byte being read, its last. What waits in the socket's buffer is not seen: nobody woke for it |
-//! | parse | its last byte, work that is understood: JSON, fields, files, the task that does it |
-//! | admit | asking the queue, the submission's own task at work |
-//! | queue | standing in line, a sandbox being handed over; those of checkers too |
-//! | lease | having it, its limits being the submission's |
-//! | send | making frames of files and input, and handing them to the connection. Their way to the sandbox is `wire` |
-//! | compile | the compile step as a whole, its own set-up, run and wire included, or the look into the cache |
+//! | accept | first byte of the call read, last byte read. Time in the socket's buffer before the first read is not included |
+//! | parse | last byte read, work validated: JSON, fields, files |
+//! | admit | admission requested, the submission's task running |
+//! | queue | queued, sandbox allocated; includes the sandboxes of checkers |
+//! | lease | sandbox allocated, its limits set to the submission's |
+//! | send | encoding files and input and handing them to the connection. The transfer itself is in `wire` |
+//! | compile | the whole compile step with its own set-up, run and wire, or the cache lookup |
 //! | set_up | the init's work before each program's exec, by the init's clock |
-//! | run | the programs' own wall time, by the init's clock |
-//! | wire | what is left of order to Done when `send`, `set_up` and `run` are taken off: both ways through engine and kernel. The two ways can't be told apart: the init's clock may be another machine's |
-//! | check | checkers and interactors, beside or behind the program |
-//! | collect | bringing files back. Output comes while the program runs, so taking it in is in `run` and `wire` |
+//! | run | the programs' wall time, by the init's clock |
+//! | wire | order to Done, minus `send`, `set_up` and `run`: both ways through engine and kernel. They cannot be told apart, because the init may run on a machine with another clock |
+//! | check | checkers and interactors, during or after the program |
+//! | collect | bringing files back. Output is received while the program runs, so it is in `run` and `wire` |
 //! | decide | facts to outcome, output to verdict, verdict to report |
-//! | reply | the report being there, the last byte of the line that bears it being taken by the caller's socket; of calls that wait for a report |
-//! | total | the call's last byte, the report: `total_ms` of the report, without accept and reply |
+//! | reply | report available, last byte of the reply written to the caller's socket; for calls that wait for a report |
+//! | total | last byte of the call read, report available: `total_ms` of the report, without accept and reply |
 //!
-//! The next test may be handed over while one runs: its `send` lies beside the other's `run` then, and the stages of such a
-//! submission come to a little more than its total.
+//! The next test may be sent while one runs: its `send` overlaps the other's `run`, and the stages
+//! of such a submission add up to a little more than its total.
 //!
-//! A submission tells the stages that it came through: one that never had a sandbox tells nothing of sandboxes. When it was
-//! tried twice, the second try is told.
+//! Only stages that a submission passed through are recorded. After a retry the second attempt
+//! counts.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use parking_lot::Mutex;
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use judge::drive::Timings;
 use telemetry::metrics::{Buckets, Histogram};
 
-/// Measurements kept per stage.
-const KEPT: usize = 1024;
+/// Measurements kept per stage for percentiles.
+const SAMPLES: usize = 1024;
 
-/// A stage of a submission's way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the module's head says what they are")]
+/// A stage of a submission, in order. The module's head describes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Stage {
     Accept,
     Parse,
@@ -69,65 +70,30 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them, in the order of the way.
-    pub const ALL: [Stage; 15] = [
-        Stage::Accept,
-        Stage::Parse,
-        Stage::Admit,
-        Stage::Queue,
-        Stage::Lease,
-        Stage::Send,
-        Stage::Compile,
-        Stage::SetUp,
-        Stage::Run,
-        Stage::Wire,
-        Stage::Check,
-        Stage::Collect,
-        Stage::Decide,
-        Stage::Reply,
-        Stage::Total,
-    ];
-
-    /// Its name in `daemon.status` and in the metrics.
+    /// The name in `daemon.status` and in metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Stage::Accept => "accept",
-            Stage::Parse => "parse",
-            Stage::Admit => "admit",
-            Stage::Queue => "queue",
-            Stage::Lease => "lease",
-            Stage::Send => "send",
-            Stage::Compile => "compile",
-            Stage::SetUp => "set_up",
-            Stage::Run => "run",
-            Stage::Wire => "wire",
-            Stage::Check => "check",
-            Stage::Collect => "collect",
-            Stage::Decide => "decide",
-            Stage::Reply => "reply",
-            Stage::Total => "total",
-        }
+        self.into()
     }
 }
 
-/// How long one submission took in each stage that it came through.
+/// The time that one submission took in each stage it passed through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Laps([Option<Duration>; Stage::ALL.len()]);
+pub(super) struct StageTimes([Option<Duration>; Stage::COUNT]);
 
-impl Laps {
-    /// It took so long, whatever was said before.
+impl StageTimes {
+    /// Sets the time of a stage.
     pub(super) fn set(&mut self, stage: Stage, took: Duration) {
         self.0[stage as usize] = Some(took);
     }
 
-    /// It took so long beside what it took already.
+    /// Adds to the time of a stage.
     pub(super) fn add(&mut self, stage: Stage, took: Duration) {
         let before = self.0[stage as usize].unwrap_or_default();
         self.0[stage as usize] = Some(before + took);
     }
 
-    /// What judging took. What there was none of is not told.
-    pub(super) fn judged(&mut self, timings: &Timings) {
+    /// Sets the stages of judging. Steps that the submission does not have stay unset.
+    pub(super) fn set_judging(&mut self, timings: &Timings) {
         self.set(Stage::Send, timings.copy_in);
         self.set(Stage::Decide, timings.decide);
         let ran = !timings.run.is_zero();
@@ -146,15 +112,15 @@ impl Laps {
         }
     }
 
-    fn told(&self) -> impl Iterator<Item = (Stage, Duration)> {
-        Stage::ALL.into_iter().zip(self.0).filter_map(|(stage, took)| Some((stage, took?)))
+    fn iter(&self) -> impl Iterator<Item = (Stage, Duration)> {
+        Stage::VARIANTS.iter().copied().zip(self.0).filter_map(|(stage, took)| Some((stage, took?)))
     }
 }
 
-/// One stage.
+/// Percentiles of a stage, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct StageRow {
-    /// Measurements behind the percentiles.
+    /// The number of measurements.
     pub count: usize,
     /// Half are below.
     pub p50_ms: f64,
@@ -165,65 +131,65 @@ pub struct StageRow {
 }
 
 #[derive(Debug, Default)]
-struct Ring {
+struct SampleRing {
     values: Vec<f64>,
     next: usize,
 }
 
-impl Ring {
+impl SampleRing {
     fn push(&mut self, value: f64) {
-        if self.values.len() < KEPT {
+        if self.values.len() < SAMPLES {
             self.values.push(value);
         } else {
             self.values[self.next] = value;
         }
-        self.next = (self.next + 1) % KEPT;
+        self.next = (self.next + 1) % SAMPLES;
     }
 }
 
-/// The stages of the last submissions.
+/// Stage times of all submissions.
 #[derive(Debug)]
-pub(super) struct Stages {
-    rings: Mutex<[Ring; Stage::ALL.len()]>,
-    clocks: [Histogram; Stage::ALL.len()],
+pub(super) struct StageMetrics {
+    rings: Mutex<[SampleRing; Stage::COUNT]>,
+    histograms: [Histogram; Stage::COUNT],
 }
 
-impl Default for Stages {
+impl Default for StageMetrics {
     fn default() -> Self {
-        Stages { rings: Mutex::default(), clocks: Stage::ALL.map(|_| Buckets::Steps.histogram()) }
+        StageMetrics { rings: Mutex::default(), histograms: std::array::from_fn(|_| Buckets::Steps.histogram()) }
     }
 }
 
-impl Stages {
-    /// One submission came through.
-    pub(super) fn record(&self, laps: &Laps) {
-        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        for (stage, took) in laps.told() {
+impl StageMetrics {
+    /// Records one submission.
+    pub(super) fn record(&self, times: &StageTimes) {
+        let mut rings = self.rings.lock();
+        for (stage, took) in times.iter() {
             rings[stage as usize].push(took.as_secs_f64() * 1e3);
         }
         drop(rings);
-        for (stage, took) in laps.told() {
-            self.clocks[stage as usize].observe(took.as_secs_f64());
+        for (stage, took) in times.iter() {
+            self.histograms[stage as usize].observe(took.as_secs_f64());
         }
     }
 
-    /// One more of one stage.
+    /// Records one stage.
     pub(super) fn record_one(&self, stage: Stage, took: Duration) {
-        let mut laps = Laps::default();
-        laps.set(stage, took);
-        self.record(&laps);
+        let mut times = StageTimes::default();
+        times.set(stage, took);
+        self.record(&times);
     }
 
-    /// Percentiles of those stages of which there is something to say.
+    /// Percentiles of the stages that have measurements.
     pub(super) fn rows(&self) -> BTreeMap<&'static str, StageRow> {
-        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = Stage::ALL.into_iter().zip(rings.iter()).filter(|(_, ring)| !ring.values.is_empty());
+        let rings = self.rings.lock();
+        let known = Stage::VARIANTS.iter().zip(rings.iter()).filter(|(_, ring)| !ring.values.is_empty());
         known.map(|(stage, ring)| (stage.as_str(), row(&ring.values))).collect()
     }
 
-    /// All measurements since the start.
-    pub(super) fn clocks(&self) -> Vec<(Stage, Histogram)> {
-        Stage::ALL.into_iter().zip(self.clocks.iter().cloned()).collect()
+    /// Histograms of all measurements since the start.
+    pub(super) fn histograms(&self) -> Vec<(Stage, Histogram)> {
+        Stage::VARIANTS.iter().copied().zip(self.histograms.iter().cloned()).collect()
     }
 }
 
@@ -244,14 +210,14 @@ mod tests {
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
-    fn percentiles_are_ranks_of_what_was_measured() {
+    fn percentiles_are_ranks_of_the_measurements() {
         let values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         let row = row(&values);
         assert_eq!((row.p50_ms, row.p95_ms, row.p99_ms), (50.0, 95.0, 99.0));
     }
 
     #[test]
-    fn the_parts_of_a_run_are_the_whole_of_it() {
+    fn the_parts_of_a_run_add_up_to_the_whole() {
         let timings = Timings {
             copy_in: MS(5),
             compile_copy_in: MS(2),
@@ -261,32 +227,32 @@ mod tests {
             program: MS(30),
             ..Timings::default()
         };
-        let mut laps = Laps::default();
-        laps.judged(&timings);
-        let of = |stage: Stage| laps.0[stage as usize].unwrap_or_default();
+        let mut times = StageTimes::default();
+        times.set_judging(&timings);
+        let of = |stage: Stage| times.0[stage as usize].unwrap_or_default();
         assert_eq!(of(Stage::Wire), MS(10));
         let parts = [Stage::Send, Stage::Compile, Stage::SetUp, Stage::Run, Stage::Wire].map(of);
         assert_eq!(parts.iter().sum::<Duration>(), timings.compile + timings.run);
     }
 
     #[test]
-    fn what_a_submission_did_not_come_through_is_not_told_and_a_second_try_replaces_the_first() {
-        let mut laps = Laps::default();
-        laps.judged(&Timings { run: MS(1), collect: MS(1), ..Timings::default() });
-        laps.judged(&Timings { compile: MS(9), ..Timings::default() });
-        let told: Vec<Stage> = laps.told().map(|(stage, _)| stage).collect();
-        assert_eq!(told, [Stage::Send, Stage::Compile, Stage::Decide]);
+    fn skipped_stages_are_not_recorded_and_a_second_attempt_replaces_the_first() {
+        let mut times = StageTimes::default();
+        times.set_judging(&Timings { run: MS(1), collect: MS(1), ..Timings::default() });
+        times.set_judging(&Timings { compile: MS(9), ..Timings::default() });
+        let recorded: Vec<Stage> = times.iter().map(|(stage, _)| stage).collect();
+        assert_eq!(recorded, [Stage::Send, Stage::Compile, Stage::Decide]);
     }
 
     #[test]
-    fn only_the_last_measurements_count_for_percentiles_and_all_of_them_for_the_histogram() {
-        let stages = Stages::default();
-        for ms in 0..2 * KEPT as u64 {
-            stages.record_one(Stage::Run, MS(if ms < KEPT as u64 { 1000 } else { 1 }));
+    fn percentiles_use_the_last_measurements_and_histograms_all() {
+        let stages = StageMetrics::default();
+        for ms in 0..2 * SAMPLES as u64 {
+            stages.record_one(Stage::Run, MS(if ms < SAMPLES as u64 { 1000 } else { 1 }));
         }
         let rows = stages.rows();
-        assert_eq!((rows.len(), rows["run"].count, rows["run"].p99_ms), (1, KEPT, 1.0));
-        let clock = format!("{:?}", stages.clocks()[Stage::Run as usize].1);
-        assert!(clock.contains(&format!("count: {}", 2 * KEPT)), "{clock}");
+        assert_eq!((rows.len(), rows["run"].count, rows["run"].p99_ms), (1, SAMPLES, 1.0));
+        let histogram = format!("{:?}", stages.histograms()[Stage::Run as usize].1);
+        assert!(histogram.contains(&format!("count: {}", 2 * SAMPLES)), "{histogram}");
     }
 }

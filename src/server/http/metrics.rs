@@ -22,14 +22,14 @@ pub(super) struct DaemonMetrics {
 
 impl MetricsSource for DaemonMetrics {
     fn write(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result {
-        let Daemon { instance, scheduler, metrics, .. } = &*self.daemon;
+        let Daemon { instance, fleet, submissions, metrics, .. } = &*self.daemon;
         let build = labels!(version = env!("CARGO_PKG_VERSION"), instance = instance);
         writer.infos("assay_build", "The daemon.", [build])?;
-        let draining = f64::from(u8::from(scheduler.is_draining()));
+        let draining = f64::from(u8::from(submissions.is_draining()));
         writer.gauge("assay_draining", "1 while the daemon takes no more work.", None, draining)?;
-        scheduler.write_metrics(writer)?;
+        submissions.write_metrics(writer)?;
         metrics.write_metrics(writer)?;
-        scheduler.fleet().write_metrics(writer)?;
+        fleet.write_metrics(writer)?;
         self.write_disk(writer)?;
         self.http.write(writer)?;
         process::write(writer)

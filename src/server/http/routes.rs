@@ -64,7 +64,7 @@ fn health(health: &Health, daemon: &Daemon) -> HttpReply {
         "version": env!("CARGO_PKG_VERSION"),
         "instance": daemon.instance,
         "uptime_ms": daemon.started.elapsed().as_millis() as u64,
-        "draining": daemon.scheduler.is_draining(),
+        "draining": daemon.submissions.is_draining(),
         "checks": health.checks,
     });
     if health.status == HealthWord::Unhealthy {
@@ -136,10 +136,11 @@ impl Routes {
     }
 
     async fn get<B>(&self, path: &str, request: &Request<B>) -> HttpReply {
-        let scheduler = &self.daemon.scheduler;
+        let Daemon { fleet, submissions, .. } = &*self.daemon;
+        let draining = submissions.is_draining();
         match path {
-            "/health" => health(&scheduler.health(), &self.daemon),
-            "/readyz" => ready(&scheduler.health(), scheduler.is_draining()),
+            "/health" => health(&Health::of(fleet, draining), &self.daemon),
+            "/readyz" => ready(&Health::of(fleet, draining), draining),
             "/metrics" => {
                 let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
                 let accept = accept.collect::<Vec<_>>().join(",");

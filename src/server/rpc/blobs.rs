@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use config::bounds;
-use scheduler::Shelf;
+use scheduler::BlobStore;
 
 #[derive(Debug)]
 enum Content {
@@ -122,7 +122,7 @@ impl Blobs {
     }
 }
 
-impl Shelf for Blobs {
+impl BlobStore for Blobs {
     fn keep(&self, uid: u32, bytes: Bytes) -> Option<String> {
         let id = self.put(uid, None, 0, &[], false).ok()?;
         let mut blobs = self.lock();

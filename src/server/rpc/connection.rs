@@ -20,7 +20,7 @@ use super::results::{Hello, HelloLimits, value};
 use super::server::{Counted, Daemon};
 use super::types::{Code, RpcError, notification, parse, response};
 use config::bounds;
-use scheduler::Entry;
+use scheduler::SubmissionHandle;
 
 /// How often a connection whose caller has said everything is looked at for a hang-up.
 const HANG_UP_LOOK: Duration = Duration::from_millis(50);
@@ -54,7 +54,7 @@ pub(super) struct Context {
     pub(super) daemon: Arc<Daemon>,
     pub(super) peer: Peer,
     outbound: mpsc::Sender<Outgoing>,
-    runs: Mutex<HashMap<String, Arc<Entry>>>,
+    runs: Mutex<HashMap<String, Arc<SubmissionHandle>>>,
     unheard: Mutex<Option<Counted>>,
 }
 
@@ -69,12 +69,12 @@ impl Context {
         *self.unheard.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Entry>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<SubmissionHandle>>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers which submission a call runs, so that it can be cancelled by the call's id, and by a hang-up.
-    pub(super) fn began(&self, call: &Value, entry: &Arc<Entry>) {
+    pub(super) fn began(&self, call: &Value, entry: &Arc<SubmissionHandle>) {
         self.heard();
         self.lock().insert(call.to_string(), entry.clone());
     }
@@ -83,7 +83,7 @@ impl Context {
         self.lock().remove(&call.to_string());
     }
 
-    pub(super) fn run_of(&self, call: &Value) -> Option<Arc<Entry>> {
+    pub(super) fn run_of(&self, call: &Value) -> Option<Arc<SubmissionHandle>> {
         self.lock().get(&call.to_string()).cloned()
     }
 }
@@ -221,7 +221,7 @@ async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Outgoing>, 
         }
         drop(owed);
         if let Some(since) = since {
-            daemon.scheduler.replied(since.elapsed());
+            daemon.submissions.record_reply(since.elapsed());
         }
     }
 }

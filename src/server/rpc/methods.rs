@@ -27,7 +27,7 @@ use judge::events::{EventLog, EventReader, NumberedEvent, SubmissionEvent};
 use judge::rejected::Rejected;
 use protocol::{RunReport, Submission};
 use sandbox::host::Host;
-use scheduler::{Arrival, Entry, IsKept, State};
+use scheduler::{Arrival, KeptForNextDaemon, SubmissionHandle, SubmissionPhase, Viewer};
 use telemetry::text::clean;
 use telemetry::throttle::LogThrottle;
 use wire::frame::OutputStream;
@@ -86,7 +86,7 @@ async fn dispatch(context: &Arc<Context>, request: Request, arrived: Arrived, si
         "daemon.health" => none(params).map(|()| value(&views::health(context))),
         "daemon.drain" => {
             none(params)?;
-            context.daemon.scheduler.stop_admitting();
+            context.daemon.submissions.stop_admitting();
             context.daemon.drain.notify_one();
             Ok(value(&Empty {}))
         }
@@ -105,7 +105,7 @@ async fn dispatch(context: &Arc<Context>, request: Request, arrived: Arrived, si
         "rpc.discover" => none(params).map(|()| schema::open_rpc()),
         "sandbox.list" => {
             none(params)?;
-            let hosts = context.daemon.scheduler.fleet().all();
+            let hosts = context.daemon.fleet.all();
             let mut rows: Vec<_> = hosts.iter().flat_map(|host| host.sandboxes()).collect();
             rows.retain(|row| peer.is_admin || row.uid.is_none_or(|uid| uid == peer.uid));
             Ok(value(&Sandboxes { sandboxes: rows }))
@@ -113,7 +113,7 @@ async fn dispatch(context: &Arc<Context>, request: Request, arrived: Arrived, si
         "image.list" => {
             none(params)?;
             let (profiles, mut rows) = (context.daemon.live.profiles(), Vec::new());
-            for host in context.daemon.scheduler.fleet().all().iter() {
+            for host in context.daemon.fleet.all().iter() {
                 rows.extend(host.images().rows(profiles.values().map(AsRef::as_ref)).await);
             }
             Ok(value(&Images { images: rows }))
@@ -150,9 +150,9 @@ fn take_stream(value: &mut Value) -> Result<bool, RpcError> {
 static DENIED: LogThrottle = LogThrottle::new();
 static REFUSED: LogThrottle = LogThrottle::new();
 
-async fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result<Arc<Entry>, RpcError> {
+async fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result<Arc<SubmissionHandle>, RpcError> {
     let daemon = &context.daemon;
-    daemon.scheduler.first_word().await;
+    daemon.submissions.wait_for_first_probe().await;
     let uid = context.peer.uid;
     let work = accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id)).inspect_err(|rejected| {
         if matches!(rejected, Rejected::Denied { .. })
@@ -162,7 +162,7 @@ async fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> 
         }
     })?;
     let (tenant, language) = (work.caller.tenant.clone(), work.profile.name.clone());
-    daemon.scheduler.submit(submission, work, arrival).map_err(|refusal| {
+    daemon.submissions.submit(submission, work, arrival).map_err(|refusal| {
         let error = RpcError::from(refusal);
         if let Some(suppressed) = REFUSED.allow() {
             let (tenant, code, error) = (clean(&tenant), error.code.as_str(), clean(&error.message));
@@ -178,7 +178,7 @@ fn arrival(arrived: Arrived, log: Arc<EventLog>, outlives_caller: bool) -> Arriv
 }
 
 /// Since when a caller who waits for a report could have it.
-fn since_when(entry: &Entry, arrived: Arrived) -> Option<Instant> {
+fn since_when(entry: &SubmissionHandle, arrived: Arrived) -> Option<Instant> {
     entry.done_at().map(|done| done.max(arrived.received))
 }
 
@@ -199,19 +199,19 @@ async fn run(
     // dropped with this call when the connection goes: that is the hang-up's cancel
     if let Some(events) = events {
         // the same id again: it has its own log
-        let is_ours = Arc::ptr_eq(&entry.ends.log, &log);
-        forward(context, &entry.id, if is_ours { events } else { entry.ends.log.read_from(0) }).await;
+        let is_ours = Arc::ptr_eq(&entry.io.log, &log);
+        forward(context, &entry.id, if is_ours { events } else { entry.io.log.read_from(0) }).await;
     }
     let report = entry.report().await;
     *since = since_when(&entry, arrived);
     context.ended(call);
     if submission.id.is_none() {
-        context.daemon.scheduler.forget(&entry);
+        context.daemon.submissions.forget(&entry);
     }
     to_value(&*report.map_err(is_kept)?)
 }
 
-fn is_kept(_: IsKept) -> RpcError {
+fn is_kept(_: KeptForNextDaemon) -> RpcError {
     let message = "the daemon is on its way out; the submission is kept and runs when it is back: ask again then";
     RpcError::new(Code::Draining, message)
 }
@@ -261,8 +261,12 @@ fn describe(id: &str, seq: u64, event: SubmissionEvent) -> EventBody {
     }
 }
 
-fn find(context: &Context, id: &str) -> Result<Arc<Entry>, RpcError> {
-    let found = context.daemon.scheduler.find(context.peer.uid, context.peer.is_admin, id);
+fn viewer(context: &Context) -> Viewer {
+    if context.peer.is_admin { Viewer::Admin } else { Viewer::Uid(context.peer.uid) }
+}
+
+fn find(context: &Context, id: &str) -> Result<Arc<SubmissionHandle>, RpcError> {
+    let found = context.daemon.submissions.find(viewer(context), id);
     found.ok_or_else(|| RpcError {
         field: Some("id".to_owned()),
         ..RpcError::new(Code::NotFound, "id: there is no such submission of yours (any more)")
@@ -277,7 +281,7 @@ async fn wait(context: &Context, given: Value, arrived: Arrived, since: &mut Opt
     let entry = find(context, &id)?;
     let ended = async {
         if stream {
-            forward(context, &entry.id, entry.ends.log.read_from(from_seq.unwrap_or(0))).await;
+            forward(context, &entry.id, entry.io.log.read_from(from_seq.unwrap_or(0))).await;
         }
         entry.report().await
     };
@@ -288,7 +292,7 @@ async fn wait(context: &Context, given: Value, arrived: Arrived, since: &mut Opt
     *since = since_when(&entry, arrived).filter(|_| report.is_some());
     match report {
         Some(report) => to_value(&*report.map_err(is_kept)?),
-        None => Ok(value(&Waited::State(StillGoing { id: entry.id.clone(), state: StateWord::of(&entry.state()) }))),
+        None => Ok(value(&Waited::State(StillGoing { id: entry.id.clone(), state: StateWord::of(&entry.phase()) }))),
     }
 }
 
@@ -306,10 +310,10 @@ async fn input(context: &Context, given: Value) -> Answer {
     let entry = find(context, &id)?;
     let closed =
         || RpcError::bad("id", "id: this submission's input is not open (any more); hand it in with stdin_open");
-    let pipe = entry.ends.input.as_ref().ok_or_else(closed)?;
+    let pipe = entry.io.input.as_ref().ok_or_else(closed)?;
     // the submission may end while this waits; then nobody reads, and that is said
     pipe.room().await;
-    if matches!(entry.state(), State::Done(_)) || !(data.is_empty() || pipe.push(data.into())) {
+    if matches!(entry.phase(), SubmissionPhase::Done(_)) || !(data.is_empty() || pipe.push(data.into())) {
         return Err(closed());
     }
     if eof {
@@ -320,9 +324,9 @@ async fn input(context: &Context, given: Value) -> Answer {
 
 fn get(context: &Context, given: Value) -> Answer {
     let entry = find(context, &params::<IdParams>(given)?.id)?;
-    let state = entry.state();
+    let state = entry.phase();
     let word = StateWord::of(&state);
-    let report = if let State::Done(report) = &state { Some(report.as_ref()) } else { None };
+    let report = if let SubmissionPhase::Done(report) = &state { Some(report.as_ref()) } else { None };
     to_value(&SubmissionState { id: &entry.id, state: word, report })
 }
 
@@ -343,8 +347,8 @@ fn cancel(context: &Context, given: Value) -> Answer {
 fn list(context: &Context, given: Value) -> Answer {
     let ListParams { state, tenant } = params(given)?;
     let mut rows = Vec::new();
-    for entry in context.daemon.scheduler.list(context.peer.uid, context.peer.is_admin) {
-        let now = entry.state();
+    for entry in context.daemon.submissions.list(viewer(context)) {
+        let now = entry.phase();
         let word = now.as_str();
         let fits = state.as_deref().is_none_or(|state| state == word)
             && tenant.as_deref().is_none_or(|tenant| tenant == entry.caller.tenant);
@@ -362,9 +366,9 @@ fn list(context: &Context, given: Value) -> Answer {
 
 fn logs(context: &Context, given: Value) -> Answer {
     let entry = find(context, &params::<IdParams>(given)?.id)?;
-    let state = entry.state();
+    let state = entry.phase();
     let mut logs = Vec::new();
-    if let State::Done(report) = &state {
+    if let SubmissionPhase::Done(report) = &state {
         let row = |name: &str, run: &RunReport| LogRow {
             name: name.to_owned(),
             stdout: run.stdout.clone(),
@@ -425,7 +429,7 @@ fn blob_get(context: &Context, given: Value) -> Answer {
 }
 
 fn find_host(context: &Context, name: &str) -> Result<Arc<Host>, RpcError> {
-    let fleet = context.daemon.scheduler.fleet();
+    let fleet = &context.daemon.fleet;
     fleet.find(name).ok_or_else(|| {
         let known = fleet.all().iter().map(|host| host.name().to_owned()).collect::<Vec<_>>().join(", ");
         let name = name.chars().take(64).collect::<String>();
@@ -459,8 +463,8 @@ async fn image_make(context: &Context, given: Value, pull: bool) -> Answer {
             format!("profile: the image of {profile:?} is built from the folder {:?}: use image.build", found.image);
         return Err(RpcError { field: Some("profile".to_owned()), ..RpcError::new(Code::BadRequest, message) });
     }
-    daemon.scheduler.first_word().await;
-    let fleet = daemon.scheduler.fleet();
+    daemon.submissions.wait_for_first_probe().await;
+    let fleet = &daemon.fleet;
     let hosts = match host {
         Some(name) => vec![find_host(context, &name)?],
         None => fleet.all().iter().filter(|host| host.answers()).cloned().collect(),

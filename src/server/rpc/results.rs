@@ -9,7 +9,7 @@ use serde_json::Value;
 use protocol::{LimitsRequest, Outcome, Report, Verdict};
 use sandbox::host::{HostState, ImageRow, SandboxRow};
 use sandbox::pool::PoolState;
-use scheduler::{Counters, StageRow, State};
+use scheduler::{Counters, StageRow, SubmissionPhase};
 
 /// Of `server.hello`, the first line of a connection.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -65,11 +65,11 @@ pub enum StateWord {
 }
 
 impl StateWord {
-    pub(super) fn of(state: &State) -> StateWord {
+    pub(super) fn of(state: &SubmissionPhase) -> StateWord {
         match state {
-            State::Queued | State::Kept => StateWord::Queued,
-            State::Running => StateWord::Running,
-            State::Done(_) => StateWord::Done,
+            SubmissionPhase::Queued | SubmissionPhase::Acquiring | SubmissionPhase::Kept => StateWord::Queued,
+            SubmissionPhase::Running | SubmissionPhase::Settling => StateWord::Running,
+            SubmissionPhase::Done(_) => StateWord::Done,
         }
     }
 }

@@ -18,7 +18,8 @@ use super::peer::Roles;
 use super::types::{Code, RpcError};
 use config::bounds;
 use protocol::{Counts, Profile};
-use scheduler::Scheduler;
+use sandbox::host::Fleet;
+use scheduler::SubmissionService;
 use telemetry::liveness::LivenessProbe;
 use telemetry::throttle::LogThrottle;
 
@@ -29,8 +30,10 @@ pub struct Daemon {
     pub instance: String,
     /// When it started.
     pub started: Instant,
-    /// The scheduler.
-    pub scheduler: Arc<Scheduler>,
+    /// The hosts.
+    pub fleet: Arc<Fleet>,
+    /// All submissions.
+    pub submissions: Arc<SubmissionService>,
     /// What a reload may change.
     pub live: Arc<Live>,
     /// The blobs.

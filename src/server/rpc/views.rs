@@ -11,7 +11,7 @@ use scheduler::Health;
 
 /// The rows of `pool.list`.
 pub(super) fn pools(context: &Context) -> Vec<PoolState> {
-    let hosts = context.daemon.scheduler.fleet().all();
+    let hosts = context.daemon.fleet.all();
     hosts.iter().flat_map(|host| host.pools()).map(|pool| pool.state()).collect()
 }
 
@@ -42,7 +42,7 @@ pub(super) fn hosts(context: &Context) -> Vec<HostRow> {
             },
         }
     };
-    context.daemon.scheduler.fleet().all().iter().map(row).collect()
+    context.daemon.fleet.all().iter().map(row).collect()
 }
 
 /// `profile.list`.
@@ -70,28 +70,28 @@ pub(super) fn profiles(context: &Context) -> ProfileRows {
 /// `daemon.status`.
 pub(super) fn status(context: &Context) -> Status<'_> {
     let daemon = &context.daemon;
-    let (admitted, running, max) = daemon.scheduler.counts();
+    let (admitted, running, max) = daemon.submissions.counts();
     let caller = |(uid, (waiting, running))| CallerRow { uid, waiting, running };
     Status {
         instance: &daemon.instance,
         version: env!("CARGO_PKG_VERSION"),
         uptime_ms: daemon.started.elapsed().as_millis() as u64,
-        draining: daemon.scheduler.is_draining(),
+        draining: daemon.submissions.is_draining(),
         hosts: hosts(context),
         pools: pools(context),
         queue: Queue {
             queued: admitted.saturating_sub(running),
             running,
             max,
-            waiting: daemon.scheduler.desk().waiting(),
-            callers: daemon.scheduler.desk().callers().into_iter().map(caller).collect(),
+            waiting: daemon.submissions.allocator().waiting(),
+            callers: daemon.submissions.allocator().callers().into_iter().map(caller).collect(),
         },
-        counters: daemon.scheduler.counters(),
-        stages: daemon.scheduler.stages(),
+        counters: daemon.submissions.counters(),
+        stages: daemon.submissions.stages(),
     }
 }
 
 /// `daemon.health`.
 pub(super) fn health(context: &Context) -> Health {
-    context.daemon.scheduler.health()
+    Health::of(&context.daemon.fleet, context.daemon.submissions.is_draining())
 }

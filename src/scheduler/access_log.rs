@@ -1,7 +1,8 @@
-//! One line of the log per submission, said where its report is made.
+//! One log line per answered submission.
 //!
-//! What ran costs a sandbox, so the pools bound how often that can be; what never ran costs nothing, so those lines are
-//! [`LogThrottle`]. Texts of callers are cleaned; nothing of the files, inputs, outputs or messages is said at all.
+//! A submission that ran cost a sandbox, so the pools bound the rate of these lines. A submission
+//! that never ran costs nothing, so its line is throttled. Text from callers is sanitized; files,
+//! inputs, outputs and messages are never logged.
 
 use protocol::Caller;
 use protocol::{Blame, Report, StartKind};
@@ -10,8 +11,8 @@ use telemetry::throttle::LogThrottle;
 
 static NEVER_RAN: LogThrottle = LogThrottle::new();
 
-/// Says how a submission ended.
-pub(super) fn answered(caller: &Caller, language: &str, report: &Report) {
+/// Logs how a submission ended.
+pub(super) fn log_answer(caller: &Caller, language: &str, report: &Report) {
     let suppressed = match report.start {
         Some(_) => None,
         None => match NEVER_RAN.allow() {
@@ -53,11 +54,11 @@ pub(super) fn answered(caller: &Caller, language: &str, report: &Report) {
         collect_ms = rounded(timing.collect_ms),
         total_ms = rounded(timing.total_ms),
         suppressed,
-        "a submission is answered"
+        "submission answered"
     );
 }
 
-/// Microseconds are as fine as anybody reads.
+/// Rounds milliseconds to a whole number of microseconds.
 fn rounded(ms: f64) -> f64 {
     (ms * 1000.0).round() / 1000.0
 }

@@ -1,6 +1,6 @@
-//! What submissions came to and what their programs used, by language; how long they waited for a sandbox.
+//! Metrics by language: verdicts, durations, queue waits, CPU time and memory of programs.
 //!
-//! "Class" of a wait is the language: the line is ordered by uid and tenant, and neither is a closed list.
+//! Waits are labelled by language only: uids and tenants are not closed sets.
 
 use std::time::Duration;
 
@@ -9,35 +9,32 @@ use prometheus_client::encoding::EncodeLabelSet;
 use protocol::{Report, RunReport, StartKind};
 use telemetry::metrics::{Buckets, Counter, Family, Histograms, MetricsWriter, Unit, histograms};
 
-/// A profile's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Language {
+struct LanguageLabel {
     language: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answer {
+struct AnswerLabels {
     language: String,
     verdict: &'static str,
     start: &'static str,
 }
 
-/// Seconds, counted in fractions.
-type Seconds = Counter<f64, std::sync::atomic::AtomicU64>;
+type SecondsCounter = Counter<f64, std::sync::atomic::AtomicU64>;
 
-/// The counts.
 #[derive(Debug)]
-pub(super) struct Tally {
-    answers: Family<Answer, Counter>,
-    took: Histograms<Language>,
-    waited: Histograms<Language>,
-    cpu: Family<Language, Seconds>,
-    memory: Histograms<Language>,
+pub(super) struct LanguageMetrics {
+    answers: Family<AnswerLabels, Counter>,
+    took: Histograms<LanguageLabel>,
+    waited: Histograms<LanguageLabel>,
+    cpu: Family<LanguageLabel, SecondsCounter>,
+    memory: Histograms<LanguageLabel>,
 }
 
-impl Default for Tally {
+impl Default for LanguageMetrics {
     fn default() -> Self {
-        Tally {
+        LanguageMetrics {
             answers: Family::default(),
             took: histograms(Buckets::Waits),
             waited: histograms(Buckets::Waits),
@@ -47,8 +44,8 @@ impl Default for Tally {
     }
 }
 
-/// In a word; a submission that had no sandbox started in none.
-fn start_word(start: Option<StartKind>) -> &'static str {
+/// The `start` label; "none" for a submission that never had a sandbox.
+fn start_label(start: Option<StartKind>) -> &'static str {
     match start {
         Some(StartKind::Hot) => "hot",
         Some(StartKind::Warm) => "warm",
@@ -57,24 +54,24 @@ fn start_word(start: Option<StartKind>) -> &'static str {
     }
 }
 
-/// Every run of a submission's own program and its compiler's.
+/// All runs of a submission's own program and of its compiler.
 fn runs(report: &Report) -> impl Iterator<Item = &RunReport> {
     let tests = report.tests.iter().filter_map(|test| test.run.as_ref());
     let compile = report.compile.iter().filter(|compile| compile.cached != Some(true));
     compile.chain(&report.run).chain(report.suite.iter().map(|suite| &suite.run)).chain(tests)
 }
 
-impl Tally {
-    /// Somebody in line was served, or gave up.
-    pub(super) fn waited(&self, language: &str, waited: Duration) {
-        self.waited.get_or_create(&Language { language: language.to_owned() }).observe(waited.as_secs_f64());
+impl LanguageMetrics {
+    /// Records the end of a wait for a sandbox, successful or not.
+    pub(super) fn record_wait(&self, language: &str, waited: Duration) {
+        self.waited.get_or_create(&LanguageLabel { language: language.to_owned() }).observe(waited.as_secs_f64());
     }
 
-    /// A submission was answered.
-    pub(super) fn answered(&self, language: &str, report: &Report, took: Duration) {
-        let of = Language { language: language.to_owned() };
-        let (verdict, start) = (report.verdict.as_str(), start_word(report.start));
-        self.answers.get_or_create(&Answer { language: language.to_owned(), verdict, start }).inc();
+    /// Records an answered submission.
+    pub(super) fn record_answer(&self, language: &str, report: &Report, took: Duration) {
+        let of = LanguageLabel { language: language.to_owned() };
+        let (verdict, start) = (report.verdict.as_str(), start_label(report.start));
+        self.answers.get_or_create(&AnswerLabels { language: language.to_owned(), verdict, start }).inc();
         self.took.get_or_create(&of).observe(took.as_secs_f64());
         let (mut cpu_ms, mut memory) = (0.0, 0);
         for run in runs(report) {
@@ -87,19 +84,23 @@ impl Tally {
         }
     }
 
-    /// Writes them.
     pub(super) fn write(&self, writer: &mut MetricsWriter<'_>) -> std::fmt::Result {
         writer.family(
             "assay_submissions",
-            "Submissions answered, by verdict and by what their sandbox was when they came.",
+            "Submissions answered, by verdict and by the start of their sandbox.",
             None,
             &self.answers,
         )?;
         let seconds = || Some(Unit::Seconds);
-        writer.family("assay_submission_duration", "From a call's last byte to the report.", seconds(), &self.took)?;
-        writer.family("assay_queue_wait", "Time in line for a sandbox.", seconds(), &self.waited)?;
+        writer.family(
+            "assay_submission_duration",
+            "Time from the last byte of a call to its report.",
+            seconds(),
+            &self.took,
+        )?;
+        writer.family("assay_queue_wait", "Time in the queue for a sandbox.", seconds(), &self.waited)?;
         writer.family("assay_program_cpu", "CPU time of programs and compilers.", seconds(), &self.cpu)?;
-        let help = "The most memory that one of a submission's programs used.";
+        let help = "Peak memory of a submission's programs.";
         writer.family("assay_program_memory_peak", help, Some(Unit::Bytes), &self.memory)
     }
 }
@@ -111,26 +112,26 @@ mod tests {
     use telemetry::metrics::{Exposition, Format, MetricsSource};
 
     #[derive(Debug)]
-    struct Alone(Tally);
+    struct OnlyLanguages(LanguageMetrics);
 
-    impl MetricsSource for Alone {
+    impl MetricsSource for OnlyLanguages {
         fn write(&self, writer: &mut MetricsWriter<'_>) -> std::fmt::Result {
             self.0.write(writer)
         }
     }
 
     #[test]
-    fn an_answer_is_counted_by_what_it_came_to_and_what_its_programs_used() {
+    fn an_answer_is_counted_by_verdict_start_and_resource_use() {
         let mut facts = RunFacts::bare(Outcome::Exited);
         (facts.cpu, facts.memory_bytes) = (Duration::from_millis(1500), 5 << 20);
         let judged = judge::drive::Judged { run: Some(facts), ..judge::drive::Judged::bare(Verdict::Accepted, "") };
         let mut report = judge::render::report("1", judged, &|_| None);
         report.start = Some(StartKind::Warm);
-        let tally = Tally::default();
-        tally.answered("python", &report, Duration::from_millis(20));
-        tally.answered("python", &report, Duration::from_millis(20));
-        tally.waited("python", Duration::from_millis(3));
-        let text = Exposition::of(Alone(tally)).text(Format::Plain).unwrap();
+        let metrics = LanguageMetrics::default();
+        metrics.record_answer("python", &report, Duration::from_millis(20));
+        metrics.record_answer("python", &report, Duration::from_millis(20));
+        metrics.record_wait("python", Duration::from_millis(3));
+        let text = Exposition::of(OnlyLanguages(metrics)).text(Format::Plain).unwrap();
         for line in [
             "assay_submissions_total{language=\"python\",verdict=\"accepted\",start=\"warm\"} 2\n",
             "assay_submission_duration_seconds_bucket{language=\"python\",le=\"0.025\"} 2\n",
@@ -138,7 +139,7 @@ mod tests {
             "assay_program_cpu_seconds_total{language=\"python\"} 3.0\n",
             "assay_program_memory_peak_bytes_bucket{language=\"python\",le=\"8.388608e+06\"} 2\n",
         ] {
-            assert!(text.contains(line), "{line} is not in\n{text}");
+            assert!(text.contains(line), "{line} is missing in\n{text}");
         }
     }
 }

@@ -1,0 +1,120 @@
+//! The sandboxes of one submission: allocating those of its referees, setting its limits, and
+//! keeping a used sandbox for its caller.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::allocator::{Allocator, NoSandbox, RefereeLease};
+use super::counters::Counters;
+use sandbox::host::Host;
+use judge::drive::Judged;
+use judge::work::Work;
+use protocol::{Isolation, Limits, Profile};
+use sandbox::pool::{Lease, RetireReason};
+use sandbox::lifecycle::{CreateError, ensure_limits};
+use telemetry::throttle::LogThrottle;
+
+/// Why a leased sandbox cannot be used for a submission.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    /// The submission requires more isolation than the host has. This was not known yet when the
+    /// submission was admitted.
+    #[error("the host isolates runs by {} only: {why}", offered.as_str())]
+    Isolation { offered: Isolation, why: String },
+    /// The sandbox could not be given the submission's limits.
+    #[error("failed to {0}")]
+    Limits(#[source] CreateError),
+}
+
+/// Allocates sandboxes for all referees of a submission.
+pub(super) async fn allocate_referees(
+    allocator: &Allocator,
+    work: &Work,
+    patience: Duration,
+) -> Result<Vec<RefereeLease>, NoSandbox> {
+    let deadline = Instant::now() + patience;
+    let mut leases = Vec::with_capacity(work.referees.len());
+    for referee in &work.referees {
+        let left = deadline.saturating_duration_since(Instant::now());
+        leases.push(allocator.allocate_referee(referee, left).await?);
+    }
+    Ok(leases)
+}
+
+/// How often limits are set again after the waiting runtimes were ended: the kernel needs a moment
+/// to return their memory.
+const LIMIT_ATTEMPTS: u32 = 5;
+const LIMIT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Sets a sandbox's limits to those of a submission, if they differ from the profile's. This is the
+/// one engine call that a lease may cost. Such a sandbox is never reused, so its limits are not
+/// restored.
+///
+/// The kernel refuses a memory limit below what the sandbox holds. Prewarmed runtimes may hold more,
+/// so they are ended and the call is repeated.
+///
+/// # Errors
+/// The limits are not in effect; the sandbox must be retired.
+pub(super) async fn set_limits(
+    host: &Host,
+    lease: &mut Lease,
+    profile: &Profile,
+    limits: &Limits,
+) -> Result<(), CreateError> {
+    if has_profile_limits(profile, limits) {
+        return Ok(());
+    }
+    let mut result = ensure_limits(host.client(), &mut lease.sandbox, limits).await;
+    for _ in 0..LIMIT_ATTEMPTS {
+        match &result {
+            Err(error) if !error.is_unreachable() && lease.sandbox.heat_state().wanted > 0 => {}
+            _ => return result,
+        }
+        if !matches!(lease.sandbox.audit().await, Ok(Ok(_))) {
+            return result;
+        }
+        result = ensure_limits(host.client(), &mut lease.sandbox, limits).await;
+        if result.is_err() {
+            tokio::time::sleep(LIMIT_PAUSE).await;
+        }
+    }
+    result
+}
+
+/// Whether memory, processes and CPU share are those of the profile's sandboxes.
+fn has_profile_limits(profile: &Profile, limits: &Limits) -> bool {
+    let of_container = |limits: &Limits| (limits.memory_bytes, limits.pids, limits.cpus);
+    profile.run_limits().is_ok_and(|usual| of_container(&usual) == of_container(limits))
+}
+
+/// Whether a used sandbox may serve its caller again: the profile allows it, the caller named a
+/// tenant, the sandbox has the profile's limits, and no run ended in a way that makes reuse unsafe.
+pub(super) fn may_keep(work: &Work, lease: &Lease, judged: &Judged) -> bool {
+    lease.uses + 1 < work.profile.pool.reuse
+        && !work.caller.tenant.is_empty()
+        && has_profile_limits(&work.profile, &work.limits)
+        && judged.is_calm()
+}
+
+static RESIDUE: LogThrottle = LogThrottle::new();
+
+/// Audits a used sandbox in the background and keeps it for its caller if the audit finds nothing.
+pub(super) fn audit_and_keep(mut lease: Lease, caller: Caller, profile: String, counters: Arc<Counters>) {
+    tokio::spawn(async move {
+        match lease.sandbox.audit().await {
+            Ok(Ok(audited)) => {
+                counters.count(&counters.kept);
+                lease.keep(caller, audited);
+            }
+            Ok(Err(residue)) => {
+                lease.retire_as(RetireReason::Residue);
+                counters.count(&counters.residue);
+                if let Some(suppressed) = RESIDUE.allow() {
+                    let (uid, residue) = (caller.uid, residue.join("; "));
+                    tracing::warn!(%profile, uid, suppressed, residue, "a run left residue; its sandbox is retired");
+                }
+            }
+            Err(_) => lease.retire_as(RetireReason::Lost),
+        }
+    });
+}

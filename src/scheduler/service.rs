@@ -1,0 +1,416 @@
+//! Admits submissions, starts their tasks, and drains them at the end. Shared by all connections.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use super::access_log::log_answer;
+use super::admission::{QueueBounds, QueueLoad, Refusal, admit};
+use super::allocator::Allocator;
+use super::counters::Counters;
+use super::language_metrics::LanguageMetrics;
+use super::registry::{IdClaim, Registry, SubmissionHandle, SubmissionIo, Viewer};
+use super::report_store::{BlobStore, ReportStore};
+use super::stages::{Stage, StageMetrics, StageTimes};
+use super::submission::{SubmissionPhase, SubmissionTask};
+use super::unfinished::UnfinishedStore;
+use config::{Queue, bounds};
+use sandbox::host::{Fleet, Host, HostState};
+use judge::cache::Cache;
+use judge::events::EventLog;
+use judge::render::millis;
+use judge::work::Work;
+use protocol::{Report, Submission};
+
+/// How long the first probe of the engines is waited for; longer than the timeout of a probe.
+const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long submissions that the end of a drain cancelled may take to answer.
+const CANCELLED_ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a submission arrived.
+#[derive(Debug)]
+pub struct Arrival {
+    /// When its last byte was read.
+    pub received: Instant,
+    /// The time between its first and its last byte.
+    pub accepting: Duration,
+    /// Where its events go.
+    pub log: Arc<EventLog>,
+    /// It goes on without a waiting caller, and past a drain.
+    pub outlives_caller: bool,
+}
+
+/// All submissions: admission, lookup, drain, persistence.
+pub struct SubmissionService {
+    pub(super) fleet: Arc<Fleet>,
+    allocator: Arc<Allocator>,
+    queue_config: Mutex<Queue>,
+    pub(super) registry: Registry,
+    pub(super) stages: StageMetrics,
+    pub(super) admitted: AtomicUsize,
+    pub(super) counters: Arc<Counters>,
+    pub(super) languages: LanguageMetrics,
+    pub(super) usage_by_uid: UsageByUid,
+    draining: AtomicBool,
+    /// Becomes true at the end of a drain: what has not started is saved.
+    drain_ended: watch::Sender<bool>,
+    pub(super) unfinished: UnfinishedStore,
+    pub(super) reports: ReportStore,
+    cache: Cache,
+    pub(super) blobs: Arc<dyn BlobStore>,
+    first_probe_done: AtomicBool,
+}
+
+impl std::fmt::Debug for SubmissionService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SubmissionService").field("admitted", &self.admitted).finish_non_exhaustive()
+    }
+}
+
+/// A uid's admitted and unanswered submissions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct UidUsage {
+    submissions: usize,
+    bytes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct UsageByUid(Mutex<HashMap<u32, UidUsage>>);
+
+impl UsageByUid {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u32, UidUsage>> {
+        self.0.lock()
+    }
+}
+
+/// Counts one admitted submission until it is dropped.
+pub(super) struct AdmissionSlot {
+    service: Arc<SubmissionService>,
+    uid: u32,
+    bytes: u64,
+}
+
+impl Drop for AdmissionSlot {
+    fn drop(&mut self) {
+        self.service.admitted.fetch_sub(1, Ordering::Relaxed);
+        let mut by_uid = self.service.usage_by_uid.lock();
+        if let Some(usage) = by_uid.get_mut(&self.uid) {
+            usage.submissions -= 1;
+            usage.bytes -= self.bytes;
+            if usage.submissions == 0 {
+                by_uid.remove(&self.uid);
+            }
+        }
+    }
+}
+
+/// A digest of a submission's content, to detect an id that is used for other content.
+fn digest(submission: &Submission) -> [u8; 32] {
+    let json = serde_json::to_vec(submission).unwrap_or_default();
+    Sha256::digest(json).into()
+}
+
+impl SubmissionService {
+    /// Starts the service over the hosts of `fleet`, which notify `capacity_changed`. Unfinished
+    /// submissions and reports are saved below `state_folder`.
+    pub fn start(
+        fleet: Arc<Fleet>,
+        capacity_changed: Arc<Notify>,
+        queue: Queue,
+        state_folder: &Path,
+        cache: Cache,
+        blobs: Arc<dyn BlobStore>,
+    ) -> Arc<SubmissionService> {
+        Arc::new(SubmissionService {
+            allocator: Allocator::start(fleet.clone(), capacity_changed, queue.max_running_per_uid),
+            fleet,
+            queue_config: Mutex::new(queue),
+            registry: Registry::default(),
+            stages: StageMetrics::default(),
+            admitted: AtomicUsize::new(0),
+            counters: Arc::default(),
+            languages: LanguageMetrics::default(),
+            usage_by_uid: UsageByUid::default(),
+            draining: AtomicBool::new(false),
+            drain_ended: watch::Sender::new(false),
+            unfinished: UnfinishedStore::new(state_folder.join("kept")),
+            reports: ReportStore::new(state_folder.join("answers")),
+            cache,
+            blobs,
+            first_probe_done: AtomicBool::new(false),
+        })
+    }
+
+    /// Waits until a host takes work or all have been probed once, for ten seconds at most. Before
+    /// that a refusal with `no_host` could be wrong. Later calls return at once.
+    pub async fn wait_for_first_probe(&self) {
+        if self.first_probe_done.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut probes = JoinSet::new();
+        for host in self.fleet.all().iter().cloned() {
+            probes.spawn(async move { host.first_probe_done().await });
+        }
+        let probed = async { while self.fleet.schedulable().is_empty() && probes.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(FIRST_PROBE_TIMEOUT, probed).await;
+        self.first_probe_done.store(true, Ordering::Relaxed);
+    }
+
+    /// Admits a submission and starts its task. A known id with the same content returns the known
+    /// submission.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn submit(
+        self: &Arc<Self>,
+        submission: &Submission,
+        work: Work,
+        arrival: Arrival,
+    ) -> Result<Arc<SubmissionHandle>, Refusal> {
+        let requested_at = Instant::now();
+        let digest = if submission.id.is_some() { digest(submission) } else { [0; 32] };
+        if submission.id.is_some() {
+            match self.registry.claim(&work.caller, &work.id, &digest) {
+                IdClaim::New => {}
+                IdClaim::Known(handle) => return Ok(handle),
+                IdClaim::Conflict => return Err(Refusal::Conflict { id: work.id }),
+            }
+        }
+        self.check_isolation(&work)?;
+        let slot = self.admit(&work)?;
+        Ok(self.start_task(work, digest, arrival, requested_at, slot))
+    }
+
+    /// Registers a submission and starts its task.
+    pub(super) fn start_task(
+        self: &Arc<Self>,
+        work: Work,
+        digest: [u8; 32],
+        arrival: Arrival,
+        requested_at: Instant,
+        slot: AdmissionSlot,
+    ) -> Arc<SubmissionHandle> {
+        let Arrival { received, accepting, log, outlives_caller } = arrival;
+        let io = SubmissionIo { log, input: work.stdin_open.then(Arc::default) };
+        let handle = Arc::new(SubmissionHandle::new(work.id.clone(), work.caller.clone(), digest, outlives_caller, io));
+        self.registry.add(handle.clone());
+        let (service, task_handle) = (self.clone(), handle.clone());
+        tokio::spawn(async move {
+            let mut times = StageTimes::default();
+            times.set(Stage::Accept, accepting);
+            times.set(Stage::Parse, requested_at.saturating_duration_since(received));
+            times.set(Stage::Admit, requested_at.elapsed());
+            service.run_task(work, task_handle, received, times, slot).await;
+        });
+        handle
+    }
+
+    /// Runs a submission to its end: answered, or saved for the next daemon.
+    async fn run_task(
+        &self,
+        work: Work,
+        handle: Arc<SubmissionHandle>,
+        received: Instant,
+        times: StageTimes,
+        slot: AdmissionSlot,
+    ) {
+        let language = work.profile.name.clone();
+        let mut task = SubmissionTask::new(self, &work, &handle, received, times);
+        let report = task.run().await;
+        let times = task.times;
+        let report = match report {
+            Some(report) => report,
+            None => match self.save(work, handle.digest, received).await {
+                Some(report) => report,
+                None => {
+                    handle.set_phase(SubmissionPhase::Kept);
+                    handle.io.close();
+                    return;
+                }
+            },
+        };
+        self.answer(&language, &handle, report, received, times, slot);
+    }
+
+    /// Publishes a report.
+    fn answer(
+        &self,
+        language: &str,
+        handle: &Arc<SubmissionHandle>,
+        mut report: Report,
+        received: Instant,
+        mut times: StageTimes,
+        slot: AdmissionSlot,
+    ) {
+        let total = received.elapsed();
+        report.timing.total_ms = millis(total);
+        times.set(Stage::Total, total);
+        self.stages.record(&times);
+        self.counters.count_answer(&report);
+        log_answer(&handle.caller, language, &report);
+        self.languages.record_answer(language, &report, total);
+        // before the answer is visible: a caller with an answer may submit again at once
+        drop(slot);
+        self.registry.record_answer(handle, Duration::ZERO);
+        handle.set_phase(SubmissionPhase::Done(Arc::new(report)));
+        handle.io.close();
+    }
+
+    fn admit(self: &Arc<Self>, work: &Work) -> Result<AdmissionSlot, Refusal> {
+        let uid = work.caller.uid;
+        let predicted_wait = work.deadline.and_then(|_| self.allocator.predict_wait(uid, &work.profile.name));
+        let mut by_uid = self.usage_by_uid.lock();
+        let usage = by_uid.get(&uid).copied().unwrap_or_default();
+        let load = QueueLoad {
+            admitted: self.admitted.load(Ordering::Relaxed),
+            admitted_of_uid: usage.submissions,
+            bytes_of_uid: usage.bytes.saturating_add(work.bytes()),
+            host_up: !self.fleet.schedulable().is_empty(),
+            draining: self.draining.load(Ordering::Relaxed),
+            create_time: self.create_time(),
+            predicted_wait,
+            deadline: work.deadline,
+        };
+        let Queue { max, max_per_uid, .. } = self.queue_config();
+        let limits = QueueBounds { max, max_per_uid, max_bytes_per_uid: bounds::MAX_BYTES_PER_UID };
+        match admit(load, limits) {
+            Ok(()) => Ok(self.take_slot(&mut by_uid, work)),
+            Err(refusal) => {
+                self.counters.count(&self.counters.refused);
+                Err(match refusal {
+                    Refusal::NoHost { .. } => Refusal::NoHost { reason: self.why_no_host() },
+                    other => other,
+                })
+            }
+        }
+    }
+
+    /// Counts a submission as admitted.
+    pub(super) fn take_slot(self: &Arc<Self>, by_uid: &mut HashMap<u32, UidUsage>, work: &Work) -> AdmissionSlot {
+        let (uid, bytes) = (work.caller.uid, work.bytes());
+        self.admitted.fetch_add(1, Ordering::Relaxed);
+        self.counters.count(&self.counters.admitted);
+        let usage = by_uid.entry(uid).or_default();
+        usage.submissions += 1;
+        usage.bytes += bytes;
+        AdmissionSlot { service: self.clone(), uid, bytes }
+    }
+
+    /// Refuses a submission that requires more isolation than a host that takes work has.
+    fn check_isolation(&self, work: &Work) -> Result<(), Refusal> {
+        for host in self.fleet.schedulable().iter() {
+            let offered = host.isolation(&work.profile);
+            if !work.isolation.allows(offered) {
+                self.counters.count(&self.counters.refused);
+                let (profile, why) = (work.profile.name.clone(), host.cell_unavailable_reason());
+                return Err(Refusal::Isolation { profile, offered: offered.as_str(), why });
+            }
+        }
+        Ok(())
+    }
+
+    /// The mean time to create a sandbox, of the slowest pool.
+    fn create_time(&self) -> Duration {
+        let hosts = self.fleet.all();
+        let pools = hosts.iter().flat_map(|host| host.pools());
+        pools.map(|pool| pool.create_mean()).max().unwrap_or_default()
+    }
+
+    fn why_no_host(&self) -> String {
+        let explain = |host: &Arc<Host>| {
+            let health = host.health();
+            let reason = match (health.state(), health.reason) {
+                (HostState::Draining, _) => "it is being drained".to_owned(),
+                (_, Some(reason)) => format!("failed to {reason}"),
+                (_, None) => "the engine has not answered yet".to_owned(),
+            };
+            let remedy = health.remedy.map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
+            (host.name().to_owned(), format!("{reason}{remedy}"))
+        };
+        match self.fleet.all().iter().map(explain).collect::<Vec<_>>().as_slice() {
+            [] => "none is configured".to_owned(),
+            [(_, why)] => why.clone(),
+            many => many.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; "),
+        }
+    }
+
+    /// The submission with this id, if `viewer` may see it.
+    pub fn find(&self, viewer: Viewer, id: &str) -> Option<Arc<SubmissionHandle>> {
+        self.registry.find(viewer, id)
+    }
+
+    /// Forgets a submission whose caller has the report and gave it no id.
+    pub fn forget(&self, handle: &Arc<SubmissionHandle>) {
+        self.registry.remove(handle);
+    }
+
+    /// All submissions that `viewer` may see.
+    pub fn list(&self, viewer: Viewer) -> Vec<Arc<SubmissionHandle>> {
+        self.registry.list(viewer)
+    }
+
+    /// The allocator, for its figures and the watchdog.
+    pub fn allocator(&self) -> &Allocator {
+        &self.allocator
+    }
+
+    pub(super) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Counts of submissions since the daemon's start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Replaces the configuration of the queue.
+    pub fn set_queue_config(&self, queue: Queue) {
+        self.allocator.set_max_running_per_uid(queue.max_running_per_uid);
+        *self.queue_config.lock() = queue;
+    }
+
+    pub(super) fn queue_config(&self) -> Queue {
+        self.queue_config.lock().clone()
+    }
+
+    /// Whether new submissions are refused.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new submissions from now on.
+    pub fn stop_admitting(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// A receiver that becomes true at the end of a drain.
+    pub(super) fn drain_ended(&self) -> watch::Receiver<bool> {
+        self.drain_ended.subscribe()
+    }
+
+    /// Waits until every submission is answered. After `[queue] drain_ms` submissions that outlive
+    /// their callers are saved for the next daemon, unless they run and output was read; the rest is
+    /// cancelled and answered so.
+    pub async fn drain(&self) {
+        self.stop_admitting();
+        let deadline = Instant::now() + self.queue_config().drain();
+        while self.admitted.load(Ordering::Relaxed) > 0 && Instant::now() < deadline + CANCELLED_ANSWERS_TIMEOUT {
+            if Instant::now() >= deadline {
+                self.drain_ended.send_replace(true);
+                // repeated, because a waiting submission may get a sandbox at the last moment
+                let is_saved = |handle: &SubmissionHandle| handle.outlives_caller && handle.phase().is_waiting();
+                let all = self.registry.list(Viewer::Admin);
+                all.iter().filter(|handle| !is_saved(handle)).for_each(|handle| handle.interrupt());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Estimates how long a submission waits for a sandbox, for the check of `deadline_ms` at admission.
+//! Pure: the caller passes the time.
+
+use std::time::{Duration, Instant};
+
+/// Weight of a new gap in the moving average.
+const WEIGHT: f64 = 0.2;
+/// Gaps measured before there is an estimate.
+const MIN_GAPS: u32 = 3;
+
+/// A moving average of the time between two allocations while others wait.
+#[derive(Debug, Default)]
+pub struct WaitEstimator {
+    last: Option<Instant>,
+    mean_gap_secs: Option<f64>,
+    gaps: u32,
+}
+
+impl WaitEstimator {
+    /// Records an allocation; `others_wait` if the queue is not empty after it.
+    pub fn record_allocation(&mut self, now: Instant, others_wait: bool) {
+        if let Some(last) = self.last {
+            let gap = now.saturating_duration_since(last).as_secs_f64();
+            self.mean_gap_secs = Some(self.mean_gap_secs.map_or(gap, |mean| mean + WEIGHT * (gap - mean)));
+            self.gaps = self.gaps.saturating_add(1);
+        }
+        // with an empty queue the time until the next allocation is idle time, not our speed
+        self.last = others_wait.then_some(now);
+    }
+
+    /// The expected wait behind `ahead` others; `None` if too few gaps were measured.
+    pub fn estimate(&self, ahead: usize) -> Option<Duration> {
+        let gap = self.mean_gap_secs.filter(|_| self.gaps >= MIN_GAPS)?;
+        Duration::try_from_secs_f64(gap * (ahead as f64 + 1.0)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_estimate_is_the_mean_gap_times_the_queue_position() {
+        let (mut estimator, begin) = (WaitEstimator::default(), Instant::now());
+        for number in 0..10u32 {
+            assert_eq!(estimator.estimate(0).is_some(), number > 3);
+            estimator.record_allocation(begin + Duration::from_millis(100) * number, true);
+        }
+        let wait = estimator.estimate(9).unwrap();
+        assert!(wait.abs_diff(Duration::from_secs(1)) < Duration::from_millis(1), "{wait:?}");
+    }
+
+    #[test]
+    fn idle_time_does_not_count_as_a_gap() {
+        let (mut estimator, begin) = (WaitEstimator::default(), Instant::now());
+        for number in 0..5u32 {
+            estimator.record_allocation(begin + Duration::from_millis(100) * number, number < 4);
+        }
+        estimator.record_allocation(begin + Duration::from_secs(3600), true);
+        assert!(estimator.estimate(0).unwrap() < Duration::from_millis(101));
+    }
+}
