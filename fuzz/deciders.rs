@@ -152,8 +152,10 @@ pub fn placement(data: &[u8]) {
 pub fn health(data: &[u8]) {
     use sandbox::host::HostState;
     use sandbox::host::health::{EngineStatus, Observation};
-    let seen: Vec<Observation> =
-        data.iter().map(|byte| [Observation::Answered, Observation::Failed, Observation::Suspected][usize::from(byte % 3)]).collect();
+    let seen: Vec<Observation> = data
+        .iter()
+        .map(|byte| [Observation::Answered, Observation::Failed, Observation::Suspected][usize::from(byte % 3)])
+        .collect();
     let state = seen.iter().fold(EngineStatus::default(), |engine, seen| engine.after(*seen)).state(false);
     let answered = seen.iter().rposition(|seen| *seen == Observation::Answered);
     let since = &seen[answered.map_or(0, |at| at + 1)..];

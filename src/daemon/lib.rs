@@ -132,8 +132,9 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
     let (leave, left) = watch::channel(false);
     let serving = tokio::spawn(rpc::serve(listener, daemon, stopped, left));
     service::ready();
-    let watching = service::watchdog()
-        .map(|within| tokio::spawn(watchdog::watch(fleet.clone(), submissions.clone(), accept_loop, main_loop.clone(), within)));
+    let watching = service::watchdog().map(|within| {
+        tokio::spawn(watchdog::watch(fleet.clone(), submissions.clone(), accept_loop, main_loop.clone(), within))
+    });
 
     let mut life = Life {
         sources,

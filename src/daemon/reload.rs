@@ -99,8 +99,7 @@ impl Life {
                     && other.target == engine.target
                     && self.assembly.config.isolation == next.config.isolation
             };
-            let known =
-                self.assembly.engines.iter().find(same).and_then(|_| self.fleet.find(&engine.config.name));
+            let known = self.assembly.engines.iter().find(same).and_then(|_| self.fleet.find(&engine.config.name));
             hosts.push(match known {
                 Some(host) => {
                     host.set_profiles(&next.profiles.values().cloned().collect::<Vec<_>>());

@@ -14,8 +14,8 @@
 //! round.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -24,10 +24,10 @@ use tokio::sync::{Notify, oneshot};
 use super::fair_queue::{FairQueue, ProfileName, QueueKey, QueueTicket};
 use super::host_choice::{Candidate, choose, spread};
 use super::wait_estimator::WaitEstimator;
+use judge::work::{Plan, Referee, Work};
+use protocol::{Caller, Counts};
 use sandbox::host::capacity::{Reservation, Resources};
 use sandbox::host::{Fleet, Host};
-use protocol::Counts;
-use judge::work::{Plan, Referee, Work};
 use sandbox::pool::{Lease, Offer};
 
 /// A sandbox for a submission, and the capacity reserved for its run.

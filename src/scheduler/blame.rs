@@ -3,12 +3,12 @@
 
 use super::allocator::NoSandbox;
 use super::leases::Unfit;
-use sandbox::host::End;
 use judge::decide::{self, CANCELLED};
 use judge::drive::Judged;
 use judge::render;
 use judge::work::Work;
 use protocol::{Blame, Outcome, Report, RunFacts, Verdict};
+use sandbox::host::ContainerEnd;
 use sandbox::lifecycle::Lost;
 
 /// A report without any run.
@@ -72,7 +72,7 @@ pub(super) struct Death {
     /// How the loss was noticed.
     pub(super) lost: Lost,
     /// How the container ended.
-    pub(super) end: End,
+    pub(super) end: ContainerEnd,
     /// The engine provably worked from the lease to the loss.
     pub(super) engine_was_well: bool,
     /// The host's name.
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn death(engine_was_well: bool, exit_code: i64) -> Death {
-        let end = End { oom: false, exit_code: Some(exit_code) };
+        let end = ContainerEnd { oom: false, exit_code: Some(exit_code) };
         Death { lost: Lost::Eof, end, engine_was_well, host: "local".to_owned() }
     }
 

@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use protocol::Counts;
 use protocol::Caller;
+use protocol::Counts;
 
 /// A profile's name, shared by the queue's indexes.
 pub type ProfileName = Arc<str>;

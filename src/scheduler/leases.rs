@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::allocator::{Allocator, NoSandbox, RefereeLease};
 use super::counters::Counters;
-use sandbox::host::Host;
 use judge::drive::Judged;
 use judge::work::Work;
-use protocol::{Isolation, Limits, Profile};
-use sandbox::pool::{Lease, RetireReason};
+use protocol::{Caller, Isolation, Limits, Profile};
+use sandbox::host::Host;
 use sandbox::lifecycle::{CreateError, ensure_limits};
+use sandbox::pool::{Lease, RetireReason};
 use telemetry::throttle::LogThrottle;
 
 /// Why a leased sandbox cannot be used for a submission.

@@ -13,8 +13,8 @@ use super::submission::SubmissionPhase;
 use config::bounds;
 use judge::events::EventLog;
 use judge::pipe::Pipe;
-use protocol::Report;
 use protocol::Caller;
+use protocol::Report;
 
 /// The daemon is shutting down, and the submission is kept for the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use config::bounds;
-use protocol::Report;
 use protocol::Caller;
+use protocol::Report;
 
 /// Version of the file format. A file of another version is discarded with an error.
 const VERSION: u32 = 1;

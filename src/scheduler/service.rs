@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
 use parking_lot::{Mutex, MutexGuard};
+use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -22,12 +22,12 @@ use super::stages::{Stage, StageMetrics, StageTimes};
 use super::submission::{SubmissionPhase, SubmissionTask};
 use super::unfinished::UnfinishedStore;
 use config::{Queue, bounds};
-use sandbox::host::{Fleet, Host, HostState};
 use judge::cache::Cache;
 use judge::events::EventLog;
 use judge::render::millis;
 use judge::work::Work;
 use protocol::{Report, Submission};
+use sandbox::host::{Fleet, Host, HostState};
 
 /// How long the first probe of the engines is waited for; longer than the timeout of a probe.
 const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -37,9 +37,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
-use parking_lot::Mutex;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use judge::drive::Timings;

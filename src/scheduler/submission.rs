@@ -30,15 +30,15 @@ use super::blame::{self, Death};
 use super::leases::{Unfit, allocate_referees, audit_and_keep, may_keep, set_limits};
 use super::registry::SubmissionHandle;
 use super::stages::{Stage, StageTimes};
-use sandbox::host::capacity::Reservation;
-use sandbox::host::{Host, BusyGuard};
 use judge::drive::{AssignedSandbox, Judged, LostSandbox, RunContext, judge};
 use judge::render::{self, millis};
-use protocol::report::SandboxInfo;
 use judge::work::Work;
+use protocol::report::SandboxInfo;
 use protocol::{Profile, Report, StartKind, Verdict};
-use sandbox::pool::{Lease, RetireReason};
+use sandbox::host::capacity::Reservation;
+use sandbox::host::{BusyGuard, Host};
 use sandbox::lifecycle::short;
+use sandbox::pool::{Lease, RetireReason};
 
 /// Where a submission is.
 #[derive(Debug, Clone)]

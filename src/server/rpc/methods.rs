@@ -150,7 +150,11 @@ fn take_stream(value: &mut Value) -> Result<bool, RpcError> {
 static DENIED: LogThrottle = LogThrottle::new();
 static REFUSED: LogThrottle = LogThrottle::new();
 
-async fn admit(context: &Context, submission: &Submission, arrival: Arrival) -> Result<Arc<SubmissionHandle>, RpcError> {
+async fn admit(
+    context: &Context,
+    submission: &Submission,
+    arrival: Arrival,
+) -> Result<Arc<SubmissionHandle>, RpcError> {
     let daemon = &context.daemon;
     daemon.submissions.wait_for_first_probe().await;
     let uid = context.peer.uid;
