@@ -105,7 +105,7 @@ pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Re
     }
     match submissions.resume(&assembly.profiles) {
         0 => {}
-        submissions => tracing::info!(submissions, "goes on with what the last daemon left unstarted"),
+        submissions => tracing::info!(submissions, "resumes submissions that the last daemon left unfinished"),
     }
     let live = Arc::new(Live::new(assembly.profiles.clone(), assembly.roles.clone()));
     let drain = Arc::new(Notify::new());

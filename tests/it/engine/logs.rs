@@ -95,7 +95,7 @@ fn nothing_secret_and_nothing_raw_reaches_the_lines_for_people_whatever_is_said(
         assert!(line.starts_with("20") && line.as_bytes()[10] == b'T', "a line that is not ours: {line:?}");
         assert!(!line.contains("forged") || line.contains("submission=\"an id"), "{line:?}");
     }
-    let answered: Vec<&str> = log.lines().filter(|line| line.contains("a submission is answered")).collect();
+    let answered: Vec<&str> = log.lines().filter(|line| line.contains("submission answered")).collect();
     assert!(
         answered.iter().any(|line| line.contains("submission=\"an id verdict=accepted \\\\u{202e}forged\"")),
         "{log}"
@@ -114,7 +114,7 @@ fn as_json_every_line_is_an_object_with_fields() {
     let log = daemon.log();
     assert!(!log.contains(SECRET));
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let answered: Vec<&Value> = lines.iter().filter(|line| line["message"] == "a submission is answered").collect();
+    let answered: Vec<&Value> = lines.iter().filter(|line| line["message"] == "submission answered").collect();
     let ran = answered.iter().filter(|line| line["start"].is_string()).count();
     assert!(ran <= reports && ran >= 12, "{ran} of {reports}");
     let line = answered.iter().find(|line| line["submission"] == "an id verdict=accepted \\u{202e}forged").unwrap();
@@ -146,7 +146,7 @@ fn what_callers_can_do_for_nothing_is_said_seldom() {
     });
     let seconds = begun.elapsed().as_secs() as usize + 2;
     let log = daemon.log();
-    let never_ran = |line: &Value| line["message"] == "a submission is answered" && line["start"].is_null();
+    let never_ran = |line: &Value| line["message"] == "submission answered" && line["start"].is_null();
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let count = lines.filter(never_ran).count();
     assert!((1..=seconds).contains(&count), "{count} lines in {seconds} s");
@@ -156,7 +156,7 @@ fn what_callers_can_do_for_nothing_is_said_seldom() {
 fn a_reload_changes_what_is_said_and_says_what_it_took_over() {
     let daemon = daemon("text", "warn");
     daemon.caller().run("python", "print(1)");
-    assert!(!daemon.log().contains("a submission is answered"));
+    assert!(!daemon.log().contains("submission answered"));
     let path = daemon.folder.path().join("assayd.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(
@@ -167,7 +167,7 @@ fn a_reload_changes_what_is_said_and_says_what_it_took_over() {
     let changed = daemon.caller().ok("daemon.reload", json!({}));
     assert_eq!((&changed["applied"], &changed["needs_restart"]), (&json!(["log.level"]), &json!(["instance.name"])));
     daemon.caller().run("python", "print(1)");
-    assert!(daemon.log().contains("a submission is answered"));
+    assert!(daemon.log().contains("submission answered"));
     std::fs::write(&path, text.replace("level = 'warn'", "levle = 'info'")).unwrap();
     let error = daemon.caller().error("daemon.reload", json!({}));
     let message = error["message"].as_str().unwrap();
@@ -213,7 +213,7 @@ fn the_journal_gets_fields_when_stderr_leads_there() {
     let line = loop {
         let length = journal.recv(&mut datagram).unwrap();
         let fields = fields(&datagram[..length]);
-        if fields.get("MESSAGE").is_some_and(|message| message.starts_with("a submission is answered ")) {
+        if fields.get("MESSAGE").is_some_and(|message| message.starts_with("submission answered ")) {
             break fields;
         }
     };
