@@ -1,8 +1,8 @@
 //! Hands sandboxes to the submissions that wait for one.
 //!
 //! ```text
-//!   allocate --> FairQueue --> serve <-- capacity_changed: a sandbox is ready, capacity was released,
-//!                               |                          a host is up, a request was dropped
+//!   allocate --> FairQueue --> serve <-- capacity_changed: a sandbox is ready, a reservation was
+//!                               |         released, a host is up, a request was dropped
 //!                               |
 //!              queue.pop_next(uids below their limit, profiles that a host offers)
 //!                               |
@@ -207,8 +207,8 @@ impl Allocator {
         self.state.lock()
     }
 
-    /// Waits for a sandbox for `work`, if possible on another host than `avoid`. Dropping the future
-    /// removes the request from the queue; a sandbox already on its way returns to its pool.
+    /// Waits for a sandbox for `work`, if possible on another host than `avoid`. Dropping the
+    /// future removes the request from the queue; a sandbox already on its way returns to its pool.
     ///
     /// # Errors
     /// No sandbox was allocated within `patience`.
@@ -254,7 +254,8 @@ impl Allocator {
         let _wake = WakeOnDrop(self);
         let profile: ProfileName = referee.profile.name.as_str().into();
         let (reply, handover) = oneshot::channel();
-        // the submission mostly waits while its referee runs, so the referee needs no CPU of its own
+        // the submission mostly waits while its referee runs, so the referee needs no CPU of its
+        // own
         let need = Resources { cpus: 0.0, memory: referee.step.limits.memory_bytes };
         self.state().referees.push_back(RefereeRequest { profile: profile.clone(), need, reply });
         self.serve();
@@ -334,8 +335,8 @@ impl Allocator {
         }
     }
 
-    /// The estimated wait of a new submission of `uid` for a sandbox of `profile`. `None` if nothing
-    /// waits for the profile, or too little was measured.
+    /// The estimated wait of a new submission of `uid` for a sandbox of `profile`. `None` if
+    /// nothing waits for the profile, or too little was measured.
     pub(super) fn predict_wait(&self, uid: u32, profile: &str) -> Option<Duration> {
         let profile: ProfileName = profile.into();
         let state = self.state();

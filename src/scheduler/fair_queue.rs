@@ -255,8 +255,8 @@ impl<T> FairQueue<T> {
         self.by_profile.decrement(profile);
     }
 
-    /// Removes and returns the next item, among uids that `may_run` accepts and profiles with a free
-    /// sandbox.
+    /// Removes and returns the next item, among uids that `may_run` accepts and profiles with a
+    /// free sandbox.
     pub fn pop_next(
         &mut self,
         may_run: &mut dyn FnMut(&u32) -> bool,

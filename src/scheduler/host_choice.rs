@@ -1,4 +1,5 @@
-//! Chooses the host for a submission, and spreads the demand for new sandboxes over the hosts. Pure.
+//! Chooses the host for a submission, and spreads the demand for new sandboxes over the hosts.
+//! Pure.
 
 /// A host that may offer a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -50,8 +50,8 @@ const LIMIT_PAUSE: Duration = Duration::from_millis(20);
 /// one engine call that a lease may cost. Such a sandbox is never reused, so its limits are not
 /// restored.
 ///
-/// The kernel refuses a memory limit below what the sandbox holds. Prewarmed runtimes may hold more,
-/// so they are ended and the call is repeated.
+/// The kernel refuses a memory limit below what the sandbox holds. Prewarmed runtimes may hold
+/// more, so they are ended and the call is repeated.
 ///
 /// # Errors
 /// The limits are not in effect; the sandbox must be retired.

@@ -1,5 +1,5 @@
-//! The queue over all hosts: admits or refuses submissions, allocates sandboxes, has them judged, and
-//! answers every admitted submission with exactly one report.
+//! The queue over all hosts: admits or refuses submissions, allocates sandboxes, has them judged,
+//! and answers every admitted submission with exactly one report.
 //!
 //! ```text
 //!  submit --admission--> SubmissionHandle (a task of its own; see `submission` for its states)
@@ -24,7 +24,8 @@
 //! | `service` | admission and the books of all submissions |
 //! | `registry` | submissions by id |
 //! | `persistence`, `unfinished`, `report_store` | work and reports that outlive the daemon |
-//! | [`health`], `metrics`, `language_metrics`, [`stages`], [`counters`], `access_log` | what is shown |
+//! | [`health`], [`stages`], [`counters`], `metrics`, `language_metrics` | figures |
+//! | `access_log` | one log line per answered submission |
 
 pub mod admission;
 pub mod allocator;

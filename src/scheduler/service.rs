@@ -397,8 +397,8 @@ impl SubmissionService {
     }
 
     /// Waits until every submission is answered. After `[queue] drain_ms` submissions that outlive
-    /// their callers are saved for the next daemon, unless they run and output was read; the rest is
-    /// cancelled and answered so.
+    /// their callers are saved for the next daemon, unless they run and output was read; the rest
+    /// is cancelled and answered so.
     pub async fn drain(&self) {
         self.stop_admitting();
         let deadline = Instant::now() + self.queue_config().drain();

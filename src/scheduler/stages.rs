@@ -1,32 +1,38 @@
-//! Where a submission's time goes, by stage, from the first byte of its call to the last byte of the
-//! answer: percentiles of the last measurements for `daemon.status`, histograms of all for metrics.
+//! Where a submission's time goes, by stage, from the first byte of its call to the last byte of
+//! the answer: percentiles of the last measurements for `daemon.status`, histograms of all for
+//! metrics.
 //!
 //! ```text
-//!  first byte   last byte        spawned      allocated                            Done      report     written
-//!      | accept    |  parse, admit  |   queue      | lease, send, set up, run, wire  | decide  |  reply   |
-//!      '-----------'----------------'--------------'---------------------------------'---------'----------'
-//!                                        compile, check, collect: if the submission has them
+//!  first    last           task                                        run
+//!  byte     byte           started  allocated                          done     report   written
+//!    | accept | parse, admit | queue  | lease, send, set up, run, wire   | decide | reply  |
+//!    '--------'--------------'--------'----------------------------------'--------'--------'
+//!                                       compile, check, collect: if the submission has them
 //! ```
 //!
-//! What each stage covers, and what its clock cannot see:
+//! What each stage covers (from, to), and what its clock cannot see:
 //!
-//! | stage | from, to |
-//! |---|---|
-//! | accept | first byte of the call read, last byte read. Time in the socket's buffer before the first read is not included |
-//! | parse | last byte read, work validated: JSON, fields, files |
-//! | admit | admission requested, the submission's task running |
-//! | queue | queued, sandbox allocated; includes the sandboxes of checkers |
-//! | lease | sandbox allocated, its limits set to the submission's |
-//! | send | encoding files and input and handing them to the connection. The transfer itself is in `wire` |
-//! | compile | the whole compile step with its own set-up, run and wire, or the cache lookup |
-//! | set_up | the init's work before each program's exec, by the init's clock |
-//! | run | the programs' wall time, by the init's clock |
-//! | wire | order to Done, minus `send`, `set_up` and `run`: both ways through engine and kernel. They cannot be told apart, because the init may run on a machine with another clock |
-//! | check | checkers and interactors, during or after the program |
-//! | collect | bringing files back. Output is received while the program runs, so it is in `run` and `wire` |
-//! | decide | facts to outcome, output to verdict, verdict to report |
-//! | reply | report available, last byte of the reply written to the caller's socket; for calls that wait for a report |
-//! | total | last byte of the call read, report available: `total_ms` of the report, without accept and reply |
+//! * `accept`: first byte of the call read, last byte read. Time in the socket's buffer before the
+//!   first read is not included
+//! * `parse`: last byte read, work validated: JSON, fields, files
+//! * `admit`: admission requested, the submission's task running
+//! * `queue`: queued, sandbox allocated; includes the sandboxes of checkers
+//! * `lease`: sandbox allocated, its limits set to the submission's
+//! * `send`: encoding files and input and handing them to the connection. The transfer itself is in
+//!   `wire`
+//! * `compile`: the whole compile step with its own set-up, run and wire, or the cache lookup
+//! * `set_up`: the init's work before each program's exec, by the init's clock
+//! * `run`: the programs' wall time, by the init's clock
+//! * `wire`: order to Done, minus `send`, `set_up` and `run`: both ways through engine and kernel.
+//!   They cannot be told apart, because the init may run on a machine with another clock
+//! * `check`: checkers and interactors, during or after the program
+//! * `collect`: bringing files back. Output is received while the program runs, so it is in `run`
+//!   and `wire`
+//! * `decide`: facts to outcome, output to verdict, verdict to report
+//! * `reply`: report available, last byte of the reply written to the caller's socket; for calls
+//!   that wait for a report
+//! * `total`: last byte of the call read, report available: `total_ms` of the report, without
+//!   accept and reply
 //!
 //! The next test may be sent while one runs: its `send` overlaps the other's `run`, and the stages
 //! of such a submission add up to a little more than its total.

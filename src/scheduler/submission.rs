@@ -1,15 +1,14 @@
 //! One submission as a state machine, from admission to its one report.
 //!
 //! ```text
-//!            acquire                        execute             settle
-//!  Queued ------------> Acquiring ----------------> Running -----------> Settling ----> Done
-//!    |    own sandbox   |   referees' sandboxes,      |  judged, lost,      |
-//!    |                  |   isolation checked         |  or unfit           '--> once more with another
-//!    |                  |                             |                          sandbox, after a loss or
-//!    |                  |                             |                          limits that failed
-//!    |                  |                             |
-//!    |                  |                             '-- interrupted, and no output was read --.
-//!    '------------------'-- the drain ends, and the submission outlives its caller ------------> Kept
+//!           acquire                      execute            settle
+//!  Queued -----------> Acquiring -----------------> Running --------> Settling ---> Done
+//!    |    own sandbox    |    referees' sandboxes,    |   judged, lost    |
+//!    |                   |    isolation checked       |   or unfit        '--> a second attempt,
+//!    |                   |                            |                        after a loss or
+//!    |                   |                            |                        limits that failed
+//!    |                   |                            '- interrupted, no output read ---.
+//!    '-------------------'-- the drain ends, and it outlives its caller ----------------'-> Kept
 //!
 //!  cancelled in any phase: Done, with verdict `cancelled`
 //! ```

@@ -1,5 +1,5 @@
-//! Estimates how long a submission waits for a sandbox, for the check of `deadline_ms` at admission.
-//! Pure: the caller passes the time.
+//! Estimates how long a submission waits for a sandbox, for the check of `deadline_ms` at
+//! admission. Pure: the caller passes the time.
 
 use std::time::{Duration, Instant};
 

@@ -263,6 +263,35 @@ pub fn containers(label: &str) -> Vec<String> {
     rows.as_array().unwrap().iter().map(|row| row["Id"].as_str().unwrap().to_owned()).collect()
 }
 
+/// How long the sandboxes of a killed daemon stayed on the engine.
+pub struct Cleanup {
+    /// From the kill until the engine held nothing of the daemon.
+    pub took: Duration,
+    /// The median time of an engine call meanwhile.
+    pub engine_call: Duration,
+}
+
+/// Watches the engine after the daemon with this label was killed, until nothing of it has been seen
+/// for 2 s: a creation under way may still show up. Fails after `patience`.
+pub fn watch_cleanup(label: &str, killed: Instant, patience: Duration) -> Cleanup {
+    let mut empty_since: Option<Instant> = None;
+    let mut calls = Vec::new();
+    while empty_since.is_none_or(|since| since.elapsed() < Duration::from_secs(2)) {
+        let asked = Instant::now();
+        let left = containers(label);
+        calls.push(asked.elapsed());
+        match left.is_empty() {
+            true => drop(empty_since.get_or_insert(asked)),
+            false => empty_since = None,
+        }
+        assert!(killed.elapsed() < patience, "sandboxes are left: {left:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    calls.sort_unstable();
+    let took = empty_since.map_or(Duration::ZERO, |since| since.saturating_duration_since(killed));
+    Cleanup { took, engine_call: calls[calls.len() / 2] }
+}
+
 /// Waits for something that must become true; generous, since the machine may be busy.
 pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();

@@ -1,4 +1,5 @@
-//! A way to an engine's TCP port, through its network namespace, that can be cut and can be stalled: what a network does.
+//! A relay to an engine's TCP port in its network namespace. It can cut or stall connections, as a
+//! network does.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::private_engine::enter;
 
-/// Ends with this value's last clone.
+/// A running relay; it stops with the last clone.
 #[derive(Clone)]
 pub struct Relay {
     inner: Arc<Inner>,
@@ -19,32 +20,34 @@ pub struct Relay {
 struct Inner {
     open: Mutex<Vec<TcpStream>>,
     stalled: AtomicBool,
-    over: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
     }
 }
 
-/// The network namespace of whoever has written its pid there, also after it was started again.
+/// The network namespace of the process whose pid the file holds. Read for each connection: the
+/// process may restart.
 fn namespace(pid_file: &Path) -> Option<PathBuf> {
     let pid: i32 = std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
     Some(format!("/proc/{pid}/ns/net").into())
 }
 
 impl Relay {
-    /// From a port of ours to this port on the loopback of the namespace of the process in `pid_file`.
+    /// Relays a local port to `port` on the loopback interface of the namespace of the process in
+    /// `pid_file`.
     pub fn start(pid_file: PathBuf, port: u16) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
-        let over = Arc::new(AtomicBool::new(false));
-        let inner = Arc::new(Inner { open: Mutex::default(), stalled: AtomicBool::new(false), over: over.clone() });
+        let stop = Arc::new(AtomicBool::new(false));
+        let inner = Arc::new(Inner { open: Mutex::default(), stalled: AtomicBool::new(false), stop: stop.clone() });
         let weak = Arc::downgrade(&inner);
         std::thread::spawn(move || {
-            while !over.load(Ordering::SeqCst) {
+            while !stop.load(Ordering::SeqCst) {
                 let Ok((near, _)) = listener.accept() else {
                     std::thread::sleep(Duration::from_millis(5));
                     continue;
@@ -52,7 +55,7 @@ impl Relay {
                 near.set_nonblocking(false).unwrap();
                 let (pid_file, weak) = (pid_file.clone(), weak.clone());
                 std::thread::spawn(move || {
-                    // nobody listens there: the caller finds its connection closed
+                    // the process is gone: the connection is closed
                     let Some(namespace) = namespace(&pid_file).filter(|path| path.exists()) else { return };
                     enter(&namespace);
                     let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { return };
@@ -72,13 +75,13 @@ impl Relay {
         self.address.port()
     }
 
-    /// Cuts every connection that is open now, in the middle of whatever it carries; how many there were.
+    /// Cuts all open connections, also in the middle of a transfer. Returns their number.
     pub fn cut(&self) -> usize {
         let open = std::mem::take(&mut *self.inner.open.lock().unwrap());
         open.iter().filter(|stream| stream.shutdown(Shutdown::Both).is_ok()).count()
     }
 
-    /// Carries nothing for a while.
+    /// Stops the transfer on all connections for `time`.
     pub fn stall(&self, time: Duration) {
         self.inner.stalled.store(true, Ordering::SeqCst);
         std::thread::sleep(time);

@@ -1,60 +1,85 @@
-//! The daemon killed, the engine gone: nothing is left behind, nobody is lied to.
+//! The daemon is killed or the engine disappears: nothing is left behind, and every answer is true.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Daemon, Options, containers, eventually, submission, with};
+use crate::harness::{Caller, Cleanup, Daemon, Options, containers, eventually, submission, watch_cleanup, with};
 
-#[test]
-fn killed_in_the_middle_of_ten_runs_and_a_refill_it_leaves_nothing_on_the_engine() {
-    let mut daemon = Daemon::start(&Options { floor: 4, ceiling: 14, ..Options::default() });
-    daemon.warm();
-    let mut caller = daemon.caller();
-    let endless =
-        with(submission("python", "while True: pass"), "limits", json!({ "cpu_ms": 60000, "wall_ms": 60000 }));
-    for _ in 0..10 {
-        caller.send("submission.run", &endless);
-    }
-    let mut watcher = daemon.caller();
-    eventually("some run while others are being made", || {
-        let pool = watcher.ok("pool.list", json!({}))["pools"][0].clone();
-        pool["leased"].as_u64() >= Some(4) && pool["creating"].as_u64() >= Some(1)
-    });
-    let label = daemon.label.clone();
-    assert!(!containers(&label).is_empty());
-    daemon.kill9();
-    let killed = Instant::now();
-    // the bound of the promise is 3 s; a busy test machine is given more time, and the figure is shown
-    eventually("the engine holds nothing of ours", || containers(&label).is_empty());
-    eprintln!("nothing was left {} ms after the kill", killed.elapsed().as_millis());
-    // and nothing turns up later, from a creation that was under way
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(containers(&label), Vec::<String>::new());
-}
+/// Time after a kill until nothing of the daemon is left on its engine, not counting late answers
+/// of the engine (docs/ARCHITECTURE.md).
+const CLEANUP_BOUND: Duration = Duration::from_secs(3);
+/// Time after which sandboxes that are left fail the test in any round.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Rounds of which one must keep the bound: other load on the machine may delay a round.
+const ROUNDS: usize = 3;
 
-#[test]
-fn killed_at_any_moment_of_a_creation_it_leaves_nothing() {
-    for pause in [0, 30, 80, 150, 250] {
-        let mut daemon = Daemon::start(&Options { floor: 3, ..Options::default() });
+/// Kills daemons started by `start` and asserts that nothing is left of one within the bound, and
+/// of the others eventually. The caller that `start` returns stays connected until the kill.
+fn assert_cleaned_up_in_time(start: impl Fn() -> (Daemon, Caller)) {
+    let mut figures = Vec::new();
+    for _ in 0..ROUNDS {
+        let (mut daemon, caller) = start();
         let label = daemon.label.clone();
-        eventually("a creation is under way", || daemon.log().contains("the engine answers"));
-        std::thread::sleep(Duration::from_millis(pause));
+        let count = containers(&label).len() as u32;
         daemon.kill9();
-        std::thread::sleep(Duration::from_millis(2500));
-        eventually("nothing is left", || containers(&label).is_empty());
+        let Cleanup { took, engine_call } = watch_cleanup(&label, Instant::now(), PATIENCE);
+        drop(caller);
+        // removing a sandbox takes the engine at least the time of one call
+        let bound = CLEANUP_BOUND + engine_call * count;
+        if took <= bound {
+            return;
+        }
+        figures.push(format!("{took:?} for {count} sandboxes, bound {bound:?}"));
+    }
+    panic!("sandboxes were left for too long in every round: {figures:?}");
+}
+
+#[test]
+fn a_daemon_killed_during_ten_runs_and_a_refill_leaves_nothing_within_three_seconds() {
+    assert_cleaned_up_in_time(|| {
+        let daemon = Daemon::start(&Options { floor: 4, ceiling: 14, ..Options::default() });
+        daemon.warm();
+        let mut caller = daemon.caller();
+        let limits = json!({ "cpu_ms": 60000, "wall_ms": 60000 });
+        let endless = with(submission("python", "while True: pass"), "limits", limits);
+        for _ in 0..10 {
+            caller.send("submission.run", &endless);
+        }
+        let mut observer = daemon.caller();
+        eventually("some run while others are being created", || {
+            let pool = observer.ok("pool.list", json!({}))["pools"][0].clone();
+            pool["leased"].as_u64() >= Some(4) && pool["creating"].as_u64() >= Some(1)
+        });
+        assert!(!daemon.containers().is_empty());
+        (daemon, caller)
+    });
+}
+
+#[test]
+fn a_daemon_killed_at_any_moment_of_a_creation_leaves_nothing_within_three_seconds() {
+    for pause in [0, 30, 80, 150, 250] {
+        assert_cleaned_up_in_time(|| {
+            let daemon = Daemon::start(&Options { floor: 3, ..Options::default() });
+            let mut caller = daemon.caller();
+            eventually("a creation is under way", || {
+                caller.ok("pool.list", json!({}))["pools"][0]["creating"].as_u64() >= Some(1)
+            });
+            std::thread::sleep(Duration::from_millis(pause));
+            (daemon, caller)
+        });
     }
 }
 
 #[test]
-fn told_to_end_it_answers_everyone_and_leaves_nothing() {
+fn a_daemon_told_to_end_answers_every_caller_and_leaves_nothing() {
     let mut daemon = Daemon::start(&Options { floor: 2, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();
     let id = caller.send("submission.run", &submission("python", "import time; time.sleep(4); print('answered')"));
-    let mut watcher = daemon.caller();
-    eventually("it runs", || watcher.ok("daemon.status", json!({}))["queue"]["running"] == 1);
+    let mut observer = daemon.caller();
+    eventually("the submission runs", || observer.ok("daemon.status", json!({}))["queue"]["running"] == 1);
     let label = daemon.label.clone();
     let pid = nix::unistd::Pid::from_raw(daemon.child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
@@ -66,14 +91,14 @@ fn told_to_end_it_answers_everyone_and_leaves_nothing() {
 }
 
 #[test]
-fn told_to_end_it_waits_for_who_reads_a_report_slowly() {
+fn a_daemon_told_to_end_waits_for_a_caller_that_reads_slowly() {
     let mut daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();
-    // more than a socket takes
+    // more than a socket buffers
     let id = caller.send("submission.run", &submission("bash", "head -c 900000 /dev/zero | tr '\\0' x"));
-    let mut watcher = daemon.caller();
-    eventually("it is answered", || watcher.ok("daemon.status", json!({}))["counters"]["answered"] == 1);
+    let mut observer = daemon.caller();
+    eventually("the submission is answered", || observer.ok("daemon.status", json!({}))["counters"]["answered"] == 1);
     let pid = nix::unistd::Pid::from_raw(daemon.child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     std::thread::sleep(Duration::from_secs(2));
@@ -83,14 +108,14 @@ fn told_to_end_it_waits_for_who_reads_a_report_slowly() {
 }
 
 #[test]
-fn without_an_engine_it_stays_up_says_so_and_picks_up_when_the_engine_is_there() {
+fn without_an_engine_the_daemon_stays_up_reports_it_and_recovers_when_the_engine_is_back() {
     crate::harness::images();
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
     let engine = format!("unix://{}", socket.display());
     let daemon = Daemon::start_bare(&Options { floor: 1, engine: Some(&engine), ..Options::default() });
     let mut caller = daemon.caller();
-    eventually("it has looked", || {
+    eventually("the engine was probed", || {
         let health = caller.ok("daemon.health", json!({}));
         health["checks"][0]["message"].as_str().is_some_and(|message| message.contains("socket does not exist"))
     });
@@ -99,8 +124,8 @@ fn without_an_engine_it_stays_up_says_so_and_picks_up_when_the_engine_is_there()
     let error = caller.error("submission.run", submission("python", "print(1)"));
     assert_eq!(error["data"]["code"], "no_host");
     let message = error["message"].as_str().unwrap();
-    for words in ["Please make sure Docker is running", &engine, "systemctl start docker"] {
-        assert!(message.contains(words), "{words:?} is missing: {message}");
+    for part in ["Please make sure Docker is running", &engine, "systemctl start docker"] {
+        assert!(message.contains(part), "{part:?} is missing: {message}");
     }
     let file = folder.path().join("a.py");
     std::fs::write(&file, "print(1)").unwrap();
@@ -115,16 +140,16 @@ fn without_an_engine_it_stays_up_says_so_and_picks_up_when_the_engine_is_there()
 
     std::os::unix::fs::symlink("/var/run/docker.sock", &socket).unwrap();
     let back = Instant::now();
-    eventually("it is healthy", || caller.ok("daemon.health", json!({}))["docker"] == "connected");
+    eventually("the daemon is healthy", || caller.ok("daemon.health", json!({}))["docker"] == "connected");
     eprintln!("the engine's return was noticed after {} ms", back.elapsed().as_millis());
     assert_eq!(caller.run("python", "print(1)")["verdict"], "accepted");
 
     std::fs::remove_file(&socket).unwrap();
-    eventually("it notices", || caller.ok("daemon.health", json!({}))["status"] == "unhealthy");
+    eventually("the daemon notices the loss", || caller.ok("daemon.health", json!({}))["status"] == "unhealthy");
 }
 
 #[test]
-fn a_second_daemon_on_the_same_state_folder_is_kept_out() {
+fn a_second_daemon_with_the_same_state_folder_does_not_start() {
     let daemon = Daemon::start_bare(&Options { floor: 0, ..Options::default() });
     let output = Command::new(crate::programs::program("assayd"))
         .arg("--config")
@@ -153,15 +178,15 @@ fn a_sandbox_that_dies_in_the_pool_is_replaced() {
 }
 
 #[test]
-fn a_sandbox_killed_under_a_run_is_our_fault_and_the_run_is_tried_once_more() {
+fn a_run_whose_sandbox_is_killed_is_retried_once() {
     let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();
     let id = caller.send("submission.run", &submission("python", "import time; time.sleep(2); print('second try')"));
-    let mut watcher = daemon.caller();
+    let mut observer = daemon.caller();
     let mut victim = String::new();
-    eventually("it runs", || {
-        let rows = watcher.ok("sandbox.list", json!({}));
+    eventually("the submission runs", || {
+        let rows = observer.ok("sandbox.list", json!({}));
         let row = rows["sandboxes"].as_array().unwrap().iter().find(|row| row["state"] == "leased").cloned();
         victim = row.map(|row| row["id"].as_str().unwrap().to_owned()).unwrap_or_default();
         !victim.is_empty()

@@ -1,4 +1,4 @@
-//! The queue and the hosts, on real engines: turns, deadlines, room, several hosts, reload.
+//! The queue and the hosts on real engines: turns, deadlines, capacity, several hosts, reload.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ fn sleeper(seconds: f64) -> Value {
     submission("bash", &format!("sleep {seconds}; echo done"))
 }
 
-/// What came of a call: its report's verdict, or its error's word.
+/// The verdict of a call's report, or the code of its error.
 fn outcome(answer: &Value) -> String {
-    let word = answer["result"]["verdict"].as_str().or(answer["error"]["data"]["code"].as_str());
-    word.unwrap_or("?").to_owned()
+    let outcome = answer["result"]["verdict"].as_str().or(answer["error"]["data"]["code"].as_str());
+    outcome.unwrap_or("?").to_owned()
 }
 
-fn done_of(caller: &mut Caller) -> u64 {
+fn answered_count(caller: &mut Caller) -> u64 {
     caller.ok("daemon.status", json!({}))["counters"]["answered"].as_u64().unwrap()
 }
 
 #[test]
-fn a_greedy_caller_takes_turns_with_everybody_else() {
-    // sixty sandboxes, two at a time
+fn a_caller_with_many_submissions_takes_turns_with_the_others() {
+    // sixty submissions, two sandboxes at a time
     let config = "[queue]\npatience_ms=600000\n";
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 2, config, ..Options::default() });
-    let mut greedy = daemon.caller_as(3001);
-    let ids: Vec<u64> = (0..60).map(|_| greedy.send("submission.run", &sleeper(0.05))).collect();
+    let mut busy = daemon.caller_as(3001);
+    let ids: Vec<u64> = (0..60).map(|_| busy.send("submission.run", &sleeper(0.05))).collect();
     let mut admin = daemon.caller();
-    eventually("the greedy one's are in line", || {
+    eventually("the busy caller's submissions are queued", || {
         admin.ok("daemon.status", json!({}))["queue"]["callers"]
             .as_array()
             .unwrap()
@@ -37,20 +37,21 @@ fn a_greedy_caller_takes_turns_with_everybody_else() {
             .any(|row| row["uid"] == 3001)
     });
     let mut modest = daemon.caller_as(3002);
-    let before = done_of(&mut admin);
+    let before = answered_count(&mut admin);
     for _ in 0..4 {
         assert_eq!(outcome(&modest.call("submission.run", sleeper(0.05))), "accepted");
     }
-    // of four of the modest one's, each waited for a turn or two of the greedy one's, not for all of them
-    let passed = done_of(&mut admin) - before;
+    // each of the modest caller's four waited for a turn or two of the busy one, not for all of
+    // them
+    let passed = answered_count(&mut admin) - before;
     assert!(passed <= 30, "{passed} were answered while a modest caller had four");
     for id in ids {
-        assert_eq!(outcome(&greedy.answer(id)), "accepted");
+        assert_eq!(outcome(&busy.answer(id)), "accepted");
     }
 }
 
 #[test]
-fn a_uid_has_no_more_runs_at_a_time_than_it_may_and_others_go_on() {
+fn max_running_per_uid_bounds_one_uid_and_not_the_others() {
     let text = "[queue]\nmax_running_per_uid=1\n";
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 3, ceiling: 4, config: text, ..Options::default() });
     daemon.warm();
@@ -66,49 +67,50 @@ fn a_uid_has_no_more_runs_at_a_time_than_it_may_and_others_go_on() {
 }
 
 #[test]
-fn a_deadline_that_cannot_be_met_is_refused_at_once() {
+fn a_deadline_below_the_predicted_wait_is_refused_at_once() {
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ceiling: 1, ..Options::default() });
     let mut caller = daemon.caller();
     for _ in 0..14 {
         caller.send("submission.run", &sleeper(0.5));
     }
-    // the pace is known after some, in whatever order they were let in
+    // the wait is estimated after some allocations
     for _ in 0..6 {
         assert_eq!(outcome(&caller.line()), "accepted");
     }
     let error = caller.error("submission.run", with(sleeper(0.0), "deadline_ms", json!(700)));
     assert_eq!(error["data"]["code"], "deadline_unreachable", "{error}");
     assert!(error["data"]["retry_after_ms"].as_u64() >= Some(100), "{error}");
-    // who has time is let in
+    // a longer deadline is admitted
     assert_eq!(outcome(&caller.call("submission.run", with(sleeper(0.0), "deadline_ms", json!(110_000)))), "accepted");
 }
 
 #[test]
-fn runs_are_let_in_as_there_is_room_for_their_cpus() {
+fn runs_start_only_within_the_cpu_capacity() {
     let text = "[engine]\ncpu_overcommit=0.5\n";
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 3, ceiling: 4, config: text, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();
     let ids: Vec<u64> = (0..3).map(|_| caller.send("submission.run", &sleeper(0.4))).collect();
-    let cpus = caller_cpus(&daemon);
+    let cpus = host_cpus(&daemon);
     let mut most = 0;
     let mut admin = daemon.caller();
-    for _ in 0..10 {
+    while answered_count(&mut admin) < 3 {
         let status = admin.ok("daemon.status", json!({}));
         most = most.max(status["queue"]["running"].as_u64().unwrap());
         std::thread::sleep(Duration::from_millis(20));
     }
+    assert!(most >= 1, "no sample saw a run");
     assert!(most as f64 <= (cpus * 0.5).max(1.0), "{most} at a time on {cpus} CPUs");
     for id in ids {
         assert_eq!(outcome(&caller.answer(id)), "accepted");
     }
 }
 
-fn caller_cpus(daemon: &Daemon) -> f64 {
+fn host_cpus(daemon: &Daemon) -> f64 {
     daemon.caller().ok("host.list", json!({}))["hosts"][0]["cpus"].as_f64().unwrap()
 }
 
-/// A private engine that has what bash needs.
+/// A private engine with the image of the bash profile.
 fn second_engine() -> PrivateEngine {
     images();
     let engine = PrivateEngine::start(&[]);
@@ -117,9 +119,9 @@ fn second_engine() -> PrivateEngine {
 }
 
 fn two_hosts(engine: &PrivateEngine) -> String {
-    let usual = "unix:///var/run/docker.sock";
+    let local = "unix:///var/run/docker.sock";
     format!(
-        "[[hosts]]\nname='near'\nhost='{usual}'\n[[hosts]]\nname='far'\nhost='unix://{}'\n",
+        "[[hosts]]\nname='near'\nhost='{local}'\n[[hosts]]\nname='far'\nhost='unix://{}'\n",
         engine.socket().display()
     )
 }
@@ -131,7 +133,7 @@ fn state_of(caller: &mut Caller, host: &str) -> String {
 }
 
 #[test]
-fn work_goes_to_every_host_and_from_one_that_fails_to_the_other() {
+fn work_goes_to_every_host_and_moves_away_from_a_failed_one() {
     let engine = second_engine();
     let hosts = two_hosts(&engine);
     let daemon =
@@ -147,7 +149,7 @@ fn work_goes_to_every_host_and_from_one_that_fails_to_the_other() {
     }
     assert!(used.contains(&"near".to_owned()) && used.contains(&"far".to_owned()), "{used:?}");
 
-    // killed under runs: what ran there is tried once more elsewhere, what waits goes elsewhere
+    // the engine is killed during runs: they are retried on the other host
     let ids: Vec<u64> = (0..12).map(|_| caller.send("submission.run", &sleeper(2.0))).collect();
     let mut admin = daemon.caller();
     eventually("some run on the far host", || {
@@ -174,19 +176,19 @@ fn a_drained_host_gets_no_work_until_it_is_resumed() {
     let mut caller = daemon.caller();
     let running = caller.send("submission.run", &sleeper(5.0));
     let mut admin = daemon.caller();
-    eventually("it runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
+    eventually("the submission runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
     assert_eq!(admin.error("host.drain", json!({ "host": "lokal" }))["data"]["field"], "host");
     admin.ok("host.drain", json!({ "host": "local" }));
     assert_eq!(state_of(&mut admin, "local"), "draining");
     assert_eq!(admin.error("submission.run", sleeper(0.0))["data"]["code"], "no_host");
     assert_eq!(outcome(&caller.answer(running)), "accepted");
-    eventually("nothing is left there", || daemon.containers().is_empty());
+    eventually("no sandbox is left on the host", || daemon.containers().is_empty());
     admin.ok("host.resume", json!({ "host": "local" }));
     assert_eq!(outcome(&admin.call("submission.run", sleeper(0.0))), "accepted");
 }
 
 #[test]
-fn a_new_configuration_is_taken_over_whole_or_not_at_all() {
+fn a_new_configuration_is_applied_completely_or_not_at_all() {
     let profiles = tempfile::tempdir().unwrap();
     let bash = std::fs::read_to_string(root().join("config/profiles/bash.toml")).unwrap();
     std::fs::write(profiles.path().join("bash.toml"), &bash).unwrap();
@@ -204,18 +206,15 @@ fn a_new_configuration_is_taken_over_whole_or_not_at_all() {
     );
     assert_eq!(outcome(&caller.call("submission.run", with(sleeper(0.0), "language", json!("shell")))), "accepted");
     let rows = caller.ok("sandbox.list", json!({}))["sandboxes"].clone();
-    assert!(
-        rows.as_array().unwrap().iter().any(|row| row["id"] == before),
-        "what did not change was disturbed: {rows}"
-    );
+    assert!(rows.as_array().unwrap().iter().any(|row| row["id"] == before), "an unchanged pool was disturbed: {rows}");
 
-    // one that is wrong changes nothing
+    // an invalid configuration changes nothing
     std::fs::write(profiles.path().join("shell.toml"), "name = 7").unwrap();
     let error = caller.error("daemon.reload", json!({}));
     assert!(error["message"].as_str().unwrap().contains("the old one stays in effect"), "{error}");
     assert_eq!(outcome(&caller.call("submission.run", with(sleeper(0.0), "language", json!("shell")))), "accepted");
 
-    // by signal, and a profile that is gone is gone
+    // a reload by signal removes a profile
     std::fs::remove_file(profiles.path().join("shell.toml")).unwrap();
     let pid = nix::unistd::Pid::from_raw(daemon.child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
@@ -225,24 +224,22 @@ fn a_new_configuration_is_taken_over_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_host_that_begins_anew_on_the_same_engine_takes_nobodys_sandbox() {
+fn a_restarted_host_on_the_same_engine_takes_no_sandbox_of_the_old_one() {
     let text = "[engine]\ncpu_overcommit=3\n";
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 4, config: text, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();
     let long = caller.send("submission.run", &sleeper(4.0));
     let mut admin = daemon.caller();
-    eventually("it runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
+    eventually("the submission runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
     let file = daemon.folder.path().join("assayd.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("cpu_overcommit=3", "cpu_overcommit=4")).unwrap();
     let changed = admin.ok("daemon.reload", json!({}));
     assert_eq!((&changed["hosts"]["added"], &changed["hosts"]["removed"]), (&json!(["local"]), &json!(["local"])));
     eventually("the new one is up", || state_of(&mut admin, "local") == "up");
-    // runs on the new one, while the old one ends its last and closes
-    let mut begun = 0;
-    while begun < 40 {
-        begun += 1;
+    // runs on the new host while the old one finishes its last run and closes
+    for _ in 0..40 {
         assert_eq!(outcome(&admin.call("submission.run", sleeper(0.1))), "accepted");
     }
     assert_eq!(outcome(&caller.answer(long)), "accepted");
@@ -251,7 +248,7 @@ fn a_host_that_begins_anew_on_the_same_engine_takes_nobodys_sandbox() {
 }
 
 #[test]
-fn what_a_drain_leaves_unstarted_is_kept_and_runs_after_the_restart() {
+fn submissions_that_a_drain_leaves_unstarted_run_after_the_restart() {
     let text = "[queue]\ndrain_ms=300\n";
     let mut daemon =
         Daemon::start(&Options { profiles: "bash", floor: 1, ceiling: 1, config: text, ..Options::default() });
@@ -269,10 +266,10 @@ fn what_a_drain_leaves_unstarted_is_kept_and_runs_after_the_restart() {
     let nameless = caller.ok("submission.submit", blob)["id"].clone();
     let attended = caller.send("submission.run", &sleeper(0.0));
     let waiting = caller.send("submission.wait", &json!({ "id": "named" }));
-    eventually("all are in line", || admin.ok("daemon.status", json!({}))["queue"]["waiting"] == 3);
+    eventually("all are queued", || admin.ok("daemon.status", json!({}))["queue"]["waiting"] == 3);
     daemon.terminate();
 
-    // everybody is answered by the daemon that ends
+    // the ending daemon answers every caller
     assert_eq!(outcome(&caller.answer(begun)), "cancelled");
     assert_eq!(outcome(&caller.answer(attended)), "cancelled");
     assert_eq!(outcome(&caller.answer(waiting)), "draining");

@@ -1,18 +1,18 @@
-//! Long runs, by `make soak`: ten thousand submissions through one daemon, and a hundred kills of daemons at random instants.
-//! `SOAK_SUBMISSIONS` and `SOAK_KILLS` shorten them.
+//! Long tests (`make soak`): ten thousand submissions to one daemon, and a hundred daemons killed
+//! at random instants. `SOAK_SUBMISSIONS` and `SOAK_KILLS` set the numbers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Options, containers, eventually, submission};
+use crate::harness::{Daemon, Options, eventually, submission, watch_cleanup};
 
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Resident memory in KiB and open descriptors.
-fn appetite(pid: u32) -> (u64, usize) {
+/// Resident memory in KiB, and the number of open descriptors.
+fn resources(pid: u32) -> (u64, usize) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let kib = line.split_whitespace().next().unwrap().parse().unwrap();
@@ -28,7 +28,7 @@ fn percentiles(times: &[Duration]) -> (f64, f64) {
 
 #[test]
 #[ignore = "make soak: ten thousand submissions take ten minutes"]
-fn ten_thousand_submissions_leave_the_daemon_as_it_was() {
+fn ten_thousand_submissions_do_not_grow_the_daemon() {
     let all = number("SOAK_SUBMISSIONS", 10_000);
     let part = (all / 10).max(10);
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 4, ceiling: 8, ..Options::default() });
@@ -53,11 +53,11 @@ fn ten_thousand_submissions_leave_the_daemon_as_it_was() {
         })
         .collect();
     let pid = daemon.child.id();
-    let done = || times.lock().unwrap().len();
+    let count = || times.lock().unwrap().len();
     let mut early = None;
     while !callers.iter().all(|caller| caller.is_finished()) {
-        if early.is_none() && done() >= part {
-            early = Some(appetite(pid));
+        if early.is_none() && count() >= part {
+            early = Some(resources(pid));
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -66,7 +66,7 @@ fn ten_thousand_submissions_leave_the_daemon_as_it_was() {
     }
     let took = begun.elapsed();
     eventually("the pool is at its floor again", || daemon.containers().len() <= 8);
-    let (early, late) = (early.unwrap(), appetite(pid));
+    let (early, late) = (early.unwrap(), resources(pid));
     let times = times.lock().unwrap();
     let (first, last) = (percentiles(&times[..part]), percentiles(&times[all - part..]));
     eprintln!("soak: {all} submissions in {:.0} s, {:.1}/s", took.as_secs_f64(), all as f64 / took.as_secs_f64());
@@ -78,8 +78,9 @@ fn ten_thousand_submissions_leave_the_daemon_as_it_was() {
         "  last  {part}: p50 {:.1} ms, p99 {:.1} ms; {} KiB resident, {} descriptors",
         last.0, last.1, late.0, late.1
     );
-    // kept reports of submissions with ids are bounded; these had none. Descriptors are those of sandboxes in the pool
-    assert!(late.0 < early.0 + 8 * 1024, "the daemon grew from {} to {} KiB", early.0, early.0);
+    // these submissions have no ids, so no reports are kept; descriptors belong to sandboxes in the
+    // pool
+    assert!(late.0 < early.0 + 8 * 1024, "the daemon grew from {} to {} KiB", early.0, late.0);
     assert!(late.1 < early.1 + 32, "descriptors grew from {} to {}", early.1, late.1);
 }
 
@@ -95,20 +96,10 @@ fn a_hundred_kills_at_random_instants_leave_nothing() {
         for _ in 0..3 {
             caller.send("submission.run", &submission("bash", "sleep 0.2"));
         }
-        // from the first creation to runs and refill
+        // the instants cover the first creation, runs and refill
         std::thread::sleep(Duration::from_millis((number as u64 * 7919) % 1500));
         daemon.kill9();
-        let killed = Instant::now();
-        let mut empty_since = None;
-        while empty_since.is_none_or(|since: Instant| since.elapsed() < Duration::from_millis(1500)) {
-            match containers(&label).is_empty() {
-                true => drop(empty_since.get_or_insert_with(Instant::now)),
-                false => empty_since = None,
-            }
-            assert!(killed.elapsed() < Duration::from_secs(60), "something is left: {:?}", containers(&label));
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        slowest = slowest.max(empty_since.unwrap() - killed);
+        slowest = slowest.max(watch_cleanup(&label, Instant::now(), Duration::from_secs(60)).took);
     }
-    eprintln!("kills: {all} at random instants; nothing was left after {} ms at most", slowest.as_millis());
+    eprintln!("kills: {all} at random instants; nothing left after {} ms at most", slowest.as_millis());
 }

@@ -1,10 +1,11 @@
-//! Chaos on a real engine of its own (`make chaos`): three callers submit without a pause while the engine, its shims, the
-//! inits and the daemon itself are killed, stopped, removed behind our back, the engine's disk is filled, and the network is
-//! cut and stalled. The daemon has the engine twice: as a host on its Unix socket and as one behind TLS.
+//! Chaos on a private engine (`make chaos`): three callers submit continuously while faults are
+//! injected. The engine, its shims, the inits and the daemon are killed or stopped, sandboxes are
+//! removed, the engine's disk is filled, and the network is cut and stalled. The daemon uses the
+//! engine twice: as a host on its Unix socket and as one behind TLS.
 //!
-//! What must hold: no verdict is ever wrong, no answer is lost while the daemon lives, and at the end the engine holds
-//! nothing. `CHAOS_SECONDS` (default 20) and `CHAOS_SEED` (default 1) set its length and its order, `CHAOS_ONLY` (0 to 8) picks one
-//! kind of storm.
+//! Asserted: no verdict is wrong, no answer is lost while the daemon lives, and at the end the
+//! engine holds nothing. `CHAOS_SECONDS` (default 20) sets the length, `CHAOS_SEED` (default 1) the
+//! order, `CHAOS_ONLY` (0 to 8) selects one fault.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -27,22 +28,22 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Numbers that are the same for the same seed.
-struct Dice(u64);
+/// A pseudo-random generator: the same numbers for the same seed.
+struct Random(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
+        (self.0 >> 33) % bound
     }
 }
 
-/// Submissions whose verdict is known.
-fn work(dice: &mut Dice) -> (Value, &'static str) {
+/// A random submission and its expected verdict.
+fn work(random: &mut Random) -> (Value, &'static str) {
     let test = |code: &str, expect: &str| {
         with(submission("bash", code), "tests", json!([{ "name": "1", "stdin": "7\n", "expect": expect }]))
     };
-    match dice.roll(5) {
+    match random.below(5) {
         0 => (test("read n; echo $((n * n))", "49\n"), "accepted"),
         1 => (test("read n; echo $((n + 1))", "49\n"), "wrong_answer"),
         2 => (submission("bash", "exit 3"), "runtime_error"),
@@ -52,23 +53,23 @@ fn work(dice: &mut Dice) -> (Value, &'static str) {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+struct Results {
     outcomes: BTreeMap<String, usize>,
     wrong: Vec<String>,
     lost: Vec<String>,
-    cut_by_a_killed_daemon: usize,
+    cut_by_kill: usize,
 }
 
-/// What the callers and whoever makes the storm know of each other.
-struct Scene {
+/// State shared by the callers and the fault injection.
+struct Scenario {
     socket: PathBuf,
-    over: AtomicBool,
-    /// How often the daemon was killed.
+    stop: AtomicBool,
+    /// Twice the number of times the daemon was killed.
     kills: AtomicU32,
-    tally: Mutex<Tally>,
+    results: Mutex<Results>,
 }
 
-/// One call on a connection of its own: its answer, or how the connection broke.
+/// One call on its own connection: the answer, or how the connection failed.
 fn call(socket: &Path, method: &str, params: &Value) -> Result<Value, String> {
     let io = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     let stream = UnixStream::connect(socket).map_err(io("connect"))?;
@@ -87,58 +88,59 @@ fn call(socket: &Path, method: &str, params: &Value) -> Result<Value, String> {
     Err("the connection ended before the answer".to_owned())
 }
 
-fn caller(scene: &Scene, seed: u64) {
-    let mut dice = Dice(seed);
-    while !scene.over.load(Ordering::SeqCst) {
-        let (request, expected) = work(&mut dice);
-        // counted before the connection: a daemon that is killed from here on has taken the answer along
-        let kills = scene.kills.load(Ordering::SeqCst);
-        if UnixStream::connect(&scene.socket).is_err() {
-            // between two daemons
+fn caller(scenario: &Scenario, seed: u64) {
+    let mut random = Random(seed);
+    while !scenario.stop.load(Ordering::SeqCst) {
+        let (request, expected) = work(&mut random);
+        // read before connecting: a kill from here on may lose the answer
+        let kills = scenario.kills.load(Ordering::SeqCst);
+        if UnixStream::connect(&scenario.socket).is_err() {
+            // no daemon is running
             std::thread::sleep(Duration::from_millis(50));
             continue;
         }
-        let answer = call(&scene.socket, "submission.run", &with(request, "deadline_ms", json!(60_000)));
-        let mut tally = scene.tally.lock().unwrap();
+        let answer = call(&scenario.socket, "submission.run", &with(request, "deadline_ms", json!(60_000)));
+        let mut results = scenario.results.lock().unwrap();
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                // a daemon that is dying still accepts for some milliseconds, and greets nobody: nothing was handed in
-                let handed_in = !error.starts_with("greeting") && !error.starts_with("connect");
-                match handed_in && scene.kills.load(Ordering::SeqCst) == kills {
-                    true => tally.lost.push(error),
-                    false => tally.cut_by_a_killed_daemon += 1,
+                // a dying daemon still accepts for some milliseconds without a greeting: nothing
+                // was submitted
+                let was_submitted = !error.starts_with("greeting") && !error.starts_with("connect");
+                match was_submitted && scenario.kills.load(Ordering::SeqCst) == kills {
+                    true => results.lost.push(error),
+                    false => results.cut_by_kill += 1,
                 }
                 continue;
             }
         };
         let verdict = answer["result"]["verdict"].as_str();
-        let word = verdict.or(answer["error"]["data"]["code"].as_str()).unwrap_or("?").to_owned();
-        // our own fault may be said, but only as such, and with evidence
-        let fair = match verdict {
+        let outcome = verdict.or(answer["error"]["data"]["code"].as_str()).unwrap_or("?").to_owned();
+        // a system_error is fair if it does not blame the caller and has a message
+        let is_fair = match verdict {
             Some("system_error") => answer["result"]["blame"] != "caller" && answer["result"]["message"].is_string(),
             Some(verdict) => verdict == expected,
-            None => ["no_host", "queue_full", "deadline_unreachable", "draining"].contains(&word.as_str()),
+            None => ["no_host", "queue_full", "deadline_unreachable", "draining"].contains(&outcome.as_str()),
         };
-        if !fair {
-            tally.wrong.push(format!("expected {expected}: {answer}"));
+        if !is_fair {
+            results.wrong.push(format!("expected {expected}: {answer}"));
         }
-        *tally.outcomes.entry(word).or_default() += 1;
-        drop(tally);
+        *results.outcomes.entry(outcome).or_default() += 1;
+        drop(results);
         if verdict.is_none() {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 }
 
-/// The engine, and what can be done to it.
-struct Victim {
+/// The engine and its network, with the faults that can be injected.
+struct Target {
     engine: PrivateEngine,
     host: String,
     network: Relay,
 }
 
-impl Victim {
+impl Target {
     fn docker(&self, arguments: &[&str]) -> Vec<String> {
         let mut command = Command::new("timeout");
         command.args(["5", "docker", "--host", &self.host]).args(arguments);
@@ -146,9 +148,9 @@ impl Victim {
         String::from_utf8_lossy(&done.stdout).lines().map(str::to_owned).collect()
     }
 
-    fn any(&self, dice: &mut Dice) -> Option<String> {
+    fn any_container(&self, random: &mut Random) -> Option<String> {
         let mut all = self.docker(&["ps", "--quiet", "--no-trunc"]);
-        (!all.is_empty()).then(|| all.swap_remove(dice.roll(all.len() as u64) as usize))
+        (!all.is_empty()).then(|| all.swap_remove(random.below(all.len() as u64) as usize))
     }
 
     fn shim_of(&self, id: &str) -> Option<Pid> {
@@ -156,7 +158,7 @@ impl Victim {
         String::from_utf8_lossy(&done.stdout).lines().next()?.parse().ok().map(Pid::from_raw)
     }
 
-    /// Fills the disk for a while.
+    /// Fills the engine's disk for `time`.
     fn fill(&self, time: Duration) {
         let file = self.engine.data().join("filler");
         let _ = Command::new("dd").args(["if=/dev/zero", "bs=1M"]).arg(format!("of={}", file.display())).output();
@@ -165,67 +167,69 @@ impl Victim {
     }
 }
 
-fn storm(victim: &mut Victim, daemon: &mut Daemon, scene: &Scene, dice: &mut Dice) -> &'static str {
+/// Injects a random fault; returns its description.
+fn inject_fault(target: &mut Target, daemon: &mut Daemon, scenario: &Scenario, random: &mut Random) -> &'static str {
     let ms = Duration::from_millis;
-    let kind = dice.roll(9);
+    let kind = random.below(9);
     match number("CHAOS_ONLY", kind) {
         0 => {
-            victim.engine.restart();
+            target.engine.restart();
             "dockerd killed and started again"
         }
         1 => {
-            let pid = Pid::from_raw(victim.engine.pid());
+            let pid = Pid::from_raw(target.engine.pid());
             kill(pid, Signal::SIGSTOP).unwrap();
-            std::thread::sleep(ms(500 + dice.roll(2500)));
+            std::thread::sleep(ms(500 + random.below(2500)));
             kill(pid, Signal::SIGCONT).unwrap();
             "dockerd stopped for a while"
         }
         2 => {
-            if let Some(shim) = victim.any(dice).and_then(|id| victim.shim_of(&id)) {
+            if let Some(shim) = target.any_container(random).and_then(|id| target.shim_of(&id)) {
                 let _ = kill(shim, Signal::SIGKILL);
             }
             "a shim killed"
         }
         3 => {
-            let id = victim.any(dice).unwrap_or_default();
+            let id = target.any_container(random).unwrap_or_default();
             let pid =
-                victim.docker(&["inspect", "--format", "{{.State.Pid}}", &id]).pop().and_then(|pid| pid.parse().ok());
+                target.docker(&["inspect", "--format", "{{.State.Pid}}", &id]).pop().and_then(|pid| pid.parse().ok());
             if let Some(pid) = pid.filter(|pid| *pid > 1) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
             "an init killed"
         }
         4 => {
-            if let Some(id) = victim.any(dice) {
-                victim.docker(&["rm", "--force", &id]);
+            if let Some(id) = target.any_container(random) {
+                target.docker(&["rm", "--force", &id]);
             }
-            "a sandbox removed behind our back"
+            "a sandbox removed"
         }
         5 => {
-            scene.kills.fetch_add(1, Ordering::SeqCst);
+            scenario.kills.fetch_add(1, Ordering::SeqCst);
             daemon.kill9();
-            // who looked in between saw the first, and was cut all the same
-            scene.kills.fetch_add(1, Ordering::SeqCst);
+            // counted again: a caller that read the counter between kill and restart was cut as
+            // well
+            scenario.kills.fetch_add(1, Ordering::SeqCst);
             daemon.start_again();
             "assayd killed and started again"
         }
         6 => {
-            victim.network.cut();
+            target.network.cut();
             "every TLS connection cut"
         }
         7 => {
-            victim.network.stall(ms(500 + dice.roll(2500)));
+            target.network.stall(ms(500 + random.below(2500)));
             "the network stalled for a while"
         }
         _ => {
-            victim.fill(ms(500 + dice.roll(1500)));
+            target.fill(ms(500 + random.below(1500)));
             "the engine's disk full for a while"
         }
     }
 }
 
 #[test]
-fn whatever_is_killed_no_verdict_is_wrong_no_answer_is_lost_and_nothing_is_left() {
+fn under_faults_no_verdict_is_wrong_no_answer_is_lost_and_nothing_is_left() {
     let (seconds, seed) = (number("CHAOS_SECONDS", 20), number("CHAOS_SEED", 1));
     crate::harness::images();
     let certs = tempfile::tempdir().unwrap();
@@ -246,63 +250,63 @@ fn whatever_is_killed_no_verdict_is_wrong_no_answer_is_lost_and_nothing_is_left(
         certs.path().join("client").display()
     );
     crate::private_engine::load_images(&engine, "base|bash");
-    let mut victim = Victim { engine, host, network };
+    let mut target = Target { engine, host, network };
     let mut daemon =
         Daemon::start(&Options { profiles: "bash", floor: 2, ceiling: 4, config: &hosts, ..Options::default() });
     daemon.warm();
-    let scene = Arc::new(Scene {
+    let scenario = Arc::new(Scenario {
         socket: daemon.socket(),
-        over: AtomicBool::new(false),
+        stop: AtomicBool::new(false),
         kills: AtomicU32::new(0),
-        tally: Mutex::default(),
+        results: Mutex::default(),
     });
     let callers: Vec<_> = (1..=3)
         .map(|n| {
-            let scene = scene.clone();
-            std::thread::spawn(move || caller(&scene, seed * 1000 + n))
+            let scenario = scenario.clone();
+            std::thread::spawn(move || caller(&scenario, seed * 1000 + n))
         })
         .collect();
 
     let begun = Instant::now();
-    let mut dice = Dice(seed);
-    let mut storms: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut random = Random(seed);
+    let mut faults: BTreeMap<&str, usize> = BTreeMap::new();
     while begun.elapsed() < Duration::from_secs(seconds) {
-        std::thread::sleep(Duration::from_millis(300 + dice.roll(2000)));
-        *storms.entry(storm(&mut victim, &mut daemon, &scene, &mut dice)).or_default() += 1;
+        std::thread::sleep(Duration::from_millis(300 + random.below(2000)));
+        *faults.entry(inject_fault(&mut target, &mut daemon, &scenario, &mut random)).or_default() += 1;
     }
-    let calm = Instant::now();
-    let healthy = submission("bash", "echo calm");
+    let quiet_since = Instant::now();
+    let healthy = submission("bash", "echo recovered");
     let recovered = loop {
-        let answer = call(&scene.socket, "submission.run", &with(healthy.clone(), "deadline_ms", json!(30_000)));
+        let answer = call(&scenario.socket, "submission.run", &with(healthy.clone(), "deadline_ms", json!(30_000)));
         if answer.is_ok_and(|answer| answer["result"]["verdict"] == "accepted") {
-            break calm.elapsed();
+            break quiet_since.elapsed();
         }
-        assert!(calm.elapsed() < Duration::from_secs(90), "it does not recover\n{}", daemon.log());
+        assert!(quiet_since.elapsed() < Duration::from_secs(90), "the daemon does not recover\n{}", daemon.log());
         std::thread::sleep(Duration::from_millis(100));
     };
-    scene.over.store(true, Ordering::SeqCst);
+    scenario.stop.store(true, Ordering::SeqCst);
     for caller in callers {
         caller.join().unwrap();
     }
-    let status = call(&scene.socket, "daemon.status", &json!({})).unwrap();
+    let status = call(&scenario.socket, "daemon.status", &json!({})).unwrap();
     daemon.terminate();
-    let left = victim.docker(&["ps", "--all", "--quiet"]);
-    let tally = scene.tally.lock().unwrap();
+    let left = target.docker(&["ps", "--all", "--quiet"]);
+    let results = scenario.results.lock().unwrap();
     eprintln!("chaos: {seconds} s, seed {seed}");
-    for (what, count) in &storms {
+    for (what, count) in &faults {
         eprintln!("  {count:4}  {what}");
     }
-    eprintln!("answers by word: {:?}", tally.outcomes);
+    eprintln!("answers: {:?}", results.outcomes);
     eprintln!("counters of the last daemon: {}", status["result"]["counters"]);
     eprintln!(
         "wrong verdicts {}, lost answers {}, cut off by a killed daemon {}, containers left {}, recovered after {} ms",
-        tally.wrong.len(),
-        tally.lost.len(),
-        tally.cut_by_a_killed_daemon,
+        results.wrong.len(),
+        results.lost.len(),
+        results.cut_by_kill,
         left.len(),
         recovered.as_millis()
     );
-    assert_eq!(tally.wrong, Vec::<String>::new(), "{}", daemon.log());
-    assert_eq!((&tally.lost, &left), (&Vec::new(), &Vec::new()), "{}", daemon.log());
-    assert!(tally.outcomes.get("accepted").is_some_and(|count| *count > 5), "{:?}", tally.outcomes);
+    assert_eq!(results.wrong, Vec::<String>::new(), "{}", daemon.log());
+    assert_eq!((&results.lost, &left), (&Vec::new(), &Vec::new()), "{}", daemon.log());
+    assert!(results.outcomes.get("accepted").is_some_and(|count| *count > 5), "{:?}", results.outcomes);
 }
