@@ -192,13 +192,13 @@ wait_for_engine() {
   wait "$1" || { cat "$run_dir/engine.log"; return 1; }
 }
 
-# Makes the base's root file system ahead of the daemon, which takes it from ASSAY_BASE_TAR (images/base/bootstrap).
+# Makes the base's root file system ahead of the daemon, which takes it from BOOTSTRAP_TAR (images/base/bootstrap).
 # Not needed where the base is there already or can be pulled.
 base_tar() {
   [ "$(id -u)" = 0 ] && command -v docker >/dev/null || return 0
   [ -z "$(docker images -q assay/base)" ] || return 0
   timeout 60 docker pull -q debian:bookworm-slim && return 0
-  images/base/bootstrap >"$run_dir/base.tar.part" && mv "$run_dir/base.tar.part" "$ASSAY_BASE_TAR"
+  images/base/bootstrap >"$run_dir/base.tar.part" && mv "$run_dir/base.tar.part" "$BOOTSTRAP_TAR"
 }
 
 finish() {
@@ -215,7 +215,7 @@ finish() {
 
 open_run_dir() {
   run_dir=$(mktemp -d "${TMPDIR:-/tmp}/assay.XXXXXX")
-  export ASSAY_BASE_TAR=$run_dir/base.tar
+  export BOOTSTRAP_TAR=$run_dir/base.tar
   trap finish EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP

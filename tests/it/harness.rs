@@ -409,3 +409,15 @@ pub fn with(mut submission: Value, key: &str, value: Value) -> Value {
     submission[key] = value;
     submission
 }
+
+/// Every Rust file below a folder.
+pub fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}

@@ -14,8 +14,8 @@ mod offline {
     mod cli;
     mod corpus;
     mod docs;
-    pub mod layout;
     mod terminal;
+    mod tidy;
 }
 
 mod engine {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::documents::{Step, steps};
 use crate::engine::docker::{Authority, registry};
-use crate::harness::{images, root};
+use crate::harness::{images, root, sources};
 
 fn script(steps: &[Step<'_>]) -> String {
     let mut script = String::from(". \"$repo/tests/it/machine/docs/machine.sh\"\n");
