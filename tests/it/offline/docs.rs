@@ -7,9 +7,9 @@ use config::schema::{self, Kind};
 use config::{self, Config};
 use daemon::reload::changes;
 
-use super::layout::sources;
 use crate::documents::{NOT_RUN, documents};
 use crate::harness::root;
+use crate::harness::sources;
 
 #[test]
 fn every_block_of_commands_names_the_test_that_runs_it_or_why_none_does() {
