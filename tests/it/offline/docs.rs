@@ -1,5 +1,5 @@
-//! The documents agree with the code: commands parse, messages and settings are listed, and blocks of
-//! commands name the test that runs them or say why none does.
+//! The documents agree with the code: commands parse, messages and settings are listed, and blocks
+//! of commands name the test that runs them or say why none does.
 
 use std::fmt::Write as _;
 
