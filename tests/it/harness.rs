@@ -1,4 +1,4 @@
-//! A daemon of a test's own, and a caller of it that speaks the socket protocol by hand.
+//! A daemon for one test, and a caller that speaks the socket protocol by hand.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use crate::programs::program;
 
-/// Passes its standard input on as a service manager passes a socket.
+/// Passes standard input to the daemon the way a service manager passes a socket.
 const PASS: &str = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null";
 
-/// Every test daemon gets 64 uids of its own: two daemons on one engine must not share any.
+/// Each test daemon gets 64 uids of its own: two daemons on one engine must not share any.
 static NEXT_UIDS: AtomicU32 = AtomicU32::new(40_000);
 
 pub fn root() -> &'static Path {
@@ -31,7 +31,8 @@ pub struct Daemon {
     command: Command,
     pub folder: tempfile::TempDir,
     pub label: String,
-    /// The callers' socket, when the daemon gets it passed: it is held here, as a service manager holds it.
+    /// The listening socket, if it is passed to the daemon: kept open here, as a service manager
+    /// would keep it.
     _listener: Option<UnixListener>,
 }
 
@@ -41,14 +42,14 @@ pub struct Options<'a> {
     pub ceiling: u32,
     pub engine: Option<&'a str>,
     pub config: &'a str,
-    /// Where profiles are, when not in config/.
+    /// The folder of profiles, if it is not config/profiles.
     pub profiles_dir: Option<&'a Path>,
     /// `images.trusted`, in TOML.
     pub trusted: &'a str,
     pub env: &'a [(&'a str, &'a str)],
-    /// A command that execs it, before its own.
+    /// A command that execs the daemon: its words come before the program.
     pub under: &'a [&'a str],
-    /// Whether its socket is passed to it.
+    /// Whether the socket is passed to the daemon.
     pub is_passed: bool,
 }
 
@@ -69,14 +70,15 @@ impl Default for Options<'_> {
     }
 }
 
-/// Builds every image once per machine: the engine keeps them, and a lock keeps parallel test programs apart.
+/// Builds every image once per machine: the engine keeps them. A file lock serializes parallel test
+/// programs.
 pub fn images() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let lock = std::fs::File::create(std::env::temp_dir().join("assay-test-images.lock")).unwrap();
         let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
         let daemon = spawn(&Options { profiles: "", floor: 0, ..Options::default() });
-        daemon.meets_its_engine();
+        daemon.wait_for_engine();
         let mut caller = daemon.caller();
         let wanted = std::env::var("ASSAY_TEST_IMAGES").unwrap_or("bash python c cpp javascript".to_owned());
         for profile in wanted.split_whitespace() {
@@ -85,7 +87,8 @@ pub fn images() {
     });
 }
 
-/// The engine under test: Docker's usual one, unless `ASSAY_TEST_ENGINE` names another (`make test-engines`).
+/// The engine under test: the host's, unless `ASSAY_TEST_ENGINE` names another
+/// (`make test-engines`).
 pub fn engine_socket() -> PathBuf {
     let named = std::env::var("ASSAY_TEST_ENGINE").ok().filter(|host| !host.is_empty());
     named.as_deref().map_or("/var/run/docker.sock", |host| host.trim_start_matches("unix://")).into()
@@ -93,7 +96,7 @@ pub fn engine_socket() -> PathBuf {
 
 fn spawn(options: &Options<'_>) -> Daemon {
     let folder = tempfile::tempdir().unwrap();
-    // callers of other uids come too
+    // callers with other uids must reach the socket
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let config = root().join("config");
     let uids = NEXT_UIDS.fetch_add(64, Ordering::Relaxed);
@@ -135,13 +138,13 @@ fn spawn(options: &Options<'_>) -> Daemon {
 }
 
 impl Daemon {
-    /// A daemon whose images are there.
+    /// Starts a daemon after its images were built.
     pub fn start(options: &Options<'_>) -> Daemon {
         images();
         spawn(options)
     }
 
-    /// A daemon of which no image is expected.
+    /// Starts a daemon without building images first.
     pub fn start_bare(options: &Options<'_>) -> Daemon {
         spawn(options)
     }
@@ -154,7 +157,7 @@ impl Daemon {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Connects; waits for a daemon that has only just been started.
+    /// Connects; waits up to 90 s for the daemon to listen.
     pub fn caller(&self) -> Caller {
         let begun = Instant::now();
         loop {
@@ -168,17 +171,18 @@ impl Daemon {
         }
     }
 
-    /// Connects to a socket that somebody listens on.
+    /// Connects to a socket that is already listening.
     pub fn caller_at(socket: &Path) -> Caller {
         Caller::new(UnixStream::connect(socket).unwrap())
     }
 
-    /// Connects as somebody else: SO_PEERCRED has the uid that the connecting thread had.
+    /// Connects with another uid: SO_PEERCRED reports the uid of the connecting thread.
     #[allow(unsafe_code)]
     pub fn caller_as(&self, uid: u32) -> Caller {
         let socket = self.socket();
         let connecting = std::thread::spawn(move || {
-            // SAFETY: plain numbers. The call by its number is of this thread only; the C library's would be of all.
+            // SAFETY: plain numbers. The raw system call changes this thread only; the wrapper of the
+            // C library would change all threads.
             let done = unsafe { nix::libc::syscall(nix::libc::SYS_setresuid, uid, uid, uid) };
             assert_eq!(done, 0);
             UnixStream::connect(socket).unwrap()
@@ -186,8 +190,8 @@ impl Daemon {
         Caller::new(connecting.join().unwrap())
     }
 
-    /// Waits until its engine has been asked and has answered.
-    pub fn meets_its_engine(&self) {
+    /// Waits until the first probe of the engine has succeeded.
+    pub fn wait_for_engine(&self) {
         let mut caller = self.caller();
         eventually("the engine answers", || caller.ok("daemon.health", json!({}))["docker"] == "connected");
     }
@@ -201,12 +205,12 @@ impl Daemon {
         });
     }
 
-    /// Names of the containers that this daemon has on the engine, in whatever state.
+    /// Ids of the containers that this daemon has on the engine, in any state.
     pub fn containers(&self) -> Vec<String> {
         containers(&self.label)
     }
 
-    /// Starts it again after its end, as the same instance.
+    /// Starts the same instance again.
     pub fn start_again(&mut self) {
         self.child = self.command.spawn().unwrap();
         drop(self.caller());
@@ -232,11 +236,11 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("--- log of daemon {}\n{}", self.label, self.log());
         }
-        // whatever a failing test left; the daemon's own sweep has normally done it
+        // what a failing test left; normally the daemon's own sweep has removed everything
         for id in containers(&self.label) {
             let _ = engine(&format!("DELETE /containers/{id}?force=1&v=1"));
         }
-        // a task that panics takes nobody with it, so that nothing else might tell
+        // with unwinding, a panic ends only its task: the log is the one place that shows it
         if !std::thread::panicking() {
             let log = self.log();
             assert!(!log.contains("panicked at"), "the daemon panicked:\n{log}");
@@ -244,7 +248,7 @@ impl Drop for Daemon {
     }
 }
 
-/// One plain request to the engine: status and body. Not the client under test.
+/// Sends one plain request to the engine, without the client under test; returns status and body.
 pub fn engine(request: &str) -> (u16, String) {
     use std::io::Read;
     let mut stream = UnixStream::connect(engine_socket()).unwrap();
@@ -271,8 +275,8 @@ pub struct Cleanup {
     pub engine_call: Duration,
 }
 
-/// Watches the engine after the daemon with this label was killed, until nothing of it has been seen
-/// for 2 s: a creation under way may still show up. Fails after `patience`.
+/// Watches the engine after the daemon with this label was killed, until it has shown no
+/// container for 2 s: a creation under way may still show up. Fails after `patience`.
 pub fn watch_cleanup(label: &str, killed: Instant, patience: Duration) -> Cleanup {
     let mut empty_since: Option<Instant> = None;
     let mut calls = Vec::new();
@@ -292,7 +296,7 @@ pub fn watch_cleanup(label: &str, killed: Instant, patience: Duration) -> Cleanu
     Cleanup { took, engine_call: calls[calls.len() / 2] }
 }
 
-/// Waits for something that must become true; generous, since the machine may be busy.
+/// Waits up to 90 s for a condition.
 pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_true() {
@@ -344,12 +348,12 @@ impl Caller {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// Whether nothing comes within the read's time.
+    /// Whether no line arrives within the read timeout.
     pub fn is_silent(&mut self) -> bool {
         self.reader.fill_buf().is_err()
     }
 
-    /// The response to that id; other responses are kept, notifications dropped.
+    /// Waits for the response with this id. Other responses are kept, notifications dropped.
     pub fn answer(&mut self, id: u64) -> Value {
         loop {
             if let Some(answer) = self.answers.remove(&id) {
@@ -379,7 +383,7 @@ impl Caller {
         answer["error"].clone()
     }
 
-    /// Runs one file and says how it went.
+    /// Runs one file and returns the report.
     pub fn run(&mut self, language: &str, code: &str) -> Value {
         self.ok("submission.run", submission(language, code))
     }
@@ -397,14 +401,15 @@ pub fn submission(language: &str, code: &str) -> Value {
     json!({ "language": language, "files": [{ "path": path, "content": code }] })
 }
 
-/// The same with time enough on the slowest machine: for programs whose limits are not what a test is about.
+/// The submission with time limits that a busy machine cannot reach: for tests that are not about
+/// limits.
 pub fn patient(mut submission: Value) -> Value {
     submission["limits"]["cpu_ms"] = json!(60_000);
     submission["limits"]["wall_ms"] = json!(120_000);
     submission
 }
 
-/// The same with something more.
+/// The value with one field set.
 pub fn with(mut submission: Value, key: &str, value: Value) -> Value {
     submission[key] = value;
     submission

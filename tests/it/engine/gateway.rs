@@ -86,7 +86,7 @@ fn bare() -> Options<'static> {
 #[test]
 fn health_is_told_in_the_words_of_the_queue_worker_that_it_stands_in_for() {
     let daemon = Daemon::start(&bare());
-    daemon.meets_its_engine();
+    daemon.wait_for_engine();
     let door = door(&daemon);
     let answer = get(&door, "/health");
     let health = answer.json();
@@ -279,7 +279,7 @@ fn a_unix_socket_is_the_groups_only_and_gone_with_the_daemon() {
     let path = folder.path().join("http.sock");
     let config = format!("[http]\nlisten='unix:{}'\n", path.display());
     let mut daemon = Daemon::start(&Options { config: &config, ..bare() });
-    daemon.meets_its_engine();
+    daemon.wait_for_engine();
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     assert_eq!(read(&mut stream, true).json()["docker"], "connected");

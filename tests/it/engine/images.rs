@@ -35,7 +35,7 @@ fn a_base_that_takes_long_is_made_and_everybody_who_waits_for_it_hears_of_it() {
         env: &[("ASSAY_IMAGES_DIR", images.to_str().unwrap())],
         ..Options::default()
     });
-    daemon.meets_its_engine();
+    daemon.wait_for_engine();
     let tags: Vec<String> = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..2)
             .map(|_| {
