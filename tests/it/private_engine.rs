@@ -1,5 +1,6 @@
-//! An engine of a test's own (`scripts/private-engine`): with TLS, to be stopped, to be killed. In a network namespace of
-//! its own, so that it can't be in another engine's way; [`PrivateEngine::inside`] goes there.
+//! A private engine for one test (`scripts/private-engine`), which may be stopped, killed or given TLS.
+//! It has a network namespace of its own, so that it cannot disturb another engine;
+//! [`PrivateEngine::inside`] runs code there.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,14 +10,14 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::harness::{eventually, root};
 
-/// It ends with this value, and with this process.
+/// Ends when it is dropped, and with this process.
 pub struct PrivateEngine {
     script: Child,
     arguments: Vec<String>,
     folder: tempfile::TempDir,
 }
 
-/// Brings images of ours from the usual engine; `names` is a pattern such as `base|bash`.
+/// Copies images of assay from the host's engine; `names` is a pattern such as `base|bash`.
 pub fn load_images(engine: &PrivateEngine, names: &str) {
     let load = format!(
         "docker save $(docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep -E '^assay/({names}):') | docker --host \"$0\" load"
@@ -27,12 +28,12 @@ pub fn load_images(engine: &PrivateEngine, names: &str) {
 }
 
 impl PrivateEngine {
-    /// Starts one with dockerd's `arguments`, and waits until it answers.
+    /// Starts an engine with `arguments` for dockerd, and waits until it answers.
     pub fn start(arguments: &[&str]) -> PrivateEngine {
         PrivateEngine::launch(tempfile::tempdir().unwrap(), arguments)
     }
 
-    /// Starts one whose disk has so many bytes, with dockerd's `arguments`.
+    /// Starts an engine whose data folder holds at most `bytes`.
     pub fn start_on_small_disk(bytes: u64, arguments: &[&str]) -> PrivateEngine {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
@@ -71,7 +72,7 @@ impl PrivateEngine {
         });
     }
 
-    /// Kills it with SIGKILL and starts it again on what it had.
+    /// Kills dockerd with SIGKILL and starts it again on the same data.
     pub fn restart(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.pid());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
@@ -80,7 +81,7 @@ impl PrivateEngine {
         self.wait();
     }
 
-    /// The folder with its data.
+    /// The data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -101,23 +102,23 @@ impl PrivateEngine {
         self.folder.path().join("docker.sock")
     }
 
-    /// The file with dockerd's.
+    /// The file that holds the pid of dockerd.
     pub fn pid_file(&self) -> PathBuf {
         self.folder.path().join("pid")
     }
 
-    /// dockerd's.
+    /// The pid of dockerd.
     pub fn pid(&self) -> i32 {
         let text = std::fs::read_to_string(self.pid_file()).unwrap();
         text.trim().parse().unwrap()
     }
 
-    /// Its network namespace, as a file.
+    /// The engine's network namespace, as a file.
     pub fn namespace(&self) -> PathBuf {
         format!("/proc/{}/ns/net", self.pid()).into()
     }
 
-    /// Runs something where the engine's loopback is.
+    /// Runs something in the engine's network namespace.
     pub fn inside<T: Send + 'static, F: Future<Output = T>>(&self, work: impl FnOnce() -> F + Send + 'static) -> T {
         let namespace = self.namespace();
         let thread = std::thread::spawn(move || {
@@ -135,7 +136,7 @@ fn script(folder: &Path, arguments: &[String]) -> Child {
     command.spawn().unwrap()
 }
 
-/// This thread's sockets are made in that namespace from now on.
+/// Moves this thread into a network namespace: its sockets are made there from now on.
 pub fn enter(namespace: &Path) {
     setns(std::fs::File::open(namespace).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
 }
@@ -143,7 +144,7 @@ pub fn enter(namespace: &Path) {
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
         self.end();
-        // our file system and the mount that dockerd lays over it, with all that a killed one left below
+        // our file system, the mount that dockerd makes over it, and what a killed dockerd left below
         for _ in 0..4 {
             let _ = nix::mount::umount2(&self.data(), nix::mount::MntFlags::MNT_DETACH);
         }

@@ -1,4 +1,4 @@
-//! Replays every fuzz corpus on stable.
+//! Replays every fuzz corpus with the stable toolchain.
 
 use crate::harness::root;
 
@@ -6,7 +6,7 @@ use crate::harness::root;
 mod targets;
 
 #[test]
-fn every_corpus_is_replayed_without_a_finding() {
+fn every_fuzz_corpus_replays_without_a_finding() {
     let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
     let names: Vec<&str> = manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")).collect();
     assert!(names.len() >= 13, "{names:?}");
@@ -14,7 +14,7 @@ fn every_corpus_is_replayed_without_a_finding() {
         let mut count = 0;
         for entry in std::fs::read_dir(root().join("fuzz/corpus").join(name)).unwrap() {
             let path = entry.unwrap().path();
-            // the name of the input that fails stands above its panic
+            // printed before the panic of an input that fails
             println!("{}", path.display());
             targets::run(name, &std::fs::read(path).unwrap());
             count += 1;

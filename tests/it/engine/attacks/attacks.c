@@ -1,5 +1,5 @@
-/* Attacks from inside a sandbox, one per verb. Each says what came of it: the name of an errno, or a word. Written by
-   somebody who has read our source; see mod.rs for what each must get. */
+/* Attacks from inside a sandbox, one per verb. Each prints its result: the name of an errno, or a word. Written with the
+   sources of assay at hand; table.rs has the expected results. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -39,7 +39,7 @@
 extern char **environ;
 static char big[1 << 20];
 
-/* what a call came to */
+/* prints the result of a call */
 static void say(long r) { printf("%s\n", r < 0 ? strerrorname_np(errno) : "done"); }
 static void must(long r) { if (r < 0) { say(r); exit(0); } }
 static int put(const char *path, const void *data, size_t n, int mode) {
@@ -53,7 +53,7 @@ static int put(const char *path, const void *data, size_t n, int mode) {
 static void *idle(void *x) { pause(); return x; }
 static void spin(void) { for (volatile unsigned long i = 0;; i++) {} }
 
-/* files of a size until there is no more room */
+/* writes files of one size until the file system is full */
 static void fill(const char *folder) {
     char path[300];
     for (int i = 0; i < 4000; i++) {
@@ -73,7 +73,7 @@ static int open_word(const char *path, int flags) {
 static void sock(int family, int type, int protocol) { say(socket(family, type, protocol)); }
 
 static void send_fds(void) {
-    /* descriptors in flight inside of sockets inside of sockets */
+    /* descriptors in flight in sockets that are themselves in flight */
     int pair[2], n = 0;
     while (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0) {
         char control[CMSG_SPACE(sizeof pair)] = {0}, byte = 0;
@@ -94,7 +94,7 @@ int main(int argc, char **argv) {
 #define IS(name) if (!strcmp(verb, name))
     setvbuf(stdout, 0, _IOLBF, 0);
 
-    /* what every run must find, whatever went before it */
+    /* what every run must find, whatever ran before it */
     IS("check") {
         int n = 0, procs = 0;
         const char *folders[] = {"/box", "/tmp", "/dev/shm", "/dev/mqueue"};
@@ -218,7 +218,7 @@ int main(int argc, char **argv) {
     IS("core") { abort(); }
     IS("core-left") { open_word("core", O_RDONLY); open_word("/tmp/core", O_RDONLY); puts(""); return 0; }
 
-    /* the init, and what belongs to it */
+    /* the init and its resources */
     IS("init-files") {
         const char *files[] = {"mem", "environ", "maps", "fd/0", "fd/1", "root", "cwd", "exe", "auxv", "stack", "io"};
         int got = 0;
@@ -314,7 +314,7 @@ int main(int argc, char **argv) {
     IS("abstract-and-leave") { struct sockaddr_un a = {AF_UNIX, "\0secret"}; int s = socket(AF_UNIX, SOCK_STREAM, 0); must(bind(s, (void *)&a, 9)); listen(s, 5); if (!fork()) { setsid(); sleep(1000); } puts("left"); return 0; }
     IS("find-abstract") { struct sockaddr_un a = {AF_UNIX, "\0secret"}; say(connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&a, 9)); return 0; }
 
-    /* what is counted per uid on the whole machine */
+    /* resources that the kernel counts per uid, machine-wide */
     IS("inotify") { int n = 0; while (inotify_init() >= 0) n++; say(-1); sleep(1); return 0; }
 
     fprintf(stderr, "no such verb: %s\n", verb);

@@ -1,9 +1,10 @@
-//! The attack suite (`make attacks`): programs that try to get out, to harm their neighbours or to cheat, each with the
-//! outcome that it must get, in `split` and in `cell`.
+//! The attack suite (`make attacks`): programs that try to escape, to harm their neighbours or to
+//! cheat, each with its expected result, in `split` and in `cell`.
 //!
-//! After every attack the same sandbox runs a check: no file, process or lowered priority is left, memory and processes can
-//! be had. Meanwhile a neighbour in another sandbox counts what is his: inotify instances, processes, files. At the end the
-//! daemon has blamed nobody wrongly and the engine holds nothing.
+//! After every attack the same sandbox runs a check: no file, process or lowered priority is left,
+//! memory and processes are available. Meanwhile a neighbour in another sandbox uses its own inotify
+//! instances, processes and files and must not be disturbed. At the end the daemon has reported no
+//! fault of its own and the engine holds no sandbox.
 //!
 //! `ATTACKS_ROUNDS` repeats everything; `ATTACKS_TABLE=1` prints every row.
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use crate::harness::{Caller, Daemon, Options, root, submission, with};
 use table::{Attack, BUILDS, PROGRAMS, SCRIPTS};
 
-/// The profiles, in one isolation, with little memory and few processes.
+/// The profiles with one isolation level, little memory and few processes.
 fn profiles(isolation: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["c", "cpp", "python", "bash"] {
@@ -47,7 +48,8 @@ fn daemon(isolation: &str, profiles: &Path) -> Daemon {
     daemon
 }
 
-/// What came of a run, in one word: its outcome, and with exit or signal what the program said or got.
+/// The result of a run in one word: what the program printed if it exited with 0, otherwise its exit
+/// status, signal or outcome.
 fn word(run: &Value) -> String {
     let text = run["stdout"].as_str().unwrap_or("?").trim();
     match run["outcome"].as_str() {
@@ -62,20 +64,20 @@ fn word(run: &Value) -> String {
 struct Row {
     attack: &'static str,
     got: String,
-    wanted: &'static str,
+    expected: &'static str,
 }
 
 impl Row {
     fn holds(&self) -> bool {
-        // alternatives, where engines, kernels or isolations differ; words, where the rest varies
-        self.wanted.split('|').any(|wanted| match wanted.strip_suffix('*') {
+        // alternatives are for differences between engines, kernels and isolation levels
+        self.expected.split('|').any(|expected| match expected.strip_suffix('*') {
             Some(begin) => self.got.starts_with(begin),
-            None => self.got == wanted,
+            None => self.got == expected,
         })
     }
 }
 
-/// All programs in one sandbox, one after the other, each followed by a check.
+/// Runs all programs in one sandbox, each followed by a check.
 fn programs(caller: &mut Caller) -> Vec<Row> {
     let code = include_str!("attacks.c");
     let mut tests = Vec::new();
@@ -89,8 +91,8 @@ fn programs(caller: &mut Caller) -> Vec<Row> {
     let results: BTreeMap<&str, &Value> =
         report["tests"].as_array().unwrap().iter().map(|test| (test["name"].as_str().unwrap(), test)).collect();
     let mut rows = Vec::new();
-    for Attack { name, wanted, .. } in PROGRAMS {
-        rows.push(Row { attack: name, got: word(results[*name]), wanted });
+    for Attack { name, expected, .. } in PROGRAMS {
+        rows.push(Row { attack: name, got: word(results[*name]), expected });
         let after = word(results[format!("after {name}").as_str()]);
         // main.c, main, and the check itself with the PID 1 that it sees
         let unharmed = after == "2 files, 2 processes, nice 0, cwd /box, child 7"
@@ -100,7 +102,7 @@ fn programs(caller: &mut Caller) -> Vec<Row> {
     rows
 }
 
-/// Scripts and builds, a submission each.
+/// Runs one script or build as a submission of its own.
 fn single(caller: &mut Caller, attack: &Attack, language: &str, code: &str) -> Row {
     let limits: Value = serde_json::from_str(attack.limits).unwrap();
     let mut work = with(submission(language, code), "compile_limits", json!({ "cpu_ms": 30000, "wall_ms": 60000 }));
@@ -111,10 +113,10 @@ fn single(caller: &mut Caller, attack: &Attack, language: &str, code: &str) -> R
         Some("system_error") => format!("system_error: {report}"),
         _ => word(&report["run"]),
     };
-    Row { attack: attack.name, got, wanted: attack.wanted }
+    Row { attack: attack.name, got, expected: attack.expected }
 }
 
-/// Somebody else's program, all the while: it has its files, its processes and its own count of inotify instances.
+/// A neighbour that runs all the while: it must keep its files, processes and inotify instances.
 const NEIGHBOUR: &str = r#"
 import ctypes, os, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -134,7 +136,7 @@ while time.monotonic() < end:
 print('unharmed')
 "#;
 
-fn besiege(isolation: &'static str) {
+fn run_every_attack(isolation: &'static str) {
     let profiles = profiles(isolation);
     let daemon = daemon(isolation, profiles.path());
     let rounds = std::env::var("ATTACKS_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
@@ -155,7 +157,7 @@ fn besiege(isolation: &'static str) {
         let report = neighbour.answer(watching)["result"].clone();
         assert_eq!(report["run"]["stdout"], "unharmed\n", "{report:#}");
         let held = rows.iter().filter(|row| row.holds()).count();
-        eprintln!("{isolation}: {held} of {} attacks got what they must", rows.len());
+        eprintln!("{isolation}: {held} of {} attacks had the expected result", rows.len());
         if std::env::var_os("ATTACKS_TABLE").is_some() {
             for row in &rows {
                 let mark = if row.holds() { "held" } else { "BROKE" };
@@ -165,26 +167,26 @@ fn besiege(isolation: &'static str) {
         failed.extend(rows.into_iter().filter(|row| !row.holds()));
     }
     let failed: Vec<String> =
-        failed.iter().map(|row| format!("{}: got {:?}, must be {:?}", row.attack, row.got, row.wanted)).collect();
+        failed.iter().map(|row| format!("{}: got {:?}, expected {:?}", row.attack, row.got, row.expected)).collect();
     assert!(failed.is_empty(), "{failed:#?}");
     let counters = daemon.caller().ok("daemon.status", json!({}))["counters"].clone();
     assert_eq!((&counters["system_error"], &counters["retried"]), (&json!(0), &json!(0)), "{counters}");
 }
 
 #[test]
-fn no_attack_gets_anywhere_in_split() {
-    besiege("split");
+fn every_attack_fails_in_split() {
+    run_every_attack("split");
 }
 
 #[test]
-fn no_attack_gets_anywhere_in_cell() {
-    besiege("cell");
+fn every_attack_fails_in_cell() {
+    run_every_attack("cell");
 }
 
-/// The same programs, each let in by a Python that had waited for it: what it executes has everything that it was given
-/// while it waited, and nothing else.
+/// The same programs, each executed by a prewarmed Python: a process that was started ahead must not
+/// have inherited anything that a fresh one lacks.
 #[test]
-fn no_attack_gets_anywhere_from_a_runtime_that_waited() {
+fn every_attack_fails_in_a_prewarmed_runtime() {
     let profiles = profiles("cell");
     let path = profiles.path().join("python.toml");
     let text = std::fs::read_to_string(&path).unwrap().replace("[pool]\n", "[pool]\nhot = 4\n");
@@ -205,7 +207,7 @@ fn no_attack_gets_anywhere_from_a_runtime_that_waited() {
         "import os, sys\ndel os.environ['PYTHONDONTWRITEBYTECODE']\nos.execv('/box/attack', ['./main'] + sys.argv[1:])";
     let mut wrong = Vec::new();
     let (mut hot, mut all) = (0, 0);
-    for Attack { name, limits, wanted } in PROGRAMS {
+    for Attack { name, limits, expected } in PROGRAMS {
         let work = json!({
             "language": "python", "args": [name], "limits": serde_json::from_str::<Value>(limits).unwrap(),
             "files": [
@@ -213,7 +215,7 @@ fn no_attack_gets_anywhere_from_a_runtime_that_waited() {
                 { "path": "main.c", "content": "" }, { "path": "main", "content": "" },
             ],
         });
-        crate::harness::eventually("a runtime waits", || {
+        crate::harness::eventually("a runtime is prewarmed", || {
             let pools = caller.ok("pool.list", json!({}));
             let pools = pools["pools"].as_array().unwrap();
             pools.iter().any(|pool| pool["profile"] == "python" && pool["hot"].as_u64() >= Some(1))
@@ -221,12 +223,12 @@ fn no_attack_gets_anywhere_from_a_runtime_that_waited() {
         let report = caller.ok("submission.run", work);
         all += 1;
         hot += usize::from(report["start"] == "hot");
-        let row = Row { attack: name, got: word(&report["run"]), wanted };
+        let row = Row { attack: name, got: word(&report["run"]), expected };
         if !row.holds() {
-            wrong.push(format!("{name}: got {:?}, must be {wanted:?}", row.got));
+            wrong.push(format!("{name}: got {:?}, expected {expected:?}", row.got));
         }
     }
-    eprintln!("hot: {} of {all} attacks got what they must, {hot} of them hot", all - wrong.len());
+    eprintln!("hot: {} of {all} attacks had the expected result, {hot} of them hot", all - wrong.len());
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(hot * 10 >= all * 9, "{hot} of {all} were hot");
 }

@@ -1,29 +1,30 @@
-//! Every attack, its limits, and what must come of it: the run's outcome, or what the program says of its attempt.
+//! Every attack, its limits, and the expected result: the outcome of the run, or what the program
+//! prints about its attempt.
 
 pub struct Attack {
     pub name: &'static str,
-    /// Beside the profile's, as JSON.
+    /// Limits besides those of the profile, as JSON.
     pub limits: &'static str,
-    /// Alternatives parted by `|`; a star stands for any rest.
-    pub wanted: &'static str,
+    /// Alternatives separated by `|`; a trailing `*` matches any rest.
+    pub expected: &'static str,
 }
 
-/// Ends by itself, whatever time a busy machine takes for it.
-const fn attack(name: &'static str, wanted: &'static str) -> Attack {
-    Attack { name, limits: r#"{"cpu_ms":20000,"wall_ms":60000}"#, wanted }
+/// An attack that ends by itself: limits that even a busy machine does not reach.
+const fn attack(name: &'static str, expected: &'static str) -> Attack {
+    Attack { name, limits: r#"{"cpu_ms":20000,"wall_ms":60000}"#, expected }
 }
 
-const fn short(name: &'static str, wanted: &'static str) -> Attack {
-    Attack { name, limits: r#"{"cpu_ms":300,"wall_ms":700}"#, wanted }
+const fn short(name: &'static str, expected: &'static str) -> Attack {
+    Attack { name, limits: r#"{"cpu_ms":300,"wall_ms":700}"#, expected }
 }
 
-/// Burns CPU time, and has all the wall time that a busy machine may need for it.
-const fn burn(name: &'static str, wanted: &'static str) -> Attack {
-    Attack { name, limits: r#"{"cpu_ms":300,"wall_ms":20000}"#, wanted }
+/// An attack that burns CPU time: enough wall time for a busy machine to use it up.
+const fn burn(name: &'static str, expected: &'static str) -> Attack {
+    Attack { name, limits: r#"{"cpu_ms":300,"wall_ms":20000}"#, expected }
 }
 
-const fn wide(name: &'static str, wanted: &'static str) -> Attack {
-    Attack { name, limits: r#"{"cpu_ms":20000,"wall_ms":60000,"file_bytes":1073741824}"#, wanted }
+const fn wide(name: &'static str, expected: &'static str) -> Attack {
+    Attack { name, limits: r#"{"cpu_ms":20000,"wall_ms":60000,"file_bytes":1073741824}"#, expected }
 }
 
 /// Verbs of `attacks.c`.
@@ -63,13 +64,13 @@ pub const PROGRAMS: &[Attack] = &[
     wide("fill-shm", "ENOSPC"),
     attack("fill-dev", "EACCES"),
     attack("fill-root", "EROFS"),
-    Attack { name: "large-file", limits: r#"{"file_bytes":1048576}"#, wanted: "EFBIG" },
+    Attack { name: "large-file", limits: r#"{"file_bytes":1048576}"#, expected: "EFBIG" },
     wide("million-files", "ENOSPC"),
     wide("deep-tree", "done"),
     attack("locked-folders", "done"),
     attack("long-names", "done"),
     attack("odd-names", "done"),
-    // in a cell, /box is the program's own and gone with it
+    // in a cell, /box belongs to the run and ends with it
     attack("chmod-box", "EPERM|done"),
     attack("rename-box", "EROFS|EBUSY|EXDEV|EACCES"),
     attack("leave-secret", "left"),
@@ -79,7 +80,7 @@ pub const PROGRAMS: &[Attack] = &[
     attack("unlink-program", "EPERM|EBUSY"),
     attack("replace-program", "EXDEV|EPERM|EBUSY"),
     attack("link-code", "EPERM|EXDEV|EACCES"),
-    attack("setuid-copy", "nobody in particular"),
+    attack("setuid-copy", "not root"),
     attack("mknod", "EPERM"),
     attack("memfd-exec", "EPERM"),
     attack("core", "signal 6"),
@@ -156,11 +157,11 @@ pub const PROGRAMS: &[Attack] = &[
     attack("find-listener", "ECONNREFUSED"),
     attack("abstract-and-leave", "left"),
     attack("find-abstract", "ECONNREFUSED"),
-    // counted per uid on the whole machine
+    // resources that the kernel counts per uid, machine-wide
     wide("inotify", "EMFILE"),
 ];
 
-/// Python and bash, a sandbox each.
+/// Attacks in Python and bash, each in a submission of its own.
 pub const SCRIPTS: &[(Attack, &str)] = &[
     (
         short("python fork bomb", "cpu_limit|wall_limit|memory_limit"),
@@ -188,13 +189,13 @@ pub const SCRIPTS: &[(Attack, &str)] = &[
     (attack("bash limits", "refused"), "ulimit -u unlimited 2>/dev/null && echo raised || echo refused"),
     (attack("bash network", "refused"), "(exec 3<>/dev/tcp/8.8.8.8/53) 2>/dev/null && echo out || echo refused"),
     (
-        attack("bash setuid files", "nobody"),
-        "find / -xdev -perm -4000 -type f 2>/dev/null | head -3 | while read f; do $f </dev/null >/dev/null 2>&1; done; su -c id root </dev/null >/dev/null 2>&1 && echo root || echo nobody",
+        attack("bash setuid files", "not root"),
+        "find / -xdev -perm -4000 -type f 2>/dev/null | head -3 | while read f; do $f </dev/null >/dev/null 2>&1; done; su -c id root </dev/null >/dev/null 2>&1 && echo root || echo not root",
     ),
     (attack("bash shadow", "denied"), "cat /etc/shadow 2>/dev/null && echo read || echo denied"),
 ];
 
-/// What compilers are asked to do.
+/// Attacks on compilers.
 pub const BUILDS: &[(Attack, &str)] = &[
     (attack("build /dev/zero", "compile_error: *"), "#include \"/dev/zero\"\nint main() {}"),
     (attack("build environ", "compile_error: *"), "#include \"/proc/1/environ\"\nint main() {}"),
