@@ -80,7 +80,7 @@ fn load_profile(path: &Path) -> Result<Profile, ConfigError> {
             (Some((unit, _)), Ok(number)) => format!("{:?}", unit.show(number)),
             _ => number.to_owned(),
         };
-        let (given, low, high) = (shown(&error.given), shown(&error.low), shown(&error.high));
+        let (given, low, high) = (shown(&error.requested), shown(&error.low), shown(&error.high));
         let message = format!("{given} is out of range; use {low} to {high}");
         ConfigError::one(origin(&key), &key, message)
     };

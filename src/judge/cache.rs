@@ -1,13 +1,15 @@
-//! What was compiled before: artifacts on disk, by content.
+//! Compiled artifacts on disk, addressed by what went into them.
 //!
 //! ```text
 //!  key = hash of init, image, uid, tenant, profile, the compile step (command, environment, limits) and every file
-//!  get: there, whole, its checksum right --> the compile step is skipped       put: after a compile that succeeded, before
-//!       else --> compiled as ever                                                   anything that it made has run
+//!  get: entry found and its checksum right --> the compile step is skipped
+//!       otherwise                          --> compiled
+//!  put: after a successful compile, before anything that it made has run
 //! ```
 //!
-//! Never across uids or tenants. A file that is cut or changed is no entry. The folder has a bound; the least lately used go.
-//! Nothing here may fail a submission: what goes wrong is a miss.
+//! Entries are never shared between uids or tenants. A truncated or changed file is not a valid entry. The
+//! folder has a bound; the least recently used entries are removed. No error here fails a submission: it
+//! counts as a miss.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,43 +23,41 @@ use crate::work::{CompileStep, WorkFile};
 use protocol::Caller;
 use protocol::{Profile, RunFacts};
 
-/// Permission bits of what a compiler made.
-const MADE: u32 = 0o755;
+/// Permission bits of an artifact's files.
+const ARTIFACT_MODE: u32 = 0o755;
 
-/// The store.
+/// The cache of compiled artifacts.
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
-    /// Of the init: another one is another cache.
+    /// Digest of the init program: another init never uses this one's entries.
     salt: [u8; 32],
     max_bytes: u64,
 }
 
-/// What stands for one compile step.
+/// The key of a compile step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheKey([u8; 32]);
 
-/// What a compile step came to.
+/// The result of a successful compile step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artifact {
-    /// How it ran.
     pub facts: RunFacts,
-    /// What it made.
     pub files: Vec<WorkFile>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct ArtifactHeader {
     facts: RunFacts,
-    /// Path and length of each, in the order of the bytes that follow.
+    /// Path and length of each file, in the order of the bytes that follow.
     files: Vec<(String, usize)>,
 }
 
 impl Artifact {
-    /// Of files that were brought back.
+    /// An artifact of files that were collected from a sandbox.
     pub fn new(facts: RunFacts, files: Vec<(String, Vec<u8>)>) -> Artifact {
-        let made = |(path, data): (String, Vec<u8>)| WorkFile { path, mode: MADE, data: Bytes::from(data) };
-        Artifact { facts, files: files.into_iter().map(made).collect() }
+        let file = |(path, data): (String, Vec<u8>)| WorkFile { path, mode: ARTIFACT_MODE, data: Bytes::from(data) };
+        Artifact { facts, files: files.into_iter().map(file).collect() }
     }
 
     fn encode(&self) -> Option<Vec<u8>> {
@@ -83,7 +83,7 @@ impl Artifact {
         let mut files = Vec::with_capacity(head.files.len());
         for (path, length) in head.files {
             let end = at.checked_add(length).filter(|end| *end <= body.len())?;
-            files.push(WorkFile { path, mode: MADE, data: body.slice(at..end) });
+            files.push(WorkFile { path, mode: ARTIFACT_MODE, data: body.slice(at..end) });
             at = end;
         }
         (at == body.len()).then_some(Artifact { facts: head.facts, files })
@@ -91,12 +91,12 @@ impl Artifact {
 }
 
 impl Cache {
-    /// In a folder; `init` is the init program's bytes. With 0 bytes it holds nothing.
+    /// A cache in a folder; `init` is the content of the init program. `max_bytes` 0 turns the cache off.
     pub fn new(folder: PathBuf, init: &[u8], max_bytes: u64) -> Cache {
         Cache { folder, salt: Sha256::digest(init).into(), max_bytes }
     }
 
-    /// What stands for a compile step with this image; none when nothing is to be cached.
+    /// The key of a compile step with this image; `None` if there is nothing to cache.
     pub fn key(
         &self,
         caller: &Caller,
@@ -125,11 +125,10 @@ impl Cache {
     }
 
     fn path(&self, key: CacheKey) -> PathBuf {
-        let name: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(name)
+        self.folder.join(base16ct::lower::encode_string(&key.0))
     }
 
-    /// What was made before.
+    /// The artifact of an earlier compile. A file that is not a valid entry is removed.
     pub async fn get(&self, key: CacheKey) -> Option<Artifact> {
         let path = self.path(key);
         let read = move || {
@@ -144,7 +143,7 @@ impl Cache {
         tokio::task::spawn_blocking(read).await.ok().flatten()
     }
 
-    /// Keeps what was made; off everybody's path.
+    /// Stores an artifact in the background, unless it exceeds a quarter of the cache.
     pub fn put(&self, key: CacheKey, artifact: Artifact) {
         let (cache, path) = (self.clone(), self.path(key));
         tokio::task::spawn_blocking(move || {
@@ -152,22 +151,22 @@ impl Cache {
                 return;
             };
             if let Err(error) = write(&cache.folder, &path, &bytes).and_then(|()| cache.trim()) {
-                tracing::warn!(folder = %cache.folder.display(), %error, "what was compiled cannot be kept");
+                tracing::warn!(folder = %cache.folder.display(), %error, "the compile cache cannot store an artifact");
             }
         });
     }
 
-    /// Removes the least lately used until the rest is within the bound.
+    /// Removes the least recently used entries until the rest is within the bound.
     fn trim(&self) -> io::Result<()> {
-        let mut all = Vec::new();
+        let mut entries = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             let meta = entry.metadata()?;
-            all.push((meta.modified()?, meta.len(), entry.path()));
+            entries.push((meta.modified()?, meta.len(), entry.path()));
         }
-        let mut bytes: u64 = all.iter().map(|(_, bytes, _)| bytes).sum();
-        all.sort();
-        for (_, length, path) in all {
+        let mut bytes: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        entries.sort();
+        for (_, length, path) in entries {
             if bytes <= self.max_bytes {
                 break;
             }
@@ -181,9 +180,9 @@ impl Cache {
 fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-    io::Write::write_all(&mut beside, bytes)?;
-    beside.persist(path)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    io::Write::write_all(&mut temporary, bytes)?;
+    temporary.persist(path)?;
     Ok(())
 }
 
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_could_change_what_is_made_or_for_whom_is_another_key() {
+    fn every_input_of_the_compile_step_and_the_caller_change_the_key() {
         let cache = Cache::new(PathBuf::from("/nowhere"), b"init", 1000);
         let of = |cache: &Cache, work: Work, image: &str| {
             cache.key(&work.caller, &work.profile, &work.files, work.compile.as_ref(), image).unwrap()
@@ -227,12 +226,12 @@ mod tests {
             of(&Cache::new(PathBuf::from("/nowhere"), b"other", 1000), work(1, |_| {}), "sha256:1"),
         ];
         assert!(others.iter().all(|other| *other != usual));
-        // what comes after the compile step changes nothing
+        // what follows the compile step does not change the key
         assert_eq!(usual, key(1, |json| json["tests"] = serde_json::json!([{ "stdin": "1" }])));
     }
 
     #[tokio::test]
-    async fn what_is_kept_comes_back_whole_or_not_at_all() {
+    async fn an_entry_is_returned_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().join("cache"), b"init", 10_000);
         let key = CacheKey([1; 32]);
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_lately_used_go_when_there_are_too_many() {
+    fn the_least_recently_used_entries_are_removed_first() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().to_owned(), b"init", 2500);
         for (age, name) in [(30, "old"), (20, "older than new"), (10, "new")] {

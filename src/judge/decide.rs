@@ -1,7 +1,8 @@
-//! Facts -> outcome -> verdict -> words. Pure.
+//! Facts -> outcome -> verdict -> message. Pure.
 //!
-//! The order of truth (DESIGN section 5): our fault, lost, cancelled, memory, output, cpu, wall, signal, exit code.
-//! The init says which armed limit it acted on and what the kernel counted; it never says what that means.
+//! Where several causes apply, the first of this list is the outcome: not started, cancelled, memory,
+//! output, CPU time, wall time, signal, exit status. The init reports which armed limit it acted on and
+//! what the kernel counted; what that means is decided here.
 
 use std::time::Duration;
 
@@ -13,19 +14,19 @@ const SIGXCPU: u8 = 24;
 /// SIGXFSZ: RLIMIT_FSIZE.
 const SIGXFSZ: u8 = 25;
 
-/// What the host itself knows about a run, beside the init's facts.
+/// What the host itself knows about a run, in addition to the init's facts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostView {
-    /// The caller withdrew the submission while it ran.
+    /// The caller cancelled the submission while it ran.
     pub cancelled: bool,
     /// The host's own backstop timer ended the run.
     pub backstop: bool,
 }
 
-/// What happened, by the order of truth.
+/// The outcome of a run, by the order above.
 pub fn outcome(done: &Done, limits: &Limits, host: HostView) -> Outcome {
     let cpu_spent = Duration::from_nanos(done.cpu_ns) >= limits.cpu;
-    let by = |signal: u8| done.ended == Ended::Signaled(signal);
+    let killed_by = |signal: u8| done.ended == Ended::Signaled(signal);
     if matches!(done.ended, Ended::NotStarted { .. }) {
         return Outcome::StartFailed;
     }
@@ -35,10 +36,10 @@ pub fn outcome(done: &Done, limits: &Limits, host: HostView) -> Outcome {
     if done.fired == Fired::Memory || done.oom_kills > 0 {
         return Outcome::MemoryLimit;
     }
-    if done.fired == Fired::Output || by(SIGXFSZ) {
+    if done.fired == Fired::Output || killed_by(SIGXFSZ) {
         return Outcome::OutputLimit;
     }
-    if done.fired == Fired::Cpu || by(SIGXCPU) || (cpu_spent && !matches!(done.ended, Ended::Exited(_))) {
+    if done.fired == Fired::Cpu || killed_by(SIGXCPU) || (cpu_spent && !matches!(done.ended, Ended::Exited(_))) {
         return Outcome::CpuLimit;
     }
     if done.fired == Fired::Wall || host.backstop {
@@ -50,7 +51,7 @@ pub fn outcome(done: &Done, limits: &Limits, host: HostView) -> Outcome {
     }
 }
 
-/// The run as the daemon knows it, from the init's facts and the output that was kept.
+/// The facts of a run, from the init's report and the captured output.
 pub fn facts(done: &Done, limits: &Limits, host: HostView, stdout: Vec<u8>, stderr: Vec<u8>) -> RunFacts {
     let outcome = outcome(done, limits, host);
     let millis = |ns: u64| ns as f64 / 1e6;
@@ -108,7 +109,7 @@ fn millis_of(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The verdict of a run that has nothing to be compared with.
+/// The verdict of a run whose output is not checked.
 pub fn verdict(run: &RunFacts) -> Verdict {
     match run.outcome {
         Outcome::Exited if run.exit_code == Some(0) => Verdict::Accepted,
@@ -121,8 +122,8 @@ pub fn verdict(run: &RunFacts) -> Verdict {
     }
 }
 
-/// The verdict of a compile step, when it did not succeed: a compiler that was killed for time is still a
-/// compile error of the submission; our own faults stay ours.
+/// The verdict of a compile step that failed, `None` if it succeeded. A compiler that exceeded a limit is a
+/// compile error; a lost sandbox stays a system error.
 pub fn compile_verdict(run: &RunFacts) -> Option<Verdict> {
     match verdict(run) {
         Verdict::Accepted => None,
@@ -132,35 +133,37 @@ pub fn compile_verdict(run: &RunFacts) -> Option<Verdict> {
     }
 }
 
-/// What became of a compile step that did not succeed, of files with these paths.
+/// The message of a compile step that failed. `paths` are the submission's files.
 pub fn compile_message(run: &RunFacts, limits: &Limits, paths: &[&str]) -> String {
     if run.outcome != Outcome::Exited {
         return format!("The compiler did not finish: {}", message(run, limits));
     }
-    let words = [&run.stderr, &run.stdout].map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(256 * 1024)]));
-    match words.iter().find_map(|words| first_error(words, paths)) {
+    let outputs =
+        [&run.stderr, &run.stdout].map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(256 * 1024)]));
+    match outputs.iter().find_map(|output| first_error(output, paths)) {
         Some(line) => format!("The code does not compile: {line}"),
-        None => "The code does not compile; the compiler's words are in compile.stderr.".to_owned(),
+        None => "The code does not compile; the compiler's output is in compile.stderr.".to_owned(),
     }
 }
 
-/// The first line that says what is wrong with what the author wrote: compilers say a lot about what they included.
-fn first_error(words: &str, paths: &[&str]) -> Option<String> {
-    let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
+/// The first line that reports an error in the submission's own files: compilers also print much about
+/// files that they included.
+fn first_error(output: &str, paths: &[&str]) -> Option<String> {
+    let lines = || output.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_error = |line: &&str| line.to_ascii_lowercase().contains("error");
-    let is_theirs = |line: &&str| paths.iter().any(|path| line.contains(path));
+    let is_own = |line: &&str| paths.iter().any(|path| line.contains(path));
     let is_foreign = |line: &&str| line.starts_with("/usr/") || line.starts_with("In file included");
     let found = lines()
-        .find(|line| is_error(line) && is_theirs(line))
+        .find(|line| is_error(line) && is_own(line))
         .or_else(|| lines().find(|line| is_error(line) && !is_foreign(line)))
-        .or_else(|| lines().find(is_theirs))
+        .or_else(|| lines().find(is_own))
         .or_else(|| lines().next())?;
-    // some say on the next line what it is
+    // some compilers put the error itself on the next line
     let after = lines().skip_while(|line| *line != found).nth(1).filter(|_| found.ends_with("error:"));
     Some([Some(found), after].into_iter().flatten().collect::<Vec<_>>().join(" ").chars().take(300).collect())
 }
 
-/// How a program that exited did so.
+/// The message of a program that exited.
 pub fn status(run: &RunFacts) -> String {
     match run.exit_code {
         Some(0) => "The program ran and exited with status 0.".to_owned(),
@@ -168,18 +171,18 @@ pub fn status(run: &RunFacts) -> String {
     }
 }
 
-/// What is said of one that was withdrawn.
+/// The message of a cancelled submission.
 pub const CANCELLED: &str = "The submission was cancelled.";
 
-/// The sentence for people (FEATURES S1.5). It never contains what was expected.
+/// The message of a run, for the submitter. It never contains expected output.
 pub fn message(run: &RunFacts, limits: &Limits) -> String {
     match run.outcome {
         Outcome::Exited => status(run),
         Outcome::Signaled => {
             let signal = run.signal.unwrap_or(0);
             let name = nix::sys::signal::Signal::try_from(signal).map_or("unknown", |signal| signal.as_str());
-            let what = meaning(signal).map(|what| format!(", {what}")).unwrap_or_default();
-            with_last_line(format!("The program was ended by signal {signal} ({name}{what})"), run)
+            let what = meaning(signal).map(|what| format!(": {what}")).unwrap_or_default();
+            with_last_line(format!("The program was terminated by signal {signal} ({name}{what})"), run)
         }
         Outcome::CpuLimit => {
             format!("Code execution exceeded time limit ({} of CPU time)", seconds(limits.cpu))
@@ -200,47 +203,47 @@ pub fn message(run: &RunFacts, limits: &Limits) -> String {
     }
 }
 
-/// What a signal mostly means, for people.
+/// The usual cause of a signal.
 fn meaning(signal: i32) -> Option<&'static str> {
     use nix::libc;
     Some(match signal {
-        libc::SIGSEGV => "a segmentation fault: memory that is not its own",
-        libc::SIGBUS => "a bus error: memory that is not there",
-        libc::SIGFPE => "an arithmetic fault, mostly a division by zero",
-        libc::SIGABRT => "it gave up: a failed assertion, or an exception that nobody caught",
-        libc::SIGILL => "an instruction that does not exist",
-        libc::SIGSYS => "a system call that is forbidden here",
-        libc::SIGPIPE => "it wrote where nobody reads any more",
+        libc::SIGSEGV => "segmentation fault, invalid memory access",
+        libc::SIGBUS => "bus error, access to memory that does not exist",
+        libc::SIGFPE => "arithmetic error, usually a division by zero",
+        libc::SIGABRT => "aborted, usually by a failed assertion or an uncaught exception",
+        libc::SIGILL => "illegal instruction",
+        libc::SIGSYS => "forbidden system call",
+        libc::SIGPIPE => "write to a closed pipe",
         _ => return None,
     })
 }
 
-/// The interpreter's own word on what went wrong, when it said one.
+/// Appends the line of stderr that best describes the failure, if there is one.
 fn with_last_line(head: String, run: &RunFacts) -> String {
     let tail_start = run.stderr.len().saturating_sub(4096);
     let text = String::from_utf8_lossy(&run.stderr[tail_start..]);
-    match telling_line(&text) {
+    match describing_line(&text) {
         Some(line) => format!("{head}: {}", line.trim().chars().take(200).collect::<String>()),
         None => format!("{head}."),
     }
 }
 
-/// Of what a program said at its end, the line that names what went wrong: the last one at the very left that does, for what
-/// follows it in some languages, and goes before it in others, is the way there.
-fn telling_line(text: &str) -> Option<&str> {
+/// The line that names the failure: the last one without indentation that does. Stack traces, which precede
+/// it in some languages and follow it in others, are skipped.
+fn describing_line(text: &str) -> Option<&str> {
     let lines = || text.lines().rev().filter(|line| !line.trim().is_empty());
-    let is_way = |line: &&str| {
-        let ways = ["note:", "Node.js v", "[C]:", "stack traceback:", "goroutine ", "CallStack", "#", "[signal "];
-        line.starts_with(char::is_whitespace) || ways.iter().any(|way| line.starts_with(way))
+    let is_trace = |line: &&str| {
+        let prefixes = ["note:", "Node.js v", "[C]:", "stack traceback:", "goroutine ", "CallStack", "#", "[signal "];
+        line.starts_with(char::is_whitespace) || prefixes.iter().any(|prefix| line.starts_with(prefix))
     };
-    let names = |line: &&str| {
+    let names_failure = |line: &&str| {
         let line = line.to_ascii_lowercase();
         ["error", "exception", "panic"].iter().any(|word| line.contains(word))
     };
     lines()
         .find(|line| line.trim_start().starts_with("what():"))
-        .or_else(|| lines().find(|line| !is_way(line) && names(line)))
-        .or_else(|| lines().find(|line| !is_way(line)))
+        .or_else(|| lines().find(|line| !is_trace(line) && names_failure(line)))
+        .or_else(|| lines().find(|line| !is_trace(line)))
         .or_else(|| lines().next())
 }
 
@@ -258,18 +261,17 @@ mod tests {
     use protocol::Preset;
 
     #[test]
-    fn a_crash_has_a_name_for_people() {
-        for (signal, words) in
-            [(11, "segmentation fault"), (8, "division by zero"), (6, "assertion"), (31, "forbidden")]
+    fn a_crash_message_names_the_cause() {
+        for (signal, text) in [(11, "segmentation fault"), (8, "division by zero"), (6, "assertion"), (31, "forbidden")]
         {
             let run = RunFacts { signal: Some(signal), ..RunFacts::bare(Outcome::Signaled) };
             let message = message(&run, &Preset::Judge.limits());
-            assert!(message.contains(words), "{message}");
+            assert!(message.contains(text), "{message}");
         }
     }
 
     #[test]
-    fn a_compile_error_is_said_where_the_author_made_it() {
+    fn a_compile_error_is_shown_from_the_submissions_own_files() {
         let of = |stderr: &str| {
             let run = RunFacts { exit_code: Some(1), stderr: stderr.into(), ..RunFacts::bare(Outcome::Exited) };
             compile_message(&run, &Preset::Judge.limits(), &["main.cpp", "src/a.rs"])
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_status_is_the_last_thing_that_counts() {
+    fn an_exit_status_counts_last() {
         assert_eq!(judged(&done(Ended::Exited(0), Fired::None)), (Outcome::Exited, Verdict::Accepted));
         assert_eq!(judged(&done(Ended::Exited(1), Fired::None)), (Outcome::Exited, Verdict::RuntimeError));
         assert_eq!(judged(&done(Ended::Signaled(11), Fired::None)), (Outcome::Signaled, Verdict::RuntimeError));
@@ -350,13 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn a_withdrawn_run_is_cancelled_whatever_its_signal_was() {
+    fn a_cancelled_run_is_cancelled_whatever_its_signal_was() {
         let host = HostView { cancelled: true, backstop: false };
         assert_eq!(outcome(&done(Ended::Signaled(9), Fired::Kill), &Preset::Judge.limits(), host), Outcome::Cancelled);
     }
 
     #[test]
-    fn messages_are_the_ones_people_were_promised() {
+    fn time_and_memory_limits_have_their_documented_messages() {
         let limits = protocol::Preset::Lesson.limits();
         let timed = facts(&done(Ended::Signaled(9), Fired::Wall), &limits, HostView::default(), vec![], vec![]);
         assert_eq!(message(&timed, &limits), "Code execution exceeded time limit (10s)");
@@ -365,8 +367,8 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_is_found_among_the_ways_there() {
-        let said = [
+    fn the_line_that_names_the_failure_is_found_among_stack_traces() {
+        let outputs = [
             ("Traceback (most recent call last):\n  File \"main.py\", line 1\nValueError: x\n", "ValueError: x"),
             ("Exception in thread \"main\" E: 7\n\tat Main.main(Main.java:1)\n", "Exception in thread \"main\" E: 7"),
             ("/box/main.js:1\nthrow new Error('x')\n^\n\nError: x\n    at Object\n\nNode.js v18\n", "Error: x"),
@@ -383,10 +385,10 @@ mod tests {
             ),
             ("just words\n", "just words"),
         ];
-        for (text, line) in said {
-            assert_eq!(telling_line(text), Some(line));
+        for (text, line) in outputs {
+            assert_eq!(describing_line(text), Some(line));
         }
-        assert_eq!(telling_line("\n \n"), None);
+        assert_eq!(describing_line("\n \n"), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A submission on its lease, from its files to its result. The only part of judging that decides what comes next.
+//! A submission on its lease, from its files to its result. Decides what runs next.
 //!
 //! ```text
 //!  compile --> ok? --no--> compile_error
@@ -7,104 +7,92 @@
 //!     |
 //!     v
 //!  one run | suite | test 1 -> test 2 -> ... (files go with the first step)
-//!     |                '-- runs well: compared, or asked of its checker; or talks with its interactor
-//!     |                '-- a limit, a crash, a wrong answer: a verdict, and on with the next (or stop)
-//!     |                    (the next is in the sandbox already, where nothing of this one's end matters to it)
-//!     '-- a sandbox is lost: Err, the scheduler decides whether once more
+//!     |                '-- ends well: compared, or given to its checker; or an interactive test
+//!     |                '-- limit, crash, wrong answer: a verdict, then the next test (or stop)
+//!     |                    (the next test is queued in the sandbox already, if it cannot depend on this one)
+//!     '-- a sandbox is lost: Err, the scheduler decides whether to retry
 //! ```
 
 use std::time::Instant;
 
 use super::cache::{Cache, CacheKey};
 use super::check::{Comparison, check};
+use super::checker_result::CheckerResult;
 use super::decide::{self, CANCELLED};
 use super::events::{EventLog, SubmissionEvent};
-use super::interact::{ConversationEnd, LostParticipant, talk};
-use super::pipe::{Pipe, Transcript};
-use super::referee::RefereeRunner;
-use super::ruling::CheckerResult;
+use super::interact::{Decision, InteractiveTest, LostParticipant, interact};
+use super::pipe::Pipe;
+use super::referee::{RefereeAnswer, RefereeRunner};
 pub use super::runner::{CancelSignal, Timings};
 use super::runner::{CompileResult, PendingRun, RunIo, Runner};
 use super::suite::{self, SuiteResult};
+use super::transcript::Transcript;
 use crate::work::{Checker, Plan, PlannedTest, Work};
 use protocol::submission::Stop;
 use protocol::{Blame, Outcome, RunFacts, Verdict};
 use sandbox::lifecycle::{CollectedFiles, Lost, Sandbox};
 
-/// A sandbox that is to be used, and what stands for the compile step on it.
+/// A sandbox for the submission or for one of its referees.
 #[derive(Debug)]
 pub struct AssignedSandbox<'a> {
-    /// The sandbox.
     pub sandbox: &'a mut Sandbox,
-    /// For the cache.
+    /// The cache key of the compile step. `None` turns the cache off for it.
     pub key: Option<CacheKey>,
 }
 
-/// Speaker listens, who feeds, who may withdraw.
+/// What a submission is connected to while it is judged.
 #[derive(Debug, Clone)]
 pub struct RunContext<'a> {
-    /// Where it is told what happens.
     pub log: &'a EventLog,
-    /// Where input comes from that was not handed in.
+    /// Feeds stdin of a submission whose stdin is open.
     pub input: Option<&'a Pipe>,
-    /// The caller's wish to withdraw.
     pub cancel: CancelSignal,
-    /// What was compiled before.
     pub cache: &'a Cache,
 }
 
-/// One test's result.
+/// The result of one test.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TestResult {
-    /// Its name.
     pub name: String,
-    /// Its group.
     pub group: Option<String>,
-    /// Its verdict.
     pub verdict: Verdict,
-    /// For people.
+    /// Message for the submitter.
     pub message: String,
-    /// Its weight.
     pub weight: f64,
-    /// Points that a checker gave; else the weight, when it is accepted.
+    /// Points that a checker gave. Without them an accepted test gives its weight.
     pub points: Option<f64>,
-    /// What a checker says to who wrote the problem.
+    /// A checker's message for the problem author.
     pub feedback: Option<String>,
-    /// What was said in an interactive test.
+    /// The conversation of an interactive test.
     pub transcript: Option<Transcript>,
-    /// Its run; none when it was skipped.
+    /// `None` if the test was skipped.
     pub run: Option<RunFacts>,
 }
 
-/// A submission's result, before it becomes a report.
+/// The result of a submission, before it becomes a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
-    /// The verdict of the whole.
     pub verdict: Verdict,
-    /// For people.
+    /// Message for the submitter.
     pub message: String,
-    /// Whose fault, when it is not the submission's.
+    /// Whose fault a failure is, unless it is the submission's.
     pub blame: Option<Blame>,
-    /// The compile step.
     pub compile: Option<RunFacts>,
-    /// Whether it was one of before.
+    /// Whether the compile step's artifact came from the cache.
     pub is_cached: bool,
-    /// The tests.
     pub tests: Vec<TestResult>,
-    /// The run, when there were no tests.
+    /// The run of a submission without tests.
     pub run: Option<RunFacts>,
-    /// What came of the test files.
     pub suite: Option<SuiteResult>,
-    /// Files brought back.
+    /// Files brought back from the sandbox.
     pub files: CollectedFiles,
-    /// Whether a runtime that had waited ran it.
+    /// Whether a prewarmed runtime ran it.
     pub was_hot: bool,
-    /// Where the time went.
     pub timings: Timings,
 }
 
 impl Judged {
-    /// A verdict of which nothing else is known.
+    /// A result with a verdict and a message only.
     pub fn bare(verdict: Verdict, message: impl Into<String>) -> Judged {
         Judged {
             verdict,
@@ -121,28 +109,28 @@ impl Judged {
         }
     }
 
-    /// Whether nothing happened after which a sandbox is better not used again, however it looks.
-    pub fn is_calm(&self) -> bool {
+    /// Whether the sandbox may be used again as far as the runs tell: none of them was cancelled, lost or
+    /// out of memory.
+    pub fn allows_reuse(&self) -> bool {
         let suite = self.suite.iter().map(|suite| &suite.run);
         let runs = self.compile.iter().chain(&self.run).chain(suite);
-        let runs = runs.chain(self.tests.iter().filter_map(|test| test.run.as_ref()));
+        let mut runs = runs.chain(self.tests.iter().filter_map(|test| test.run.as_ref()));
         let rough = [Outcome::MemoryLimit, Outcome::Cancelled, Outcome::Lost];
-        runs.into_iter().all(|run| !rough.contains(&run.outcome) && run.evidence.oom_kills == 0)
+        runs.all(|run| !rough.contains(&run.outcome) && run.evidence.oom_kills == 0)
     }
 }
 
-/// Which sandbox was lost.
+/// Which sandbox was lost, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LostSandbox {
-    /// The submission's.
     Submission(Lost),
-    /// That of one of the programs that judge.
+    /// A referee's, by its index in the work's referees.
     Referee(usize, Lost),
 }
 
-/// Judges. The referees' seats are in the order of the work's referees.
+/// Judges a submission. The referees' sandboxes are in the order of the work's referees.
 ///
-/// Dropping the future kills the program (the run handle does) and the sandbox is retired with its lease.
+/// Dropping the future kills the programs (by their run handles); the leases then retire the sandboxes.
 ///
 /// # Errors
 /// A sandbox was lost.
@@ -150,71 +138,95 @@ pub async fn judge(
     main: AssignedSandbox<'_>,
     referees: Vec<AssignedSandbox<'_>>,
     work: &Work,
-    line: RunContext<'_>,
+    context: RunContext<'_>,
 ) -> Result<Judged, LostSandbox> {
-    let of_submission = LostSandbox::Submission;
-    let RunContext { log, input, cancel, cache } = line;
-    log.tell(SubmissionEvent::Running).await;
+    let RunContext { log, input, cancel, cache } = context;
+    log.append(SubmissionEvent::Running).await;
     let AssignedSandbox { sandbox, key } = main;
     let mut runner = Runner::new(sandbox, &work.profile, &work.files, work.truncate_output, cancel.clone());
     runner.prewarm = work.prewarm;
     let mut judged = Judged::bare(Verdict::Accepted, "");
     if let Some(compile) = &work.compile {
-        let compiled = runner.compile(compile, key.map(|key| (cache, key))).await.map_err(of_submission)?;
-        let CompileResult { facts, is_cached } = compiled;
-        log.tell(SubmissionEvent::Compile { outcome: facts.outcome }).await;
-        let failed = decide::compile_verdict(&facts);
-        let paths: Vec<&str> = work.files.iter().map(|file| file.path.as_str()).collect();
-        let message = decide::compile_message(&facts, &compile.step.limits, &paths);
-        (judged.compile, judged.is_cached, judged.timings) = (Some(facts), is_cached, runner.timings);
-        judged.was_hot = runner.was_hot;
-        if let Some(verdict) = failed {
+        let result = runner.compile(compile, key.map(|key| (cache, key))).await.map_err(LostSandbox::Submission)?;
+        let CompileResult { facts, is_cached } = result;
+        log.append(SubmissionEvent::Compile { outcome: facts.outcome }).await;
+        let failure = decide::compile_verdict(&facts).map(|verdict| {
+            let paths: Vec<&str> = work.files.iter().map(|file| file.path.as_str()).collect();
+            (verdict, decide::compile_message(&facts, &compile.step.limits, &paths))
+        });
+        (judged.compile, judged.is_cached) = (Some(facts), is_cached);
+        (judged.timings, judged.was_hot) = (runner.timings, runner.was_hot);
+        if let Some((verdict, message)) = failure {
             return Ok(Judged { verdict, message, tests: all_skipped(&work.plan), ..judged });
         }
     }
-    let mut umpires = Vec::with_capacity(referees.len());
-    for (at, (AssignedSandbox { sandbox, key }, referee)) in referees.into_iter().zip(&work.referees).enumerate() {
-        let mut umpire = RefereeRunner::new(sandbox, referee, cancel.clone());
-        umpire.prepare(key.map(|key| (cache, key))).await.map_err(|lost| LostSandbox::Referee(at, lost))?;
-        if let Some(broken) = umpire.broken() {
-            if *cancel.borrow() {
-                return Ok(Judged { tests: all_skipped(&work.plan), ..Judged::bare(Verdict::Cancelled, CANCELLED) });
-            }
-            let message = format!("The {} {broken}", role(work, at));
+    let mut referees = match prepare_referees(referees, work, &cancel, cache).await? {
+        PreparedReferees::Ready(referees) => referees,
+        PreparedReferees::Broken(_) if *cancel.borrow() => {
+            return Ok(Judged { tests: all_skipped(&work.plan), ..Judged::bare(Verdict::Cancelled, CANCELLED) });
+        }
+        PreparedReferees::Broken(message) => {
             let (verdict, blame, tests) = (Verdict::SystemError, Some(Blame::Caller), all_skipped(&work.plan));
             return Ok(Judged { verdict, message, blame, tests, ..judged });
         }
-        umpires.push(umpire);
-    }
-    let ports = RunIo { log: Some((log, None)), input, ..RunIo::default() };
+    };
+    let io = RunIo { log: Some((log, None)), input, ..RunIo::default() };
     match &work.plan {
         Plan::Run(step) => {
-            let facts = runner.step(step, &[], ports).await.map_err(of_submission)?;
+            let facts = runner.step(step, &[], io).await.map_err(LostSandbox::Submission)?;
             judged.verdict = decide::verdict(&facts);
             judged.message = decide::message(&facts, &step.limits);
             judged.run = Some(facts);
         }
         Plan::Suite(suite) => {
-            let result = suite::run(&mut runner, suite, ports).await.map_err(of_submission)?;
+            let result = suite::run(&mut runner, suite, io).await.map_err(LostSandbox::Submission)?;
             (judged.verdict, judged.message) = (result.verdict, result.message.clone());
             judged.suite = Some(result);
         }
         Plan::Tests(tests) => {
-            let mut driver = TestDriver { runner: &mut runner, umpires: &mut umpires, log, stop: work.stop };
-            judged.tests = driver.tests(tests).await?;
-            (judged.verdict, judged.message) = whole(&judged.tests);
+            let (runner, referees) = (&mut runner, referees.as_mut_slice());
+            let mut driver = TestDriver { runner, referees, log, stop: work.stop, queued: None };
+            judged.tests = driver.run_all(tests).await?;
+            (judged.verdict, judged.message) = overall(&judged.tests);
             judged.blame = (judged.verdict == Verdict::SystemError).then_some(Blame::Caller);
         }
     }
-    judged.files = runner.collect(&work.collect).await.map_err(of_submission)?;
+    judged.files = runner.collect(&work.collect).await.map_err(LostSandbox::Submission)?;
     (judged.timings, judged.was_hot) = (runner.timings, runner.was_hot);
-    judged.timings.check = umpires.iter().map(RefereeRunner::spent).sum();
+    judged.timings.check = referees.iter().map(RefereeRunner::time_spent).sum();
     Ok(judged)
 }
 
-/// What a referee is, for people.
+enum PreparedReferees<'a> {
+    Ready(Vec<RefereeRunner<'a>>),
+    /// One of them cannot be used; the message names it.
+    Broken(String),
+}
+
+/// Compiles the referees, one after the other.
+async fn prepare_referees<'a>(
+    sandboxes: Vec<AssignedSandbox<'a>>,
+    work: &'a Work,
+    cancel: &CancelSignal,
+    cache: &Cache,
+) -> Result<PreparedReferees<'a>, LostSandbox> {
+    let mut runners = Vec::with_capacity(sandboxes.len());
+    for (index, (assigned, referee)) in sandboxes.into_iter().zip(&work.referees).enumerate() {
+        let AssignedSandbox { sandbox, key } = assigned;
+        let mut runner = RefereeRunner::new(sandbox, referee, cancel.clone());
+        let key = key.map(|key| (cache, key));
+        runner.prepare(key).await.map_err(|lost| LostSandbox::Referee(index, lost))?;
+        if let Some(broken) = runner.broken() {
+            return Ok(PreparedReferees::Broken(format!("The {} {broken}", role(work, index))));
+        }
+        runners.push(runner);
+    }
+    Ok(PreparedReferees::Ready(runners))
+}
+
+/// What messages call a referee.
 fn role(work: &Work, referee: usize) -> &'static str {
-    let talks = |test: &PlannedTest| matches!(&test.checker, Checker::Interactor(at, _) if *at == referee);
+    let talks = |test: &PlannedTest| matches!(&test.checker, Checker::Interactor(index, _) if *index == referee);
     match &work.plan {
         Plan::Tests(tests) if tests.iter().any(talks) => "interactor",
         _ => "checker",
@@ -242,125 +254,84 @@ fn skipped(test: &PlannedTest) -> TestResult {
     }
 }
 
-/// The whole is the first test that is not accepted.
-fn whole(results: &[TestResult]) -> (Verdict, String) {
+/// The verdict and message of all tests: those of the first that is not accepted.
+fn overall(results: &[TestResult]) -> (Verdict, String) {
     match results.iter().find(|result| result.verdict != Verdict::Accepted) {
         None => (Verdict::Accepted, format!("All {} tests passed.", results.len())),
         Some(first) => (first.verdict, format!("Test {}: {}", first.name, first.message)),
     }
 }
 
+/// Runs the tests of a submission in order.
 struct TestDriver<'d, 'a> {
     runner: &'d mut Runner<'a>,
-    umpires: &'d mut [RefereeRunner<'a>],
+    referees: &'d mut [RefereeRunner<'a>],
     log: &'d EventLog,
     stop: Stop,
+    /// The next test's run, if the sandbox has it already.
+    queued: Option<PendingRun>,
 }
 
 impl TestDriver<'_, '_> {
-    async fn tests(&mut self, tests: &[PlannedTest]) -> Result<Vec<TestResult>, LostSandbox> {
+    async fn run_all(&mut self, tests: &[PlannedTest]) -> Result<Vec<TestResult>, LostSandbox> {
         let mut results: Vec<TestResult> = Vec::with_capacity(tests.len());
-        let mut stopped = false;
-        let mut ahead = None;
-        for (at, test) in tests.iter().enumerate() {
+        let mut is_stopped = false;
+        for (index, test) in tests.iter().enumerate() {
+            let following = &tests[index + 1..];
+            self.referees.iter_mut().for_each(|referee| referee.expect_more(!following.is_empty()));
             let mut result = skipped(test);
-            let rest = &tests[at + 1..];
-            self.umpires.iter_mut().for_each(|umpire| umpire.expect_more(!rest.is_empty()));
-            if *self.runner.cancel.borrow() && !stopped {
-                if let Some(begun) = ahead.take() {
-                    // it is ended at once
-                    self.runner.finish(begun, &test.step, RunIo::default()).await.map_err(LostSandbox::Submission)?;
+            if *self.runner.cancel.borrow() && !is_stopped {
+                if let Some(queued) = self.queued.take() {
+                    // it is killed at once, since the submission is cancelled
+                    let finished = self.runner.finish(queued, &test.step, RunIo::default()).await;
+                    finished.map_err(LostSandbox::Submission)?;
                 }
-                result.verdict = Verdict::Cancelled;
-                result.message = CANCELLED.to_owned();
-            } else if !stopped {
-                self.test(test, rest, &mut ahead, &mut result).await?;
-                self.log.tell(SubmissionEvent::Test { name: test.name.clone(), verdict: result.verdict }).await;
-                stopped = result.verdict != Verdict::Accepted && self.stop == Stop::FirstFailure;
+                (result.verdict, result.message) = (Verdict::Cancelled, CANCELLED.to_owned());
+            } else if !is_stopped {
+                self.run_test(test, following, &mut result).await?;
+                self.log.append(SubmissionEvent::Test { name: test.name.clone(), verdict: result.verdict }).await;
+                is_stopped = result.verdict != Verdict::Accepted && self.stop == Stop::FirstFailure;
             }
             results.push(result);
         }
         Ok(results)
     }
 
-    /// Runs the test's program, which may be on its way already, and has the next one follow it where it may.
-    async fn run(
+    async fn run_test(
         &mut self,
         test: &PlannedTest,
-        rest: &[PlannedTest],
-        ahead: &mut Option<PendingRun>,
-    ) -> Result<RunFacts, LostSandbox> {
-        fn ports<'p>(log: &'p EventLog, test: &'p PlannedTest) -> RunIo<'p> {
-            RunIo { log: Some((log, Some(&test.name))), ..RunIo::default() }
-        }
-        let log = self.log;
-        let begun = match ahead.take() {
-            Some(begun) => begun,
-            None => {
-                self.runner.more = !rest.is_empty();
-                self.runner.begin(&test.step, &[], ports(log, test))
-            }
-        };
-        if let Some((next, others)) = rest.split_first()
-            && self.stop == Stop::Never
-            && follows(test, next)
-        {
-            self.runner.more = !others.is_empty();
-            *ahead = Some(self.runner.begin(&next.step, &[], ports(log, next)));
-        }
-        self.runner.finish(begun, &test.step, ports(log, test)).await.map_err(LostSandbox::Submission)
-    }
-
-    async fn test(
-        &mut self,
-        test: &PlannedTest,
-        rest: &[PlannedTest],
-        ahead: &mut Option<PendingRun>,
+        following: &[PlannedTest],
         result: &mut TestResult,
     ) -> Result<(), LostSandbox> {
         let facts = match &test.checker {
-            Checker::Interactor(at, args) => {
-                let umpire = &mut self.umpires[*at];
-                let ports = RunIo { log: Some((self.log, Some(&test.name))), ..RunIo::default() };
-                self.runner.more = !rest.is_empty();
-                let talked = talk(self.runner, umpire, test, args, ports).await.map_err(|lost| match lost {
-                    LostParticipant::Submission(lost) => LostSandbox::Submission(lost),
-                    LostParticipant::Interactor(lost) => LostSandbox::Referee(*at, lost),
-                })?;
-                result.transcript = (!test.secret).then_some(talked.transcript);
-                match talked.end {
-                    ConversationEnd::Submission => own(&talked.facts, test, result),
-                    ConversationEnd::Interactor(ruling) => ruled(ruling, test, result),
-                    ConversationEnd::Broken(broken) => self.is_broken("interactor", &broken, test, result),
-                }
-                talked.facts
-            }
-            Checker::Program(at, args) => {
-                let facts = self.run(test, rest, ahead).await?;
-                match decide::verdict(&facts) {
-                    Verdict::Accepted => {
-                        let lost = |lost| LostSandbox::Referee(*at, lost);
-                        match self.umpires[*at].check(test, args, &facts.stdout).await.map_err(lost)? {
-                            Ok(ruling) => ruled(ruling, test, result),
-                            Err(broken) => self.is_broken("checker", &broken, test, result),
-                        }
+            Checker::Interactor(index, args) => self.interact(test, following, (*index, args), result).await?,
+            Checker::Program(index, args) => {
+                let facts = self.run_program(test, following).await?;
+                if decide::verdict(&facts) == Verdict::Accepted {
+                    let answer = self.referees[*index].check(test, args, &facts.stdout).await;
+                    match answer.map_err(|lost| LostSandbox::Referee(*index, lost))? {
+                        RefereeAnswer::Decided(decided) => apply_checker_result(decided, test, result),
+                        RefereeAnswer::Broken(broken) => self.apply_broken("checker", &broken, test, result),
                     }
-                    _ => own(&facts, test, result),
+                } else {
+                    apply_run(&facts, test, result);
                 }
                 facts
             }
             Checker::Compare(spec) => {
-                let facts = self.run(test, rest, ahead).await?;
+                let facts = self.run_program(test, following).await?;
                 match (&test.expect, decide::verdict(&facts)) {
                     (Some(expect), Verdict::Accepted) => {
-                        let begun = Instant::now();
+                        let started = Instant::now();
                         (result.verdict, result.message) = match check(spec, expect, &facts.stdout) {
-                            Comparison::Right => (Verdict::Accepted, "The output is right.".to_owned()),
-                            Comparison::Wrong(difference) => (Verdict::WrongAnswer, difference.message(test.secret)),
+                            Comparison::Equal => (Verdict::Accepted, "The output is right.".to_owned()),
+                            Comparison::Different(difference) => {
+                                (Verdict::WrongAnswer, difference.message(test.secret))
+                            }
                         };
-                        self.runner.timings.decide += begun.elapsed();
+                        self.runner.timings.decide += started.elapsed();
                     }
-                    _ => own(&facts, test, result),
+                    _ => apply_run(&facts, test, result),
                 }
                 facts
             }
@@ -369,35 +340,83 @@ impl TestDriver<'_, '_> {
         Ok(())
     }
 
-    /// A program that judges is broken: nobody knows what the output is worth.
-    fn is_broken(&self, role: &str, broken: &str, test: &PlannedTest, result: &mut TestResult) {
+    /// Runs a test's program, which may be queued already, and queues the next one behind it if possible.
+    async fn run_program(&mut self, test: &PlannedTest, following: &[PlannedTest]) -> Result<RunFacts, LostSandbox> {
+        let pending = match self.queued.take() {
+            Some(queued) => queued,
+            None => {
+                self.runner.more = !following.is_empty();
+                self.runner.begin(&test.step, &[], test_io(self.log, test))
+            }
+        };
+        if let Some((next, after_next)) = following.split_first()
+            && self.stop == Stop::Never
+            && can_queue(test, next)
+        {
+            self.runner.more = !after_next.is_empty();
+            self.queued = Some(self.runner.begin(&next.step, &[], test_io(self.log, next)));
+        }
+        let finished = self.runner.finish(pending, &test.step, test_io(self.log, test)).await;
+        finished.map_err(LostSandbox::Submission)
+    }
+
+    async fn interact(
+        &mut self,
+        test: &PlannedTest,
+        following: &[PlannedTest],
+        (index, args): (usize, &[String]),
+        result: &mut TestResult,
+    ) -> Result<RunFacts, LostSandbox> {
+        let interactive = InteractiveTest { test, args, io: test_io(self.log, test) };
+        self.runner.more = !following.is_empty();
+        let conversation = interact(self.runner, &mut self.referees[index], interactive).await;
+        let conversation = conversation.map_err(|lost| match lost {
+            LostParticipant::Submission(lost) => LostSandbox::Submission(lost),
+            LostParticipant::Interactor(lost) => LostSandbox::Referee(index, lost),
+        })?;
+        result.transcript = (!test.secret).then_some(conversation.transcript);
+        match conversation.decision {
+            Decision::Submission => apply_run(&conversation.facts, test, result),
+            Decision::Interactor(decided) => apply_checker_result(decided, test, result),
+            Decision::Broken(broken) => self.apply_broken("interactor", &broken, test, result),
+        }
+        Ok(conversation.facts)
+    }
+
+    /// A broken referee leaves the output's worth unknown.
+    fn apply_broken(&self, role: &str, broken: &str, test: &PlannedTest, result: &mut TestResult) {
         (result.verdict, result.message) = match test.secret {
-            // it was ended, and said nothing
+            // it was killed, not broken
             _ if *self.runner.cancel.borrow() => (Verdict::Cancelled, CANCELLED.to_owned()),
-            // its last words may hold what is expected
+            // its last line of stderr may show what is expected
             true => (Verdict::SystemError, format!("The {role} failed; this is not the submission's fault.")),
             false => (Verdict::SystemError, format!("The {role} {broken}; this is not the submission's fault.")),
         };
     }
 }
 
-/// Whether a test may begin when the one before it ends, whatever came of that: no file comes or goes in between, and nobody else
-/// has a part in either.
-fn follows(before: &PlannedTest, next: &PlannedTest) -> bool {
-    [before, next].iter().all(|test| test.step.files.is_empty() && !matches!(test.checker, Checker::Interactor(..)))
+fn test_io<'t>(log: &'t EventLog, test: &'t PlannedTest) -> RunIo<'t> {
+    RunIo { log: Some((log, Some(&test.name))), ..RunIo::default() }
 }
 
-/// The run itself decides.
-fn own(facts: &RunFacts, test: &PlannedTest, result: &mut TestResult) {
+/// Whether a test can be queued in the sandbox behind another one: no file comes or goes between them, and
+/// no interactor takes part in either.
+fn can_queue(test: &PlannedTest, next: &PlannedTest) -> bool {
+    let is_plain = |test: &PlannedTest| test.step.files.is_empty() && !matches!(test.checker, Checker::Interactor(..));
+    is_plain(test) && is_plain(next)
+}
+
+/// The run itself decides the test.
+fn apply_run(facts: &RunFacts, test: &PlannedTest, result: &mut TestResult) {
     result.verdict = decide::verdict(facts);
     result.message = decide::message(facts, &test.step.limits);
 }
 
-/// Its checker decides.
-fn ruled(ruling: CheckerResult, test: &PlannedTest, result: &mut TestResult) {
-    let CheckerResult { verdict, points, message, feedback } = ruling;
+/// A checker or interactor decides the test.
+fn apply_checker_result(decided: CheckerResult, test: &PlannedTest, result: &mut TestResult) {
+    let CheckerResult { verdict, points, message, feedback } = decided;
     (result.verdict, result.points, result.message) = (verdict, points, message);
-    // what is said to who wrote the problem may hold what is expected
+    // the message for the problem author may show what is expected
     result.feedback = feedback.filter(|_| !test.secret);
 }
 
@@ -406,7 +425,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_is_the_first_test_that_is_not_accepted() {
+    fn the_overall_verdict_is_that_of_the_first_test_that_is_not_accepted() {
         let result = |name: &str, verdict| TestResult {
             name: name.to_owned(),
             group: None,
@@ -419,7 +438,7 @@ mod tests {
             run: None,
         };
         let all = [result("1", Verdict::Accepted), result("2", Verdict::TimeLimit), result("3", Verdict::WrongAnswer)];
-        assert_eq!(whole(&all).0, Verdict::TimeLimit);
-        assert_eq!(whole(&all[..1]).0, Verdict::Accepted);
+        assert_eq!(overall(&all).0, Verdict::TimeLimit);
+        assert_eq!(overall(&all[..1]).0, Verdict::Accepted);
     }
 }

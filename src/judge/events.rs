@@ -1,17 +1,18 @@
-//! What happens to a submission, told while it happens.
+//! The events of a submission, for callers that stream or poll it.
 //!
 //! ```text
-//!  the driver --tell--> [ log: numbered, bounded; the oldest go ] --read from any number--> readers
-//!        '-- waits while a reader that must miss nothing is too far behind: its own caller, who streams the run
+//!  drive --append--> [ log: numbered, bounded, the oldest dropped first ] --read from any number--> readers
+//!           '-- waits while the lossless reader (the caller that streams the run) is too far behind
 //! ```
 //!
-//! Every event has a number, the first is 0. A reader that comes late, or is slow, is told how many bytes of output it
-//! missed. One reader may hold the run up (`submission.run` with `stream`): the program's output waits for it. All others
-//! hold up nobody.
+//! Events are numbered from 0. A reader that starts late or is slow gets the number of output bytes that it
+//! missed. Only the lossless reader (`submission.run` with `stream`) can hold up the run; the program's
+//! output then waits for it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use config::bounds;
@@ -19,44 +20,36 @@ use protocol::{Outcome, Verdict};
 use sandbox::lifecycle::Usage;
 use wire::frame::OutputStream;
 
-/// Something that happened.
+/// One event of a submission. `test` is the test's name, if the submission has tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubmissionEvent {
-    /// It was let in. Always the first.
+    /// The submission was admitted. Always the first event.
     Accepted,
     /// It has a sandbox.
     Running,
     /// The compile step has ended.
     Compile {
-        /// How.
         outcome: Outcome,
     },
     /// A test has ended.
     Test {
-        /// Its name.
         name: String,
-        /// Its verdict.
         verdict: Verdict,
     },
-    /// Output.
     Output {
-        /// The test's name.
         test: Option<String>,
-        /// Which stream.
         stream: OutputStream,
-        /// The bytes.
         data: Vec<u8>,
     },
-    /// What the program that runs has used so far.
+    /// What the running program has used so far.
     Usage {
-        /// The test's name.
         test: Option<String>,
-        /// How much.
         usage: Usage,
     },
 }
 
 impl SubmissionEvent {
+    /// Bytes of output.
     fn bytes(&self) -> usize {
         if let SubmissionEvent::Output { data, .. } = self { data.len() } else { 0 }
     }
@@ -65,51 +58,51 @@ impl SubmissionEvent {
 #[derive(Debug, Default)]
 struct LogState {
     events: VecDeque<SubmissionEvent>,
-    /// The number of the first that is there.
+    /// The number of the first event in `events`.
     first: u64,
-    /// Output that is there, in bytes.
+    /// Output in `events`, in bytes.
     bytes: usize,
-    /// Output that was there, or never was, before the first.
-    missed: u64,
+    /// Output before `first` that was dropped, in bytes.
+    dropped_bytes: u64,
     ended: bool,
-    /// Whether anybody has read output.
+    /// Whether any output was read.
     is_read: bool,
-    /// How far the reader is that must miss nothing.
-    at: Option<u64>,
+    /// The number that the lossless reader reads next.
+    lossless_next: Option<u64>,
 }
 
-/// A submission's events.
+/// The events of one submission.
 #[derive(Debug)]
 pub struct EventLog {
-    books: Mutex<LogState>,
+    state: Mutex<LogState>,
     changed: Notify,
     keeps_output: bool,
 }
 
 impl EventLog {
-    /// A log of one that was let in; with its output, where somebody may come for it.
+    /// A log that holds [`SubmissionEvent::Accepted`]. With `keeps_output`, it takes output and usage, too.
     pub fn new(keeps_output: bool) -> Arc<EventLog> {
-        let books = LogState { events: [SubmissionEvent::Accepted].into(), ..LogState::default() };
-        Arc::new(EventLog { books: Mutex::new(books), changed: Notify::new(), keeps_output })
+        let state = LogState { events: [SubmissionEvent::Accepted].into(), ..LogState::default() };
+        Arc::new(EventLog { state: Mutex::new(state), changed: Notify::new(), keeps_output })
     }
 
     fn lock(&self) -> MutexGuard<'_, LogState> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
-    /// Whether output, and what is used, is of interest to anybody.
+    /// Whether output and usage are to be appended.
     pub fn keeps_output(&self) -> bool {
         self.keeps_output
     }
 
-    /// Takes back the output that was told, when nobody has read any: the program is run again. False when somebody has.
+    /// Drops all output if none of it was read, so that the program can be run again. False if some was.
     pub fn discard_unread_output(&self) -> bool {
-        let mut books = self.lock();
-        if books.is_read {
+        let mut state = self.lock();
+        if state.is_read {
             return false;
         }
-        (books.bytes, books.missed) = (0, 0);
-        for event in &mut books.events {
+        (state.bytes, state.dropped_bytes) = (0, 0);
+        for event in &mut state.events {
             if let SubmissionEvent::Output { data, .. } = event {
                 data.clear();
             }
@@ -117,16 +110,16 @@ impl EventLog {
         true
     }
 
-    /// Adds an event. Waits while the reader that must miss nothing is too far behind.
-    pub(super) async fn tell(&self, event: SubmissionEvent) {
+    /// Adds an event. Waits while the lossless reader is too far behind.
+    pub(super) async fn append(&self, event: SubmissionEvent) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             {
-                let mut books = self.lock();
-                if books.has_room() {
-                    books.add(event);
+                let mut state = self.lock();
+                if state.has_room() {
+                    state.add(event);
                     break;
                 }
             }
@@ -135,33 +128,33 @@ impl EventLog {
         self.changed.notify_waiters();
     }
 
-    /// Nothing more happens.
+    /// Ends the log: readers get what is left, then `None`.
     pub fn end(&self) {
-        let mut books = self.lock();
-        books.ended = true;
-        // many that are over are remembered: each keeps little
-        books.shrink(bounds::MAX_ENDED_LOG_BYTES);
-        drop(books);
+        let mut state = self.lock();
+        state.ended = true;
+        // many ended submissions are remembered, so each keeps little
+        state.shrink(bounds::MAX_ENDED_LOG_BYTES);
+        drop(state);
         self.changed.notify_waiters();
     }
 
-    /// A reader from a number on, who holds up nobody.
+    /// A reader that starts at an event's number and never holds up the run.
     pub fn read_from(self: &Arc<EventLog>, seq: u64) -> EventReader {
-        EventReader { log: self.clone(), next: seq, is_waited_for: false }
+        EventReader { log: self.clone(), next: seq, is_lossless: false }
     }
 
-    /// The reader that must miss nothing.
+    /// The lossless reader. It starts at the first event, and the run waits for it. One per log.
     pub fn read_all(self: &Arc<EventLog>) -> EventReader {
-        self.lock().at = Some(0);
-        EventReader { log: self.clone(), next: 0, is_waited_for: true }
+        self.lock().lossless_next = Some(0);
+        EventReader { log: self.clone(), next: 0, is_lossless: true }
     }
 }
 
 impl LogState {
-    /// Whether the reader that must miss nothing is near enough.
+    /// Whether the lossless reader is close enough to take one more event.
     fn has_room(&self) -> bool {
-        let Some(at) = self.at else { return true };
-        let unread = self.events.iter().skip(usize::try_from(at - self.first).unwrap_or(usize::MAX));
+        let Some(next) = self.lossless_next else { return true };
+        let unread = self.events.iter().skip(usize::try_from(next - self.first).unwrap_or(usize::MAX));
         let (count, bytes) = unread.fold((0, 0), |(count, bytes), event| (count + 1, bytes + event.bytes()));
         count < bounds::MAX_EVENTS_AHEAD && bytes < bounds::MAX_LOG_BYTES
     }
@@ -172,28 +165,27 @@ impl LogState {
         self.shrink(bounds::MAX_LOG_BYTES);
     }
 
-    /// Lets the oldest go; nothing that the reader who must miss nothing has not read.
-    fn shrink(&mut self, most: usize) {
-        while self.events.len() > bounds::MAX_LOG_EVENTS || self.bytes > most {
-            if self.at.is_some_and(|at| self.first >= at) {
+    /// Drops the oldest events until the log is within its bounds, but none that the lossless reader has
+    /// not read.
+    fn shrink(&mut self, max_bytes: usize) {
+        while self.events.len() > bounds::MAX_LOG_EVENTS || self.bytes > max_bytes {
+            if self.lossless_next.is_some_and(|next| self.first >= next) {
                 break;
             }
-            let Some(gone) = self.events.pop_front() else { break };
+            let Some(dropped) = self.events.pop_front() else { break };
             self.first += 1;
-            self.bytes -= gone.bytes();
-            self.missed += gone.bytes() as u64;
+            self.bytes -= dropped.bytes();
+            self.dropped_bytes += dropped.bytes() as u64;
         }
     }
 }
 
-/// An event with its number, and the bytes of output that were missed before it.
+/// An event with its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedEvent {
-    /// Its number.
     pub seq: u64,
-    /// What happened.
     pub event: SubmissionEvent,
-    /// At most so many bytes of output went by since the last one that was read.
+    /// Upper bound of the output bytes that were dropped since the event that was read before.
     pub dropped_bytes: u64,
 }
 
@@ -202,33 +194,33 @@ pub struct NumberedEvent {
 pub struct EventReader {
     log: Arc<EventLog>,
     next: u64,
-    is_waited_for: bool,
+    is_lossless: bool,
 }
 
 impl EventReader {
-    /// The next event; none when nothing more happens. CancelSignal-safe.
+    /// The next event; `None` once the log has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<NumberedEvent> {
         loop {
             let changed = self.log.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             {
-                let mut books = self.log.lock();
-                let dropped_bytes = if self.next < books.first { books.missed } else { 0 };
-                self.next = self.next.max(books.first);
-                let at = usize::try_from(self.next - books.first).unwrap_or(usize::MAX);
-                if let Some(event) = books.events.get(at).cloned() {
+                let mut state = self.log.lock();
+                let dropped_bytes = if self.next < state.first { state.dropped_bytes } else { 0 };
+                self.next = self.next.max(state.first);
+                let index = usize::try_from(self.next - state.first).unwrap_or(usize::MAX);
+                if let Some(event) = state.events.get(index).cloned() {
                     let seq = self.next;
                     self.next += 1;
-                    books.is_read |= event.bytes() > 0 || dropped_bytes > 0;
-                    if self.is_waited_for {
-                        books.at = Some(self.next);
+                    state.is_read |= event.bytes() > 0 || dropped_bytes > 0;
+                    if self.is_lossless {
+                        state.lossless_next = Some(self.next);
                     }
-                    drop(books);
+                    drop(state);
                     self.log.changed.notify_waiters();
                     return Some(NumberedEvent { seq, event, dropped_bytes });
                 }
-                if books.ended {
+                if state.ended {
                     return None;
                 }
             }
@@ -239,8 +231,8 @@ impl EventReader {
 
 impl Drop for EventReader {
     fn drop(&mut self) {
-        if self.is_waited_for {
-            self.log.lock().at = None;
+        if self.is_lossless {
+            self.log.lock().lossless_next = None;
             self.log.changed.notify_waiters();
         }
     }
@@ -250,15 +242,15 @@ impl Drop for EventReader {
 mod tests {
     use super::*;
 
-    fn said(bytes: usize) -> SubmissionEvent {
+    fn output(bytes: usize) -> SubmissionEvent {
         SubmissionEvent::Output { test: None, stream: OutputStream::Stdout, data: vec![0; bytes] }
     }
 
     #[tokio::test]
-    async fn a_reader_may_come_late_and_begin_anywhere() {
+    async fn a_reader_may_start_late_and_at_any_number() {
         let log = EventLog::new(true);
-        log.tell(SubmissionEvent::Running).await;
-        log.tell(said(3)).await;
+        log.append(SubmissionEvent::Running).await;
+        log.append(output(3)).await;
         log.end();
         let mut reader = log.read_from(1);
         assert_eq!(
@@ -272,20 +264,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_too_late_is_told_how_much_went_by() {
+    async fn a_reader_that_starts_too_late_gets_the_number_of_dropped_bytes() {
         let log = EventLog::new(true);
         for _ in 0..4 {
-            log.tell(said(bounds::MAX_LOG_BYTES / 2)).await;
+            log.append(output(bounds::MAX_LOG_BYTES / 2)).await;
         }
-        let told = log.read_from(0).next().await.unwrap();
-        assert_eq!((told.seq, told.dropped_bytes), (3, bounds::MAX_LOG_BYTES as u64));
+        let read = log.read_from(0).next().await.unwrap();
+        assert_eq!((read.seq, read.dropped_bytes), (3, bounds::MAX_LOG_BYTES as u64));
         assert_eq!(log.read_from(3).next().await.unwrap().dropped_bytes, 0);
         log.end();
         assert_eq!(log.read_from(3).next().await, None);
     }
 
     #[tokio::test]
-    async fn the_one_reader_that_is_waited_for_misses_nothing_and_holds_nobody_up_when_it_is_gone() {
+    async fn the_lossless_reader_misses_nothing_and_holds_up_nothing_once_dropped() {
         for (events, bytes) in [(bounds::MAX_LOG_EVENTS * 2, 1), (100, bounds::MAX_LOG_BYTES / 3)] {
             let log = EventLog::new(true);
             let mut reader = log.read_all();
@@ -293,14 +285,14 @@ mod tests {
                 let log = log.clone();
                 async move {
                     for _ in 0..events {
-                        log.tell(said(bytes)).await;
+                        log.append(output(bytes)).await;
                     }
                     log.end();
                 }
             });
             for seq in 0..events as u64 / 2 {
-                let told = reader.next().await.unwrap();
-                assert_eq!((told.seq, told.dropped_bytes), (seq, 0));
+                let read = reader.next().await.unwrap();
+                assert_eq!((read.seq, read.dropped_bytes), (seq, 0));
                 tokio::task::yield_now().await;
             }
             assert!(!writing.is_finished());

@@ -1,119 +1,135 @@
-//! A submission and the program that it talks with: each in a sandbox, bytes relayed between them.
+//! An interactive test: the submission and its interactor, each in a sandbox, with their stdin and stdout
+//! connected.
 //!
 //! ```text
-//!   submission --stdout--> [pipe] --stdin--> interactor          both pipes are written down, within a bound
+//!   submission --stdout--> [pipe] --stdin--> interactor          both pipes are recorded, within a bound
 //!       ^--stdin-- [pipe] <--stdout--'
 //!
-//!   ends first          and then
-//!   interactor, 43      the submission is ended: wrong, whatever it did after that
-//!   interactor, 42      the submission goes on to its own end, and has to end well
-//!   interactor, else    the submission is ended: the interactor is broken
-//!   submission, badly   its own verdict; the interactor is ended
-//!   submission, well    the interactor reads to the end and rules
+//!   ends first                and then
+//!   interactor, status 43     the submission is killed: wrong answer, whatever it did after that
+//!   interactor, status 42     the submission runs to its own end, and has to end well
+//!   interactor, other status  the submission is killed: the interactor is broken
+//!   submission, with failure  the submission's own verdict; the interactor is killed
+//!   submission, with success  the interactor reads to the end of the input and decides
 //! ```
 //!
-//! An output's end is passed on a moment later than it comes: of two that end at once, who caused it comes first.
-//!
-//! Speaker waits for the other for ever runs into the submission's wall limit, which is the shorter one.
+//! EOF is forwarded with a short delay, so that when both sides end together the side that caused it is
+//! seen first. If each side waits for the other, the submission's wall limit ends the test: it is the
+//! shorter of the two.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::checker_result::CheckerResult;
 use super::decide;
-use super::pipe::{Pipe, Speaker, Transcript, TranscriptRecorder};
-use super::referee::RefereeRunner;
-use super::ruling::CheckerResult;
-use super::runner::{CancelSignal, RunIo, Runner};
+use super::pipe::Pipe;
+use super::referee::{RefereeAnswer, RefereeRunner};
+use super::runner::{CancelSignal, RunIo, Runner, cancelled};
+use super::transcript::{Speaker, Transcript, TranscriptRecorder};
 use crate::work::PlannedTest;
 use protocol::{RunFacts, Verdict};
 use sandbox::lifecycle::Lost;
 
-/// What came of a talk.
+/// The result of an interactive test.
 pub(super) struct Conversation {
     /// The submission's run.
     pub facts: RunFacts,
-    /// Speaker decided, and how.
-    pub end: ConversationEnd,
-    /// What they said.
+    pub decision: Decision,
     pub transcript: Transcript,
 }
 
-/// Speaker decided.
-pub(super) enum ConversationEnd {
-    /// The submission broke.
+/// What decides the test's verdict.
+pub(super) enum Decision {
+    /// The submission's own run, which failed.
     Submission,
-    /// The interactor rules.
     Interactor(CheckerResult),
-    /// The interactor broke, or both were withdrawn.
+    /// The interactor failed, or both were cancelled.
     Broken(String),
 }
 
-/// Which of two sandboxes was lost.
+/// Which of the two sandboxes was lost.
 pub(super) enum LostParticipant {
     Submission(Lost),
     Interactor(Lost),
 }
 
-/// A cancel of one side: the caller's, or ours.
+/// A test with the interactor's arguments, and where the submission's output is logged.
+#[derive(Clone, Copy)]
+pub(super) struct InteractiveTest<'t> {
+    pub test: &'t PlannedTest,
+    pub args: &'t [String],
+    pub io: RunIo<'t>,
+}
+
+/// Puts a cancel signal of ours in the place of a runner's own, so that one side can be killed alone.
 struct CancelOverride {
-    stop: watch::Sender<bool>,
-    before: CancelSignal,
+    cancel: watch::Sender<bool>,
+    original: CancelSignal,
 }
 
 impl CancelOverride {
-    fn of(cancel: &mut CancelSignal) -> CancelOverride {
-        let stop = watch::Sender::new(*cancel.borrow());
-        let before = std::mem::replace(cancel, stop.subscribe());
-        CancelOverride { stop, before }
+    fn of(signal: &mut CancelSignal) -> CancelOverride {
+        let cancel = watch::Sender::new(*signal.borrow());
+        let original = std::mem::replace(signal, cancel.subscribe());
+        CancelOverride { cancel, original }
+    }
+
+    fn kill(&self) {
+        self.cancel.send_replace(true);
     }
 }
 
-/// Lets them talk.
-pub(super) async fn talk(
+/// The cancel signals of both sides.
+struct Overrides {
+    submission: CancelOverride,
+    interactor: CancelOverride,
+}
+
+/// Runs an interactive test. The caller's cancellation ends both sides.
+pub(super) async fn interact(
     submission: &mut Runner<'_>,
     interactor: &mut RefereeRunner<'_>,
-    test: &PlannedTest,
-    args: &[String],
-    ports: RunIo<'_>,
+    test: InteractiveTest<'_>,
 ) -> Result<Conversation, LostParticipant> {
-    let mine = CancelOverride::of(&mut submission.cancel);
-    let theirs = CancelOverride::of(interactor.cancel());
-    let mut withdrawn = mine.before.clone();
-    let talked = {
-        let talking = converse(submission, interactor, test, args, ports, &mine.stop, &theirs.stop);
-        tokio::pin!(talking);
+    let overrides = Overrides {
+        submission: CancelOverride::of(&mut submission.cancel),
+        interactor: CancelOverride::of(interactor.cancel()),
+    };
+    let mut by_caller = overrides.submission.original.clone();
+    let conversation = {
+        let running = converse(submission, interactor, test, &overrides);
+        tokio::pin!(running);
         tokio::select! {
-            talked = &mut talking => talked,
-            () = super::runner::withdrawn(&mut withdrawn) => {
-                mine.stop.send_replace(true);
-                theirs.stop.send_replace(true);
-                talking.await
+            conversation = &mut running => conversation,
+            () = cancelled(&mut by_caller) => {
+                overrides.submission.kill();
+                overrides.interactor.kill();
+                running.await
             }
         }
     };
-    submission.cancel = mine.before;
-    *interactor.cancel() = theirs.before;
-    talked
+    submission.cancel = overrides.submission.original;
+    *interactor.cancel() = overrides.interactor.original;
+    conversation
 }
 
 async fn converse(
     submission: &mut Runner<'_>,
     interactor: &mut RefereeRunner<'_>,
-    test: &PlannedTest,
-    args: &[String],
-    ports: RunIo<'_>,
-    stop_submission: &watch::Sender<bool>,
-    stop_interactor: &watch::Sender<bool>,
+    InteractiveTest { test, args, io }: InteractiveTest<'_>,
+    overrides: &Overrides,
 ) -> Result<Conversation, LostParticipant> {
-    let transcript = Arc::new(TranscriptRecorder::default());
-    let to_interactor = Pipe::seen(transcript.clone(), Speaker::Submission);
-    let to_submission = Pipe::seen(transcript.clone(), Speaker::Interactor);
+    let recorder = Arc::new(TranscriptRecorder::default());
+    let to_interactor = Pipe::recorded(recorder.clone(), Speaker::Submission);
+    let to_submission = Pipe::recorded(recorder.clone(), Speaker::Interactor);
     let mut step = test.step.clone();
-    step.stdin = bytes::Bytes::new();
-    let (facts, end) = {
-        let ports = RunIo { output: Some(&to_interactor), input: Some(&to_submission), ..ports };
-        let running = submission.step(&step, &[], ports);
+    step.stdin = Bytes::new();
+    // the interactor's run, unless the submission's failure has decided already
+    let (facts, interactor_run) = {
+        let io = RunIo { output: Some(&to_interactor), input: Some(&to_submission), ..io };
+        let running = submission.step(&step, &[], io);
         let judging = interactor.talk(test, args, &to_interactor, &to_submission);
         tokio::pin!(running, judging);
         tokio::select! {
@@ -122,34 +138,37 @@ async fn converse(
                 if decide::verdict(&facts) == Verdict::Accepted {
                     (facts, Some(judging.await.map_err(LostParticipant::Interactor)?))
                 } else {
-                    stop_interactor.send_replace(true);
+                    overrides.interactor.kill();
                     judging.await.map_err(LostParticipant::Interactor)?;
                     (facts, None)
                 }
             }
-            ruled = &mut judging => {
-                let ruled = ruled.map_err(LostParticipant::Interactor)?;
-                if !interactor_accepts(&ruled) {
-                    stop_submission.send_replace(true);
+            run = &mut judging => {
+                let run = run.map_err(LostParticipant::Interactor)?;
+                if !may_have_accepted(&run) {
+                    overrides.submission.kill();
                 }
-                (running.await.map_err(LostParticipant::Submission)?, Some(ruled))
+                (running.await.map_err(LostParticipant::Submission)?, Some(run))
             }
         }
     };
-    let end = match end {
-        None => ConversationEnd::Submission,
-        Some(run) => match interactor.rule(test, &run).await.map_err(LostParticipant::Interactor)? {
-            Err(broken) => ConversationEnd::Broken(broken),
-            Ok(ruling) if ruling.verdict != Verdict::WrongAnswer && decide::verdict(&facts) != Verdict::Accepted => {
-                ConversationEnd::Submission
+    let decision = match interactor_run {
+        None => Decision::Submission,
+        Some(run) => match interactor.decide(test, &run).await.map_err(LostParticipant::Interactor)? {
+            RefereeAnswer::Broken(broken) => Decision::Broken(broken),
+            RefereeAnswer::Decided(result)
+                if result.verdict != Verdict::WrongAnswer && decide::verdict(&facts) != Verdict::Accepted =>
+            {
+                Decision::Submission
             }
-            Ok(ruling) => ConversationEnd::Interactor(ruling),
+            RefereeAnswer::Decided(result) => Decision::Interactor(result),
         },
     };
-    Ok(Conversation { facts, end, transcript: transcript.read() })
+    Ok(Conversation { facts, decision, transcript: recorder.snapshot() })
 }
 
-/// Whether an interactor that ended first may have given something: then the submission has to end well, too.
-fn interactor_accepts(run: &RunFacts) -> bool {
+/// Whether an interactor that ended first may have accepted or given points: then the submission has to
+/// end well, too.
+fn may_have_accepted(run: &RunFacts) -> bool {
     matches!(run.exit_code, Some(0 | 7 | 42 | 50..))
 }

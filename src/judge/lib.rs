@@ -1,20 +1,22 @@
-//! Drive a submission on a lease; decide what happened; check what it said.
+//! Judges a submission on leased sandboxes: runs it, decides what happened, and checks its output.
 //!
 //! ```text
-//!  Work --validate (accept)--> files, compile?, tests --drive--> facts --decide--> outcome, verdict, message
-//!                                                          output --check--> right, or where it differs
-//!                                                                 --referee, ruling--> what a program of the caller's says
-//!                                                                 --suite--> what test files say
+//!  request --accept--> Work: files, compile step, tests --drive--> facts --decide--> outcome, verdict, message
+//!                                                     output --check--> equal, or the first difference
+//!                                                            --referee, checker_result--> a checker's or interactor's result
+//!                                                            --suite--> results of test files
 //! ```
 //!
-//! [`accept`] turns a request into [`Work`](crate::work::Work); [`decide`], [`check`] and `ruling` are pure; [`cache`]
-//! remembers what was compiled; `runner` runs one program's steps on one sandbox; [`drive`] decides what comes next, with
-//! `referee` for programs that judge and `interact` for those that talk; [`events`] tells it to who listens. Expected output
-//! stays out of the sandbox that runs the submission (DESIGN section 5).
+//! [`accept`] turns a request into [`Work`](crate::work::Work); [`decide`], [`check`] and
+//! `checker_result` are pure; [`cache`] keeps compiled artifacts; `runner` runs the steps of one program on
+//! one sandbox and `supervise` watches each of them; [`drive`] decides what comes next, with `referee` for
+//! checkers and `interact` for interactive tests; [`events`] reports progress to callers that stream.
+//! Expected output never enters the sandbox that runs the submission.
 
 pub mod accept;
 pub mod cache;
 pub mod check;
+mod checker_result;
 pub mod decide;
 pub mod drive;
 pub mod events;
@@ -23,7 +25,8 @@ pub mod pipe;
 mod referee;
 pub mod rejected;
 pub mod render;
-mod ruling;
 mod runner;
 pub mod suite;
+mod supervise;
+pub mod transcript;
 pub mod work;

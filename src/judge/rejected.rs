@@ -1,54 +1,43 @@
-//! Why a request becomes no work: the field, what is wrong with it, and the remedy.
+//! Errors in a submission: the field, what is wrong with it, and the remedy.
 
-/// What is wrong with a request.
+/// Why a submission was rejected. `field` is the path of the field in the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// A field is wrong.
+    /// The field has an invalid value.
     #[error("{field}: {message}")]
     Bad {
-        /// Where.
         field: String,
         /// What is wrong, and what would be right.
         message: String,
     },
-    /// There is no such profile.
-    #[error("{field}: there is no profile {given:?}; there are {known}")]
+    #[error("{field}: there is no profile {requested:?}; the profiles are {known}")]
     UnknownProfile {
-        /// Where.
         field: String,
-        /// What was asked for.
-        given: String,
-        /// What there is.
+        requested: String,
+        /// The profiles that exist, separated by commas.
         known: String,
     },
-    /// A blob is not (or no longer) there.
-    #[error("{field}: there is no blob {blob:?} of yours; put it again")]
-    NoBlob {
-        /// Where.
-        field: String,
-        /// Which.
-        blob: String,
-    },
-    /// More than the daemon takes.
+    /// The caller has no such blob, or no longer.
+    #[error("{field}: you have no blob {blob:?}; upload it again with blob.put")]
+    NoBlob { field: String, blob: String },
+    /// The field exceeds a bound of the daemon.
     #[error("{field}: {message}")]
     TooLarge {
-        /// Where.
         field: String,
-        /// How much is allowed.
+        /// The bound.
         message: String,
     },
-    /// Policy says never.
+    /// The field exceeds what any submission may have.
     #[error("{field}: {message}")]
     Denied {
-        /// Where.
         field: String,
-        /// What is allowed.
+        /// The range that is allowed.
         message: String,
     },
 }
 
 impl Rejected {
-    /// The field that is to blame.
+    /// The path of the rejected field.
     pub fn field(&self) -> &str {
         match self {
             Rejected::UnknownProfile { field, .. }

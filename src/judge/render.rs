@@ -1,18 +1,20 @@
-//! From facts to a report: JSON units, text or base64 or a blob, points. Pure but for where large output is put.
+//! Makes the report from a result: JSON units, output as text, base64 or a blob, points. Pure, except that
+//! large output is stored as a blob.
 
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 use super::drive::{Judged, TestResult};
-use super::pipe::{Speaker, Transcript};
 use super::suite::{CaseStatus, SuiteResult};
+use super::transcript::{Speaker, Transcript};
 use config::bounds;
 use protocol::report::{CaseReport, FileReport, Output, Score, SuiteReport, TranscriptEntry};
 use protocol::submission::BlobRef;
 use protocol::{Report, RunFacts, RunReport, TestReport, Timing, Verdict};
 use wire::frame::Refused;
 
-/// Puts an output that is too large for a line somewhere, and says where.
+/// Stores an output that is too large for a line and returns the blob's id; `None` if the store is full.
 pub type StoreBlob<'a> = &'a dyn Fn(Bytes) -> Option<String>;
 
 /// Milliseconds with microsecond resolution.
@@ -20,18 +22,18 @@ pub fn millis(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// How much of the report's bound is left for outputs.
+/// Bytes of output that still fit into the report itself.
 struct InlineBudget {
     left: usize,
 }
 
-/// Makes the report's judged part. Identity, timing of the queue and the sandbox are the scheduler's to add.
-pub fn report(id: &str, judged: Judged, shelf: StoreBlob<'_>) -> Report {
-    // half of the line bound: base64 and JSON escapes can double what stands in it
-    let mut room = InlineBudget { left: bounds::MAX_REPORT_BYTES / 4 };
+/// Makes the report of a result. The scheduler adds the times in the queue and the sandbox.
+pub fn report(id: &str, judged: Judged, store: StoreBlob<'_>) -> Report {
+    // a quarter of the bound: base64 and JSON escapes can double the size
+    let mut budget = InlineBudget { left: bounds::MAX_REPORT_BYTES / 4 };
     let score = score(&judged);
     let is_compiled = judged.compile.is_some();
-    let mut run = |facts: RunFacts| run_report(facts, shelf, &mut room);
+    let mut run = |facts: RunFacts| run_report(facts, store, &mut budget);
     let compile = judged.compile.map(&mut run).map(|mut report| {
         report.cached = Some(judged.is_cached);
         report
@@ -42,7 +44,7 @@ pub fn report(id: &str, judged: Judged, shelf: StoreBlob<'_>) -> Report {
         .into_iter()
         .map(|test| {
             let points = points(&test);
-            let Transcript { said, is_cut } = test.transcript.unwrap_or_default();
+            let Transcript { turns, is_truncated } = test.transcript.unwrap_or_default();
             TestReport {
                 points,
                 name: test.name,
@@ -50,20 +52,20 @@ pub fn report(id: &str, judged: Judged, shelf: StoreBlob<'_>) -> Report {
                 message: test.message,
                 group: test.group,
                 feedback: test.feedback,
-                transcript: said.into_iter().map(said_report).collect(),
-                transcript_truncated: is_cut,
+                transcript: turns.into_iter().map(transcript_entry).collect(),
+                transcript_truncated: is_truncated,
                 run: test.run.map(&mut run),
             }
         })
         .collect();
     let suite = judged.suite.map(|suite| suite_report(suite, &mut run));
-    let refused = judged.files.refused.iter().map(|(path, why)| FileReport {
+    let refused = judged.files.refused.iter().map(|(path, reason)| FileReport {
         path: path.clone(),
-        error: Some(reason(*why).to_owned()),
+        error: Some(refusal(*reason).to_owned()),
         ..FileReport::default()
     });
     let run = judged.run.map(&mut run);
-    let files = judged.files.files.into_iter().map(|(path, bytes)| file_report(path, bytes, shelf, &mut room));
+    let files = judged.files.files.into_iter().map(|(path, bytes)| file_report(path, bytes, store, &mut budget));
     let files = files.chain(refused).collect();
     Report {
         id: id.to_owned(),
@@ -93,8 +95,9 @@ pub fn report(id: &str, judged: Judged, shelf: StoreBlob<'_>) -> Report {
     }
 }
 
-fn reason(why: Refused) -> &'static str {
-    match why {
+/// The word for a file that could not be collected.
+fn refusal(reason: Refused) -> &'static str {
+    match reason {
         Refused::NotAFile => "not_a_file",
         Refused::TooLarge => "too_large",
         Refused::TooMany => "too_many",
@@ -103,11 +106,12 @@ fn reason(why: Refused) -> &'static str {
     }
 }
 
-/// A file that could not be shelved either is not cut but told: half a picture is none.
-fn file_report(path: String, bytes: Vec<u8>, shelf: StoreBlob<'_>, room: &mut InlineBudget) -> FileReport {
+/// A file in the report. One that fits neither into the report nor into the blob store is reported as too
+/// large, since a truncated file is useless.
+fn file_report(path: String, bytes: Vec<u8>, store: StoreBlob<'_>, budget: &mut InlineBudget) -> FileReport {
     let size_bytes = Some(bytes.len() as u64);
     let mut truncated = false;
-    let (content, content_b64) = output(bytes, shelf, room, &mut truncated);
+    let (content, content_b64) = output(bytes, store, budget, &mut truncated);
     match truncated {
         false => FileReport { path, size_bytes, content, content_b64, error: None },
         true => FileReport { path, size_bytes, error: Some("too_large".to_owned()), ..FileReport::default() },
@@ -118,20 +122,20 @@ fn points(test: &TestResult) -> f64 {
     test.points.unwrap_or(if test.verdict == Verdict::Accepted { test.weight } else { 0.0 })
 }
 
-fn said_report((who, words): (Speaker, Vec<u8>)) -> TranscriptEntry {
-    let from = match who {
+fn transcript_entry((speaker, bytes): (Speaker, Vec<u8>)) -> TranscriptEntry {
+    let from = match speaker {
         Speaker::Submission => "submission",
         Speaker::Interactor => "interactor",
     };
-    let (data, data_b64) = match String::from_utf8(words) {
+    let (data, data_b64) = match String::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
-        Err(error) => (None, Some(base64::engine::general_purpose::STANDARD.encode(error.as_bytes()))),
+        Err(error) => (None, Some(BASE64.encode(error.as_bytes()))),
     };
     TranscriptEntry { from: from.to_owned(), data, data_b64 }
 }
 
 fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) -> SuiteReport {
-    let count = |ends: &[CaseStatus]| suite.cases.iter().filter(|case| ends.contains(&case.end)).count();
+    let count = |statuses: &[CaseStatus]| suite.cases.iter().filter(|case| statuses.contains(&case.status)).count();
     SuiteReport {
         passed: count(&[CaseStatus::Passed]),
         failed: count(&[CaseStatus::Failed, CaseStatus::Crashed]),
@@ -142,7 +146,7 @@ fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) 
             .iter()
             .map(|case| CaseReport {
                 name: case.name.clone(),
-                verdict: case.end.verdict(),
+                verdict: case.status.verdict(),
                 message: case.message.clone(),
                 duration_ms: case.duration_ms,
             })
@@ -153,8 +157,8 @@ fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) 
 
 fn score(judged: &Judged) -> Score {
     if let Some(suite) = &judged.suite {
-        let passed = suite.cases.iter().filter(|case| case.end == CaseStatus::Passed).count();
-        let total = suite.cases.iter().filter(|case| case.end != CaseStatus::Skipped).count();
+        let passed = suite.cases.iter().filter(|case| case.status == CaseStatus::Passed).count();
+        let total = suite.cases.iter().filter(|case| case.status != CaseStatus::Skipped).count();
         return Score { passed, total, points: passed as f64, max_points: total as f64 };
     }
     if judged.tests.is_empty() {
@@ -169,10 +173,10 @@ fn score(judged: &Judged) -> Score {
     }
 }
 
-fn run_report(facts: RunFacts, shelf: StoreBlob<'_>, room: &mut InlineBudget) -> RunReport {
+fn run_report(facts: RunFacts, store: StoreBlob<'_>, budget: &mut InlineBudget) -> RunReport {
     let mut truncated = (facts.stdout_truncated, facts.stderr_truncated);
-    let (stdout, stdout_b64) = output(facts.stdout, shelf, room, &mut truncated.0);
-    let (stderr, stderr_b64) = output(facts.stderr, shelf, room, &mut truncated.1);
+    let (stdout, stdout_b64) = output(facts.stdout, store, budget, &mut truncated.0);
+    let (stderr, stderr_b64) = output(facts.stderr, store, budget, &mut truncated.1);
     RunReport {
         outcome: facts.outcome,
         exit_code: facts.exit_code,
@@ -191,16 +195,17 @@ fn run_report(facts: RunFacts, shelf: StoreBlob<'_>, room: &mut InlineBudget) ->
     }
 }
 
-/// Text inline, else base64 inline, else a blob; cut only when the blobs are full too, and then it says so.
+/// Output as text or base64 in the report, or as a blob if it is large. Sets `truncated` if the blob store
+/// is full and the output was cut.
 fn output(
     mut bytes: Vec<u8>,
-    shelf: StoreBlob<'_>,
-    room: &mut InlineBudget,
+    store: StoreBlob<'_>,
+    budget: &mut InlineBudget,
     truncated: &mut bool,
 ) -> (Option<Output>, Option<String>) {
-    let inline = room.left.min(bounds::MAX_INLINE_OUTPUT_BYTES);
+    let inline = budget.left.min(bounds::MAX_INLINE_OUTPUT_BYTES);
     if bytes.len() > inline {
-        match shelf(Bytes::from(bytes.clone())) {
+        match store(Bytes::from(bytes.clone())) {
             Some(blob) => return (Some(Output::Blob(BlobRef { blob })), None),
             None => {
                 bytes.truncate(inline);
@@ -208,10 +213,10 @@ fn output(
             }
         }
     }
-    room.left -= bytes.len();
+    budget.left -= bytes.len();
     match String::from_utf8(bytes) {
         Ok(text) => (Some(Output::Text(text)), None),
-        Err(error) => (None, Some(base64::engine::general_purpose::STANDARD.encode(error.as_bytes()))),
+        Err(error) => (None, Some(BASE64.encode(error.as_bytes()))),
     }
 }
 
@@ -226,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stands_as_text_and_other_bytes_as_base64() {
+    fn utf_8_is_reported_as_text_and_other_bytes_as_base64() {
         let text = report("1", judged(b"hi".to_vec()), &|_| None).run.unwrap();
         assert_eq!((text.stdout, text.stdout_b64), (Some(Output::Text("hi".to_owned())), None));
         let bytes = report("1", judged(vec![0xff]), &|_| None).run.unwrap();
@@ -234,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_output_becomes_a_blob_or_is_cut_and_says_so() {
+    fn a_large_output_becomes_a_blob_or_is_marked_as_truncated() {
         let large = vec![b'x'; bounds::MAX_INLINE_OUTPUT_BYTES + 1];
         let run = report("1", judged(large.clone()), &|_| Some("b1".to_owned())).run.unwrap();
         assert_eq!(run.stdout, Some(Output::Blob(BlobRef { blob: "b1".to_owned() })));

@@ -128,12 +128,12 @@ impl Ceilings {
 
 /// A limit that cannot be granted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{field} is {given}, allowed is {low} to {high}")]
+#[error("{field} is {requested}, allowed is {low} to {high}")]
 pub struct LimitError {
     /// The field's name as it stands in JSON.
     pub field: &'static str,
     /// What was asked for.
-    pub given: String,
+    pub requested: String,
     /// The least allowed.
     pub low: String,
     /// The most allowed.
@@ -180,11 +180,11 @@ fn time(field: &'static str, ms: u64) -> Result<Duration, LimitError> {
     range(field, ms, 1, high).map(Duration::from_millis)
 }
 
-fn range<T: PartialOrd + ToString>(field: &'static str, given: T, low: T, high: T) -> Result<T, LimitError> {
-    if given >= low && given <= high {
-        return Ok(given);
+fn range<T: PartialOrd + ToString>(field: &'static str, requested: T, low: T, high: T) -> Result<T, LimitError> {
+    if requested >= low && requested <= high {
+        return Ok(requested);
     }
-    Err(LimitError { field, given: given.to_string(), low: low.to_string(), high: high.to_string() })
+    Err(LimitError { field, requested: requested.to_string(), low: low.to_string(), high: high.to_string() })
 }
 
 #[cfg(test)]

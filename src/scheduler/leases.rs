@@ -93,7 +93,7 @@ pub(super) fn may_keep(work: &Work, lease: &Lease, judged: &Judged) -> bool {
     lease.uses + 1 < work.profile.pool.reuse
         && !work.caller.tenant.is_empty()
         && has_profile_limits(&work.profile, &work.limits)
-        && judged.is_calm()
+        && judged.allows_reuse()
 }
 
 static RESIDUE: LogThrottle = LogThrottle::new();

@@ -51,7 +51,7 @@ impl SubmissionIo {
     /// Ends the log, and releases callers that wait to feed the input.
     pub(super) fn close(&self) {
         self.log.end();
-        self.input.iter().for_each(|pipe| pipe.leave());
+        self.input.iter().for_each(|pipe| pipe.close_reader());
     }
 }
 

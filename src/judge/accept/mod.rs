@@ -1,10 +1,10 @@
-//! From a request to work: every error that a request can have is said here, with the field's name and the remedy,
-//! before anything runs.
+//! Turns a request into work. Every error that a request can have is reported here, with the field's name
+//! and the remedy, before anything runs.
 //!
-//! [`ContentDecoder`] takes content and files in, `program` settles command lines and limits, `plan` what is run, `referees` the
-//! programs that judge.
+//! `content` decodes content and files, `program` settles command lines and limits, `plan` what is run,
+//! `referees` the checkers and interactors.
 
-mod intake;
+mod content;
 mod plan;
 mod program;
 mod referees;
@@ -16,94 +16,71 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rejected::Rejected;
-use crate::work::{CompileStep, ProgramStep, Work};
+use crate::work::Work;
 use config::bounds;
-use intake::ContentDecoder;
+use content::ContentDecoder;
 use plan::PlanBuilder;
-use program::{compile_limits, entry, environment, expand, limit_error};
-use protocol::Caller;
-use protocol::Profile;
+use program::{Program, entry, environment, limit_error};
 use protocol::submission::Submission;
+use protocol::{Caller, Limits, Profile};
 use referees::Referees;
 
 fn bad(field: impl Into<String>, message: impl Into<String>) -> Rejected {
     Rejected::Bad { field: field.into(), message: message.into() }
 }
 
-/// Finds a blob's content.
+/// Finds a blob's content by its id.
 pub type BlobLookup<'a> = &'a dyn Fn(&str) -> Option<Bytes>;
 
-/// The profiles by name.
+/// Profiles by name.
 pub type ProfileMap = BTreeMap<String, Arc<Profile>>;
 
-/// Turns a submission into work.
+/// Turns a submission of the user `uid` into work.
 ///
 /// # Errors
-/// The first thing that is wrong, see [`Rejected`].
+/// The first error that is found, see [`Rejected`].
 pub fn accept(
     submission: &Submission,
     uid: u32,
     profiles: &ProfileMap,
     blobs: BlobLookup<'_>,
 ) -> Result<Work, Rejected> {
-    let tenant = submission.tenant.clone().unwrap_or_default();
-    if tenant.len() > bounds::MAX_TENANT_BYTES {
-        return Err(bad("tenant", format!("is longer than {} bytes", bounds::MAX_TENANT_BYTES)));
-    }
-    let id = match &submission.id {
-        Some(id) if id.is_empty() || id.len() > bounds::MAX_ID_BYTES || id.chars().any(char::is_control) => {
-            return Err(bad("id", format!("use 1 to {} bytes without control characters", bounds::MAX_ID_BYTES)));
-        }
-        Some(id) => id.clone(),
-        None => uuid::Uuid::new_v4().to_string(),
-    };
+    let caller = Caller { uid, tenant: tenant(submission)? };
+    let id = id(submission)?;
     let profile = find_profile("language", &submission.language, profiles)?;
-    let limits = match submission.preset {
-        Some(preset) => preset.limits(),
-        None => profile.run_limits().map_err(|error| limit_error("limits", &error))?,
-    };
-    let limits = limits.with(&submission.limits.unwrap_or_default()).map_err(|error| limit_error("limits", &error))?;
-    let mut intake = ContentDecoder::new(blobs);
+    let limits = run_limits(submission, profile)?;
+    let mut decoder = ContentDecoder::new(blobs);
     if submission.files.is_empty() && submission.suite.is_none() {
         return Err(bad("files", "is empty; hand in at least one file"));
     }
-    let files = intake.files("files", &submission.files)?;
-    // what the command names, or the suite's, need not be a file of the submission
-    let anything = submission.command.is_some() || submission.suite.is_some();
-    let entry = entry("entry", submission.entry.as_deref(), anything, profile, &files)?;
+    let files = decoder.files("files", &submission.files)?;
+    // a command, or a suite's command, may name something other than a file of the submission
+    let has_command = submission.command.is_some() || submission.suite.is_some();
+    let entry = entry("entry", submission.entry.as_deref(), has_command, profile, &files)?;
     let env = environment("env", &profile.env, &submission.env)?;
-    let compiles = !profile.compile.is_empty() && !anything;
-    let compile = match compiles {
-        false => None,
-        true => Some(CompileStep {
-            step: ProgramStep {
-                argv: expand(&profile.compile, &entry, profile, &files),
-                env: env.clone(),
-                limits: compile_limits(submission.compile_limits.as_ref(), profile, limits)?,
-                stdin: Bytes::new(),
-                files: Vec::new(),
-            },
-            keep: profile.keep.clone(),
-        }),
+    let program = Program { profile, entry: &entry, files: &files, env: &env };
+    let compile = match has_command {
+        true => None,
+        false => program.compile_step(submission.compile_limits.as_ref(), limits)?,
     };
     let command = match &submission.command {
         Some(command) if command.is_empty() || command[0].is_empty() => {
             return Err(bad("command", "must name a program"));
         }
         Some(command) => command.clone(),
-        None => expand(&profile.run, &entry, profile, &files),
+        None => program.run_command(),
     };
-    let mut referees = Referees::new(profiles);
-    let mut basis = PlanBuilder { submission, profile, limits, env, command, files };
-    let plan = basis.plan(&mut intake, &mut referees)?;
+    let referees = Referees::new(submission, profiles);
+    let mut builder = PlanBuilder { submission, profile, limits, env, command, files, decoder, referees };
+    let plan = builder.plan()?;
     Ok(Work {
         id,
-        caller: Caller { uid, tenant },
+        caller,
         profile: profile.clone(),
-        files: basis.files,
+        files: builder.files,
         compile,
         plan,
-        referees: referees.all,
+        referees: builder.referees.all,
         stdin_open: submission.stdin_open,
         stop: submission.stop,
         limits,
@@ -115,25 +92,54 @@ pub fn accept(
     })
 }
 
+fn tenant(submission: &Submission) -> Result<String, Rejected> {
+    match submission.tenant.clone().unwrap_or_default() {
+        tenant if tenant.len() > bounds::MAX_TENANT_BYTES => {
+            Err(bad("tenant", format!("is longer than {} bytes", bounds::MAX_TENANT_BYTES)))
+        }
+        tenant => Ok(tenant),
+    }
+}
+
+/// The submission's id; a new one if it has none.
+fn id(submission: &Submission) -> Result<String, Rejected> {
+    match &submission.id {
+        Some(id) if id.is_empty() || id.len() > bounds::MAX_ID_BYTES || id.chars().any(char::is_control) => {
+            Err(bad("id", format!("use 1 to {} bytes without control characters", bounds::MAX_ID_BYTES)))
+        }
+        Some(id) => Ok(id.clone()),
+        None => Ok(uuid::Uuid::new_v4().to_string()),
+    }
+}
+
+fn run_limits(submission: &Submission, profile: &Profile) -> Result<Limits, Rejected> {
+    let base = match submission.preset {
+        Some(preset) => Ok(preset.limits()),
+        None => profile.run_limits(),
+    };
+    base.and_then(|base| base.with(&submission.limits.unwrap_or_default()))
+        .map_err(|error| limit_error("limits", &error))
+}
+
 fn find_profile<'p>(field: &str, language: &str, profiles: &'p ProfileMap) -> Result<&'p Arc<Profile>, Rejected> {
     profiles.get(language).ok_or_else(|| Rejected::UnknownProfile {
         field: field.to_owned(),
-        given: language.chars().take(64).collect(),
+        requested: language.chars().take(64).collect(),
         known: profiles.keys().cloned().collect::<Vec<_>>().join(", "),
     })
 }
 
-/// The patterns of what is to be brought back: paths below the box, of which any part may hold `*` and `?`.
+/// Checks the patterns of files to collect: paths relative to the box, with `*` and `?` in any part.
 fn collect(patterns: &[String]) -> Result<Vec<String>, Rejected> {
     if patterns.len() > bounds::MAX_COLLECT_PATTERNS {
         let message = format!("at most {} patterns", bounds::MAX_COLLECT_PATTERNS);
         return Err(Rejected::TooLarge { field: "collect".to_owned(), message });
     }
-    for (at, pattern) in patterns.iter().enumerate() {
-        let sound = |part: &str| !["", ".", ".."].contains(&part) && !part.contains('\0');
-        if pattern.len() > bounds::MAX_PATH_BYTES || !pattern.split('/').all(sound) {
+    for (index, pattern) in patterns.iter().enumerate() {
+        let is_valid = |part: &str| !["", ".", ".."].contains(&part) && !part.contains('\0');
+        if pattern.len() > bounds::MAX_PATH_BYTES || !pattern.split('/').all(is_valid) {
             let message = "must be a path below the box without empty parts, . and .., such as out/*.png or **/*.txt";
-            return Err(bad(format!("collect[{at}]"), message));
+            return Err(bad(format!("collect[{index}]"), message));
         }
     }
     Ok(patterns.to_vec())
@@ -173,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_submission_becomes_work() {
+    fn a_minimal_submission_is_accepted() {
         let work = parse(r#"{"language":"python","files":[{"path":"main.py","content":"print(1)"}]}"#).unwrap();
         let Plan::Run(step) = work.plan else { panic!("no run") };
         assert_eq!(step.argv, ["python3", "main.py"]);
@@ -181,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_collected_and_an_entry_cannot_become_an_option() {
+    fn sources_are_expanded_and_a_file_name_is_never_taken_for_an_option() {
         let work = parse(
             r#"{"language":"c","files":[{"path":"a.c","content":""},{"path":"b.h","content":""},{"path":"-x.c","content":""}],"entry":"a.c"}"#,
         )
@@ -190,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_path_is_named() {
+    fn every_invalid_path_is_rejected_by_field() {
         for path in ["/etc/passwd", "../a", "a/../b", "a//b", "./a", "", "a/", "a\\u0000b"] {
             let json = format!(r#"{{"language":"python","files":[{{"path":"{path}","content":""}}]}}"#);
             assert_eq!(field_of(&json), "files[0].path", "{path}");
@@ -198,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_symlinks_and_missing_content_are_refused() {
+    fn duplicates_symlinks_and_missing_content_are_rejected() {
         let twice = r#"{"language":"python","files":[{"path":"a","content":""},{"path":"a","content":""}]}"#;
         assert_eq!(field_of(twice), "files[1].path");
         let link = r#"{"language":"python","files":[{"path":"a","content":"","mode":"0120777"}]}"#;
@@ -210,20 +216,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_language_says_which_there_are() {
+    fn the_error_for_an_unknown_language_lists_the_profiles() {
         let error = parse(r#"{"language":"cobol","files":[]}"#).unwrap_err();
         assert!(error.to_string().contains("c, python"), "{error}");
     }
 
     #[test]
-    fn a_limit_above_its_ceiling_is_denied_by_name() {
+    fn a_limit_above_its_ceiling_is_denied_by_field() {
         let json = r#"{"language":"python","files":[{"path":"a","content":""}],"limits":{"memory_bytes":99999999999}}"#;
         assert_eq!(field_of(json), "limits.memory_bytes");
         assert!(matches!(parse(json).unwrap_err(), Rejected::Denied { .. }));
     }
 
     #[test]
-    fn a_test_cannot_have_a_memory_limit_of_its_own() {
+    fn a_test_cannot_have_its_own_memory_limit() {
         let json = r#"{"language":"python","files":[{"path":"a","content":""}],"tests":[{"limits":{"memory_bytes":10000000}}]}"#;
         assert_eq!(field_of(json), "tests[0].limits.memory_bytes");
     }
@@ -235,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn checkers_that_are_the_same_are_one_referee_and_too_many_are_refused() {
+    fn equal_checkers_share_a_referee_and_too_many_are_rejected() {
         use serde_json::json;
         let checker = |code: &str, args: &[&str]| json!({ "kind": "program", "language": "python", "files": [{ "path": "c.py", "content": code }], "args": args });
         let tests = |codes: &[&str]| {
@@ -250,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_wrong_with_a_checker_is_named() {
+    fn every_error_in_a_checker_is_rejected_by_field() {
         use serde_json::json;
         let field = |checker: serde_json::Value| {
             with(json!({ "tests": [{ "checker": checker }] })).unwrap_err().field().to_owned()
@@ -272,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interactor_judges_alone_and_needs_tests() {
+    fn an_interactor_excludes_checkers_and_needs_tests() {
         use serde_json::json;
         let interactor = json!({ "language": "python", "files": [{ "path": "i.py", "content": "" }] });
         let field = |more| with(more).unwrap_err().field().to_owned();
@@ -283,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn test_files_win_over_files_of_the_same_name() {
+    fn suite_files_replace_submission_files_with_the_same_path() {
         use serde_json::json;
         let suite = |files: serde_json::Value| json!({ "suite": { "files": files, "format": "pytest" } });
         let work =
@@ -302,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tests_of_one_name_are_refused_and_input_is_left_open_for_a_run_only() {
+    fn duplicate_test_names_are_rejected_and_only_a_run_may_have_open_stdin() {
         use serde_json::json;
         let field = |more| with(more).unwrap_err().field().to_owned();
         assert_eq!(field(json!({ "tests": [{ "name": "a" }, { "name": "a" }] })), "tests[1].name");
@@ -312,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_stays_below_the_box() {
+    fn a_collect_pattern_stays_below_the_box() {
         let with = |pattern: &str| {
             let files = serde_json::json!([{ "path": "a", "content": "" }]);
             let json = serde_json::json!({ "language": "python", "files": files, "collect": ["ok", pattern] });
@@ -325,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_stands_for_its_content() {
+    fn a_blob_reference_is_replaced_by_its_content() {
         let blob = Content::Blob(BlobRef { blob: "known".to_owned() });
         let mut submission = Submission {
             language: "python".to_owned(),

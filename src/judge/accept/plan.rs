@@ -1,21 +1,21 @@
-//! What is run: one program, tests, or test files.
+//! What a submission runs: one program, tests, or a suite of test files.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
 use super::bad;
-use super::intake::ContentDecoder;
-use super::program::{check_program, environment, limit_error, sandbox_wide};
+use super::content::ContentDecoder;
+use super::program::{check_program, environment, limit_error, reject_sandbox_limits};
 use super::referees::Referees;
 use crate::rejected::Rejected;
 use crate::suite;
-use crate::work::{Checker, Plan, PlannedTest, ProgramStep, Suite, WorkFile};
+use crate::work::{Plan, PlannedTest, ProgramStep, Suite, WorkFile};
 use config::bounds;
 use protocol::submission::{FileSpec, Submission, SuiteFormat, SuiteSpec, TestSpec};
 use protocol::{Limits, Profile};
 
-/// What a plan builds on.
+/// Builds the plan of a submission.
 pub(super) struct PlanBuilder<'a> {
     pub submission: &'a Submission,
     pub profile: &'a Profile,
@@ -23,115 +23,110 @@ pub(super) struct PlanBuilder<'a> {
     pub env: Vec<(String, String)>,
     pub command: Vec<String>,
     pub files: Vec<WorkFile>,
+    pub decoder: ContentDecoder<'a>,
+    pub referees: Referees<'a>,
 }
 
 impl PlanBuilder<'_> {
-    /// The plan. Takes those of the submission's files out that test files stand in the place of.
-    pub fn plan(&mut self, intake: &mut ContentDecoder<'_>, referees: &mut Referees<'_>) -> Result<Plan, Rejected> {
+    /// The plan. Files of the submission that a suite replaces are removed from `files`.
+    pub fn plan(&mut self) -> Result<Plan, Rejected> {
         let Submission { tests, suite, interactor, .. } = self.submission;
         if self.submission.stdin_open && !(tests.is_empty() && suite.is_none()) {
-            return Err(bad("stdin_open", "belongs to a submission without tests and suite; tests have their stdin"));
+            return Err(bad("stdin_open", "needs a submission without tests and suite; tests have their own stdin"));
         }
         if interactor.is_some() && tests.is_empty() {
             return Err(bad("interactor", "needs tests: a test's stdin is its input, expect the answer"));
         }
-        let stdin = intake.content("stdin", self.submission.stdin.as_ref(), self.submission.stdin_b64.as_deref())?;
+        let Submission { stdin, stdin_b64, .. } = self.submission;
+        let stdin = self.decoder.content("stdin", stdin.as_ref(), stdin_b64.as_deref())?.unwrap_or_default();
         if let Some(spec) = suite {
             if !tests.is_empty() {
                 return Err(bad("suite", "give tests or a suite, not both"));
             }
-            return self.suite(intake, spec, stdin.unwrap_or_default()).map(Plan::Suite);
+            return self.suite(spec, stdin).map(Plan::Suite);
         }
         if tests.is_empty() {
             let argv = self.argv(&[]);
             check_program("args", &argv, &self.env)?;
             let (env, limits) = (self.env.clone(), self.limits);
-            return Ok(Plan::Run(ProgramStep {
-                argv,
-                env,
-                limits,
-                stdin: stdin.unwrap_or_default(),
-                files: Vec::new(),
-            }));
+            return Ok(Plan::Run(ProgramStep { argv, env, limits, stdin, files: Vec::new() }));
         }
-        if tests.len() > bounds::MAX_TESTS {
+        self.tests(tests, &stdin).map(Plan::Tests)
+    }
+
+    /// The submission's command with its arguments, and `args` after them.
+    fn argv(&self, args: &[String]) -> Vec<String> {
+        self.command.iter().chain(&self.submission.args).chain(args).cloned().collect()
+    }
+
+    fn tests(&mut self, specs: &[TestSpec], shared_stdin: &Bytes) -> Result<Vec<PlannedTest>, Rejected> {
+        if specs.len() > bounds::MAX_TESTS {
             let message = format!("at most {} tests", bounds::MAX_TESTS);
             return Err(Rejected::TooLarge { field: "tests".to_owned(), message });
         }
         let mut names = BTreeSet::new();
-        let mut all = Vec::with_capacity(tests.len());
-        for (index, spec) in tests.iter().enumerate() {
-            let at = format!("tests[{index}]");
-            let checker = referees.checker(intake, &at, spec.checker.as_ref(), self.submission)?;
-            let test = self.test(intake, &at, index, spec, &stdin, checker)?;
+        let mut tests = Vec::with_capacity(specs.len());
+        for (index, spec) in specs.iter().enumerate() {
+            let test = self.test(index, spec, shared_stdin)?;
             if !names.insert(test.name.clone()) {
-                return Err(bad(format!("{at}.name"), format!("{:?} stands twice", test.name)));
+                return Err(bad(format!("tests[{index}].name"), format!("{:?} is given twice", test.name)));
             }
-            all.push(test);
+            tests.push(test);
         }
-        Ok(Plan::Tests(all))
+        Ok(tests)
     }
 
-    fn argv(&self, more: &[String]) -> Vec<String> {
-        self.command.iter().chain(&self.submission.args).chain(more).cloned().collect()
-    }
-
-    fn test(
-        &self,
-        intake: &mut ContentDecoder<'_>,
-        at: &str,
-        index: usize,
-        spec: &TestSpec,
-        shared_stdin: &Option<Bytes>,
-        checker: Checker,
-    ) -> Result<PlannedTest, Rejected> {
+    fn test(&mut self, index: usize, spec: &TestSpec, shared_stdin: &Bytes) -> Result<PlannedTest, Rejected> {
+        let field = format!("tests[{index}]");
+        let checker = self.referees.checker(&mut self.decoder, &field, spec.checker.as_ref())?;
         let request = spec.limits.unwrap_or_default();
-        sandbox_wide(&format!("{at}.limits"), &request)?;
-        let limits = self.limits.with(&request).map_err(|error| limit_error(&format!("{at}.limits"), &error))?;
-        let stdin = intake
-            .content(&format!("{at}.stdin"), spec.stdin.as_ref(), spec.stdin_b64.as_deref())?
-            .or_else(|| shared_stdin.clone())
-            .unwrap_or_default();
-        let expect = intake.content(&format!("{at}.expect"), spec.expect.as_ref(), spec.expect_b64.as_deref())?;
-        let files = intake.files(&format!("{at}.files"), &spec.files)?;
+        let limits_field = format!("{field}.limits");
+        reject_sandbox_limits(&limits_field, &request)?;
+        let limits = self.limits.with(&request).map_err(|error| limit_error(&limits_field, &error))?;
+        let stdin = self
+            .decoder
+            .content(&format!("{field}.stdin"), spec.stdin.as_ref(), spec.stdin_b64.as_deref())?
+            .unwrap_or_else(|| shared_stdin.clone());
+        let expect =
+            self.decoder.content(&format!("{field}.expect"), spec.expect.as_ref(), spec.expect_b64.as_deref())?;
+        let files = self.decoder.files(&format!("{field}.files"), &spec.files)?;
         if let Some(file) = files.iter().find(|file| self.files.iter().any(|other| other.path == file.path)) {
-            return Err(bad(format!("{at}.files"), format!("{:?} is a file of the submission already", file.path)));
+            return Err(bad(format!("{field}.files"), format!("{:?} is already a file of the submission", file.path)));
         }
         let weight = spec.weight.unwrap_or(1.0);
         if !weight.is_finite() || weight < 0.0 {
-            return Err(bad(format!("{at}.weight"), "must be 0 or more"));
+            return Err(bad(format!("{field}.weight"), "must be 0 or more"));
         }
         let name = spec.name.clone().unwrap_or_else(|| (index + 1).to_string());
         if name.len() > bounds::MAX_NAME_BYTES || name.chars().any(char::is_control) {
-            let most = bounds::MAX_NAME_BYTES;
-            return Err(bad(format!("{at}.name"), format!("use at most {most} bytes without control characters")));
+            let max = bounds::MAX_NAME_BYTES;
+            return Err(bad(format!("{field}.name"), format!("use at most {max} bytes without control characters")));
         }
         let argv = self.argv(&spec.args);
         let mut variables = self.submission.env.clone();
         variables.extend(spec.env.clone());
-        let env = environment(&format!("{at}.env"), &self.profile.env, &variables)?;
-        check_program(&format!("{at}.args"), &argv, &env)?;
+        let env = environment(&format!("{field}.env"), &self.profile.env, &variables)?;
+        check_program(&format!("{field}.args"), &argv, &env)?;
         let step = ProgramStep { argv, env, limits, stdin, files };
         Ok(PlannedTest { name, step, expect, secret: spec.secret, weight, group: spec.group.clone(), checker })
     }
 
-    fn suite(&mut self, intake: &mut ContentDecoder<'_>, spec: &SuiteSpec, stdin: Bytes) -> Result<Suite, Rejected> {
+    fn suite(&mut self, spec: &SuiteSpec, stdin: Bytes) -> Result<Suite, Rejected> {
         if spec.files.is_empty() {
             return Err(bad("suite.files", "is empty; hand in at least one test file"));
         }
-        let mut files = intake.files("suite.files", &spec.files)?;
-        let is = |path: &str, name: &str| path == name || path.ends_with(&format!("/{name}"));
+        let mut files = self.decoder.files("suite.files", &spec.files)?;
         let argv = match spec.format {
             SuiteFormat::Pytest => {
-                let at = |file: &FileSpec| is(&file.path, "conftest.py");
-                if spec.files.iter().any(at)
-                    && let Some(at) = self.submission.files.iter().position(at)
+                let is_conftest = |file: &FileSpec| file.path.rsplit('/').next() == Some("conftest.py");
+                if spec.files.iter().any(is_conftest)
+                    && let Some(index) = self.submission.files.iter().position(is_conftest)
                 {
-                    let message = "a conftest.py of the submission's would change how its tests run; leave it out";
-                    return Err(bad(format!("files[{at}].path"), message));
+                    let message = "the submission's conftest.py would change how its tests run; leave it out";
+                    return Err(bad(format!("files[{index}].path"), message));
                 }
                 if !stdin.is_empty() {
-                    return Err(bad("stdin", "a pytest suite has no input of the caller's"));
+                    return Err(bad("stdin", "does not apply to a pytest suite"));
                 }
                 files.push(suite::runner_file());
                 let mut argv = suite::pytest_command();
@@ -143,7 +138,7 @@ impl PlanBuilder<'_> {
             }
             _ => spec.command.clone(),
         };
-        // a test file that was handed in with the code is the suite's, whatever is in it
+        // the suite's files replace files of the submission with the same path
         self.files.retain(|file| !files.iter().any(|test| test.path == file.path));
         check_program("suite.command", &argv, &self.env)?;
         let step = ProgramStep { argv, env: self.env.clone(), limits: self.limits, stdin, files };
@@ -151,7 +146,7 @@ impl PlanBuilder<'_> {
     }
 }
 
-/// What follows `pytest` or `python3 -m pytest` in a command: it is run by a runner of ours.
+/// The arguments after `pytest` or `python3 -m pytest` in a command, which our own runner replaces.
 fn pytest_arguments(command: &[String]) -> Result<Vec<String>, Rejected> {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     let rest = match words.as_slice() {

@@ -1,109 +1,109 @@
-//! Checkers and interactors: what is compared, and which programs judge.
+//! How each test is checked: by comparison, or by a checker or interactor program.
 //!
-//! Checkers that are the same program are one referee, with one sandbox, whatever arguments each test gives it.
+//! Equal checker programs share one referee, and so one sandbox, whatever arguments each test gives them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::intake::ContentDecoder;
-use super::program::{check_program, compile_limits, entry, environment, expand, limit_error};
+use super::content::ContentDecoder;
+use super::program::{Program, check_program, entry, environment, limit_error};
 use super::{ProfileMap, bad, find_profile};
 use crate::referee::CASE;
 use crate::rejected::Rejected;
-use crate::work::{Checker, CompileStep, ProgramStep, Referee};
+use crate::work::{Checker, ProgramStep, Referee};
 use config::bounds;
 use protocol::submission::{CheckerKind, CheckerSpec, InteractorSpec, Submission};
 use protocol::{Ceilings, LimitsRequest};
 
-/// The programs that judge, as they come.
+/// The referees of a submission, collected test by test.
 pub(super) struct Referees<'a> {
+    submission: &'a Submission,
     profiles: &'a ProfileMap,
     pub all: Vec<Referee>,
-    /// What each was made of, without its arguments.
+    /// What each referee was made of, without its arguments.
     specs: Vec<InteractorSpec>,
 }
 
 impl<'a> Referees<'a> {
-    pub fn new(profiles: &'a ProfileMap) -> Referees<'a> {
-        Referees { profiles, all: Vec::new(), specs: Vec::new() }
+    pub fn new(submission: &'a Submission, profiles: &'a ProfileMap) -> Referees<'a> {
+        Referees { submission, profiles, all: Vec::new(), specs: Vec::new() }
     }
 
-    /// How a test's output is judged.
+    /// The checker of a test. `test_field` is the test's path in the request, `own` its own checker.
     pub fn checker(
         &mut self,
-        intake: &mut ContentDecoder<'_>,
-        test: &str,
+        decoder: &mut ContentDecoder<'_>,
+        test_field: &str,
         own: Option<&CheckerSpec>,
-        submission: &Submission,
     ) -> Result<Checker, Rejected> {
-        let at = if own.is_some() { format!("{test}.checker") } else { "checker".to_owned() };
-        let spec = own.or(submission.checker.as_ref());
-        if let Some(interactor) = &submission.interactor {
+        let field = if own.is_some() { format!("{test_field}.checker") } else { "checker".to_owned() };
+        let spec = own.or(self.submission.checker.as_ref());
+        if let Some(interactor) = &self.submission.interactor {
             return match spec {
-                Some(_) => Err(bad(at, "the interactor judges; leave the checker out")),
-                None => {
-                    let mut interactor = interactor.clone();
-                    // it may talk a lot; nobody keeps it
-                    interactor.limits.get_or_insert_default().output_bytes.get_or_insert(Ceilings::OUTPUT_BYTES);
-                    let referee = self.referee(intake, "interactor", interactor.clone())?;
-                    Ok(Checker::Interactor(referee, interactor.args))
-                }
+                Some(_) => Err(bad(field, "the interactor judges; leave the checker out")),
+                None => self.interactor(decoder, interactor.clone()),
             };
         }
         let spec = spec.cloned().unwrap_or_default();
-        check_options(&at, &spec)?;
+        check_options(&field, &spec)?;
         if spec.kind != CheckerKind::Program {
             return Ok(Checker::Compare(Box::new(spec)));
         }
         let CheckerSpec { language, files, entry, args, limits, protocol, .. } = spec;
-        let language = language.ok_or_else(|| bad(format!("{at}.language"), "say in which language the checker is"))?;
+        let language =
+            language.ok_or_else(|| bad(format!("{field}.language"), "is missing; name the checker's profile"))?;
         let program = InteractorSpec { language, files, entry, args: args.clone(), limits, protocol };
-        Ok(Checker::Program(self.referee(intake, &at, program)?, args))
+        Ok(Checker::Program(self.referee(decoder, &field, program)?, args))
     }
 
-    /// The program of this spec: one of before, or a new one.
-    fn referee(&mut self, intake: &mut ContentDecoder<'_>, at: &str, spec: InteractorSpec) -> Result<usize, Rejected> {
+    fn interactor(
+        &mut self,
+        decoder: &mut ContentDecoder<'_>,
+        mut interactor: InteractorSpec,
+    ) -> Result<Checker, Rejected> {
+        // its output is passed on and not kept, so there may be much of it
+        interactor.limits.get_or_insert_default().output_bytes.get_or_insert(Ceilings::OUTPUT_BYTES);
+        let args = interactor.args.clone();
+        Ok(Checker::Interactor(self.referee(decoder, "interactor", interactor)?, args))
+    }
+
+    /// The index of the referee that is made of `spec`: a known one, or a new one.
+    fn referee(
+        &mut self,
+        decoder: &mut ContentDecoder<'_>,
+        field: &str,
+        spec: InteractorSpec,
+    ) -> Result<usize, Rejected> {
         let args = spec.args.clone();
         let spec = InteractorSpec { args: Vec::new(), ..spec };
         if let Some(known) = self.specs.iter().position(|known| *known == spec) {
             return Ok(known);
         }
         if self.all.len() >= bounds::MAX_REFEREES {
-            let message = format!("at most {} checkers that differ", bounds::MAX_REFEREES);
-            return Err(Rejected::TooLarge { field: at.to_owned(), message });
+            let message = format!("at most {} different checkers", bounds::MAX_REFEREES);
+            return Err(Rejected::TooLarge { field: field.to_owned(), message });
         }
-        let profile = find_profile(&format!("{at}.language"), &spec.language, self.profiles)?;
+        let profile = find_profile(&format!("{field}.language"), &spec.language, self.profiles)?;
         if spec.files.is_empty() {
-            return Err(bad(format!("{at}.files"), "is empty; hand in the program"));
+            return Err(bad(format!("{field}.files"), "is empty; hand in the program"));
         }
         if let Some(index) = spec.files.iter().position(|file| file.path.split('/').next() == Some(CASE)) {
-            return Err(bad(format!("{at}.files[{index}].path"), format!("{CASE} is where the tests' files lie")));
+            let message = format!("the folder {CASE} is reserved for the tests' files");
+            return Err(bad(format!("{field}.files[{index}].path"), message));
         }
-        let files = intake.files(&format!("{at}.files"), &spec.files)?;
-        let entry = entry(&format!("{at}.entry"), spec.entry.as_deref(), false, profile, &files)?;
-        let denied = |error| limit_error(&format!("{at}.limits"), &error);
-        let usual = LimitsRequest {
-            cpu_ms: Some(USUAL_CPU.as_millis() as u64),
-            wall_ms: Some(USUAL_WALL.as_millis() as u64),
-            ..LimitsRequest::default()
-        };
-        let limits = profile.run_limits().and_then(|limits| limits.with(&usual)).map_err(denied)?;
+        let files = decoder.files(&format!("{field}.files"), &spec.files)?;
+        let entry = entry(&format!("{field}.entry"), spec.entry.as_deref(), false, profile, &files)?;
+        let denied = |error| limit_error(&format!("{field}.limits"), &error);
+        let limits = profile.run_limits().and_then(|limits| limits.with(&DEFAULT_LIMITS)).map_err(denied)?;
         let limits = limits.with(&spec.limits.unwrap_or_default()).map_err(denied)?;
-        let env = environment(at, &profile.env, &Default::default())?;
-        let argv = expand(&profile.run, &entry, profile, &files);
-        check_program(&format!("{at}.args"), &[argv.clone(), args].concat(), &env)?;
-        let step =
-            |argv, limits| ProgramStep { argv, env: env.clone(), limits, stdin: Bytes::new(), files: Vec::new() };
-        let compile = match profile.compile.is_empty() {
-            true => None,
-            false => Some(CompileStep {
-                step: step(expand(&profile.compile, &entry, profile, &files), compile_limits(None, profile, limits)?),
-                keep: profile.keep.clone(),
-            }),
-        };
-        let step = step(argv, limits);
+        let env = environment(field, &profile.env, &BTreeMap::new())?;
+        let program = Program { profile, entry: &entry, files: &files, env: &env };
+        let argv = program.run_command();
+        check_program(&format!("{field}.args"), &[argv.clone(), args].concat(), &env)?;
+        let compile = program.compile_step(None, limits)?;
+        let step = ProgramStep { argv, env, limits, stdin: Bytes::new(), files: Vec::new() };
         let protocol = spec.protocol.unwrap_or_default();
         self.all.push(Referee { profile: Arc::clone(profile), files, compile, step, protocol });
         self.specs.push(spec);
@@ -111,20 +111,26 @@ impl<'a> Referees<'a> {
     }
 }
 
-/// A checker's CPU time for one test, when nothing is said.
-const USUAL_CPU: Duration = Duration::from_secs(10);
+/// A referee's limits for one test where the request gives none: 10 s of CPU time, 30 s of wall time.
+const DEFAULT_LIMITS: LimitsRequest = LimitsRequest {
+    cpu_ms: Some(10_000),
+    wall_ms: Some(30_000),
+    memory_bytes: None,
+    pids: None,
+    cpus: None,
+    output_bytes: None,
+    file_bytes: None,
+    open_files: None,
+};
 
-/// Its wall time, likewise.
-const USUAL_WALL: Duration = Duration::from_secs(30);
-
-/// Options that belong to another kind, or are out of range.
-fn check_options(at: &str, spec: &CheckerSpec) -> Result<(), Rejected> {
+/// Rejects options that belong to another kind of checker, and values out of range.
+fn check_options(field: &str, spec: &CheckerSpec) -> Result<(), Rejected> {
     for (name, value) in [("absolute", spec.absolute), ("relative", spec.relative)] {
         if value.is_some_and(|value| !value.is_finite() || value < 0.0) {
-            return Err(bad(format!("{at}.{name}"), "must be 0 or more"));
+            return Err(bad(format!("{field}.{name}"), "must be 0 or more"));
         }
     }
-    let belongs = [
+    let options = [
         ("absolute", spec.absolute.is_some(), CheckerKind::Float, "float"),
         ("relative", spec.relative.is_some(), CheckerKind::Float, "float"),
         ("unordered", spec.unordered, CheckerKind::Lines, "lines"),
@@ -136,10 +142,13 @@ fn check_options(at: &str, spec: &CheckerSpec) -> Result<(), Rejected> {
         ("protocol", spec.protocol.is_some(), CheckerKind::Program, "program"),
     ];
     if spec.case_insensitive && spec.kind == CheckerKind::Program {
-        return Err(bad(format!("{at}.case_insensitive"), "a program compares as it likes; give it an argument"));
+        return Err(bad(
+            format!("{field}.case_insensitive"),
+            "does not apply to a checker program; give it an argument instead",
+        ));
     }
-    match belongs.into_iter().find(|(_, given, kind, _)| *given && spec.kind != *kind) {
+    match options.into_iter().find(|(_, is_set, kind, _)| *is_set && spec.kind != *kind) {
         None => Ok(()),
-        Some((name, _, _, word)) => Err(bad(format!("{at}.{name}"), format!("belongs to the kind {word}"))),
+        Some((name, _, _, word)) => Err(bad(format!("{field}.{name}"), format!("applies to the kind {word} only"))),
     }
 }

@@ -1,14 +1,14 @@
-//! PlannedTest files that are run against a submission, and what they say.
+//! Runs test files against a submission and reads their results.
 //!
 //! ```text
-//!  run --> limit, signal --> its verdict, whatever the cases say
+//!  run --> limit, signal --> the run's verdict, whatever the cases report
 //!     '--> exited --> pytest: signed records | junit: XML files | tap: stdout | exit: the status
-//!                        '--> cases --> the first that did not pass; none at all, or an end that is missing: runtime_error
+//!                        '--> cases --> the first that did not pass; no case, or an incomplete report: runtime_error
 //! ```
 //!
-//! The code under test runs in the same process as its tests, so nothing that it cannot do by accident or by the easy ways is
-//! promised (docs/SECURITY.md): for pytest, a runner of ours signs what it saw with a key that it reads before any of that
-//! code runs, and looks whether pytest is still itself.
+//! The code under test runs in the same process as its tests, so the results are protected against
+//! accidents and simple tricks only (docs/SECURITY.md). For pytest, a runner of ours signs the results with
+//! a key that it reads before any of that code runs, and checks that pytest was not modified.
 
 mod junit;
 mod pytest;
@@ -24,37 +24,31 @@ use protocol::submission::SuiteFormat;
 use protocol::{Outcome, RunFacts, Verdict};
 use sandbox::lifecycle::Lost;
 
-/// One case.
+/// One case of a suite.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SuiteCase {
-    /// Its name.
     pub name: String,
-    /// How it went.
-    pub end: CaseStatus,
-    /// What it says.
+    pub status: CaseStatus,
     pub message: String,
-    /// How long it took, in milliseconds.
+    /// Milliseconds, if the suite reports them.
     pub duration_ms: Option<f64>,
 }
 
-/// How a case went.
+/// The status of a case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CaseStatus {
-    /// Well.
     #[default]
     Passed,
-    /// An assertion did not hold.
+    /// An assertion failed.
     Failed,
-    /// Something else went wrong in it.
+    /// It ended in an error other than a failed assertion.
     Crashed,
-    /// It could not be tried: its set-up, or its file, failed.
+    /// It could not be run: its set-up or its file failed.
     Error,
-    /// It was not tried.
     Skipped,
 }
 
 impl CaseStatus {
-    /// The case's verdict.
     pub fn verdict(self) -> Verdict {
         match self {
             CaseStatus::Passed => Verdict::Accepted,
@@ -65,38 +59,35 @@ impl CaseStatus {
     }
 }
 
-/// What came of a suite.
+/// The result of a suite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SuiteResult {
-    /// The cases.
     pub cases: Vec<SuiteCase>,
-    /// The run.
     pub run: RunFacts,
-    /// The verdict of all.
     pub verdict: Verdict,
-    /// For people.
+    /// Message for the submitter.
     pub message: String,
 }
 
-/// What was said, and why it is not to be believed, if it is not.
+/// The cases that were read, and why they are not a valid result, if they are not.
 #[derive(Debug, Default, PartialEq)]
-struct SuiteOutput {
+struct ParsedSuite {
     cases: Vec<SuiteCase>,
     broken: Option<String>,
 }
 
-/// Where JUnit's files are looked for.
+/// The pattern of JUnit's report files.
 const JUNIT_FILES: &str = "reports/**/*.xml";
 
-/// Runs a suite.
-pub(super) async fn run(runner: &mut Runner<'_>, suite: &Suite, ports: RunIo<'_>) -> Result<SuiteResult, Lost> {
+/// Runs a suite and judges it.
+pub(super) async fn run(runner: &mut Runner<'_>, suite: &Suite, io: RunIo<'_>) -> Result<SuiteResult, Lost> {
     let key = pytest::key();
     let step = match suite.format {
         SuiteFormat::Pytest => ProgramStep { stdin: pytest::order(&key, &suite.step.files), ..suite.step.clone() },
         _ => suite.step.clone(),
     };
-    let mut facts = runner.step(&step, &[], ports).await?;
-    let said = match suite.format {
+    let mut facts = runner.step(&step, &[], io).await?;
+    let parsed = match suite.format {
         SuiteFormat::Pytest => pytest::read(&key, &mut facts.stdout),
         SuiteFormat::Tap => tap::read(&facts.stdout),
         SuiteFormat::Exit => exit(&facts),
@@ -105,52 +96,51 @@ pub(super) async fn run(runner: &mut Runner<'_>, suite: &Suite, ports: RunIo<'_>
             junit::read(files.iter().map(|(_, bytes)| bytes.as_slice()))
         }
     };
-    let (verdict, message) = judge(suite, &facts, &said);
-    Ok(SuiteResult { cases: said.cases, run: facts, verdict, message })
+    let (verdict, message) = judge(suite, &facts, &parsed);
+    Ok(SuiteResult { cases: parsed.cases, run: facts, verdict, message })
 }
 
-/// One case: the status.
-fn exit(facts: &RunFacts) -> SuiteOutput {
-    let end = if facts.exit_code == Some(0) { CaseStatus::Passed } else { CaseStatus::Failed };
-    let message = if end == CaseStatus::Passed { String::new() } else { decide::status(facts) };
+/// The one case of a command: its exit status.
+fn exit(facts: &RunFacts) -> ParsedSuite {
+    let status = if facts.exit_code == Some(0) { CaseStatus::Passed } else { CaseStatus::Failed };
+    let message = if status == CaseStatus::Passed { String::new() } else { decide::status(facts) };
     let duration_ms = Some(facts.wall.as_secs_f64() * 1e3);
-    SuiteOutput { cases: vec![SuiteCase { name: "exit".to_owned(), end, message, duration_ms }], broken: None }
+    ParsedSuite { cases: vec![SuiteCase { name: "exit".to_owned(), status, message, duration_ms }], broken: None }
 }
 
-fn judge(suite: &Suite, facts: &RunFacts, said: &SuiteOutput) -> (Verdict, String) {
+fn judge(suite: &Suite, facts: &RunFacts, parsed: &ParsedSuite) -> (Verdict, String) {
     if facts.outcome != Outcome::Exited {
         return (decide::verdict(facts), decide::message(facts, &suite.step.limits));
     }
-    if let Some(broken) = &said.broken {
-        return (Verdict::RuntimeError, format!("The tests did not run to their end: {broken}."));
+    if let Some(broken) = &parsed.broken {
+        return (Verdict::RuntimeError, format!("The tests did not finish: {broken}."));
     }
-    let failed = said.cases.iter().find(|case| !matches!(case.end, CaseStatus::Passed | CaseStatus::Skipped));
-    let passed = said.cases.iter().filter(|case| case.end == CaseStatus::Passed).count();
+    let failed = parsed.cases.iter().find(|case| !matches!(case.status, CaseStatus::Passed | CaseStatus::Skipped));
+    let passed = parsed.cases.iter().filter(|case| case.status == CaseStatus::Passed).count();
     match failed {
         Some(case) => {
             let first = case.message.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
-            (case.end.verdict(), format!("{}: {}", case.name, first.trim()))
+            (case.status.verdict(), format!("{}: {}", case.name, first.trim()))
         }
         None if passed == 0 => (Verdict::RuntimeError, "No test was run.".to_owned()),
         None if facts.exit_code != Some(0) && suite.format != SuiteFormat::Pytest => {
-            let message =
-                format!("Every test says that it passed, and yet: {}", decide::message(facts, &suite.step.limits));
+            let message = format!("Every test reported success, but: {}", decide::message(facts, &suite.step.limits));
             (Verdict::RuntimeError, message)
         }
         None => (Verdict::Accepted, format!("All {passed} tests passed.")),
     }
 }
 
-/// Adds a case within the bounds; what is too much is cut, too many is not to be believed.
-fn add(said: &mut SuiteOutput, mut case: SuiteCase) {
-    let bytes: usize = said.cases.iter().map(|case| case.name.len() + case.message.len()).sum();
+/// Adds a case within the bounds. Text beyond them is cut; too many cases make the result invalid.
+fn add(parsed: &mut ParsedSuite, mut case: SuiteCase) {
+    let bytes: usize = parsed.cases.iter().map(|case| case.name.len() + case.message.len()).sum();
     let room = bounds::MAX_CASES_BYTES.saturating_sub(bytes);
     case.name.truncate(case.name.floor_char_boundary(room.min(512)));
     case.message.truncate(case.message.floor_char_boundary(room.saturating_sub(case.name.len()).min(8192)));
-    if said.cases.len() < bounds::MAX_CASES {
-        said.cases.push(case);
+    if parsed.cases.len() < bounds::MAX_CASES {
+        parsed.cases.push(case);
     } else {
-        said.broken = Some(format!("there are more than {} tests", bounds::MAX_CASES));
+        parsed.broken = Some(format!("there are more than {} tests", bounds::MAX_CASES));
     }
 }
 
@@ -159,25 +149,25 @@ mod tests {
     use super::*;
     use protocol::Preset;
 
-    fn of(format: SuiteFormat, facts: &RunFacts, said: &SuiteOutput) -> Verdict {
+    fn of(format: SuiteFormat, facts: &RunFacts, parsed: &ParsedSuite) -> Verdict {
         let limits = Preset::Judge.limits();
         let step = ProgramStep { argv: vec![], env: vec![], limits, stdin: Default::default(), files: vec![] };
-        judge(&Suite { step, format }, facts, said).0
+        judge(&Suite { step, format }, facts, parsed).0
     }
 
-    fn ended(code: i32) -> RunFacts {
+    fn exited(code: i32) -> RunFacts {
         RunFacts { exit_code: Some(code), ..RunFacts::bare(Outcome::Exited) }
     }
 
-    fn cases(ends: &[CaseStatus]) -> SuiteOutput {
-        let case = |end: &CaseStatus| SuiteCase { end: *end, ..SuiteCase::default() };
-        SuiteOutput { cases: ends.iter().map(case).collect(), broken: None }
+    fn cases(statuses: &[CaseStatus]) -> ParsedSuite {
+        let case = |status: &CaseStatus| SuiteCase { status: *status, ..SuiteCase::default() };
+        ParsedSuite { cases: statuses.iter().map(case).collect(), broken: None }
     }
 
     #[test]
-    fn the_first_that_did_not_pass_is_the_verdict_and_nothing_at_all_is_none() {
+    fn the_first_case_that_did_not_pass_decides_and_no_passed_case_is_an_error() {
         use CaseStatus::{Crashed, Error, Failed, Passed, Skipped};
-        let tap = |code, ends: &[CaseStatus]| of(SuiteFormat::Tap, &ended(code), &cases(ends));
+        let tap = |code, statuses: &[CaseStatus]| of(SuiteFormat::Tap, &exited(code), &cases(statuses));
         assert_eq!(tap(0, &[Passed, Skipped]), Verdict::Accepted);
         assert_eq!(tap(1, &[Passed, Failed, Error]), Verdict::WrongAnswer);
         assert_eq!(tap(1, &[Crashed, Failed]), Verdict::RuntimeError);
@@ -187,10 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_counts_before_what_the_tests_say() {
+    fn a_limit_counts_before_the_results_of_the_tests() {
         let late = RunFacts { exit_code: None, ..RunFacts::bare(Outcome::WallLimit) };
         assert_eq!(of(SuiteFormat::Tap, &late, &cases(&[CaseStatus::Passed])), Verdict::TimeLimit);
-        let broken = SuiteOutput { broken: Some("x".to_owned()), ..cases(&[CaseStatus::Passed]) };
-        assert_eq!(of(SuiteFormat::Pytest, &ended(0), &broken), Verdict::RuntimeError);
+        let broken = ParsedSuite { broken: Some("x".to_owned()), ..cases(&[CaseStatus::Passed]) };
+        assert_eq!(of(SuiteFormat::Pytest, &exited(0), &broken), Verdict::RuntimeError);
     }
 }

@@ -316,7 +316,7 @@ async fn input(context: &Context, given: Value) -> Answer {
         || RpcError::bad("id", "id: this submission's input is not open (any more); hand it in with stdin_open");
     let pipe = entry.io.input.as_ref().ok_or_else(closed)?;
     // the submission may end while this waits; then nobody reads, and that is said
-    pipe.room().await;
+    pipe.wait_for_room().await;
     if matches!(entry.phase(), SubmissionPhase::Done(_)) || !(data.is_empty() || pipe.push(data.into())) {
         return Err(closed());
     }

@@ -1,8 +1,9 @@
-//! Content and files as they come in: text, base64 or blobs, within the bound on the whole submission.
+//! Decodes the content and files of a submission: text, base64 or blobs, within the bound on all of them.
 
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 use super::{BlobLookup, bad};
@@ -11,26 +12,27 @@ use crate::work::WorkFile;
 use config::bounds;
 use protocol::submission::{Content, FileMode, FileSpec};
 
-/// What has come in so far, against the bound on the whole.
+/// Decodes content and counts its bytes.
 pub(super) struct ContentDecoder<'a> {
     blobs: BlobLookup<'a>,
-    bytes: u64,
+    total_bytes: u64,
 }
 
 impl<'a> ContentDecoder<'a> {
     pub(super) fn new(blobs: BlobLookup<'a>) -> ContentDecoder<'a> {
-        ContentDecoder { blobs, bytes: 0 }
+        ContentDecoder { blobs, total_bytes: 0 }
     }
 
-    fn take(&mut self, field: &str, data: Bytes) -> Result<Bytes, Rejected> {
-        self.bytes += data.len() as u64;
-        if self.bytes > bounds::MAX_SUBMISSION_BYTES {
+    fn count(&mut self, field: &str, data: Bytes) -> Result<Bytes, Rejected> {
+        self.total_bytes += data.len() as u64;
+        if self.total_bytes > bounds::MAX_SUBMISSION_BYTES {
             let message = format!("the submission exceeds {} bytes in all", bounds::MAX_SUBMISSION_BYTES);
             return Err(Rejected::TooLarge { field: field.to_owned(), message });
         }
         Ok(data)
     }
 
+    /// The bytes of `field` or of `field_b64`; `None` if both are absent.
     pub(super) fn content(
         &mut self,
         field: &str,
@@ -43,43 +45,47 @@ impl<'a> ContentDecoder<'a> {
             (Some(Content::Text(text)), None) => Bytes::copy_from_slice(text.as_bytes()),
             (Some(Content::Blob(reference)), None) => (self.blobs)(&reference.blob)
                 .ok_or_else(|| Rejected::NoBlob { field: field.to_owned(), blob: reference.blob.clone() })?,
-            (None, Some(b64)) => base64::engine::general_purpose::STANDARD
+            (None, Some(b64)) => BASE64
                 .decode(b64)
                 .map(Bytes::from)
-                .map_err(|error| bad(format!("{field}_b64"), format!("is not base64: {error}")))?,
+                .map_err(|error| bad(format!("{field}_b64"), format!("is not valid base64: {error}")))?,
         };
-        self.take(field, data).map(Some)
+        self.count(field, data).map(Some)
     }
 
+    /// The files of a list, with paths that differ and do not contain each other.
     pub(super) fn files(&mut self, field: &str, specs: &[FileSpec]) -> Result<Vec<WorkFile>, Rejected> {
         if specs.len() > bounds::MAX_FILES {
             let message = format!("at most {} files", bounds::MAX_FILES);
             return Err(Rejected::TooLarge { field: field.to_owned(), message });
         }
-        let mut seen = BTreeSet::new();
+        let mut paths = BTreeSet::new();
         let mut files = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
-            let at = format!("{field}[{index}]");
-            check_path(&format!("{at}.path"), &spec.path)?;
-            if !seen.insert(spec.path.clone()) {
-                return Err(bad(format!("{at}.path"), format!("{:?} stands twice", spec.path)));
+            let entry = format!("{field}[{index}]");
+            check_path(&format!("{entry}.path"), &spec.path)?;
+            if !paths.insert(spec.path.clone()) {
+                return Err(bad(format!("{entry}.path"), format!("{:?} is given twice", spec.path)));
             }
             let data = self
-                .content(&format!("{at}.content"), spec.content.as_ref(), spec.content_b64.as_deref())?
-                .ok_or_else(|| bad(format!("{at}.content"), "give content, content_b64 or a blob"))?;
-            let mode = mode(&format!("{at}.mode"), spec.mode.as_ref())?;
+                .content(&format!("{entry}.content"), spec.content.as_ref(), spec.content_b64.as_deref())?
+                .ok_or_else(|| {
+                bad(format!("{entry}.content"), "is missing; give content, content_b64 or a blob")
+            })?;
+            let mode = mode(&format!("{entry}.mode"), spec.mode.as_ref())?;
             files.push(WorkFile { path: spec.path.clone(), mode, data });
         }
         for file in &files {
             let below = format!("{}/", file.path);
             if let Some(other) = files.iter().find(|other| other.path.starts_with(&below)) {
-                return Err(bad(field, format!("{:?} is a file and the folder of {:?}", file.path, other.path)));
+                return Err(bad(field, format!("{:?} is both a file and the folder of {:?}", file.path, other.path)));
             }
         }
         Ok(files)
     }
 }
 
+/// Checks that a path stays below the submission's folder and is not written in two ways.
 fn check_path(field: &str, path: &str) -> Result<(), Rejected> {
     if path.is_empty() {
         return Err(bad(field, "is empty"));
@@ -106,16 +112,17 @@ fn check_path(field: &str, path: &str) -> Result<(), Rejected> {
     Ok(())
 }
 
+/// Permission bits from a mode; 0644 if it is absent.
 fn mode(field: &str, mode: Option<&FileMode>) -> Result<u32, Rejected> {
     let number = match mode {
         None => return Ok(0o644),
         Some(FileMode::Number(number)) => *number,
         Some(FileMode::Octal(text)) => u32::from_str_radix(text, 8)
-            .map_err(|_| bad(field, format!("{text:?} is not octal; use something like \"0755\"")))?,
+            .map_err(|_| bad(field, format!("{text:?} is not an octal number; use something like \"0755\"")))?,
     };
     const TYPE_BITS: u32 = 0o170_000;
     if number & TYPE_BITS != 0 && number & TYPE_BITS != 0o100_000 {
-        return Err(bad(field, "says that the file is no plain file; only plain files can be handed in"));
+        return Err(bad(field, "is not the mode of a regular file; only regular files can be submitted"));
     }
     if number & !(TYPE_BITS | 0o777) != 0 {
         return Err(bad(field, "only the nine permission bits can be set"));
