@@ -1,15 +1,16 @@
 //! Compiled artifacts on disk, addressed by what went into them.
 //!
 //! ```text
-//!  key = hash of init, image, uid, tenant, profile, the compile step (command, environment, limits) and every file
+//!  key = hash of init, image, uid, tenant, profile, every file, and the compile step
+//!        (command, environment, limits)
 //!  get: entry found and its checksum right --> the compile step is skipped
 //!       otherwise                          --> compiled
 //!  put: after a successful compile, before anything that it made has run
 //! ```
 //!
-//! Entries are never shared between uids or tenants. A truncated or changed file is not a valid entry. The
-//! folder has a bound; the least recently used entries are removed. No error here fails a submission: it
-//! counts as a miss.
+//! Entries are never shared between uids or tenants. A truncated or changed file is not a valid
+//! entry. The folder has a bound; the least recently used entries are removed. No error here fails
+//! a submission: it counts as a miss.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,8 @@ impl Artifact {
 }
 
 impl Cache {
-    /// A cache in a folder; `init` is the content of the init program. `max_bytes` 0 turns the cache off.
+    /// A cache in a folder; `init` is the content of the init program. `max_bytes` 0 turns the
+    /// cache off.
     pub fn new(folder: PathBuf, init: &[u8], max_bytes: u64) -> Cache {
         Cache { folder, salt: Sha256::digest(init).into(), max_bytes }
     }

@@ -1,7 +1,8 @@
 //! Compares output with the expected output and finds the first difference. Pure.
 //!
-//! Comparison is on bytes, so output that is not UTF-8 is compared like any other. The first difference
-//! has a line and a column (both from 1, columns in bytes), and shows both sides cut to [`SHOWN_BYTES`].
+//! Comparison is on bytes, so output that is not UTF-8 is compared like any other. The first
+//! difference has a line and a column (both from 1, columns in bytes), and shows both sides cut to
+//! [`SHOWN_BYTES`].
 
 use std::collections::BTreeMap;
 
@@ -107,8 +108,8 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x.eq_ignore_ascii_case(y)).count()
 }
 
-/// Compares lines in any order; each has to occur as often as expected. The first line that does not is
-/// the difference.
+/// Compares lines in any order; each has to occur as often as expected. The first line that does
+/// not is the difference.
 fn compare_unordered<'a>(
     expected: impl Iterator<Item = Segment<'a>>,
     got: impl Iterator<Item = Segment<'a>>,
@@ -156,8 +157,8 @@ impl Tolerance {
         }
     }
 
-    /// Whether the number is within the tolerance; `None` if no number is expected. A word that is not a
-    /// finite number never is.
+    /// Whether the number is within the tolerance; `None` if no number is expected. A word that is
+    /// not a finite number never is.
     fn allows(&self, expected: &[u8], got: &[u8]) -> Option<bool> {
         let want = number(expected)?;
         let Some(have) = number(got) else { return Some(false) };

@@ -115,7 +115,8 @@ fn parse_points(text: &str) -> Option<f64> {
     text.trim().parse::<f64>().ok().filter(|points| points.is_finite() && *points >= 0.0)
 }
 
-/// Output of a referee as trimmed text of at most [`bounds::MAX_FEEDBACK_BYTES`]; `None` if there is none.
+/// Output of a referee as trimmed text of at most [`bounds::MAX_FEEDBACK_BYTES`]; `None` if there
+/// is none.
 pub(super) fn feedback_text(bytes: &[u8]) -> Option<String> {
     let cut = &bytes[..bytes.len().min(bounds::MAX_FEEDBACK_BYTES)];
     let text = String::from_utf8_lossy(cut).trim().to_owned();

@@ -1,8 +1,8 @@
 //! Facts -> outcome -> verdict -> message. Pure.
 //!
-//! Where several causes apply, the first of this list is the outcome: not started, cancelled, memory,
-//! output, CPU time, wall time, signal, exit status. The init reports which armed limit it acted on and
-//! what the kernel counted; what that means is decided here.
+//! Where several causes apply, the first of this list is the outcome: not started, cancelled,
+//! memory, output, CPU time, wall time, signal, exit status. The init reports which armed limit it
+//! acted on and what the kernel counted; what that means is decided here.
 
 use std::time::Duration;
 
@@ -122,8 +122,8 @@ pub fn verdict(run: &RunFacts) -> Verdict {
     }
 }
 
-/// The verdict of a compile step that failed, `None` if it succeeded. A compiler that exceeded a limit is a
-/// compile error; a lost sandbox stays a system error.
+/// The verdict of a compile step that failed, `None` if it succeeded. A compiler that exceeded a
+/// limit is a compile error; a lost sandbox stays a system error.
 pub fn compile_verdict(run: &RunFacts) -> Option<Verdict> {
     match verdict(run) {
         Verdict::Accepted => None,
@@ -146,8 +146,8 @@ pub fn compile_message(run: &RunFacts, limits: &Limits, paths: &[&str]) -> Strin
     }
 }
 
-/// The first line that reports an error in the submission's own files: compilers also print much about
-/// files that they included.
+/// The first line that reports an error in the submission's own files: compilers also print much
+/// about files that they included.
 fn first_error(output: &str, paths: &[&str]) -> Option<String> {
     let lines = || output.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_error = |line: &&str| line.to_ascii_lowercase().contains("error");
@@ -228,8 +228,8 @@ fn with_last_line(head: String, run: &RunFacts) -> String {
     }
 }
 
-/// The line that names the failure: the last one without indentation that does. Stack traces, which precede
-/// it in some languages and follow it in others, are skipped.
+/// The line that names the failure: the last one without indentation that does. Stack traces, which
+/// precede it in some languages and follow it in others, are skipped.
 fn describing_line(text: &str) -> Option<&str> {
     let lines = || text.lines().rev().filter(|line| !line.trim().is_empty());
     let is_trace = |line: &&str| {

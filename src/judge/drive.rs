@@ -9,7 +9,7 @@
 //!  one run | suite | test 1 -> test 2 -> ... (files go with the first step)
 //!     |                '-- ends well: compared, or given to its checker; or an interactive test
 //!     |                '-- limit, crash, wrong answer: a verdict, then the next test (or stop)
-//!     |                    (the next test is queued in the sandbox already, if it cannot depend on this one)
+//!     |                    (the sandbox has the next test already, if it does not depend on this one)
 //!     '-- a sandbox is lost: Err, the scheduler decides whether to retry
 //! ```
 
@@ -109,8 +109,8 @@ impl Judged {
         }
     }
 
-    /// Whether the sandbox may be used again as far as the runs tell: none of them was cancelled, lost or
-    /// out of memory.
+    /// Whether the sandbox may be used again as far as the runs tell: none of them was cancelled,
+    /// lost or out of memory.
     pub fn allows_reuse(&self) -> bool {
         let suite = self.suite.iter().map(|suite| &suite.run);
         let runs = self.compile.iter().chain(&self.run).chain(suite);
@@ -130,7 +130,8 @@ pub enum LostSandbox {
 
 /// Judges a submission. The referees' sandboxes are in the order of the work's referees.
 ///
-/// Dropping the future kills the programs (by their run handles); the leases then retire the sandboxes.
+/// Dropping the future kills the programs (by their run handles); the leases then retire the
+/// sandboxes.
 ///
 /// # Errors
 /// A sandbox was lost.
@@ -340,7 +341,8 @@ impl TestDriver<'_, '_> {
         Ok(())
     }
 
-    /// Runs a test's program, which may be queued already, and queues the next one behind it if possible.
+    /// Runs a test's program, which may be queued already, and queues the next one behind it if
+    /// possible.
     async fn run_program(&mut self, test: &PlannedTest, following: &[PlannedTest]) -> Result<RunFacts, LostSandbox> {
         let pending = match self.queued.take() {
             Some(queued) => queued,
@@ -399,8 +401,8 @@ fn test_io<'t>(log: &'t EventLog, test: &'t PlannedTest) -> RunIo<'t> {
     RunIo { log: Some((log, Some(&test.name))), ..RunIo::default() }
 }
 
-/// Whether a test can be queued in the sandbox behind another one: no file comes or goes between them, and
-/// no interactor takes part in either.
+/// Whether a test can be queued in the sandbox behind another one: no file comes or goes between
+/// them, and no interactor takes part in either.
 fn can_queue(test: &PlannedTest, next: &PlannedTest) -> bool {
     let is_plain = |test: &PlannedTest| test.step.files.is_empty() && !matches!(test.checker, Checker::Interactor(..));
     is_plain(test) && is_plain(next)

@@ -1,13 +1,13 @@
 //! The events of a submission, for callers that stream or poll it.
 //!
 //! ```text
-//!  drive --append--> [ log: numbered, bounded, the oldest dropped first ] --read from any number--> readers
-//!           '-- waits while the lossless reader (the caller that streams the run) is too far behind
+//!  drive --append--> [ log: numbered, bounded, oldest dropped first ] --read from a number--> readers
+//!           '-- waits while the lossless reader (the caller that streams the run) lags too far
 //! ```
 //!
-//! Events are numbered from 0. A reader that starts late or is slow gets the number of output bytes that it
-//! missed. Only the lossless reader (`submission.run` with `stream`) can hold up the run; the program's
-//! output then waits for it.
+//! Events are numbered from 0. A reader that starts late or is slow gets the number of output bytes
+//! that it missed. Only the lossless reader (`submission.run` with `stream`) can hold up the run;
+//! the program's output then waits for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -80,7 +80,8 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// A log that holds [`SubmissionEvent::Accepted`]. With `keeps_output`, it takes output and usage, too.
+    /// A log that holds [`SubmissionEvent::Accepted`]. With `keeps_output`, it takes output and
+    /// usage, too.
     pub fn new(keeps_output: bool) -> Arc<EventLog> {
         let state = LogState { events: [SubmissionEvent::Accepted].into(), ..LogState::default() };
         Arc::new(EventLog { state: Mutex::new(state), changed: Notify::new(), keeps_output })
@@ -95,7 +96,8 @@ impl EventLog {
         self.keeps_output
     }
 
-    /// Drops all output if none of it was read, so that the program can be run again. False if some was.
+    /// Drops all output if none of it was read, so that the program can be run again. False if some
+    /// was.
     pub fn discard_unread_output(&self) -> bool {
         let mut state = self.lock();
         if state.is_read {
@@ -165,8 +167,8 @@ impl LogState {
         self.shrink(bounds::MAX_LOG_BYTES);
     }
 
-    /// Drops the oldest events until the log is within its bounds, but none that the lossless reader has
-    /// not read.
+    /// Drops the oldest events until the log is within its bounds, but none that the lossless
+    /// reader has not read.
     fn shrink(&mut self, max_bytes: usize) {
         while self.events.len() > bounds::MAX_LOG_EVENTS || self.bytes > max_bytes {
             if self.lossless_next.is_some_and(|next| self.first >= next) {

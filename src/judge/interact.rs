@@ -1,8 +1,8 @@
-//! An interactive test: the submission and its interactor, each in a sandbox, with their stdin and stdout
-//! connected.
+//! An interactive test: the submission and its interactor, each in a sandbox, with their stdin and
+//! stdout connected.
 //!
 //! ```text
-//!   submission --stdout--> [pipe] --stdin--> interactor          both pipes are recorded, within a bound
+//!   submission --stdout--> [pipe] --stdin--> interactor     both pipes are recorded, within a bound
 //!       ^--stdin-- [pipe] <--stdout--'
 //!
 //!   ends first                and then
@@ -13,9 +13,9 @@
 //!   submission, with success  the interactor reads to the end of the input and decides
 //! ```
 //!
-//! EOF is forwarded with a short delay, so that when both sides end together the side that caused it is
-//! seen first. If each side waits for the other, the submission's wall limit ends the test: it is the
-//! shorter of the two.
+//! EOF is forwarded with a short delay, so that when both sides end together the side that caused
+//! it is seen first. If each side waits for the other, the submission's wall limit ends the test:
+//! it is the shorter of the two.
 
 use std::sync::Arc;
 
@@ -63,7 +63,8 @@ pub(super) struct InteractiveTest<'t> {
     pub io: RunIo<'t>,
 }
 
-/// Puts a cancel signal of ours in the place of a runner's own, so that one side can be killed alone.
+/// Puts a cancel signal of ours in the place of a runner's own, so that one side can be killed
+/// alone.
 struct CancelOverride {
     cancel: watch::Sender<bool>,
     original: CancelSignal,
@@ -167,8 +168,8 @@ async fn converse(
     Ok(Conversation { facts, decision, transcript: recorder.snapshot() })
 }
 
-/// Whether an interactor that ended first may have accepted or given points: then the submission has to
-/// end well, too.
+/// Whether an interactor that ended first may have accepted or given points: then the submission
+/// has to end well, too.
 fn may_have_accepted(run: &RunFacts) -> bool {
     matches!(run.exit_code, Some(0 | 7 | 42 | 50..))
 }

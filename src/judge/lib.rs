@@ -1,17 +1,18 @@
 //! Judges a submission on leased sandboxes: runs it, decides what happened, and checks its output.
 //!
 //! ```text
-//!  request --accept--> Work: files, compile step, tests --drive--> facts --decide--> outcome, verdict, message
-//!                                                     output --check--> equal, or the first difference
-//!                                                            --referee, checker_result--> a checker's or interactor's result
-//!                                                            --suite--> results of test files
+//!  request --accept--> Work: files, compile step, tests
+//!     --drive--> facts of each run --decide--> outcome, verdict, message
+//!                output --check--> equal, or the first difference
+//!                       --referee, checker_result--> the result of a checker or interactor
+//!                       --suite--> the cases of test files
 //! ```
 //!
 //! [`accept`] turns a request into [`Work`](crate::work::Work); [`decide`], [`check`] and
-//! `checker_result` are pure; [`cache`] keeps compiled artifacts; `runner` runs the steps of one program on
-//! one sandbox and `supervise` watches each of them; [`drive`] decides what comes next, with `referee` for
-//! checkers and `interact` for interactive tests; [`events`] reports progress to callers that stream.
-//! Expected output never enters the sandbox that runs the submission.
+//! `checker_result` are pure; [`cache`] keeps compiled artifacts; `runner` runs the steps of one
+//! program on one sandbox and `supervise` watches each of them; [`drive`] decides what comes next,
+//! with `referee` for checkers and `interact` for interactive tests; [`events`] reports progress to
+//! callers that stream. Expected output never enters the sandbox that runs the submission.
 
 pub mod accept;
 pub mod cache;

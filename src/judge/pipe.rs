@@ -1,4 +1,5 @@
-//! A bounded byte queue that feeds a program's stdin, from a caller or from another program's stdout.
+//! A bounded byte queue that feeds a program's stdin, from a caller or from another program's
+//! stdout.
 //!
 //! ```text
 //!  push (after has_room) --> [ queue, about 256 KiB ] --> next
@@ -16,7 +17,8 @@ use tokio::sync::Notify;
 
 use super::transcript::{Speaker, TranscriptRecorder};
 
-/// Queued bytes from which on a pipe reports that it is full. The push that passes it still succeeds.
+/// Queued bytes from which on a pipe reports that it is full. The push that passes it still
+/// succeeds.
 const CAPACITY_BYTES: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
@@ -51,7 +53,8 @@ impl Pipe {
         self.state.lock()
     }
 
-    /// Whether the writer may push now. True once the reader is gone, so that a writer never waits for it.
+    /// Whether the writer may push now. True once the reader is gone, so that a writer never waits
+    /// for it.
     pub(super) fn has_room(&self) -> bool {
         self.lock().has_room()
     }

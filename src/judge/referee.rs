@@ -1,11 +1,12 @@
-//! A referee (checker or interactor) on a sandbox of its own: compiled once, then asked about each test.
+//! A referee (checker or interactor) on a sandbox of its own: compiled once, then asked about each
+//! test.
 //!
-//! It finds a test's files under [`CASE`]: `input`, `answer`, for testlib `output`, and for icpc a folder for
-//! its feedback. These files stay out of the submission's sandbox, and of the submission only its output
-//! enters this one.
+//! It finds a test's files under [`CASE`]: `input`, `answer`, for testlib `output`, and for icpc a
+//! folder for its feedback. These files stay out of the submission's sandbox, and of the submission
+//! only its output enters this one.
 //!
 //! ```text
-//!  prepare --> ready --test--> decided | broken (crashed, timed out, printed too much, bad status) --> next test
+//!  prepare --> ready --test--> decided | broken (crash, limit, invalid status) --> next test
 //!     '--> broken for all tests (does not compile)
 //! ```
 

@@ -10,7 +10,7 @@ pub enum Rejected {
         /// What is wrong, and what would be right.
         message: String,
     },
-    #[error("{field}: there is no profile {requested:?}; the profiles are {known}")]
+    #[error("{field}: there is no profile {requested:?}; there are {known}")]
     UnknownProfile {
         field: String,
         requested: String,

@@ -1,5 +1,5 @@
-//! Makes the report from a result: JSON units, output as text, base64 or a blob, points. Pure, except that
-//! large output is stored as a blob.
+//! Makes the report from a result: JSON units, output as text, base64 or a blob, points. Pure,
+//! except that large output is stored as a blob.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,7 +14,8 @@ use protocol::submission::BlobRef;
 use protocol::{Report, RunFacts, RunReport, TestReport, Timing, Verdict};
 use wire::frame::Refused;
 
-/// Stores an output that is too large for a line and returns the blob's id; `None` if the store is full.
+/// Stores an output that is too large for a line and returns the blob's id; `None` if the store is
+/// full.
 pub type StoreBlob<'a> = &'a dyn Fn(Bytes) -> Option<String>;
 
 /// Milliseconds with microsecond resolution.
@@ -106,8 +107,8 @@ fn refusal(reason: Refused) -> &'static str {
     }
 }
 
-/// A file in the report. One that fits neither into the report nor into the blob store is reported as too
-/// large, since a truncated file is useless.
+/// A file in the report. One that fits neither into the report nor into the blob store is reported
+/// as too large, since a truncated file is useless.
 fn file_report(path: String, bytes: Vec<u8>, store: StoreBlob<'_>, budget: &mut InlineBudget) -> FileReport {
     let size_bytes = Some(bytes.len() as u64);
     let mut truncated = false;
@@ -195,8 +196,8 @@ fn run_report(facts: RunFacts, store: StoreBlob<'_>, budget: &mut InlineBudget) 
     }
 }
 
-/// Output as text or base64 in the report, or as a blob if it is large. Sets `truncated` if the blob store
-/// is full and the output was cut.
+/// Output as text or base64 in the report, or as a blob if it is large. Sets `truncated` if the
+/// blob store is full and the output was cut.
 fn output(
     mut bytes: Vec<u8>,
     store: StoreBlob<'_>,

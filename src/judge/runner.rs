@@ -1,5 +1,5 @@
-//! The steps of one program on its sandbox: compile, run, collect files. Serves the submission and its
-//! referees alike.
+//! The steps of one program on its sandbox: compile, run, collect files. Serves the submission and
+//! its referees alike.
 //!
 //! ```text
 //!  compile --> cached? --yes--> its artifact goes with the next step
@@ -149,8 +149,8 @@ impl<'a> Runner<'a> {
         Ok(result)
     }
 
-    /// Runs the compile step and puts what it made into the cache. Its output goes into the report, not
-    /// into the event log.
+    /// Runs the compile step and puts what it made into the cache. Its output goes into the report,
+    /// not into the event log.
     async fn run_compiler(
         &mut self,
         compile: &CompileStep,

@@ -28,11 +28,13 @@ use wire::frame::{Done, OutputStream};
 /// Input that may be sent beyond what the program has read, in bytes.
 const INPUT_AHEAD: u64 = 64 * 1024;
 
-/// A process closes stdout just before it exits, and on a busy machine the two may lie far apart. The
-/// end of the output is passed on after this delay, so that the peer does not appear to have ended first.
+/// A process closes stdout just before it exits, and on a busy machine the two may lie far apart.
+/// The end of the output is passed on after this delay, so that the peer does not appear to have
+/// ended first.
 const EOF_DELAY: Duration = Duration::from_millis(250);
 
-/// Time after the wall limit by which the init has ended the program and only its last output is left.
+/// Time after the wall limit by which the init has ended the program and only its last output is
+/// left.
 const OVERDUE: Duration = Duration::from_millis(500);
 
 /// How a run ended: the init's facts, what the host knows, and the output.
@@ -100,7 +102,8 @@ impl<'a> Supervisor<'a> {
         }
         loop {
             self.is_over = self.view.cancelled || self.overdue.is_elapsed();
-            // a full pipe withholds credit, which stops the program once its output window is used up
+            // a full pipe withholds credit, which stops the program once its output window is used
+            // up
             if self.io.output.is_some_and(|pipe| self.is_over || pipe.has_room()) {
                 self.handle.credit().await;
             }
@@ -215,7 +218,8 @@ async fn wait_for_room(pipe: Option<&Pipe>) {
     }
 }
 
-/// Output of a run. Bounded by the output limit here too, since the init's own bound is not trusted.
+/// Output of a run. Bounded by the output limit here too, since the init's own bound is not
+/// trusted.
 pub(super) struct CapturedOutput {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,

@@ -1,5 +1,8 @@
-//! A submission after validation: whole, typed, blobs resolved, limits settled. Everything that can be wrong with a
-//! request has been said before one of these exists.
+//! A validated submission: typed, with blobs resolved and limits complete. Every error in a request
+//! was reported before a [`Work`] exists.
+//!
+//! Work is stored as JSON when a daemon hands its queue to the next one, so its field names are a
+//! format.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,105 +16,91 @@ use protocol::limits::Limits;
 use protocol::profile::Profile;
 use protocol::submission::{CheckerSpec, Protocol, Stop, SuiteFormat};
 
-/// One file.
+/// A file to write into the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkFile {
     /// Relative to the box.
     pub path: String,
     /// Permission bits.
     pub mode: u32,
-    /// The content.
     #[serde(with = "base64")]
     pub data: Bytes,
 }
 
-/// One step that runs a program.
+/// One execution of a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProgramStep {
-    /// Program and arguments.
+    /// The program and its arguments.
     pub argv: Vec<String>,
-    /// Environment.
     pub env: Vec<(String, String)>,
-    /// Limits.
     pub limits: Limits,
-    /// Standard input.
     #[serde(with = "base64")]
     pub stdin: Bytes,
-    /// Files for this step only.
+    /// Files that exist during this step only.
     pub files: Vec<WorkFile>,
 }
 
-/// The compile step.
+/// A compile step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CompileStep {
-    /// What to run.
     pub step: ProgramStep,
-    /// What it makes.
+    /// Patterns of the files that it makes.
     pub keep: Vec<String>,
 }
 
-/// One test.
+/// A test of a submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedTest {
-    /// Its name.
     pub name: String,
-    /// What to run.
     pub step: ProgramStep,
-    /// Expected output; without it, exit 0 is accepted.
+    /// The expected output; without it, exit status 0 is accepted.
     #[serde(with = "maybe_base64")]
     pub expect: Option<Bytes>,
-    /// Whether messages must not show what was expected.
+    /// Whether messages must not show the expected output.
     pub secret: bool,
-    /// Points.
+    /// Points that the test gives.
     pub weight: f64,
-    /// A name that tests share.
     pub group: Option<String>,
-    /// How output is judged.
     pub checker: Checker,
 }
 
-/// How output is judged.
+/// How a test's output is judged. The index is one of [`Work::referees`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Checker {
-    /// By comparison with what is expected.
+    /// By comparison with the expected output.
     Compare(Box<CheckerSpec>),
-    /// By one of the work's referees, with these arguments after those of its protocol.
+    /// By a checker program, with these arguments after those of its protocol.
     Program(usize, Vec<String>),
-    /// By the program that talks with it: one of the work's referees, with these arguments.
+    /// By the interactor, with these arguments after those of its protocol.
     Interactor(usize, Vec<String>),
 }
 
-/// A program that judges, in a sandbox of its own.
+/// A checker or interactor, which runs in a sandbox of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Referee {
-    /// The recipe.
     #[serde(with = "shared")]
     pub profile: Arc<Profile>,
-    /// Its code.
     pub files: Vec<WorkFile>,
-    /// Its compile step.
     pub compile: Option<CompileStep>,
-    /// How it is run; input, files and the arguments of its protocol come with each test.
+    /// Its step without what each test adds: input, files and the arguments of its protocol.
     pub step: ProgramStep,
-    /// How it is called and how it answers.
     pub protocol: Protocol,
 }
 
 /// PlannedTest files run against the submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Suite {
-    /// What runs them, with the test files beside the code.
+    /// The command that runs them, with the test files.
     pub step: ProgramStep,
-    /// In which form it says how it went.
     pub format: SuiteFormat,
 }
 
-/// What is to be run once files (and artifact) are in place.
+/// What a submission runs after its compile step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Plan {
     /// One run, judged by its exit status.
     Run(ProgramStep),
-    /// Tests in order.
+    /// Tests, run in order.
     Tests(Vec<PlannedTest>),
     /// PlannedTest files.
     Suite(Suite),
@@ -124,7 +113,7 @@ impl ProgramStep {
 }
 
 impl Work {
-    /// What it holds in memory: files, inputs, expectations.
+    /// Bytes that it holds in memory: files, inputs and expected outputs.
     pub fn bytes(&self) -> u64 {
         let files: u64 = self.files.iter().map(|file| file.data.len() as u64).sum();
         let plan: u64 = match &self.plan {
@@ -140,56 +129,47 @@ impl Work {
     }
 }
 
-/// A submission, ready to be judged.
+/// A submission that is ready to be judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// Its id.
     pub id: String,
-    /// Who asks.
     pub caller: Caller,
-    /// The recipe.
     #[serde(with = "shared")]
     pub profile: Arc<Profile>,
-    /// The code.
     pub files: Vec<WorkFile>,
-    /// The compile step.
     pub compile: Option<CompileStep>,
-    /// What follows.
     pub plan: Plan,
-    /// Programs that judge it.
     pub referees: Vec<Referee>,
-    /// Whether more input is fed while it runs.
+    /// Whether the caller sends more input during the run.
     pub stdin_open: bool,
-    /// When to stop.
     pub stop: Stop,
-    /// Memory, CPU share and processes of the sandbox (the run limits).
+    /// The run limits, which set the sandbox's memory, CPU share and processes.
     pub limits: Limits,
-    /// Whether output is cut instead of ending the run.
+    /// Whether output beyond its limit is cut off instead of ending the run.
     pub truncate_output: bool,
-    /// How it insists on being kept apart.
     pub isolation: IsolationRequest,
-    /// Whether a runtime that waits may run it.
+    /// Whether prewarmed runtimes may run it.
     pub prewarm: bool,
-    /// Which files are brought back from the last run.
+    /// Patterns of files to bring back from the last run.
     pub collect: Vec<String>,
-    /// No use for an answer after this time.
+    /// Time after which the caller no longer needs a report.
     pub deadline: Option<Duration>,
 }
 
-/// Bytes as text.
+/// Bytes as a base64 string.
 mod base64 {
     use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
+    use base64::engine::general_purpose::STANDARD as BASE64;
     use bytes::Bytes;
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
     pub fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&STANDARD.encode(bytes))
+        to.serialize_str(&BASE64.encode(bytes))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
         let text = String::deserialize(from)?;
-        STANDARD.decode(text).map(Bytes::from).map_err(D::Error::custom)
+        BASE64.decode(text).map(Bytes::from).map_err(D::Error::custom)
     }
 }
 
@@ -209,7 +189,7 @@ mod maybe_base64 {
     }
 }
 
-/// What is shared, as if it stood there alone.
+/// The value of an [`Arc`](std::sync::Arc) in place of the pointer.
 mod shared {
     use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Identity of a caller.
+//! The identity of a caller.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +7,6 @@ use serde::{Deserialize, Serialize};
 pub struct Caller {
     /// From SO_PEERCRED.
     pub uid: u32,
-    /// Opaque; empty when none was given.
+    /// Opaque; empty if the caller stated none.
     pub tenant: String,
 }

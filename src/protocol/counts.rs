@@ -1,10 +1,11 @@
-//! How many of each. What is at zero is not there, so a map of callers does not grow with those who left.
+//! Counts by key. A key at zero is removed, so that a map of callers does not grow with those that
+//! left.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Counts by key.
+/// A count for each key.
 #[derive(Debug, Clone)]
 pub struct Counts<K>(HashMap<K, usize>);
 
@@ -15,12 +16,11 @@ impl<K> Default for Counts<K> {
 }
 
 impl<K: Eq + Hash> Counts<K> {
-    /// One more.
     pub fn increment(&mut self, key: K) {
         *self.0.entry(key).or_default() += 1;
     }
 
-    /// One less.
+    /// Does nothing for a key at zero.
     pub fn decrement(&mut self, key: &K) {
         match self.0.get_mut(key) {
             Some(count) if *count > 1 => *count -= 1,
@@ -28,7 +28,7 @@ impl<K: Eq + Hash> Counts<K> {
         }
     }
 
-    /// How many of this one.
+    /// The count of one key; 0 if it is absent.
     pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> usize
     where
         K: Borrow<Q>,
@@ -36,12 +36,12 @@ impl<K: Eq + Hash> Counts<K> {
         self.0.get(key).copied().unwrap_or(0)
     }
 
-    /// How many of all.
+    /// The sum of all counts.
     pub fn total(&self) -> usize {
         self.0.values().sum()
     }
 
-    /// Each that there is, and how many of it.
+    /// The keys whose count is not zero.
     pub fn iter(&self) -> impl Iterator<Item = (&K, usize)> {
         self.0.iter().map(|(key, count)| (key, *count))
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_at_zero_is_gone() {
+    fn a_key_at_zero_is_removed() {
         let mut counts = Counts::default();
         counts.increment("a");
         counts.increment("a");

@@ -1,44 +1,46 @@
-//! How a run is kept apart from our own init and from other runs (DESIGN section 4).
+//! How runs are isolated from the init and from each other (docs/SECURITY.md).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a sandbox does it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// How a sandbox isolates its runs.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Isolation {
-    /// The init is root with three capabilities, programs are an unprivileged uid. Works everywhere.
+    /// The init is root with three capabilities, programs run as an unprivileged uid. Works on
+    /// every host.
     #[default]
     Split,
-    /// Every run in fresh user, pid, mount and ipc namespaces; nothing in the container is root.
+    /// Every run has new user, pid, mount, ipc, network and cgroup namespaces; nothing in the
+    /// container is root.
     Cell,
 }
 
 impl Isolation {
-    /// The word of reports and labels.
+    /// The word in reports and container labels.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Isolation::Split => "split",
-            Isolation::Cell => "cell",
-        }
+        self.into()
     }
 }
 
-/// What is asked for: by a profile, or by a caller who insists.
+/// The isolation that a profile or a submission requires.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IsolationRequest {
-    /// The best that the host offers: cells where they can be made.
+    /// The strongest that the host offers: `cell` where possible, `split` otherwise.
     #[default]
     Auto,
-    /// Two users in a sandbox.
+    /// Only `split`.
     Split,
-    /// Fresh namespaces for each run.
+    /// Only `cell`.
     Cell,
 }
 
 impl IsolationRequest {
-    /// Whether a sandbox of this kind will do.
+    /// Whether a sandbox with this isolation satisfies the request.
     pub fn allows(self, isolation: Isolation) -> bool {
         match self {
             IsolationRequest::Auto => true,
@@ -48,16 +50,17 @@ impl IsolationRequest {
     }
 }
 
-/// System calls that an operator allows a profile's programs beside the usual ones.
+/// System calls that a profile's programs may make in addition to the default ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Relaxation {
-    /// ptrace and its kin, any personality: for debuggers and leak sanitizers.
+    /// ptrace, process_vm_readv and process_vm_writev, any personality: for debuggers and leak
+    /// sanitizers.
     Ptrace,
     /// System V shared memory, semaphores and queues.
     SysvIpc,
     /// POSIX message queues.
     PosixMq,
-    /// io_uring.
+    /// The calls of io_uring.
     IoUring,
 }

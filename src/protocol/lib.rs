@@ -1,7 +1,8 @@
-//! The nouns: what a caller hands in, what it gets back, and the limits in between. No IO, no clock, no engine.
+//! The published types: submissions, reports, limits and profiles. No IO, no clock, no engine.
 //!
-//! The JSON edge is [`submission`] and [`report`]: their field names are the socket protocol's contract
-//! (DESIGN section 6), with units last. Inside, durations are [`std::time::Duration`].
+//! [`submission`] and [`report`] are JSON of the socket protocol (docs/PROTOCOL.md): their field
+//! names are a contract, with units last. Types that stay inside the daemon use
+//! [`std::time::Duration`].
 
 pub mod caller;
 pub mod counts;

@@ -1,35 +1,36 @@
-//! Limits: what a program may use. A request is partial and in JSON units; [`Limits`] is whole and typed.
+//! Resource limits of a program. [`LimitsRequest`] is partial and in JSON units, [`Limits`]
+//! complete.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One mebibyte.
+/// One mebibyte in bytes.
 pub const MIB: u64 = 1024 * 1024;
 
-/// The whole set of limits of one run.
+/// The limits of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
-    /// CPU time of the process tree.
+    /// CPU time of all processes together.
     pub cpu: Duration,
-    /// Wall time.
     pub wall: Duration,
-    /// Memory of the program, its files on tmpfs included, in bytes.
+    /// Memory of the program, including its files on tmpfs.
     pub memory_bytes: u64,
-    /// Processes and threads.
+    /// Processes and threads together.
     pub pids: u32,
     /// CPU share; 1.0 is one CPU.
     pub cpus: f64,
-    /// stdout and stderr together, in bytes.
+    /// Bytes of stdout and stderr together.
     pub output_bytes: u64,
-    /// The largest file the program may write, in bytes.
+    /// The largest file the program may write.
     pub file_bytes: u64,
-    /// Open file descriptors.
+    /// File descriptors of one process.
     pub open_files: u32,
 }
 
-/// A partial set of limits as it stands in JSON and in profiles. Absent fields keep what was there before.
+/// Limits as given in JSON and in profiles. An absent field keeps the value of the preset or
+/// profile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsRequest {
@@ -42,38 +43,38 @@ pub struct LimitsRequest {
     /// Memory in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Processes and threads.
+    /// Processes and threads together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
     /// CPU share; 1.0 is one CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<f64>,
-    /// stdout and stderr together, in bytes.
+    /// Bytes of stdout and stderr together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,
-    /// The largest file in bytes.
+    /// The largest file the program may write, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_bytes: Option<u64>,
-    /// Open file descriptors.
+    /// Open file descriptors of one process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_files: Option<u32>,
 }
 
-/// A named set of limits (DESIGN section 4).
+/// A named set of limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// 1 CPU, 256 MiB, 64 processes, 2 s of CPU, 10 s of wall time, 1 MiB of output.
     #[default]
     Judge,
-    /// 0.5 CPU, 128 MiB, 50 processes, 10 s, 1 MiB of output (FEATURES S1.4).
+    /// 0.5 CPU, 128 MiB, 50 processes, 10 s, 1 MiB of output.
     Lesson,
-    /// 1 CPU, 512 MiB, 256 processes, 120 s (FEATURES S2.5).
+    /// 1 CPU, 512 MiB, 256 processes, 120 s.
     Agent,
 }
 
 impl Preset {
-    /// The preset's limits.
+    /// The complete limits of the preset.
     pub fn limits(self) -> Limits {
         let judge = Limits {
             cpu: Duration::from_secs(2),
@@ -101,50 +102,47 @@ impl Preset {
     }
 }
 
-/// What no submission and no profile may exceed (FEATURES S3.6).
+/// The range of limits that any submission or profile may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ceilings;
 
 impl Ceilings {
-    /// 2 GiB of memory.
+    /// At most 2 GiB of memory.
     pub const MEMORY_BYTES: u64 = 2048 * MIB;
-    /// The least that a runtime can start in.
+    /// The least memory that a runtime can start in.
     pub const MIN_MEMORY_BYTES: u64 = 8 * MIB;
-    /// 2.0 CPUs.
+    /// At most two CPUs.
     pub const CPUS: f64 = 2.0;
     /// The least share that still makes progress: 0.05 of a CPU.
     pub const MIN_CPUS: f64 = 0.05;
-    /// One hour, CPU or wall.
+    /// At most one hour of CPU or wall time.
     pub const TIME: Duration = Duration::from_secs(3600);
-    /// Processes: below the engine's own default of 4096 or so by a wide margin.
+    /// Processes and threads: far below the engine's own default of about 4096.
     pub const PIDS: u32 = 1024;
-    /// Output that one run may keep in the daemon's memory.
+    /// Output of one run, which the daemon keeps in memory.
     pub const OUTPUT_BYTES: u64 = 64 * MIB;
-    /// A file lives on tmpfs, so it cannot be larger than memory.
+    /// Files are on tmpfs, so none can be larger than the memory.
     pub const FILE_BYTES: u64 = 2048 * MIB;
-    /// Open files.
+    /// Open file descriptors of one process.
     pub const OPEN_FILES: u32 = 4096;
 }
 
-/// A limit that cannot be granted.
+/// A limit outside its allowed range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{field} is {requested}, allowed is {low} to {high}")]
 pub struct LimitError {
-    /// The field's name as it stands in JSON.
+    /// The field's name in JSON.
     pub field: &'static str,
-    /// What was asked for.
     pub requested: String,
-    /// The least allowed.
     pub low: String,
-    /// The most allowed.
     pub high: String,
 }
 
 impl Limits {
-    /// These limits with the request's fields in place of their own, checked against [`Ceilings`].
+    /// Replaces the limits that the request has, each checked against [`Ceilings`].
     ///
     /// # Errors
-    /// Names the first field that is out of its range.
+    /// The first field that is out of its range.
     pub fn with(mut self, request: &LimitsRequest) -> Result<Limits, LimitError> {
         if let Some(ms) = request.cpu_ms {
             self.cpu = time("cpu_ms", ms)?;
@@ -192,14 +190,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lesson_preset_is_the_one_of_the_feature_list() {
+    fn the_lesson_preset_has_its_documented_limits() {
         let lesson = Preset::Lesson.limits();
         assert_eq!((lesson.memory_bytes, lesson.cpus, lesson.pids), (128 * MIB, 0.5, 50));
         assert_eq!((lesson.wall, lesson.output_bytes), (Duration::from_secs(10), MIB));
     }
 
     #[test]
-    fn a_limit_above_its_ceiling_is_refused_by_name() {
+    fn the_error_for_a_limit_above_its_ceiling_names_the_field() {
         let request = LimitsRequest { memory_bytes: Some(Ceilings::MEMORY_BYTES + 1), ..Default::default() };
         let error = Preset::Judge.limits().with(&request).unwrap_err();
         assert_eq!(error.field, "memory_bytes");

@@ -1,35 +1,49 @@
-//! What happened to a program, and the evidence for it. Facts come from init and kernel; nothing here is a verdict.
+//! How a run ended, and the evidence for it. Facts from the init and the kernel; verdicts are in
+//! [`verdict`](crate::verdict).
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What happened to the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// How a run ended.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// It exited by itself; `exit_code` says how.
+    /// It exited; `exit_code` is its status.
     Exited,
-    /// A signal that was not ours ended it.
+    /// It was terminated by a signal that the sandbox did not send.
     Signaled,
-    /// The CPU time was used up.
+    /// It used up its CPU time.
     CpuLimit,
-    /// The wall time was over.
+    /// It exceeded its wall time.
     WallLimit,
-    /// The kernel killed for memory.
+    /// The kernel killed a process because the memory limit was reached.
     MemoryLimit,
-    /// Too much output, or a file too large.
+    /// It wrote too much output, or a file that is too large.
     OutputLimit,
     /// The program could not be started.
     StartFailed,
-    /// The caller withdrew it.
+    /// The caller cancelled it.
     Cancelled,
-    /// The sandbox or its host failed under it.
+    /// The sandbox or its host failed during the run.
     Lost,
 }
 
-/// Where a memory figure comes from.
+/// How a memory figure was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MemorySource {
@@ -41,23 +55,24 @@ pub enum MemorySource {
     MaxRss,
 }
 
-/// The evidence that goes with a run.
+/// Evidence for a run's outcome.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Evidence {
-    /// Which limit fired: `cpu_ms`, `wall_ms`, `memory_bytes`, `output_bytes`, `file_bytes`.
+    /// The limit that was exceeded: `cpu_ms`, `wall_ms`, `memory_bytes`, `output_bytes`,
+    /// `file_bytes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
-    /// The limit's value in the unit of its name.
+    /// The limit's value, in the unit that its name ends with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_value: Option<u64>,
-    /// Kernel OOM kills in the sandbox during the run.
+    /// Processes that the kernel killed for memory during the run.
     pub oom_kills: u64,
     /// Forks that the process limit denied.
     pub pids_denied: u64,
-    /// Largest resident set of one process.
+    /// Largest resident set of a single process.
     pub max_rss_bytes: u64,
-    /// Where `memory_bytes` comes from.
+    /// How `memory_bytes` was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_source: Option<MemorySource>,
     /// User CPU time in milliseconds.
@@ -66,47 +81,42 @@ pub struct Evidence {
     pub system_ms: f64,
     /// Processes that outlived the main one and were killed.
     pub survivors: u32,
-    /// All bytes written to stdout, kept or not.
+    /// Bytes written to stdout, including those that were not kept.
     pub stdout_bytes: u64,
-    /// All bytes written to stderr, kept or not.
+    /// Bytes written to stderr, including those that were not kept.
     pub stderr_bytes: u64,
     /// The set-up step that failed, for `start_failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_step: Option<String>,
-    /// What the host saw when the sandbox was lost.
+    /// The host's error, for `lost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
 }
 
-/// One run as the daemon knows it: outcome, figures, output.
+/// A run inside the daemon: outcome, measurements, output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunFacts {
-    /// What happened.
     pub outcome: Outcome,
-    /// The exit status, when it exited.
+    /// The exit status, if it exited.
     pub exit_code: Option<i32>,
-    /// The signal, when one ended it.
+    /// The signal, if one terminated it.
     pub signal: Option<i32>,
-    /// CPU time of the tree.
+    /// CPU time of all its processes.
     pub cpu: Duration,
-    /// Wall time.
     pub wall: Duration,
-    /// Memory used.
+    /// Peak memory, measured as `evidence.memory_source` says.
     pub memory_bytes: u64,
-    /// What was kept of stdout.
+    /// The part of stdout that was kept.
     pub stdout: Vec<u8>,
-    /// What was kept of stderr.
+    /// The part of stderr that was kept.
     pub stderr: Vec<u8>,
-    /// Whether stdout was longer than what was kept.
     pub stdout_truncated: bool,
-    /// Whether stderr was longer than what was kept.
     pub stderr_truncated: bool,
-    /// The evidence.
     pub evidence: Evidence,
 }
 
 impl RunFacts {
-    /// A run of which nothing is known but its outcome.
+    /// A run with an outcome and no measurements.
     pub fn bare(outcome: Outcome) -> RunFacts {
         RunFacts {
             outcome,

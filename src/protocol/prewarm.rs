@@ -1,57 +1,59 @@
-//! A runtime that is started ahead of its program: the recipe, and what comes of it for a profile.
+//! Runtimes that are started and loaded before their program arrives (docs/SPEED.md).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::profile::Profile;
 
-/// The most runtimes of one profile.
+/// Prewarmed runtimes that one profile may have.
 pub const MAX_PREWARMED: usize = 4;
 
-/// A runtime that waits in each idle sandbox of a profile, loaded.
+/// A runtime that waits, loaded, in each idle sandbox of a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrewarmSpec {
-    /// The beginning of the commands that it serves, with the default entry; the profile's `run` when empty.
+    /// The first words of the commands that it serves, with the default entry. Empty: the profile's
+    /// `run`.
     pub command: Vec<String>,
-    /// What is started; the same as `command` when empty. It must know how to wait (docs/SPEED.md).
+    /// The command that starts it; it must support waiting (docs/SPEED.md). Empty: the same as
+    /// `command`.
     pub start: Vec<String>,
-    /// What it is to load, in its own terms: modules, classes.
+    /// What it loads, as the runtime names it: modules, classes.
     pub load: Vec<String>,
-    /// Whether it serves commands without further arguments only.
+    /// Whether it only serves commands without further arguments.
     pub exact: bool,
-    /// Whether each program is a fork of it (docs/SPEED.md), so that it serves all of a sandbox's runs. One at the most.
+    /// Whether each program is a fork of it (docs/SPEED.md), so that it serves all runs of a
+    /// sandbox. At most one.
     pub fork: bool,
 }
 
-/// A runtime that is to wait, every word settled.
+/// A [`PrewarmSpec`] with all defaults filled in and placeholders replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrewarmedRuntime {
-    /// The runtime and its arguments.
+    /// The command that starts it.
     pub argv: Vec<String>,
-    /// The beginning of the commands that it serves.
+    /// The first words of the commands that it serves.
     pub stands_for: Vec<String>,
-    /// What it is to load.
     pub load: Vec<String>,
-    /// Whether nothing may follow.
+    /// Whether it only serves commands without further arguments.
     pub exact: bool,
     /// Whether each program is a fork of it.
     pub forks: bool,
 }
 
 impl Profile {
-    /// The runtimes that wait in its idle sandboxes.
+    /// The runtimes that wait in the profile's idle sandboxes.
     pub fn prewarmed_runtimes(&self) -> Vec<PrewarmedRuntime> {
         let stem = self.entry.rsplit_once('.').map_or(self.entry.as_str(), |(stem, _)| stem);
-        let settle = |words: &[String]| -> Vec<String> {
+        let expand = |words: &[String]| -> Vec<String> {
             words.iter().map(|word| word.replace("{entry}", &self.entry).replace("{stem}", stem)).collect()
         };
-        let waiter = |prewarm: &PrewarmSpec| {
-            let stands_for = settle(if prewarm.command.is_empty() { &self.run } else { &prewarm.command });
-            let argv = if prewarm.start.is_empty() { stands_for.clone() } else { settle(&prewarm.start) };
+        let runtime = |prewarm: &PrewarmSpec| {
+            let stands_for = expand(if prewarm.command.is_empty() { &self.run } else { &prewarm.command });
+            let argv = if prewarm.start.is_empty() { stands_for.clone() } else { expand(&prewarm.start) };
             PrewarmedRuntime { argv, stands_for, load: prewarm.load.clone(), exact: prewarm.exact, forks: prewarm.fork }
         };
-        self.prewarm.iter().map(waiter).collect()
+        self.prewarm.iter().map(runtime).collect()
     }
 }
 
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_runtime_stands_for_the_run_command_unless_another_is_named() {
+    fn a_runtime_serves_the_run_command_unless_another_is_given() {
         let text = "name='p'\nimage='p'\nentry='main.py'\nrun=['python3','{entry}']\n[[prewarm]]\nload=['numpy']\n\
                     [[prewarm]]\ncommand=['javac','{stem}']\nstart=['java','Wait']";
         let profile: Profile = toml::from_str(text).unwrap();

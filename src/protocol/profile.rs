@@ -1,4 +1,5 @@
-//! A profile: the recipe for a language. One TOML file each, in `config/profiles`.
+//! Profiles: how programs of a language are compiled and run. One TOML file each, in
+//! `config/profiles`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,22 +11,22 @@ use super::isolation::{IsolationRequest, Relaxation};
 use super::limits::{LimitError, Limits, LimitsRequest, Preset};
 use super::prewarm::PrewarmSpec;
 
-/// How many sandboxes a pool keeps.
+/// How many sandboxes the pool of a profile keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolLevels {
-    /// Sandboxes kept ready. 0 makes every start a cold one.
+    /// Sandboxes that are kept ready. With 0 every start is cold.
     pub floor: usize,
-    /// Sandboxes at most, ready, being made and leased together.
+    /// Most sandboxes at a time, whether ready, being created or leased.
     pub ceiling: usize,
-    /// A ready sandbox older than this is replaced, in seconds.
+    /// Age in seconds at which a ready sandbox is replaced.
     pub max_age_s: u64,
-    /// Among pools that want a sandbox equally, at a start above all, the higher is served first.
+    /// Of pools that need a sandbox equally, the one with the higher priority gets it first.
     pub priority: i32,
-    /// Submissions that one sandbox serves at most, all of the same uid and stated tenant, with an audit in between. 1: each
-    /// gets a sandbox of its own.
+    /// Most submissions that one sandbox serves, all of the same uid and tenant, with an audit in
+    /// between. With 1 each submission gets a sandbox of its own.
     pub reuse: u32,
-    /// Of the ready ones, how many have their runtimes waiting in them, where the profile has such.
+    /// Ready sandboxes in which the profile's prewarmed runtimes wait.
     pub hot: usize,
 }
 
@@ -42,64 +43,67 @@ impl PoolLevels {
     }
 }
 
-/// The recipe for a language.
+/// How programs of a language are compiled and run.
 ///
-/// In `run` and `compile`, `{entry}` stands for the entry file, `{stem}` for the same without its ending, and `{sources}` for every submitted file whose name
-/// ends in one of `source_extensions` (the entry alone when there is none).
+/// In `run` and `compile`, `{entry}` stands for the entry file, `{stem}` for the entry without its
+/// extension, and `{sources}` for every submitted file with one of the `source_extensions` (the
+/// entry alone if there is none).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// The name that a submission's `language` says.
+    /// The value of `language` in a submission.
     pub name: String,
-    /// One line for people.
+    /// One line that describes it in lists.
     #[serde(default)]
     pub description: String,
-    /// The image's folder below images/.
+    /// The image's folder in images/.
     pub image: String,
     /// The default entry file.
     pub entry: String,
     /// The run command.
     pub run: Vec<String>,
-    /// The compile command, when the language has one.
+    /// The compile command. Empty: programs are not compiled.
     #[serde(default)]
     pub compile: Vec<String>,
-    /// What the compile step makes and the runs need, relative to the box: paths, or patterns as in a submission's `collect`.
+    /// Files that the compile step makes and the runs need, relative to the box: paths, or patterns
+    /// as in a submission's `collect`.
     #[serde(default)]
     pub keep: Vec<String>,
-    /// File name endings that `{sources}` collects, without the dot.
+    /// File name extensions of `{sources}`, without the dot.
     #[serde(default)]
     pub source_extensions: Vec<String>,
-    /// The whole environment of the program (with the submission's added).
+    /// The environment of the program. The submission's variables are added to it.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// The limits to start from.
+    /// The preset that the limits start from.
     #[serde(default)]
     pub preset: Preset,
     /// Limits that differ from the preset's.
     #[serde(default)]
     pub limits: LimitsRequest,
-    /// Limits of the compile step that differ from the defaults (10 s of CPU, 30 s of wall time, 1 MiB of output).
+    /// Limits of the compile step that differ from the defaults (10 s of CPU, 30 s of wall time, 1
+    /// MiB of output).
     #[serde(default)]
     pub compile_limits: LimitsRequest,
-    /// How its runs are kept apart.
+    /// The isolation that its runs require.
     #[serde(default)]
     pub isolation: IsolationRequest,
-    /// The OCI runtime of its sandboxes; the host's when absent.
+    /// The OCI runtime of its sandboxes. Absent: the host's default.
     #[serde(default)]
     pub runtime: Option<String>,
-    /// System calls that its programs may make beside the usual ones.
+    /// System calls that its programs may make in addition to the default ones.
     #[serde(default)]
     pub allow: Vec<Relaxation>,
-    /// Runtimes that wait in its idle sandboxes. Where its runs are in cells.
+    /// Runtimes that wait in its idle sandboxes. Only used with isolation `cell`.
     #[serde(default)]
     pub prewarm: Vec<PrewarmSpec>,
-    /// The pool's levels.
+    /// How many sandboxes its pool keeps.
     #[serde(default)]
     pub pool: PoolLevels,
 }
 
 impl Profile {
-    /// The limits of a run when a submission asks for nothing.
+    /// The limits of a run where a submission requests none.
     ///
     /// # Errors
     /// A limit of the profile that is out of range.
@@ -107,8 +111,8 @@ impl Profile {
         self.preset.limits().with(&self.limits)
     }
 
-    /// The limits of the compile step when a submission asks for nothing: the run's memory, processes and CPU share
-    /// (they belong to the sandbox), but more time.
+    /// The limits of the compile step where a submission requests none: the run's memory, processes
+    /// and CPU share, which belong to the sandbox, but more time.
     ///
     /// # Errors
     /// A limit of the profile that is out of range.

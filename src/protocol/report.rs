@@ -1,4 +1,4 @@
-//! What a caller gets back, exactly as it stands in JSON. Clients ignore fields they don't know.
+//! Reports, exactly as in JSON. Clients ignore fields that they do not know.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,34 +8,52 @@ use super::submission::BlobRef;
 use super::verdict::Verdict;
 
 /// Whose fault a failure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Blame {
-    /// The submission killed its sandbox again and again.
+    /// The submission's: it killed its sandbox more than once, or its checker failed.
     Caller,
     /// The host's engine, machine or network.
     Host,
-    /// Ours.
+    /// The daemon's own.
     Assay,
 }
 
-/// How the sandbox came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+impl Blame {
+    /// The word in the protocol.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What a submission started with.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr, strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum StartKind {
-    /// A runtime was already running in it.
+    /// A runtime that was already running in a ready sandbox.
     Hot,
-    /// It was waiting in the pool.
+    /// A ready sandbox of the pool.
     Warm,
-    /// It was made for this submission.
+    /// A sandbox that was created for this submission.
     Cold,
 }
 
-/// Output in a report: text, or a blob when it is large.
+impl StartKind {
+    /// The word in the protocol.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Output in a report: text, or a blob if it is large.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Output {
-    /// The text.
+    /// The text itself.
     Text(String),
     /// A blob to fetch with `blob.get`.
     Blob(BlobRef),
@@ -47,84 +65,85 @@ impl Default for Output {
     }
 }
 
-/// One run.
+/// One run of a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunReport {
-    /// What happened.
+    /// How the run ended.
     pub outcome: Outcome,
-    /// The exit status.
+    /// The exit status, if the program exited.
     pub exit_code: Option<i32>,
-    /// The signal.
+    /// The signal, if one terminated the program.
     pub signal: Option<i32>,
     /// CPU time in milliseconds.
     pub cpu_ms: f64,
     /// Wall time in milliseconds.
     pub wall_ms: f64,
-    /// Memory in bytes.
+    /// Peak memory in bytes.
     pub memory_bytes: u64,
-    /// stdout, when it is UTF-8.
+    /// stdout, if it is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<Output>,
-    /// stdout as base64, when it is not.
+    /// stdout as base64, if it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout_b64: Option<String>,
-    /// stderr, when it is UTF-8.
+    /// stderr, if it is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<Output>,
-    /// stderr as base64, when it is not.
+    /// stderr as base64, if it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr_b64: Option<String>,
-    /// Whether stdout was cut.
+    /// Whether stdout was longer than what was kept.
     pub stdout_truncated: bool,
-    /// Whether stderr was cut.
+    /// Whether stderr was longer than what was kept.
     #[serde(default)]
     pub stderr_truncated: bool,
-    /// The evidence.
+    /// The evidence for the outcome.
     pub evidence: Evidence,
     /// For a compile step: whether its artifact came from the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<bool>,
 }
 
-/// One test.
+/// The result of one test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TestReport {
-    /// Its name.
+    /// The test's name.
     pub name: String,
-    /// Its verdict.
+    /// The test's verdict.
     pub verdict: Verdict,
-    /// For people.
+    /// A message for the submitter.
     pub message: String,
-    /// Its group.
+    /// The test's group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Points it gave.
+    /// Points that it gave.
     #[serde(default)]
     pub points: f64,
-    /// What a checker says to who wrote the problem; not of a secret test.
+    /// A checker's message for the problem author; absent for a secret test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feedback: Option<String>,
-    /// What was said in an interactive test, in order; not of a secret test.
+    /// The conversation of an interactive test, in order; absent for a secret test.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transcript: Vec<TranscriptEntry>,
-    /// Whether more was said.
+    /// Whether the conversation was longer than what was recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub transcript_truncated: bool,
-    /// Its run; absent when it was skipped.
+    /// The test's run; absent if it was skipped.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunReport>,
 }
 
-/// What one side said, until the other did.
+/// What one side of a conversation wrote until the other side wrote something.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "SaidReport")]
 pub struct TranscriptEntry {
     /// `submission` or `interactor`.
     pub from: String,
-    /// The words, when they are UTF-8.
+    /// The bytes as text, if they are UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The same as base64, when they are not.
+    /// The bytes as base64, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_b64: Option<String>,
 }
@@ -132,145 +151,145 @@ pub struct TranscriptEntry {
 /// One case of a suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaseReport {
-    /// Its name.
+    /// The case's name.
     pub name: String,
     /// `accepted`, `wrong_answer` (an assertion), `runtime_error` (anything else), `skipped`.
     pub verdict: Verdict,
-    /// What it says.
+    /// The message of a case that did not pass.
     pub message: String,
-    /// How long it took.
+    /// Duration in milliseconds, if the suite reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<f64>,
 }
 
-/// What test files say.
+/// The result of a suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuiteReport {
-    /// The cases.
+    /// The cases, in the order of the suite's output.
     pub cases: Vec<CaseReport>,
     /// Cases that passed.
     pub passed: usize,
-    /// Cases in which an assertion failed, or something else went wrong.
+    /// Cases that failed, by an assertion or another error.
     pub failed: usize,
-    /// Cases and files that could not be tried.
+    /// Cases and files that could not be run.
     pub errors: usize,
     /// Cases that were skipped.
     pub skipped: usize,
-    /// The run.
+    /// The run of the suite's command.
     pub run: RunReport,
 }
 
-/// Points.
+/// The score of a submission.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
-    /// Tests accepted.
+    /// Tests that were accepted.
     pub passed: usize,
-    /// Tests in all.
+    /// Number of tests.
     pub total: usize,
-    /// Points given.
+    /// Points that the tests gave.
     pub points: f64,
-    /// Points possible.
+    /// Points that the tests can give.
     pub max_points: f64,
 }
 
-/// Where the time went, in milliseconds.
+/// Time spent in each part of a submission, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Timing {
-    /// Waiting for a sandbox.
+    /// Waiting in the queue for a sandbox.
     pub queue_ms: f64,
-    /// Taking it (a container update included, when limits differ from the pool's).
+    /// Taking the sandbox, including an update of its limits if they differ from the pool's.
     pub lease_ms: f64,
-    /// Handing the files over.
+    /// Sending the files to the sandbox.
     pub copy_in_ms: f64,
-    /// The compile step.
+    /// The compile step, or reading its artifact from the cache.
     pub compile_ms: f64,
-    /// All runs.
+    /// All runs together.
     pub run_ms: f64,
     /// Checkers and interactors.
     pub check_ms: f64,
-    /// Bringing files back.
+    /// Bringing files back from the sandbox.
     pub collect_ms: f64,
-    /// From the request's last byte to the report.
+    /// From the last byte of the request to the report.
     pub total_ms: f64,
-    /// The part of `run_ms` that is neither set-up nor program: wire, engine's copying, daemon.
+    /// The part of `run_ms` outside set-up and program: connection, engine, daemon.
     pub overhead_ms: f64,
-    /// The part of `run_ms` that the init took to clean, fork and exec.
+    /// The part of `run_ms` in which the init cleans up, forks and executes.
     pub setup_ms: f64,
 }
 
-/// A file that was to be brought back.
+/// A file that matched `collect`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FileReport {
-    /// Its path below the box.
+    /// The path, relative to the box.
     pub path: String,
-    /// Its size.
+    /// The size in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
-    /// What is in it.
+    /// The content, if it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<Output>,
-    /// The same, where it is no UTF-8.
+    /// The content as base64, if it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_b64: Option<String>,
-    /// Why it is not here: `not_a_file`, `too_large`, `too_many`, `name`, `unreadable`.
+    /// Why the content is missing: `not_a_file`, `too_large`, `too_many`, `name`, `unreadable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// Which sandbox it was.
+/// The sandbox of a submission.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SandboxInfo {
-    /// Container id, 12 digits.
+    /// The first 12 digits of the container's id.
     pub id: String,
-    /// The host's name.
+    /// The name of its host.
     pub host: String,
-    /// The profile's image, pinned.
+    /// The image's id.
     pub image: String,
-    /// The profile.
+    /// The name of its profile.
     pub profile: String,
     /// `split` or `cell`.
     pub isolation: String,
-    /// The Engine's version.
+    /// The version of the host's Docker Engine.
     pub engine: String,
 }
 
-/// The answer to a submission.
+/// The result of a submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The submission's id.
     pub id: String,
-    /// The verdict.
+    /// The verdict of the whole submission.
     pub verdict: Verdict,
-    /// For people.
+    /// A message for the submitter.
     pub message: String,
-    /// The compile step.
+    /// The compile step, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compile: Option<RunReport>,
-    /// The tests.
+    /// The tests, in the order of the submission.
     #[serde(default)]
     pub tests: Vec<TestReport>,
-    /// The run, when there are no tests.
+    /// The run of a submission without tests or suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunReport>,
-    /// What the test files say.
+    /// The result of the suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<SuiteReport>,
-    /// Points.
+    /// Tests passed and points.
     pub score: Score,
-    /// Where the time went.
+    /// Time spent in each part.
     pub timing: Timing,
-    /// How the sandbox came about; absent when none was used.
+    /// What it started with; absent if no sandbox was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<StartKind>,
-    /// Which sandbox; absent when none was used.
+    /// The sandbox; absent if none was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxInfo>,
-    /// Files brought back.
+    /// Files that matched `collect`.
     #[serde(default)]
     pub files: Vec<FileReport>,
-    /// Whose fault.
+    /// Whose fault a `system_error` is; null for any other verdict.
     pub blame: Option<Blame>,
 }

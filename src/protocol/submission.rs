@@ -1,4 +1,4 @@
-//! What a caller hands in, exactly as it stands in JSON. Unknown fields are errors: a typo in a limit must not weaken a
+//! Submissions, exactly as in JSON. Unknown fields are errors: a typo in a limit must not weaken a
 //! sandbox.
 
 use std::collections::BTreeMap;
@@ -7,16 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::isolation::IsolationRequest;
-
 use super::limits::{LimitsRequest, Preset};
 
-/// Text, or a reference to a blob that was put before.
+/// Text, or a reference to a blob that was uploaded before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a string or {\"blob\": id}")]
 pub enum Content {
     /// The text itself.
     Text(String),
-    /// A blob.
+    /// The content of a blob.
     Blob(BlobRef),
 }
 
@@ -24,7 +23,7 @@ pub enum Content {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BlobRef {
-    /// The id that `blob.put` answered.
+    /// The id that `blob.put` returned.
     pub blob: String,
 }
 
@@ -32,7 +31,7 @@ pub struct BlobRef {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSpec {
-    /// Relative, `/` between components, no `..`.
+    /// Relative path with `/` between components and without `..`.
     pub path: String,
     /// The content as text or as a blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,31 +44,31 @@ pub struct FileSpec {
     pub mode: Option<FileMode>,
 }
 
-/// A file mode.
+/// The permission bits of a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected an octal string such as \"0755\" or a number")]
 pub enum FileMode {
-    /// A number.
+    /// The bits as a number.
     Number(u32),
-    /// An octal string.
+    /// The bits as an octal string.
     Octal(String),
 }
 
-/// How output is compared with what is expected.
+/// How output is compared with the expected output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckerKind {
-    /// Byte for byte.
+    /// Byte by byte.
     Exact,
-    /// Line by line; space at the end of lines and empty lines at the end don't count.
+    /// Line by line, without white space at the end of lines and without empty lines at the end.
     Lines,
-    /// Words; any white space separates.
+    /// Words that are separated by any white space.
     #[default]
     Tokens,
-    /// Words, numbers among them within a tolerance: as near as `absolute`, or as `relative` to what was expected; 1e-6 each
-    /// when neither is given.
+    /// Words, with numbers compared within a tolerance: `absolute`, or `relative` to the expected
+    /// number. Both are 1e-6 if neither is given.
     Float,
-    /// A program decides, in a sandbox of its own.
+    /// A checker program decides, in a sandbox of its own.
     Program,
 }
 
@@ -77,26 +76,26 @@ pub enum CheckerKind {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckerSpec {
-    /// Which.
+    /// The kind of checker.
     pub kind: CheckerKind,
-    /// Letters compare without case.
+    /// Whether letters are compared without case.
     pub case_insensitive: bool,
-    /// For `lines`: in any order.
+    /// For `lines`: whether lines may come in any order.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unordered: bool,
-    /// For `float`: how far off a number may be.
+    /// For `float`: how far a number may differ from the expected one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub absolute: Option<f64>,
-    /// For `float`: how far off a number may be, as a part of what was expected.
+    /// For `float`: how far a number may differ, as a fraction of the expected one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative: Option<f64>,
-    /// For `program`: its profile.
+    /// For `program`: the name of its profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// For `program`: its files.
+    /// For `program`: its source files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileSpec>,
-    /// For `program`: the file to start with.
+    /// For `program`: its entry file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,
     /// For `program`: arguments after those of its protocol.
@@ -105,55 +104,55 @@ pub struct CheckerSpec {
     /// For `program`: its limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsRequest>,
-    /// For `program`: how it is called and how it answers.
+    /// For `program`: how it is called and how it reports its result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
 }
 
-/// How a program that judges is called, and how it answers.
+/// How a checker or interactor is called, and how it reports its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// The ICPC problem package's: input, answer and feedback folder as arguments, the output on stdin; exit status 42 is right,
-    /// 43 is wrong.
+    /// As in ICPC problem packages: input, answer and feedback folder as arguments, the output on
+    /// stdin; exit status 42 means correct, 43 wrong.
     #[default]
     Icpc,
-    /// testlib's: input, output and answer as arguments; exit status 0 is right, 1, 2, 4 and 8 are wrong, 7 and 50 to 250 give
-    /// points.
+    /// As in testlib: input, output and answer as arguments; exit status 0 means correct, 1, 2, 4
+    /// and 8 wrong, 7 and 50 to 250 give points.
     Testlib,
 }
 
-/// A program that talks with the submission and judges it.
+/// A program that exchanges messages with the submission and judges it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct InteractorSpec {
-    /// Its profile.
+    /// The name of its profile.
     pub language: String,
-    /// Its files.
+    /// Its source files.
     pub files: Vec<FileSpec>,
-    /// The file to start with.
+    /// Its entry file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,
     /// Arguments after those of its protocol.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Its limits.
+    /// Its limits for one test.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsRequest>,
-    /// How it is called and how it answers.
+    /// How it is called and how it reports its result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
 }
 
-/// In which form test files say how it went.
+/// The format of a suite's results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SuiteFormat {
-    /// pytest, through a plugin of ours.
+    /// pytest, run by the daemon's own runner.
     Pytest,
-    /// JUnit's XML in files that the command writes.
+    /// JUnit XML in files that the command writes to `reports/`.
     Junit,
-    /// TAP on stdout.
+    /// The Test Anything Protocol on stdout.
     Tap,
     /// The command's exit status: one case.
     Exit,
@@ -165,18 +164,18 @@ pub enum SuiteFormat {
 pub struct SuiteSpec {
     /// The test files.
     pub files: Vec<FileSpec>,
-    /// What runs them; for pytest it may be absent.
+    /// The command that runs them; optional for pytest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// In which form it says how it went.
+    /// The format of the results.
     pub format: SuiteFormat,
 }
 
-/// One test.
+/// A test of the submission.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TestSpec {
-    /// Its name; its number when absent.
+    /// The test's name; its number, from 1, if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Standard input.
@@ -188,115 +187,117 @@ pub struct TestSpec {
     /// Arguments after the submission's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Environment beside the submission's.
+    /// Environment variables in addition to the submission's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Files that are there for this test only.
+    /// Files that exist during this test only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileSpec>,
-    /// Expected output.
+    /// The expected output; without it, exit status 0 is accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Content>,
-    /// Expected output as base64.
+    /// The expected output as base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect_b64: Option<String>,
-    /// Whether messages must not show what was expected.
+    /// Whether messages must not show the expected output.
     pub secret: bool,
-    /// Points.
+    /// Points that the test gives; 1 if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
-    /// A name that tests share.
+    /// The name of the group that the test belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// `cpu_ms`, `wall_ms`, `output_bytes` and `file_bytes` only.
+    /// Limits of the test: `cpu_ms`, `wall_ms`, `output_bytes` and `file_bytes` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsRequest>,
-    /// How output is compared.
+    /// How the test's output is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checker: Option<CheckerSpec>,
 }
 
-/// When to stop testing.
+/// When to stop running tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
     /// Run all tests.
     #[default]
     Never,
-    /// Skip what comes after the first test that is not accepted.
+    /// Skip all tests after the first that is not accepted.
     FirstFailure,
 }
 
-/// A submission.
+/// A program to run or to judge.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["language", "files"]))]
 pub struct Submission {
-    /// Idempotent per uid and tenant; made by the daemon when absent.
+    /// An id, unique per uid and tenant: the same id returns the same report. Made by the daemon if
+    /// absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Whom the caller acts for, at most 128 bytes.
+    /// The customer that the caller acts for, at most 128 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// A profile's name.
+    /// The name of the profile.
     pub language: String,
-    /// The code.
+    /// The source files.
     pub files: Vec<FileSpec>,
-    /// The file to start with; the profile's when absent (or the only file).
+    /// The entry file. Absent: the profile's, or the only file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,
-    /// Instead of the profile's run command.
+    /// The command to run instead of the profile's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
     /// Arguments after the command.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Environment beside the profile's.
+    /// Environment variables in addition to the profile's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Standard input of the run, and of tests that have none.
+    /// Standard input of the run, and of tests without stdin of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Content>,
     /// Standard input as base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin_b64: Option<String>,
-    /// Whether more input is fed while it runs, by `submission.input`.
+    /// Whether `submission.input` sends more input during the run.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stdin_open: bool,
-    /// Limits start from this preset instead of the profile's.
+    /// The preset that the limits start from, instead of the profile's limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
-    /// Limits.
+    /// Limits of the runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsRequest>,
     /// Limits of the compile step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compile_limits: Option<LimitsRequest>,
-    /// Whether a prewarmed runtime may serve it.
+    /// Whether prewarmed runtimes may run it; true if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prewarm: Option<bool>,
-    /// The tests.
+    /// Tests that are run in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestSpec>,
-    /// When to stop.
+    /// When to stop running tests.
     pub stop: Stop,
-    /// How the output of tests without a checker of their own is compared.
+    /// The checker of tests without one of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checker: Option<CheckerSpec>,
     /// PlannedTest files run against the submission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suite: Option<SuiteSpec>,
-    /// An interactive partner, which judges too.
+    /// A program that all tests interact with, and that judges them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interactor: Option<InteractorSpec>,
-    /// Files to bring back from the last run: `*` and `?` within a name, `**` for any number of folders.
+    /// Patterns of files to bring back from the last run: `*` and `?` within a name, `**` for any
+    /// number of folders.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub collect: Vec<String>,
-    /// Whether output beyond its limit is cut instead of ending the run.
+    /// Whether output beyond its limit is cut off instead of ending the run.
     pub truncate_output: bool,
-    /// The caller has no use for an answer after this time, in milliseconds.
+    /// Milliseconds after which the caller no longer needs a report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
-    /// Which isolation.
+    /// The isolation that the submission requires.
     pub isolation: IsolationRequest,
 }

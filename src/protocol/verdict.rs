@@ -1,57 +1,54 @@
-//! The judged answer.
+//! Verdicts of submissions and tests.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a submission, or one of its tests, is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// The verdict of a submission or of one of its tests.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verdict {
-    /// Right.
+    /// The output is correct.
     Accepted,
-    /// It ran and said something else than expected.
+    /// The program ended well, but its output is not the expected one.
     WrongAnswer,
-    /// Some points.
+    /// A checker gave some of the points.
     Partial,
-    /// The compile step did not exit 0.
+    /// The compile step did not exit with status 0.
     CompileError,
-    /// It exited with another status than 0, or by a signal.
+    /// The program exited with a status other than 0, was terminated by a signal, or could not be
+    /// started.
     RuntimeError,
-    /// CPU or wall time.
+    /// The CPU or wall time limit was exceeded.
     TimeLimit,
-    /// Memory.
+    /// The memory limit was exceeded.
     MemoryLimit,
-    /// Output or file size.
+    /// The limit on output or file size was exceeded.
     OutputLimit,
-    /// Not run, because an earlier test decided.
+    /// Not run, because an earlier step or test decided the verdict.
     Skipped,
-    /// The caller withdrew it.
+    /// The caller cancelled the submission.
     Cancelled,
-    /// Our fault or the host's: never the submission's.
+    /// The daemon, a host or a checker failed: never the submission's fault.
     SystemError,
 }
 
 impl Verdict {
-    /// The word of the protocol.
+    /// The word in the protocol.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Verdict::Accepted => "accepted",
-            Verdict::WrongAnswer => "wrong_answer",
-            Verdict::Partial => "partial",
-            Verdict::CompileError => "compile_error",
-            Verdict::RuntimeError => "runtime_error",
-            Verdict::TimeLimit => "time_limit",
-            Verdict::MemoryLimit => "memory_limit",
-            Verdict::OutputLimit => "output_limit",
-            Verdict::Skipped => "skipped",
-            Verdict::Cancelled => "cancelled",
-            Verdict::SystemError => "system_error",
-        }
-    }
-}
-
-impl std::fmt::Display for Verdict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }

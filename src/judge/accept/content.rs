@@ -1,4 +1,5 @@
-//! Decodes the content and files of a submission: text, base64 or blobs, within the bound on all of them.
+//! Decodes the content and files of a submission: text, base64 or blobs, within the bound on all of
+//! them.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
-//! Turns a request into work. Every error that a request can have is reported here, with the field's name
-//! and the remedy, before anything runs.
+//! Turns a request into work. Every error that a request can have is reported here, with the
+//! field's name and the remedy, before anything runs.
 //!
-//! `content` decodes content and files, `program` settles command lines and limits, `plan` what is run,
-//! `referees` the checkers and interactors.
+//! `content` decodes content and files, `program` settles command lines and limits, `plan` what is
+//! run, `referees` the checkers and interactors.
 
 mod content;
 mod plan;
@@ -129,7 +129,8 @@ fn find_profile<'p>(field: &str, language: &str, profiles: &'p ProfileMap) -> Re
     })
 }
 
-/// Checks the patterns of files to collect: paths relative to the box, with `*` and `?` in any part.
+/// Checks the patterns of files to collect: paths relative to the box, with `*` and `?` in any
+/// part.
 fn collect(patterns: &[String]) -> Result<Vec<String>, Rejected> {
     if patterns.len() > bounds::MAX_COLLECT_PATTERNS {
         let message = format!("at most {} patterns", bounds::MAX_COLLECT_PATTERNS);

@@ -35,8 +35,8 @@ pub(super) fn reject_sandbox_limits(field: &str, request: &LimitsRequest) -> Res
     }
 }
 
-/// The entry file: the requested one, the profile's, or the only file. With `is_optional` it need not be
-/// among the files.
+/// The entry file: the requested one, the profile's, or the only file. With `is_optional` it need
+/// not be among the files.
 pub(super) fn entry(
     field: &str,
     requested: Option<&str>,
@@ -69,7 +69,8 @@ impl Program<'_> {
         self.expand(&self.profile.run)
     }
 
-    /// The profile's compile step, if it has one. `run` are the limits of the runs in the same sandbox.
+    /// The profile's compile step, if it has one. `run` are the limits of the runs in the same
+    /// sandbox.
     pub(super) fn compile_step(
         &self,
         request: Option<&LimitsRequest>,
@@ -96,8 +97,8 @@ impl Program<'_> {
     }
 
     /// Expands `{entry}`, `{stem}` (the entry without its extension) and `{sources}` in a profile's
-    /// command. A file name that starts with a hyphen gets `./` in front, so that it is not taken for an
-    /// option.
+    /// command. A file name that starts with a hyphen gets `./` in front, so that it is not taken
+    /// for an option.
     fn expand(&self, words: &[String]) -> Vec<String> {
         let safe = |path: &str| if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
         let is_source = |path: &str| {

@@ -1,6 +1,7 @@
 //! How each test is checked: by comparison, or by a checker or interactor program.
 //!
-//! Equal checker programs share one referee, and so one sandbox, whatever arguments each test gives them.
+//! Equal checker programs share one referee, and so one sandbox, whatever arguments each test gives
+//! them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ impl<'a> Referees<'a> {
         Referees { submission, profiles, all: Vec::new(), specs: Vec::new() }
     }
 
-    /// The checker of a test. `test_field` is the test's path in the request, `own` its own checker.
+    /// The checker of a test. `test_field` is the test's path in the request, `own` its own
+    /// checker.
     pub fn checker(
         &mut self,
         decoder: &mut ContentDecoder<'_>,
@@ -111,7 +113,8 @@ impl<'a> Referees<'a> {
     }
 }
 
-/// A referee's limits for one test where the request gives none: 10 s of CPU time, 30 s of wall time.
+/// A referee's limits for one test where the request gives none: 10 s of CPU time, 30 s of wall
+/// time.
 const DEFAULT_LIMITS: LimitsRequest = LimitsRequest {
     cpu_ms: Some(10_000),
     wall_ms: Some(30_000),

@@ -3,12 +3,14 @@
 //! ```text
 //!  run --> limit, signal --> the run's verdict, whatever the cases report
 //!     '--> exited --> pytest: signed records | junit: XML files | tap: stdout | exit: the status
-//!                        '--> cases --> the first that did not pass; no case, or an incomplete report: runtime_error
+//!             '--> cases --> verdict of the first that did not pass
+//!                            no case, or an incomplete report: runtime_error
 //! ```
 //!
 //! The code under test runs in the same process as its tests, so the results are protected against
-//! accidents and simple tricks only (docs/SECURITY.md). For pytest, a runner of ours signs the results with
-//! a key that it reads before any of that code runs, and checks that pytest was not modified.
+//! accidents and simple tricks only (docs/SECURITY.md). For pytest, a runner of ours signs the
+//! results with a key that it reads before any of that code runs, and checks that pytest was not
+//! modified.
 
 mod junit;
 mod pytest;

@@ -1,8 +1,8 @@
 //! Runs pytest through our own runner (`runner.py`), which signs the results.
 //!
-//! Each run has a key of its own, which the runner reads from the first line of stdin. Records are numbered
-//! from 0. A record that is out of order, repeated or not signed is ignored, and without the last one the
-//! result is invalid.
+//! Each run has a key of its own, which the runner reads from the first line of stdin. Records are
+//! numbered from 0. A record that is out of order, repeated or not signed is ignored, and without
+//! the last one the result is invalid.
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};

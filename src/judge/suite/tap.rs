@@ -1,5 +1,5 @@
-//! Reads the Test Anything Protocol, versions 12 to 14: the plan, the test lines of the top level, and the
-//! comments and YAML blocks below them.
+//! Reads the Test Anything Protocol, versions 12 to 14: the plan, the test lines of the top level,
+//! and the comments and YAML blocks below them.
 
 use super::{CaseStatus, ParsedSuite, SuiteCase, add};
 
