@@ -13,6 +13,7 @@ mod relay;
 mod offline {
     mod cli;
     mod corpus;
+    mod cycles;
     mod docs;
     mod terminal;
     mod tidy;
