@@ -1,7 +1,8 @@
-//! The sandbox's cgroup as seen from inside: counters of version 1 and 2.
+//! The sandbox's cgroup as seen from inside: counters and limits, versions 1 and 2.
 //!
-//! Files are found by existence, opened once and read with pread: a snapshot costs a few microseconds. Counters only
-//! ever rise and belong to the container's whole life, so only differences mean anything (ENGINE.md 4.2).
+//! The counters' files are opened once and read with pread, which takes a few microseconds.
+//! Counters cover the container's whole life, so only differences are meaningful (docs/ENGINE.md,
+//! memory, CPU and process counts).
 
 use super::sys;
 use std::ffi::CString;
@@ -9,52 +10,34 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::libc;
 
-/// One look at the counters. What is not visible is 0.
+/// Values of the counters at one time. A counter that is not visible is 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct CgroupCounters {
     /// CPU time used, in nanoseconds.
     pub cpu_ns: u64,
-    /// OOM kills.
     pub oom_kills: u64,
-    /// Forks denied.
+    /// Forks that the process limit denied.
     pub pids_denied: u64,
     /// Bytes in use.
     pub memory: u64,
-    /// Most bytes ever in use.
+    /// Largest number of bytes ever in use.
     pub memory_peak: u64,
 }
 
-/// The counters before a run, and what of them is ours.
+/// The limits in force; units and special values as in [`wire::frame::Ready`].
 #[derive(Debug, Clone, Copy)]
-pub struct Before {
-    /// The counters.
-    pub counters: Counters,
-    /// CPU time of this process and others of ours until then, in nanoseconds.
-    pub ours_ns: u64,
-}
-
-impl Before {
-    /// Looks now.
-    #[must_use]
-    pub fn look(cgroup: &Cgroup, ours_ns: u64) -> Self {
-        Self { counters: cgroup.counters(), ours_ns }
-    }
-}
-
-/// The limits in force, in the units and with the meanings of [`wire::frame::Ready`].
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes.
+pub struct CgroupLimits {
+    /// In bytes; 0 unknown.
     pub memory: u64,
     /// Bytes beyond memory.
     pub swap: u64,
-    /// Processes.
+    /// Processes; 0 unknown.
     pub pids: u64,
-    /// 1e-9 CPUs.
+    /// CPU quota in 1e-9 CPUs; 0 unknown.
     pub nano_cpus: u64,
 }
 
-/// The counters' files, kept open.
+/// Open files of the counters; `None` for those that are not visible.
 #[derive(Debug, Default)]
 pub struct Cgroup {
     version: u8,
@@ -75,32 +58,33 @@ fn open(path: &str) -> Option<OwnedFd> {
     sys::open(&path, libc::O_RDONLY).ok()
 }
 
-/// Reads a kernel file into `buffer` and gives it as text.
+/// Reads a kernel file into `buffer` and returns it as text.
 fn text<'a>(fd: Option<&OwnedFd>, buffer: &'a mut [u8]) -> Option<&'a str> {
-    let n = sys::read_again(fd?.as_raw_fd(), buffer).ok()?;
+    let n = sys::read_from_start(fd?.as_raw_fd(), buffer).ok()?;
     std::str::from_utf8(buffer.get(..n)?).ok()
 }
 
-/// A file that is one number; `max` and numbers beyond every machine are u64::MAX.
+/// A file with one number.
 fn number(fd: Option<&OwnedFd>) -> Option<u64> {
     let mut buffer = [0; 64];
-    one(text(fd, &mut buffer)?)
+    parse_number(text(fd, &mut buffer)?)
 }
 
-fn one(text: &str) -> Option<u64> {
+/// `max`, -1 and numbers beyond 2^62 (version 1 has such defaults) mean unlimited: u64::MAX.
+fn parse_number(text: &str) -> Option<u64> {
     match text.trim() {
         "max" | "-1" => Some(u64::MAX),
         digits => digits.parse::<u64>().ok().map(|n| if n >= 1 << 62 { u64::MAX } else { n }),
     }
 }
 
-/// The value of `key` in lines of `key value`.
+/// The value of `key` in a text of lines `key value`.
 fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 impl Cgroup {
-    /// Finds what is visible.
+    /// Opens the counters that are visible.
     #[must_use]
     pub fn find() -> Self {
         if open("cgroup.controllers").is_some() {
@@ -129,24 +113,24 @@ impl Cgroup {
         found
     }
 
-    /// What it holds open.
+    /// The descriptors that it holds open.
     pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
         [&self.cpu, &self.oom, &self.pids, &self.memory, &self.stat, &self.peak].into_iter().flatten()
     }
 
-    /// 1, 2, or 0 when nothing is visible.
+    /// 1, 2, or 0 when no cgroup is visible.
     #[must_use]
     pub fn version(&self) -> u8 {
         self.version
     }
 
-    /// Whether CPU time comes from here.
+    /// Whether CPU time is visible.
     #[must_use]
     pub fn has_cpu(&self) -> bool {
         self.cpu.is_some()
     }
 
-    /// Whether memory use comes from here.
+    /// Whether memory use is visible.
     #[must_use]
     pub fn has_memory(&self) -> bool {
         self.memory.is_some()
@@ -178,8 +162,8 @@ impl Cgroup {
         number(self.memory.as_ref()).unwrap_or(0)
     }
 
-    /// Bytes that processes and tmpfs hold: what a run can leave. Cached files, which the kernel drops when it needs room,
-    /// are not among them.
+    /// Bytes of anonymous memory and tmpfs files, which a run can leave behind. Without the page
+    /// cache, which the kernel drops when memory is short.
     #[must_use]
     pub fn held(&self) -> u64 {
         let mut buffer = [0; 8192];
@@ -188,11 +172,11 @@ impl Cgroup {
         anonymous.unwrap_or(0) + keyed(stat, "shmem").unwrap_or(0)
     }
 
-    /// All counters.
+    /// Reads all counters.
     #[must_use]
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> CgroupCounters {
         let mut buffer = [0; 512];
-        Counters {
+        CgroupCounters {
             cpu_ns: self.cpu_ns(),
             oom_kills: self.oom_kills(),
             pids_denied: text(self.pids.as_ref(), &mut buffer).and_then(|t| keyed(t, "max")).unwrap_or(0),
@@ -201,21 +185,21 @@ impl Cgroup {
         }
     }
 
-    /// The limits now. Not for the hot path.
+    /// Reads the current limits. Opens files, so not for the hot path.
     #[must_use]
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> CgroupLimits {
         let read = |path: &str| number(open(path).as_ref());
         match self.version {
             2 => {
                 let mut buffer = [0; 64];
                 let file = open("cpu.max");
-                Limits {
+                CgroupLimits {
                     memory: read("memory.max").unwrap_or(0),
                     swap: read("memory.swap.max").unwrap_or(u64::MAX),
                     pids: read("pids.max").unwrap_or(0),
                     nano_cpus: text(file.as_ref(), &mut buffer).map_or(0, |t| {
-                        let mut words = t.split_whitespace();
-                        quota(words.next().and_then(one), words.next().and_then(one))
+                        let mut fields = t.split_whitespace();
+                        quota(fields.next().and_then(parse_number), fields.next().and_then(parse_number))
                     }),
                 }
             }
@@ -223,14 +207,14 @@ impl Cgroup {
                 let memory = read("memory/memory.limit_in_bytes").unwrap_or(0);
                 let both = read("memory/memory.memsw.limit_in_bytes").unwrap_or(u64::MAX);
                 let cpu = |name: &str| V1_QUOTA.iter().find_map(|dir| read(&format!("{dir}/{name}")));
-                Limits {
+                CgroupLimits {
                     memory,
                     swap: if both == u64::MAX { u64::MAX } else { both.saturating_sub(memory) },
                     pids: read("pids/pids.max").unwrap_or(0),
                     nano_cpus: quota(cpu("cpu.cfs_quota_us"), cpu("cpu.cfs_period_us")),
                 }
             }
-            _ => Limits { memory: 0, swap: u64::MAX, pids: 0, nano_cpus: 0 },
+            _ => CgroupLimits { memory: 0, swap: u64::MAX, pids: 0, nano_cpus: 0 },
         }
     }
 }
@@ -248,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_a_whole_word_at_the_line_start() {
+    fn a_key_is_a_whole_word_at_the_start_of_a_line() {
         let events = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
         assert_eq!(keyed(events, "oom_kill"), Some(2));
         assert_eq!(keyed(events, "oom"), Some(3));
@@ -256,15 +240,15 @@ mod tests {
     }
 
     #[test]
-    fn unlimited_is_one_number_in_every_spelling() {
-        assert_eq!(one("max\n"), Some(u64::MAX));
-        assert_eq!(one("-1\n"), Some(u64::MAX));
-        assert_eq!(one("9223372036854771712\n"), Some(u64::MAX));
-        assert_eq!(one("268435456\n"), Some(268_435_456));
+    fn every_spelling_of_unlimited_is_the_same_number() {
+        assert_eq!(parse_number("max\n"), Some(u64::MAX));
+        assert_eq!(parse_number("-1\n"), Some(u64::MAX));
+        assert_eq!(parse_number("9223372036854771712\n"), Some(u64::MAX));
+        assert_eq!(parse_number("268435456\n"), Some(268_435_456));
     }
 
     #[test]
-    fn a_quota_is_a_share_of_its_period() {
+    fn a_quota_is_a_fraction_of_its_period() {
         assert_eq!(quota(Some(150_000), Some(100_000)), 1_500_000_000);
         assert_eq!(quota(Some(u64::MAX), Some(100_000)), u64::MAX);
         assert_eq!(quota(None, Some(1)), 0);

@@ -1,8 +1,9 @@
-//! Removes what programs left in the folders they may write to.
+//! Removes what programs left in the folders that they may write to.
 //!
-//! Runs only when no process of the program is alive, so a name that was looked at stays what it was. Removing happens
-//! with the program's effective ids (`sys::as_user`): the init has no DAC_OVERRIDE, the program's own uid needs none.
-//! Trees of any depth are walked with one descriptor and `..`, every entry costs budget, and no link is followed.
+//! Runs only when no process of the program is alive, so an entry does not change after it was
+//! checked. Entries are removed with the program's effective ids (`sys::as_user`): the init has no
+//! DAC_OVERRIDE, and the owner needs none. Trees of any depth are walked with one descriptor and
+//! `..`, the number of entries is bounded, and no link is followed.
 
 use super::sys::{self, Errno};
 use std::ffi::{CStr, CString};
@@ -10,25 +11,28 @@ use std::os::fd::OwnedFd;
 
 use nix::libc;
 
-/// The most entries one cleaning looks at. Above the inodes that a sandbox's tmpfs get; about a second of work.
+/// Most entries that one walk visits: more than the inodes of a sandbox's tmpfs mounts, about a
+/// second of work.
 pub const MAX_ENTRIES: u64 = 1_000_000;
 
-/// The deepest folder that the init makes below the box.
+/// Depth of the deepest folder that the init creates below the box.
 pub const MAX_DEPTH: usize = 64;
 
-const DIR: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
+/// Flags to open a folder. O_NONBLOCK, because a program may have put a pipe in its place.
+pub const DIR: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
 
-/// Counts down entries; E2BIG when there are none left.
+/// Entries that may still be visited.
 struct Budget(u64);
 
 impl Budget {
+    /// Takes one entry; E2BIG when none are left.
     fn spend(&mut self) -> Result<(), Errno> {
         self.0 = self.0.checked_sub(1).ok_or(libc::E2BIG)?;
         Ok(())
     }
 }
 
-/// Whether anything below `folder` is not owned by root. Looks only into root's own folders.
+/// Whether any entry below `folder` is not owned by root. Descends only into root's folders.
 pub fn has_foreign(folder: &OwnedFd) -> Result<bool, Errno> {
     foreign_below(folder, 0, &mut Budget(MAX_ENTRIES))
 }
@@ -57,7 +61,7 @@ fn foreign_below(folder: &OwnedFd, depth: usize, budget: &mut Budget) -> Result<
     Ok(false)
 }
 
-/// Removes everything below `folder` that root does not own. To be called with the program's ids.
+/// Removes every entry below `folder` that root does not own. To be called with the program's ids.
 pub fn remove_foreign(folder: &OwnedFd) -> Result<(), Errno> {
     remove_foreign_below(folder, 0, &mut Budget(MAX_ENTRIES))
 }
@@ -65,7 +69,7 @@ pub fn remove_foreign(folder: &OwnedFd) -> Result<(), Errno> {
 fn remove_foreign_below(folder: &OwnedFd, depth: usize, budget: &mut Budget) -> Result<(), Errno> {
     let mut names = Vec::new();
     let mut first = true;
-    // Removing while reading may make the reading skip entries: read again until a pass removes nothing.
+    // Removing entries while reading may skip some, so read again until a pass removes nothing.
     loop {
         let mut removed = false;
         sys::rewind(folder)?;
@@ -92,7 +96,7 @@ fn remove_foreign_below(folder: &OwnedFd, depth: usize, budget: &mut Budget) -> 
     }
 }
 
-/// Removes everything below a folder of ours, which has nothing of a program in it.
+/// Removes everything below a folder that contains only files of the init.
 pub fn empty_all(folder: &OwnedFd) -> Result<(), Errno> {
     let mut names = Vec::new();
     let mut all = Vec::new();
@@ -122,28 +126,29 @@ fn remove(parent: &OwnedFd, name: &CStr, is_dir: bool, budget: &mut Budget) -> R
         sys::chmod_at(dir, name, 0o700)?;
         sys::open_at(dir, name, DIR, 0)
     };
-    // The way down from `parent`, as names; the way up is "..", which nobody is left to move.
-    let mut way = vec![name.to_owned()];
+    // The path down from `parent`, as names. The way up is "..": no process is left that could move
+    // a folder.
+    let mut path = vec![name.to_owned()];
     let mut here = enter(parent, name)?;
-    while let Some(last) = way.last() {
+    while let Some(last) = path.last() {
         match empty(&here, budget)? {
             Some(below) => {
                 here = enter(&here, &below)?;
-                way.push(below);
+                path.push(below);
             }
-            None if way.len() == 1 => return sys::unlink_at(parent, last, true),
+            None if path.len() == 1 => return sys::unlink_at(parent, last, true),
             None => {
                 let up = sys::open_at(&here, c"..", DIR, 0)?;
                 sys::unlink_at(&up, last, true)?;
                 here = up;
-                way.pop();
+                path.pop();
             }
         }
     }
     Ok(())
 }
 
-/// Removes what can be removed in `dir`, up to the first folder that is not empty, which it names.
+/// Removes entries of `dir` up to the first folder that is not empty, and returns its name.
 fn empty(dir: &OwnedFd, budget: &mut Budget) -> Result<Option<CString>, Errno> {
     let mut names = Vec::new();
     loop {
@@ -155,7 +160,7 @@ fn empty(dir: &OwnedFd, budget: &mut Budget) -> Result<Option<CString>, Errno> {
                 any = true;
                 match sys::unlink_at(dir, name, false) {
                     Ok(()) => continue,
-                    // EISDIR is Linux, EPERM is POSIX.
+                    // a folder: EISDIR on Linux, EPERM by POSIX
                     Err(libc::EISDIR | libc::EPERM) => {}
                     Err(e) => return Err(e),
                 }

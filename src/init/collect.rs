@@ -1,10 +1,11 @@
-//! Files out: what the last run left and the host asks for by pattern.
+//! Files that the last run left, selected by pattern and read by the host.
 //!
-//! Only between runs, when nothing of the program is alive: what was looked at stays what it was. From the box downwards by
-//! descriptors, no link is followed, only regular files are opened, and every folder, name and byte counts against a bound.
-//! Opened once, then read piece by piece as the host asks: it sets the pace.
+//! Works only between runs, when no process of the program is alive, so an entry does not change
+//! after it was checked. The walk goes down from the box by descriptors, follows no link, opens
+//! only regular files, and bounds entries, files and bytes. Files are opened once and then read
+//! piece by piece, at the host's pace.
 
-use super::clean::{MAX_DEPTH, MAX_ENTRIES};
+use super::clean::{DIR, MAX_DEPTH, MAX_ENTRIES};
 use super::files::{Files, MAX_FILES};
 use super::sys::{self, Errno};
 use std::ffi::CString;
@@ -13,16 +14,17 @@ use wire::frame::{Collect, Collected, Refused};
 
 use nix::libc;
 
-/// Refusals that are told.
-const MAX_TOLD: usize = 64;
+/// Most entries in [`Collected::refused`].
+const MAX_REFUSED: usize = 64;
 
-const DIR: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
+/// Longest path in [`Collected::refused`], in bytes.
+const MAX_REFUSED_PATH: usize = 1024;
 
-/// Files that the host may read now.
+/// Open files that the host may read.
 #[derive(Default)]
 pub struct Collection(Vec<OwnedFd>);
 
-/// A walk in progress.
+/// A search in progress.
 struct Walk<'a> {
     wanted: &'a Collect,
     patterns: Vec<Vec<&'a str>>,
@@ -34,8 +36,8 @@ struct Walk<'a> {
 }
 
 impl Collection {
-    /// Finds and opens what is wanted.
-    pub fn of(files: &Files, wanted: &Collect) -> (Self, Collected) {
+    /// Finds and opens the files that are wanted.
+    pub fn find(files: &Files, wanted: &Collect) -> (Self, Collected) {
         let mut walk = Walk {
             wanted,
             patterns: wanted.patterns.iter().map(|pattern| pattern.split('/').collect()).collect(),
@@ -45,12 +47,12 @@ impl Collection {
             collected: Collected::default(),
             files,
         };
-        // a folder that cannot be read ends the walk there; what was found before stands
+        // a folder that cannot be read ends the walk; what was found before is kept
         let _ = files.as_program(|| walk.below(files.left(), &mut Vec::new()));
         (Self(walk.open), walk.collected)
     }
 
-    /// A piece of one of them; empty at its end.
+    /// A piece of a file as long as the buffer; empty at its end.
     pub fn read<'b>(&self, file: u32, at: u64, buffer: &'b mut [u8]) -> &'b [u8] {
         let Some(fd) = self.0.get(file as usize) else { return &[] };
         let n = sys::read_at(fd, buffer, at).unwrap_or(0);
@@ -58,14 +60,27 @@ impl Collection {
     }
 }
 
-/// Paths of the regular files that the last run left and that match a pattern; none when there is none, or more than can be
-/// had. Links and the like are not meant.
-pub fn find(files: &Files, pattern: &str) -> Option<Vec<String>> {
+/// Replaces patterns by the paths they match. A pattern that matches nothing, or more than can be
+/// kept, stays as it is, and names no file.
+pub fn expand(files: &Files, wanted: &[String]) -> Vec<String> {
+    let mut paths = Vec::new();
+    for path in wanted {
+        match path.contains(['*', '?']).then(|| matching(files, path)) {
+            Some(Some(matched)) => paths.extend(matched),
+            Some(None) | None => paths.push(path.clone()),
+        }
+    }
+    paths
+}
+
+/// Paths of the regular files of the last run that match a pattern. `None` when there are none, or
+/// more than can be opened. Links and other kinds of entries are ignored.
+fn matching(files: &Files, pattern: &str) -> Option<Vec<String>> {
     let wanted = Collect { patterns: vec![pattern.to_owned()], max_files: MAX_FILES as u32, max_bytes: u64::MAX };
-    let Collected { files, refused } = Collection::of(files, &wanted).1;
-    let meant = |why: &Refused| !matches!(why, Refused::NotAFile | Refused::Name);
-    let all = !refused.iter().any(|(_, why)| meant(why));
-    (all && !files.is_empty()).then(|| files.into_iter().map(|(path, _)| path).collect())
+    let Collected { files, refused } = Collection::find(files, &wanted).1;
+    let is_ignored = |why: &Refused| matches!(why, Refused::NotAFile | Refused::Name);
+    let is_complete = refused.iter().all(|(_, why)| is_ignored(why));
+    (is_complete && !files.is_empty()).then(|| files.into_iter().map(|(path, _)| path).collect())
 }
 
 impl Walk<'_> {
@@ -80,7 +95,7 @@ impl Walk<'_> {
             self.entries = self.entries.checked_sub(names.len() as u64).ok_or(libc::E2BIG)?;
             all.append(&mut names);
         }
-        // the same list for the same files, whatever order the file system has them in
+        // a file system lists entries in any order
         all.sort();
         for name in all {
             let meta = sys::stat_at(folder, &name)?;
@@ -90,8 +105,8 @@ impl Walk<'_> {
                     self.refuse(path, Refused::Name);
                 }
             } else if meta.is_dir {
-                if self.patterns.iter().any(|pattern| may_lie_below(pattern, path)) {
-                    // a folder that its owner may not read is readable to its owner all the same
+                if self.patterns.iter().any(|pattern| may_match_below(pattern, path)) {
+                    // a folder that its owner may not read: the owner can change that
                     let _ = sys::chmod_at(folder, &name, meta.mode | 0o700);
                     if let Ok(inner) = sys::open_at(folder, &name, DIR, 0) {
                         self.below(&inner, path)?;
@@ -106,14 +121,14 @@ impl Walk<'_> {
     }
 
     fn refuse(&mut self, path: &[String], why: Refused) {
-        if self.collected.refused.len() < MAX_TOLD {
+        if self.collected.refused.len() < MAX_REFUSED {
             let mut path = path.join("/");
-            path.truncate(path.floor_char_boundary(1024));
+            path.truncate(path.floor_char_boundary(MAX_REFUSED_PATH));
             self.collected.refused.push((path, why));
         }
     }
 
-    fn take(&mut self, folder: &OwnedFd, name: &CString, meta: sys::Meta, path: &[String]) {
+    fn take(&mut self, folder: &OwnedFd, name: &CString, meta: sys::FileMeta, path: &[String]) {
         let most = (self.wanted.max_files as usize).min(MAX_FILES);
         let whole = path.join("/");
         let opened = if path.iter().any(|part| part.chars().any(char::is_control)) {
@@ -138,8 +153,8 @@ impl Walk<'_> {
     fn open_one(&self, folder: &OwnedFd, name: &CString, path: &str) -> Result<(OwnedFd, u64), Refused> {
         let unreadable = |_| Refused::Unreadable;
         let open = || sys::open_at(folder, name, libc::O_RDONLY | libc::O_NONBLOCK, 0);
-        // in a cell an empty file stands in the place of one that the host put or kept
-        let file = match self.files.is_left_apart().then(|| self.files.open_stored(path)) {
+        // in a cell, a file that was put or kept is covered by an empty one
+        let file = match self.files.has_separate_box().then(|| self.files.open_stored(path)) {
             Some(Ok(stored)) => stored,
             _ => open().or_else(|_| sys::chmod_at(folder, name, 0o400).and_then(|()| open())).map_err(unreadable)?,
         };
@@ -154,7 +169,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a path is one of a pattern's.
+/// Whether a path matches a pattern.
 fn matches(pattern: &[&str], path: &[String]) -> bool {
     match (pattern.split_first(), path.split_first()) {
         (None, None) => true,
@@ -166,19 +181,19 @@ fn matches(pattern: &[&str], path: &[String]) -> bool {
     }
 }
 
-/// Whether something below a folder may be one of a pattern's.
-fn may_lie_below(pattern: &[&str], folder: &[String]) -> bool {
+/// Whether a path below this folder can match the pattern. If not, the folder is pruned.
+fn may_match_below(pattern: &[&str], folder: &[String]) -> bool {
     match (pattern.split_first(), folder.split_first()) {
         (Some((&"**", _)), _) => true,
         (Some((part, rest)), Some((name, below))) => {
-            glob(part.as_bytes(), name.as_bytes()) && may_lie_below(rest, below)
+            glob(part.as_bytes(), name.as_bytes()) && may_match_below(rest, below)
         }
         (Some(_), None) => true,
         (None, _) => false,
     }
 }
 
-/// `*` is any bytes, `?` any one. Linear but for going back to the last star.
+/// Matches one component: `*` is any bytes, `?` is any one byte. Backtracks to the last star only.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -213,13 +228,13 @@ mod tests {
         let path: Vec<String> = path.split('/').map(str::to_owned).collect();
         let pattern: Vec<&str> = pattern.split('/').collect();
         let found = matches(&pattern, &path);
-        // whoever is found is not passed by
-        assert!(!found || (1..path.len()).all(|n| may_lie_below(&pattern, &path[..n])));
+        // a match must not be pruned by its prefix
+        assert!(!found || (1..path.len()).all(|n| may_match_below(&pattern, &path[..n])));
         found
     }
 
     #[test]
-    fn a_star_stays_in_its_folder_and_two_go_down() {
+    fn one_star_stays_in_its_folder_and_two_match_any_depth() {
         assert!(is("out/*.png", "out/a.png") && !is("out/*.png", "out/b/a.png") && !is("out/*.png", "a.png"));
         assert!(is("**/*.png", "a.png") && is("**/*.png", "x/y/a.png") && is("**", "x/y"));
         assert!(is("a?c*", "abcd") && !is("a?c", "ac") && is("*", "x") && !is("*", "x/y"));
@@ -228,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_take_no_time() {
+    fn many_stars_do_not_take_exponential_time() {
         assert!(!glob(&b"*a".repeat(200), &b"a".repeat(199).iter().chain(b"b").copied().collect::<Vec<u8>>()));
     }
 }

@@ -1,15 +1,15 @@
-//! The box's files: put by the host, kept for it, removed for it, cleaned between runs.
+//! The files of the box: put by the host, kept for it, removed for it, cleaned between runs.
 //!
-//! Promises: what the host put is owned by root and the program cannot change or replace it; no path is ever followed
-//! through a link; a program's entry that stands in the way goes. Every path is walked one component at a time from the
-//! box's own descriptor.
+//! A program cannot change or replace the host's files. No path is followed through a link, and an
+//! entry of the program that is in the way is removed. Every path is walked one component at a time
+//! from the box's descriptor.
 //!
-//! The init has neither CHOWN nor DAC_OVERRIDE nor FOWNER, hence: folders it makes are root-owned, mode 1777 (sticky, so
-//! the program can add to them but not rename or remove what root owns), and what belongs to the program is touched with
-//! the program's effective ids while none of its processes is alive.
+//! The init has none of CHOWN, DAC_OVERRIDE and FOWNER. Therefore folders that it creates are
+//! root-owned with mode 1777 (sticky: the program can add entries but not rename or remove root's),
+//! and the program's files are accessed with the program's effective ids while none of its
+//! processes is alive.
 
-use super::clean::{self, MAX_DEPTH};
-use super::collect;
+use super::clean::{self, DIR, MAX_DEPTH};
 use super::sys::{self, Errno};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,50 +17,54 @@ use wire::frame::Put;
 
 use nix::libc;
 
-/// The largest file that is kept, in bytes.
+/// Largest file that is kept, in bytes.
 pub const MAX_KEEP_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The most files that are kept or brought back at a time: each is an open file for a moment.
+/// Most files that are kept or collected at a time, because all are open at once.
 pub const MAX_FILES: usize = 256;
 
-const DIR: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
+/// Size of the buffer that kept files are copied with, in bytes.
+const COPY_BYTES: usize = 256 * 1024;
 
-/// Whose a program's files are.
+/// Who owns a program's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// Another uid and gid, in the same folders.
     Other(u32, u32),
-    /// Ours, but in folders of their own: those of a cell.
+    /// The init's own uid, but in the separate folders of a cell.
     Cell,
 }
 
-/// The folders that programs can write to, and who the program is.
+/// The folders that programs can write to.
 pub struct Files {
+    /// The container's /box.
     base: OwnedFd,
+    /// /tmp and /dev/shm, if they exist.
     others: Vec<OwnedFd>,
     proc: Option<OwnedFd>,
     owner: Owner,
-    /// The /box of the last run's cell, with what its program left.
+    /// The /box of the last run's cell, with the files that its program left.
     left: Option<OwnedFd>,
-    /// The file of the last Put: its next piece needs no lookup (and a 0444 file could not be opened for writing again).
+    /// Path, descriptor and mode of the last Put's file, which may be appended to.
     open: Option<(String, OwnedFd, u32)>,
     /// Whether a program may have left something since the last cleaning.
     used: bool,
 }
 
 impl Files {
-    /// Opens the folders and gives them their modes (runc before 1.1.8 ignores a tmpfs's `mode=`, ENGINE.md finding 8).
+    /// Opens the folders and sets their modes: runc before 1.1.8 ignores the `mode=` of a tmpfs
+    /// (docs/ENGINE.md, limits that the engine accepts and drops).
     pub fn open(owner: Owner) -> Result<Self, Errno> {
         let base = sys::open(c"/box", DIR)?;
         let others = [c"/tmp", c"/dev/shm"].iter().filter_map(|path| sys::open(path, DIR).ok()).collect::<Vec<_>>();
         for folder in others.iter().chain([&base]) {
-            // A read-only or missing /tmp is the profile's choice; the box is judged by Ready.
+            // /tmp may be read-only or missing by the profile; Ready reports the state of the box.
             let _ = sys::chmod(folder, 0o1777);
         }
         Ok(Self { base, others, proc: sys::open(c"/proc", DIR).ok(), owner, left: None, open: None, used: false })
     }
 
-    /// Writes a piece of a file.
+    /// Writes a piece of a file; on failure the file is removed.
     pub fn put(&mut self, put: &Put) -> Result<(), Errno> {
         let mode = (put.mode & 0o755) | 0o444;
         if put.append {
@@ -83,50 +87,51 @@ impl Files {
         let written = sys::write_all(file.as_raw_fd(), &put.data);
         sys::chmod(file, *mode)?;
         if written.is_err() {
-            // Half a file is worse than none, and its room may be what is missing.
+            // Half a file is worse than none, and the space may be needed.
             self.open = None;
             self.remove(&put.path);
         }
         written
     }
 
-    /// No file may be open for writing when a program starts (ETXTBSY).
+    /// Closes the last Put's file: executing a file that is open for writing fails (ETXTBSY).
     pub fn close(&mut self) {
         self.open = None;
     }
 
-    /// A program is about to run.
+    /// Notes that a program is about to run, so that the folders may need cleaning.
     pub fn mark_used(&mut self) {
         self.used = true;
     }
 
-    /// The /box of the cell that has just ended.
+    /// Sets the /box of the cell that has just ended.
     pub fn set_left(&mut self, left: Option<OwnedFd>) {
         if let Some(folder) = &left
             && sys::stat(folder).is_ok_and(|meta| meta.mode != 0o755)
         {
-            // it was the program's own: it may have closed it even to us
+            // the program owned it and may have removed all permissions
             let _ = sys::chmod(folder, 0o755);
         }
         self.left = left;
     }
 
-    /// Where the last run's files are.
+    /// The folder with the last run's files.
     pub fn left(&self) -> &OwnedFd {
         self.left.as_ref().unwrap_or(&self.base)
     }
 
-    /// Whether the last run's files are elsewhere than what the host put.
-    pub fn is_left_apart(&self) -> bool {
+    /// Whether the last run's files are in another folder than the host's, that of its cell.
+    pub fn has_separate_box(&self) -> bool {
         self.left.is_some()
     }
 
-    /// Whether an entry below the box is ours: the program's in a cell are elsewhere.
+    /// Whether an entry below the container's /box is the init's. A cell's program has its files
+    /// elsewhere.
     fn is_ours(&self, uid: u32) -> bool {
         self.owner == Owner::Cell || uid == 0
     }
 
-    /// Touches what belongs to the program, of whom nobody is alive.
+    /// Does `work` as the owner of the program's files. No process of the program may be alive.
     pub fn as_program<T>(&self, work: impl FnOnce() -> T) -> Result<T, Errno> {
         match self.owner {
             Owner::Other(uid, gid) => sys::as_user(uid, gid, work),
@@ -141,7 +146,7 @@ impl Files {
         clean::empty_all(&self.base)
     }
 
-    /// Entries that are in the folders.
+    /// Number of entries in the folders; usize::MAX if one cannot be read.
     pub fn count(&self) -> usize {
         let mut names = Vec::new();
         let mut count = 0;
@@ -156,7 +161,7 @@ impl Files {
         count
     }
 
-    /// Removes what earlier programs left. Free when there was none, a scan when it left nothing.
+    /// Removes what earlier programs left. Does nothing if none ran; scans if one did.
     pub fn clean(&mut self) -> Result<(), Errno> {
         self.left = None;
         if !self.used || self.owner == Owner::Cell {
@@ -174,19 +179,18 @@ impl Files {
         Ok(())
     }
 
-    /// Takes the program's files over: root's from now on, mode 0755. Gives those that were not there, were not plain
-    /// files, were too large or did not fit.
-    pub fn keep(&mut self, wanted: &[String]) -> Vec<String> {
-        let paths = &self.found(wanted);
-        // All are opened before the first is replaced: making room for one may remove another's folder.
+    /// Copies files of the program to root-owned ones with mode 0755. Returns those that are
+    /// missing, not regular, too large, or did not fit.
+    pub fn keep(&mut self, paths: &[String]) -> Vec<String> {
+        // All are opened before the first is replaced: replacing one may remove another's folder.
         let sources = self
             .as_program(|| paths.iter().take(MAX_FILES).map(|path| self.open_source(path)).collect::<Vec<_>>())
             .unwrap_or_default();
         let mut missing = Vec::new();
         for (i, path) in paths.iter().enumerate() {
             let kept = match sources.get(i) {
-                Some(Ok(Source::Roots)) => Ok(()),
-                Some(Ok(Source::Programs(file, size))) => self.take_over(path, file, *size),
+                Some(Ok(KeepSource::Stored)) => Ok(()),
+                Some(Ok(KeepSource::Program(file, size))) => self.take_over(path, file, *size),
                 Some(Err(e)) => Err(*e),
                 None => Err(libc::EMFILE),
             };
@@ -197,25 +201,12 @@ impl Files {
         missing
     }
 
-    /// The paths that are wanted, patterns replaced by what they match. A pattern that matches nothing, or more than can be
-    /// kept, stays, and is missing.
-    fn found(&self, wanted: &[String]) -> Vec<String> {
-        let mut paths = Vec::new();
-        for path in wanted {
-            match path.contains(['*', '?']).then(|| collect::find(self, path)) {
-                Some(Some(matched)) => paths.extend(matched),
-                Some(None) | None => paths.push(path.clone()),
-            }
-        }
-        paths
-    }
-
-    fn open_source(&self, path: &str) -> Result<Source, Errno> {
+    fn open_source(&self, path: &str) -> Result<KeepSource, Errno> {
         let parts = components(path)?;
         let (name, folders) = parts.split_last().ok_or(libc::EINVAL)?;
-        // what the host put cannot be replaced in a cell, where an empty file stands in its place by now
+        // a program in a cell cannot replace a stored file, which an empty one covers
         if self.left.is_some() && self.is_stored(path) {
-            return Ok(Source::Roots);
+            return Ok(KeepSource::Stored);
         }
         let mut at = None;
         for folder in folders {
@@ -228,7 +219,7 @@ impl Files {
             return Err(libc::EINVAL);
         }
         if self.left.is_none() && self.is_ours(seen.uid) {
-            return Ok(Source::Roots);
+            return Ok(KeepSource::Stored);
         }
         sys::chmod_at(folder, name, 0o700)?;
         let file = sys::open_at(folder, name, libc::O_RDWR | libc::O_NONBLOCK, 0)?;
@@ -236,10 +227,10 @@ impl Files {
         if !meta.is_file || meta.size > MAX_KEEP_BYTES {
             return Err(libc::EINVAL);
         }
-        Ok(Source::Programs(file, meta.size))
+        Ok(KeepSource::Program(file, meta.size))
     }
 
-    /// Opens a file that the host put, or that was kept for it.
+    /// Opens a file that the host put, or that was kept.
     pub fn open_stored(&self, path: &str) -> Result<OwnedFd, Errno> {
         let (folder, name) = self.parent(path, false)?;
         match sys::stat_at(&folder, &name)? {
@@ -250,7 +241,7 @@ impl Files {
         }
     }
 
-    /// Whether the host put a file there.
+    /// Whether the path is a file that the host put, or that was kept.
     pub fn is_stored(&self, path: &str) -> bool {
         self.open_stored(path).is_ok()
     }
@@ -259,7 +250,7 @@ impl Files {
         let (folder, name) = self.parent(path, true)?;
         self.remove_entry(&folder, &name)?;
         let file = create(&folder, &name)?;
-        let mut buffer = vec![0; 256 * 1024];
+        let mut buffer = vec![0; COPY_BYTES];
         let mut at = 0;
         let copied = loop {
             match sys::read(source.as_raw_fd(), &mut buffer) {
@@ -269,7 +260,7 @@ impl Files {
                     if let Err(e) = sys::write_all(file.as_raw_fd(), piece) {
                         break Err(e);
                     }
-                    // The original gives its room back piece by piece, so that a copy needs none twice.
+                    // Frees the original piece by piece, so that the copy needs no extra space.
                     sys::punch_hole(source, at, n as u64);
                     at += n as u64;
                 }
@@ -286,30 +277,30 @@ impl Files {
         }
     }
 
-    /// Removes one file of the box, whoever owns it. What is not there needs no removing.
+    /// Removes one file of the box, whatever its owner, if it exists.
     pub fn remove(&mut self, path: &str) {
         if let Ok((folder, name)) = self.parent(path, false) {
             let _ = self.remove_entry(&folder, &name);
         }
     }
 
-    /// Whether the folders are as they were given: root's, sticky, writable by all; and nobody is alive but the init
-    /// and these processes of its own.
+    /// Whether the folders have their original owner and mode (root, 1777) and no process is alive
+    /// except the init and these helpers.
     #[must_use]
-    pub fn is_clean(&self, ours: &[i32]) -> bool {
+    pub fn is_clean(&self, helpers: &[i32]) -> bool {
         if self.owner == Owner::Cell {
-            return self.alone(ours);
+            return self.is_alone(helpers);
         }
         let folders = self
             .others
             .iter()
             .chain([&self.base])
             .all(|folder| matches!(sys::stat(folder), Ok(m) if m.uid == 0 && m.mode == 0o1777));
-        folders && self.alone(ours)
+        folders && self.is_alone(helpers)
     }
 
-    /// Whether /proc shows no process but PID 1, and these.
-    fn alone(&self, ours: &[i32]) -> bool {
+    /// Whether /proc lists no process except PID 1 and these helpers.
+    fn is_alone(&self, helpers: &[i32]) -> bool {
         let Some(proc) = &self.proc else { return false };
         if sys::rewind(proc).is_err() {
             return false;
@@ -320,7 +311,7 @@ impl Files {
                 Ok(true) => {
                     let other = |n: &CString| {
                         let pid: Option<i32> = n.to_str().ok().and_then(|n| n.parse().ok());
-                        pid.is_some_and(|pid| pid != 1 && !ours.contains(&pid))
+                        pid.is_some_and(|pid| pid != 1 && !helpers.contains(&pid))
                     };
                     if names.iter().any(other) {
                         return false;
@@ -332,8 +323,9 @@ impl Files {
         }
     }
 
-    /// The folder of `path` and its last name. With `make`, folders that are missing are made and a program's entries in
-    /// the way removed; without, every folder must be there and be root's.
+    /// The parent folder of `path` and its last component. With `make`, missing folders are created
+    /// and entries of the program in the way removed; without, every folder must exist and be the
+    /// init's.
     fn parent(&self, path: &str, make: bool) -> Result<(OwnedFd, CString), Errno> {
         let mut parts = components(path)?;
         let name = parts.pop().ok_or(libc::EINVAL)?;
@@ -349,7 +341,7 @@ impl Files {
             Ok(below) if self.is_ours(sys::stat(&below)?.uid) => return Ok(below),
             Ok(_) | Err(_) if !make => return Err(libc::ENOENT),
             Err(libc::ENOENT) => {}
-            // Somebody else's folder, or no folder at all.
+            // the program's folder, or not a folder
             Ok(_) | Err(_) => self.remove_entry(folder, name)?,
         }
         sys::mkdir_at(folder, name, 0o700)?;
@@ -358,7 +350,7 @@ impl Files {
         Ok(below)
     }
 
-    /// Removes an entry of a root-owned folder. Root's own folders stay (EISDIR).
+    /// Removes an entry of a folder of the init. Fails for the init's own folders (EISDIR).
     fn remove_entry(&self, folder: &OwnedFd, name: &CStr) -> Result<(), Errno> {
         match sys::unlink_at(folder, name, false) {
             Ok(()) | Err(libc::ENOENT) => return Ok(()),
@@ -372,7 +364,7 @@ impl Files {
         self.as_program(|| clean::remove_tree(folder, name))?
     }
 
-    /// Opens our own file for appending, whatever its mode.
+    /// Opens a file of the init for appending, whatever its mode.
     fn reopen(&self, folder: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
         let seen = sys::stat_at(folder, name)?;
         if !seen.is_file || !self.is_ours(seen.uid) {
@@ -389,18 +381,18 @@ impl Files {
 }
 
 /// A file to keep.
-enum Source {
-    /// Owned by root already.
-    Roots,
+enum KeepSource {
+    /// The host's own; there is nothing to do.
+    Stored,
     /// The program's, open, with its size.
-    Programs(OwnedFd, u64),
+    Program(OwnedFd, u64),
 }
 
 fn create(folder: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     sys::open_at(folder, name, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o600)
 }
 
-/// A path's components: relative, no `.`, no `..`, none empty, not too deep.
+/// The components of a relative path without `.`, `..` and empty ones; at most [`MAX_DEPTH`].
 fn components(path: &str) -> Result<Vec<CString>, Errno> {
     let parts = path
         .split('/')
@@ -420,7 +412,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_could_leave_the_box_is_no_path() {
+    fn a_path_that_could_leave_the_box_is_invalid() {
         for bad in ["", "/", "/a", "a/", "a//b", ".", "a/./b", "..", "a/../b", "a\0b"] {
             assert_eq!(components(bad), Err(libc::EINVAL), "{bad:?}");
         }

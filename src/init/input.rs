@@ -1,13 +1,12 @@
-//! A program's input: what the host has sent and the program has not taken, within the window; and what came for a run that is
-//! still waiting for the one before it.
+//! A program's input: bytes that the host sent and the program has not read yet, within the window.
 //!
 //! ```text
-//!  Stdin --> pending --> the pipe (as far as there is room) --> credit back to the host
-//!  the end came and nothing is pending, or nobody reads any more: closed; what still comes is thrown away and credited
+//!  Stdin --> pending --> the pipe, as far as it has room --> credit back to the host
+//!  End of input and nothing pending, or the program closed its end: the pipe is closed; what still
+//!  arrives is discarded and credited.
 //! ```
 
-use super::output::Out;
-use super::run::Active;
+use super::frame_queue::FrameQueue;
 use super::sys;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -15,38 +14,39 @@ use wire::frame::{FromInit, STDIN_WINDOW_BYTES};
 
 use nix::libc;
 
-/// More came than the window lets through.
+/// The host sent more than the window allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overrun;
 
-/// The input of a program under way.
+/// The input of a running program.
 pub struct Input {
     run: u32,
-    fd: Option<OwnedFd>,
+    /// `None` when closed.
+    pipe: Option<OwnedFd>,
     pending: VecDeque<u8>,
     is_ended: bool,
-    /// Of what comes first, so much is in the pipe already.
-    passed: usize,
+    /// How many of the first bytes that arrive are in the pipe already.
+    already_written: usize,
 }
 
 impl Input {
-    /// Of this run, into this pipe, which does not block.
+    /// `pipe` must be non-blocking.
     #[must_use]
-    pub fn new(run: u32, fd: OwnedFd) -> Self {
-        Self { run, fd: Some(fd), pending: VecDeque::new(), is_ended: false, passed: 0 }
+    pub fn new(run: u32, pipe: OwnedFd) -> Self {
+        Self { run, pipe: Some(pipe), pending: VecDeque::new(), is_ended: false, already_written: 0 }
     }
 
-    /// So much of what comes first is in the pipe already.
-    pub fn set_passed(&mut self, bytes: usize) {
-        self.passed = bytes;
+    /// The first `bytes` that [`Self::feed`] receives are in the pipe already.
+    pub fn set_already_written(&mut self, bytes: usize) {
+        self.already_written = bytes;
     }
 
-    /// Input came.
-    pub fn feed(&mut self, data: &[u8], out: &mut Out) -> Result<(), Overrun> {
-        let (passed, data) = data.split_at(self.passed.min(data.len()));
-        self.passed -= passed.len();
-        self.credit(passed.len(), out);
-        if self.fd.is_none() {
+    /// Takes input from the host.
+    pub fn feed(&mut self, data: &[u8], out: &mut FrameQueue) -> Result<(), Overrun> {
+        let (written, data) = data.split_at(self.already_written.min(data.len()));
+        self.already_written -= written.len();
+        self.credit(written.len(), out);
+        if self.pipe.is_none() {
             self.credit(data.len(), out);
             return Ok(());
         }
@@ -58,74 +58,74 @@ impl Input {
         Ok(())
     }
 
-    /// The input's end came.
+    /// The host sent the end of the input.
     pub fn end(&mut self) {
         self.is_ended = true;
         if self.pending.is_empty() {
-            self.fd = None;
+            self.pipe = None;
         }
     }
 
-    /// The program is not to have any more.
+    /// Closes the pipe and drops what is pending.
     pub fn close(&mut self) {
         self.pending.clear();
-        self.fd = None;
+        self.pipe = None;
     }
 
-    /// The pipe may take bytes.
-    pub fn write(&mut self, out: &mut Out) {
+    /// Writes what the pipe has room for.
+    pub fn write(&mut self, out: &mut FrameQueue) {
         let mut taken = 0;
-        while let Some(fd) = &self.fd {
+        while let Some(pipe) = &self.pipe {
             let piece = self.pending.as_slices().0;
             if piece.is_empty() {
                 if self.is_ended {
-                    self.fd = None;
+                    self.pipe = None;
                 }
                 break;
             }
-            match sys::write(fd.as_raw_fd(), piece) {
+            match sys::write(pipe.as_raw_fd(), piece) {
                 Ok(n) => {
                     self.pending.drain(..n);
                     taken += n;
                 }
                 Err(libc::EAGAIN) => break,
-                // Nobody reads any more: the rest is thrown away, and so is what still comes.
+                // The program closed its end: discard the rest and what still arrives.
                 Err(_) => {
                     taken += self.pending.len();
                     self.pending = VecDeque::new();
-                    self.fd = None;
+                    self.pipe = None;
                 }
             }
         }
         self.credit(taken, out);
     }
 
-    fn credit(&self, bytes: usize, out: &mut Out) {
+    fn credit(&self, bytes: usize, out: &mut FrameQueue) {
         if bytes > 0 {
-            out.frame(&FromInit::StdinCredit { run: self.run, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) });
+            out.push(&FromInit::StdinCredit { run: self.run, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) });
         }
     }
 
-    /// For poll: the pipe, when something waits for it.
+    /// The pipe for poll, while bytes are pending; otherwise -1.
     #[must_use]
     pub fn poll_fd(&self) -> RawFd {
-        match &self.fd {
-            Some(fd) if !self.pending.is_empty() => fd.as_raw_fd(),
+        match &self.pipe {
+            Some(pipe) if !self.pending.is_empty() => pipe.as_raw_fd(),
             _ => -1,
         }
     }
 }
 
-/// What came for a run before it began.
+/// What arrived for a run before it started.
 #[derive(Default)]
-pub struct Early {
+pub struct BufferedInput {
     data: Vec<u8>,
     is_ended: bool,
     is_killed: bool,
 }
 
-impl Early {
-    /// Input came.
+impl BufferedInput {
+    /// Takes input from the host.
     pub fn feed(&mut self, data: &[u8]) -> Result<(), Overrun> {
         if self.data.len() + data.len() > STDIN_WINDOW_BYTES as usize {
             return Err(Overrun);
@@ -134,31 +134,28 @@ impl Early {
         Ok(())
     }
 
-    /// What came, from the start.
+    /// All input so far.
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
-    /// The input's end came.
+    /// The host sent the end of the input.
     pub fn end(&mut self) {
         self.is_ended = true;
     }
 
-    /// A Kill came.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// The host sent a Kill.
     pub fn kill(&mut self) {
         self.is_killed = true;
     }
 
-    /// The run has begun.
-    pub fn replay(self, active: Option<&mut Active>, now: u64, out: &mut Out) {
-        let Some(active) = active else { return };
-        // within the window, as it was when it came
-        let _ = active.input.feed(&self.data, out);
-        if self.is_ended {
-            active.input.end();
-        }
-        if self.is_killed {
-            active.kill(now);
-        }
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        self.is_killed
     }
 }

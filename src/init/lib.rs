@@ -1,55 +1,68 @@
-//! PID 1 of a sandbox: takes files and runs from the host over stdin, gives output and facts over stdout.
+//! PID 1 of a sandbox: receives files and runs from the host on stdin, sends output and facts on
+//! stdout.
 //!
-//! Promises: it never speaks before Hello; at most one program runs, and when its Done is sent nothing of it is alive;
-//! no wait is outside the one poll(2); the host's end (EOF, or silence) is the sandbox's end. It refuses to know what
-//! facts mean: verdicts are the host's.
+//! It sends nothing before Hello. At most one program runs, and when its Done is sent none of its
+//! processes is alive. The one poll(2) is the only wait. When the host is gone (end of file,
+//! or silence), the sandbox ends. Facts are not judged here; verdicts are the host's.
 //!
 //! ```text
-//!                    +--------------------- session: one turn ----------------------+
-//!   fd 0, frames --> |  timers -> run over? -> write -> poll -> what happened       | --> fd 1, frames (output)
-//!   signalfd ------> |     |          |                                             |
-//!   program's 1, 2 > |     |          +-- files: keep, remove, audit; then Done     | --> program's 0
-//!                    |     +-- run: limits, kill(-1), facts <- cgroup, reap         |
-//!                    +--------------------------------------------------------------+
+//!                    +------------------- session: one turn ----------------------+
+//!   fd 0, frames --> |  timers -> run over? -> flush -> wait (poll) -> dispatch | --> fd 1, frames
+//!   signalfd ------> |     |          |                                         |
+//!   program's 1, 2 > |     |          +-- files: keep, remove; then Done        | --> program's 0
+//!                    |     +-- run: limits, SIGKILL, facts <- cgroup, reap      |
+//!                    +----------------------------------------------------------+
 //! ```
 //!
-//! Files: `session` the loop, `run` one run's state, `setup` the child's steps, `cell` a run's own namespaces, `filter` its
-//! system calls, `report` what it tells, `reap` the init's waitpid, `limits` numbers, `cgroup` counters, `input` fd 0's bytes, `files`, `clean` and
-//! `collect` the folders, `leader`, `waiting` and `template` what is ready ahead of runs, `trace` and `audit` what is left, `ready` what the sandbox looks like, `output` fd 1, `sys` every system call.
+//! | files | content |
+//! |---|---|
+//! | `session`, `sandbox_state`, `run`, `queued_run` | the loop, and the states that it drives |
+//! | `input`, `outputs`, `frame_queue` | the program's stdin and outputs, frames to the host |
+//! | `setup`, `filter`, `limits` | from a Run frame to a confined program |
+//! | `cell`, `cell_init`, `ready_cell`, `cell_pool`, `folder_snapshot` | cells |
+//! | `template`, `fds` | prewarmed runtimes |
+//! | `cpu_ledger`, `own_cpu`, `cgroup`, `run_status`, `reap` | what is counted, and who is charged |
+//! | `files`, `collect`, `clean`, `audit`, `ready` | the box, and the state of the sandbox |
+//! | `sys` | every system call |
 
-mod ahead;
 mod audit;
 mod cell;
+mod cell_init;
+mod cell_pool;
 mod cgroup;
 mod clean;
 mod collect;
+mod cpu_ledger;
+mod fds;
 mod files;
 mod filter;
+mod folder_snapshot;
+mod frame_queue;
 mod input;
-mod leader;
 mod limits;
-mod open;
-mod output;
 mod outputs;
+mod own_cpu;
+mod queued_run;
 mod ready;
+mod ready_cell;
 mod reap;
-mod report;
 mod run;
+mod run_status;
+mod sandbox_state;
 mod session;
 mod setup;
 mod sys;
 mod template;
-mod trace;
-mod waiting;
 
-/// Is PID 1 until the host is gone. Anywhere else it refuses to start: it would kill every process it may.
+/// Serves as PID 1 until the host is gone. Refuses to run as another process, because it would kill
+/// every process that it may.
 pub fn run() -> ! {
     if !sys::is_pid1() {
-        let _ = sys::write_all(2, b"assay-init: is PID 1 of a sandbox or nothing\n");
+        let _ = sys::write_all(2, b"assay-init: runs only as PID 1 of a sandbox\n");
         sys::exit(2);
     }
-    let out = output::Out::open();
-    // Best effort each: other uids are what really keeps the program away from this process.
+    let out = frame_queue::FrameQueue::open();
+    // All best effort: the different uid is what protects this process from programs.
     let _ = sys::not_dumpable();
     let _ = sys::drop_groups();
     sys::umask(0);

@@ -1,4 +1,4 @@
-//! PID 1 of a sandbox. Everything is in [`init`].
+//! `assay-init`, PID 1 of a sandbox. The implementation is the library [`init`].
 fn main() -> ! {
     init::run()
 }

@@ -1,44 +1,46 @@
-//! What a program writes: its two pipes, read within the host's window and the run's limit.
+//! A program's output: its two pipes, read within the host's window and the run's limit.
 //!
 //! ```text
 //!            read
-//!  a pipe ---------> below the limit: sent to the host; its credit makes room again
-//!                    the first byte too many, and what comes after it: thrown away, and said
-//!                    its end: closed, and told where the host wants that
+//!  a pipe ---------> below the limit: sent to the host, whose credit makes room again
+//!                    beyond the limit: counted and discarded; the run may end for it
+//!                    end of file: closed, and reported if the host asked for that
 //! ```
 
-use super::output::Out;
+use super::frame_queue::FrameQueue;
 use super::sys;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use wire::frame::{FromInit, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, OutputStream, Run};
 
 use nix::libc;
 
-/// The outputs of a program under way.
+/// The outputs of a running program. Index 0 is stdout, 1 is stderr.
 pub struct Outputs {
     run: u32,
     pipes: [Option<OwnedFd>; 2],
+    /// Bytes read from each pipe.
     counted: [u64; 2],
+    /// Bytes sent to the host.
     sent: u64,
+    /// Bytes sent and not credited yet.
     unacked: u64,
     limit: u64,
     reports_ends: bool,
-    is_discarded: bool,
+    is_discarding: bool,
 }
 
-/// What one read was.
+/// Result of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// Nothing is there, or nothing may be taken, or that was the end.
+pub enum ReadOutcome {
+    /// No data, no room in the window, or end of file.
     Nothing,
-    /// Bytes.
-    Some,
-    /// Bytes beyond the limit.
-    TooMuch,
+    Data,
+    /// Bytes beyond the run's limit.
+    OverLimit,
 }
 
 impl Outputs {
-    /// Of this run, out of these pipes, stdout first, which do not block.
+    /// The pipes are stdout's and stderr's, non-blocking.
     #[must_use]
     pub fn new(run: &Run, [stdout, stderr]: [OwnedFd; 2]) -> Self {
         Self {
@@ -49,44 +51,43 @@ impl Outputs {
             unacked: 0,
             limit: run.limits.output_bytes,
             reports_ends: run.report_output_ends,
-            is_discarded: false,
+            is_discarding: false,
         }
     }
 
-    /// The host consumed so many bytes.
+    /// The host consumed this many bytes.
     pub fn credit(&mut self, bytes: u32) {
         self.unacked = self.unacked.saturating_sub(u64::from(bytes));
     }
 
-    /// From now on what comes is counted and thrown away.
+    /// From now on, output is counted and discarded.
     pub fn discard(&mut self) {
-        self.is_discarded = true;
+        self.is_discarding = true;
     }
 
-    /// Whether it is.
     #[must_use]
-    pub fn is_discarded(&self) -> bool {
-        self.is_discarded
+    pub fn is_discarding(&self) -> bool {
+        self.is_discarding
     }
 
-    /// Nothing more is wanted.
+    /// Closes both pipes.
     pub fn close(&mut self) {
         self.pipes = [None, None];
     }
 
-    /// Whether both have ended.
+    /// Whether both pipes have ended.
     #[must_use]
-    pub fn are_over(&self) -> bool {
+    pub fn have_ended(&self) -> bool {
         self.pipes.iter().all(Option::is_none)
     }
 
-    /// Bytes that came so far, of stdout and stderr.
+    /// Bytes read so far from stdout and stderr.
     #[must_use]
     pub fn counted(&self) -> [u64; 2] {
         self.counted
     }
 
-    /// For poll: one of them, when reading from it is allowed now.
+    /// A pipe for poll, if it may be read now; otherwise -1.
     #[must_use]
     pub fn poll_fd(&self, i: usize) -> RawFd {
         match self.pipes.get(i) {
@@ -95,41 +96,42 @@ impl Outputs {
         }
     }
 
-    /// Bytes that may still be sent at all.
+    /// Bytes that may still be sent for this run.
     fn allowance(&self) -> u64 {
         self.limit.saturating_sub(self.sent)
     }
 
-    /// How many bytes one read may take: the window's rest while bytes are sent, a chunk when they are thrown away.
+    /// How many bytes one read may take: what is left of the window while bytes are sent, a chunk
+    /// when they are discarded.
     fn room(&self) -> u64 {
         let chunk = MAX_CHUNK_BYTES as u64;
-        if self.is_discarded || self.allowance() == 0 {
+        if self.is_discarding || self.allowance() == 0 {
             return chunk;
         }
         let window = u64::from(OUTPUT_WINDOW_BYTES).saturating_sub(self.unacked);
         chunk.min(window).min(self.allowance())
     }
 
-    /// Reads one of them, once.
-    pub fn read(&mut self, i: usize, buffer: &mut [u8], out: &mut Out) -> Taken {
+    /// Reads one of the pipes, once.
+    pub fn read(&mut self, i: usize, buffer: &mut [u8], out: &mut FrameQueue) -> ReadOutcome {
         let room = usize::try_from(self.room()).unwrap_or(0);
         let (Some(Some(fd)), Some(buffer)) = (self.pipes.get(i), buffer.get_mut(..room)) else {
-            return Taken::Nothing;
+            return ReadOutcome::Nothing;
         };
         if room == 0 {
-            return Taken::Nothing;
+            return ReadOutcome::Nothing;
         }
         let stream = if i == 0 { OutputStream::Stdout } else { OutputStream::Stderr };
         let n = match sys::read(fd.as_raw_fd(), buffer) {
-            Err(libc::EAGAIN) => return Taken::Nothing,
+            Err(libc::EAGAIN) => return ReadOutcome::Nothing,
             Ok(0) | Err(_) => {
                 if let Some(pipe) = self.pipes.get_mut(i) {
                     *pipe = None;
                 }
                 if self.reports_ends {
-                    out.frame(&FromInit::OutputEnd { run: self.run, stream });
+                    out.push(&FromInit::OutputEnd { run: self.run, stream });
                 }
-                return Taken::Nothing;
+                return ReadOutcome::Nothing;
             }
             Ok(n) => n,
         };
@@ -137,13 +139,13 @@ impl Outputs {
             *counted += n as u64;
         }
         if self.allowance() == 0 {
-            return Taken::TooMuch;
+            return ReadOutcome::OverLimit;
         }
-        if !self.is_discarded {
-            out.output(self.run, stream, buffer.get(..n).unwrap_or_default());
+        if !self.is_discarding {
+            out.push_output(self.run, stream, buffer.get(..n).unwrap_or_default());
             self.sent += n as u64;
             self.unacked += n as u64;
         }
-        Taken::Some
+        ReadOutcome::Data
     }
 }

@@ -1,20 +1,22 @@
-//! What the init really sees of its sandbox, for Ready.
+//! What the init sees of its sandbox, for Ready.
 //!
-//! The engine may accept a limit and drop it (ENGINE.md finding 10), so nothing here repeats what was asked for: all of
-//! it is read from the kernel, now. What cannot be read is reported as the weaker value.
+//! An engine may accept a limit and drop it (docs/ENGINE.md, limits that the engine accepts and
+//! drops), so everything is read from the kernel. What cannot be read is reported as the weaker
+//! value.
 
 use super::cgroup::Cgroup;
 use super::sys;
 use std::fs;
 use wire::frame::{InitHello, Ready, VERSION};
 
-/// Interfaces that a kernel module puts into every new namespace, down and with nothing behind them (fb_tunnels).
+/// Interfaces that kernel modules create in every new namespace, down and without a peer (the
+/// sysctl fb_tunnels_only_for_init_net).
 const FALLBACK_TUNNELS: [&str; 9] =
     ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"];
 
-/// Looks at everything.
+/// Reads the state of the sandbox.
 #[must_use]
-pub fn look(hello: &InitHello, cgroup: &Cgroup) -> Ready {
+pub fn probe(hello: &InitHello, cgroup: &Cgroup) -> Ready {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let limits = cgroup.limits();
     let status = read("/proc/self/status");
@@ -49,12 +51,12 @@ fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
 
 fn is_remapped(uid_map: &str) -> bool {
     uid_map.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        words.next() == Some("0") && words.next().is_some_and(|outside| outside != "0")
+        let mut fields = line.split_whitespace();
+        fields.next() == Some("0") && fields.next().is_some_and(|outside| outside != "0")
     })
 }
 
-/// Whether lo is the only interface. Nothing to read is no proof.
+/// Whether lo is the only interface. False if the list cannot be read.
 fn only_loopback(dev: &str) -> bool {
     let mut names = dev.lines().filter_map(|l| Some(l.split_once(':')?.0.trim()));
     let mut lo = false;
@@ -64,7 +66,7 @@ fn only_loopback(dev: &str) -> bool {
     }) && lo
 }
 
-/// A line of mountinfo.
+/// An entry of mountinfo.
 struct Mount<'a> {
     options: &'a str,
     kind: &'a str,
@@ -76,15 +78,16 @@ impl Mount<'_> {
     }
 }
 
-/// The topmost mount at `point` (proc(5): "36 35 98:0 /root /point opts optional... - type source superopts").
+/// The topmost mount at `point` (proc(5): "36 35 98:0 /root /point opts optional... - type source
+/// superopts").
 fn mount<'a>(mounts: &'a str, point: &str) -> Option<Mount<'a>> {
     mounts.lines().rev().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
-        let mut words = left.split(' ').skip(4);
-        if words.next()? != point {
+        let mut fields = left.split(' ').skip(4);
+        if fields.next()? != point {
             return None;
         }
-        Some(Mount { options: words.next()?, kind: right.split(' ').next()? })
+        Some(Mount { options: fields.next()?, kind: right.split(' ').next()? })
     })
 }
 
@@ -93,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mountinfo_gives_the_topmost_mount_of_a_point() {
+    fn the_topmost_mount_of_a_point_counts() {
         let text = "1 0 0:1 / / ro,relatime master:1 - overlay overlay rw\n\
                     2 1 0:2 / /box rw,nosuid shared:3 - ext4 /dev/x rw\n\
                     3 1 0:3 / /box rw,nosuid,noexec - tmpfs tmpfs rw,size=64k\n";
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn only_lo_is_only_lo() {
+    fn fallback_tunnels_do_not_count_as_interfaces() {
         let head = "Inter-|   Receive\n face |bytes\n";
         assert!(only_loopback(&format!("{head}    lo: 0 0\n")));
         assert!(only_loopback(&format!("{head}    lo: 0 0\n  sit0: 0 0\n")));
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_of_zero_to_something_else_is_a_remap() {
+    fn uid_0_mapped_to_another_uid_is_remapped() {
         assert!(!is_remapped("         0          0 4294967295\n"));
         assert!(is_remapped("         0     100000      65536\n"));
     }

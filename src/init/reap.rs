@@ -1,31 +1,30 @@
-//! The only place that waits for children.
+//! The only place where the init waits for children.
 //!
-//! Everything in the namespace that loses its parent becomes a child of PID 1, so "no children" after a kill means that
-//! nothing of the program is left.
+//! A process that loses its parent becomes a child of PID 1, so "no children" after a kill means
+//! that no process of the program is left.
 
-use super::sys::{self, Waited};
+use super::sys::{self, ExitedChild};
 use nix::libc;
 
-/// What there is to wait for.
+/// The state of the init's children.
 #[derive(Debug)]
 pub enum Reaped {
-    /// A child ended and is gone now.
-    One(Waited),
-    /// There are children, none has ended.
-    Later,
-    /// There are no children.
-    Nobody,
+    /// This child had exited and is reaped now.
+    Child(ExitedChild),
+    /// There are children, but none has exited.
+    NoneExited,
+    NoChildren,
 }
 
-/// Takes one ended child, without waiting.
+/// Reaps one exited child, without waiting.
 #[must_use]
 pub fn next() -> Reaped {
     loop {
         match sys::wait_any() {
-            Ok(Some(waited)) => return Reaped::One(waited),
-            Ok(None) => return Reaped::Later,
+            Ok(Some(child)) => return Reaped::Child(child),
+            Ok(None) => return Reaped::NoneExited,
             Err(libc::EINTR) => {}
-            Err(_) => return Reaped::Nobody,
+            Err(_) => return Reaped::NoChildren,
         }
     }
 }

@@ -1,150 +1,135 @@
-//! One run, from fork to facts.
+//! One run, from its start to its facts.
 //!
-//! A state machine without a loop of its own: the session tells it what happened (a child ended, a pipe is ready, time
-//! passed, a frame came) and it kills, reads, writes and counts. It never judges: which armed limit fired and what was
-//! counted is all it says.
+//! A state machine without a loop of its own: the session reports what happened (a child exited, a
+//! pipe is ready, a timer is due, a frame arrived) and the run kills, reads, writes and counts. It
+//! does not judge: it reports which armed limit fired and what was counted.
 //!
 //! ```text
 //!            main process ended, or a limit fired, or Kill
-//!  Running -----------------------------------------------> Ending -----------> Over (facts can be taken)
-//!    |  stdin, output, samples, timers                        |  kill(-1) until no child is left,
-//!    +--------------------------------------------------------+  pipes read to their end (10 s without
-//!                                                                credit: thrown away; 10 s with a child
-//!                                                                that will not die: given up, not clean)
+//!  Running -----------------------------------------------> Ending --------> Over (facts final)
+//!    stdin, output, samples, timers                           SIGKILL until no child is left;
+//!                                                             output is read to its end
+//!                                                             (10 s without credit: discarded;
+//!                                                             10 s with a child that does not
+//!                                                             die: stuck, not clean)
 //! ```
 
-use super::ahead::Next;
-use super::cgroup::{Before, Cgroup, Counters};
-use super::input::Input;
-use super::leader;
+use super::cell_init;
+use super::cgroup::{Cgroup, CgroupCounters};
+use super::cpu_ledger::{CpuLedger, LiveClocks, RunBaseline};
+use super::frame_queue::FrameQueue;
+use super::input::{BufferedInput, Input};
 use super::limits::{self, SAMPLE_NS};
-use super::output::Out;
-use super::outputs::{Outputs, Taken};
-use super::report::{Between, Report};
-use super::setup::{Started, Used};
-use super::sys::{self, Waited};
-use super::waiting::Waiting;
+use super::outputs::{Outputs, ReadOutcome};
+use super::queued_run::QueuedRun;
+use super::ready_cell::ReadyCell;
+use super::run_status::StatusPipe;
+use super::setup::{StartedProgram, StdioEnds, UsedCell};
+use super::sys::{self, ExitedChild};
 use std::os::fd::{OwnedFd, RawFd};
 use wire::frame::{Done, Ended, Fired, FromInit, MemoryMethod, Run};
 
 use nix::libc;
 
-/// How long the end of a run waits: for credit without progress, and for a killed process to be gone.
+/// How long an ending run waits for credit, and for killed processes to exit.
 const PATIENCE_NS: u64 = 10_000_000_000;
 
-/// How often a kill is repeated while something is left.
+/// Interval between kills while processes are left.
 const KILL_AGAIN_NS: u64 = 10_000_000;
 
-/// Whether all of the program's processes are the init's own children, or in a cell under a PID 1 of ours.
+/// Where the program's processes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
+enum RunKind {
+    /// Children of the init, in its own namespaces.
     Split,
+    /// In a cell, below its cell init.
     Cell {
-        /// CPU time of its PID 1 when the run was asked for, in nanoseconds.
-        leader_before_ns: u64,
-        /// The same when it was killed.
-        leader_killed_ns: u64,
-        /// Whether it was.
+        /// Whether the init killed the cell.
         was_killed: bool,
-        /// All of it, when it has been waited for, without its children's.
-        leader_total_ns: Option<u64>,
     },
 }
 
-/// What is there of a run's cell when it is over.
-pub enum Left {
-    /// Nothing.
+/// What is left of a run's cell after the run.
+pub enum CellRemains {
     Nothing,
-    /// Its PID 1, on its way out, and the CPU time that counts for its children.
-    Leader {
-        /// Its pid.
+    /// Its cell init, which is exiting.
+    Exiting {
         pid: i32,
-        /// In nanoseconds.
-        children_ns: u64,
+        /// The part of its rusage that was charged to programs, in nanoseconds.
+        charged_ns: u64,
     },
-    /// All of it, as new.
-    Cell(Box<Waiting>),
+    /// The unchanged cell, ready for the next run.
+    Unchanged(Box<ReadyCell>),
 }
 
 /// A run in progress.
-pub struct Active {
-    /// What was asked for.
+pub struct RunState {
+    /// What the host asked for.
     pub spec: Run,
+    /// The main process, or the cell init.
     pid: i32,
-    before: Before,
-    asked_at: u64,
+    kind: RunKind,
+    ledger: CpuLedger,
     started_at: u64,
+    /// CPUs that the sandbox can keep busy, in 1e-9.
     speed: u64,
-    report: Report,
-    family: Family,
-    /// Where the /box of its cell arrives, when it has one.
-    line: Option<OwnedFd>,
-    /// What that cell has from the run before.
-    used: Option<Used>,
-    /// Whether the PID 1 of its cell has the next run's order.
-    next_is_given: bool,
-    /// CPU time of ours when its cell was as new, in nanoseconds.
-    ours_between_ns: Option<u64>,
-    /// Held until the run is over: see [`Started::ready`].
+    status: StatusPipe,
+    /// The control socket to the cell init, through which /box arrives.
+    control: Option<OwnedFd>,
+    /// Set if the cell served an earlier run.
+    used: Option<UsedCell>,
+    /// Whether the cell init was sent the queued run.
+    next_was_sent: bool,
+    /// Held until the run is over: see [`StartedProgram::ready`].
     _ready: Option<OwnedFd>,
-    /// Its input.
     pub input: Input,
-    /// What it writes.
     pub outputs: Outputs,
     fired: Fired,
     ended: Option<Ended>,
     /// When the main process ended or the kill was sent.
     end_at: Option<u64>,
     killed_at: Option<u64>,
-    /// Credit came, or bytes moved.
+    /// When credit last arrived or output was last read.
     progress_at: u64,
-    nobody: bool,
+    /// Whether no process of the program is left.
+    all_reaped: bool,
+    /// Whether a process survived its kill for too long.
     stuck: bool,
-    user_ns: u64,
-    system_ns: u64,
-    max_rss: u64,
     survivors: u32,
+    /// Largest sample of the cgroup's memory use, in bytes.
     memory_sample: u64,
-    next_sample: u64,
-    next_cpu: u64,
-    next_kill: u64,
-    /// When the host wants to be told what is used.
-    next_usage: u64,
+    deadlines: Deadlines,
 }
 
-impl Active {
-    /// The program of `spec`, which arrived at `asked_at`, has been started; `leader_before_ns` is the CPU time that the PID 1
-    /// of its cell had taken before.
-    pub fn new(
-        spec: Run,
-        asked_at: u64,
-        before: Before,
-        started: Started,
-        leader_before_ns: Option<u64>,
-        speed: u64,
-    ) -> Self {
-        let Started { pid, stdin, output, mut report, line, ready, used } = started;
+/// When [`RunState::tick`] is due, by reason; monotonic, in nanoseconds, u64::MAX for never.
+struct Deadlines {
+    sample: u64,
+    cpu: u64,
+    kill: u64,
+    usage: u64,
+}
+
+impl RunState {
+    /// The program of `spec` has been started. `speed` is how many CPUs it can keep busy, in 1e-9.
+    pub fn new(spec: Run, started: StartedProgram, ledger: CpuLedger, speed: u64) -> Self {
+        let StartedProgram { pid, stdio: StdioEnds { stdin, output }, status, control, ready, used } = started;
         let now = sys::now();
-        // one whose order was given ahead
-        let started_at = report.hear().start.map_or(now, |start| start.at);
-        let cell = |leader_before_ns| Family::Cell {
-            leader_before_ns,
-            leader_killed_ns: 0,
-            was_killed: false,
-            leader_total_ns: None,
+        let deadlines = Deadlines {
+            sample: now + SAMPLE_NS,
+            cpu: now.saturating_add(limits::next_cpu_check_ns(0, spec.limits.cpu_ns, speed)),
+            kill: u64::MAX,
+            usage: if spec.usage_interval_ns == 0 { u64::MAX } else { now },
         };
-        Self {
+        let mut run = Self {
             pid,
-            before,
-            asked_at,
-            started_at,
+            kind: if control.is_some() { RunKind::Cell { was_killed: false } } else { RunKind::Split },
+            ledger,
+            started_at: now,
             speed,
-            report,
-            family: leader_before_ns.map_or(Family::Split, cell),
-            line,
+            status,
+            control,
             used,
-            next_is_given: false,
-            ours_between_ns: None,
+            next_was_sent: false,
             _ready: ready,
             input: Input::new(spec.run, stdin),
             outputs: Outputs::new(&spec, output),
@@ -153,28 +138,45 @@ impl Active {
             end_at: None,
             killed_at: None,
             progress_at: now,
-            nobody: false,
+            all_reaped: false,
             stuck: false,
-            user_ns: 0,
-            system_ns: 0,
-            max_rss: 0,
             survivors: 0,
             memory_sample: 0,
-            next_sample: now + SAMPLE_NS,
-            next_cpu: now.saturating_add(limits::cpu_look_in(0, spec.limits.cpu_ns, speed)),
-            next_kill: u64::MAX,
-            next_usage: if spec.usage_interval_ns == 0 { u64::MAX } else { now },
+            deadlines,
             spec,
+        };
+        // a run that was sent in advance may have started long ago
+        run.recv();
+        run
+    }
+
+    /// Reads what the run's processes reported and posts it to the ledger.
+    fn recv(&mut self) {
+        let status = self.status.recv();
+        if let Some(start) = &status.start {
+            self.started_at = start.at;
+            self.ledger.post_start(start);
         }
+        if let Some(end) = &status.end {
+            self.ledger.post_cell_end(end);
+        }
+    }
+
+    /// Whether the cell init reported the end. To be called after reading counters: once it has,
+    /// they may include the next run.
+    fn has_reported_end(&mut self) -> bool {
+        self.recv();
+        self.status.status().end.is_some()
     }
 
     /// When [`Self::tick`] is due at the latest.
     #[must_use]
     pub fn next_tick(&self) -> u64 {
+        let Deadlines { sample, cpu, kill, usage } = self.deadlines;
         match self.killed_at {
-            Some(_) if self.outputs.is_discarded() => self.next_kill,
-            Some(_) => self.next_kill.min(self.progress_at.saturating_add(PATIENCE_NS)),
-            None => self.next_sample.min(self.next_cpu).min(self.next_usage).min(self.wall_deadline()),
+            Some(_) if self.outputs.is_discarding() => kill,
+            Some(_) => kill.min(self.progress_at.saturating_add(PATIENCE_NS)),
+            None => sample.min(cpu).min(usage).min(self.wall_deadline()),
         }
     }
 
@@ -182,158 +184,127 @@ impl Active {
         self.started_at.saturating_add(self.spec.limits.wall_ns)
     }
 
-    /// Time passed.
-    pub fn tick(&mut self, now: u64, cgroup: &Cgroup, mut ours: impl FnMut() -> u64, out: &mut Out) {
+    /// Acts on the timers that are due. `own_ns` reads the CPU time of the init and its helpers.
+    pub fn tick(&mut self, now: u64, cgroup: &Cgroup, own_ns: impl FnMut() -> u64, out: &mut FrameQueue) {
         match self.killed_at {
-            None => {
-                // The deadline stands from the fork; the program's time counts from its exec, a moment later.
-                if now >= self.wall_deadline() {
-                    self.hear();
-                }
-                if now >= self.wall_deadline() && !self.has_told() {
-                    return self.fire(Fired::Wall, now);
-                }
-                if now >= self.next_cpu && cgroup.has_cpu() {
-                    self.hear();
-                    let used = self.cpu_ns(cgroup, ours());
-                    let limit = self.spec.limits.cpu_ns;
-                    if used >= limit && !self.has_told() {
-                        return self.fire(Fired::Cpu, now);
-                    }
-                    let wait = limits::cpu_look_in(used, limit, self.speed);
-                    self.next_cpu = now.saturating_add(wait);
-                } else if now >= self.next_cpu {
-                    self.next_cpu = u64::MAX;
-                }
-                if now >= self.next_usage {
-                    self.next_usage = now.saturating_add(self.spec.usage_interval_ns.max(SAMPLE_NS));
-                    self.tell_usage(now, cgroup, ours(), out);
-                }
-                if now >= self.next_sample {
-                    self.next_sample = now + SAMPLE_NS;
-                    self.memory_sample = self.memory_sample.max(cgroup.memory());
-                    self.look_for_oom(now, cgroup);
-                }
-            }
-            Some(at) => {
-                if now >= self.next_kill {
-                    self.next_kill = now + KILL_AGAIN_NS;
-                    if !self.nobody {
-                        self.kill_all();
-                    }
-                    if self.nobody {
-                        self.next_kill = u64::MAX;
-                    } else if now.saturating_sub(at) > PATIENCE_NS {
-                        // A process that SIGKILL cannot end (in the kernel): its pipes will not end either.
-                        self.stuck = true;
-                        self.outputs.discard();
-                        self.outputs.close();
-                    }
-                }
-                if now.saturating_sub(self.progress_at) >= PATIENCE_NS {
-                    self.outputs.discard();
-                }
-            }
+            None => self.tick_running(now, cgroup, own_ns, out),
+            Some(killed_at) => self.tick_ending(now, killed_at),
         }
     }
 
-    /// A child ended that is not one of ours.
-    pub fn child(&mut self, one: Waited, now: u64) {
-        let is_main = one.pid == self.pid;
-        let all = one.user_ns + one.system_ns;
-        if is_main && let Some(end) = self.report.hear().end.clone() {
-            self.leader_is_gone(all.saturating_sub(self.children_ns(end.children_ns())));
-            self.nobody = true;
-            return;
+    fn tick_running(&mut self, now: u64, cgroup: &Cgroup, mut own_ns: impl FnMut() -> u64, out: &mut FrameQueue) {
+        // The deadline was set at the fork, but the program's time counts from its exec a little
+        // later, so ask again.
+        if now >= self.wall_deadline() {
+            self.recv();
         }
-        if is_main && let Family::Cell { leader_killed_ns, .. } = self.family {
-            // killed before it could tell; what it took on its way out can no longer be told from its program's
-            self.leader_is_gone(leader_killed_ns);
-            self.nobody = true;
+        if now >= self.wall_deadline() && !self.has_reported_end() {
+            return self.fire(Fired::Wall, now);
         }
-        // what ran in the same cell before is in its PID 1's account
-        let one = if is_main { one.without(self.children_ns(0)) } else { one };
-        self.user_ns += one.user_ns;
-        self.system_ns += one.system_ns;
-        self.max_rss = self.max_rss.max(one.max_rss);
+        if now >= self.deadlines.cpu && cgroup.has_cpu() {
+            let used = self.program_ns(cgroup, own_ns());
+            let limit = self.spec.limits.cpu_ns;
+            if used >= limit && !self.has_reported_end() {
+                return self.fire(Fired::Cpu, now);
+            }
+            self.deadlines.cpu = now.saturating_add(limits::next_cpu_check_ns(used, limit, self.speed));
+        } else if now >= self.deadlines.cpu {
+            self.deadlines.cpu = u64::MAX;
+        }
+        if now >= self.deadlines.usage {
+            self.deadlines.usage = now.saturating_add(self.spec.usage_interval_ns.max(SAMPLE_NS));
+            self.send_usage(now, cgroup, own_ns(), out);
+        }
+        if now >= self.deadlines.sample {
+            self.deadlines.sample = now + SAMPLE_NS;
+            self.memory_sample = self.memory_sample.max(cgroup.memory());
+            self.check_oom(now, cgroup);
+        }
+    }
+
+    fn tick_ending(&mut self, now: u64, killed_at: u64) {
+        if now >= self.deadlines.kill {
+            self.deadlines.kill = now + KILL_AGAIN_NS;
+            if !self.all_reaped {
+                self.kill_all();
+            }
+            if self.all_reaped {
+                self.deadlines.kill = u64::MAX;
+            } else if now.saturating_sub(killed_at) > PATIENCE_NS {
+                // A process that SIGKILL cannot end (blocked in the kernel) keeps its pipes open.
+                self.stuck = true;
+                self.outputs.discard();
+                self.outputs.close();
+            }
+        }
+        if now.saturating_sub(self.progress_at) >= PATIENCE_NS {
+            self.outputs.discard();
+        }
+    }
+
+    /// A process of the program, or its cell init, was reaped.
+    pub fn child_exited(&mut self, child: ExitedChild, now: u64) {
+        let is_main = child.pid == self.pid;
+        if is_main && self.kind != RunKind::Split {
+            let has_reported_end = self.has_reported_end();
+            self.ledger.post_cell_init(child);
+            self.all_reaped = true;
+            if has_reported_end {
+                return;
+            }
+        } else {
+            self.ledger.post_process(&child);
+        }
         if is_main {
-            self.ended = Some(match (one.exited, one.signal) {
+            self.ended = Some(match (child.exited, child.signal) {
                 (Some(status), _) => Ended::Exited(status),
                 (None, signal) => Ended::Signaled(signal.unwrap_or(libc::SIGKILL as u8)),
             });
             self.end_at.get_or_insert(now);
-        } else if self.killed_at.is_some() && one.signal == Some(libc::SIGKILL as u8) {
+        } else if self.killed_at.is_some() && child.signal == Some(libc::SIGKILL as u8) {
             self.survivors = self.survivors.saturating_add(1);
         }
     }
 
-    /// Whether the PID 1 of its cell has said how it ended. To be asked after a look at the counters: what they show then
-    /// may be the next run's.
-    fn has_told(&mut self) -> bool {
-        self.report.hear().end.is_some()
-    }
-
-    /// What was counted when its cell was as new.
+    /// When the cell's program ended, if the cell is unchanged; monotonic, in nanoseconds.
     #[must_use]
-    pub fn between(&self) -> Option<Between> {
-        self.report.heard().end.as_ref()?.as_new
+    pub fn unchanged_at(&self) -> Option<u64> {
+        self.ledger.snapshot().map(|snapshot| snapshot.at)
     }
 
-    /// Gives the next run's order to the PID 1 of its cell, where that may serve it.
-    pub fn pass_on(&mut self, next: &mut Next) {
-        if self.killed_at.is_none() && leader::is_followed(&self.spec) && !self.has_told() {
-            self.next_is_given = self.line.as_ref().is_some_and(|line| next.give(line));
+    /// Sends the queued run to the cell init, if this cell can serve it.
+    pub fn send_next(&mut self, next: &mut QueuedRun) {
+        if self.killed_at.is_none() && cell_init::may_be_followed(&self.spec) && !self.has_reported_end() {
+            self.next_was_sent = self.control.as_ref().is_some_and(|control| next.send(control));
         }
     }
 
-    /// It takes its time to be over: nobody looks at a next one that runs already, so that shall not.
-    pub fn do_without_next(&mut self) {
-        if self.next_is_given && !self.was_killed() {
+    /// Cancels the queued run in this cell by killing the cell: its limits are not enforced until
+    /// this run has ended, so it must not run while this one drains its output.
+    pub fn cancel_next(&mut self) {
+        if self.next_was_sent && !self.was_killed() {
             self.kill_all();
-            // what the next one took is counted when its cell is gone
-            self.nobody = false;
+            // what the queued run used is counted when its cell is gone
+            self.all_reaped = false;
         }
     }
 
     fn was_killed(&self) -> bool {
-        matches!(self.family, Family::Cell { was_killed: true, .. })
+        matches!(self.kind, RunKind::Cell { was_killed: true })
     }
 
-    /// What the kernel has counted for the children of the cell's PID 1, when this run's had so much.
-    fn children_ns(&self, of_this_run: u64) -> u64 {
-        of_this_run + self.used.as_ref().map_or(0, |used| used.children_ns)
-    }
-
-    fn leader_is_gone(&mut self, own_ns: u64) {
-        if let Family::Cell { leader_total_ns, .. } = &mut self.family {
-            *leader_total_ns = Some(own_ns);
+    /// Called after all exited children were reaped; `childless` is true if none remain. Decides
+    /// whether the run has ended. `own_ns` reads the CPU time of the init and its helpers, now or
+    /// at an instant.
+    pub fn settle(&mut self, childless: bool, now: u64, cgroup: &Cgroup, mut own_ns: impl FnMut(Option<u64>) -> u64) {
+        match self.kind {
+            RunKind::Split => self.all_reaped = childless,
+            RunKind::Cell { .. } => self.settle_cell(&mut own_ns),
         }
-    }
-
-    /// Every child that has ended so far was told; `childless` is whether there are no others. What does that mean?
-    pub fn settle(&mut self, childless: bool, now: u64, cgroup: &Cgroup, mut ours_ns: impl FnMut(Option<u64>) -> u64) {
-        match self.family {
-            Family::Split => self.nobody = childless,
-            // its PID 1 says it when all the others are gone, and needs a moment to go itself
-            Family::Cell { .. } => {
-                let end = self.report.hear().end.clone();
-                if let Some(end) = end.filter(|_| self.ended.is_none()) {
-                    self.user_ns += end.user_ns;
-                    self.system_ns += end.system_ns;
-                    self.max_rss = self.max_rss.max(end.max_rss);
-                    self.survivors = end.survivors;
-                    self.ended = Some(end.ended);
-                    self.end_at.get_or_insert(end.at);
-                    self.ours_between_ns = end.as_new.map(|between| ours_ns(Some(between.at)));
-                    // else the next one may have begun, and is to be waited for
-                    self.nobody = !(self.next_is_given && self.was_killed());
-                }
-            }
-        }
-        self.look_for_oom(now, cgroup);
+        self.check_oom(now, cgroup);
         if self.ended.is_some() && self.killed_at.is_none() {
             if self.ended == Some(Ended::Signaled(libc::SIGXCPU as u8))
-                && (!cgroup.has_cpu() || self.cpu_ns(cgroup, ours_ns(None)) >= self.spec.limits.cpu_ns)
+                && (!cgroup.has_cpu() || self.program_ns(cgroup, own_ns(None)) >= self.spec.limits.cpu_ns)
             {
                 self.fired = Fired::Cpu;
             }
@@ -341,98 +312,93 @@ impl Active {
         }
     }
 
-    /// Takes in what the run's own processes said.
-    fn hear(&mut self) {
-        if let Some(start) = self.report.hear().start {
-            self.started_at = start.at;
+    /// The cell init reports the end when all other processes are gone, and exits a little later.
+    fn settle_cell(&mut self, own_ns: &mut impl FnMut(Option<u64>) -> u64) {
+        self.recv();
+        let Some(end) = self.status.status().end.clone().filter(|_| self.ended.is_none()) else { return };
+        self.survivors = end.survivors;
+        self.ended = Some(end.ended);
+        self.end_at.get_or_insert(end.at);
+        if let Some(snapshot) = end.unchanged {
+            self.ledger.post_own_at_snapshot(own_ns(Some(snapshot.at)));
         }
+        // if the queued run may have started and the cell was killed, its processes are waited for
+        self.all_reaped = !(self.next_was_sent && self.was_killed());
     }
 
-    /// For poll: where the PID 1 of its cell says how it went.
+    /// The pipe for poll through which the cell init reports; otherwise -1.
     #[must_use]
-    pub fn report_fd(&self) -> RawFd {
-        match self.family {
-            Family::Cell { .. } if self.ended.is_none() => self.report.fd(),
+    pub fn status_fd(&self) -> RawFd {
+        match self.kind {
+            RunKind::Cell { .. } if self.ended.is_none() => self.status.fd(),
             _ => -1,
         }
     }
 
-    /// The /box of its cell, which outlives it as long as this is held.
+    /// The /box of its cell. It outlives the cell as long as the descriptor is open.
     #[must_use]
     pub fn open_box(&self) -> Option<OwnedFd> {
         match &self.used {
             Some(used) => used.folder.try_clone().ok(),
-            None => sys::receive_fds(self.line.as_ref()?, false).ok().map(|[folder]| folder),
+            None => sys::recv_fds(self.control.as_ref()?, false).ok().map(|[folder]| folder),
         }
     }
 
-    /// What was asked for, and what becomes of its cell; `folder` is its /box.
+    /// Ends the run's life. Returns what was asked for and what is left of its cell, whose /box is
+    /// `folder`.
     #[must_use]
-    pub fn leave(self, folder: Option<&OwnedFd>) -> (Run, Left) {
-        let Family::Cell { was_killed, leader_total_ns: None, .. } = self.family else {
-            return (self.spec, Left::Nothing);
+    pub fn into_remains(self, folder: Option<&OwnedFd>) -> (Run, CellRemains) {
+        let RunKind::Cell { was_killed } = self.kind else {
+            return (self.spec, CellRemains::Nothing);
         };
-        let between = self.between();
-        let end = self.report.heard().end.clone();
-        let is_new = !was_killed && between.is_some();
-        // of one that was killed before it could tell, all that was counted is its program's
-        let of_this_run = end.map_or(self.user_ns + self.system_ns, |end| end.children_ns());
-        let children_ns = self.children_ns(of_this_run);
-        let left = match (self.line, folder.and_then(|folder| folder.try_clone().ok())) {
-            (Some(line), Some(folder)) if is_new => {
-                let leader_ns = between.map_or(0, |between| between.leader_ns);
-                let used = Used { folder, children_ns, leader_ns };
-                Left::Cell(Box::new(Waiting::again(self.pid, line, self.report, used)))
+        if self.ledger.is_cell_init_reaped() {
+            return (self.spec, CellRemains::Nothing);
+        }
+        let children_ns = self.ledger.children_ns();
+        let snapshot = self.ledger.snapshot().filter(|_| !was_killed);
+        let remains = match (snapshot, self.control, folder.and_then(|folder| folder.try_clone().ok())) {
+            (Some(snapshot), Some(control), Some(folder)) => {
+                let used = UsedCell { folder, children_ns, cell_init_ns: snapshot.cell_init_ns };
+                CellRemains::Unchanged(Box::new(ReadyCell::reused(self.pid, control, self.status, used)))
             }
-            _ => Left::Leader { pid: self.pid, children_ns },
+            _ => CellRemains::Exiting { pid: self.pid, charged_ns: children_ns },
         };
-        (self.spec, left)
+        (self.spec, remains)
     }
 
-    /// CPU time of the program so far: all of the sandbox's, but for what was ours.
-    fn cpu_ns(&mut self, cgroup: &Cgroup, ours_ns: u64) -> u64 {
-        let start = self.report.hear().start;
-        let between = self.between();
-        let leader = match self.family {
-            Family::Split => 0,
-            Family::Cell { leader_before_ns, leader_total_ns, .. } => {
-                let leader_ns = between.map(|between| between.leader_ns).or(leader_total_ns);
-                leader_ns.unwrap_or_else(|| sys::cpu_of(self.pid)).saturating_sub(leader_before_ns)
-            }
-        };
-        let setup = start.map_or(0, |start| {
-            // a child that was still being made ready when the order came
-            let late = start.ready_at.saturating_sub(self.asked_at).min(start.before_ns);
-            let late = if matches!(self.family, Family::Split) { 0 } else { late };
-            late + start.setup_ns
-        });
-        let ours = ours_ns.saturating_sub(self.before.ours_ns) + leader + setup;
-        let all = between.map_or_else(|| cgroup.cpu_ns(), |between| between.counters.cpu_ns);
-        all.saturating_sub(self.before.counters.cpu_ns).saturating_sub(ours)
+    /// CPU time of the program so far, in nanoseconds.
+    fn program_ns(&mut self, cgroup: &Cgroup, own_ns: u64) -> u64 {
+        self.recv();
+        self.ledger.program_ns(own_ns, || LiveClocks {
+            cell_init_ns: if self.kind == RunKind::Split { 0 } else { sys::cpu_of(self.pid) },
+            cgroup_ns: cgroup.cpu_ns(),
+        })
     }
 
-    fn tell_usage(&mut self, now: u64, cgroup: &Cgroup, ours_ns: u64, out: &mut Out) {
-        self.hear();
-        // what a runtime that waited had before, and what one that was ended has freed since, reads low: no less than the
-        // largest process has
-        let more = cgroup.memory().saturating_sub(self.before.counters.memory);
-        let largest = match self.family {
-            Family::Split => sys::resident(self.pid),
-            Family::Cell { .. } => sys::children(self.pid).into_iter().map(sys::resident).max().unwrap_or_default(),
+    fn send_usage(&mut self, now: u64, cgroup: &Cgroup, own_ns: u64, out: &mut FrameQueue) {
+        let cpu_ns = self.program_ns(cgroup, own_ns);
+        // The difference reads low when a prewarmed runtime had its memory before, or a discarded
+        // one has freed some since. It is at least what the largest process has.
+        let more = cgroup.memory().saturating_sub(self.ledger.baseline().counters.memory);
+        let resident = |pid| sys::memory_of(pid).0;
+        let largest = match self.kind {
+            RunKind::Split => resident(self.pid),
+            RunKind::Cell { .. } => sys::children(self.pid).into_iter().map(resident).max().unwrap_or_default(),
         };
-        out.frame(&FromInit::Usage {
+        out.push(&FromInit::Usage {
             run: self.spec.run,
             wall_ns: now.saturating_sub(self.started_at),
-            cpu_ns: self.cpu_ns(cgroup, ours_ns),
+            cpu_ns,
             memory_bytes: more.max(largest),
         });
     }
 
-    fn look_for_oom(&mut self, now: u64, cgroup: &Cgroup) {
-        let before = self.before.counters.oom_kills;
+    fn check_oom(&mut self, now: u64, cgroup: &Cgroup) {
+        let before = self.ledger.baseline().counters.oom_kills;
         if self.fired == Fired::None && cgroup.oom_kills() > before {
-            let is_of_the_next = self.has_told() && self.between().is_some_and(|it| it.counters.oom_kills == before);
-            if !is_of_the_next {
+            let is_the_next_runs = self.has_reported_end()
+                && self.ledger.snapshot().is_some_and(|snapshot| snapshot.counters.oom_kills == before);
+            if !is_the_next_runs {
                 self.fire(Fired::Memory, now);
             }
         }
@@ -445,7 +411,7 @@ impl Active {
         self.end(now);
     }
 
-    /// Everything of the program dies, once and (in `tick`) again until it has.
+    /// Kills all processes of the program, now and (in `tick`) again until they are gone.
     fn end(&mut self, now: u64) {
         if self.killed_at.is_some() {
             return;
@@ -454,28 +420,41 @@ impl Active {
         self.end_at.get_or_insert(now);
         self.progress_at = now;
         self.input.close();
-        self.next_kill = now + KILL_AGAIN_NS;
-        // Orphans are PID 1's children before their parent can be waited for: without children there is nobody to kill.
-        if !self.nobody {
+        self.deadlines.kill = now + KILL_AGAIN_NS;
+        // An orphan becomes PID 1's child before its parent can be reaped, so without children
+        // there is nothing to kill.
+        if !self.all_reaped {
             self.kill_all();
         }
     }
 
     fn kill_all(&mut self) {
-        match &mut self.family {
-            Family::Split => sys::kill_everyone(),
-            Family::Cell { leader_killed_ns, was_killed, .. } => {
+        match &mut self.kind {
+            RunKind::Split => sys::kill_everyone(),
+            RunKind::Cell { was_killed } => {
                 *was_killed = true;
-                *leader_killed_ns = sys::cpu_of(self.pid).max(*leader_killed_ns);
+                self.ledger.post_cell_init_killed(sys::cpu_of(self.pid));
                 sys::kill(self.pid);
             }
         }
     }
 
-    /// A Kill frame came.
+    /// A Kill frame arrived.
     pub fn kill(&mut self, now: u64) {
         if self.killed_at.is_none() {
             self.fire(Fired::Kill, now);
+        }
+    }
+
+    /// Processes what arrived for this run before it started.
+    pub fn replay(&mut self, buffered: &BufferedInput, now: u64, out: &mut FrameQueue) {
+        // it was within the window when it arrived
+        let _ = self.input.feed(buffered.data(), out);
+        if buffered.is_ended() {
+            self.input.end();
+        }
+        if buffered.is_killed() {
+            self.kill(now);
         }
     }
 
@@ -485,50 +464,50 @@ impl Active {
         self.progress_at = now;
     }
 
-    /// Reads one of the outputs, once. Gives whether there may be more at once.
-    pub fn read_output(&mut self, i: usize, now: u64, buffer: &mut [u8], out: &mut Out) -> bool {
-        let taken = self.outputs.read(i, buffer, out);
-        if taken == Taken::Nothing {
+    /// Reads one of the outputs, once. Returns whether there may be more at once.
+    pub fn read_output(&mut self, i: usize, now: u64, buffer: &mut [u8], out: &mut FrameQueue) -> bool {
+        let outcome = self.outputs.read(i, buffer, out);
+        if outcome == ReadOutcome::Nothing {
             return false;
         }
         self.progress_at = now;
-        if taken == Taken::TooMuch && !self.spec.truncate_output && self.fired == Fired::None {
+        if outcome == ReadOutcome::OverLimit && !self.spec.truncate_output && self.fired == Fired::None {
             self.fired = Fired::Output;
             self.end(now);
         }
         true
     }
 
-    /// Whether the program is to be read to its end without waiting for poll.
+    /// Whether output is read to its end without waiting for poll.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.killed_at.is_some()
     }
 
-    /// Whether everything of the program is gone and everything it said has been taken.
+    /// Whether all processes are gone and all output has been read.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.killed_at.is_some() && (self.nobody || self.stuck) && self.outputs.are_over()
+        self.killed_at.is_some() && (self.all_reaped || self.stuck) && self.outputs.have_ended()
     }
 
-    /// The facts, and what was looked at for them. `keep_missing` and `clean` are for the session to fill in.
+    /// The facts, and the baseline of a run that follows at once. The session fills in
+    /// `keep_missing` and `clean`.
     #[must_use]
-    pub fn facts(&mut self, cgroup: &Cgroup, ours_ns: u64) -> (Done, Before) {
-        let ours_ns = self.ours_between_ns.unwrap_or(ours_ns);
-        let cpu_ns = self.cpu_ns(cgroup, ours_ns);
-        let after = self.between().map_or_else(|| cgroup.counters(), |between| between.counters);
-        self.hear();
-        let (was, is) = (&self.before.counters, &after);
-        let failed = self.report.heard().failed.clone();
-        let hot = self.report.heard().start.is_some_and(|start| start.hot);
-        let started = self.started_at;
-        let ended = match (failed, &self.ended) {
+    pub fn facts(&mut self, cgroup: &Cgroup, own_ns: u64) -> (Done, RunBaseline) {
+        let cpu_ns = self.program_ns(cgroup, own_ns);
+        let counters = self.ledger.snapshot().map_or_else(|| cgroup.counters(), |snapshot| snapshot.counters);
+        let next = self.ledger.next_baseline(counters, own_ns);
+        let (was, is) = (self.ledger.baseline().counters, &next.counters);
+        let status = self.status.status();
+        let hot = status.start.is_some_and(|start| start.hot);
+        let ended = match (status.failed.clone(), &self.ended) {
             (Some(failed), _) => Ended::NotStarted { step: failed.step, errno: failed.errno },
             (None, Some(ended)) => ended.clone(),
             (None, None) => Ended::Signaled(libc::SIGKILL as u8),
         };
         let oom_kills = is.oom_kills.saturating_sub(was.oom_kills);
-        let (memory_bytes, memory_source) = self.memory(was, is, cgroup);
+        let usage = self.ledger.usage();
+        let (memory_bytes, memory_source) = self.memory(&was, is, cgroup);
         let [stdout_bytes, stderr_bytes] = self.outputs.counted();
         let done = Done {
             run: self.spec.run,
@@ -537,37 +516,39 @@ impl Active {
                 Fired::None if oom_kills > 0 => Fired::Memory,
                 fired => fired,
             },
-            wall_ns: self.end_at.unwrap_or(started).saturating_sub(started),
-            cpu_ns: if cgroup.has_cpu() { cpu_ns } else { self.user_ns + self.system_ns },
-            user_ns: self.user_ns,
-            system_ns: self.system_ns,
+            wall_ns: self.end_at.unwrap_or(self.started_at).saturating_sub(self.started_at),
+            cpu_ns: if cgroup.has_cpu() { cpu_ns } else { usage.user_ns + usage.system_ns },
+            user_ns: usage.user_ns,
+            system_ns: usage.system_ns,
             memory_bytes,
             memory_source,
-            max_rss_bytes: self.max_rss,
+            max_rss_bytes: usage.max_rss,
             oom_kills,
             pids_denied: is.pids_denied.saturating_sub(was.pids_denied),
             survivors: self.survivors,
             stdout_bytes,
             stderr_bytes,
             keep_missing: Vec::new(),
-            setup_ns: started.saturating_sub(self.asked_at),
+            setup_ns: self.started_at.saturating_sub(self.ledger.requested_at()),
             hot,
             clean: !self.stuck,
         };
-        (done, Before { counters: after, ours_ns })
+        (done, next)
     }
 
-    fn memory(&self, was: &Counters, is: &Counters, cgroup: &Cgroup) -> (u64, MemoryMethod) {
+    fn memory(&self, was: &CgroupCounters, is: &CgroupCounters, cgroup: &Cgroup) -> (u64, MemoryMethod) {
+        let max_rss = self.ledger.usage().max_rss;
         if !cgroup.has_memory() {
-            return (self.max_rss, MemoryMethod::MaxRss);
+            return (max_rss, MemoryMethod::MaxRss);
         }
-        // Exact but for the kernel's charging in batches (64 pages per CPU).
+        // Exact except that the kernel charges in batches of 64 pages per CPU.
         if is.memory_peak > was.memory_peak && was.memory_peak > 0 {
             let used = is.memory_peak.saturating_sub(was.memory);
-            // A peak that pages freed before the run have hidden reads low: no less than the largest process had.
-            return (used.max(self.max_rss), MemoryMethod::CgroupPeak);
+            // Reads low if pages that were freed before the run hid the peak. It is at least what
+            // the largest process had.
+            return (used.max(max_rss), MemoryMethod::CgroupPeak);
         }
         let sampled = self.memory_sample.saturating_sub(was.memory);
-        (sampled.max(self.max_rss), MemoryMethod::Sampled)
+        (sampled.max(max_rss), MemoryMethod::Sampled)
     }
 }

@@ -1,79 +1,94 @@
-//! The session with the host: one loop, one poll(2), nothing else ever waits.
+//! The session with the host: one loop with one poll(2). Nothing else waits.
 //!
 //! ```text
-//!          Hello                 Run                      run is over: keep, remove, audit
-//! (silent) -----> (idle: Put) ---------> (run: Stdin, Credit, Kill) ------------------> Done, (idle, or the next Run at once)
-//!                                          one more Run, its Stdin and Kill may come ahead
+//!          Hello              Run                              run is over: keep, remove
+//! (silent) -----> (idle: Put) ------> (run: Stdin, Credit, Kill) ----> Done, idle or next Run
+//!                                       one more Run with its Stdin and Kill may be queued
 //!     any state: Ping -> Pong, Probe -> Ready
-//!     any state: EOF, silence, SIGTERM from outside, a broken frame -> kill everything, exit
+//!     any state: EOF, silence, SIGTERM from outside, an invalid frame -> kill everything, exit
 //! ```
 
-use super::ahead::{Next, Woke};
+use super::frame_queue::FrameQueue;
 use super::input::Overrun;
 use super::limits;
-use super::open::Open;
-use super::output::Out;
+use super::own_cpu::WakeClock;
 use super::ready;
 use super::reap::{self, Reaped};
-use super::run::Active;
+use super::run::RunState;
+use super::sandbox_state::SandboxState;
 use super::sys::{self, PollFd};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use wire::codec;
-use wire::frame::{FromInit, MAX_CHUNK_BYTES, MAX_PREPARED, SILENCE_LIMIT, ToInit};
+use wire::frame::{FromInit, InitHello, MAX_CHUNK_BYTES, MAX_PREPARED, SILENCE_LIMIT, ToInit};
 use wire::stream::FrameReader;
 
 use nix::libc;
 
-/// A session from start to exit.
+/// A session from its start to the init's exit.
 pub struct Session {
     signals: OwnedFd,
-    out: Out,
+    out: FrameQueue,
     reader: FrameReader,
-    open: Option<Open>,
-    heard_at: u64,
+    /// `None` until Hello.
+    sandbox: Option<SandboxState>,
+    /// When the host last sent something.
+    received_at: u64,
     buffer: Vec<u8>,
 }
 
-/// Why the session is over.
-pub enum Over {
-    /// Nobody is there any more; nothing to say and nobody to say it to.
-    Quiet,
-    /// Our fault or the host's, in words.
+/// Why the session ends.
+enum SessionEnd {
+    /// The host is gone, silent, or asked for it.
+    Disconnected,
+    /// A protocol or internal error, to be reported.
     Fault(String),
 }
 
-impl From<String> for Over {
+impl From<String> for SessionEnd {
     fn from(message: String) -> Self {
         Self::Fault(message)
     }
 }
 
+/// Which descriptors poll reported.
+struct Readiness {
+    host_input: bool,
+    signals: bool,
+    host_output: bool,
+    stdout: bool,
+    stderr: bool,
+    stdin: bool,
+    status: bool,
+    prepared: [bool; MAX_PREPARED],
+}
+
 impl Session {
     /// A session that waits for Hello.
     #[must_use]
-    pub fn new(signals: OwnedFd, out: Out) -> Self {
+    pub fn new(signals: OwnedFd, out: FrameQueue) -> Self {
         Self {
             signals,
             out,
             reader: FrameReader::new(),
-            open: None,
-            heard_at: sys::now(),
+            sandbox: None,
+            received_at: sys::now(),
             buffer: vec![0; MAX_CHUNK_BYTES],
         }
     }
 
-    /// Serves until the session is over, then ends everything and this process. PID 1's end is the namespace's end.
+    /// Serves until the session ends, then kills everything and exits. The exit of PID 1 ends the
+    /// namespace.
     pub fn serve(mut self) -> ! {
-        let over = loop {
-            if let Err(over) = self.turn() {
-                break over;
+        let end = loop {
+            if let Err(end) = self.turn() {
+                break end;
             }
         };
         sys::kill_everyone();
-        if let Over::Fault(message) = over {
-            self.out.frame(&FromInit::Fault { message });
+        if let SessionEnd::Fault(message) = end {
+            self.out.push(&FromInit::Fault { message });
             let _ = self.out.flush(false);
-            let mut fds = [watch(self.out.fd(), libc::POLLOUT)];
+            let mut fds = [poll_fd(self.out.poll_fd(), libc::POLLOUT)];
             let _ = sys::poll(&mut fds, 1_000_000_000);
             let _ = self.out.flush(true);
             sys::exit(1);
@@ -81,221 +96,236 @@ impl Session {
         sys::exit(0)
     }
 
-    /// One turn: time, the run's end, writing, waiting, what happened.
-    fn turn(&mut self) -> Result<(), Over> {
-        let now = sys::now();
-        let silence = u64::try_from(SILENCE_LIMIT.as_nanos()).unwrap_or(u64::MAX);
-        let mut wake = self.heard_at.saturating_add(silence);
-        if now >= wake {
-            return Err(Over::Quiet);
+    fn turn(&mut self) -> Result<(), SessionEnd> {
+        let wake_at = self.timers()?;
+        self.flush()?;
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.make_cell();
         }
-        if let Some(open) = &mut self.open {
-            if let Some(active) = open.active.as_mut().filter(|active| now >= active.next_tick()) {
-                let (ours, shelf) = (&open.ours, &mut open.shelf);
-                // the shelf's first: the init's own clock includes the reading
-                let ours_ns = || shelf.cpu_ns() + ours.cpu_ns(sys::own_cpu());
-                active.tick(now, &open.cgroup, ours_ns, &mut self.out);
-                open.reap(now);
-            }
-            if let Some(active) = open.active.as_mut().filter(|active| active.is_ending()) {
-                for i in [0, 1] {
-                    while active.read_output(i, now, &mut self.buffer, &mut self.out) {}
-                }
-                if !active.is_over() {
-                    active.do_without_next();
-                }
-            }
-            if let Some(active) = open.active.take_if(|a| a.is_over()) {
-                let (done, next) = open.finish(active);
-                self.out.frame(&FromInit::Done(Box::new(done)));
-                if let Some((Next { run, input, .. }, behind)) = next {
-                    let number = run.run;
-                    match open.start(run, now, Some(behind)) {
-                        Ok(()) => input.replay(open.run(number), now, &mut self.out),
-                        Err(done) => self.out.frame(&FromInit::Done(done)),
-                    }
-                }
-            }
-            if let Some(active) = &open.active {
-                wake = wake.min(active.next_tick());
-            }
-        }
-        self.out.flush(false).map_err(|_| Over::Quiet)?;
-        if self.out.is_over_full() {
-            return Err(Over::Quiet);
-        }
-        if let Some(open) = &mut self.open {
-            open.make_ready();
-        }
-
-        let active = self.open.as_ref().and_then(|o| o.active.as_ref());
-        let ready = |i| self.open.as_ref().map_or(-1, |open| open.shelf.ready_fd(i));
-        let mut fds = [
-            watch(0, libc::POLLIN),
-            watch(self.signals.as_raw_fd(), libc::POLLIN),
-            watch(self.out.fd(), libc::POLLOUT),
-            watch(active.map_or(-1, |a| a.outputs.poll_fd(0)), libc::POLLIN),
-            watch(active.map_or(-1, |a| a.outputs.poll_fd(1)), libc::POLLIN),
-            watch(active.map_or(-1, |a| a.input.poll_fd()), libc::POLLOUT),
-            watch(active.map_or(-1, Active::report_fd), libc::POLLIN),
-            watch(ready(0), libc::POLLIN),
-            watch(ready(1), libc::POLLIN),
-            watch(ready(2), libc::POLLIN),
-            watch(ready(3), libc::POLLIN),
-        ];
-        sys::poll(&mut fds, wake.saturating_sub(sys::now())).map_err(|e| Over::Fault(format!("poll: errno {e}")))?;
-        let now = sys::now();
-        if let Some(open) = &mut self.open {
-            open.woke = Woke::now(now);
-        }
-        let [input, signals, room, stdout, stderr, stdin, report, ready @ ..] = fds.map(|fd| fd.revents != 0);
-        const { assert!(MAX_PREPARED == 4) };
-
-        if room {
-            self.out.flush(true).map_err(|_| Over::Quiet)?;
-        }
-        if let Some(Open { active: Some(active), .. }) = &mut self.open {
-            for (ready, i) in [(stdout, 0), (stderr, 1)] {
-                if ready {
-                    active.read_output(i, now, &mut self.buffer, &mut self.out);
-                }
-            }
-            if stdin {
-                active.input.write(&mut self.out);
-            }
-        }
-        if let Some(open) = &mut self.open {
-            for (i, _) in ready.into_iter().enumerate().filter(|(_, is_ready)| *is_ready) {
-                if let Some(told) = open.shelf.hear(i, now, &mut open.ours) {
-                    open.tell(told, &mut self.out);
-                }
-            }
-        }
-        if signals {
-            self.signal(now)?;
-        } else if report && let Some(open) = &mut self.open {
-            open.reap(now);
-        }
-        if input {
-            self.listen(now)?;
-        }
-        Ok(())
+        let readiness = self.wait(wake_at)?;
+        self.dispatch(readiness)
     }
 
-    fn signal(&mut self, now: u64) -> Result<(), Over> {
-        while let Some((number, from)) = sys::next_signal(&self.signals) {
-            if number == libc::SIGTERM as u32 && from == 0 {
-                return Err(Over::Quiet);
+    /// Acts on timers and on the end of a run. Returns when the next timer is due.
+    fn timers(&mut self) -> Result<u64, SessionEnd> {
+        let now = sys::now();
+        let silence = u64::try_from(SILENCE_LIMIT.as_nanos()).unwrap_or(u64::MAX);
+        let silent_at = self.received_at.saturating_add(silence);
+        if now >= silent_at {
+            return Err(SessionEnd::Disconnected);
+        }
+        let Some(sandbox) = &mut self.sandbox else { return Ok(silent_at) };
+        sandbox.tick(now, &mut self.out);
+        if let Some(active) = sandbox.active.as_mut().filter(|active| active.is_ending()) {
+            for i in [0, 1] {
+                while active.read_output(i, now, &mut self.buffer, &mut self.out) {}
+            }
+            if !active.is_over() {
+                active.cancel_next();
             }
         }
-        match &mut self.open {
-            Some(open) => open.reap(now),
-            None => while let Reaped::One(_) = reap::next() {},
+        sandbox.finish_if_over(now, &mut self.out);
+        Ok(sandbox.active.as_ref().map_or(silent_at, |active| silent_at.min(active.next_tick())))
+    }
+
+    fn flush(&mut self) -> Result<(), SessionEnd> {
+        self.out.flush(false).map_err(|_| SessionEnd::Disconnected)?;
+        if self.out.is_over_full() { Err(SessionEnd::Disconnected) } else { Ok(()) }
+    }
+
+    /// Waits for an event, at most until `wake_at`.
+    fn wait(&mut self, wake_at: u64) -> Result<Readiness, SessionEnd> {
+        let active = self.sandbox.as_ref().and_then(|sandbox| sandbox.active.as_ref());
+        let prepared = |i| self.sandbox.as_ref().map_or(-1, |sandbox| sandbox.pool.ready_fd(i));
+        let mut fds = [
+            poll_fd(0, libc::POLLIN),
+            poll_fd(self.signals.as_raw_fd(), libc::POLLIN),
+            poll_fd(self.out.poll_fd(), libc::POLLOUT),
+            poll_fd(active.map_or(-1, |active| active.outputs.poll_fd(0)), libc::POLLIN),
+            poll_fd(active.map_or(-1, |active| active.outputs.poll_fd(1)), libc::POLLIN),
+            poll_fd(active.map_or(-1, |active| active.input.poll_fd()), libc::POLLOUT),
+            poll_fd(active.map_or(-1, RunState::status_fd), libc::POLLIN),
+            poll_fd(prepared(0), libc::POLLIN),
+            poll_fd(prepared(1), libc::POLLIN),
+            poll_fd(prepared(2), libc::POLLIN),
+            poll_fd(prepared(3), libc::POLLIN),
+        ];
+        sys::poll(&mut fds, wake_at.saturating_sub(sys::now())).map_err(|e| format!("poll: errno {e}"))?;
+        // fails to compile unless the list has one entry for each prepared runtime
+        let [host_input, signals, host_output, stdout, stderr, stdin, status, prepared @ ..] =
+            fds.map(|fd| fd.revents != 0);
+        Ok(Readiness { host_input, signals, host_output, stdout, stderr, stdin, status, prepared })
+    }
+
+    /// Acts on what poll reported.
+    fn dispatch(&mut self, ready: Readiness) -> Result<(), SessionEnd> {
+        let now = sys::now();
+        if ready.host_output {
+            self.out.flush(true).map_err(|_| SessionEnd::Disconnected)?;
+        }
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.wake_clock = WakeClock::read(now);
+            if let Some(active) = &mut sandbox.active {
+                for (is_ready, i) in [(ready.stdout, 0), (ready.stderr, 1)] {
+                    if is_ready {
+                        active.read_output(i, now, &mut self.buffer, &mut self.out);
+                    }
+                }
+                if ready.stdin {
+                    active.input.write(&mut self.out);
+                }
+            }
+            for (i, _) in ready.prepared.into_iter().enumerate().filter(|(_, is_ready)| *is_ready) {
+                if let Some(result) = sandbox.recv_ready(i, now) {
+                    sandbox.send_prepared(result, &mut self.out);
+                }
+            }
+        }
+        if ready.signals {
+            self.signal(now)?;
+        } else if ready.status
+            && let Some(sandbox) = &mut self.sandbox
+        {
+            sandbox.reap(now);
+        }
+        if ready.host_input { self.recv(now) } else { Ok(()) }
+    }
+
+    fn signal(&mut self, now: u64) -> Result<(), SessionEnd> {
+        while let Some((number, from)) = sys::next_signal(&self.signals) {
+            if number == libc::SIGTERM as u32 && from == 0 {
+                return Err(SessionEnd::Disconnected);
+            }
+        }
+        match &mut self.sandbox {
+            Some(sandbox) => sandbox.reap(now),
+            None => while let Reaped::Child(_) = reap::next() {},
         }
         Ok(())
     }
 
     /// One read from the host, and every frame in it.
-    fn listen(&mut self, now: u64) -> Result<(), Over> {
+    fn recv(&mut self, now: u64) -> Result<(), SessionEnd> {
         let n = match sys::read(0, &mut self.buffer) {
-            Ok(0) | Err(_) => return Err(Over::Quiet),
+            Ok(0) | Err(_) => return Err(SessionEnd::Disconnected),
             Ok(n) => n,
         };
-        self.heard_at = now;
+        self.received_at = now;
         self.reader.push(self.buffer.get(..n).unwrap_or_default());
         loop {
             let frame = match self.reader.next() {
                 Ok(None) => return Ok(()),
                 Ok(Some(body)) => codec::decode_to_init(body).map_err(|e| e.to_string())?,
-                Err(e) => return Err(Over::Fault(e.to_string())),
+                Err(e) => return Err(SessionEnd::Fault(e.to_string())),
             };
             self.obey(frame)?;
         }
     }
 
-    fn obey(&mut self, frame: ToInit) -> Result<(), Over> {
+    fn obey(&mut self, frame: ToInit) -> Result<(), SessionEnd> {
         let now = sys::now();
-        let Some(open) = &mut self.open else {
-            let ToInit::Hello(hello) = frame else {
-                return Err(Over::Fault("a frame came before Hello".to_owned()));
+        let Some(sandbox) = &mut self.sandbox else {
+            return match frame {
+                ToInit::Hello(hello) => self.open(hello),
+                _ => Err(SessionEnd::Fault("a frame arrived before Hello".to_owned())),
             };
-            let open = Open::new(hello)?;
-            let mut ready = ready::look(&open.hello, &open.cgroup);
-            ready.no_cell = open.try_cell();
-            self.out.frame(&FromInit::Ready(Box::new(ready)));
-            self.open = Some(open);
-            return Ok(());
         };
         match frame {
-            ToInit::Hello(_) => return Err(Over::Fault("a second Hello came".to_owned())),
-            ToInit::Ping { token } => self.out.frame(&FromInit::Pong { token }),
+            ToInit::Hello(_) => return Err(SessionEnd::Fault("a second Hello arrived".to_owned())),
+            ToInit::Ping { token } => self.out.push(&FromInit::Pong { token }),
             ToInit::Probe => {
-                open.speed = limits::speed(sys::cpus(), &open.cgroup.limits());
-                let ready = ready::look(&open.hello, &open.cgroup);
-                self.out.frame(&FromInit::Ready(Box::new(ready)));
+                sandbox.speed = limits::speed(sys::cpus(), &sandbox.cgroup.limits());
+                let ready = ready::probe(&sandbox.hello, &sandbox.cgroup);
+                self.out.push(&FromInit::Ready(Box::new(ready)));
             }
             ToInit::Put(put) => {
-                if let Err(errno) = open.put(&put) {
-                    self.out.frame(&FromInit::PutFailed { path: put.path, errno });
+                if let Err(errno) = sandbox.put(&put) {
+                    self.out.push(&FromInit::PutFailed { path: put.path, errno });
                 }
             }
             ToInit::Reset => {
-                let residue = open.reset();
-                self.out.frame(&FromInit::Audited { residue });
-                // those that were used are wanted again
-                if let Some(told) = open.heat(now) {
-                    open.tell(told, &mut self.out);
+                let residue = sandbox.reset();
+                self.out.push(&FromInit::Audited { residue });
+                if let Some(result) = sandbox.prewarm(now) {
+                    sandbox.send_prepared(result, &mut self.out);
                 }
             }
             ToInit::Prepare(prepare) => {
-                if let Some(told) = open.prepare(prepare, now)? {
-                    open.tell(told, &mut self.out);
+                if let Some(result) = sandbox.prepare(prepare, now)? {
+                    sandbox.send_prepared(result, &mut self.out);
                 }
             }
             ToInit::Collect(wanted) => {
-                let collected = open.collect(&wanted);
-                self.out.frame(&FromInit::Collected(collected));
+                let collected = sandbox.collect(&wanted);
+                self.out.push(&FromInit::Collected(collected));
             }
             ToInit::Read { file, at } => {
-                let data = open.collection.read(file, at, &mut self.buffer).to_vec();
-                self.out.frame(&FromInit::Piece { file, data });
+                let data = sandbox.collection.read(file, at, &mut self.buffer).to_vec();
+                self.out.push(&FromInit::Piece { file, data });
             }
-            ToInit::Run(run) if open.active.is_some() => {
-                if open.next.is_some() {
-                    return Err(Over::Fault("a third Run came during a run".to_owned()));
+            frame => return self.obey_run(frame, now),
+        }
+        Ok(())
+    }
+
+    /// Frames that start, feed and end runs.
+    fn obey_run(&mut self, frame: ToInit, now: u64) -> Result<(), SessionEnd> {
+        let Some(sandbox) = &mut self.sandbox else { return Ok(()) };
+        match frame {
+            ToInit::Run(run) if sandbox.active.is_some() => {
+                if sandbox.queued.is_some() {
+                    return Err(SessionEnd::Fault("a third Run arrived during a run".to_owned()));
                 }
-                open.set_next(run);
+                sandbox.queue(run);
             }
             ToInit::Run(run) => {
-                if let Err(done) = open.start(run, now, None) {
-                    self.out.frame(&FromInit::Done(done));
+                if let Err(done) = sandbox.start(run, now, None) {
+                    self.out.push(&FromInit::Done(done));
                 }
             }
             ToInit::Stdin { run, data } => {
-                let fed = match open.run(run) {
+                let fed = match sandbox.run(run) {
                     Some(active) => active.input.feed(&data, &mut self.out),
-                    None => open.next(run).map_or(Ok(()), |next| next.feed(&data)),
+                    None => sandbox.queued(run).map_or(Ok(()), |queued| queued.feed(&data)),
                 };
-                fed.map_err(|Overrun| Over::Fault("input beyond the window came".to_owned()))?;
+                fed.map_err(|Overrun| "input beyond the window arrived".to_owned())?;
             }
-            ToInit::StdinEnd { run } => match open.run(run) {
+            ToInit::StdinEnd { run } => match sandbox.run(run) {
                 Some(active) => active.input.end(),
-                None => open.next(run).into_iter().for_each(|next| next.input.end()),
+                None => sandbox.queued(run).into_iter().for_each(|queued| queued.input.end()),
             },
             ToInit::Credit { run, bytes } => {
-                if let Some(active) = open.run(run) {
+                if let Some(active) = sandbox.run(run) {
                     active.credit(bytes, now);
                 }
             }
-            ToInit::Kill { run } => match open.run(run) {
+            ToInit::Kill { run } => match sandbox.run(run) {
                 Some(active) => active.kill(now),
-                None => open.next(run).into_iter().for_each(|next| next.input.kill()),
+                None => sandbox.queued(run).into_iter().for_each(|queued| queued.input.kill()),
             },
+            ToInit::Hello(_)
+            | ToInit::Put(_)
+            | ToInit::Prepare(_)
+            | ToInit::Ping { .. }
+            | ToInit::Reset
+            | ToInit::Collect(_)
+            | ToInit::Read { .. }
+            | ToInit::Probe => {} // see `obey`
         }
+        Ok(())
+    }
+
+    /// Opens the sandbox and answers Ready.
+    fn open(&mut self, hello: InitHello) -> Result<(), SessionEnd> {
+        let sandbox = SandboxState::new(hello)?;
+        let mut ready = ready::probe(&sandbox.hello, &sandbox.cgroup);
+        ready.no_cell = sandbox.try_cell();
+        self.out.push(&FromInit::Ready(Box::new(ready)));
+        self.sandbox = Some(sandbox);
         Ok(())
     }
 }
 
-fn watch(fd: RawFd, events: i16) -> PollFd {
+fn poll_fd(fd: RawFd, events: i16) -> PollFd {
     PollFd { fd, events, revents: 0 }
 }

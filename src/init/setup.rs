@@ -1,53 +1,56 @@
 //! From a Run frame to a running program: the child's set-up, step by step.
 //!
-//! What can be prepared is prepared before the fork, or before the order. In the child every step has a name; the first one that
-//! fails crosses to the parent on a close-on-exec pipe (`report`), and the child is gone without having run a byte of the
-//! program. Just before exec the child sends the time, so the parent knows when the program started without having been
-//! woken for it, and the CPU time that all this took, which is not the program's.
+//! Everything possible is prepared before the fork. In the child every step has a name. The first
+//! step that fails is reported to the init on a close-on-exec pipe (`run_status`) and the child
+//! exits without having run anything of the program. Just before exec the child sends the time, so
+//! that the init knows when the program started without being woken for it, and the CPU time of the
+//! set-up, which is not the program's.
 //!
 //! ```text
-//! split: prepare -> fork -> setsid -> stdio -> chdir -> oom score -> rlimits -> groups -> gid -> uid -> pdeathsig
-//!                         -> no_new_privs -> filter -> signals -> fds -> time -> execve
-//! cell:  (by `leader`) fork -> no_new_privs -> filter -> setsid -> stdio -> chdir -> oom score -> no capability
-//!        then, when the order comes: prepare -> rlimits -> signals -> fds -> time -> execve
+//! split: prepare -> fork -> setsid -> stdio -> chdir -> oom score -> rlimits -> signals -> fds
+//!                -> groups -> gid -> uid -> pdeathsig -> no_new_privs -> filter
+//!                -> send start -> execve
+//! cell:  (in `cell_init`) fork -> no_new_privs -> filter -> setsid -> stdio -> chdir -> oom score
+//!        -> drop capabilities; when the Run arrives: prepare -> rlimits -> signals -> fds
+//!        -> send start -> execve
 //! ```
 
-use super::cell::{Step, write_file};
+use super::cell::write_file;
 use super::filter::{self, Instruction};
 use super::limits::{self, Resource};
-use super::report::{self, Failed, Report, Start};
-use super::sys::{self, Errno, Words};
+use super::run_status::{self, ProgramStart, StatusPipe, StepError, StepResult};
+use super::sys::{self, CStringArray, Errno};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use wire::frame::{Relax, Run, RunLimits};
 
 use nix::libc;
 
-/// PATH of a program whose environment has none (execvp's own fallback, with the system folders).
+/// PATH for a program whose environment has none: execvp's fallback, with the sbin folders.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the child needs, in the shape that execve wants.
-pub struct Program {
-    argv: Words,
-    env: Words,
-    /// Where the program may be, in order.
+/// Arguments, environment and limits of a program, prepared for execve.
+pub struct ExecPlan {
+    argv: CStringArray,
+    env: CStringArray,
+    /// Candidate paths of the executable, in order.
     paths: Vec<CString>,
     resources: [Resource; 8],
 }
 
-impl Program {
-    /// Prepares everything that can be; `others` are processes of the program's uid that are ours.
+impl ExecPlan {
+    /// `helpers` is how many processes of the program's uid are ours.
     pub fn new(
         argv: &[String],
         env: &[(String, String)],
         limits: &RunLimits,
         relax: Relax,
-        others: u64,
-    ) -> Result<Program, Failed> {
-        let string = |step: &str, s: String| CString::new(s).map_err(|_| Failed::new(step, libc::EINVAL));
-        let name = argv.first().ok_or_else(|| Failed::new("argv", libc::EINVAL))?;
+        helpers: u64,
+    ) -> Result<ExecPlan, StepError> {
+        let string = |step: &str, s: String| CString::new(s).map_err(|_| StepError::new(step, libc::EINVAL));
+        let name = argv.first().ok_or_else(|| StepError::new("argv", libc::EINVAL))?;
         if name.is_empty() {
-            return Err(Failed::new("argv", libc::ENOENT));
+            return Err(StepError::new("argv", libc::ENOENT));
         }
         let mut paths = Vec::new();
         if name.contains('/') {
@@ -56,7 +59,7 @@ impl Program {
             let path = env.iter().find(|(k, _)| k == "PATH");
             let path = path.map_or(DEFAULT_PATH, |(_, v)| v.as_str());
             for folder in path.split(':') {
-                // An empty folder is the current one (execvp(3)).
+                // An empty entry is the current folder (execvp(3)).
                 let folder = if folder.is_empty() { "." } else { folder };
                 paths.push(string("argv", format!("{folder}/{name}"))?);
             }
@@ -64,127 +67,131 @@ impl Program {
         let mut pairs = Vec::with_capacity(env.len());
         for (key, value) in env {
             if key.is_empty() || key.contains('=') {
-                return Err(Failed::new("env", libc::EINVAL));
+                return Err(StepError::new("env", libc::EINVAL));
             }
             pairs.push(string("env", format!("{key}={value}"))?);
         }
         let argv = argv.iter().map(|s| string("argv", s.clone()));
-        Ok(Program {
-            argv: Words::new(argv.collect::<Result<_, _>>()?),
-            env: Words::new(pairs),
+        Ok(ExecPlan {
+            argv: CStringArray::new(argv.collect::<Result<_, _>>()?),
+            env: CStringArray::new(pairs),
             paths,
-            resources: limits::resources(limits, relax, others),
+            resources: limits::resources(limits, relax, helpers),
         })
     }
 }
 
 /// A program that was forked, and our ends of its pipes.
-pub struct Started {
-    /// Its main process, or the PID 1 of its cell.
+pub struct StartedProgram {
+    /// Its main process, or its cell init.
     pub pid: i32,
-    /// Its input; non-blocking.
-    pub stdin: OwnedFd,
-    /// Its outputs, stdout first.
-    pub output: [OwnedFd; 2],
-    /// Where its start, a failed step and a cell's end arrive.
-    pub report: Report,
-    /// Where the /box of its cell arrives.
-    pub line: Option<OwnedFd>,
-    /// Where a runtime that was still loading says that it waits: somebody must hold it.
+    pub stdio: StdioEnds,
+    /// Where its start, a failed step and the end of a cell's program arrive.
+    pub status: StatusPipe,
+    /// The control socket to its cell init; `None` in `split`.
+    pub control: Option<OwnedFd>,
+    /// Where a runtime that was still loading writes `ready`. Held open so that the write succeeds.
     pub ready: Option<OwnedFd>,
-    /// What its cell has from the run before.
-    pub used: Option<Used>,
+    /// Set if its cell served an earlier run.
+    pub used: Option<UsedCell>,
 }
 
-/// What is known of a cell that has been used.
-pub struct Used {
-    /// Its /box.
+/// What is known of a cell that served a run.
+pub struct UsedCell {
+    /// The /box of the cell.
     pub folder: OwnedFd,
-    /// What the kernel has counted for the children of its PID 1, in nanoseconds.
+    /// What the kernel counts for the children of its cell init so far, in nanoseconds.
     pub children_ns: u64,
-    /// CPU time of its PID 1 between the run before and the next one, in nanoseconds.
-    pub leader_ns: u64,
+    /// CPU time of its cell init at the snapshot after the previous run, in nanoseconds.
+    pub cell_init_ns: u64,
 }
 
-/// Our ends of a program's stdin, stdout and stderr.
-pub struct Ends {
-    /// Its input; non-blocking.
+/// The init's ends of a program's stdin, stdout and stderr; non-blocking.
+pub struct StdioEnds {
     pub stdin: OwnedFd,
-    /// Its outputs, stdout first; non-blocking.
+    /// stdout and stderr.
     pub output: [OwnedFd; 2],
 }
 
-/// The pipes between the init and a program: ours, and its own.
-pub fn stdio() -> Result<(Ends, [OwnedFd; 3]), Failed> {
-    let pipe = || sys::pipe().map_err(|e| Failed::new("pipe", e));
+/// The pipes between the init and a program: the init's ends and the program's.
+pub fn stdio() -> Result<(StdioEnds, [OwnedFd; 3]), StepError> {
+    let pipe = || sys::pipe().map_err(StepError::of("pipe"));
     let (in_read, stdin) = pipe()?;
     let (stdout, out_write) = pipe()?;
     let (stderr, err_write) = pipe()?;
     for fd in [&stdin, &stdout, &stderr] {
-        sys::set_nonblocking(fd).map_err(|e| Failed::new("pipe", e))?;
+        sys::set_nonblocking(fd).map_err(StepError::of("pipe"))?;
     }
-    Ok((Ends { stdin, output: [stdout, stderr] }, [in_read, out_write, err_write]))
+    Ok((StdioEnds { stdin, output: [stdout, stderr] }, [in_read, out_write, err_write]))
 }
 
-/// The pipe on which a program's start is told, and more.
-pub fn report() -> Result<(Report, OwnedFd), Failed> {
-    let failed = |e| Failed::new("pipe", e);
-    let (heard, said) = sys::pipe().map_err(failed)?;
-    sys::set_nonblocking(&heard).map_err(failed)?;
-    Ok((Report::new(heard), said))
+/// The pipe on which a program's processes report, and its writing end.
+pub fn status_pipe() -> Result<(StatusPipe, OwnedFd), StepError> {
+    let (reader, writer) = sys::pipe().map_err(StepError::of("pipe"))?;
+    sys::set_nonblocking(&reader).map_err(StepError::of("pipe"))?;
+    Ok((StatusPipe::new(reader), writer))
 }
 
-/// Starts the program of `run` in the sandbox itself, as this uid and gid.
-pub fn start_split(run: &Run, uid: u32, gid: u32) -> Result<Started, Failed> {
-    let program = Program::new(&run.argv, &run.env, &run.limits, run.relax, 0)?;
-    let (Ends { stdin, output }, stdio) = stdio()?;
-    let (report, told) = self::report()?;
+/// Starts the program of `run` in the sandbox's own namespaces, as this uid and gid.
+pub fn start_split(run: &Run, uid: u32, gid: u32) -> Result<StartedProgram, StepError> {
+    let plan = ExecPlan::new(&run.argv, &run.env, &run.limits, run.relax, 0)?;
+    let (ends, stdio) = stdio()?;
+    let (status, status_writer) = status_pipe()?;
     let filter = filter::build(run.relax);
-    match sys::fork().map_err(|e| Failed::new("fork", e))? {
-        Some(pid) => Ok(Started { pid, stdin, output, report, line: None, ready: None, used: None }),
+    match sys::fork().map_err(StepError::of("fork"))? {
+        Some(pid) => Ok(StartedProgram { pid, stdio: ends, status, control: None, ready: None, used: None }),
         None => {
-            let steps = |program: &Program| split_steps(program, &stdio, uid, gid, &filter);
-            let failed = become_program(&program, Some((&told, 0, 0)), steps);
-            report::say_failed(&told, &failed);
+            let steps = |plan: &ExecPlan| split_steps(plan, &stdio, uid, gid, &filter);
+            let report = StartReport { to: &status_writer, ready_at: 0, before_ns: 0 };
+            let failed = exec_program(&plan, Some(report), steps);
+            run_status::send_failed(&status_writer, &failed);
             sys::exit(127)
         }
     }
 }
 
-/// The child's last steps; comes back only when one failed. `told` is where the start is said, since when the child was ready
-/// for it, and its CPU time until the order came.
-pub fn become_program(
-    program: &Program,
-    told: Option<(&OwnedFd, u64, u64)>,
-    steps: impl Fn(&Program) -> Step<()>,
-) -> Failed {
-    if let Err((step, errno)) = steps(program) {
-        return Failed::new(step, errno);
+/// Where and how a child reports its start.
+pub struct StartReport<'a> {
+    pub to: &'a OwnedFd,
+    /// When the child was ready for its run; monotonic, in nanoseconds.
+    pub ready_at: u64,
+    /// Its CPU time when the run arrived, in nanoseconds.
+    pub before_ns: u64,
+}
+
+/// Does the steps, reports the start and executes the program. Returns only if something failed.
+pub fn exec_program(
+    plan: &ExecPlan,
+    report: Option<StartReport<'_>>,
+    steps: impl Fn(&ExecPlan) -> StepResult<()>,
+) -> StepError {
+    if let Err((step, errno)) = steps(plan) {
+        return StepError::new(step, errno);
     }
-    if let Some((report, ready_at, before_ns)) = told {
+    if let Some(StartReport { to, ready_at, before_ns }) = report {
         let setup_ns = sys::own_cpu().saturating_sub(before_ns);
-        report::say_start(report, Start { at: sys::now(), ready_at, before_ns, setup_ns, hot: false });
+        run_status::send_start(to, ProgramStart { at: sys::now(), ready_at, before_ns, setup_ns, hot: false });
     }
     let mut denied = false;
     let mut errno = libc::ENOENT;
-    for path in &program.paths {
-        errno = sys::exec(path, &program.argv, &program.env);
+    for path in &plan.paths {
+        errno = sys::exec(path, &plan.argv, &plan.env);
         match errno {
-            // As execvp: look on, but remember that something was there.
+            // As execvp: try the next path, but report EACCES in the end.
             libc::EACCES => denied = true,
             libc::ENOENT | libc::ENOTDIR => {}
-            _ => return Failed::new("execve", errno),
+            _ => return StepError::new("execve", errno),
         }
     }
-    Failed::new("execve", if denied { libc::EACCES } else { errno })
+    StepError::new("execve", if denied { libc::EACCES } else { errno })
 }
 
-fn step(name: &'static str, result: Result<(), Errno>) -> Step<()> {
+fn step(name: &'static str, result: Result<(), Errno>) -> StepResult<()> {
     result.map_err(|errno| (name, errno))
 }
 
-/// A session, stdio and a folder to be in.
-pub fn settle(stdio: &[OwnedFd; 3]) -> Step<()> {
+/// A new session, stdio, working folder and umask.
+pub fn enter_session(stdio: &[OwnedFd; 3]) -> StepResult<()> {
     step("setsid", sys::setsid())?;
     for (fd, place) in stdio.iter().zip(0..) {
         step("stdio", sys::dup_onto(fd, place))?;
@@ -194,33 +201,35 @@ pub fn settle(stdio: &[OwnedFd; 3]) -> Step<()> {
     Ok(())
 }
 
-/// What every program gets, whoever it is and whatever it is.
-fn place(stdio: &[OwnedFd; 3]) -> Step<()> {
-    settle(stdio)?;
-    // The kernel shall take the program first. Raising needs no right; an engine without the file loses only the order.
+/// Setup shared by all programs: session, stdio, working folder, OOM score.
+fn common_steps(stdio: &[OwnedFd; 3]) -> StepResult<()> {
+    enter_session(stdio)?;
+    // Makes the OOM killer choose the program first. Raising the score needs no privilege; an
+    // engine without the file loses only this preference.
     let _ = write_file(c"/proc/self/oom_score_adj", b"1000");
     Ok(())
 }
 
-/// Which limits.
+/// Which resource limits a process gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Limits {
-    /// The run's.
-    OfTheRun,
-    /// Those of a runtime ahead of its run: what it loads is not limited, and the order may bring others.
-    Ahead,
+pub enum RlimitPhase {
+    /// Those of its run.
+    Run,
+    /// Those of a runtime that loads before its run: no CPU limit, and no hard limits, because its
+    /// run may set others.
+    Loading,
 }
 
-/// The last steps of all, but for what changes who it is.
-pub fn last_steps(program: &Program, limits: Limits) -> Step<()> {
-    for (name, resource, soft, hard) in program.resources {
-        let hard = match limits {
-            Limits::OfTheRun => hard,
-            Limits::Ahead if resource == libc::RLIMIT_CPU => continue,
-            Limits::Ahead => u64::MAX,
+/// Final setup steps except the uid/gid change: limits, signals, descriptors.
+pub fn final_steps(plan: &ExecPlan, phase: RlimitPhase) -> StepResult<()> {
+    for (name, resource, soft, hard) in plan.resources {
+        let hard = match phase {
+            RlimitPhase::Run => hard,
+            RlimitPhase::Loading if resource == libc::RLIMIT_CPU => continue,
+            RlimitPhase::Loading => u64::MAX,
         };
         match sys::limit(resource, soft, hard) {
-            // gVisor has neither this limit nor the queues
+            // gVisor has neither this limit nor message queues
             Err(libc::EPERM) if resource == libc::RLIMIT_MSGQUEUE => {}
             limited => step(name, limited)?,
         }
@@ -230,30 +239,30 @@ pub fn last_steps(program: &Program, limits: Limits) -> Step<()> {
     Ok(())
 }
 
-fn split_steps(program: &Program, stdio: &[OwnedFd; 3], uid: u32, gid: u32, filter: &[Instruction]) -> Step<()> {
-    place(stdio)?;
-    last_steps(program, Limits::OfTheRun)?;
+fn split_steps(plan: &ExecPlan, stdio: &[OwnedFd; 3], uid: u32, gid: u32, filter: &[Instruction]) -> StepResult<()> {
+    common_steps(stdio)?;
+    final_steps(plan, RlimitPhase::Run)?;
     step("setgroups", sys::drop_groups())?;
     step("setresgid", sys::set_gid(gid))?;
     step("setresuid", sys::set_uid(uid))?;
-    // After the uid: changing ids clears it.
+    // after the uid, because changing ids clears it
     step("pdeathsig", sys::die_with_parent())?;
     step("no_new_privs", sys::no_new_privileges())?;
-    // After no_new_privs, which makes it unprivileged, and last.
+    // last, and after no_new_privs, without which it needs CAP_SYS_ADMIN
     step("filter", sys::install_filter(filter))
 }
 
-/// The first steps in a cell, under the filter already: whatever the program will be.
-pub fn first_steps(stdio: &[OwnedFd; 3]) -> Step<()> {
-    next_steps(stdio)?;
+/// The first steps of a process in a cell, which has the filter already.
+pub fn cell_steps(stdio: &[OwnedFd; 3]) -> StepResult<()> {
+    unprivileged_cell_steps(stdio)?;
     step("capabilities", sys::drop_capabilities())
 }
 
-/// The same where there is no capability left.
-pub fn next_steps(stdio: &[OwnedFd; 3]) -> Step<()> {
-    // /proc/self is ours only then; exec sets it anyway
+/// The same for a process whose parent has dropped its capabilities.
+pub fn unprivileged_cell_steps(stdio: &[OwnedFd; 3]) -> StepResult<()> {
+    // without it /proc/self is not accessible; exec sets it anyway
     step("dumpable", sys::dumpable())?;
-    place(stdio)?;
-    // our own code until exec
+    common_steps(stdio)?;
+    // until exec this is our own code
     step("dumpable", sys::not_dumpable())
 }

@@ -5,10 +5,11 @@
 //! the body. Splitting a stream into frames is the task of [`super::stream`].
 //!
 //! ```text
-//! frame   := u32 length of (kind + payload) | u8 kind | payload          all integers little-endian
+//! frame   := u32 length of (kind + payload) | u8 kind | payload     all integers little-endian
 //! string  := u32 length | bytes, UTF-8          bytes := u32 length | bytes
 //! list    := u32 count (at most MAX_ITEMS) | items
-//! option  := bool | value if true               bool := u8, 0 or 1          enum := u8 tag | fields
+//! option  := bool | value if true               bool := u8, 0 or 1
+//! enum    := u8 tag | fields
 //! ```
 //!
 //! Kinds to the init are below 0x80, kinds from it above, so a stream connected the wrong way round
@@ -26,8 +27,9 @@ use super::frame::{FromInit, MAX_FRAME_BYTES, OutputStream, Run, ToInit};
 
 /// Appends `frame` to `out`.
 ///
-/// The caller keeps the bounds (`MAX_CHUNK_BYTES` of data, [`MAX_ITEMS`], `MAX_FRAME_BYTES` in all):
-/// the receiver ends the session over a frame beyond them. [`to_init_fits`] checks in advance.
+/// The caller keeps the bounds (`MAX_CHUNK_BYTES` of data, [`MAX_ITEMS`], `MAX_FRAME_BYTES` in
+/// all): the receiver ends the session over a frame beyond them. [`to_init_fits`] checks in
+/// advance.
 pub fn encode_to_init(frame: &ToInit, out: &mut Vec<u8>) {
     append(out, |out| frame.write(out));
 }

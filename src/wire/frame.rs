@@ -147,7 +147,8 @@ pub enum FromInit {
     },
     /// The run has ended and none of its processes is alive.
     Done(Box<Done>),
-    /// Result of a [`ToInit::Reset`]: one sentence per trace found, empty when the sandbox is clean.
+    /// Result of a [`ToInit::Reset`]: one sentence per trace found, empty when the sandbox is
+    /// clean.
     Audited {
         /// At most [`MAX_RESIDUE`].
         residue: Vec<String>,
@@ -374,7 +375,7 @@ pub enum OutputStream {
 pub struct Ready {
     /// [`VERSION`] of the init.
     pub version: u16,
-    /// From [`InitHello::nonce`].
+    /// Echo of [`InitHello::nonce`].
     pub nonce: [u8; 16],
     /// 1 or 2; 0 when no cgroup is visible.
     pub cgroup_version: u8,
@@ -405,7 +406,7 @@ pub struct Ready {
     pub box_tmpfs: bool,
     /// Bytes that the sandbox's cgroup uses now.
     pub memory_used_bytes: u64,
-    /// Kernel release.
+    /// Kernel release (`uname -r`).
     pub kernel: String,
     /// The step and errno that keep cells from being made here. None in `split`, and when a trial
     /// cell was made.

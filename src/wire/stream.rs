@@ -72,7 +72,8 @@ impl FrameReader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The body (kind and payload) of the next complete frame, or `None` when more bytes are needed.
+    /// The body (kind and payload) of the next complete frame, or `None` when more bytes are
+    /// needed.
     ///
     /// # Errors
     /// A length of zero or beyond [`MAX_FRAME_BYTES`]; from then on always the same error.
@@ -105,8 +106,8 @@ impl FrameReader {
     /// Checks whether the stream may end here: `Ok` between two frames.
     ///
     /// # Errors
-    /// [`FramingError::Cut`] inside a frame, or the error that broke the stream earlier. Frames that
-    /// were pushed but not taken count as cut, so take them first.
+    /// [`FramingError::Cut`] inside a frame, or the error that broke the stream earlier. Frames
+    /// that were pushed but not taken count as cut, so take them first.
     pub fn finish(&self) -> Result<(), FramingError> {
         match (self.broken, self.buffer.len() - self.taken) {
             (Some(error), _) => Err(error),

@@ -1,16 +1,16 @@
-//! Descriptors, files, folders, mounts.
+//! Descriptors, files, folders, mounts and sockets.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::{Errno, check, own};
+use super::errno::{Errno, check, own};
 use nix::libc;
 
-/// read(2), again on EINTR.
+/// read(2), retried on EINTR.
 pub fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     loop {
-        // SAFETY: the buffer is ours and as long as said.
+        // SAFETY: the buffer is ours and has the given length.
         let r = unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) };
         match check(r as i64) {
             Err(libc::EINTR) => {}
@@ -19,25 +19,25 @@ pub fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// pread(2) at the file's start: a fresh look at a kernel file.
-pub fn read_again(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
-    // SAFETY: the buffer is ours and as long as said.
+/// pread(2) at offset 0: the current content of a kernel file.
+pub fn read_from_start(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the buffer is ours and has the given length.
     let r = unsafe { libc::pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
     check(r as i64).map(|n| n as usize)
 }
 
-/// pread(2).
+/// pread(2) at a byte offset.
 pub fn read_at(fd: &OwnedFd, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
     let at = libc::off_t::try_from(at).map_err(|_| libc::EINVAL)?;
-    // SAFETY: the buffer is ours and as long as said.
+    // SAFETY: the buffer is ours and has the given length.
     let r = unsafe { libc::pread(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), at) };
     check(r as i64).map(|n| n as usize)
 }
 
-/// write(2), again on EINTR.
+/// write(2), retried on EINTR.
 pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     loop {
-        // SAFETY: the buffer is as long as said.
+        // SAFETY: the buffer has the given length.
         let r = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
         match check(r as i64) {
             Err(libc::EINTR) => {}
@@ -46,7 +46,7 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
-/// write(2) until everything is written.
+/// write(2), repeated until all bytes are written.
 pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match write(fd, bytes)? {
@@ -65,25 +65,26 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((own(i64::from(fds[0]))?, own(i64::from(fds[1]))?))
 }
 
-/// Makes our end of a pipe non-blocking. The other end is another open file description and keeps its mode.
+/// Makes one end of a pipe non-blocking. The other end is a different open file description and
+/// keeps its mode.
 pub fn set_nonblocking(fd: &OwnedFd) -> Result<(), Errno> {
     // SAFETY: plain numbers.
     check(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) })).map(drop)
 }
 
-/// Puts `from` at the place `to`, surviving exec.
+/// dup2(2): makes `to` a copy of `from` that stays open across exec.
 pub fn dup_onto(from: &OwnedFd, to: RawFd) -> Result<(), Errno> {
-    // SAFETY: plain numbers; called in the child only, where 0 to 2 are the program's.
+    // SAFETY: plain numbers; replaces only descriptors that the caller does not own elsewhere.
     check(i64::from(unsafe { libc::dup2(from.as_raw_fd(), to) })).map(drop)
 }
 
-/// A descriptor survives exec again.
+/// Clears close-on-exec of a descriptor.
 pub fn keep_open(fd: RawFd) -> Result<(), Errno> {
     // SAFETY: plain numbers.
     check(i64::from(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) })).map(drop)
 }
 
-/// mount(2). Empty strings are no strings.
+/// mount(2). Empty strings are passed as null.
 pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, data: &CStr) -> Result<(), Errno> {
     let or_null = |s: &CStr| if s.is_empty() { std::ptr::null() } else { s.as_ptr() };
     // SAFETY: C strings or null, all of which mount(2) allows.
@@ -93,26 +94,26 @@ pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, data: &CStr)
     check(i64::from(r)).map(drop)
 }
 
-/// mkdir(2).
+/// mkdir(2) of a path.
 pub fn mkdir(path: &CStr, mode: u32) -> Result<(), Errno> {
     // SAFETY: a C string.
     check(i64::from(unsafe { libc::mkdir(path.as_ptr(), mode as libc::mode_t) })).map(drop)
 }
 
-/// Makes an empty file.
+/// Creates an empty file; fails if it exists.
 pub fn touch(path: &CStr) -> Result<(), Errno> {
     // SAFETY: a C string.
     own(i64::from(unsafe { libc::open(path.as_ptr(), libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC, 0o444) }))
         .map(drop)
 }
 
-/// A line between two processes of ours, for bytes and a descriptor; close-on-exec.
-pub fn line() -> Result<(OwnedFd, OwnedFd), Errno> {
+/// A stream socket pair between two of our processes, for bytes and descriptors; close-on-exec.
+pub fn control_socket() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(libc::SOCK_STREAM)
 }
 
-/// The same, but what is sent at once is received at once, and nothing else with it.
-pub fn packets() -> Result<(OwnedFd, OwnedFd), Errno> {
+/// A packet socket pair: each message is received as it was sent.
+pub fn packet_socket() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(libc::SOCK_SEQPACKET)
 }
 
@@ -123,10 +124,10 @@ fn socketpair(kind: i32) -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((own(i64::from(fds[0]))?, own(i64::from(fds[1]))?))
 }
 
-/// The most descriptors that go at once.
+/// Most descriptors in one message.
 const MAX_SENT: usize = 9;
 
-/// Room for one control message with [`MAX_SENT`] descriptors, aligned as cmsg(3) wants it.
+/// Buffer for one control message with [`MAX_SENT`] descriptors, aligned as cmsg(3) requires.
 #[repr(C, align(8))]
 struct Control([u8; 80]);
 
@@ -143,12 +144,13 @@ fn with_message<T>(control: &mut Control, byte: u8, bytes: usize, call: impl FnO
     call(&mut message)
 }
 
-/// Sends descriptors, and a byte.
+/// Sends descriptors and one byte.
 pub fn send_fds<const N: usize>(to: &OwnedFd, byte: u8, fds: [&OwnedFd; N]) -> Result<(), Errno> {
     const { assert!(N <= MAX_SENT) };
     let mut control = Control([0; 80]);
     with_message(&mut control, byte, 4 * N, |message| {
-        // SAFETY: the first header lies in the buffer, which has room for it and this many descriptors.
+        // SAFETY: the first header lies in the buffer, which has room for it and this many
+        // descriptors.
         unsafe {
             let header = libc::CMSG_FIRSTHDR(message);
             (*header).cmsg_level = libc::SOL_SOCKET;
@@ -162,14 +164,14 @@ pub fn send_fds<const N: usize>(to: &OwnedFd, byte: u8, fds: [&OwnedFd; N]) -> R
     })
 }
 
-/// Takes descriptors that were sent; may wait for them.
-pub fn receive_fds<const N: usize>(from: &OwnedFd, may_wait: bool) -> Result<[OwnedFd; N], Errno> {
+/// Receives exactly `N` descriptors; EAGAIN if there are none and it may not wait.
+pub fn recv_fds<const N: usize>(from: &OwnedFd, may_wait: bool) -> Result<[OwnedFd; N], Errno> {
     const { assert!(N <= MAX_SENT) };
     let mut control = Control([0; 80]);
     let flags = libc::MSG_CMSG_CLOEXEC | if may_wait { 0 } else { libc::MSG_DONTWAIT };
     with_message(&mut control, 0, 4 * N, |message| {
-        // SAFETY: as in `send_fds`; a header is looked at only where the kernel says that there is one, and descriptors only
-        // where it says that there are so many.
+        // SAFETY: as in `send_fds`; a header is read only if the kernel reports one, and
+        // descriptors only if it reports this many.
         unsafe {
             loop {
                 match check(libc::recvmsg(from.as_raw_fd(), message, flags) as i64) {
@@ -192,24 +194,25 @@ pub fn receive_fds<const N: usize>(from: &OwnedFd, may_wait: bool) -> Result<[Ow
             for (at, number) in numbers.iter_mut().enumerate() {
                 *number = libc::CMSG_DATA(header).cast::<RawFd>().add(at).read_unaligned();
             }
-            // the kernel gave them, so that none is negative
+            // the kernel installed them, so none is negative
             Ok(numbers.map(|number| OwnedFd::from_raw_fd(number)))
         }
     })
 }
 
-/// Marks every descriptor from 3 on close-on-exec. Ours are anyway; ENOSYS is fine.
+/// Marks every descriptor from 3 on close-on-exec. Ours are already, so ENOSYS is harmless.
 pub fn close_on_exec_from_3() {
     // SAFETY: plain numbers. 4 is CLOSE_RANGE_CLOEXEC.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 4u32) };
 }
 
-/// Closes every descriptor from 3 on but these.
-pub fn close_from_3_but<'a>(kept: impl IntoIterator<Item = &'a OwnedFd>) {
+/// Closes every descriptor from 3 on except these.
+pub fn close_from_3_except<'a>(kept: impl IntoIterator<Item = &'a OwnedFd>) {
     let first = 3;
     let mut kept: Vec<u32> = kept.into_iter().map(|fd| fd.as_raw_fd() as u32).filter(|fd| *fd >= first).collect();
     kept.sort_unstable();
-    // SAFETY: for a process that uses none of the others any more and ends by `exit`, without destructors.
+    // SAFETY: for a process that uses none of the others any more and ends by `exit`, without
+    // destructors.
     let close = |from: u32, to: u32| unsafe { libc::syscall(libc::SYS_close_range, from, to, 0u32) };
     let mut next = first;
     for fd in kept {
@@ -221,7 +224,7 @@ pub fn close_from_3_but<'a>(kept: impl IntoIterator<Item = &'a OwnedFd>) {
     close(next, u32::MAX);
 }
 
-/// Opens a path the init itself chose.
+/// Opens a path that the init itself chose.
 pub fn open(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: a C string.
     own(i64::from(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) }))
@@ -235,24 +238,23 @@ pub fn open_at(dir: &OwnedFd, name: &CStr, flags: i32, mode: u32) -> Result<Owne
     }))
 }
 
-/// What the init looks at in a file's metadata.
+/// The part of a file's metadata that the init uses.
 #[derive(Debug, Clone, Copy)]
-pub struct Meta {
-    /// Owner.
+pub struct FileMeta {
+    /// Uid of the owner.
     pub uid: u32,
-    /// Permission bits.
+    /// Permission bits, `& 0o7777`.
     pub mode: u32,
-    /// Whether it is a folder.
     pub is_dir: bool,
     /// Whether it is a regular file.
     pub is_file: bool,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
-fn meta(s: &libc::stat) -> Meta {
+fn meta(s: &libc::stat) -> FileMeta {
     let kind = s.st_mode & libc::S_IFMT;
-    Meta {
+    FileMeta {
         uid: s.st_uid,
         mode: s.st_mode & 0o7777,
         is_dir: kind == libc::S_IFDIR,
@@ -261,8 +263,8 @@ fn meta(s: &libc::stat) -> Meta {
     }
 }
 
-/// Metadata of an open file.
-pub fn stat(fd: &OwnedFd) -> Result<Meta, Errno> {
+/// fstat(2) of an open file.
+pub fn stat(fd: &OwnedFd) -> Result<FileMeta, Errno> {
     // SAFETY: stat is plain data and outlives the call.
     let mut s = unsafe { std::mem::zeroed::<libc::stat>() };
     // SAFETY: as above.
@@ -270,8 +272,8 @@ pub fn stat(fd: &OwnedFd) -> Result<Meta, Errno> {
     Ok(meta(&s))
 }
 
-/// Metadata of an entry itself, not of what it points to.
-pub fn stat_at(dir: &OwnedFd, name: &CStr) -> Result<Meta, Errno> {
+/// Metadata of a folder entry itself, not of what a link points to.
+pub fn stat_at(dir: &OwnedFd, name: &CStr) -> Result<FileMeta, Errno> {
     // SAFETY: stat is plain data and outlives the call.
     let mut s = unsafe { std::mem::zeroed::<libc::stat>() };
     // SAFETY: as above, and a C string.
@@ -279,12 +281,12 @@ pub fn stat_at(dir: &OwnedFd, name: &CStr) -> Result<Meta, Errno> {
     Ok(meta(&s))
 }
 
-/// Everything of a folder that a program can change, but for the time of its last reading, and what is free in its file system:
-/// for comparison with itself.
+/// Everything about a folder that a program can change, except its access time, and the free space
+/// and inodes of its file system. For comparison with an earlier value.
 pub type FolderState = [u64; 13];
 
-/// The state of an open folder.
-// their widths differ from architecture to architecture
+/// The current state of an open folder.
+// field widths differ between architectures
 #[allow(clippy::unnecessary_cast)]
 pub fn folder_state(fd: &OwnedFd) -> Result<FolderState, Errno> {
     // SAFETY: plain data that outlives the calls.
@@ -293,7 +295,7 @@ pub fn folder_state(fd: &OwnedFd) -> Result<FolderState, Errno> {
         let mut f = std::mem::zeroed::<libc::statfs>();
         check(i64::from(libc::fstat(fd.as_raw_fd(), &mut s)))?;
         check(i64::from(libc::fstatfs(fd.as_raw_fd(), &mut f)))?;
-        // how long the list of their names is; a file system without any says so
+        // length of the list of attribute names; negative where the file system has none
         (s, f, libc::flistxattr(fd.as_raw_fd(), std::ptr::null_mut(), 0).max(0))
     };
     let time = |seconds: i64, nanos: i64| [seconds as u64, nanos as u64];
@@ -306,39 +308,39 @@ pub fn folder_state(fd: &OwnedFd) -> Result<FolderState, Errno> {
     Ok([dev, ino, mode, owner, links, size, mtime, mtime_ns, ctime, ctime_ns, blocks, inodes, attributes as u64])
 }
 
-/// fchmod(2).
+/// fchmod(2) of an open file.
 pub fn chmod(fd: &OwnedFd, mode: u32) -> Result<(), Errno> {
     // SAFETY: plain numbers.
     check(i64::from(unsafe { libc::fchmod(fd.as_raw_fd(), mode as libc::mode_t) })).map(drop)
 }
 
-/// fchmodat(2). Follows a symbolic link: only for an entry that was just seen not to be one, with no process left that
-/// could change it.
+/// fchmodat(2). Follows a symbolic link, so use it only for an entry that was just checked not to
+/// be one, when no process is left that could change it.
 pub fn chmod_at(dir: &OwnedFd, name: &CStr, mode: u32) -> Result<(), Errno> {
     // SAFETY: a C string.
     check(i64::from(unsafe { libc::fchmodat(dir.as_raw_fd(), name.as_ptr(), mode as libc::mode_t, 0) })).map(drop)
 }
 
-/// mkdirat(2).
+/// mkdirat(2) below an open folder.
 pub fn mkdir_at(dir: &OwnedFd, name: &CStr, mode: u32) -> Result<(), Errno> {
     // SAFETY: a C string.
     check(i64::from(unsafe { libc::mkdirat(dir.as_raw_fd(), name.as_ptr(), mode as libc::mode_t) })).map(drop)
 }
 
-/// Removes an entry: a folder (which must be empty) or anything else.
+/// Removes a folder entry: an empty folder, or anything that is not a folder.
 pub fn unlink_at(dir: &OwnedFd, name: &CStr, folder: bool) -> Result<(), Errno> {
     let flag = if folder { libc::AT_REMOVEDIR } else { 0 };
     // SAFETY: a C string.
     check(i64::from(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), flag) })).map(drop)
 }
 
-/// Back to an open folder's or file's start.
+/// Seeks to the start of an open folder or file.
 pub fn rewind(fd: &OwnedFd) -> Result<(), Errno> {
     // SAFETY: plain numbers.
     check(unsafe { libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET) }).map(drop)
 }
 
-/// Gives `length` bytes from `at` on back to the file system. Best effort.
+/// Frees `length` bytes from offset `at` on in the file system. Best effort.
 pub fn punch_hole(fd: &OwnedFd, at: u64, length: u64) {
     // SAFETY: plain numbers.
     unsafe {
@@ -351,11 +353,12 @@ pub fn punch_hole(fd: &OwnedFd, at: u64, length: u64) {
     };
 }
 
-/// The next names of an open folder ("." and ".." left out), at most one buffer's worth; `false` at the end.
+/// Reads the next names of an open folder (without "." and ".."), at most one buffer of 8 KiB.
+/// Returns false at the end.
 pub fn read_dir(dir: &OwnedFd, names: &mut Vec<CString>) -> Result<bool, Errno> {
     names.clear();
     let mut buffer = [0u8; 8192];
-    // SAFETY: the buffer is as long as said.
+    // SAFETY: the buffer has the given length.
     let n = check(unsafe { libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), buffer.as_mut_ptr(), buffer.len()) })?
         as usize;
     // getdents64(2): u64 ino, i64 off, u16 reclen, u8 type, name with its NUL.

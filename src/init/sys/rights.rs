@@ -1,7 +1,9 @@
-//! What a process may do: ids, capabilities, limits, filters.
+//! What a process may do: user and group ids, capabilities, resource limits, system call filters.
 #![allow(unsafe_code)]
 
-use super::{Errno, check, exit, kill_everyone};
+use super::errno::{Errno, check};
+use super::process::exit;
+use super::signal::kill_everyone;
 use nix::libc;
 
 fn prctl(option: i32, value: u64) -> Result<(), Errno> {
@@ -9,17 +11,17 @@ fn prctl(option: i32, value: u64) -> Result<(), Errno> {
     check(i64::from(unsafe { libc::prctl(option, value, 0u64, 0u64, 0u64) })).map(drop)
 }
 
-/// Nobody may look into this process.
+/// Keeps other processes from ptracing this one and from opening its /proc files.
 pub fn not_dumpable() -> Result<(), Errno> {
     prctl(libc::PR_SET_DUMPABLE, 0)
 }
 
-/// /proc/self belongs to us again: before the maps of a cell are written.
+/// Makes /proc/self accessible to this process again, for example to write a cell's uid map.
 pub fn dumpable() -> Result<(), Errno> {
     prctl(libc::PR_SET_DUMPABLE, 1)
 }
 
-/// A filter for every system call from here on, also after exec.
+/// Installs a system call filter on this process; exec keeps it.
 pub fn install_filter(program: &[libc::sock_filter]) -> Result<(), Errno> {
     let len = u16::try_from(program.len()).map_err(|_| libc::E2BIG)?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
@@ -30,62 +32,63 @@ pub fn install_filter(program: &[libc::sock_filter]) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// No capability: effective, permitted, inheritable, ambient, bounding.
+/// Drops every capability: effective, permitted, inheritable, ambient, bounding.
 pub fn drop_capabilities() -> Result<(), Errno> {
-    // capability(7): ambient ones go with the inheritable.
+    // capability(7): dropping the inheritable set drops the ambient one.
     let mut number = 0;
-    // The kernel says EINVAL behind the last one that it knows.
+    // The kernel returns EINVAL for the first number beyond those it knows.
     while prctl(libc::PR_CAPBSET_DROP, number).is_ok() {
         number += 1;
     }
-    // capset(2): version 3, this thread; effective, permitted, inheritable, twice.
+    // capset(2): version 3, this thread; effective, permitted, inheritable, two words each.
     let header = [0x2008_0522u32, 0];
     let none = [0u32; 6];
     // SAFETY: both outlive the call and have the sizes of version 3.
     check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) }).map(drop)
 }
 
-/// Whether exec gives no more rights.
+/// Whether the no_new_privs flag is set.
 pub fn has_no_new_privileges() -> bool {
     // SAFETY: numbers only.
     unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0u64, 0u64, 0u64, 0u64) == 1 }
 }
 
-/// exec never gives more rights from here on.
+/// Sets no_new_privs: exec never adds rights from here on.
 pub fn no_new_privileges() -> Result<(), Errno> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
 }
 
-/// SIGKILL when the parent dies.
+/// Has the kernel send SIGKILL to this process when its parent dies.
 pub fn die_with_parent() -> Result<(), Errno> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64)
 }
 
-/// Locks what is mapped now. Never the future: beyond RLIMIT_MEMLOCK later allocations would fail.
+/// Locks the memory that is mapped now, best effort. Not MCL_FUTURE: beyond RLIMIT_MEMLOCK later
+/// allocations would fail.
 pub fn lock_memory() {
     // SAFETY: plain numbers; best effort.
     unsafe { libc::mlockall(libc::MCL_CURRENT) };
 }
 
-/// umask(2).
+/// umask(2) of this process.
 pub fn umask(mask: u32) {
     // SAFETY: plain numbers.
     unsafe { libc::umask(mask as libc::mode_t) };
 }
 
-/// No supplementary groups.
+/// Drops all supplementary groups.
 pub fn drop_groups() -> Result<(), Errno> {
     // SAFETY: an empty list.
     check(unsafe { libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<u32>()) }).map(drop)
 }
 
-/// Real, effective and saved group.
+/// Sets real, effective and saved group.
 pub fn set_gid(gid: u32) -> Result<(), Errno> {
     // SAFETY: plain numbers.
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
 }
 
-/// Real, effective and saved user.
+/// Sets real, effective and saved user.
 pub fn set_uid(uid: u32) -> Result<(), Errno> {
     // SAFETY: plain numbers.
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
@@ -93,9 +96,10 @@ pub fn set_uid(uid: u32) -> Result<(), Errno> {
 
 /// Does `work` with the program's effective ids. Only called when none of its processes is alive.
 ///
-/// Cheaper than a helper process, and a fork bomb's remains cannot deny it. The real and saved ids stay 0, so neither
-/// ptrace nor kill nor prlimit from that uid would be allowed; setfsuid would be narrower, but gVisor has none.
-/// An init that cannot come back ends at once.
+/// Cheaper than a helper process, and processes left by a fork bomb cannot prevent it. The real and
+/// saved ids stay 0, so neither ptrace nor kill nor prlimit from that uid would be allowed.
+/// setfsuid would be narrower, but gVisor does not have it. An init that cannot switch back exits
+/// at once.
 pub fn as_user<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> Result<T, Errno> {
     const KEEP: u32 = u32::MAX;
     // SAFETY: plain numbers.
@@ -115,12 +119,12 @@ pub fn as_user<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> Result<T, Err
     result
 }
 
-/// Sets one resource limit, clamped to the hard limit that is there. Clamping is fine, so it fails for no good reason only.
+/// Sets a resource limit of this process, clamped to the existing hard limit.
 pub fn limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     limit_of(0, resource, soft, hard)
 }
 
-/// The same for a child; 0 is this process.
+/// Sets a resource limit of a child, clamped to the existing hard limit; pid 0 is this process.
 pub fn limit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     let mut have = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let resource = resource as libc::__rlimit_resource_t;
@@ -130,20 +134,4 @@ pub fn limit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Err
     let want = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
     // SAFETY: as above.
     check(i64::from(unsafe { libc::prlimit(pid, resource, &want, std::ptr::null_mut()) })).map(drop)
-}
-
-/// How this process is scheduled, as another of the same uid could have changed it: priority, policy, CPUs, turns at disks.
-#[must_use]
-pub fn schedule() -> [u64; 20] {
-    let mut all = [0; 20];
-    let [priority, policy, disks, _, cpus @ ..] = &mut all;
-    // SAFETY: numbers, and a buffer as long as said.
-    unsafe {
-        *priority = libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) as u64;
-        *policy = libc::syscall(libc::SYS_sched_getscheduler, 0) as u64;
-        // 1 is IOPRIO_WHO_PROCESS
-        *disks = libc::syscall(libc::SYS_ioprio_get, 1, 0) as u64;
-        libc::syscall(libc::SYS_sched_getaffinity, 0, std::mem::size_of_val(cpus), cpus.as_mut_ptr());
-    }
-    all
 }

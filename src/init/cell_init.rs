@@ -1,0 +1,480 @@
+//! The cell init, PID 1 of a cell: mounts the cell's folders, waits for a run, starts the program
+//! and counts what it leaves.
+//!
+//! ```text
+//!  mount -> send /box's descriptor -> fork what waits (a blank child, or a runtime)
+//!        -> receive a Run (control socket closed: exit)
+//!             the waiting process fits ---------------------------------.
+//!             it does not fit, or has exited: kill it, then fork        |
+//!             another blank child or ask the template ------------------+
+//!                                                                       v
+//!        -> bind files -> drop capabilities -> [limits onto the runtime] -> pass the Run on
+//!        -> filter
+//!
+//!  wait; kill and count what is left; report the end
+//!     another run follows and nothing was left (`folder_snapshot`): report the counters;
+//!       receive the next Run, with new pipes; it may be there already (`queued_run`)
+//!       -> fork and exec, or ask the template -> wait again
+//!     otherwise: exit
+//! ```
+//!
+//! What waits is confined like a program from its first instruction on: no capability, the filter.
+//! A blank child is our own code: it reads its Run, sets its limits, and executes the program. A
+//! runtime has read nothing but what the image and the profile gave it. It writes `ready` to
+//! [`READY_FD`]. From [`ORDER_FD`] it reads what to load, as one line, and later `go` and its
+//! arguments, each terminated by NUL, until end of file.
+
+use super::cell::{self, CellConfig};
+use super::cgroup::Cgroup;
+use super::fds::{ORDER_FD, READY_FD};
+use super::filter;
+use super::folder_snapshot::FolderSnapshot;
+use super::limits::{self, Resource};
+use super::run_status::{self, CellEnd, CellSnapshot, ProgramStart, StepError, StepResult};
+use super::setup::{self, ExecPlan, RlimitPhase, StartReport};
+use super::sys::{self, ExitedChild, Stack};
+use super::template::{ForkedProcess, RuntimeOrigin, TemplateClient};
+use std::os::fd::{AsRawFd, OwnedFd};
+use wire::codec;
+use wire::frame::{Ended, MAX_FRAME_BYTES, Prepare, Relax, Run, ToInit};
+
+use nix::libc;
+
+/// The descriptors of a cell init.
+pub struct CellIo {
+    /// The first program's stdin, stdout and stderr.
+    pub stdio: [OwnedFd; 3],
+    /// Where it and its children report.
+    pub status: OwnedFd,
+    /// The control socket to the init: /box's descriptor goes out, Runs come in.
+    pub control: OwnedFd,
+}
+
+/// A prewarmed runtime that is to wait in the cell.
+pub struct RuntimeToStart<'a> {
+    pub prepare: &'a Prepare,
+    pub origin: RuntimeOrigin,
+    /// Where it writes `ready`.
+    pub ready: OwnedFd,
+}
+
+/// A cell init.
+pub struct CellInit<'a> {
+    pub io: CellIo,
+    /// Set if programs are forked from a template.
+    pub template: Option<&'a TemplateClient>,
+    pub cgroup: &'a Cgroup,
+}
+
+/// A child of the cell init that waits for its run.
+struct WaitingProcess {
+    pid: i32,
+    /// Where the run is passed on.
+    order: OwnedFd,
+    kind: WaitingKind,
+}
+
+enum WaitingKind {
+    /// Our own code, with the filter of this `relax`.
+    Blank(Relax),
+    /// A runtime. `execs` reaches end of file when the runtime has been executed.
+    Runtime { argv_prefix_len: usize, execs: OwnedFd },
+    /// A process forked from the template, ready since `ready_at`, after `before_ns` of CPU time.
+    Forked { argv_prefix_len: usize, ready_at: u64, before_ns: u64 },
+}
+
+/// The main process of a run.
+struct MainProcess {
+    pid: i32,
+    /// CPU time that it used before it became the program, in nanoseconds.
+    before_ns: u64,
+}
+
+/// A Run frame, decoded and as received.
+struct ReceivedRun {
+    run: Run,
+    frame: Vec<u8>,
+}
+
+/// Whether the next run of the same submission may use this run's cell: one follows, no file is put
+/// or removed in between, and nothing is allowed that would outlive the program unnoticed.
+#[must_use]
+pub fn may_be_followed(run: &Run) -> bool {
+    run.more && run.keep.is_empty() && run.remove_after.is_empty() && run.relax == Relax::NONE
+}
+
+impl CellInit<'_> {
+    /// The life of a cell init.
+    pub fn run(self, config: &CellConfig, relax: Relax, runtime: Option<RuntimeToStart<'_>>) -> ! {
+        let store = match self.mount(config) {
+            Ok(store) => store,
+            Err((step, errno)) => self.fail(&StepError::new(step, errno)),
+        };
+        let waiting = match self.start_waiting(relax, runtime) {
+            Ok(waiting) => waiting,
+            Err(failed) => self.fail(&failed),
+        };
+        let Some(received) = recv_run(&self.io.control) else { sys::exit(0) };
+        let (main, snapshot) = match self.start_first(&received, waiting, &store) {
+            Ok(started) => started,
+            Err(failed) => self.fail(&failed),
+        };
+        self.close_all_but_kept(snapshot.as_ref());
+        // The program is already running: this process has no capability any more and is
+        // undumpable.
+        if let Err((step, errno)) = confine(received.run.relax) {
+            self.fail(&StepError::new(step, errno));
+        }
+        self.serve(received.run, main, snapshot.as_ref())
+    }
+
+    /// Mounts the cell's folders and sends /box to the init. Returns the folder of stored files.
+    fn mount(&self, config: &CellConfig) -> StepResult<OwnedFd> {
+        let folders = cell::mount(config)?;
+        sys::send_fds(&self.io.control, 0, [&folders.box_folder]).map_err(|e| ("cell handover", e))?;
+        Ok(folders.store)
+    }
+
+    /// Starts what waits for a run. With a template and no runtime, nothing: its process is forked
+    /// when the run arrives.
+    fn start_waiting(
+        &self,
+        relax: Relax,
+        runtime: Option<RuntimeToStart<'_>>,
+    ) -> Result<Option<WaitingProcess>, StepError> {
+        match (runtime, self.template) {
+            (Some(RuntimeToStart { origin: RuntimeOrigin::Fork, ready, .. }), Some(template)) => {
+                self.fork_in_advance(template, &ready).map(Some)
+            }
+            (Some(RuntimeToStart { prepare, ready, .. }), _) => self.start_runtime(prepare, &ready).map(Some),
+            (None, Some(_)) => Ok(None),
+            (None, None) => self.start_blank(relax).map(Some),
+        }
+    }
+
+    /// Waits for runs to end and starts the next ones, as long as the cell stays unchanged.
+    fn serve(&self, mut run: Run, mut main: MainProcess, snapshot: Option<&FolderSnapshot>) -> ! {
+        let mut stack = None;
+        loop {
+            let mut end = wait_for(&main);
+            let unchanged =
+                may_be_followed(&run) && end.survivors == 0 && snapshot.is_some_and(FolderSnapshot::is_unchanged);
+            // The order of the clocks matters: reading this process's own updates the cgroup's.
+            end.unchanged = unchanged.then(|| CellSnapshot {
+                at: sys::now(),
+                cell_init_ns: sys::own_cpu(),
+                counters: self.cgroup.counters(),
+            });
+            run_status::send_end(&self.io.status, &end);
+            if !unchanged {
+                sys::exit(0)
+            }
+            let Ok(stdio) = sys::recv_fds(&self.io.control, true) else { sys::exit(0) };
+            let Some(next) = recv_run(&self.io.control) else { sys::exit(0) };
+            run = next.run;
+            main = match self.fork_from_template(&run, &stdio) {
+                None => self.start_next(&run, &stdio, stack.get_or_insert_with(Stack::new)),
+                Some(process) => match self.release(process, &run) {
+                    Ok(main) => main,
+                    Err(failed) => self.fail(&failed),
+                },
+            };
+        }
+    }
+
+    /// Reports a failed step and exits.
+    fn fail(&self, failed: &StepError) -> ! {
+        run_status::send_failed(&self.io.status, failed);
+        sys::exit(127)
+    }
+
+    /// Closes the program's descriptors and the init's. Numbers 0 to 2 stay in use, so that no
+    /// later descriptor gets them.
+    fn close_all_but_kept(&self, snapshot: Option<&FolderSnapshot>) {
+        for number in 0..3 {
+            let _ = sys::dup_onto(&self.io.status, number);
+        }
+        let folders = snapshot.into_iter().flat_map(FolderSnapshot::descriptors);
+        let sockets = self.template.map(TemplateClient::socket).into_iter().chain([&self.io.status, &self.io.control]);
+        sys::close_from_3_except(folders.chain(self.cgroup.descriptors()).chain(sockets));
+    }
+
+    /// Forks a child that is confined like a program, and executes the program when it reads its
+    /// run.
+    fn start_blank(&self, relax: Relax) -> Result<WaitingProcess, StepError> {
+        let (order_reader, order) = sys::pipe().map_err(StepError::of("pipe"))?;
+        match sys::fork().map_err(StepError::of("fork"))? {
+            Some(pid) => Ok(WaitingProcess { pid, order, kind: WaitingKind::Blank(relax) }),
+            None => {
+                // otherwise its own copy would keep the pipe from reaching end of file
+                drop(order);
+                match self.be_blank(relax, &order_reader) {
+                    Some(failed) => self.fail(&failed),
+                    None => sys::exit(0),
+                }
+            }
+        }
+    }
+
+    /// The life of a blank child until exec. Returns what failed, or `None` if no run arrived.
+    fn be_blank(&self, relax: Relax, order: &OwnedFd) -> Option<StepError> {
+        if let Err((step, errno)) = confine(relax).and_then(|()| setup::cell_steps(&self.io.stdio)) {
+            return Some(StepError::new(step, errno));
+        }
+        let ready_at = sys::now();
+        let ReceivedRun { run, .. } = recv_run(order)?;
+        let before_ns = sys::own_cpu();
+        Some(match plan_of(&run) {
+            Ok(plan) => {
+                let steps = |plan: &ExecPlan| setup::final_steps(plan, RlimitPhase::Run);
+                let report = StartReport { to: &self.io.status, ready_at, before_ns };
+                setup::exec_program(&plan, Some(report), steps)
+            }
+            Err(failed) => failed,
+        })
+    }
+
+    /// Starts the next program in an unchanged cell. It inherits the filter and has no capability.
+    fn start_next(&self, run: &Run, stdio: &[OwnedFd; 3], stack: &mut Stack) -> MainProcess {
+        let plan = plan_of(run);
+        let mut child = || {
+            let failed = match &plan {
+                Ok(plan) => {
+                    let steps = |plan: &ExecPlan| {
+                        setup::unprivileged_cell_steps(stdio)?;
+                        setup::final_steps(plan, RlimitPhase::Run)
+                    };
+                    let report = StartReport { to: &self.io.status, ready_at: sys::now(), before_ns: 0 };
+                    setup::exec_program(plan, Some(report), steps)
+                }
+                Err(failed) => failed.clone(),
+            };
+            self.fail(&failed)
+        };
+        let started = sys::fork_to_exec(stack, &mut child);
+        // the child shared this memory until its exec and made it dumpable
+        let _ = sys::not_dumpable();
+        match started {
+            Ok(pid) => MainProcess { pid, before_ns: 0 },
+            Err(errno) => self.fail(&StepError::new("fork", errno)),
+        }
+    }
+
+    /// Starts a runtime like a program, with two more descriptors.
+    fn start_runtime(&self, prepare: &Prepare, ready: &OwnedFd) -> Result<WaitingProcess, StepError> {
+        let Prepare { argv, stands_for, env, load, limits, relax, .. } = prepare;
+        let plan = ExecPlan::new(argv, env, limits, *relax, 1)?;
+        let (order_reader, order) = sys::pipe().map_err(StepError::of("pipe"))?;
+        let (execs, exec_writer) = sys::pipe().map_err(StepError::of("pipe"))?;
+        let steps = |plan: &ExecPlan| -> StepResult<()> {
+            let at = |result: Result<(), i32>| result.map_err(|errno| ("order", errno));
+            at(sys::dup_onto(&order_reader, ORDER_FD))?;
+            at(sys::dup_onto(ready, READY_FD))?;
+            confine(*relax)?;
+            setup::cell_steps(&self.io.stdio)?;
+            setup::final_steps(plan, RlimitPhase::Loading)?;
+            at(sys::keep_open(ORDER_FD))?;
+            at(sys::keep_open(READY_FD))
+        };
+        let pid = match sys::fork().map_err(StepError::of("fork"))? {
+            Some(pid) => pid,
+            None => {
+                // any message other than "ready" is reported as the failure
+                let failed = setup::exec_program(&plan, None, steps);
+                let _ = sys::write_all(READY_FD, format!("{} (errno {})", failed.step, failed.errno).as_bytes());
+                sys::exit(127)
+            }
+        };
+        let line = load.join("\0") + "\n";
+        sys::write_all(order.as_raw_fd(), line.as_bytes()).map_err(StepError::of("order"))?;
+        drop(exec_writer);
+        Ok(WaitingProcess { pid, order, kind: WaitingKind::Runtime { argv_prefix_len: stands_for.len(), execs } })
+    }
+
+    /// Has a process forked from the template before a run arrives, and reports that it is ready.
+    fn fork_in_advance(&self, template: &TemplateClient, ready: &OwnedFd) -> Result<WaitingProcess, StepError> {
+        let forked = template.fork(&self.io.stdio);
+        let message = forked.as_ref().map_or_else(|failed| failed.step.as_str(), |_| "ready");
+        let _ = sys::write_all(ready.as_raw_fd(), message.as_bytes());
+        forked.map(WaitingProcess::from)
+    }
+
+    /// Has a process forked from the template for this run. `None` (not allowed, or the template is
+    /// gone) means a cold start.
+    fn fork_from_template(&self, run: &Run, stdio: &[OwnedFd; 3]) -> Option<WaitingProcess> {
+        let template = self.template.filter(|template| run.hot && template.serves(run.relax))?;
+        template.fork(stdio).ok().map(WaitingProcess::from)
+    }
+
+    /// Starts the first run: binds the stored files, drops the capabilities and lets the waiting
+    /// process go, or another one if it does not fit. Also returns the snapshot of the cell's
+    /// folders, if another run may follow.
+    fn start_first(
+        &self,
+        received: &ReceivedRun,
+        waiting: Option<WaitingProcess>,
+        store: &OwnedFd,
+    ) -> Result<(MainProcess, Option<FolderSnapshot>), StepError> {
+        let ReceivedRun { run, frame } = received;
+        let process = match waiting {
+            Some(process) if process.can_serve(run) => process,
+            other => {
+                if other.is_some() {
+                    sys::kill_everyone();
+                    while sys::wait_one().is_ok() {}
+                }
+                match self.fork_from_template(run, &self.io.stdio) {
+                    Some(process) => process,
+                    None => self.start_blank(run.relax)?,
+                }
+            }
+        };
+        let folders = cell::bind_files(store).map_err(|(name, errno)| StepError::new(name, errno))?;
+        let snapshot = if may_be_followed(run) { FolderSnapshot::take(&folders) } else { None };
+        sys::drop_capabilities().map_err(StepError::of("capabilities"))?;
+        let main = match process.kind {
+            WaitingKind::Blank(_) => {
+                // read before it can have started
+                let before_ns = sys::cpu_of(process.pid);
+                // a child that has exited has reported why
+                let _ = sys::write_all(process.order.as_raw_fd(), frame);
+                MainProcess { pid: process.pid, before_ns }
+            }
+            WaitingKind::Runtime { .. } | WaitingKind::Forked { .. } => self.release(process, run)?,
+        };
+        Ok((main, snapshot))
+    }
+
+    /// Sets the limits of a waiting runtime and sends it the run's arguments.
+    fn release(&self, process: WaitingProcess, run: &Run) -> Result<MainProcess, StepError> {
+        let WaitingProcess { pid, order, kind } = process;
+        let own_ns = sys::cpu_of(pid);
+        let limits = limits::resources(&run.limits, run.relax, 1);
+        let mut message = Vec::new();
+        let (argv_prefix_len, ready_at, before_ns) = match kind {
+            WaitingKind::Forked { argv_prefix_len, ready_at, before_ns } => {
+                // It sets its limits itself: this process has a filter that allows only that.
+                let numbers = limits.iter().map(|(_, resource, soft, hard)| format!("{resource} {soft} {hard}"));
+                message.extend_from_slice(numbers.collect::<Vec<_>>().join(" ").as_bytes());
+                message.push(0);
+                (argv_prefix_len, ready_at, before_ns)
+            }
+            WaitingKind::Runtime { argv_prefix_len, execs } => {
+                // its set-up sets limits too: wait until that is done
+                let _ = sys::read(execs.as_raw_fd(), &mut [0]);
+                set_limits_of(pid, &limits, own_ns)?;
+                (argv_prefix_len, 0, own_ns)
+            }
+            WaitingKind::Blank(_) => {
+                set_limits_of(pid, &limits, 0)?;
+                (0, 0, own_ns)
+            }
+        };
+        message.extend_from_slice(b"go\0");
+        for argument in run.argv.iter().skip(argv_prefix_len) {
+            message.extend_from_slice(argument.as_bytes());
+            message.push(0);
+        }
+        let start = ProgramStart { at: sys::now(), ready_at, before_ns, setup_ns: 0, hot: true };
+        run_status::send_start(&self.io.status, start);
+        // a runtime that has exited ends the run when it is waited for
+        let _ = sys::write_all(order.as_raw_fd(), &message);
+        Ok(MainProcess { pid, before_ns: own_ns })
+    }
+}
+
+impl WaitingProcess {
+    fn can_serve(&self, run: &Run) -> bool {
+        let is_allowed = match &self.kind {
+            WaitingKind::Blank(relax) => *relax == run.relax,
+            WaitingKind::Runtime { .. } | WaitingKind::Forked { .. } => run.hot,
+        };
+        is_allowed && !sys::has_exited(self.pid)
+    }
+}
+
+impl From<ForkedProcess> for WaitingProcess {
+    fn from(forked: ForkedProcess) -> Self {
+        let ForkedProcess { pid, order, argv_prefix_len, before_ns } = forked;
+        Self { pid, order, kind: WaitingKind::Forked { argv_prefix_len, ready_at: sys::now(), before_ns } }
+    }
+}
+
+/// Sets the resource limits of a child that has used `used_ns` of CPU time before its run.
+/// RLIMIT_CPU counts a process's whole life, so it gets those seconds in addition.
+fn set_limits_of(pid: i32, limits: &[Resource], used_ns: u64) -> Result<(), StepError> {
+    let seconds = used_ns.div_ceil(1_000_000_000);
+    for (name, resource, soft, hard) in limits {
+        let more = if *resource == libc::RLIMIT_CPU { seconds } else { 0 };
+        sys::limit_of(pid, *resource, soft.saturating_add(more), hard.saturating_add(more))
+            .map_err(|errno| StepError::new(name, errno))?;
+    }
+    Ok(())
+}
+
+fn plan_of(run: &Run) -> Result<ExecPlan, StepError> {
+    ExecPlan::new(&run.argv, &run.env, &run.limits, run.relax, 1)
+}
+
+/// Sets no_new_privs and installs the filter.
+fn confine(relax: Relax) -> StepResult<()> {
+    sys::no_new_privileges().map_err(|e| ("no_new_privs", e))?;
+    sys::install_filter(&filter::build(relax)).map_err(|e| ("filter", e))
+}
+
+/// Waits for the main process to end, then kills and counts the processes that are left.
+fn wait_for(main: &MainProcess) -> CellEnd {
+    let ended = Ended::Signaled(libc::SIGKILL as u8);
+    let before_ns = main.before_ns;
+    let mut end =
+        CellEnd { ended, survivors: 0, at: 0, user_ns: 0, system_ns: 0, max_rss: 0, before_ns, unchanged: None };
+    let mut is_over = false;
+    while let Ok(child) = sys::wait_one() {
+        let child = if child.pid == main.pid { child.without(before_ns) } else { child };
+        let ExitedChild { pid, exited, signal, user_ns, system_ns, max_rss } = child;
+        end.user_ns += user_ns;
+        end.system_ns += system_ns;
+        end.max_rss = end.max_rss.max(max_rss);
+        if pid == main.pid {
+            end.at = sys::now();
+            end.ended = match exited {
+                Some(status) => Ended::Exited(status),
+                None => Ended::Signaled(signal.unwrap_or(libc::SIGKILL as u8)),
+            };
+            is_over = true;
+        } else if is_over && signal == Some(libc::SIGKILL as u8) {
+            end.survivors = end.survivors.saturating_add(1);
+        }
+        if is_over {
+            sys::kill_everyone();
+        }
+    }
+    end
+}
+
+/// Waits for a Run. `None` when the sender closed its end. Reads no byte beyond the frame: the next
+/// one comes with descriptors.
+fn recv_run(from: &OwnedFd) -> Option<ReceivedRun> {
+    let mut frame = vec![0; 4];
+    read_exact(from, &mut frame)?;
+    let length = u32::from_le_bytes(frame.first_chunk().copied()?) as usize;
+    if length > MAX_FRAME_BYTES {
+        return None;
+    }
+    frame.resize(4 + length, 0);
+    let body = frame.get_mut(4..)?;
+    read_exact(from, body)?;
+    match codec::decode_to_init(body) {
+        Ok(ToInit::Run(run)) => Some(ReceivedRun { run, frame }),
+        _ => None,
+    }
+}
+
+/// Fills the buffer; `None` at end of file or on an error.
+fn read_exact(from: &OwnedFd, mut buffer: &mut [u8]) -> Option<()> {
+    while !buffer.is_empty() {
+        let n = sys::read(from.as_raw_fd(), buffer).ok().filter(|n| *n > 0)?;
+        buffer = buffer.get_mut(n..)?;
+    }
+    Some(())
+}

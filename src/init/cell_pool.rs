@@ -1,0 +1,292 @@
+//! The cells of one sandbox that are ready for runs.
+//!
+//! A cell without a runtime serves any run. A cell with a prewarmed runtime serves the first run
+//! with the same command, environment and filter. A cell that served a run serves the next one,
+//! unless a file is put or removed in between; it may have been sent that run already
+//! (`queued_run`).
+
+use super::cell::CellConfig;
+use super::cgroup::Cgroup;
+use super::own_cpu::OwnCpu;
+use super::ready_cell::{MAX_MESSAGE_BYTES, ReadyCell};
+use super::run_status::StepError;
+use super::sys::{self, ExitedChild};
+use super::template::{RuntimeOrigin, Template, TemplateClient};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use wire::frame::{Prepare, Relax, Run};
+
+use nix::libc;
+
+/// A prewarmed runtime that the host asked for, and the cell it waits in.
+struct PreparedRuntime {
+    prepare: Prepare,
+    cell: Option<ReadyCell>,
+    /// Where it will write `ready`; `None` once it has.
+    ready: Option<OwnedFd>,
+    requested_at: u64,
+    /// Whether its failure was reported.
+    failed: bool,
+}
+
+/// Whether a prewarmed runtime is ready or failed, for the host.
+pub struct PrepareResult {
+    /// [`Prepare::id`] of the runtime.
+    pub id: u32,
+    /// The failed step and its errno, or the runtime's own message and 0.
+    pub failed: Option<(String, i32)>,
+    /// Nanoseconds since it was requested.
+    pub took_ns: u64,
+}
+
+/// Whether the runtime stands for the beginning of this run's command.
+fn can_serve(prepare: &Prepare, run: &Run) -> bool {
+    let Prepare { stands_for, exact, env, relax, .. } = prepare;
+    let length_fits = !exact || run.argv.len() == stands_for.len();
+    length_fits && run.argv.starts_with(stands_for) && run.env == *env && run.relax == *relax
+}
+
+/// All ready cells of one sandbox, and the template that programs are forked from.
+pub struct CellPool {
+    /// Passed to cell inits, for the snapshots that they take.
+    cgroup: Rc<Cgroup>,
+    /// The cell without a runtime.
+    plain: Option<ReadyCell>,
+    /// The last run's, and most likely the next one's.
+    relax: Relax,
+    /// Ordered by id.
+    prepared: Vec<PreparedRuntime>,
+    template: Option<Template>,
+}
+
+impl CellPool {
+    #[must_use]
+    pub fn new(cgroup: Rc<Cgroup>) -> Self {
+        Self { cgroup, plain: None, relax: Relax::NONE, prepared: Vec::new(), template: None }
+    }
+
+    /// Makes a cell for the next run, unless there is one.
+    pub fn fill(&mut self, config: CellConfig) {
+        if self.plain.is_none() {
+            // a failure now repeats when the run comes, and is reported then
+            let client = self.template_client();
+            let made = ReadyCell::make(config, self.relax, None, client.as_ref(), &self.cgroup);
+            self.plain = made.ok().map(|(cell, _)| cell);
+        }
+    }
+
+    /// For a cell init: access to the template, if programs are forked from one.
+    fn template_client(&self) -> Option<TemplateClient> {
+        let prepare = self.prepared.iter().map(|runtime| &runtime.prepare).find(|prepare| prepare.forks)?;
+        self.template.as_ref()?.client(prepare.relax)
+    }
+
+    /// Forgets the template if it is the reaped child; returns whether it is.
+    pub fn reaped(&mut self, child: &ExitedChild) -> bool {
+        self.template.take_if(|template| template.pid == child.pid).is_some()
+    }
+
+    /// Memory of the template, which survives a reset, in bytes.
+    #[must_use]
+    pub fn template_bytes(&self) -> u64 {
+        self.template.as_ref().map_or(0, Template::own_bytes)
+    }
+
+    /// Prewarms a runtime, now and after each reset.
+    pub fn add(&mut self, prepare: Prepare, config: CellConfig, now: u64) -> Option<PrepareResult> {
+        self.prepared.retain(|runtime| runtime.prepare.id != prepare.id);
+        self.prepared.push(PreparedRuntime { prepare, cell: None, ready: None, requested_at: now, failed: false });
+        self.prepared.sort_by_key(|runtime| runtime.prepare.id);
+        self.prewarm(config, now)
+    }
+
+    /// Discards the cells with runtimes.
+    pub fn discard_prepared(&mut self, own: &mut OwnCpu) {
+        self.prepared.iter_mut().for_each(|runtime| runtime.discard(own));
+    }
+
+    /// Keeps a used cell for the next run.
+    pub fn keep(&mut self, cell: ReadyCell, own: &mut OwnCpu) {
+        self.plain.replace(cell).into_iter().for_each(|other| other.discard(own));
+    }
+
+    /// Discards the cell without a runtime.
+    pub fn discard_plain(&mut self, own: &mut OwnCpu) {
+        self.plain.take().into_iter().for_each(|cell| cell.discard(own));
+    }
+
+    #[must_use]
+    pub fn has_used(&self) -> bool {
+        self.plain.as_ref().is_some_and(ReadyCell::is_used)
+    }
+
+    /// Discards a used cell, whose files are those of the previous run. Returns whether there was
+    /// one.
+    pub fn discard_used(&mut self, own: &mut OwnCpu) -> bool {
+        let used = self.plain.take_if(|cell| cell.is_used());
+        used.map(|cell| cell.discard(own)).is_some()
+    }
+
+    /// The pids of the plain cell and of the template, with their descendants.
+    pub fn pids(&self) -> Vec<i32> {
+        let cells = self.plain.iter().flat_map(|cell| [vec![cell.pid()], sys::children(cell.pid())]).flatten();
+        // including the processes between the template and a program
+        let templates = self.template.iter().flat_map(|template| {
+            let children = sys::children(template.pid);
+            let inner: Vec<i32> = children.iter().flat_map(|child| sys::children(*child)).collect();
+            [vec![template.pid], children, inner].concat()
+        });
+        cells.chain(templates).collect()
+    }
+
+    /// CPU time of all ready cells and the template, in nanoseconds.
+    pub fn cpu_ns(&mut self) -> u64 {
+        let template: u64 = self.template.iter().map(|template| sys::cpu_of(template.pid)).sum();
+        let prepared = self.prepared.iter_mut().filter_map(|runtime| runtime.cell.as_mut());
+        template + self.plain.iter_mut().chain(prepared).map(ReadyCell::cpu_ns).sum::<u64>()
+    }
+
+    /// Starts every requested runtime that does not wait in a cell, and the template.
+    pub fn prewarm(&mut self, config: CellConfig, now: u64) -> Option<PrepareResult> {
+        // while the template is still loading, there is time for a runtime of the cell's own
+        let is_loaded = self.template.is_some();
+        if !is_loaded && let Some(runtime) = self.prepared.iter().find(|runtime| runtime.prepare.forks) {
+            match Template::start(&runtime.prepare) {
+                Ok(template) => self.template = Some(template),
+                Err(failed) => return Some(runtime.start_failed(failed)),
+            }
+        }
+        let client = self.template_client();
+        for runtime in self.prepared.iter_mut().filter(|runtime| runtime.cell.is_none()) {
+            (runtime.requested_at, runtime.failed) = (now, false);
+            let forks = runtime.prepare.forks && is_loaded;
+            let origin = if forks { RuntimeOrigin::Fork } else { RuntimeOrigin::Exec };
+            let wanted = Some((&runtime.prepare, origin));
+            match ReadyCell::make(config, runtime.prepare.relax, wanted, client.as_ref(), &self.cgroup) {
+                Ok((cell, ready)) => (runtime.cell, runtime.ready) = (Some(cell), ready),
+                Err(failed) => return Some(runtime.start_failed(failed)),
+            }
+        }
+        None
+    }
+
+    /// The pipe for poll on which runtime `i` reports; otherwise -1.
+    pub fn ready_fd(&self, i: usize) -> RawFd {
+        self.prepared.get(i).and_then(|runtime| runtime.ready.as_ref()).map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Receives the report of runtime `i`, if there is one.
+    pub fn recv_ready(&mut self, i: usize, now: u64, own: &mut OwnCpu) -> Option<PrepareResult> {
+        self.prepared.get_mut(i)?.recv_ready(now, own)
+    }
+
+    /// Index of the prewarmed runtime that serves this run.
+    fn serving(&self, run: &Run) -> Option<usize> {
+        if run.hot { self.prepared.iter().position(|runtime| runtime.waits_for(run)) } else { None }
+    }
+
+    /// Whether the run is served by a fork of the template.
+    fn is_forked(&self, run: &Run) -> bool {
+        let by_template = |runtime: &PreparedRuntime| {
+            let has_template = runtime.prepare.forks && runtime.ready.is_none() && !runtime.failed;
+            has_template && can_serve(&runtime.prepare, run)
+        };
+        run.hot && self.template.is_some() && self.prepared.iter().any(by_template)
+    }
+
+    /// Whether this run starts with an exec.
+    #[must_use]
+    pub fn starts_cold(&self, run: &Run) -> bool {
+        !self.is_forked(run) && self.serving(run).is_none()
+    }
+
+    /// Takes a cell for this run. Also returns whether a prewarmed runtime or the template serves
+    /// it. Discards runtimes that must not wait during the run. `was_sent`: the used cell was sent
+    /// this run already.
+    pub fn take(
+        &mut self,
+        run: &Run,
+        config: CellConfig,
+        was_sent: bool,
+        own: &mut OwnCpu,
+    ) -> Result<(ReadyCell, bool), StepError> {
+        let (forks, serving) = if was_sent { (false, None) } else { (self.is_forked(run), self.serving(run)) };
+        self.relax = run.relax;
+        let cell = serving.and_then(|i| self.prepared.get_mut(i)?.take_cell());
+        // Memory is for the program alone. But runtimes stay during a compile step (`keep`),
+        // because the next run may use them, and so do those with higher ids than the one in use.
+        let stays = |i: usize| match serving {
+            Some(serving) => i > serving,
+            None => !run.keep.is_empty(),
+        };
+        for (_, runtime) in self.prepared.iter_mut().enumerate().filter(|(i, _)| !stays(*i)) {
+            runtime.discard(own);
+        }
+        if let Some(cell) = cell {
+            return Ok((cell, true));
+        }
+        if run.relax != Relax::NONE {
+            self.discard_used(own);
+        }
+        match self.plain.take() {
+            Some(cell) => Ok((cell, forks)),
+            None => {
+                let client = self.template_client();
+                let made = ReadyCell::make(config, run.relax, None, client.as_ref(), &self.cgroup);
+                made.map(|(cell, _)| (cell, forks))
+            }
+        }
+    }
+}
+
+impl PreparedRuntime {
+    fn start_failed(&self, failed: StepError) -> PrepareResult {
+        PrepareResult { id: self.prepare.id, failed: Some((failed.step, failed.errno)), took_ns: 0 }
+    }
+
+    fn discard(&mut self, own: &mut OwnCpu) {
+        self.ready = None;
+        self.cell.take().into_iter().for_each(|cell| cell.discard(own));
+    }
+
+    /// Whether it waits, and can serve this run.
+    fn waits_for(&self, run: &Run) -> bool {
+        // one that loads nothing is as far as a cold start would be, even while it is starting
+        let is_cold_start = self.prepare.load.is_empty() && self.prepare.argv == self.prepare.stands_for;
+        let waits = self.cell.is_some() && (self.ready.is_none() || is_cold_start);
+        waits && can_serve(&self.prepare, run)
+    }
+
+    /// Takes its cell for a run.
+    fn take_cell(&mut self) -> Option<ReadyCell> {
+        let ready = self.ready.take();
+        self.cell.take().map(|mut cell| {
+            cell.set_ready_pipe(ready);
+            cell
+        })
+    }
+
+    fn recv_ready(&mut self, now: u64, own: &mut OwnCpu) -> Option<PrepareResult> {
+        let ready = self.ready.take()?;
+        let mut buffer = [0; MAX_MESSAGE_BYTES];
+        let message = match sys::read(ready.as_raw_fd(), &mut buffer) {
+            Err(libc::EAGAIN) => {
+                self.ready = Some(ready);
+                return None;
+            }
+            Ok(n) => buffer.get(..n).unwrap_or_default(),
+            Err(_) => &[],
+        };
+        let failed = match message {
+            b"ready" | b"ready\n" => None,
+            [] => Some("it ended before it was ready".to_owned()),
+            message => Some(String::from_utf8_lossy(message).trim_end().to_owned()),
+        };
+        self.failed = failed.is_some();
+        if self.failed {
+            self.discard(own);
+        }
+        let failed = failed.map(|message| (message, 0));
+        Some(PrepareResult { id: self.prepare.id, failed, took_ns: now.saturating_sub(self.requested_at) })
+    }
+}

@@ -1,0 +1,361 @@
+//! The CPU ledger of one run: how much of the sandbox's CPU time the program used.
+//!
+//! The cgroup's clock counts everything in the sandbox since its start. The program is charged what
+//! is left of it after everything that belongs to the init:
+//!
+//! | CPU time of | charged to | where it enters |
+//! |---|---|---|
+//! | whatever ran before the run | not counted | [`RunBaseline`] |
+//! | the init itself | init | `own_ns` of the baseline and of each reading |
+//! | ready cells, prewarmed runtimes, the template | init | the same (`CellPool::cpu_ns`) |
+//! | cells of earlier runs and discarded cells, while they exit | init | the same (`OwnCpu`) |
+//! | this run's cell init | init | `cell_init_before_ns`, `post_cell_init`, the live clock |
+//! | the program's process before its run came, if still starting then | init | `post_start` |
+//! | set-up from there to exec | init | `post_start` |
+//! | earlier programs of the same cell | their runs | [`CpuLedger::cell`] |
+//! | the program and all its descendants | program | the rest |
+//!
+//! When a cell is unchanged after its program, its init may already be running the next one. From
+//! then on the [`CellSnapshot`] that it took in between replaces the live clocks.
+//!
+//! User and system time come from rusage and are kept apart: the cgroup does not split them.
+//! The ledger itself makes no system call.
+
+use super::cgroup::{Cgroup, CgroupCounters};
+use super::run_status::{CellEnd, CellSnapshot, ProgramStart};
+use super::sys::ExitedChild;
+
+/// The counters when a run begins, and the init's part of them.
+#[derive(Debug, Clone, Copy)]
+pub struct RunBaseline {
+    pub counters: CgroupCounters,
+    /// CPU time of the init and its helpers until then, in nanoseconds.
+    pub own_ns: u64,
+}
+
+impl RunBaseline {
+    /// Reads the counters now.
+    #[must_use]
+    pub fn read(cgroup: &Cgroup, own_ns: u64) -> Self {
+        Self { counters: cgroup.counters(), own_ns }
+    }
+}
+
+/// Clocks that are read while a run is in progress, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveClocks {
+    /// CPU time of this run's cell init; 0 in `split`.
+    pub cell_init_ns: u64,
+    /// CPU time of the sandbox's cgroup.
+    pub cgroup_ns: u64,
+}
+
+/// What rusage reports of the program's processes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChildUsage {
+    pub user_ns: u64,
+    pub system_ns: u64,
+    /// Largest resident set of one process, in bytes.
+    pub max_rss: u64,
+}
+
+impl ChildUsage {
+    fn add(&mut self, user_ns: u64, system_ns: u64, max_rss: u64) {
+        self.user_ns += user_ns;
+        self.system_ns += system_ns;
+        self.max_rss = self.max_rss.max(max_rss);
+    }
+}
+
+/// The part of the ledger that only a cell has.
+#[derive(Debug, Clone, Copy)]
+struct CellInitCpu {
+    /// CPU time of the cell init when the run began.
+    before_ns: u64,
+    /// Its CPU time when it was killed.
+    at_kill_ns: u64,
+    /// Its CPU time over its whole life, without its children, once it was reaped.
+    total_ns: Option<u64>,
+    /// What the kernel counts for its children because of earlier runs.
+    earlier_children_ns: u64,
+    /// The same because of this run, once the cell init reported it.
+    reported_children_ns: Option<u64>,
+}
+
+/// See the head of this file. All figures are nanoseconds.
+pub struct CpuLedger {
+    baseline: RunBaseline,
+    requested_at: u64,
+    cell: Option<CellInitCpu>,
+    setup_ns: u64,
+    snapshot: Option<CellSnapshot>,
+    own_at_snapshot_ns: Option<u64>,
+    usage: ChildUsage,
+}
+
+impl CpuLedger {
+    /// For a run in `split`. `requested_at` is when its Run arrived, monotonic.
+    #[must_use]
+    pub fn split(baseline: RunBaseline, requested_at: u64) -> Self {
+        Self {
+            baseline,
+            requested_at,
+            cell: None,
+            setup_ns: 0,
+            snapshot: None,
+            own_at_snapshot_ns: None,
+            usage: ChildUsage::default(),
+        }
+    }
+
+    /// For a run in a cell. `cell_init_before_ns` is the CPU time that its cell init had used,
+    /// `earlier_children_ns` what the kernel counts for the cell init's children of earlier runs.
+    #[must_use]
+    pub fn cell(baseline: RunBaseline, requested_at: u64, cell_init_before_ns: u64, earlier_children_ns: u64) -> Self {
+        let cell = CellInitCpu {
+            before_ns: cell_init_before_ns,
+            at_kill_ns: 0,
+            total_ns: None,
+            earlier_children_ns,
+            reported_children_ns: None,
+        };
+        Self { cell: Some(cell), ..Self::split(baseline, requested_at) }
+    }
+
+    /// The counters and the init's CPU time when the run began.
+    #[must_use]
+    pub fn baseline(&self) -> &RunBaseline {
+        &self.baseline
+    }
+
+    /// When the Run arrived; monotonic, in nanoseconds.
+    #[must_use]
+    pub fn requested_at(&self) -> u64 {
+        self.requested_at
+    }
+
+    /// What rusage reported so far.
+    #[must_use]
+    pub fn usage(&self) -> ChildUsage {
+        self.usage
+    }
+
+    /// The counters after the program, when its cell is unchanged.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<CellSnapshot> {
+        self.snapshot
+    }
+
+    /// The program started. Set-up is the init's. So is the time of a process that was still
+    /// starting when the run was requested, as far as that lies after the request.
+    pub fn post_start(&mut self, start: &ProgramStart) {
+        let starting_ns = match self.cell {
+            Some(_) => start.ready_at.saturating_sub(self.requested_at).min(start.before_ns),
+            None => 0,
+        };
+        self.setup_ns = starting_ns + start.setup_ns;
+    }
+
+    /// The cell init reported the end of its program. Posting it again changes nothing.
+    pub fn post_cell_end(&mut self, end: &CellEnd) {
+        let Some(cell) = &mut self.cell else { return };
+        if cell.reported_children_ns.is_none() {
+            cell.reported_children_ns = Some(end.children_ns());
+            self.snapshot = end.unchanged;
+            self.usage.add(end.user_ns, end.system_ns, end.max_rss);
+        }
+    }
+
+    /// The init's own CPU time at the moment of the snapshot.
+    pub fn post_own_at_snapshot(&mut self, own_ns: u64) {
+        self.own_at_snapshot_ns = Some(own_ns);
+    }
+
+    /// A process of the program was reaped by the init itself.
+    pub fn post_process(&mut self, child: &ExitedChild) {
+        self.usage.add(child.user_ns, child.system_ns, child.max_rss);
+    }
+
+    /// The cell init is about to be killed and has used this much CPU time.
+    pub fn post_cell_init_killed(&mut self, cell_init_ns: u64) {
+        if let Some(cell) = &mut self.cell {
+            cell.at_kill_ns = cell.at_kill_ns.max(cell_init_ns);
+        }
+    }
+
+    /// The cell init was reaped; its rusage includes that of its children.
+    ///
+    /// If it was killed before it could report the end, its CPU time after the kill cannot be
+    /// separated from its children's and is charged to the program.
+    pub fn post_cell_init(&mut self, child: ExitedChild) {
+        let Some(cell) = &mut self.cell else { return };
+        if let Some(children_ns) = cell.reported_children_ns {
+            cell.total_ns = Some(child.cpu_ns().saturating_sub(cell.earlier_children_ns + children_ns));
+        } else {
+            cell.total_ns = Some(cell.at_kill_ns);
+            let child = child.without(cell.earlier_children_ns);
+            self.usage.add(child.user_ns, child.system_ns, child.max_rss);
+        }
+    }
+
+    /// Whether the cell init was reaped.
+    #[must_use]
+    pub fn is_cell_init_reaped(&self) -> bool {
+        self.cell.is_some_and(|cell| cell.total_ns.is_some())
+    }
+
+    /// What the kernel counts for the cell init's children after this run. Without a report, all of
+    /// rusage is the program's.
+    #[must_use]
+    pub fn children_ns(&self) -> u64 {
+        let of_this_run = self.usage.user_ns + self.usage.system_ns;
+        self.cell.map_or(0, |cell| cell.earlier_children_ns + cell.reported_children_ns.unwrap_or(of_this_run))
+    }
+
+    /// CPU time of the program so far. `own_ns` is that of the init and its helpers, read before
+    /// the clocks of `live`, which are only read while there is no snapshot.
+    #[must_use]
+    pub fn program_ns(&self, own_ns: u64, live: impl FnOnce() -> LiveClocks) -> u64 {
+        let clocks = self.snapshot.map_or_else(live, |snapshot| LiveClocks {
+            cell_init_ns: snapshot.cell_init_ns,
+            cgroup_ns: snapshot.counters.cpu_ns,
+        });
+        let cell_init_ns = self.cell.map_or(0, |cell| {
+            let total_ns = cell.total_ns.filter(|_| self.snapshot.is_none());
+            total_ns.unwrap_or(clocks.cell_init_ns).saturating_sub(cell.before_ns)
+        });
+        let own_ns = self.own_ns(own_ns).saturating_sub(self.baseline.own_ns);
+        let all_ns = clocks.cgroup_ns.saturating_sub(self.baseline.counters.cpu_ns);
+        all_ns.saturating_sub(own_ns + cell_init_ns + self.setup_ns)
+    }
+
+    /// The baseline of a run that follows at once: the snapshot's counters, or those given.
+    #[must_use]
+    pub fn next_baseline(&self, counters: CgroupCounters, own_ns: u64) -> RunBaseline {
+        let counters = self.snapshot.map_or(counters, |snapshot| snapshot.counters);
+        RunBaseline { counters, own_ns: self.own_ns(own_ns) }
+    }
+
+    fn own_ns(&self, now_ns: u64) -> u64 {
+        self.own_at_snapshot_ns.unwrap_or(now_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::frame::Ended;
+
+    fn baseline(cpu_ns: u64, own_ns: u64) -> RunBaseline {
+        RunBaseline { counters: CgroupCounters { cpu_ns, ..Default::default() }, own_ns }
+    }
+
+    fn live(cgroup_ns: u64, cell_init_ns: u64) -> impl FnOnce() -> LiveClocks {
+        move || LiveClocks { cell_init_ns, cgroup_ns }
+    }
+
+    fn never() -> LiveClocks {
+        panic!("the live clocks are not read")
+    }
+
+    fn start(ready_at: u64, before_ns: u64, setup_ns: u64) -> ProgramStart {
+        ProgramStart { at: 0, ready_at, before_ns, setup_ns, hot: false }
+    }
+
+    fn end(user_ns: u64, system_ns: u64, before_ns: u64, unchanged: Option<CellSnapshot>) -> CellEnd {
+        CellEnd { ended: Ended::Exited(0), survivors: 0, at: 0, user_ns, system_ns, max_rss: 7, before_ns, unchanged }
+    }
+
+    fn exited(user_ns: u64, system_ns: u64) -> ExitedChild {
+        ExitedChild { pid: 2, exited: Some(0), signal: None, user_ns, system_ns, max_rss: 9 }
+    }
+
+    #[test]
+    fn in_split_the_program_is_charged_all_but_the_inits_part_and_set_up() {
+        let mut ledger = CpuLedger::split(baseline(1_000, 100), 0);
+        assert_eq!(ledger.program_ns(130, live(1_200, 0)), 170);
+        ledger.post_start(&start(0, 0, 20));
+        assert_eq!(ledger.program_ns(130, live(1_200, 0)), 150);
+        ledger.post_process(&exited(50, 60));
+        ledger.post_process(&exited(5, 6));
+        assert_eq!(ledger.usage(), ChildUsage { user_ns: 55, system_ns: 66, max_rss: 9 });
+    }
+
+    #[test]
+    fn a_clock_that_lags_never_makes_a_negative_figure() {
+        let ledger = CpuLedger::split(baseline(1_000, 100), 0);
+        assert_eq!(ledger.program_ns(90, live(900, 0)), 0);
+        assert_eq!(ledger.program_ns(500, live(1_100, 0)), 0);
+    }
+
+    #[test]
+    fn a_cell_init_is_charged_to_the_init_from_the_start_of_the_run() {
+        let ledger = CpuLedger::cell(baseline(1_000, 100), 0, 40, 0);
+        assert_eq!(ledger.program_ns(100, live(1_200, 70)), 170);
+    }
+
+    #[test]
+    fn a_process_that_was_still_starting_is_charged_to_the_init_from_the_request_on() {
+        let with = |start| {
+            let mut ledger = CpuLedger::cell(baseline(0, 0), 500, 0, 0);
+            ledger.post_start(&start);
+            ledger.program_ns(0, live(1_000, 0))
+        };
+        assert_eq!(with(start(400, 300, 10)), 990, "it was ready before the request");
+        assert_eq!(with(start(600, 300, 10)), 890, "ready 100 ns after it");
+        assert_eq!(with(start(900, 300, 10)), 690, "not more than it used at all");
+    }
+
+    #[test]
+    fn a_snapshot_replaces_the_live_clocks() {
+        let mut ledger = CpuLedger::cell(baseline(1_000, 100), 0, 40, 0);
+        let counters = CgroupCounters { cpu_ns: 1_300, oom_kills: 1, ..Default::default() };
+        ledger.post_cell_end(&end(150, 50, 0, Some(CellSnapshot { at: 5, cell_init_ns: 60, counters })));
+        ledger.post_own_at_snapshot(110);
+        // 300 in all, 10 of the init, 20 of the cell init
+        assert_eq!(ledger.program_ns(999, never), 270);
+        let next = ledger.next_baseline(CgroupCounters::default(), 999);
+        assert_eq!((next.counters, next.own_ns), (counters, 110));
+    }
+
+    #[test]
+    fn without_a_snapshot_the_next_baseline_is_read_now() {
+        let ledger = CpuLedger::split(baseline(1_000, 100), 0);
+        let counters = CgroupCounters { cpu_ns: 1_300, ..Default::default() };
+        let next = ledger.next_baseline(counters, 130);
+        assert_eq!((next.counters, next.own_ns), (counters, 130));
+    }
+
+    #[test]
+    fn the_end_of_a_cells_program_is_posted_once() {
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 0, 1_000);
+        let end = end(150, 50, 30, None);
+        ledger.post_cell_end(&end);
+        ledger.post_cell_end(&end);
+        assert_eq!(ledger.usage(), ChildUsage { user_ns: 150, system_ns: 50, max_rss: 7 });
+        assert_eq!(ledger.children_ns(), 1_230);
+    }
+
+    #[test]
+    fn a_reaped_cell_init_is_charged_its_whole_life_without_its_children() {
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40, 1_000);
+        ledger.post_cell_end(&end(150, 50, 30, None));
+        assert!(!ledger.is_cell_init_reaped());
+        ledger.post_cell_init(exited(1_000, 290));
+        assert!(ledger.is_cell_init_reaped());
+        // 1290 - 1000 - 230 = 60 in its life, 40 of them before the run
+        assert_eq!(ledger.program_ns(0, live(500, 0)), 480);
+        assert_eq!(ledger.usage(), ChildUsage { user_ns: 150, system_ns: 50, max_rss: 7 });
+    }
+
+    #[test]
+    fn a_cell_init_that_was_killed_before_its_report_is_charged_up_to_the_kill() {
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40, 1_000);
+        ledger.post_cell_init_killed(70);
+        ledger.post_cell_init_killed(60);
+        ledger.post_cell_init(exited(1_200, 0));
+        assert_eq!(ledger.program_ns(0, live(500, 0)), 470);
+        assert_eq!(ledger.usage(), ChildUsage { user_ns: 200, system_ns: 0, max_rss: 9 });
+        assert_eq!(ledger.children_ns(), 1_200);
+    }
+}
