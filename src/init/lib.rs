@@ -6,7 +6,7 @@
 //! or silence), the sandbox ends. Facts are not judged here; verdicts are the host's.
 //!
 //! ```text
-//!                    +------------------- session: one turn ----------------------+
+//!                    +------------------- session: one turn --------------------+
 //!   fd 0, frames --> |  timers -> run over? -> flush -> wait (poll) -> dispatch | --> fd 1, frames
 //!   signalfd ------> |     |          |                                         |
 //!   program's 1, 2 > |     |          +-- files: keep, remove; then Done        | --> program's 0
@@ -21,7 +21,7 @@
 //! | `setup`, `filter`, `limits` | from a Run frame to a confined program |
 //! | `cell`, `cell_init`, `ready_cell`, `cell_pool`, `folder_snapshot` | cells |
 //! | `template`, `fds` | prewarmed runtimes |
-//! | `cpu_ledger`, `own_cpu`, `cgroup`, `run_status`, `reap` | what is counted, and who is charged |
+//! | `cpu_ledger`, `own_cpu`, `cgroup`, `run_status`, `reap` | counters and who is charged |
 //! | `files`, `collect`, `clean`, `audit`, `ready` | the box, and the state of the sandbox |
 //! | `sys` | every system call |
 

@@ -291,7 +291,8 @@ impl SandboxState {
         result
     }
 
-    /// Starts a run, or returns the facts of the refusal. `handover` comes from a run that has just ended.
+    /// Starts a run, or returns the facts of its refusal. `handover` comes from a run that has just
+    /// ended.
     pub fn start(&mut self, run: Run, now: u64, handover: Option<Handover>) -> Result<(), Box<Done>> {
         self.files.close();
         self.collection = Collection::default();
