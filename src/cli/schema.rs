@@ -47,7 +47,7 @@ pub fn named(name: &str) -> Option<Value> {
         "cli.error" => generator.subschema_for::<ErrorOutput>(),
         _ => return protocol::named(name),
     };
-    Some(protocol::standing(part.to_value(), &Value::Object(generator.take_definitions(true))))
+    Some(protocol::self_contained(part.to_value(), &Value::Object(generator.take_definitions(true))))
 }
 
 /// `assay schema`.

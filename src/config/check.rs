@@ -50,7 +50,7 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     if let Err(message) = config.http.address() {
         say("http.listen", message);
     }
-    if !config.hosts.is_empty() && config.engine != super::model::Engine::default() {
+    if !config.hosts.is_empty() && config.engine != super::model::EngineSettings::default() {
         say("engine", "[engine] is the one engine, [[hosts]] are several; give one kind, not both".to_owned());
     }
     for engine in config.engines() {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// The door for health checks and scrapers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Http {
+pub struct HttpSettings {
     /// `"127.0.0.1:9464"` or `"unix:/run/assay/http.sock"`; nowhere when absent.
     pub listen: Option<String>,
     /// Whether it may be an address that other machines reach.
@@ -38,7 +38,7 @@ impl std::fmt::Display for Listen {
     }
 }
 
-impl Http {
+impl HttpSettings {
     /// Where to listen; none for nowhere.
     ///
     /// # Errors
@@ -84,13 +84,13 @@ mod tests {
     use super::*;
 
     fn address(listen: &str, allow_remote: bool) -> Result<Option<Listen>, String> {
-        let http = Http { listen: Some(listen.to_owned()), allow_remote };
+        let http = HttpSettings { listen: Some(listen.to_owned()), allow_remote };
         http.address()
     }
 
     #[test]
     fn loopback_and_unix_sockets_need_no_leave() {
-        assert_eq!(Http::default().address().unwrap(), None);
+        assert_eq!(HttpSettings::default().address().unwrap(), None);
         for listen in ["127.0.0.1:9464", "127.8.8.8:1", "[::1]:9464", "[::ffff:127.0.0.1]:1"] {
             assert!(matches!(address(listen, false), Ok(Some(Listen::Tcp(_)))), "{listen}");
         }

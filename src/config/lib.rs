@@ -33,24 +33,28 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 pub use arguments::Arguments;
-pub use http::{Http, Listen};
+pub use http::{HttpSettings, Listen};
 pub use load::{Loaded, Origins, Sources};
 pub use model::{
-    CacheSettings, Config, DEFAULT_SOCKET, Demands, Engine, Images, Instance, Log, Profiles, Queue, Socket, Uids, Who,
+    CacheSettings, CallerRule, Config, DEFAULT_SOCKET, EngineSettings, ImageSettings, InstanceSettings,
+    IsolationSettings, LogSettings, ProfileSettings, QueueSettings, SocketSettings, UidSettings,
 };
-pub use problem::{ConfigError, Origin, Problem};
+pub use problem::{ConfigError, ConfigProblem, SettingOrigin};
 pub use profiles::load_profiles;
-pub use show::{Row, json, rows, text, written};
+pub use show::{SettingRow, json, rows, text, written};
 pub use units::Unit;
 
-/// Where the daemon looks when it is told nothing.
+/// Default path of the configuration file.
 pub const DEFAULT_PATH: &str = "/etc/assay/assayd.toml";
 
+/// Default mode of the callers' socket.
+pub const DEFAULT_SOCKET_MODE: u32 = 0o660;
+
 /// The environment as a value.
-pub type Environment = BTreeMap<String, String>;
+pub type EnvVars = BTreeMap<String, String>;
 
 /// The process's environment; what is no text in it is none of ours.
-pub fn environment() -> Environment {
+pub fn environment() -> EnvVars {
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     std::env::vars_os().filter_map(text).collect()
 }

@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 
 use super::check::check;
 use super::model::Config;
-use super::problem::{ConfigError, Origin, Problem};
-use super::sources::{self, Key, Said};
-use super::{Environment, schema};
+use super::problem::{ConfigError, ConfigProblem, SettingOrigin};
+use super::sources::{self, SettingPath, SourceSettings};
+use super::{EnvVars, schema};
 
 /// Where the configuration is to be found.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +23,7 @@ pub struct Sources {
     /// The file; the usual one when none is named.
     pub path: Option<PathBuf>,
     /// The variables.
-    pub environment: Environment,
+    pub environment: EnvVars,
     /// Flags: each as it was given, its key, its value.
     pub flags: Vec<(String, String, String)>,
 }
@@ -43,40 +43,40 @@ pub struct Loaded {
 
 /// Where each value comes from.
 #[derive(Debug, Clone, Default)]
-pub struct Origins(BTreeMap<String, Origin>);
+pub struct Origins(BTreeMap<String, SettingOrigin>);
 
 impl Origins {
     /// Of a mistake in a setting: where somebody set it, else where they set another of its section, to which the default does
     /// not fit.
-    fn of_mistake(&self, key: &str) -> Origin {
+    fn of_mistake(&self, key: &str) -> SettingOrigin {
         match (self.of(key), key.rsplit_once('.')) {
-            (Origin::Default, Some((section, _))) => self.of(section),
+            (SettingOrigin::Default, Some((section, _))) => self.of(section),
             (origin, _) => origin,
         }
     }
 
     /// Of a setting, or of the first that somebody set below a section.
-    pub fn of(&self, key: &str) -> Origin {
+    pub fn of(&self, key: &str) -> SettingOrigin {
         let below = format!("{key}.");
         let exact = self.0.get(key);
         let first = || self.0.range(below.clone()..).next().filter(|(name, _)| name.starts_with(&below));
-        exact.or_else(|| first().map(|(_, origin)| origin)).cloned().unwrap_or(Origin::Default)
+        exact.or_else(|| first().map(|(_, origin)| origin)).cloned().unwrap_or(SettingOrigin::Default)
     }
 }
 
 /// What sources say together.
 #[derive(Debug, Default)]
 pub(super) struct Joined {
-    values: BTreeMap<Key, (Value, Origin)>,
+    values: BTreeMap<SettingPath, (Value, SettingOrigin)>,
     /// Lists of sections, and the sections' names in order.
-    lists: BTreeMap<Key, Vec<(String, Origin)>>,
-    problems: Vec<Problem>,
+    lists: BTreeMap<SettingPath, Vec<(String, SettingOrigin)>>,
+    problems: Vec<ConfigProblem>,
     warnings: Vec<String>,
 }
 
 impl Joined {
     /// The next source: what it says wins.
-    pub(super) fn add(&mut self, said: Said) {
+    pub(super) fn add(&mut self, said: SourceSettings) {
         for list in said.whole {
             self.forget(&list);
             self.lists.insert(list, Vec::new());
@@ -140,12 +140,15 @@ impl Joined {
     }
 
     /// The typed value, when nothing is wrong; `name` is what the whole is called.
-    pub(super) fn into<T: DeserializeOwned>(self, whole: &Origin) -> Result<(T, Origins, Vec<String>), ConfigError> {
+    pub(super) fn into<T: DeserializeOwned>(
+        self,
+        whole: &SettingOrigin,
+    ) -> Result<(T, Origins, Vec<String>), ConfigError> {
         if !self.problems.is_empty() {
             return Err(ConfigError::Wrong(self.problems));
         }
         let tree = self.tree();
-        let mut origins: BTreeMap<String, Origin> =
+        let mut origins: BTreeMap<String, SettingOrigin> =
             self.values.iter().map(|(key, (_, origin))| (key.join("."), origin.clone())).collect();
         for (list, names) in &self.lists {
             for (name, origin) in names {
@@ -164,7 +167,7 @@ impl Joined {
                 None => (above.trim_end_matches('.').to_owned(), message),
             };
             let origin = match origins.of(&key) {
-                Origin::Default => whole.clone(),
+                SettingOrigin::Default => whole.clone(),
                 origin => origin,
             };
             ConfigError::one(origin, &key, message)
@@ -202,11 +205,13 @@ impl Sources {
             joined.add(sources::flag(flag, key, value, &self.environment));
         }
         joined.settle_engine();
-        let whole = files.first().map_or(Origin::Default, |file| Origin::File { file: file.clone(), line: 0 });
+        let whole =
+            files.first().map_or(SettingOrigin::Default, |file| SettingOrigin::File { file: file.clone(), line: 0 });
         let (config, origins, warnings): (Config, Origins, Vec<String>) = joined.into(&whole)?;
         let mistakes = check(&config);
         if !mistakes.is_empty() {
-            let problem = |(key, message): (String, String)| Problem { origin: origins.of_mistake(&key), key, message };
+            let problem =
+                |(key, message): (String, String)| ConfigProblem { origin: origins.of_mistake(&key), key, message };
             return Err(ConfigError::Wrong(mistakes.into_iter().map(problem).collect()));
         }
         Ok(Loaded { config, origins, files, warnings })
@@ -218,7 +223,7 @@ impl Config {
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Config, ConfigError> {
+    pub fn load(path: Option<&Path>, environment: &EnvVars) -> Result<Config, ConfigError> {
         let sources = Sources { path: path.map(Path::to_owned), environment: environment.clone(), flags: Vec::new() };
         sources.load().map(|loaded| loaded.config)
     }

@@ -15,41 +15,41 @@ use docker::registry::Trusted;
 use docker::{self, PullPolicy, Settings, SetupError, Target};
 use telemetry::log;
 
-use super::{Environment, Http};
+use super::{EnvVars, HttpSettings};
 
 /// The effective configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Who this daemon is.
-    pub instance: Instance,
+    pub instance: InstanceSettings,
     /// The callers' socket.
-    pub socket: Socket,
+    pub socket: SocketSettings,
     /// The Docker Engine, when there is one.
-    pub engine: Engine,
+    pub engine: EngineSettings,
     /// The Docker Engines, when there are several; each with the keys of `[engine]`.
-    pub hosts: Vec<Engine>,
+    pub hosts: Vec<EngineSettings>,
     /// Images.
-    pub images: Images,
+    pub images: ImageSettings,
     /// Profiles.
-    pub profiles: Profiles,
+    pub profiles: ProfileSettings,
     /// The queue.
-    pub queue: Queue,
+    pub queue: QueueSettings,
     /// The uids of programs.
-    pub uids: Uids,
+    pub uids: UidSettings,
     /// What was compiled before.
     pub cache: CacheSettings,
     /// What is demanded of every sandbox.
-    pub isolation: Demands,
+    pub isolation: IsolationSettings,
     /// The log.
-    pub log: Log,
+    pub log: LogSettings,
     /// The door for health checks and scrapers.
-    pub http: Http,
+    pub http: HttpSettings,
 }
 
 impl Config {
     /// The engines, one or several.
-    pub fn engines(&self) -> &[Engine] {
+    pub fn engines(&self) -> &[EngineSettings] {
         if self.hosts.is_empty() { std::slice::from_ref(&self.engine) } else { &self.hosts }
     }
 
@@ -62,7 +62,7 @@ impl Config {
 /// Who this daemon is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Instance {
+pub struct InstanceSettings {
     /// A name for people; the label on containers is the name and a random id kept in the state folder.
     pub name: String,
     /// What outlives the process: the id, locks, build logs.
@@ -70,9 +70,9 @@ pub struct Instance {
     pub state_dir: PathBuf,
 }
 
-impl Default for Instance {
+impl Default for InstanceSettings {
     fn default() -> Self {
-        Instance { name: "assay".to_owned(), state_dir: PathBuf::from("/var/lib/assay") }
+        InstanceSettings { name: "assay".to_owned(), state_dir: PathBuf::from("/var/lib/assay") }
     }
 }
 
@@ -82,34 +82,34 @@ pub const DEFAULT_SOCKET: &str = "/run/assay/assay.sock";
 /// The callers' socket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Socket {
+pub struct SocketSettings {
     /// Its path.
     #[schemars(extend("x-path" = true))]
     pub path: PathBuf,
     /// Its mode, octal.
     pub mode: String,
     /// Who may submit: `"*"` for whoever can open the socket, or uids.
-    pub submit: Vec<Who>,
+    pub submit: Vec<CallerRule>,
     /// Who may administer; uid 0 and the daemon's own uid always may.
-    pub admin: Vec<Who>,
+    pub admin: Vec<CallerRule>,
 }
 
 /// A caller in the roles' lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a uid, \"*\", \"user:NAME\" or \"group:NAME\"")]
-pub enum Who {
+pub enum CallerRule {
     /// A user id.
     Uid(u32),
     /// `"*"`, `"user:NAME"` or `"group:NAME"`.
     Named(String),
 }
 
-impl Default for Socket {
+impl Default for SocketSettings {
     fn default() -> Self {
-        Socket {
+        SocketSettings {
             path: PathBuf::from(DEFAULT_SOCKET),
-            mode: "0660".to_owned(),
-            submit: vec![Who::Named("*".to_owned())],
+            mode: format!("{:04o}", super::DEFAULT_SOCKET_MODE),
+            submit: vec![CallerRule::Named("*".to_owned())],
             admin: Vec::new(),
         }
     }
@@ -118,7 +118,7 @@ impl Default for Socket {
 /// A Docker Engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Engine {
+pub struct EngineSettings {
     /// Its name in reports and commands.
     pub name: String,
     /// `unix:///path` or `tcp://host:port`; when absent, what Docker's own environment and context say.
@@ -152,9 +152,9 @@ pub struct Engine {
     pub cpu_overcommit: f64,
 }
 
-impl Default for Engine {
+impl Default for EngineSettings {
     fn default() -> Self {
-        Engine {
+        EngineSettings {
             name: "local".to_owned(),
             host: None,
             context: None,
@@ -172,12 +172,12 @@ impl Default for Engine {
     }
 }
 
-impl Engine {
+impl EngineSettings {
     /// Which engine, and how it is reached.
     ///
     /// # Errors
     /// What is wrong, where it stands, and what to write instead.
-    pub fn target(&self, environment: &Environment) -> Result<Target, SetupError> {
+    pub fn target(&self, environment: &EnvVars) -> Result<Target, SetupError> {
         let settings = Settings {
             host: self.host.clone(),
             context: self.context.clone(),
@@ -195,7 +195,7 @@ impl Engine {
 /// Images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Images {
+pub struct ImageSettings {
     /// The folder with a folder per image.
     #[schemars(extend("x-path" = true))]
     pub dir: PathBuf,
@@ -211,9 +211,9 @@ pub struct Images {
     pub trusted: Trusted,
 }
 
-impl Default for Images {
+impl Default for ImageSettings {
     fn default() -> Self {
-        Images {
+        ImageSettings {
             dir: PathBuf::from("/usr/share/assay/images"),
             build_missing: true,
             init: None,
@@ -226,7 +226,7 @@ impl Default for Images {
 /// Profiles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Profiles {
+pub struct ProfileSettings {
     /// The folder with a TOML file per profile.
     #[schemars(extend("x-path" = true))]
     pub dir: PathBuf,
@@ -238,16 +238,16 @@ pub struct Profiles {
     pub ceiling: Option<usize>,
 }
 
-impl Default for Profiles {
+impl Default for ProfileSettings {
     fn default() -> Self {
-        Profiles { dir: PathBuf::from("/etc/assay/profiles"), only: Vec::new(), floor: None, ceiling: None }
+        ProfileSettings { dir: PathBuf::from("/etc/assay/profiles"), only: Vec::new(), floor: None, ceiling: None }
     }
 }
 
 /// The queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Queue {
+pub struct QueueSettings {
     /// Submissions admitted and not yet answered, at most.
     pub max: usize,
     /// The same for one uid.
@@ -260,19 +260,19 @@ pub struct Queue {
     pub drain_ms: u64,
 }
 
-impl Default for Queue {
+impl Default for QueueSettings {
     fn default() -> Self {
-        Queue { max: 4096, max_per_uid: 2048, max_running_per_uid: 0, patience_ms: 120_000, drain_ms: 30_000 }
+        QueueSettings { max: 4096, max_per_uid: 2048, max_running_per_uid: 0, patience_ms: 120_000, drain_ms: 30_000 }
     }
 }
 
-impl Queue {
-    /// [`Queue::patience_ms`] as a duration.
+impl QueueSettings {
+    /// [`QueueSettings::patience_ms`] as a duration.
     pub fn patience(&self) -> Duration {
         Duration::from_millis(self.patience_ms)
     }
 
-    /// [`Queue::drain_ms`] as a duration.
+    /// [`QueueSettings::drain_ms`] as a duration.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }
@@ -281,16 +281,16 @@ impl Queue {
 /// The uids of programs: `base` to `base + count - 1`, one per sandbox at a time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Uids {
+pub struct UidSettings {
     /// The first. Disjoint per daemon on one engine, below 65536 so that remapped engines can map it.
     pub base: u32,
     /// How many, and so how many sandboxes at most.
     pub count: u32,
 }
 
-impl Default for Uids {
+impl Default for UidSettings {
     fn default() -> Self {
-        Uids { base: 52_000, count: 1024 }
+        UidSettings { base: 52_000, count: 1024 }
     }
 }
 
@@ -311,7 +311,7 @@ impl Default for CacheSettings {
 /// What is demanded of every sandbox; one that does not meet it is not made, and its pool says why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Demands {
+pub struct IsolationSettings {
     /// Nothing in a sandbox is root, the init included: cells only.
     pub require_nonroot: bool,
     /// Root inside is nobody outside: an engine with user namespaces, or cells.
@@ -321,15 +321,15 @@ pub struct Demands {
 /// The log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Log {
+pub struct LogSettings {
     /// What is said: `error`, `warn`, `info`, `debug` or `trace`, and the same for single modules, such as `info, pool=debug`.
     pub level: String,
     /// Where to, and how.
     pub target: log::LogTarget,
 }
 
-impl Default for Log {
+impl Default for LogSettings {
     fn default() -> Self {
-        Log { level: "info".to_owned(), target: log::LogTarget::Auto }
+        LogSettings { level: "info".to_owned(), target: log::LogTarget::Auto }
     }
 }

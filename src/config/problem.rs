@@ -8,7 +8,7 @@ use serde::Serialize;
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
-pub enum Origin {
+pub enum SettingOrigin {
     /// Nobody said anything.
     Default,
     /// A file.
@@ -30,39 +30,39 @@ pub enum Origin {
     },
 }
 
-impl Origin {
+impl SettingOrigin {
     /// Whether it is said for this one process, by a variable or a flag.
     pub fn is_of_the_process(&self) -> bool {
-        matches!(self, Origin::Variable { .. } | Origin::Flag { .. })
+        matches!(self, SettingOrigin::Variable { .. } | SettingOrigin::Flag { .. })
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("default"),
-            Origin::File { file, line: 0 } => write!(f, "{}", file.display()),
-            Origin::File { file, line } => write!(f, "{}:{line}", file.display()),
-            Origin::Variable { name } => f.write_str(name),
-            Origin::Flag { flag } => f.write_str(flag),
+            SettingOrigin::Default => f.write_str("default"),
+            SettingOrigin::File { file, line: 0 } => write!(f, "{}", file.display()),
+            SettingOrigin::File { file, line } => write!(f, "{}:{line}", file.display()),
+            SettingOrigin::Variable { name } => f.write_str(name),
+            SettingOrigin::Flag { flag } => f.write_str(flag),
         }
     }
 }
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Where it stands.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
     /// Which setting, as `section.key`; empty when it is about the whole.
     pub key: String,
     /// What is wrong, and what to write instead.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.origin != Origin::Default {
+        if self.origin != SettingOrigin::Default {
             write!(f, "{}: ", self.origin)?;
         }
         if !self.key.is_empty() {
@@ -86,13 +86,13 @@ pub enum ConfigError {
     },
     /// What was read is not what it should be. Never empty.
     #[error("use the configuration: {}", Listed(.0))]
-    Wrong(Vec<Problem>),
+    Wrong(Vec<ConfigProblem>),
 }
 
 impl ConfigError {
     /// One thing that is wrong.
-    pub(super) fn one(origin: Origin, key: &str, message: impl Into<String>) -> ConfigError {
-        ConfigError::Wrong(vec![Problem { origin, key: key.to_owned(), message: message.into() }])
+    pub(super) fn one(origin: SettingOrigin, key: &str, message: impl Into<String>) -> ConfigError {
+        ConfigError::Wrong(vec![ConfigProblem { origin, key: key.to_owned(), message: message.into() }])
     }
 }
 
@@ -109,7 +109,7 @@ fn remedy(error: &std::io::Error) -> &'static str {
 }
 
 /// One problem behind the colon, several below each other.
-struct Listed<'a>(&'a [Problem]);
+struct Listed<'a>(&'a [ConfigProblem]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

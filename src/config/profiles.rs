@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::load::{Joined, Origins};
-use super::problem::{ConfigError, Origin};
+use super::problem::{ConfigError, SettingOrigin};
 use super::schema::{self, nearest};
 use super::units::Unit;
-use super::{Config, Environment, sources};
+use super::{Config, EnvVars, sources};
 use protocol::Profile;
 use protocol::limits::LimitError;
 use protocol::prewarm::MAX_PREWARMED;
@@ -39,7 +39,7 @@ pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>,
         if profiles.iter().any(|other| other.name == profile.name) {
             let message =
                 format!("another file has the profile {:?} already; give this one another name", profile.name);
-            return Err(ConfigError::one(Origin::File { file: path, line: 0 }, "name", message));
+            return Err(ConfigError::one(SettingOrigin::File { file: path, line: 0 }, "name", message));
         }
         if let Some(floor) = config.profiles.floor {
             profile.pool.floor = floor;
@@ -67,11 +67,11 @@ pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>,
 
 fn load_profile(path: &Path) -> Result<Profile, ConfigError> {
     let mut joined = Joined::default();
-    joined.add(sources::file(path, schema::profile(), &Environment::new())?);
-    let whole = Origin::File { file: path.to_owned(), line: 0 };
+    joined.add(sources::file(path, schema::profile(), &EnvVars::new())?);
+    let whole = SettingOrigin::File { file: path.to_owned(), line: 0 };
     let (profile, origins, _): (Profile, _, _) = joined.into(&whole)?;
     let origin = |key: &str| match origins.of(key) {
-        Origin::Default => whole.clone(),
+        SettingOrigin::Default => whole.clone(),
         origin => origin,
     };
     let limit = |section: &str, error: LimitError| {

@@ -14,29 +14,29 @@ use protocol::Profile;
 
 /// A section, or the whole.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub struct SettingsTable {
     /// What is in it, by name.
-    pub fields: BTreeMap<String, Node>,
+    pub fields: BTreeMap<String, SettingsNode>,
     /// Its comment.
     pub doc: String,
 }
 
 /// What may stand under a name.
 #[derive(Debug, Clone)]
-pub enum Node {
+pub enum SettingsNode {
     /// A section.
-    Table(Table),
+    Table(SettingsTable),
     /// Sections of one kind, as many as wanted.
-    Sections(Table),
+    Sections(SettingsTable),
     /// A setting.
-    Leaf(Leaf),
+    Leaf(SettingSchema),
 }
 
 /// A setting.
 #[derive(Debug, Clone)]
-pub struct Leaf {
+pub struct SettingSchema {
     /// What it may be.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// Its comment.
     pub doc: String,
     /// What it is when nobody says anything; null when it is absent then.
@@ -45,7 +45,7 @@ pub struct Leaf {
 
 /// What a setting may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// `true` or `false`.
     Truth,
     /// A whole number from 0 up to this.
@@ -63,32 +63,32 @@ pub enum Kind {
     /// A uid, or words for one or many.
     Caller,
     /// A list.
-    List(Box<Kind>),
+    List(Box<ValueKind>),
     /// Names with a text each.
     Map,
 }
 
 /// The settings of the daemon.
-pub fn config() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
+pub fn config() -> &'static SettingsTable {
+    static TABLE: OnceLock<SettingsTable> = OnceLock::new();
     TABLE.get_or_init(table_of::<Config>)
 }
 
 /// The settings of a profile.
-pub fn profile() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
+pub fn profile() -> &'static SettingsTable {
+    static TABLE: OnceLock<SettingsTable> = OnceLock::new();
     TABLE.get_or_init(table_of::<Profile>)
 }
 
-fn table_of<T: JsonSchema>() -> Table {
+fn table_of<T: JsonSchema>() -> SettingsTable {
     let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     table(&schema)
 }
 
-fn table(schema: &Value) -> Table {
+fn table(schema: &Value) -> SettingsTable {
     let fields = schema["properties"].as_object().into_iter().flatten();
-    Table { fields: fields.map(|(name, schema)| (name.clone(), node(schema))).collect(), doc: doc(schema) }
+    SettingsTable { fields: fields.map(|(name, schema)| (name.clone(), node(schema))).collect(), doc: doc(schema) }
 }
 
 /// The comment, its lines joined.
@@ -112,19 +112,19 @@ fn has_type(schema: &Value, name: &str) -> bool {
     }
 }
 
-fn node(schema: &Value) -> Node {
+fn node(schema: &Value) -> SettingsNode {
     let inner = certain(schema);
     if inner["properties"].is_object() {
-        return Node::Table(Table { doc: doc(schema), ..table(inner) });
+        return SettingsNode::Table(SettingsTable { doc: doc(schema), ..table(inner) });
     }
     let items = certain(&inner["items"]);
     if has_type(inner, "array") && items["properties"].is_object() {
-        return Node::Sections(Table { doc: doc(schema), ..table(items) });
+        return SettingsNode::Sections(SettingsTable { doc: doc(schema), ..table(items) });
     }
-    Node::Leaf(Leaf { kind: kind(inner), doc: doc(schema), default: schema["default"].clone() })
+    SettingsNode::Leaf(SettingSchema { kind: kind(inner), doc: doc(schema), default: schema["default"].clone() })
 }
 
-fn kind(schema: &Value) -> Kind {
+fn kind(schema: &Value) -> ValueKind {
     let schema = certain(schema);
     let words = |all: &Value, of: fn(&Value) -> &Value| -> Vec<String> {
         let all = all.as_array().into_iter().flatten();
@@ -132,63 +132,65 @@ fn kind(schema: &Value) -> Kind {
     };
     let named = [words(&schema["enum"], |one| one), words(&schema["oneOf"], |one| &one["const"])].concat();
     if !named.is_empty() {
-        return Kind::Word(named);
+        return ValueKind::Word(named);
     }
     if schema["anyOf"].is_array() {
-        return Kind::Caller;
+        return ValueKind::Caller;
     }
     if has_type(schema, "array") {
-        return Kind::List(Box::new(kind(&schema["items"])));
+        return ValueKind::List(Box::new(kind(&schema["items"])));
     }
     if has_type(schema, "object") {
-        return Kind::Map;
+        return ValueKind::Map;
     }
     if has_type(schema, "boolean") {
-        return Kind::Truth;
+        return ValueKind::Truth;
     }
     if has_type(schema, "number") {
-        return Kind::Number;
+        return ValueKind::Number;
     }
     if has_type(schema, "integer") {
         return match schema["format"].as_str() {
-            Some("uint8") => Kind::Whole(u8::MAX.into()),
-            Some("uint16") => Kind::Whole(u16::MAX.into()),
-            Some("uint32") => Kind::Whole(u32::MAX.into()),
+            Some("uint8") => ValueKind::Whole(u8::MAX.into()),
+            Some("uint16") => ValueKind::Whole(u16::MAX.into()),
+            Some("uint32") => ValueKind::Whole(u32::MAX.into()),
             // what TOML can say
-            Some("uint" | "uint64") => Kind::Whole(i64::MAX as u64),
-            _ => Kind::Signed,
+            Some("uint" | "uint64") => ValueKind::Whole(i64::MAX as u64),
+            _ => ValueKind::Signed,
         };
     }
-    if schema["x-path"] == true { Kind::Path } else { Kind::Text }
+    if schema["x-path"] == true { ValueKind::Path } else { ValueKind::Text }
 }
 
 /// A setting that was found by a name, and the name that it has in full.
 #[derive(Debug, Clone, Copy)]
-pub struct Found<'a> {
+pub struct FoundSetting<'a> {
     /// Its name with its unit.
     pub name: &'a str,
     /// What may stand there.
-    pub node: &'a Node,
+    pub node: &'a SettingsNode,
     /// Its unit, when it is a quantity.
     pub unit: Option<Unit>,
     /// Whether it was called by the name without the unit, so that the text has to say it.
     pub is_short: bool,
 }
 
-impl Table {
+impl SettingsTable {
     /// What stands under a name, a quantity also under the name without its unit.
-    pub fn find(&self, name: &str) -> Option<Found<'_>> {
-        let unit = |name: &str, node: &Node| match node {
-            Node::Leaf(leaf) if matches!(leaf.kind, Kind::Whole(_)) => Unit::of(name).map(|(unit, _)| unit),
+    pub fn find(&self, name: &str) -> Option<FoundSetting<'_>> {
+        let unit = |name: &str, node: &SettingsNode| match node {
+            SettingsNode::Leaf(leaf) if matches!(leaf.kind, ValueKind::Whole(_)) => {
+                Unit::of(name).map(|(unit, _)| unit)
+            }
             _ => None,
         };
         if let Some((name, node)) = self.fields.get_key_value(name) {
-            return Some(Found { name, node, unit: unit(name, node), is_short: false });
+            return Some(FoundSetting { name, node, unit: unit(name, node), is_short: false });
         }
         self.fields.iter().find_map(|(full, node)| {
             let unit = unit(full, node)?;
             let (_, short) = Unit::of(full)?;
-            (short == name).then_some(Found { name: full, node, unit: Some(unit), is_short: true })
+            (short == name).then_some(FoundSetting { name: full, node, unit: Some(unit), is_short: true })
         })
     }
 
@@ -196,29 +198,29 @@ impl Table {
     pub fn names(&self) -> Vec<&str> {
         let all = self.fields.iter();
         all.map(|(name, node)| {
-            let quantity = matches!(node, Node::Leaf(Leaf { kind: Kind::Whole(_), .. }));
+            let quantity = matches!(node, SettingsNode::Leaf(SettingSchema { kind: ValueKind::Whole(_), .. }));
             Unit::of(name).filter(|_| quantity).map_or(name.as_str(), |(_, short)| short)
         })
         .collect()
     }
 
     /// Every setting below, with its whole key. Sections of which there may be many are not gone into.
-    pub fn settings(&self) -> Vec<(String, &Leaf)> {
+    pub fn settings(&self) -> Vec<(String, &SettingSchema)> {
         let mut all = Vec::new();
         for (name, node) in &self.fields {
             match node {
-                Node::Table(table) => {
+                SettingsNode::Table(table) => {
                     all.extend(table.settings().into_iter().map(|(key, leaf)| (format!("{name}.{key}"), leaf)));
                 }
-                Node::Leaf(leaf) => all.push((name.clone(), leaf)),
-                Node::Sections(_) => {}
+                SettingsNode::Leaf(leaf) => all.push((name.clone(), leaf)),
+                SettingsNode::Sections(_) => {}
             }
         }
         all
     }
 
     /// What to say of a name that is not there: the nearest that is, here or in another section of `whole`.
-    pub fn advice(&self, name: &str, prefix: &str, whole: &Table) -> String {
+    pub fn advice(&self, name: &str, prefix: &str, whole: &SettingsTable) -> String {
         let full = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
         if let Some(near) = nearest(name, self.names()) {
             return format!("did you mean {}?", full(near));
@@ -251,29 +253,32 @@ mod tests {
     fn the_settings_are_those_of_the_structs() {
         let all = config().settings();
         let kind = |name: &str| all.iter().find(|(key, _)| key == name).map(|(_, leaf)| leaf.kind.clone());
-        assert_eq!(kind("queue.max"), Some(Kind::Whole(i64::MAX as u64)));
-        assert_eq!(kind("uids.base"), Some(Kind::Whole(u32::MAX.into())));
-        assert_eq!(kind("engine.host"), Some(Kind::Text));
-        assert_eq!(kind("engine.tls_key"), Some(Kind::Path));
-        assert_eq!(kind("socket.submit"), Some(Kind::List(Box::new(Kind::Caller))));
-        assert_eq!(kind("images.pull"), Some(Kind::Word(["always", "if-missing", "never"].map(str::to_owned).into())));
-        assert_eq!(kind("isolation.require_nonroot"), Some(Kind::Truth));
-        assert_eq!(kind("engine.cpu_overcommit"), Some(Kind::Number));
-        assert_eq!(kind("profiles.floor"), Some(Kind::Whole(i64::MAX as u64)));
+        assert_eq!(kind("queue.max"), Some(ValueKind::Whole(i64::MAX as u64)));
+        assert_eq!(kind("uids.base"), Some(ValueKind::Whole(u32::MAX.into())));
+        assert_eq!(kind("engine.host"), Some(ValueKind::Text));
+        assert_eq!(kind("engine.tls_key"), Some(ValueKind::Path));
+        assert_eq!(kind("socket.submit"), Some(ValueKind::List(Box::new(ValueKind::Caller))));
+        assert_eq!(
+            kind("images.pull"),
+            Some(ValueKind::Word(["always", "if-missing", "never"].map(str::to_owned).into()))
+        );
+        assert_eq!(kind("isolation.require_nonroot"), Some(ValueKind::Truth));
+        assert_eq!(kind("engine.cpu_overcommit"), Some(ValueKind::Number));
+        assert_eq!(kind("profiles.floor"), Some(ValueKind::Whole(i64::MAX as u64)));
         assert!(all.iter().all(|(key, leaf)| !leaf.doc.is_empty() && !key.starts_with("hosts")));
-        assert!(matches!(config().fields["hosts"], Node::Sections(_)));
+        assert!(matches!(config().fields["hosts"], SettingsNode::Sections(_)));
         let profile = profile();
-        assert!(matches!(&profile.fields["env"], Node::Leaf(leaf) if leaf.kind == Kind::Map));
-        assert!(matches!(&profile.fields["limits"], Node::Table(_)));
-        assert!(matches!(&profile.fields["prewarm"], Node::Sections(_)));
+        assert!(matches!(&profile.fields["env"], SettingsNode::Leaf(leaf) if leaf.kind == ValueKind::Map));
+        assert!(matches!(&profile.fields["limits"], SettingsNode::Table(_)));
+        assert!(matches!(&profile.fields["prewarm"], SettingsNode::Sections(_)));
         assert!(
-            matches!(&profile.fields["preset"], Node::Leaf(leaf) if matches!(&leaf.kind, Kind::Word(words) if words.len() == 3))
+            matches!(&profile.fields["preset"], SettingsNode::Leaf(leaf) if matches!(&leaf.kind, ValueKind::Word(words) if words.len() == 3))
         );
     }
 
     #[test]
     fn a_quantity_is_found_under_both_its_names() {
-        let Node::Table(queue) = &config().fields["queue"] else { panic!("no section") };
+        let SettingsNode::Table(queue) = &config().fields["queue"] else { panic!("no section") };
         let (long, short) = (queue.find("patience_ms").unwrap(), queue.find("patience").unwrap());
         assert_eq!((long.name, long.unit, long.is_short), ("patience_ms", Some(Unit::Milliseconds), false));
         assert_eq!((short.name, short.unit, short.is_short), ("patience_ms", Some(Unit::Milliseconds), true));
@@ -285,7 +290,7 @@ mod tests {
         assert_eq!(nearest("maxx", ["min", "max", "mode"]), Some("max"));
         assert_eq!(nearest("cpu-overcommit", ["cpu_overcommit"]), Some("cpu_overcommit"));
         assert_eq!(nearest("colour", ["max", "mode"]), None);
-        let Node::Table(socket) = &config().fields["socket"] else { panic!("no section") };
+        let SettingsNode::Table(socket) = &config().fields["socket"] else { panic!("no section") };
         assert_eq!(socket.advice("pahts", "socket", config()), "did you mean socket.path?");
         assert_eq!(socket.advice("patience", "socket", config()), "did you mean queue.patience?");
         assert_eq!(socket.advice("zzz", "socket", config()), "in socket there are admin, mode, path, submit");

@@ -8,41 +8,43 @@ use serde_json::{Value, json};
 
 use super::load::{Loaded, Origins};
 use super::model::Config;
-use super::problem::Origin;
-use super::schema::{self, Kind, Leaf, Node, Table};
+use super::problem::SettingOrigin;
+use super::schema::{self, SettingSchema, SettingsNode, SettingsTable, ValueKind};
 use super::units::Unit;
 
 /// One setting that is in effect.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct SettingRow {
     /// Its key; of a host `hosts`, the host's name, and the setting.
     pub key: String,
     /// Its value; null when it is absent.
     pub value: Value,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 /// Every setting of a configuration.
-pub fn rows(config: &Config, origins: &Origins) -> Vec<Row> {
+pub fn rows(config: &Config, origins: &Origins) -> Vec<SettingRow> {
     let value = serde_json::to_value(config).unwrap_or_default();
     let mut rows = Vec::new();
     below(schema::config(), &value, "", origins, &mut rows);
     rows
 }
 
-fn below(table: &Table, value: &Value, prefix: &str, origins: &Origins, rows: &mut Vec<Row>) {
+fn below(table: &SettingsTable, value: &Value, prefix: &str, origins: &Origins, rows: &mut Vec<SettingRow>) {
     for (name, node) in &table.fields {
         let key = format!("{prefix}{name}");
         match node {
-            Node::Table(inner) => below(inner, &value[name], &format!("{key}."), origins, rows),
-            Node::Sections(inner) => {
+            SettingsNode::Table(inner) => below(inner, &value[name], &format!("{key}."), origins, rows),
+            SettingsNode::Sections(inner) => {
                 for item in value[name].as_array().into_iter().flatten() {
                     let called = item["name"].as_str().unwrap_or_default();
                     below(inner, item, &format!("{key}.{called}."), origins, rows);
                 }
             }
-            Node::Leaf(_) => rows.push(Row { origin: origins.of(&key), value: value[name].clone(), key }),
+            SettingsNode::Leaf(_) => {
+                rows.push(SettingRow { origin: origins.of(&key), value: value[name].clone(), key })
+            }
         }
     }
 }
@@ -57,27 +59,27 @@ pub fn text(loaded: &Loaded) -> String {
     let _ = writeln!(out, "# read: {files}");
     for (name, node) in &schema::config().fields {
         match node {
-            Node::Table(_) if name == "engine" && !config.hosts.is_empty() => {}
-            Node::Table(table) => {
+            SettingsNode::Table(_) if name == "engine" && !config.hosts.is_empty() => {}
+            SettingsNode::Table(table) => {
                 let _ = writeln!(out, "\n[{name}]");
                 section(table, &value[name], &format!("{name}."), &loaded.origins, &mut out);
             }
-            Node::Sections(table) => {
+            SettingsNode::Sections(table) => {
                 for item in value[name].as_array().into_iter().flatten() {
                     let _ = writeln!(out, "\n[[{name}]]");
                     let called = item["name"].as_str().unwrap_or_default();
                     section(table, item, &format!("{name}.{called}."), &loaded.origins, &mut out);
                 }
             }
-            Node::Leaf(_) => {}
+            SettingsNode::Leaf(_) => {}
         }
     }
     out
 }
 
-fn section(table: &Table, value: &Value, prefix: &str, origins: &Origins, out: &mut String) {
+fn section(table: &SettingsTable, value: &Value, prefix: &str, origins: &Origins, out: &mut String) {
     for (name, node) in &table.fields {
-        let Node::Leaf(leaf) = node else { continue };
+        let SettingsNode::Leaf(leaf) = node else { continue };
         let line = match written(name, leaf, &value[name]) {
             Some(line) => line,
             None => format!("# {name} ="),
@@ -87,12 +89,12 @@ fn section(table: &Table, value: &Value, prefix: &str, origins: &Origins, out: &
 }
 
 /// A setting as it would stand in a file, a quantity as a text with its unit; none when it is absent.
-pub fn written(name: &str, leaf: &Leaf, value: &Value) -> Option<String> {
+pub fn written(name: &str, leaf: &SettingSchema, value: &Value) -> Option<String> {
     if value.is_null() {
         return None;
     }
     match (Unit::of(name), value.as_u64()) {
-        (Some((unit, short)), Some(number)) if matches!(leaf.kind, Kind::Whole(_)) => {
+        (Some((unit, short)), Some(number)) if matches!(leaf.kind, ValueKind::Whole(_)) => {
             Some(format!("{short} = {:?}", unit.show(number)))
         }
         // JSON's lists, texts and numbers are TOML's

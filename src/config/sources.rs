@@ -14,10 +14,10 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{ConfigError, Origin, Problem};
-use super::schema::{self, Found, Kind, Node, Table, nearest};
-use super::value::{Style, read};
-use super::{DEFAULT_PATH, Environment};
+use super::problem::{ConfigError, ConfigProblem, SettingOrigin};
+use super::schema::{self, FoundSetting, SettingsNode, SettingsTable, ValueKind, nearest};
+use super::value::{ValueStyle, read};
+use super::{DEFAULT_PATH, EnvVars};
 
 /// Variables that were there before every setting had one, and short ones for what is set often.
 pub const SHORT: &[(&str, &str)] = &[
@@ -45,19 +45,19 @@ const FOLDERS: &[(&str, &str)] = &[
 ];
 
 /// A setting's whole name, section by section. A host's settings are `hosts`, its name, the setting.
-pub type Key = Vec<String>;
+pub type SettingPath = Vec<String>;
 
 /// What a source says.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct SourceSettings {
     /// The settings.
-    pub values: Vec<(Key, Value, Origin)>,
+    pub values: Vec<(SettingPath, Value, SettingOrigin)>,
     /// The sections of which there may be many, in their order: the list's key and the section's name in it.
-    pub sections: Vec<(Key, String, Origin)>,
+    pub sections: Vec<(SettingPath, String, SettingOrigin)>,
     /// Lists of sections that are given whole: what was said of them before counts no more.
-    pub whole: Vec<Key>,
+    pub whole: Vec<SettingPath>,
     /// What is wrong.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
     /// What is strange.
     pub warnings: Vec<String>,
 }
@@ -117,24 +117,24 @@ fn json(value: &toml::Value) -> Value {
 }
 
 /// How a source is read: where its values are, what paths are relative to, what paths may name.
-struct Reader<'a> {
-    whole: &'a Table,
-    origin: Box<dyn Fn(usize) -> Origin + 'a>,
+struct SourceReader<'a> {
+    whole: &'a SettingsTable,
+    origin: Box<dyn Fn(usize) -> SettingOrigin + 'a>,
     base: Option<&'a Path>,
-    environment: &'a Environment,
-    style: Style,
-    said: Said,
+    environment: &'a EnvVars,
+    style: ValueStyle,
+    said: SourceSettings,
     /// What was said, and by which name.
-    seen: BTreeMap<Key, String>,
+    seen: BTreeMap<SettingPath, String>,
 }
 
-impl Reader<'_> {
+impl SourceReader<'_> {
     fn wrong(&mut self, line: usize, key: &[String], message: impl Into<String>) {
-        let problem = Problem { origin: (self.origin)(line), key: key.join("."), message: message.into() };
+        let problem = ConfigProblem { origin: (self.origin)(line), key: key.join("."), message: message.into() };
         self.said.problems.push(problem);
     }
 
-    fn table(&mut self, table: &Table, entries: Vec<(String, usize, Raw)>, prefix: &[String]) {
+    fn table(&mut self, table: &SettingsTable, entries: Vec<(String, usize, Raw)>, prefix: &[String]) {
         for (name, line, raw) in entries {
             let Some(found) = table.find(&name) else {
                 let advice = table.advice(&name, &prefix.join("."), self.whole);
@@ -146,44 +146,46 @@ impl Reader<'_> {
         }
     }
 
-    fn entry(&mut self, found: Found<'_>, written: &str, line: usize, raw: Raw, prefix: &[String]) {
+    fn entry(&mut self, found: FoundSetting<'_>, written: &str, line: usize, raw: Raw, prefix: &[String]) {
         let key = [prefix, &[found.name.to_owned()]].concat();
         match (found.node, raw) {
-            (Node::Table(table), Raw::Table(entries)) => self.table(table, entries, &key),
-            (Node::Table(_), _) => {
+            (SettingsNode::Table(table), Raw::Table(entries)) => self.table(table, entries, &key),
+            (SettingsNode::Table(_), _) => {
                 self.wrong(line, &key, format!("it is a section: write [{}], and its settings below", key.join(".")));
             }
-            (Node::Sections(table), Raw::List(items)) => self.sections(table, items, &key),
-            (Node::Sections(_), Raw::Value(Value::Array(items))) if items.is_empty() => self.said.whole.push(key),
-            (Node::Sections(_), _) => {
+            (SettingsNode::Sections(table), Raw::List(items)) => self.sections(table, items, &key),
+            (SettingsNode::Sections(_), Raw::Value(Value::Array(items))) if items.is_empty() => {
+                self.said.whole.push(key)
+            }
+            (SettingsNode::Sections(_), _) => {
                 self.wrong(
                     line,
                     &key,
                     format!("there may be several: write [[{0}]], with two brackets", key.join(".")),
                 );
             }
-            (Node::Leaf(leaf), Raw::Table(entries)) if leaf.kind == Kind::Map => {
+            (SettingsNode::Leaf(leaf), Raw::Table(entries)) if leaf.kind == ValueKind::Map => {
                 let items = entries.into_iter().filter_map(|(name, _, raw)| match raw {
                     Raw::Value(value) => Some((name, value)),
                     _ => None,
                 });
                 self.leaf(found, written, line, &Value::Object(items.collect()), key);
             }
-            (Node::Leaf(_), Raw::Table(_) | Raw::List(_)) => {
+            (SettingsNode::Leaf(_), Raw::Table(_) | Raw::List(_)) => {
                 self.wrong(line, &key, format!("it is a setting, not a section: write {written} = ..."));
             }
-            (Node::Leaf(_), Raw::Value(value)) => self.leaf(found, written, line, &value, key),
+            (SettingsNode::Leaf(_), Raw::Value(value)) => self.leaf(found, written, line, &value, key),
         }
     }
 
-    fn leaf(&mut self, found: Found<'_>, written: &str, line: usize, value: &Value, key: Key) {
-        let Node::Leaf(leaf) = found.node else { return };
+    fn leaf(&mut self, found: FoundSetting<'_>, written: &str, line: usize, value: &Value, key: SettingPath) {
+        let SettingsNode::Leaf(leaf) = found.node else { return };
         if let Some(other) = self.seen.insert(key.clone(), written.to_owned()) {
             let message = format!("it stands there twice, as {other} and as {written}; leave one of them");
             return self.wrong(line, &key, message);
         }
         let read = read(found, leaf, value, self.style).and_then(|value| match (&leaf.kind, &value) {
-            (Kind::Path, Value::String(path)) => Ok(Value::String(self.path(path)?)),
+            (ValueKind::Path, Value::String(path)) => Ok(Value::String(self.path(path)?)),
             _ => Ok(value),
         });
         match read {
@@ -192,7 +194,7 @@ impl Reader<'_> {
         }
     }
 
-    fn sections(&mut self, table: &Table, items: Vec<(usize, Raw)>, key: &[String]) {
+    fn sections(&mut self, table: &SettingsTable, items: Vec<(usize, Raw)>, key: &[String]) {
         let is_named = table.fields.contains_key("name");
         for (at, (line, raw)) in items.into_iter().enumerate() {
             let Raw::Table(entries) = raw else {
@@ -204,7 +206,7 @@ impl Reader<'_> {
                 _ => None,
             });
             let usual = || match &table.fields.get("name") {
-                Some(Node::Leaf(leaf)) => leaf.default.as_str().map(str::to_owned),
+                Some(SettingsNode::Leaf(leaf)) => leaf.default.as_str().map(str::to_owned),
                 _ => None,
             };
             let name = said.or_else(usual).unwrap_or_else(|| at.to_string());
@@ -250,15 +252,15 @@ impl Reader<'_> {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn file(path: &Path, whole: &Table, environment: &Environment) -> Result<Said, ConfigError> {
+pub fn file(path: &Path, whole: &SettingsTable, environment: &EnvVars) -> Result<SourceSettings, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let mut reader = Reader {
+    let mut reader = SourceReader {
         whole,
-        origin: Box::new(|line| Origin::File { file: path.to_owned(), line }),
+        origin: Box::new(|line| SettingOrigin::File { file: path.to_owned(), line }),
         base: path.parent(),
         environment,
-        style: Style::Typed,
-        said: Said::default(),
+        style: ValueStyle::Typed,
+        said: SourceSettings::default(),
         seen: BTreeMap::new(),
     };
     match raw(&text) {
@@ -273,7 +275,7 @@ pub fn file(path: &Path, whole: &Table, environment: &Environment) -> Result<Sai
 ///
 /// # Errors
 /// The named one is not there, or the folder cannot be read.
-pub fn files(named: Option<&Path>, environment: &Environment) -> Result<Vec<PathBuf>, ConfigError> {
+pub fn files(named: Option<&Path>, environment: &EnvVars) -> Result<Vec<PathBuf>, ConfigError> {
     let named = named.or_else(|| environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new));
     let main = named.unwrap_or(Path::new(DEFAULT_PATH));
     let mut folder = main.as_os_str().to_owned();
@@ -306,8 +308,8 @@ pub fn variables() -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for (name, node) in &schema::config().fields {
         match node {
-            Node::Sections(_) | Node::Leaf(_) => drop(all.insert(variable(name), name.clone())),
-            Node::Table(table) => {
+            SettingsNode::Sections(_) | SettingsNode::Leaf(_) => drop(all.insert(variable(name), name.clone())),
+            SettingsNode::Table(table) => {
                 let whole = table.fields.keys().map(String::as_str);
                 for field in whole.chain(table.names()) {
                     let key = format!("{name}.{field}");
@@ -321,16 +323,16 @@ pub fn variables() -> BTreeMap<String, String> {
 }
 
 /// What the variables say. An unknown one is a warning: variables of callers and of tests begin like ours.
-pub fn environment(environment: &Environment) -> Said {
+pub fn environment(environment: &EnvVars) -> SourceSettings {
     let known = variables();
-    let mut all = Said::default();
+    let mut all = SourceSettings::default();
     let ours = environment.iter().filter(|(name, value)| name.starts_with("ASSAY_") && !value.is_empty());
     // where a setting has two, the one with its whole name wins
     let (short, long): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| SHORT.iter().any(|(short, _)| short == name));
     for (name, value) in short.into_iter().chain(long) {
         match known.get(name) {
             Some(key) => {
-                let said = text(key, value, &Origin::Variable { name: name.clone() }, environment);
+                let said = text(key, value, &SettingOrigin::Variable { name: name.clone() }, environment);
                 all.values.extend(said.values);
                 all.sections.extend(said.sections);
                 all.whole.extend(said.whole);
@@ -349,20 +351,20 @@ pub fn environment(environment: &Environment) -> Said {
 }
 
 /// What a flag says: a key, and its value as text.
-pub fn flag(flag: &str, key: &str, value: &str, environment: &Environment) -> Said {
-    text(key, value, &Origin::Flag { flag: flag.to_owned() }, environment)
+pub fn flag(flag: &str, key: &str, value: &str, environment: &EnvVars) -> SourceSettings {
+    text(key, value, &SettingOrigin::Flag { flag: flag.to_owned() }, environment)
 }
 
 /// One setting by its key, from a text.
-fn text(key: &str, value: &str, origin: &Origin, environment: &Environment) -> Said {
+fn text(key: &str, value: &str, origin: &SettingOrigin, environment: &EnvVars) -> SourceSettings {
     let whole = schema::config();
-    let mut reader = Reader {
+    let mut reader = SourceReader {
         whole,
         origin: Box::new(|_| origin.clone()),
         base: None,
         environment,
-        style: Style::Text,
-        said: Said::default(),
+        style: ValueStyle::Text,
+        said: SourceSettings::default(),
         seen: BTreeMap::new(),
     };
     let parts: Vec<String> = key.split('.').map(str::to_owned).collect();
@@ -371,9 +373,9 @@ fn text(key: &str, value: &str, origin: &Origin, environment: &Environment) -> S
     while let Some(part) = rest.next() {
         prefix.push(part.clone());
         match table.fields.get(part) {
-            Some(Node::Table(inner)) => table = inner,
+            Some(SettingsNode::Table(inner)) => table = inner,
             // a host's name has dots, maybe
-            Some(Node::Sections(inner)) => {
+            Some(SettingsNode::Sections(inner)) => {
                 let name = rest.by_ref().cloned().collect::<Vec<_>>().join(".");
                 reader.said.sections.push((prefix.clone(), name.clone(), origin.clone()));
                 prefix.push(name);
@@ -392,10 +394,10 @@ fn text(key: &str, value: &str, origin: &Origin, environment: &Environment) -> S
         return reader.said;
     };
     let listed = match found.node {
-        Node::Leaf(leaf) => {
-            matches!(leaf.kind, Kind::List(_) | Kind::Map) && value.trim_start().starts_with(['[', '{'])
+        SettingsNode::Leaf(leaf) => {
+            matches!(leaf.kind, ValueKind::List(_) | ValueKind::Map) && value.trim_start().starts_with(['[', '{'])
         }
-        Node::Table(_) | Node::Sections(_) => true,
+        SettingsNode::Table(_) | SettingsNode::Sections(_) => true,
     };
     let given = if listed {
         match raw(&format!("{last} = {value}")) {
@@ -403,7 +405,7 @@ fn text(key: &str, value: &str, origin: &Origin, environment: &Environment) -> S
             Ok(_) => return reader.said,
             Err((_, message)) => {
                 let example = match found.node {
-                    Node::Sections(_) => "[{ name = \"near\", host = \"tcp://near:2376\" }]",
+                    SettingsNode::Sections(_) => "[{ name = \"near\", host = \"tcp://near:2376\" }]",
                     _ => "[\"a\", \"b\"]",
                 };
                 reader.wrong(0, &parts, format!("{value:?} is not TOML ({message}); write such as {example}"));
@@ -413,9 +415,9 @@ fn text(key: &str, value: &str, origin: &Origin, environment: &Environment) -> S
     } else {
         Raw::Value(Value::String(value.to_owned()))
     };
-    if matches!(found.node, Node::Sections(_)) {
+    if matches!(found.node, SettingsNode::Sections(_)) {
         reader.said.whole.push(parts.clone());
-        reader.style = Style::Typed;
+        reader.style = ValueStyle::Typed;
     }
     reader.entry(found, last, 0, given, &prefix);
     reader.said

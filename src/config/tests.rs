@@ -63,11 +63,11 @@ fn flags_win_over_variables_over_drop_ins_in_order_over_the_file() {
     let loaded = loaded.unwrap();
     let queue = &loaded.config.queue;
     assert_eq!((queue.max, queue.max_per_uid, loaded.config.socket.mode.as_str()), (3, 2, "0600"));
-    let file = |name: &str, line| Origin::File { file: folder.path().join(name), line };
+    let file = |name: &str, line| SettingOrigin::File { file: folder.path().join(name), line };
     assert_eq!(loaded.origins.of("queue.max"), file("assayd.toml.d/20-more.toml", 2));
     assert_eq!(loaded.origins.of("queue.max_per_uid"), file("assayd.toml.d/10-less.toml", 3));
     assert_eq!(loaded.origins.of("socket.mode"), file("assayd.toml", 5));
-    assert_eq!(loaded.origins.of("queue.drain_ms"), Origin::Default);
+    assert_eq!(loaded.origins.of("queue.drain_ms"), SettingOrigin::Default);
     assert_eq!(loaded.files.len(), 3);
     case.variables = &[("ASSAY_QUEUE_MAX", "4")];
     assert_eq!(case.config().queue.max, 4);
@@ -80,7 +80,7 @@ fn drop_ins_are_read_where_there_is_no_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("x.toml.d")).unwrap();
     std::fs::write(folder.path().join("x.toml.d/a.toml"), "[queue]\nmax = 2").unwrap();
-    let error = Config::load(Some(&folder.path().join("x.toml")), &Environment::new()).unwrap_err().to_string();
+    let error = Config::load(Some(&folder.path().join("x.toml")), &EnvVars::new()).unwrap_err().to_string();
     assert!(error.contains("x.toml") && error.contains("--config"), "{error}");
     std::fs::write(folder.path().join("x.toml"), "").unwrap();
     let variables = [("ASSAY_CONFIG".to_owned(), folder.path().join("x.toml").display().to_string())];
@@ -94,12 +94,12 @@ fn every_setting_can_be_had_from_its_variable_and_from_a_flag() {
         let name = sources::variable(&key);
         assert_eq!(variables.get(&name), Some(&key), "{name}");
         let value = match &leaf.kind {
-            schema::Kind::Truth => "true",
-            schema::Kind::Word(words) => &words[0],
-            schema::Kind::Whole(_) if key.starts_with("uids.") => "2000",
-            schema::Kind::Whole(_) | schema::Kind::Number => "7",
-            schema::Kind::List(_) if key == "images.trusted" => "registry.example/x",
-            schema::Kind::List(_) => "1000",
+            schema::ValueKind::Truth => "true",
+            schema::ValueKind::Word(words) => &words[0],
+            schema::ValueKind::Whole(_) if key.starts_with("uids.") => "2000",
+            schema::ValueKind::Whole(_) | schema::ValueKind::Number => "7",
+            schema::ValueKind::List(_) if key == "images.trusted" => "registry.example/x",
+            schema::ValueKind::List(_) => "1000",
             _ if key == "socket.mode" => "0640",
             _ if key == "engine.host" => "/x.sock",
             _ if key == "http.listen" => "127.0.0.1:7",
@@ -110,7 +110,7 @@ fn every_setting_can_be_had_from_its_variable_and_from_a_flag() {
             |loaded: &Loaded| rows(&loaded.config, &loaded.origins).into_iter().find(|row| row.key == key).unwrap();
         let by_variable = Case { variables: &[(&name, value)], ..NOTHING }.load().1.unwrap();
         let by_flag = Case { flags: &[(&key, value)], ..NOTHING }.load().1.unwrap();
-        assert_eq!(of(&by_variable).origin, Origin::Variable { name: name.clone() });
+        assert_eq!(of(&by_variable).origin, SettingOrigin::Variable { name: name.clone() });
         assert_eq!(of(&by_variable).value, of(&by_flag).value, "{key}");
         let shown = of(&by_variable).value.to_string();
         assert!(shown.contains(value), "{key}: {shown}");
@@ -263,7 +263,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 #[test]
 fn the_shipped_configuration_and_every_shipped_profile_load() {
     let root = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let config = Config::load(Some(&root.join("config/assayd.toml")), &Environment::new()).unwrap();
+    let config = Config::load(Some(&root.join("config/assayd.toml")), &EnvVars::new()).unwrap();
     // what it shows as the default is the default
     let mut default = Config::default();
     default.images.dir.clone_from(&config.images.dir);

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::schema::{Found, Kind, Leaf, nearest};
+use super::schema::{FoundSetting, SettingSchema, ValueKind, nearest};
 use super::units::Unit;
 
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub enum ValueStyle {
     /// With a type: in a file.
     Typed,
     /// As text: a variable, a flag.
@@ -18,7 +18,7 @@ pub enum Style {
 ///
 /// # Errors
 /// What is wrong with it and what to write, in words.
-pub fn read(found: Found<'_>, leaf: &Leaf, given: &Value, style: Style) -> Result<Value, String> {
+pub fn read(found: FoundSetting<'_>, leaf: &SettingSchema, given: &Value, style: ValueStyle) -> Result<Value, String> {
     if let Some(unit) = found.unit {
         return quantity(found, unit, leaf, given, style);
     }
@@ -26,9 +26,11 @@ pub fn read(found: Found<'_>, leaf: &Leaf, given: &Value, style: Style) -> Resul
 }
 
 /// `such as 4096`, where there is a default to show.
-fn such_as(leaf: &Leaf) -> String {
+fn such_as(leaf: &SettingSchema) -> String {
     match (&leaf.kind, &leaf.default) {
-        (Kind::Word(_) | Kind::Truth | Kind::List(_) | Kind::Map, _) | (_, Value::Null) => String::new(),
+        (ValueKind::Word(_) | ValueKind::Truth | ValueKind::List(_) | ValueKind::Map, _) | (_, Value::Null) => {
+            String::new()
+        }
         (_, default) => format!(", such as {default}"),
     }
 }
@@ -39,10 +41,16 @@ fn shown(given: &Value) -> String {
     if text.chars().count() <= 60 { text } else { format!("{}...", text.chars().take(57).collect::<String>()) }
 }
 
-fn quantity(found: Found<'_>, unit: Unit, leaf: &Leaf, given: &Value, style: Style) -> Result<Value, String> {
+fn quantity(
+    found: FoundSetting<'_>,
+    unit: Unit,
+    leaf: &SettingSchema,
+    given: &Value,
+    style: ValueStyle,
+) -> Result<Value, String> {
     let example = leaf.default.as_u64().map_or(unit.example().to_owned(), |usual| format!("{:?}", unit.show(usual)));
     let plain = match (given, style) {
-        (Value::String(text), Style::Text) if text.trim().bytes().all(|b| b.is_ascii_digit() || b == b'_') => {
+        (Value::String(text), ValueStyle::Text) if text.trim().bytes().all(|b| b.is_ascii_digit() || b == b'_') => {
             text.trim().replace('_', "").parse::<u64>().ok().map(|number| json!(number))
         }
         (given, _) => Some(given.clone()).filter(Value::is_number),
@@ -65,61 +73,61 @@ fn quantity(found: Found<'_>, unit: Unit, leaf: &Leaf, given: &Value, style: Sty
     }
 }
 
-fn plain(kind: &Kind, given: &Value, style: Style) -> Result<Value, String> {
+fn plain(kind: &ValueKind, given: &Value, style: ValueStyle) -> Result<Value, String> {
     let wrong = |wanted: &str| Err(format!("{} is not {wanted}; write one", shown(given)));
     match (kind, given) {
-        (Kind::Truth, Value::Bool(_)) => Ok(given.clone()),
-        (Kind::Truth, Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" if style == Style::Text => Ok(json!(true)),
-            "false" | "0" | "no" | "off" if style == Style::Text => Ok(json!(false)),
+        (ValueKind::Truth, Value::Bool(_)) => Ok(given.clone()),
+        (ValueKind::Truth, Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" if style == ValueStyle::Text => Ok(json!(true)),
+            "false" | "0" | "no" | "off" if style == ValueStyle::Text => Ok(json!(false)),
             _ => Err(format!("{} is neither true nor false; write one of them, without quotes", shown(given))),
         },
-        (Kind::Truth, _) => Err(format!("{} is neither true nor false; write one of them", shown(given))),
-        (Kind::Whole(most), _) => match whole(given) {
+        (ValueKind::Truth, _) => Err(format!("{} is neither true nor false; write one of them", shown(given))),
+        (ValueKind::Whole(most), _) => match whole(given) {
             Some(number) if number <= *most => Ok(json!(number)),
             Some(number) => Err(format!("{number} is too large; write at most {most}")),
             None => wrong("a whole number from 0 on"),
         },
-        (Kind::Signed, Value::Number(number)) if number.is_i64() => Ok(given.clone()),
-        (Kind::Signed, Value::String(text)) => match text.trim().parse::<i64>() {
+        (ValueKind::Signed, Value::Number(number)) if number.is_i64() => Ok(given.clone()),
+        (ValueKind::Signed, Value::String(text)) => match text.trim().parse::<i64>() {
             Ok(number) => Ok(json!(number)),
             Err(_) => wrong("a whole number"),
         },
-        (Kind::Signed, _) => wrong("a whole number"),
-        (Kind::Number, Value::Number(_)) => Ok(given.clone()),
-        (Kind::Number, Value::String(text)) => match text.trim().parse::<f64>().ok().filter(|x| x.is_finite()) {
+        (ValueKind::Signed, _) => wrong("a whole number"),
+        (ValueKind::Number, Value::Number(_)) => Ok(given.clone()),
+        (ValueKind::Number, Value::String(text)) => match text.trim().parse::<f64>().ok().filter(|x| x.is_finite()) {
             Some(number) => Ok(json!(number)),
             None => wrong("a number"),
         },
-        (Kind::Number, _) => wrong("a number"),
-        (Kind::Text | Kind::Path, Value::String(_)) => Ok(given.clone()),
-        (Kind::Text | Kind::Path, _) => wrong("a text in quotes"),
-        (Kind::Word(words), Value::String(text)) if words.contains(text) => Ok(given.clone()),
-        (Kind::Word(words), _) => {
+        (ValueKind::Number, _) => wrong("a number"),
+        (ValueKind::Text | ValueKind::Path, Value::String(_)) => Ok(given.clone()),
+        (ValueKind::Text | ValueKind::Path, _) => wrong("a text in quotes"),
+        (ValueKind::Word(words), Value::String(text)) if words.contains(text) => Ok(given.clone()),
+        (ValueKind::Word(words), _) => {
             let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
             let near = given.as_str().and_then(|text| nearest(text, words.iter().map(String::as_str)));
             let near = near.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
             Err(format!("{} is none of {}{near}", shown(given), quoted.join(", ")))
         }
-        (Kind::Caller, Value::Number(_)) => plain(&Kind::Whole(u32::MAX.into()), given, style),
-        (Kind::Caller, Value::String(text)) => match text.trim().parse::<u32>() {
+        (ValueKind::Caller, Value::Number(_)) => plain(&ValueKind::Whole(u32::MAX.into()), given, style),
+        (ValueKind::Caller, Value::String(text)) => match text.trim().parse::<u32>() {
             Ok(uid) => Ok(json!(uid)),
             Err(_) if text == "*" || text.starts_with("user:") || text.starts_with("group:") => Ok(given.clone()),
             Err(_) => wrong("a uid, \"*\", \"user:NAME\" or \"group:NAME\""),
         },
-        (Kind::Caller, _) => wrong("a uid, \"*\", \"user:NAME\" or \"group:NAME\""),
-        (Kind::List(of), Value::Array(items)) => {
+        (ValueKind::Caller, _) => wrong("a uid, \"*\", \"user:NAME\" or \"group:NAME\""),
+        (ValueKind::List(of), Value::Array(items)) => {
             items.iter().map(|item| plain(of, item, style)).collect::<Result<_, _>>().map(Value::Array)
         }
-        (Kind::List(of), Value::String(text)) if style == Style::Text => {
+        (ValueKind::List(of), Value::String(text)) if style == ValueStyle::Text => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             items.map(|item| plain(of, &json!(item), style)).collect::<Result<_, _>>().map(Value::Array)
         }
-        (Kind::List(_), _) => {
+        (ValueKind::List(_), _) => {
             Err(format!("{} is no list; write it in brackets, such as [{}]", shown(given), shown(given)))
         }
-        (Kind::Map, Value::Object(items)) if items.values().all(Value::is_string) => Ok(given.clone()),
-        (Kind::Map, _) => Err(format!("{} is not a section of texts, such as NAME = \"value\"", shown(given))),
+        (ValueKind::Map, Value::Object(items)) if items.values().all(Value::is_string) => Ok(given.clone()),
+        (ValueKind::Map, _) => Err(format!("{} is not a section of texts, such as NAME = \"value\"", shown(given))),
     }
 }
 
@@ -134,18 +142,18 @@ fn whole(given: &Value) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{self, Node};
+    use crate::schema::{self, SettingsNode};
 
-    fn of(section: &str, name: &str, given: &Value, style: Style) -> Result<Value, String> {
-        let Node::Table(table) = &schema::config().fields[section] else { panic!("no section {section}") };
+    fn of(section: &str, name: &str, given: &Value, style: ValueStyle) -> Result<Value, String> {
+        let SettingsNode::Table(table) = &schema::config().fields[section] else { panic!("no section {section}") };
         let found = table.find(name).unwrap();
-        let Node::Leaf(leaf) = found.node else { panic!("no setting {name}") };
+        let SettingsNode::Leaf(leaf) = found.node else { panic!("no setting {name}") };
         read(found, leaf, given, style)
     }
 
     #[test]
     fn a_variables_text_becomes_what_its_setting_wants() {
-        let text = |section, name, text: &str| of(section, name, &json!(text), Style::Text).unwrap();
+        let text = |section, name, text: &str| of(section, name, &json!(text), ValueStyle::Text).unwrap();
         assert_eq!(text("queue", "max", "100"), json!(100));
         assert_eq!(text("queue", "patience_ms", "5000"), json!(5000));
         assert_eq!(text("queue", "patience_ms", "5s"), json!(5000));
@@ -175,7 +183,7 @@ mod tests {
             ("socket", "submit", json!(["root"]), "user:NAME"),
             ("socket", "path", json!(5), "a text in quotes"),
         ] {
-            let error = of(section, name, &given, Style::Typed).unwrap_err();
+            let error = of(section, name, &given, ValueStyle::Typed).unwrap_err();
             assert!(error.contains(words), "{section}.{name} = {given}: {error}");
         }
     }

@@ -1,5 +1,5 @@
-//! What a configuration asks for, resolved and checked, and the hosts that are made of it. A reload goes the same way: what
-//! is wrong is found before anything is changed.
+//! Resolves a configuration into clients, profiles, roles and hosts. Start and reload share this, so a reload finds every
+//! mistake before it changes anything.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use config::{self, Config, Environment, Loaded, Origins, load_profiles};
+use config::{self, Config, EnvVars, Loaded, Origins, load_profiles};
 use docker::{self, Client, Target};
 use judge::cache::Cache;
 use protocol::Profile;
@@ -16,43 +16,36 @@ use sandbox::image::Registries;
 use sandbox::lifecycle::Slots;
 use server::rpc::Roles;
 
-/// An engine of the configuration, and a client of it.
+/// An engine of the configuration with its client.
 #[derive(Debug)]
-pub struct Engine {
-    /// Its words in the configuration.
-    pub config: config::Engine,
-    /// Where it is.
+pub struct ConfiguredEngine {
+    pub config: config::EngineSettings,
     pub target: Target,
-    /// Talks to it.
     pub client: Client,
-    /// How that goes.
+    /// Latency and errors of the client's calls.
     pub calls: Arc<EngineCallMetrics>,
 }
 
-/// A configuration, resolved.
+/// A resolved configuration.
 #[derive(Debug)]
 pub struct Assembly {
-    /// The configuration.
     pub config: Config,
-    /// Where each of its values comes from.
     pub origins: Origins,
-    /// The profiles, by name.
+    /// Profiles by name.
     pub profiles: BTreeMap<String, Arc<Profile>>,
-    /// Who may do what.
     pub roles: Arc<Roles>,
-    /// The engines.
-    pub engines: Vec<Engine>,
+    pub engines: Vec<ConfiguredEngine>,
     init: Vec<u8>,
     registries: Registries,
 }
 
-/// Which engines the configuration and the environment name, and clients of them.
+/// The engines that the configuration and the environment name, each with a client.
 ///
 /// # Errors
-/// In words, with the host's name when there are several, and where its settings come from.
-pub fn engines(config: &Config, origins: &Origins, environment: &Environment) -> Result<Vec<Engine>, String> {
+/// A message with the host's name, if there are several, and the origin of the setting.
+pub fn engines(config: &Config, origins: &Origins, environment: &EnvVars) -> Result<Vec<ConfiguredEngine>, String> {
     let several = config.engines().len() > 1;
-    let open = |engine: &config::Engine| {
+    let open = |engine: &config::EngineSettings| {
         let found = engine.target(environment).and_then(|target| Ok((Client::open(&target)?, target)));
         let (client, target) = found.map_err(|error| {
             let (prefix, key) = match several {
@@ -60,23 +53,23 @@ pub fn engines(config: &Config, origins: &Origins, environment: &Environment) ->
                 false => (String::new(), "engine".to_owned()),
             };
             let origin = match [format!("{key}.host"), key].map(|key| origins.of(&key)) {
-                [config::Origin::Default, config::Origin::Default] => String::new(),
-                [config::Origin::Default, origin] | [origin, _] => format!(" (set by {origin})"),
+                [config::SettingOrigin::Default, config::SettingOrigin::Default] => String::new(),
+                [config::SettingOrigin::Default, origin] | [origin, _] => format!(" (set by {origin})"),
             };
             format!("{prefix}failed to {error}{origin}")
         })?;
         let calls = Arc::<EngineCallMetrics>::default();
-        Ok(Engine { config: engine.clone(), target, client: client.observed(calls.clone()), calls })
+        Ok(ConfiguredEngine { config: engine.clone(), target, client: client.observed(calls.clone()), calls })
     };
     config.engines().iter().map(open).collect()
 }
 
 impl Assembly {
-    /// Resolves everything. Reads profiles, certificates and the init program; talks to nobody.
+    /// Resolves everything. Reads profiles, certificates and the init program; makes no connection.
     ///
     /// # Errors
-    /// In words.
-    pub fn of(loaded: Loaded, environment: &Environment) -> Result<Assembly, String> {
+    /// A message with the setting to change.
+    pub fn of(loaded: Loaded, environment: &EnvVars) -> Result<Assembly, String> {
         let Loaded { config, origins, .. } = loaded;
         let engines = engines(&config, &origins, environment)?;
         let profiles = load_profiles(&config, &origins).map_err(|error| format!("failed to {error}"))?;
@@ -107,11 +100,16 @@ impl Assembly {
         })
     }
 
-    /// Starts the host of an engine.
-    pub fn host(&self, engine: &Engine, instance: &str, slots: &Slots, bell: &Arc<Notify>) -> Arc<Host> {
+    pub fn host(
+        &self,
+        engine: &ConfiguredEngine,
+        instance: &str,
+        slots: &Slots,
+        capacity_changed: &Arc<Notify>,
+    ) -> Arc<Host> {
         if engine.target.is_plaintext() {
             tracing::warn!(host = %engine.config.name, engine = %engine.target.endpoint,
-                "the engine is spoken to without TLS (allow_plaintext): whoever reaches its port is root there");
+                "the connection to the engine has no TLS (allow_plaintext): anyone who can reach its port is root there");
         }
         Host::start(HostConfig {
             name: engine.config.name.clone(),
@@ -124,7 +122,7 @@ impl Assembly {
             apparmor: engine.config.apparmor_profile.clone(),
             require_nonroot: self.config.isolation.require_nonroot,
             require_userns: self.config.isolation.require_userns,
-            capacity_changed: bell.clone(),
+            capacity_changed: capacity_changed.clone(),
             slots: slots.clone(),
             images_dir: self.config.images.dir.clone(),
             logs_dir: self.config.instance.state_dir.join("build-logs"),
@@ -135,12 +133,12 @@ impl Assembly {
         })
     }
 
-    /// What was compiled before, in the state folder.
+    /// The compile cache in the state folder.
     pub fn cache(&self, state: &Path) -> Cache {
         Cache::new(state.join("cache"), &self.init, self.config.cache.max_bytes)
     }
 
-    /// Where the engines are, for the reaper.
+    /// Addresses of the engines, for the reaper.
     pub fn targets(&self) -> Vec<&Target> {
         self.engines.iter().map(|engine| &engine.target).collect()
     }

@@ -1,5 +1,5 @@
-//! Who this daemon is: a name from the configuration and a random id kept in the state folder, so that two daemons on
-//! one engine never sweep each other. A lock on the folder keeps a second daemon of the same instance out.
+//! Identity of this daemon: a name from the configuration and a random id kept in the state folder, so that two daemons
+//! on one engine never remove each other's sandboxes. A lock on the folder keeps a second daemon of the instance out.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,28 +9,28 @@ use nix::fcntl::{Flock, FlockArg};
 
 use config;
 
-/// How long a new daemon waits for the reaper of an old one, which holds the lock while it sweeps: longer than it asks an
-/// engine that hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a new daemon waits for the lock, which the reaper of an old daemon holds while it sweeps: longer than the
+/// reaper waits for an engine that hangs.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A claimed instance. The lock goes when it is dropped, or with the process.
+/// A claimed instance. The lock is released on drop, or by the kernel when the process ends.
 #[derive(Debug)]
 pub(super) struct Instance {
-    /// The label's value.
+    /// Value of the containers' label `assay.instance`.
     pub(super) label: String,
     folder: PathBuf,
     _lock: Flock<File>,
 }
 
 impl Instance {
-    /// Makes the state folder, locks it within `patience`, reads or makes the id.
-    pub(super) fn claim(config: &config::Instance, patience: Duration) -> Result<Instance, String> {
+    /// Creates the state folder, locks it within `timeout`, reads or creates the id.
+    pub(super) fn claim(config: &config::InstanceSettings, timeout: Duration) -> Result<Instance, String> {
         let folder = &config.state_dir;
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             format!("failed to {what} in the state folder {}: {error} (instance.state_dir)", folder.display())
         };
         std::fs::create_dir_all(folder).map_err(|error| failed("make a file", &error))?;
-        let lock = lock(&folder.join("lock"), patience).map_err(|error| failed("take the lock", &error))?;
+        let lock = lock(&folder.join("lock"), timeout).map_err(|error| failed("take the lock", &error))?;
         let path = folder.join("instance-id");
         let id = match std::fs::read_to_string(&path) {
             Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
@@ -48,10 +48,10 @@ impl Instance {
     }
 }
 
-/// Takes an exclusive lock, waiting for at most `patience`.
-pub(super) fn lock(path: &Path, patience: Duration) -> Result<Flock<File>, String> {
+/// Takes an exclusive lock, waiting at most `timeout`.
+pub(super) fn lock(path: &Path, timeout: Duration) -> Result<Flock<File>, String> {
     let open = || File::options().create(true).truncate(false).write(true).open(path).map_err(|e| e.to_string());
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     loop {
         match Flock::lock(open()?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
@@ -71,14 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instance_keeps_its_id_and_lets_no_second_daemon_in() {
+    fn an_instance_keeps_its_id_and_excludes_a_second_daemon() {
         let folder = tempfile::tempdir().unwrap();
-        let config = config::Instance { name: "test".to_owned(), state_dir: folder.path().to_owned() };
-        let first = Instance::claim(&config, PATIENCE).unwrap();
+        let config = config::InstanceSettings { name: "test".to_owned(), state_dir: folder.path().to_owned() };
+        let first = Instance::claim(&config, LOCK_TIMEOUT).unwrap();
         let label = first.label.clone();
         assert!(lock(&folder.path().join("lock"), Duration::ZERO).unwrap_err().contains("another daemon"));
         drop(first);
-        assert_eq!(Instance::claim(&config, PATIENCE).unwrap().label, label);
+        assert_eq!(Instance::claim(&config, LOCK_TIMEOUT).unwrap().label, label);
         assert!(label.starts_with("test-"));
     }
 }

@@ -1,15 +1,15 @@
-//! The daemon's life: lock, start, serve, drain, end. `bin/assayd` parses its arguments and calls [`run`].
+//! The process: lock, start, serve, drain, exit. `main.rs` parses the arguments and calls [`run`].
 //!
 //! ```text
-//!  lock the state folder -> start the reaper -> hosts and pools -> the socket, bound or inherited -> READY
-//!        SIGHUP, daemon.reload: a new configuration, all of it or nothing
-//!        SIGTERM, SIGINT, daemon.drain: stop admitting -> answer everyone -> close pools -> reaper told -> gone
-//!        SIGKILL: the reaper's pipe closes -> it sweeps by label until nothing is left
+//!  start:      lock the state folder -> start the reaper -> hosts and pools -> the socket, bound or passed -> READY
+//!  serve:      SIGHUP, daemon.reload: a new configuration, all of it or nothing
+//!  shut_down:  SIGTERM, SIGINT, daemon.drain: stop admitting -> finish what runs -> close pools -> dismiss the reaper
+//!  (SIGKILL:   the reaper's pipe closes -> the reaper removes all sandboxes by label)
 //! ```
 //!
-//! Nobody waits for an engine before the socket answers: the first submissions wait for the engines' first word instead
-//! ([`SubmissionService::wait_for_first_probe`]). With a socket of the service manager's ([`service`]) the end is a hand-over: new callers wait
-//! for the next daemon from the first moment on, and those that are connected may go on for a moment.
+//! The socket answers before any engine does: the first submissions wait for the first probe of the engines
+//! ([`SubmissionService::wait_for_first_probe`]). With a socket of the service manager ([`service`]) the shutdown begins with a
+//! hand-over: new connections wait for the next daemon at once, while connected callers may finish.
 
 pub mod assembly;
 mod instance;
@@ -21,11 +21,12 @@ mod watchdog;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use assembly::Assembly;
 use config::{Config, Loaded, Sources, bounds};
@@ -35,199 +36,270 @@ use sandbox::host::Fleet;
 use sandbox::lifecycle::Slots;
 use scheduler::SubmissionService;
 use server::http::Gateway;
-use server::rpc::{self, Blobs, Daemon, Live, ReloadAsk};
-use signals::{Came, Signals, Wish};
+use server::rpc::{self, Connections, Daemon, Live, MemoryBlobs, ReloadRequest};
+use signals::{Request, SignalReceived, Signals};
 use telemetry::liveness::LivenessProbe;
 
-pub use service::Inherited;
+pub use service::PassedSockets;
 
-/// How long callers who are connected may go on while new ones wait for the next daemon already.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// The same for one who was let in and has not been heard yet: on a busy machine a first line takes its time.
-const FIRST_WORDS: Duration = Duration::from_secs(10);
-/// How long answers are given to get to their callers at the end.
-const LAST_ANSWERS: Duration = Duration::from_millis(50);
-/// The same for reports, which callers have waited for.
-const LAST_REPORTS: Duration = Duration::from_secs(5);
-/// What the end takes beyond the drain, at most: last answers, and pools that are closed.
-const LAST_STEPS: Duration = Duration::from_secs(20);
+/// How long a hand-over waits for connected callers.
+const HAND_OVER_TIME: Duration = Duration::from_secs(1);
+/// How long it waits for connections that have not sent their first call: a busy machine delays the first line.
+const FIRST_CALL_TIME: Duration = Duration::from_secs(10);
+/// How long the shutdown waits for responses to reach the sockets.
+const RESPONSE_TIME: Duration = Duration::from_millis(50);
+/// How long it waits for reports to be written.
+const REPORT_TIME: Duration = Duration::from_secs(5);
+/// Bound of the shutdown after the drain: last responses, and pools that are closed.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
+/// How often the shutdown checks what it waits for.
+const POLL_PERIOD: Duration = Duration::from_millis(10);
 
-/// What lives as long as the daemon does.
+/// Everything that lives as long as the daemon.
 struct Life {
     sources: Sources,
-    label: String,
+    instance: Instance,
     assembly: Assembly,
     slots: Slots,
-    bell: Arc<Notify>,
-    fleet: Arc<Fleet>,
+    capacity_changed: Arc<Notify>,
     submissions: Arc<SubmissionService>,
-    live: Arc<Live>,
-    reaper: Reaper,
+    fleet: Arc<Fleet>,
+    daemon: Arc<Daemon>,
+    /// Reloads that admins request.
+    reloads: mpsc::Receiver<ReloadRequest>,
+    gateway: Option<Gateway>,
+    accepting: JoinHandle<()>,
+    /// Stops accepting connections.
+    stop_accepting: watch::Sender<bool>,
+    /// Closes the open connections.
+    close_connections: watch::Sender<bool>,
+    /// The socket file to remove at the end; `None` for a socket of the service manager.
+    bound: Option<PathBuf>,
     main_loop: Arc<LivenessProbe>,
-    /// Hosts on their way out.
-    leaving: JoinSet<()>,
+    watchdog: Option<JoinHandle<()>>,
+    reaper: Reaper,
+    /// Hosts that a reload removed and that still finish runs.
+    retiring: JoinSet<()>,
 }
 
-/// Runs until it is told to end. `sources` is where the configuration is, for a reload; `loaded` what it says now; `sockets` what
-/// the service manager opened.
+/// Runs the daemon until it is told to end. A reload reads `sources` again; `loaded` is what they contain now.
 ///
 /// # Errors
-/// What kept it from starting, in words.
-pub async fn run(sources: Sources, loaded: Loaded, mut sockets: Inherited) -> Result<(), String> {
-    let assembly = Assembly::of(loaded, &sources.environment)?;
-    let config = &assembly.config;
-    raise_open_files();
-    let instance = Instance::claim(&config.instance, instance::PATIENCE)?;
-    let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder(), &config.log)?;
-    let engines: Vec<String> = assembly.engines.iter().map(|engine| engine.target.endpoint.to_string()).collect();
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"), instance = %instance.label, engines = engines.join(", "),
-        socket = %config.socket.path.display(), profiles = assembly.profiles.len(), "assayd starts"
-    );
-
-    let bell = Arc::new(Notify::new());
-    let slots = Slots::new(config.uids.base, config.uids.count as usize);
-    let hosts: Vec<_> =
-        assembly.engines.iter().map(|engine| assembly.host(engine, &instance.label, &slots, &bell)).collect();
-    let fleet = Arc::new(Fleet::new(hosts));
-    let blobs = Arc::new(Blobs::default());
-    let submissions = SubmissionService::start(
-        fleet.clone(),
-        bell.clone(),
-        config.queue.clone(),
-        instance.folder(),
-        assembly.cache(instance.folder()),
-        blobs.clone(),
-    );
-    match submissions.load_reports() {
-        0 => {}
-        reports => tracing::info!(reports, "has the reports that the last daemon kept"),
-    }
-    match submissions.resume(&assembly.profiles) {
-        0 => {}
-        submissions => tracing::info!(submissions, "resumes submissions that the last daemon left unfinished"),
-    }
-    let live = Arc::new(Live::new(assembly.profiles.clone(), assembly.roles.clone()));
-    let drain = Arc::new(Notify::new());
-    let (accept_loop, main_loop) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
-    let connections = rpc::Connections::default();
-    let (reload, mut reloads) = mpsc::channel::<ReloadAsk>(1);
-    let daemon = Arc::new(Daemon {
-        instance: instance.label.clone(),
-        started: Instant::now(),
-        fleet: fleet.clone(),
-        submissions: submissions.clone(),
-        live: live.clone(),
-        blobs,
-        drain: drain.clone(),
-        reload,
-        metrics: Arc::default(),
-        connections: connections.clone(),
-        accept_loop: accept_loop.clone(),
-    });
-    let gateway =
-        Gateway::open(&config.http, sockets.http.take(), daemon.clone(), instance.folder().to_owned()).await?;
-    let (listener, bound) = listen(sockets, config).await?;
-    let (stop, stopped) = watch::channel(false);
-    let (leave, left) = watch::channel(false);
-    let serving = tokio::spawn(rpc::serve(listener, daemon, stopped, left));
-    service::ready();
-    let watching = service::watchdog().map(|within| {
-        tokio::spawn(watchdog::watch(fleet.clone(), submissions.clone(), accept_loop, main_loop.clone(), within))
-    });
-
-    let mut life = Life {
-        sources,
-        label: instance.label.clone(),
-        assembly,
-        slots,
-        bell,
-        fleet: fleet.clone(),
-        submissions: submissions.clone(),
-        live,
-        reaper,
-        main_loop,
-        leaving: JoinSet::new(),
-    };
-    life.until_the_end(&drain, &mut reloads).await?;
-    life.main_loop.mark_ended();
-    service::stopping(life.assembly.config.queue.drain() + LAST_STEPS);
-    if bound.is_none() {
-        tracing::info!("new callers wait for the next daemon");
-        let _ = stop.send(true);
-        let begun = Instant::now();
-        let waits = |begun: Instant| match begun.elapsed() {
-            so_far if so_far < LAST_WORDS => connections.count() > 0,
-            so_far => so_far < FIRST_WORDS && connections.unheard() > 0,
-        };
-        while waits(begun) && !submissions.is_draining() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-    tracing::info!("draining: nothing new is admitted, what runs is finished");
-    submissions.drain().await;
-    submissions.save_reports().await;
-    let _ = stop.send(true);
-    let _ = serving.await;
-    // the last answers are on their way to their writers; reports are waited for
-    let begun = Instant::now();
-    while begun.elapsed() < LAST_ANSWERS || (connections.owed() > 0 && begun.elapsed() < LAST_REPORTS) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let _ = leave.send(true);
-    let Life { reaper, mut leaving, .. } = life;
-    for host in fleet.all().iter() {
-        let host = host.clone();
-        leaving.spawn(async move { host.close().await });
-    }
-    while leaving.join_next().await.is_some() {}
-    if let Some(socket) = bound {
-        let _ = std::fs::remove_file(socket);
-    }
-    if let Some(watching) = watching {
-        watching.abort();
-    }
-    // whoever looks how the drain goes is answered to its end
-    if let Some(gateway) = gateway {
-        gateway.close().await;
-    }
-    reaper.dismiss();
-    tracing::info!("assayd ends");
+/// A message: the daemon could not start, or could not listen for signals.
+pub async fn run(sources: Sources, loaded: Loaded, sockets: PassedSockets) -> Result<(), String> {
+    let mut life = Life::start(sources, loaded, sockets).await?;
+    life.serve().await?;
+    life.shut_down().await;
     Ok(())
 }
 
-/// Descriptors that the daemon may need: a connection each of callers, an attach stream each of sandboxes, and the rest.
+impl Life {
+    async fn start(sources: Sources, loaded: Loaded, mut sockets: PassedSockets) -> Result<Life, String> {
+        let assembly = Assembly::of(loaded, &sources.environment)?;
+        let config = &assembly.config;
+        raise_open_files();
+        let instance = Instance::claim(&config.instance, instance::LOCK_TIMEOUT)?;
+        let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder(), &config.log)?;
+        let engines: Vec<String> = assembly.engines.iter().map(|engine| engine.target.endpoint.to_string()).collect();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"), instance = %instance.label, engines = engines.join(", "),
+            socket = %config.socket.path.display(), profiles = assembly.profiles.len(), "assayd starts"
+        );
+
+        let capacity_changed = Arc::new(Notify::new());
+        let slots = Slots::new(config.uids.base, config.uids.count as usize);
+        let hosts: Vec<_> = assembly
+            .engines
+            .iter()
+            .map(|engine| assembly.host(engine, &instance.label, &slots, &capacity_changed))
+            .collect();
+        let fleet = Arc::new(Fleet::new(hosts));
+        let blobs = Arc::new(MemoryBlobs::default());
+        let submissions = SubmissionService::start(
+            fleet.clone(),
+            capacity_changed.clone(),
+            config.queue.clone(),
+            instance.folder(),
+            assembly.cache(instance.folder()),
+            blobs.clone(),
+        );
+        resume(&submissions, &assembly);
+        let (accept_loop, main_loop) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
+        let (reload, reloads) = mpsc::channel::<ReloadRequest>(1);
+        let daemon = Arc::new(Daemon {
+            instance: instance.label.clone(),
+            started: Instant::now(),
+            fleet: fleet.clone(),
+            submissions: submissions.clone(),
+            live: Arc::new(Live::new(assembly.profiles.clone(), assembly.roles.clone())),
+            blobs,
+            drain: Arc::new(Notify::new()),
+            reload,
+            metrics: Arc::default(),
+            connections: Connections::default(),
+            accept_loop: accept_loop.clone(),
+            handing_over: AtomicBool::new(false),
+        });
+        let state_dir = instance.folder().to_owned();
+        let gateway = Gateway::open(&config.http, sockets.http.take(), daemon.clone(), state_dir).await?;
+        let (listener, bound) = listen(sockets, config).await?;
+        let (stop_accepting, stopped) = watch::channel(false);
+        let (close_connections, closed) = watch::channel(false);
+        let accepting = tokio::spawn(rpc::serve(listener, daemon.clone(), stopped, closed));
+        service::notify_ready();
+        let watchdog = service::watchdog_timeout().map(|timeout| {
+            let (fleet, submissions) = (fleet.clone(), submissions.clone());
+            tokio::spawn(watchdog::watch(fleet, submissions, accept_loop, main_loop.clone(), timeout))
+        });
+        Ok(Life {
+            sources,
+            instance,
+            assembly,
+            slots,
+            capacity_changed,
+            submissions,
+            fleet,
+            daemon,
+            reloads,
+            gateway,
+            accepting,
+            stop_accepting,
+            close_connections,
+            bound,
+            main_loop,
+            watchdog,
+            reaper,
+            retiring: JoinSet::new(),
+        })
+    }
+
+    /// Handles signals, reloads and drain requests until the daemon is told to end.
+    async fn serve(&mut self) -> Result<(), String> {
+        let mut signals = Signals::listen().map_err(|error| format!("failed to listen for signals: {error}"))?;
+        let drain = self.daemon.drain.clone();
+        loop {
+            tokio::select! {
+                SignalReceived { request, name, sender } = signals.next() => {
+                    if request == Request::Exit {
+                        tracing::info!(%sender, "{name}: shutting down");
+                        return Ok(());
+                    }
+                    tracing::info!(%sender, "{name}: reading the configuration again");
+                    if let Err(error) = self.reload().await {
+                        tracing::error!(%error, "the new configuration is not applied; the old one stays in effect");
+                    }
+                }
+                () = drain.notified() => return Ok(()),
+                () = self.main_loop.requested() => self.main_loop.acknowledge(),
+                Some(reply) = self.reloads.recv() => {
+                    let _ = reply.send(self.reload().await);
+                }
+                Some(_) = self.retiring.join_next(), if !self.retiring.is_empty() => {}
+            }
+        }
+    }
+
+    async fn shut_down(mut self) {
+        self.main_loop.mark_ended();
+        service::notify_stopping(self.assembly.config.queue.drain() + SHUTDOWN_TIME);
+        if self.bound.is_none() {
+            self.hand_over().await;
+        }
+        tracing::info!("draining: no new submissions are admitted, running ones are finished");
+        self.submissions.drain().await;
+        self.submissions.save_reports().await;
+        let _ = self.stop_accepting.send(true);
+        let _ = self.accepting.await;
+        wait_for_responses(&self.daemon.connections).await;
+        let _ = self.close_connections.send(true);
+        for host in self.fleet.all().iter() {
+            let host = host.clone();
+            self.retiring.spawn(async move { host.close().await });
+        }
+        while self.retiring.join_next().await.is_some() {}
+        if let Some(socket) = self.bound {
+            let _ = std::fs::remove_file(socket);
+        }
+        if let Some(watchdog) = self.watchdog {
+            watchdog.abort();
+        }
+        // the gateway is last, so that health and metrics are available to the end of the drain
+        if let Some(gateway) = self.gateway {
+            gateway.close().await;
+        }
+        self.reaper.dismiss();
+        tracing::info!("assayd ends");
+    }
+
+    /// Leaves new connections to the next daemon, and waits a bounded time for the callers that are connected.
+    async fn hand_over(&self) {
+        let connections = &self.daemon.connections;
+        tracing::info!("new connections wait for the next daemon");
+        let _ = self.stop_accepting.send(true);
+        self.daemon.handing_over.store(true, Ordering::Relaxed);
+        let start = Instant::now();
+        let must_wait = || match start.elapsed() {
+            elapsed if elapsed < HAND_OVER_TIME => connections.count() > 0,
+            elapsed => elapsed < FIRST_CALL_TIME && connections.silent_connections() > 0,
+        };
+        while must_wait() && !self.submissions.is_draining() {
+            tokio::time::sleep(POLL_PERIOD).await;
+        }
+    }
+}
+
+/// Takes over the reports and the unfinished submissions that the previous daemon left in the state folder.
+fn resume(service: &Arc<SubmissionService>, assembly: &Assembly) {
+    let reports = service.load_reports();
+    if reports > 0 {
+        tracing::info!(reports, "took over the reports of the previous daemon");
+    }
+    let submissions = service.resume(&assembly.profiles);
+    if submissions > 0 {
+        tracing::info!(submissions, "took over the unfinished submissions of the previous daemon");
+    }
+}
+
+/// Waits for responses on their way to the sockets, and longer for reports.
+async fn wait_for_responses(connections: &Connections) {
+    let start = Instant::now();
+    while start.elapsed() < RESPONSE_TIME || (connections.pending_reports() > 0 && start.elapsed() < REPORT_TIME) {
+        tokio::time::sleep(POLL_PERIOD).await;
+    }
+}
+
+/// File descriptors that the daemon may need: one per connection, one per attached sandbox, and some more.
 const OPEN_FILES: u64 = 2 * bounds::MAX_CONNECTIONS as u64;
 
-/// Takes all open files that the system lets us have; says so when that is little.
+/// Raises the limit of open files to the hard limit; warns when that is too low.
 fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
-        tracing::warn!(soft, hard, "the limit of open files cannot be raised");
+        tracing::warn!(soft, hard, "failed to raise the limit of open files");
     }
     if hard < OPEN_FILES {
         tracing::warn!(
             hard,
-            "at most {hard} files may be open, {OPEN_FILES} may be needed: callers will be refused under load \
-             (LimitNOFILE= in the unit, ulimit -n)"
+            "the limit of open files is {hard}, up to {OPEN_FILES} may be needed: connections will be refused under \
+             load (LimitNOFILE= in the unit, ulimit -n)"
         );
     }
 }
 
-/// The socket that callers come by; with its path when it is ours to remove.
-async fn listen(sockets: Inherited, config: &Config) -> Result<(UnixListener, Option<PathBuf>), String> {
+/// The listener for callers, and its path if it is ours to remove.
+async fn listen(sockets: PassedSockets, config: &Config) -> Result<(UnixListener, Option<PathBuf>), String> {
     let path = config.socket.path.clone();
-    let at = sockets.path();
+    let passed_path = sockets.path();
     let Some(listener) = sockets.callers else {
-        let mode = config.socket_mode().unwrap_or(0o660);
+        let mode = config.socket_mode().unwrap_or(config::DEFAULT_SOCKET_MODE);
         let listener = rpc::bind(&path, mode).await.map_err(|error| format!("failed to {error}"))?;
         return Ok((listener, Some(path)));
     };
-    if at.as_ref() != Some(&path) {
+    if passed_path.as_ref() != Some(&path) {
         tracing::warn!(
-            configured = %path.display(), passed = %at.unwrap_or_default().display(),
-            "the service manager's socket is another than socket.path: callers come by the manager's (ListenStream=)"
+            configured = %path.display(), passed = %passed_path.unwrap_or_default().display(),
+            "socket.path is ignored: the service manager passed a socket with another path (ListenStream=)"
         );
     }
     listener
@@ -235,31 +307,4 @@ async fn listen(sockets: Inherited, config: &Config) -> Result<(UnixListener, Op
         .and_then(|()| UnixListener::from_std(listener))
         .map(|listener| (listener, None))
         .map_err(|error| format!("failed to use the socket that was passed: {error}"))
-}
-
-impl Life {
-    /// Takes new configurations over until it is told to end.
-    async fn until_the_end(&mut self, drain: &Notify, reloads: &mut mpsc::Receiver<ReloadAsk>) -> Result<(), String> {
-        let mut signals = Signals::listen().map_err(|error| format!("failed to listen for signals: {error}"))?;
-        loop {
-            tokio::select! {
-                Came { wish, name, sender } = signals.next() => {
-                    if wish == Wish::End {
-                        tracing::info!(%sender, "{name}: draining, then the end");
-                        return Ok(());
-                    }
-                    tracing::info!(%sender, "{name}: the configuration is read again");
-                    if let Err(error) = self.reload().await {
-                        tracing::error!(%error, "the new configuration is not taken over; the old one stays in effect");
-                    }
-                }
-                () = drain.notified() => return Ok(()),
-                () = self.main_loop.requested() => self.main_loop.acknowledge(),
-                Some(reply) = reloads.recv() => {
-                    let _ = reply.send(self.reload().await);
-                }
-                Some(_) = self.leaving.join_next(), if !self.leaving.is_empty() => {}
-            }
-        }
-    }
 }

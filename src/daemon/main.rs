@@ -1,4 +1,4 @@
-//! The daemon. Parses its arguments, reads its configuration, sets up the log, and runs `daemon`.
+//! The program `assayd`: parses its arguments, reads the configuration, starts the log, and runs the daemon.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::Path;
@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use config::{self, Arguments, Loaded, Sources, load_profiles};
-use daemon::{self, Inherited, reaper};
+use daemon::reaper::{self, DaemonExit};
+use daemon::{self, PassedSockets};
 use telemetry::log;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().collect();
-    let done = match words.as_slice() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let done = match arguments.as_slice() {
         [_, first, instance, folder] if first == reaper::ARGUMENT => reap(instance, Path::new(folder)),
         _ => start(&Arguments::parse()),
     };
@@ -24,20 +25,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// The reaper has no configuration of its own: the daemon tells it in variables how to log.
+/// Runs the reaper, which gets its log settings in variables from the daemon.
 fn reap(instance: &str, folder: &Path) -> Result<(), String> {
     let variable = |name: &str| std::env::var(name).ok();
     let level = variable(reaper::LOG_LEVEL).unwrap_or_default();
     let target = variable(reaper::LOG_TARGET).and_then(|name| log::LogTarget::from_name(&name)).unwrap_or_default();
-    // without a log it does its work all the same
+    // the reaper also works without a log
     let _ = log::start(&level, target, variable("JOURNAL_STREAM").as_deref());
     reaper::run(instance, folder);
     Ok(())
 }
 
 fn start(arguments: &Arguments) -> Result<(), String> {
-    // while there is one thread
-    let sockets = Inherited::take()?;
+    // the process must have a single thread here
+    let sockets = PassedSockets::take()?;
     let sources = arguments.sources()?;
     let loaded = sources.load().map_err(|error| format!("failed to {error}"))?;
     if arguments.check_config {
@@ -49,10 +50,13 @@ fn start(arguments: &Arguments) -> Result<(), String> {
         tracing::warn!("{warning}");
     }
     if arguments.sweep {
-        // the service manager says how the daemon ended
-        let in_order = sources.environment.get("SERVICE_RESULT").is_some_and(|result| result == "success");
-        let removed = reaper::sweep_up(&loaded.config, &sources.environment, in_order)?;
-        tracing::info!(removed, "nothing of this instance is left on its engines that answer");
+        // set by the service manager
+        let exit = match sources.environment.get("SERVICE_RESULT").map(String::as_str) {
+            Some("success") => DaemonExit::Clean,
+            _ => DaemonExit::Unclean,
+        };
+        let removed = reaper::sweep_up(&loaded.config, &sources.environment, exit)?;
+        tracing::info!(removed, "sweep finished: no sandboxes of this instance remain on the engines that answered");
         return Ok(());
     }
     tokio::runtime::Builder::new_multi_thread()

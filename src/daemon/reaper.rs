@@ -1,12 +1,12 @@
-//! The reaper: a child of the daemon that does nothing but hold a pipe. When the daemon dies, the pipe closes and the
-//! reaper removes what the dead-man switch cannot: containers whose creation was under way, or that never started.
+//! The reaper: a child process of the daemon that only holds a pipe. When the daemon dies, the pipe closes, and the
+//! reaper removes what the dead-man switch cannot: containers that were being created, or that never started.
 //!
 //! ```text
-//!  daemon ---pipe---> reaper (own session, so that no kill of the daemon's group reaches it)
-//!     a line of targets: these are the engines from now on
+//!  daemon ---pipe---> reaper (own session, so that killing the daemon's group does not reach it)
+//!     a line of targets: the engines from now on
 //!     "bye": exit at once          end-of-file: lock, sweep by label until two sweeps a second apart find nothing;
-//!                                  an engine is silent: let go of the lock for a moment, again
-//!     "failed": the same, but it is no death: the daemon could not start or go on, and said why
+//!                                  an engine does not answer: release the lock for a moment, repeat
+//!     "failed": the same, but the daemon exited with an error that it has logged; it did not die
 //! ```
 
 use std::io::{BufRead, Write};
@@ -17,32 +17,31 @@ use std::time::{Duration, Instant};
 
 use super::instance::{Instance, lock};
 use super::service;
-use config::{self, Config, Environment};
+use config::{self, Config, EnvVars};
 use docker::{Client, Target};
 use sandbox::lifecycle;
 
 /// The first argument that makes `assayd` a reaper.
 pub const ARGUMENT: &str = "--reap";
 
-/// The variables that tell it how to log.
+/// Variables with the log settings of the reaper.
 pub const LOG_LEVEL: &str = "ASSAY_LOG_LEVEL";
-/// See [`LOG_LEVEL`].
 pub const LOG_TARGET: &str = "ASSAY_LOG_TARGET";
 
-/// What a daemon says that ends in order.
+/// Sent by a daemon that exits in order.
 const BYE: &str = "bye";
-/// What a daemon says that ends with an error: what it began is to be removed.
+/// Sent by a daemon that exits with an error: its sandboxes are to be removed.
 const FAILED: &str = "failed";
 
-/// How long the lock is tried: a dying process lets go of it within milliseconds.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the lock is waited for: a dying process releases it within milliseconds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Between sweeps.
-const BETWEEN: Duration = Duration::from_secs(1);
-/// How long an engine that doesn't answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Time between two sweeps.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+/// How long the reaper tries an engine that does not answer.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The daemon's end of the pipe.
+/// The reaper process and the daemon's end of its pipe.
 #[derive(Debug)]
 pub struct Reaper {
     child: Child,
@@ -50,11 +49,14 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Starts it.
-    ///
     /// # Errors
-    /// In words.
-    pub fn start(targets: &[&Target], instance: &str, folder: &Path, log: &config::Log) -> Result<Reaper, String> {
+    /// A message: the process cannot be started.
+    pub fn start(
+        targets: &[&Target],
+        instance: &str,
+        folder: &Path,
+        log: &config::LogSettings,
+    ) -> Result<Reaper, String> {
         let failed = |error: std::io::Error| format!("failed to start the reaper: {error}");
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
@@ -73,18 +75,18 @@ impl Reaper {
             .map_err(failed)?;
         let pipe = child.stdin.take();
         let mut reaper = Reaper { child, pipe };
-        reaper.watch_over(targets);
+        reaper.set_targets(targets);
         Ok(reaper)
     }
 
-    /// Tells it where the engines are from now on.
-    pub fn watch_over(&mut self, targets: &[&Target]) {
+    /// Sends the addresses of the engines.
+    pub fn set_targets(&mut self, targets: &[&Target]) {
         if let Some(pipe) = &mut self.pipe {
             let _ = writeln!(pipe, "{}", serde_json::json!(targets));
         }
     }
 
-    /// Tells it that nothing is left, and waits for its end.
+    /// Ends the reaper in order: no sandboxes are left.
     pub fn dismiss(mut self) {
         if let Some(mut pipe) = self.pipe.take() {
             let _ = writeln!(pipe, "{BYE}");
@@ -94,7 +96,7 @@ impl Reaper {
 }
 
 impl Drop for Reaper {
-    /// Without a dismissal the daemon ends with an error. It does not wait for what the reaper does then.
+    /// A reaper that was not dismissed is told that the daemon exits with an error. Does not wait for its sweep.
     fn drop(&mut self) {
         if let Some(pipe) = self.pipe.as_mut().filter(|_| !std::thread::panicking()) {
             let _ = writeln!(pipe, "{FAILED}");
@@ -102,9 +104,9 @@ impl Drop for Reaper {
     }
 }
 
-/// The reaper's own life. Returns when there is nothing (more) to do.
+/// The main function of the reaper process.
 pub fn run(instance: &str, folder: &Path) {
-    // in its own session no terminal's hang-up and no kill of the daemon's group reaches it
+    // a session of its own: neither a terminal's hang-up nor a kill of the daemon's group reaches it
     let _ = nix::unistd::setsid();
     let mut targets: Vec<Target> = Vec::new();
     let mut has_failed = false;
@@ -113,7 +115,7 @@ pub fn run(instance: &str, folder: &Path) {
             return;
         }
         has_failed |= line == FAILED;
-        // engines that are gone are kept: the daemon may still have had something there
+        // engines removed by a reload are kept: the daemon may still have sandboxes there
         for target in serde_json::from_str::<Vec<Target>>(&line).unwrap_or_default() {
             if !targets.contains(&target) {
                 targets.push(target);
@@ -122,36 +124,36 @@ pub fn run(instance: &str, folder: &Path) {
     }
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     let mut clients: Vec<Client> = targets.iter().filter_map(|target| Client::open(target).ok()).collect();
-    let deadline = Instant::now() + PATIENCE;
-    let (mut removed, mut is_said) = (0, false);
+    let deadline = Instant::now() + ENGINE_TIMEOUT;
+    let (mut removed, mut is_logged) = (0, false);
     while !clients.is_empty() && Instant::now() < deadline {
-        // a new daemon waits for this lock; when one has it already, its own start-up sweep does the work. The dying daemon
-        // may still hold it for a moment: the kernel closes its pipe before it closes its lock
-        let Ok(held) = lock(&folder.join("lock"), LOCK_PATIENCE) else { return };
+        // a new daemon waits for this lock; if it has the lock already, its start-up sweep does the work. The dying
+        // daemon may hold it for a moment longer: the kernel closes its pipe before its lock
+        let Ok(held) = lock(&folder.join("lock"), LOCK_TIMEOUT) else { return };
         match has_failed {
-            _ if is_said => {}
+            _ if is_logged => {}
             true => {
-                tracing::info!(%instance, engines = clients.len(), "the daemon ended with an error: removing what it began")
+                tracing::info!(%instance, engines = clients.len(), "the daemon ended with an error: removing its sandboxes")
             }
             false => tracing::warn!(%instance, engines = clients.len(), "the daemon died: removing its sandboxes"),
         }
-        is_said = true;
+        is_logged = true;
         removed += runtime.block_on(sweep_all(&mut clients, instance, 2));
-        // an engine that does not answer keeps no new daemon waiting
+        // an engine that does not answer must not delay a new daemon
         drop(held);
-        std::thread::sleep(BETWEEN);
+        std::thread::sleep(SWEEP_PERIOD);
     }
-    tracing::info!(%instance, removed, engines_silent = clients.len(), "nothing of that daemon is left where it could be looked");
+    tracing::info!(%instance, removed, engines_silent = clients.len(), "sweep finished: no sandboxes of the dead daemon remain on the engines that answered");
 }
 
-/// Sweeps all of them until `empties` looks in a row found nothing; how many sandboxes were removed. Those that answered are
-/// taken out.
-async fn sweep_all(clients: &mut Vec<Client>, instance: &str, empties: u32) -> usize {
+/// Sweeps all engines until `empty_sweeps` sweeps in a row found nothing; returns the number of removed sandboxes. Only
+/// clients of engines that did not answer remain in `clients`.
+async fn sweep_all(clients: &mut Vec<Client>, instance: &str, empty_sweeps: u32) -> usize {
     let mut sweeps = tokio::task::JoinSet::new();
     for client in clients.drain(..) {
         let instance = instance.to_owned();
         sweeps.spawn(async move {
-            let swept = sweep_until_empty(&client, &instance, empties).await;
+            let swept = sweep_until_empty(&client, &instance, empty_sweeps).await;
             (client, swept)
         });
     }
@@ -168,24 +170,36 @@ async fn sweep_all(clients: &mut Vec<Client>, instance: &str, empties: u32) -> u
     total
 }
 
-/// What `assayd --sweep` does (ExecStopPost= of the unit, and before a package is removed): removes whatever of this instance
-/// is left on its engines. `in_order` says that the daemon ended by itself: then one look is enough. Does nothing while a
-/// daemon or a reaper of this instance lives.
+/// How the daemon ended before a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DaemonExit {
+    /// In order: one empty sweep is enough.
+    Clean,
+    /// Otherwise: creations may still be under way.
+    Unclean,
+}
+
+/// `assayd --sweep` (ExecStopPost= of the unit, and removal of the package): removes the sandboxes of this instance from
+/// its engines. Does nothing while a daemon or a reaper of this instance runs.
 ///
 /// # Errors
-/// In words: a configuration or state folder that cannot be read.
-pub fn sweep_up(config: &Config, environment: &Environment, in_order: bool) -> Result<usize, String> {
+/// A message: the configuration or the state folder cannot be read.
+pub fn sweep_up(config: &Config, environment: &EnvVars, exit: DaemonExit) -> Result<usize, String> {
     let engines = super::assembly::engines(config, &config::Origins::default(), environment)?;
-    let instance = Instance::claim(&config.instance, LOCK_PATIENCE)?;
+    let instance = Instance::claim(&config.instance, LOCK_TIMEOUT)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("failed to start the runtime: {error}"))?;
     let mut clients: Vec<Client> = engines.into_iter().map(|engine| engine.client).collect();
-    // one that does not answer now is swept by the next daemon, when it does
-    Ok(runtime.block_on(sweep_all(&mut clients, &instance.label, if in_order { 1 } else { 2 })))
+    let empty_sweeps = match exit {
+        DaemonExit::Clean => 1,
+        DaemonExit::Unclean => 2,
+    };
+    // an engine that does not answer now is swept by the next daemon
+    Ok(runtime.block_on(sweep_all(&mut clients, &instance.label, empty_sweeps)))
 }
 
-/// How many it removed; as an error when the engine stopped answering.
-async fn sweep_until_empty(client: &Client, instance: &str, empties: u32) -> Result<usize, usize> {
+/// Returns the number of removed sandboxes, as an error if the engine stopped answering.
+async fn sweep_until_empty(client: &Client, instance: &str, empty_sweeps: u32) -> Result<usize, usize> {
     let (mut empty, mut removed) = (0, 0);
     loop {
         match lifecycle::sweep(client, instance, None).await {
@@ -196,10 +210,10 @@ async fn sweep_until_empty(client: &Client, instance: &str, empties: u32) -> Res
             }
             Err(_) => return Err(removed),
         }
-        if empty == empties {
+        if empty == empty_sweeps {
             return Ok(removed);
         }
-        // what was found is gone when sweep returns; a creation under way shows up within the next second
-        tokio::time::sleep(if empty == 1 { BETWEEN } else { BETWEEN / 5 }).await;
+        // found sandboxes are gone when sweep returns; a creation under way shows up within the next second
+        tokio::time::sleep(if empty == 1 { SWEEP_PERIOD } else { SWEEP_PERIOD / 5 }).await;
     }
 }

@@ -1,14 +1,14 @@
-//! A new configuration for a running daemon (SIGHUP, `daemon.reload`).
+//! Reload of the configuration (SIGHUP, `daemon.reload`).
 //!
-//! All or nothing: what is wrong with it is said, and everything stays as it was. Hosts and profiles that did not change go
-//! on undisturbed; a host that is gone or other gets no more work, and is closed when its last run has ended. What only a
-//! restart can change is named.
+//! All or nothing: if the new configuration is invalid, nothing changes. Unchanged hosts and profiles continue
+//! undisturbed. A host that was removed or changed gets no more work and is closed after its last run. The result lists
+//! the settings that take effect only after a restart.
 
 use serde_json::{Value, json};
 
 use super::assembly::Assembly;
 use super::{Life, service};
-use config::{self, Config, Log, Origins, Socket};
+use config::{self, Config, LogSettings, Origins, SocketSettings};
 use sandbox::host::{Host, first_probes_done};
 use telemetry::log;
 
@@ -16,16 +16,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the first word of new engines is waited for.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// How long a reload waits for the first probe of new engines.
+const FIRST_PROBE_TIME: Duration = Duration::from_secs(3);
 
-/// A configuration in two: what a running daemon takes over, and what only a new one does; each with the defaults in place of
-/// the other's. The pattern names every section: a new one, or a new key of a divided one, does not compile until it is on a
-/// side. What is taken over whole stands in [`Life::reload`].
-fn sides(config: &Config) -> (Config, Config) {
+/// Splits a configuration into the settings that a reload applies and those that need a restart; each half has the
+/// defaults in place of the other's settings. The pattern names every section, so a new section does not compile until
+/// it is assigned to a half.
+fn split(config: &Config) -> (Config, Config) {
     let Config {
         instance,
-        socket: Socket { path, mode, submit, admin },
+        socket: SocketSettings { path, mode, submit, admin },
         engine,
         hosts,
         images,
@@ -34,33 +34,33 @@ fn sides(config: &Config) -> (Config, Config) {
         uids,
         cache,
         isolation,
-        log: Log { level, target },
+        log: LogSettings { level, target },
         http,
     } = config.clone();
     let live = Config {
-        socket: Socket { submit, admin, ..Socket::default() },
+        socket: SocketSettings { submit, admin, ..SocketSettings::default() },
         engine,
         hosts,
         profiles,
         queue,
         isolation,
-        log: Log { level, ..Log::default() },
+        log: LogSettings { level, ..LogSettings::default() },
         ..Config::default()
     };
     let fixed = Config {
         instance,
-        socket: Socket { path, mode, ..Socket::default() },
+        socket: SocketSettings { path, mode, ..SocketSettings::default() },
         images,
         uids,
         cache,
-        log: Log { target, ..Log::default() },
+        log: LogSettings { target, ..LogSettings::default() },
         http,
         ..Config::default()
     };
     (live, fixed)
 }
 
-/// The keys whose values differ.
+/// Keys whose values differ.
 fn changed(before: &Config, after: &Config) -> Vec<String> {
     let rows = |config| -> BTreeMap<String, Value> {
         config::rows(config, &Origins::default()).into_iter().map(|row| (row.key, row.value)).collect()
@@ -70,22 +70,22 @@ fn changed(before: &Config, after: &Config) -> Vec<String> {
     keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
 }
 
-/// The keys that a reload takes over, and those that need a restart.
+/// Changed keys that a reload applies, and changed keys that need a restart.
 pub fn changes(before: &Config, after: &Config) -> (Vec<String>, Vec<String>) {
-    let (before, after) = (sides(before), sides(after));
+    let (before, after) = (split(before), split(after));
     (changed(&before.0, &after.0), changed(&before.1, &after.1))
 }
 
 impl Life {
-    /// Takes a new configuration over; what changed. The service manager is told.
+    /// Reads and applies the configuration; returns what changed. Notifies the service manager.
     pub(super) async fn reload(&mut self) -> Result<Value, String> {
-        service::reloading();
-        let changed = self.take_over().await;
-        service::ready();
+        service::notify_reloading();
+        let changed = self.apply_sources().await;
+        service::notify_ready();
         changed
     }
 
-    async fn take_over(&mut self) -> Result<Value, String> {
+    async fn apply_sources(&mut self) -> Result<Value, String> {
         let loaded = self.sources.load().map_err(|error| format!("failed to {error}"))?;
         let warnings = loaded.warnings.clone();
         let next = Assembly::of(loaded, &self.sources.environment)?;
@@ -94,7 +94,7 @@ impl Life {
         let old = self.fleet.all();
         let (mut hosts, mut kept, mut added) = (Vec::new(), Vec::new(), Vec::new());
         for engine in &next.engines {
-            let same = |other: &&super::assembly::Engine| {
+            let same = |other: &&super::assembly::ConfiguredEngine| {
                 other.config == engine.config
                     && other.target == engine.target
                     && self.assembly.config.isolation == next.config.isolation
@@ -108,24 +108,24 @@ impl Life {
                 }
                 None => {
                     added.push(engine.config.name.clone());
-                    next.host(engine, &self.label, &self.slots, &self.bell)
+                    next.host(engine, &self.instance.label, &self.slots, &self.capacity_changed)
                 }
             });
         }
-        // the old ones serve until it is known whether the new ones can
-        let _ = tokio::time::timeout(FIRST_LOOK, first_probes_done(&hosts)).await;
+        // the old hosts serve until the new ones have been probed
+        let _ = tokio::time::timeout(FIRST_PROBE_TIME, first_probes_done(&hosts)).await;
         let gone: Vec<Arc<Host>> =
             old.iter().filter(|host| !hosts.iter().any(|other| Arc::ptr_eq(host, other))).cloned().collect();
         self.fleet.replace(hosts);
         let removed: Vec<String> = gone.iter().map(|host| host.name().to_owned()).collect();
         for host in gone {
-            self.leaving.spawn(async move { host.retire().await });
+            self.retiring.spawn(async move { host.retire().await });
         }
         self.submissions.set_queue_config(next.config.queue.clone());
         log::set_level(&next.config.log.level)?;
-        self.reaper.watch_over(&next.targets());
-        self.live.replace(next.profiles.clone(), next.roles.clone());
-        self.bell.notify_one();
+        self.reaper.set_targets(&next.targets());
+        self.daemon.live.replace(next.profiles.clone(), next.roles.clone());
+        self.capacity_changed.notify_one();
         let profiles: Vec<&String> = next.profiles.keys().collect();
         let changed = json!({
             "hosts": { "kept": kept, "added": added, "removed": removed },
@@ -136,7 +136,7 @@ impl Life {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        tracing::info!(%changed, "a new configuration is in effect");
+        tracing::info!(%changed, "the new configuration is in effect");
         self.assembly = next;
         Ok(changed)
     }
@@ -145,27 +145,27 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use config::schema::{self, Kind, Leaf};
+    use config::schema::{self, SettingSchema, ValueKind};
 
-    /// Another value than the default.
-    fn other(leaf: &Leaf) -> Value {
+    /// A value that differs from the default.
+    fn other(leaf: &SettingSchema) -> Value {
         match &leaf.kind {
-            Kind::Truth => json!(leaf.default != json!(true)),
-            Kind::Whole(_) | Kind::Signed | Kind::Number => json!(7),
-            Kind::Text | Kind::Path => json!("/other"),
-            Kind::Word(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
-            Kind::Caller => json!(7),
-            Kind::List(of) if **of == Kind::Caller => json!([7]),
-            Kind::List(_) => json!(["other"]),
-            Kind::Map => json!({ "other": "7" }),
+            ValueKind::Truth => json!(leaf.default != json!(true)),
+            ValueKind::Whole(_) | ValueKind::Signed | ValueKind::Number => json!(7),
+            ValueKind::Text | ValueKind::Path => json!("/other"),
+            ValueKind::Word(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
+            ValueKind::Caller => json!(7),
+            ValueKind::List(of) if **of == ValueKind::Caller => json!([7]),
+            ValueKind::List(_) => json!(["other"]),
+            ValueKind::Map => json!({ "other": "7" }),
         }
     }
 
     #[test]
-    fn every_setting_is_either_taken_over_by_a_reload_or_named_as_one_that_needs_a_restart() {
-        let usual = serde_json::to_value(Config::default()).unwrap();
+    fn every_setting_is_either_applied_by_a_reload_or_listed_as_needing_a_restart() {
+        let defaults = serde_json::to_value(Config::default()).unwrap();
         for (key, leaf) in schema::config().settings() {
-            let mut changed = usual.clone();
+            let mut changed = defaults.clone();
             let pointer = format!("/{}", key.replace('.', "/"));
             *changed.pointer_mut(&pointer).unwrap() = other(leaf);
             let changed: Config = serde_json::from_value(changed).unwrap();
@@ -175,8 +175,8 @@ mod tests {
     }
 
     #[test]
-    fn a_host_of_several_is_taken_over() {
-        let engine = config::Engine { name: "far".to_owned(), ..config::Engine::default() };
+    fn a_change_of_one_of_several_hosts_is_applied() {
+        let engine = config::EngineSettings { name: "far".to_owned(), ..config::EngineSettings::default() };
         let after = Config { hosts: vec![engine], ..Config::default() };
         let (applied, restart) = changes(&Config::default(), &after);
         assert!(applied.contains(&"hosts.far.name".to_owned()) && restart.is_empty(), "{applied:?} {restart:?}");

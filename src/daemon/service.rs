@@ -1,14 +1,14 @@
-//! The service manager, as far as the daemon knows it: sockets that it opened for us, and what it is told.
+//! The service manager: sockets that it passed, and notifications to it.
 //!
 //! ```text
-//!  the manager listens --callers connect, and wait--> assayd gets the listener (LISTEN_FDS), READY=1
-//!     a new configuration: RELOADING=1 .. READY=1       the end: STOPPING=1, no more callers are let in, drain
-//!                          they wait for the next daemon: the manager has listened all the time
+//!  the manager listens --callers connect and wait--> assayd gets the listener (LISTEN_FDS), sends READY=1
+//!     reload: RELOADING=1 .. READY=1       shutdown: STOPPING=1, stop accepting, drain
+//!             new callers wait for the next daemon: the manager has been listening all the time
 //! ```
 //!
-//! A socket that the manager opened is the manager's: it is neither bound, nor given a mode, nor removed here. One that bears
-//! the name `http` (`FileDescriptorName=`) is the HTTP door's, any other the callers'. Without a manager all of this is silent,
-//! and the daemon binds for itself.
+//! A passed socket belongs to the manager: it is neither bound, nor given a mode, nor removed here. The one named
+//! `http` (`FileDescriptorName=`) is for HTTP, any other for callers. Without a manager all of this does nothing, and
+//! the daemon binds its own socket.
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -19,29 +19,29 @@ use sd_notify::NotifyState;
 
 use server::http::PassedListener;
 
-/// The name of the HTTP door's socket.
-const HTTP: &str = "http";
+/// `FileDescriptorName=` of the HTTP socket.
+const HTTP_NAME: &str = "http";
 
 /// Sockets that were passed to the process.
 #[derive(Debug, Default)]
-pub struct Inherited {
+pub struct PassedSockets {
     pub(super) callers: Option<UnixListener>,
     pub(super) http: Option<PassedListener>,
 }
 
-impl Inherited {
-    /// Takes what was passed to this process. To be called while it has one thread: it changes the environment, so that no
-    /// child takes them for its own.
+impl PassedSockets {
+    /// Takes the sockets that were passed to this process. Must be called while it has a single thread: it removes the
+    /// variables from the environment, so that no child process uses them.
     ///
     /// # Errors
-    /// In words: a socket that the daemon cannot use.
-    pub fn take() -> Result<Inherited, String> {
+    /// A message: a passed socket has the wrong type.
+    pub fn take() -> Result<PassedSockets, String> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut passed = ListenFd::from_env();
-        let mut sockets = Inherited::default();
+        let mut sockets = PassedSockets::default();
         for at in 0..passed.len() {
-            if names.split(':').nth(at) == Some(HTTP) {
-                sockets.http = Some(http(&mut passed, at)?);
+            if names.split(':').nth(at) == Some(HTTP_NAME) {
+                sockets.http = Some(take_http(&mut passed, at)?);
                 continue;
             }
             let listener = passed.take_unix_listener(at).map_err(|error| {
@@ -56,15 +56,15 @@ impl Inherited {
         Ok(sockets)
     }
 
-    /// Where callers find it.
+    /// Path of the passed socket for callers.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let address = self.callers.as_ref()?.local_addr().ok()?;
         address.as_pathname().map(PathBuf::from)
     }
 }
 
-/// The socket at that place, which scrapers come by.
-fn http(passed: &mut ListenFd, at: usize) -> Result<PassedListener, String> {
+/// The passed HTTP socket, TCP or Unix.
+fn take_http(passed: &mut ListenFd, at: usize) -> Result<PassedListener, String> {
     if let Ok(Some(listener)) = passed.take_tcp_listener(at) {
         return Ok(PassedListener::Tcp(listener));
     }
@@ -77,36 +77,35 @@ fn http(passed: &mut ListenFd, at: usize) -> Result<PassedListener, String> {
     }
 }
 
-/// Tells the manager; without one, nobody.
-fn tell(words: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(words) {
-        tracing::warn!(%error, "the service manager cannot be told how things are");
+/// Notifies the manager; does nothing without one.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "failed to notify the service manager");
     }
 }
 
-/// Callers are served.
-pub(super) fn ready() {
-    tell(&[NotifyState::Ready]);
+pub(super) fn notify_ready() {
+    notify(&[NotifyState::Ready]);
 }
 
-/// A new configuration is being read; followed by [`ready`], whatever comes of it.
-pub(super) fn reloading() {
+/// A reload begins; must be followed by [`notify_ready`], also when it fails.
+pub(super) fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
     }
 }
 
-/// The end began, and may take so long.
-pub(super) fn stopping(most: Duration) {
-    let micros = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
-    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
+/// The shutdown begins, and takes at most `timeout`.
+pub(super) fn notify_stopping(timeout: Duration) {
+    let micros = u32::try_from(timeout.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
-/// How long the manager waits for a sign of life; none when it does not.
-pub(super) fn watchdog() -> Option<Duration> {
+/// WatchdogSec= of the unit; `None` without a watchdog.
+pub(super) fn watchdog_timeout() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// What the manager says to a process by its environment, and is not for its children.
+/// Variables of the manager that child processes must not see.
 pub(super) const VARIABLES: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDNAMES"];

@@ -1,11 +1,11 @@
-//! The signals that the daemon lives by, with who sent them: the operator's first question about an end that nobody ordered.
+//! Signals that the daemon handles, with their sender: an operator wants to know who stopped the daemon.
 //!
 //! ```text
-//!  a thread of its own waits (signal-hook, siginfo) --queue, bounded--> the daemon's loop
+//!  a thread waits for signals (signal-hook, siginfo) --bounded queue--> main loop
 //! ```
 //!
-//! The thread waits while the queue is full: no signal is lost to others of another kind. Those of one kind that come faster than they
-//! are taken are one signal, as the kernel's own are.
+//! The thread blocks while the queue is full, so a signal of another kind is never lost. Several signals of one kind
+//! that arrive faster than they are handled may merge into one, as in the kernel.
 
 use std::io;
 
@@ -15,44 +15,39 @@ use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::Origin;
 use tokio::sync::mpsc;
 
-/// Signals that wait to be taken.
-const WAITING: usize = 8;
+const QUEUE_LENGTH: usize = 8;
 
-/// What is wanted of the daemon.
+/// What a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// SIGTERM, SIGINT: drain and end.
-    End,
-    /// SIGHUP: a new configuration.
+pub enum Request {
+    /// SIGTERM, SIGINT: drain and exit.
+    Exit,
+    /// SIGHUP: reload the configuration.
     Reload,
 }
 
-/// A signal that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Came {
-    /// What it wants.
-    pub wish: Wish,
-    /// Its name.
+pub struct SignalReceived {
+    pub request: Request,
     pub name: &'static str,
-    /// Who sent it, in words.
+    /// The sending process, for the log.
     pub sender: String,
 }
 
-/// The signals, as they come.
 #[derive(Debug)]
-pub struct Signals(mpsc::Receiver<Came>);
+pub struct Signals(mpsc::Receiver<SignalReceived>);
 
 impl Signals {
-    /// Takes the signals over: from now on they end nothing by themselves.
+    /// Installs the handlers; from now on the signals do not terminate the process.
     ///
     /// # Errors
-    /// The kernel's, when no handler can be set or no thread be had.
+    /// A handler or the thread cannot be created.
     pub fn listen() -> io::Result<Signals> {
         let mut signals = SignalsInfo::<WithOrigin>::new([SIGTERM, SIGINT, SIGHUP])?;
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for origin in signals.forever() {
-                if sender.blocking_send(came(&origin)).is_err() {
+                if sender.blocking_send(received(&origin)).is_err() {
                     return;
                 }
             }
@@ -60,20 +55,20 @@ impl Signals {
         Ok(Signals(receiver))
     }
 
-    /// Waits for the next.
-    pub async fn next(&mut self) -> Came {
+    /// Waits for the next signal. Cancel-safe.
+    pub async fn next(&mut self) -> SignalReceived {
         match self.0.recv().await {
-            Some(came) => came,
+            Some(signal) => signal,
             None => std::future::pending().await,
         }
     }
 }
 
-fn came(origin: &Origin) -> Came {
-    let (wish, name) = match origin.signal {
-        SIGHUP => (Wish::Reload, "SIGHUP"),
-        SIGINT => (Wish::End, "SIGINT"),
-        _ => (Wish::End, "SIGTERM"),
+fn received(origin: &Origin) -> SignalReceived {
+    let (request, name) = match origin.signal {
+        SIGHUP => (Request::Reload, "SIGHUP"),
+        SIGINT => (Request::Exit, "SIGINT"),
+        _ => (Request::Exit, "SIGTERM"),
     };
     let sender = match origin.process {
         Some(process) => {
@@ -85,7 +80,7 @@ fn came(origin: &Origin) -> Came {
         }
         None => "the kernel".to_owned(),
     };
-    Came { wish, name, sender }
+    SignalReceived { request, name, sender }
 }
 
 #[cfg(test)]
@@ -93,22 +88,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_signal_says_what_is_wanted_and_who_sent_it() {
+    async fn a_signal_has_its_request_and_sender() {
         let mut signals = Signals::listen().unwrap();
         signal_hook::low_level::raise(SIGHUP).unwrap();
-        let Came { wish, name, sender } = signals.next().await;
-        assert_eq!((wish, name), (Wish::Reload, "SIGHUP"));
+        let SignalReceived { request, name, sender } = signals.next().await;
+        assert_eq!((request, name), (Request::Reload, "SIGHUP"));
         let me = format!("process {}, uid {}", std::process::id(), nix::unistd::getuid());
         assert!(sender.contains(&me), "{sender} is not {me}");
-        // an end is heard behind however many others
-        for _ in 0..3 * WAITING {
+        // SIGTERM is handled after any number of SIGHUPs
+        for _ in 0..3 * QUEUE_LENGTH {
             signal_hook::low_level::raise(SIGHUP).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         signal_hook::low_level::raise(SIGTERM).unwrap();
-        // it meets a full queue
+        // SIGTERM arrives at a full queue
         std::thread::sleep(std::time::Duration::from_millis(100));
-        let heard = async { while signals.next().await.wish != Wish::End {} };
-        tokio::time::timeout(std::time::Duration::from_secs(20), heard).await.unwrap();
+        let exit = async { while signals.next().await.request != Request::Exit {} };
+        tokio::time::timeout(std::time::Duration::from_secs(20), exit).await.unwrap();
     }
 }

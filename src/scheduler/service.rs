@@ -21,7 +21,7 @@ use super::report_store::{BlobStore, ReportStore};
 use super::stages::{Stage, StageMetrics, StageTimes};
 use super::submission::{SubmissionPhase, SubmissionTask};
 use super::unfinished::UnfinishedStore;
-use config::{Queue, bounds};
+use config::{QueueSettings, bounds};
 use judge::cache::Cache;
 use judge::events::EventLog;
 use judge::render::millis;
@@ -52,7 +52,7 @@ pub struct Arrival {
 pub struct SubmissionService {
     pub(super) fleet: Arc<Fleet>,
     allocator: Arc<Allocator>,
-    queue_config: Mutex<Queue>,
+    queue_config: Mutex<QueueSettings>,
     pub(super) registry: Registry,
     pub(super) stages: StageMetrics,
     pub(super) admitted: AtomicUsize,
@@ -124,7 +124,7 @@ impl SubmissionService {
     pub fn start(
         fleet: Arc<Fleet>,
         capacity_changed: Arc<Notify>,
-        queue: Queue,
+        queue: QueueSettings,
         state_folder: &Path,
         cache: Cache,
         blobs: Arc<dyn BlobStore>,
@@ -279,7 +279,7 @@ impl SubmissionService {
             predicted_wait,
             deadline: work.deadline,
         };
-        let Queue { max, max_per_uid, .. } = self.queue_config();
+        let QueueSettings { max, max_per_uid, .. } = self.queue_config();
         let limits = QueueBounds { max, max_per_uid, max_bytes_per_uid: bounds::MAX_BYTES_PER_UID };
         match admit(load, limits) {
             Ok(()) => Ok(self.take_slot(&mut by_uid, work)),
@@ -372,12 +372,12 @@ impl SubmissionService {
     }
 
     /// Replaces the configuration of the queue.
-    pub fn set_queue_config(&self, queue: Queue) {
+    pub fn set_queue_config(&self, queue: QueueSettings) {
         self.allocator.set_max_running_per_uid(queue.max_running_per_uid);
         *self.queue_config.lock() = queue;
     }
 
-    pub(super) fn queue_config(&self) -> Queue {
+    pub(super) fn queue_config(&self) -> QueueSettings {
         self.queue_config.lock().clone()
     }
 

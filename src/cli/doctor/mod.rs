@@ -20,7 +20,7 @@ use super::out::{self, OutputFormat, TextStyle};
 use super::progress::{self, WaitIndicator};
 use super::table::TextTable;
 use checks::{CheckStatus, DoctorCheck};
-use config::{Config, Environment, load_profiles};
+use config::{Config, EnvVars, load_profiles};
 use docker::{Client, ContainerSpec, Endpoint, Error, Filters, HostConfig, LogConfig, SetupError, WaitCondition};
 
 /// Bound on a pull, on the test container's run, and on the daemon's answer.
@@ -118,7 +118,7 @@ fn show(found: &[DoctorCheck]) {
 
 /// The daemon's configuration. If it is not valid, that is a failed check, and the defaults are
 /// used.
-fn configuration(args: &DoctorArgs, environment: &Environment, found: &mut Vec<DoctorCheck>) -> Config {
+fn configuration(args: &DoctorArgs, environment: &EnvVars, found: &mut Vec<DoctorCheck>) -> Config {
     let mut config = Config::load(args.config.as_deref(), environment).unwrap_or_else(|error| {
         let remedy = "Fix it, then run assayd --check-config.".into();
         found.push(DoctorCheck::fail("config", format!("failed to {error}"), remedy));
@@ -133,21 +133,21 @@ fn configuration(args: &DoctorArgs, environment: &Environment, found: &mut Vec<D
 
 /// Permissions of the client's private key, which gives root access to the engine's machine [CIS
 /// 3.14].
-fn tls_key(config: &Config, environment: &Environment) -> Option<DoctorCheck> {
+fn tls_key(config: &Config, environment: &EnvVars) -> Option<DoctorCheck> {
     let key = config.engine.target(environment).ok()?.tls?.key?;
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key).ok()?.permissions()) & 0o777;
     Some(checks::key_mode(&key.display().to_string(), mode))
 }
 
 /// A client of the engine that the configuration names.
-fn client(config: &Config, environment: &Environment) -> Result<Client, SetupError> {
+fn client(config: &Config, environment: &EnvVars) -> Result<Client, SetupError> {
     Client::open(&config.engine.target(environment)?)
 }
 
 async fn engine_checks(
     args: &DoctorArgs,
     config: &Config,
-    environment: &Environment,
+    environment: &EnvVars,
     waiting: &WaitIndicator,
     found: &mut Vec<DoctorCheck>,
 ) {

@@ -20,7 +20,7 @@
 //! It responds during a drain too, which is when an operator looks. It changes nothing and calls no engine: it reads
 //! state whose locks are held for microseconds. The text of the metrics is made on a thread of its own, one at a time
 //! and at most ten times a second. There is no authentication, so it listens on loopback or on a Unix socket only
-//! ([`config::Http`]).
+//! ([`config::HttpSettings`]).
 //!
 //! A daemon whose unit gives it no network gets the listener from the service manager ([`PassedListener`]), which
 //! takes precedence over the configuration.
@@ -37,9 +37,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use self::listener::HttpListener;
 use crate::rpc::Daemon;
-use config::{Http, Listen};
+use config::{HttpSettings, Listen};
+use listener::HttpListener;
 
 /// How long the shutdown of the daemon waits for responses under way.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Gateway {
     /// # Errors
     /// A message: the address is invalid, not allowed or in use.
     pub async fn open(
-        http: &Http,
+        http: &HttpSettings,
         passed: Option<PassedListener>,
         daemon: Arc<Daemon>,
         state_dir: PathBuf,
@@ -114,7 +114,7 @@ impl Gateway {
 }
 
 /// Checks a listener of the service manager against the configuration and takes it over.
-fn use_passed(http: &Http, configured: Option<Listen>, passed: PassedListener) -> Result<HttpListener, String> {
+fn use_passed(http: &HttpSettings, configured: Option<Listen>, passed: PassedListener) -> Result<HttpListener, String> {
     let failed = |error: &dyn std::fmt::Display| {
         format!("failed to serve HTTP on the service manager's socket: {error} (ListenStream= of assay-http.socket)")
     };
@@ -141,7 +141,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_passed_socket_with_a_public_address_needs_allow_remote() {
-        let (local_only, remote) = (Http::default(), Http { allow_remote: true, ..Http::default() });
+        let (local_only, remote) =
+            (HttpSettings::default(), HttpSettings { allow_remote: true, ..HttpSettings::default() });
         let error = use_passed(&local_only, None, passed("0.0.0.0:0")).unwrap_err();
         assert!(error.contains("allow_remote") && error.contains("assay-http.socket"), "{error}");
         assert!(use_passed(&remote, None, passed("0.0.0.0:0")).is_ok());

@@ -1,72 +1,74 @@
-//! What is larger than a line: kept in memory, per uid, bounded in size, number and time.
+//! The `blob.*` methods, and the store of content that is larger than a line: in memory, bounded per uid in size, number and time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
+use serde_json::Value;
 
+use super::code::Code;
+use super::context::{CallResult, Context};
+use super::error::CallError;
+use super::message::params;
+use super::params::{BlobGetParams, BlobPutParams};
+use super::results::{BlobPiece, BlobPut};
+use super::{decode, to_value};
 use config::bounds;
 use scheduler::BlobStore;
 
 #[derive(Debug)]
-enum Content {
+enum BlobContent {
     Growing(BytesMut),
-    Whole(Bytes),
+    Complete(Bytes),
 }
 
 #[derive(Debug)]
 struct Blob {
     uid: u32,
-    content: Content,
-    touched: Instant,
+    content: BlobContent,
+    last_used: Instant,
 }
 
 impl Blob {
     fn len(&self) -> usize {
         match &self.content {
-            Content::Growing(bytes) => bytes.len(),
-            Content::Whole(bytes) => bytes.len(),
+            BlobContent::Growing(bytes) => bytes.len(),
+            BlobContent::Complete(bytes) => bytes.len(),
         }
     }
 }
 
-/// Why a blob could not be put or found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
-    /// No such blob of this uid.
-    #[error("blob: there is no blob {0:?} of yours")]
+    /// The uid has no such blob.
+    #[error("blob: you have no blob {0:?}")]
     Unknown(String),
-    /// It was ended already.
-    #[error("blob: {0:?} has been ended already")]
-    Ended(String),
-    /// A gap or an overlap.
+    #[error("blob: {0:?} is already complete")]
+    Complete(String),
+    /// `given` leaves a gap or overlaps.
     #[error("offset: is {given}, but the blob has {have} bytes")]
-    Offset {
-        /// What was given.
-        given: u64,
-        /// How much there is.
-        have: u64,
-    },
-    /// A bound.
+    Offset { given: u64, have: u64 },
     #[error("{0}")]
     Full(String),
 }
 
-/// All blobs.
 #[derive(Debug, Default)]
-pub struct Blobs {
+pub struct MemoryBlobs {
     blobs: Mutex<HashMap<String, Blob>>,
 }
 
-impl Blobs {
+impl MemoryBlobs {
+    /// Locks the blobs, without those that have expired.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Blob>> {
-        let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
-        blobs.retain(|_, blob| blob.touched.elapsed() < bounds::BLOB_TTL);
+        let mut blobs = self.blobs.lock();
+        blobs.retain(|_, blob| blob.last_used.elapsed() < bounds::BLOB_TTL);
         blobs
     }
 
-    /// Appends to a blob, or begins one. Says its id.
+    /// Appends to a blob, or begins one when `id` is `None`. Returns its id.
     ///
     /// # Errors
     /// See [`BlobError`]; nothing was changed.
@@ -87,15 +89,15 @@ impl Blobs {
             }
             None => {
                 let id = uuid::Uuid::new_v4().to_string();
-                let content = Content::Growing(BytesMut::new());
-                blobs.insert(id.clone(), Blob { uid, content, touched: Instant::now() });
+                let content = BlobContent::Growing(BytesMut::new());
+                blobs.insert(id.clone(), Blob { uid, content, last_used: Instant::now() });
                 id
             }
         };
         let unknown = || BlobError::Unknown(id.chars().take(64).collect());
         let blob = blobs.get_mut(&id).filter(|blob| blob.uid == uid).ok_or_else(unknown)?;
         let have = blob.len() as u64;
-        let Content::Growing(bytes) = &mut blob.content else { return Err(BlobError::Ended(id)) };
+        let BlobContent::Growing(bytes) = &mut blob.content else { return Err(BlobError::Complete(id)) };
         if offset != have {
             return Err(BlobError::Offset { given: offset, have });
         }
@@ -104,25 +106,25 @@ impl Blobs {
         }
         bytes.extend_from_slice(data);
         if eof {
-            blob.content = Content::Whole(std::mem::take(bytes).freeze());
+            blob.content = BlobContent::Complete(std::mem::take(bytes).freeze());
         }
-        blob.touched = Instant::now();
+        blob.last_used = Instant::now();
         Ok(id)
     }
 
-    /// A whole blob of this uid.
+    /// A complete blob of this uid.
     pub fn get(&self, uid: u32, id: &str) -> Option<Bytes> {
         let mut blobs = self.lock();
         let blob = blobs.get_mut(id).filter(|blob| blob.uid == uid)?;
-        blob.touched = Instant::now();
+        blob.last_used = Instant::now();
         match &blob.content {
-            Content::Whole(bytes) => Some(bytes.clone()),
-            Content::Growing(_) => None,
+            BlobContent::Complete(bytes) => Some(bytes.clone()),
+            BlobContent::Growing(_) => None,
         }
     }
 }
 
-impl BlobStore for Blobs {
+impl BlobStore for MemoryBlobs {
     fn keep(&self, uid: u32, bytes: Bytes) -> Option<String> {
         let id = self.put(uid, None, 0, &[], false).ok()?;
         let mut blobs = self.lock();
@@ -131,18 +133,49 @@ impl BlobStore for Blobs {
             blobs.remove(&id);
             return None;
         }
-        blobs.insert(id.clone(), Blob { uid, content: Content::Whole(bytes), touched: Instant::now() });
+        blobs.insert(id.clone(), Blob { uid, content: BlobContent::Complete(bytes), last_used: Instant::now() });
         Some(id)
     }
 
     fn get(&self, uid: u32, blob: &str) -> Option<Bytes> {
-        Blobs::get(self, uid, blob)
+        MemoryBlobs::get(self, uid, blob)
     }
 
     fn put_back(&self, uid: u32, blob: &str, bytes: Bytes) {
-        let content = Content::Whole(bytes);
-        self.lock().insert(blob.to_owned(), Blob { uid, content, touched: Instant::now() });
+        let content = BlobContent::Complete(bytes);
+        self.lock().insert(blob.to_owned(), Blob { uid, content, last_used: Instant::now() });
     }
+}
+
+impl From<BlobError> for CallError {
+    fn from(error: BlobError) -> CallError {
+        let (code, field) = match &error {
+            BlobError::Unknown(_) => (Code::NotFound, "blob"),
+            BlobError::Complete(_) => (Code::BadRequest, "blob"),
+            BlobError::Offset { .. } => (Code::BadRequest, "offset"),
+            BlobError::Full(_) => (Code::TooLarge, "data_b64"),
+        };
+        CallError::new(code, error.to_string()).at_field(field)
+    }
+}
+
+pub(super) fn put(context: &Context, given: Value) -> CallResult {
+    let BlobPutParams { data_b64, offset, eof, blob } = params(given)?;
+    let data = decode("data_b64", &data_b64)?;
+    let id = context.daemon.blobs.put(context.peer.uid, blob.as_deref(), offset, &data, eof)?;
+    Ok(to_value(&BlobPut { blob: id }))
+}
+
+pub(super) fn get(context: &Context, given: Value) -> CallResult {
+    let BlobGetParams { blob, offset, max } = params(given)?;
+    let unknown = || BlobError::Unknown(blob.chars().take(64).collect());
+    let bytes = context.daemon.blobs.get(context.peer.uid, &blob).ok_or_else(unknown)?;
+    // base64 makes four bytes of three, and the line has a bound
+    let most = (bounds::MAX_LINE_BYTES / 2) as u64;
+    let start = offset.min(bytes.len() as u64);
+    let end = start.saturating_add(max.unwrap_or(most).min(most)).min(bytes.len() as u64);
+    let piece = &bytes[start as usize..end as usize];
+    Ok(to_value(&BlobPiece { data_b64: BASE64.encode(piece), eof: end == bytes.len() as u64 }))
 }
 
 #[cfg(test)]
@@ -150,34 +183,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blob_is_put_in_pieces_and_read_whole() {
-        let blobs = Blobs::default();
+    fn a_blob_is_put_in_pieces_and_read_as_a_whole() {
+        let blobs = MemoryBlobs::default();
         let id = blobs.put(1, None, 0, b"ab", false).unwrap();
         assert_eq!(blobs.get(1, &id), None);
         blobs.put(1, Some(&id), 2, b"c", true).unwrap();
         assert_eq!(blobs.get(1, &id).unwrap(), "abc");
-        assert_eq!(blobs.put(1, Some(&id), 3, b"d", true), Err(BlobError::Ended(id)));
+        assert_eq!(blobs.put(1, Some(&id), 3, b"d", true), Err(BlobError::Complete(id)));
     }
 
     #[test]
-    fn another_uid_sees_nothing() {
-        let blobs = Blobs::default();
+    fn a_blob_is_invisible_to_other_uids() {
+        let blobs = MemoryBlobs::default();
         let id = blobs.put(1, None, 0, b"ab", true).unwrap();
         assert_eq!(blobs.get(2, &id), None);
         assert_eq!(blobs.put(2, Some(&id), 2, b"c", true), Err(BlobError::Unknown(id)));
     }
 
     #[test]
-    fn a_gap_is_refused_and_says_how_much_there_is() {
-        let blobs = Blobs::default();
+    fn a_gap_is_refused_with_the_size_of_the_blob() {
+        let blobs = MemoryBlobs::default();
         let id = blobs.put(1, None, 0, b"ab", false).unwrap();
         assert_eq!(blobs.put(1, Some(&id), 5, b"x", false), Err(BlobError::Offset { given: 5, have: 2 }));
         assert!(blobs.put(1, None, 9, b"x", false).is_err());
     }
 
     #[test]
-    fn a_uid_has_a_bounded_number_of_blobs() {
-        let blobs = Blobs::default();
+    fn the_number_of_blobs_per_uid_is_bounded() {
+        let blobs = MemoryBlobs::default();
         for _ in 0..bounds::MAX_BLOBS_PER_UID {
             blobs.put(1, None, 0, b"", true).unwrap();
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::types::Code;
+use super::code::Code;
 use telemetry::metrics::{MetricsWriter, labels};
 
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl RpcMetrics {
         let rows = [("accepted", &self.accepted), ("refused", &self.refused)];
         let rows = rows.map(|(result, count)| (labels!(result = result), value(count)));
         writer.counters("assay_connections_opened", "Connections to the socket, by result.", None, rows)?;
-        let rows = Code::ALL.into_iter().zip(&self.refused_submissions);
+        let rows = Code::ALL.iter().zip(&self.refused_submissions);
         let rows = rows.map(|(code, count)| (labels!(code = code.as_str()), value(count)));
         writer.counters("assay_submissions_refused", "Refused submissions, by error code.", None, rows)
     }
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn every_code_has_its_own_count() {
         let metrics = RpcMetrics::default();
-        for code in Code::ALL {
+        for code in Code::ALL.iter().copied() {
             metrics.count_refused_submission(code);
         }
         assert!(metrics.refused_submissions.iter().all(|count| count.load(Ordering::Relaxed) == 1));

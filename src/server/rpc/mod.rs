@@ -1,19 +1,31 @@
-//! The socket protocol, version 1 (DESIGN section 6): JSON-RPC 2.0, one object per LF-ended line, multiplexed by id.
+//! Server of the socket protocol, version 1: JSON-RPC 2.0, one object per LF-terminated line, multiplexed by id.
 //!
 //! ```text
 //!  accept --> peer (SO_PEERCRED, role) --> server.hello
-//!     reader: line (bounded) --> call task ----> outbound queue (bounded) --> writer (a slow reader is cut)
+//!     reader: line (bounded) --> call task ----> outbound queue (bounded) --> writer (disconnects a slow reader)
 //!                                   |  events first, the response last
-//!     end-of-file: calls go on, answers still go out        hang-up: this connection's runs are cancelled
+//!     end-of-file: calls continue, responses are still written      hang-up: the connection's runs are cancelled
 //! ```
 //!
-//! One bad line costs one error, never the connection, as long as the framing holds. [`types`] is the vocabulary,
-//! [`params`] and [`results`] what goes in and comes out, [`schema`] says it to others, [`mod@line`] is the framing, [`peer`] who asks,
-//! [`blobs`] what is larger than a line, [`methods`] what can be asked, [`views`] what there is to see, [`metrics`] counts.
+//! An invalid line costs one error response, never the connection, as long as the framing holds.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`method`], [`params`], [`results`], [`code`], [`schema`] | the published protocol |
+//! | [`server`], [`connection`], [`context`], [`input_line`], [`message`], [`error`] | transport and framing |
+//! | [`peer`], [`connections`], [`state`] | callers, their number, and the state shared by connections |
+//! | [`methods`], [`submissions`], [`images`], [`blobs`], [`views`] | the methods |
 
 mod blobs;
+pub mod code;
 mod connection;
-mod line;
+mod connections;
+mod context;
+mod error;
+mod images;
+mod input_line;
+mod message;
+pub mod method;
 mod methods;
 mod metrics;
 pub mod params;
@@ -21,11 +33,27 @@ mod peer;
 pub mod results;
 pub mod schema;
 mod server;
-mod types;
+mod state;
+mod submissions;
 mod views;
 
-pub use blobs::Blobs;
+pub use blobs::MemoryBlobs;
+pub use code::Code;
+pub use connections::Connections;
+pub use error::CallError;
+pub use metrics::RpcMetrics;
 pub use peer::{Peer, Roles};
-pub use server::{Connections, Daemon, Live, Profiles, ReloadAsk, bind, serve};
+pub use server::{bind, serve};
+pub use state::{Daemon, Live, ReloadRequest};
 
-pub use types::{Code, RpcError};
+/// Serializes a protocol type, which cannot fail: maps have string keys, and no float is NaN.
+fn to_value(of: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(of).unwrap_or_default()
+}
+
+/// Decodes a field in base64.
+fn decode(field: &str, b64: &str) -> Result<Vec<u8>, CallError> {
+    use base64::Engine as _;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(b64);
+    decoded.map_err(|error| CallError::bad(field, format!("{field}: is not base64: {error}")))
+}

@@ -1,7 +1,7 @@
-//! What the methods take, exactly as it stands in JSON. Unknown fields are errors; [`super::schema`] publishes the shapes.
+//! Parameters of the methods as they appear in JSON. Unknown fields are errors.
 //!
-//! A submission stands in `params` directly or under `submission`, so `submission.run` and `submission.submit` take theirs
-//! apart by hand; [`RunParams`] and [`SubmitParams`] are what that amounts to.
+//! A submission is given directly in `params` or under `submission`, so the daemon takes the parameters of
+//! `submission.run` and `submission.submit` apart by hand; [`RunParams`] and [`SubmitParams`] only describe them.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,53 +9,53 @@ use serde_json::Value;
 
 use protocol::Submission;
 
-/// Nothing: `{}`, or no `params` at all.
+/// No parameters: `{}`, or no `params` at all.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
-/// Of `submission.run`: the submission's own fields, or the submission under its name; `stream` beside either.
+/// Parameters of `submission.run`: the fields of the submission, or the submission under `submission`; plus `stream`.
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged)]
-#[allow(clippy::large_enum_variant, reason = "a shape to publish; none is ever made")]
+#[allow(clippy::large_enum_variant, reason = "describes a shape; never constructed")]
 pub enum RunParams {
-    /// The submission's fields themselves.
+    /// The fields of the submission.
     Plain(RunPlain),
-    /// Under its name.
+    /// The submission under `submission`.
     Named(RunNamed),
 }
 
-/// A submission's fields, and whether to tell what happens.
+/// The fields of a submission, and whether to send events.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct RunPlain {
     /// The submission.
     #[schemars(flatten)]
     pub submission: Submission,
-    /// Whether `submission.event` notifications come before the report.
+    /// Whether `submission.event` notifications precede the report.
     #[schemars(default)]
     pub stream: bool,
 }
 
-/// A submission under its name.
+/// A submission under its name, and whether to send events.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct RunNamed {
     /// The submission.
     pub submission: Submission,
-    /// Whether `submission.event` notifications come before the report.
+    /// Whether `submission.event` notifications precede the report.
     #[schemars(default)]
     pub stream: bool,
 }
 
-/// Of `submission.submit`: the submission's own fields, or the submission under its name.
+/// Parameters of `submission.submit`: the fields of the submission, or the submission under `submission`.
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged)]
-#[allow(clippy::large_enum_variant, reason = "a shape to publish; none is ever made")]
+#[allow(clippy::large_enum_variant, reason = "describes a shape; never constructed")]
 pub enum SubmitParams {
-    /// The submission's fields themselves.
+    /// The fields of the submission.
     Plain(Submission),
-    /// Under its name.
+    /// The submission under `submission`.
     Named(SubmitNamed),
 }
 
@@ -67,105 +67,105 @@ pub struct SubmitNamed {
     pub submission: Submission,
 }
 
-/// Of `submission.wait`.
+/// Parameters of `submission.wait`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitParams {
-    /// The submission's id.
+    /// Id of the submission.
     pub id: String,
-    /// Answer with the state when this time is over first.
+    /// Return the state if the report is not available within this time.
     pub timeout_ms: Option<u64>,
-    /// Whether `submission.event` notifications come before the report.
+    /// Whether `submission.event` notifications precede the report.
     #[serde(default)]
     pub stream: bool,
-    /// The first event to send; needs `stream`.
+    /// Number of the first event to send; requires `stream`.
     pub from_seq: Option<u64>,
 }
 
-/// A submission.
+/// Parameters of methods that take a submission's id.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdParams {
-    /// The submission's id.
+    /// Id of the submission.
     pub id: String,
 }
 
-/// Of `submission.input`.
+/// Parameters of `submission.input`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InputParams {
-    /// The submission's id.
+    /// Id of the submission.
     pub id: String,
     /// Text for its standard input.
     pub data: Option<String>,
-    /// Bytes for its standard input, as base64; not beside `data`.
+    /// Bytes for its standard input, in base64; excludes `data`.
     pub data_b64: Option<String>,
-    /// Whether this is the end of its input.
+    /// Whether its input ends here.
     #[serde(default)]
     pub eof: bool,
 }
 
-/// Of `submission.cancel`: one of the two.
+/// Parameters of `submission.cancel`: exactly one of the two.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelParams {
-    /// A submission's id.
+    /// Id of a submission.
     pub id: Option<String>,
-    /// The JSON-RPC id of a `submission.run` of this connection.
+    /// JSON-RPC id of a `submission.run` on this connection.
     pub request: Option<Value>,
 }
 
-/// Of `submission.list`.
+/// Parameters of `submission.list`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListParams {
-    /// Only those in this state: `queued`, `running` or `done`.
+    /// Only submissions in this state: `queued`, `running` or `done`.
     pub state: Option<String>,
-    /// Only those of this tenant.
+    /// Only submissions of this tenant.
     pub tenant: Option<String>,
 }
 
-/// Of `blob.put`.
+/// Parameters of `blob.put`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BlobPutParams {
-    /// The piece, as base64.
+    /// The piece, in base64.
     pub data_b64: String,
-    /// Where it belongs: how many bytes the blob has so far.
+    /// Offset of the piece: the number of bytes that the blob has so far.
     pub offset: u64,
-    /// Whether it is the last piece.
+    /// Whether this is the last piece.
     pub eof: bool,
-    /// Which blob goes on; absent to begin one.
+    /// Id of the blob to continue; absent to begin a new one.
     pub blob: Option<String>,
 }
 
-/// Of `blob.get`.
+/// Parameters of `blob.get`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BlobGetParams {
-    /// Which.
+    /// Id of the blob.
     pub blob: String,
-    /// Where to begin.
+    /// Offset of the first byte.
     #[serde(default)]
     pub offset: u64,
-    /// How many bytes at most; never more than half of `max_line_bytes`.
+    /// Maximum number of bytes; never more than half of `max_line_bytes`.
     pub max: Option<u64>,
 }
 
-/// A host.
+/// Parameters of `host.drain` and `host.resume`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostParams {
-    /// Its name.
+    /// Name of the host.
     pub host: String,
 }
 
-/// Of `image.build` and `image.pull`.
+/// Parameters of `image.build` and `image.pull`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageParams {
-    /// Whose image.
+    /// Profile whose image is meant.
     pub profile: String,
-    /// On which host; absent for every host that answers.
+    /// Host to work on; absent for every host that answers.
     pub host: Option<String>,
 }

@@ -1,39 +1,39 @@
-//! What the methods answer and what is told unasked, exactly as it stands in JSON. Clients ignore fields they don't know.
+//! Results of the methods and bodies of the notifications as they appear in JSON. Clients ignore unknown fields.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
+use super::code::Code;
 use protocol::{LimitsRequest, Outcome, Report, Verdict};
 use sandbox::host::{HostState, ImageRow, SandboxRow};
 use sandbox::pool::PoolState;
-use scheduler::{Counters, StageRow, SubmissionPhase};
+use scheduler::{Counters, StageRow};
 
-/// Of `server.hello`, the first line of a connection.
+/// Body of `server.hello`, the first line of a connection.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Hello {
-    /// The protocol's version: 1.
+    /// Version of the protocol: 1.
     pub protocol: u32,
-    /// The daemon's version.
+    /// Version of the daemon.
     pub version: &'static str,
-    /// The instance's name and random id.
+    /// Name of the instance, and its random id.
     pub instance: String,
-    /// What it takes and keeps.
+    /// Limits of the daemon.
     pub limits: HelloLimits,
-    /// Parts of the protocol that are there.
+    /// Supported parts of the protocol.
     pub features: Vec<&'static str>,
 }
 
-/// What the daemon takes and keeps.
+/// Limits of the daemon.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct HelloLimits {
     /// The longest line, in bytes; anything larger travels as a blob.
     pub max_line_bytes: usize,
     /// The largest blob.
     pub max_blob_bytes: u64,
-    /// The largest submission, its blobs included.
+    /// The largest submission, with its blobs.
     pub max_submission_bytes: u64,
     /// The largest report, without its blobs.
     pub max_report_bytes: usize,
@@ -41,163 +41,162 @@ pub struct HelloLimits {
     pub report_ttl_ms: u64,
 }
 
-/// Nothing to say: `{}`.
+/// An empty result: `{}`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Empty {}
 
-/// Of `submission.submit`.
+/// Result of `submission.submit`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Submitted {
-    /// The submission's id.
+    /// Id of the submission.
     pub id: String,
 }
 
-/// Where a submission stands.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+/// State of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum StateWord {
-    /// It waits.
+    /// It waits for a sandbox.
     Queued,
     /// It has a sandbox.
     Running,
-    /// It has its report.
+    /// Its report is available.
     Done,
 }
 
 impl StateWord {
-    pub(super) fn of(state: &SubmissionPhase) -> StateWord {
-        match state {
-            SubmissionPhase::Queued | SubmissionPhase::Acquiring | SubmissionPhase::Kept => StateWord::Queued,
-            SubmissionPhase::Running | SubmissionPhase::Settling => StateWord::Running,
-            SubmissionPhase::Done(_) => StateWord::Done,
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// Of `submission.get`.
+/// Result of `submission.get`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SubmissionState<'a> {
-    /// The submission's id.
+    /// Id of the submission.
     pub id: &'a str,
-    /// Where it stands.
+    /// Its state.
     pub state: StateWord,
     /// Its report, when it is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<&'a Report>,
 }
 
-/// Of `submission.wait`.
+/// Result of `submission.wait`.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Waited")]
 #[serde(untagged)]
-#[allow(clippy::large_enum_variant, reason = "one answer at a time")]
-pub enum Waited {
-    /// It is done.
+#[allow(clippy::large_enum_variant, reason = "one result at a time")]
+pub enum WaitResult {
+    /// The report.
     Report(Report),
-    /// The time was over first.
+    /// The state, when `timeout_ms` expired first.
     State(StillGoing),
 }
 
 /// A submission that is not done.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StillGoing {
-    /// The submission's id.
+    /// Id of the submission.
     pub id: String,
-    /// Where it stands.
+    /// Its state.
     pub state: StateWord,
 }
 
-/// Of `submission.list`.
+/// Result of `submission.list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Submissions {
-    /// One row each.
+    /// One row per submission.
     pub submissions: Vec<SubmissionRow>,
 }
 
 /// A row of `submission.list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SubmissionRow {
-    /// Its id.
+    /// Id of the submission.
     pub id: String,
-    /// Where it stands.
+    /// Its state.
     pub state: StateWord,
-    /// Whose it is.
+    /// uid of its caller.
     pub uid: u32,
-    /// Whom the caller acted for; empty when that was not said.
+    /// Tenant that the caller stated; empty if none.
     pub tenant: String,
 }
 
-/// Of `submission.logs`.
+/// Result of `submission.logs`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Logs {
-    /// The submission's id.
+#[schemars(rename = "Logs")]
+pub struct SubmissionLogs {
+    /// Id of the submission.
     pub id: String,
-    /// Where it stands; the logs are there when it is done.
+    /// Its state; the logs are available when it is done.
     pub state: StateWord,
     /// The kept output of each step.
     pub logs: Vec<LogRow>,
 }
 
-/// The kept output of a step; each stream as text, as a blob, or as base64 where it is no UTF-8.
+/// The kept output of a step; each stream as text, as a blob, or in base64 if it is not UTF-8.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct LogRow {
-    /// `compile`, `run`, or the test's name.
+    /// `compile`, `run`, or the name of the test.
     pub name: String,
-    /// stdout, when it is UTF-8: text, or `{"blob": id}`.
+    /// stdout, if it is UTF-8: text, or `{"blob": id}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout: Option<protocol::report::Output>,
-    /// stdout as base64, when it is not.
+    /// stdout in base64, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout_b64: Option<String>,
-    /// stderr, when it is UTF-8: text, or `{"blob": id}`.
+    /// stderr, if it is UTF-8: text, or `{"blob": id}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<protocol::report::Output>,
-    /// stderr as base64, when it is not.
+    /// stderr in base64, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr_b64: Option<String>,
 }
 
-/// Of `blob.put`.
+/// Result of `blob.put`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct BlobPut {
-    /// The blob's id.
+    /// Id of the blob.
     pub blob: String,
 }
 
-/// Of `blob.get`.
+/// Result of `blob.get`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct BlobPiece {
-    /// The piece, as base64.
+    /// The piece, in base64.
     pub data_b64: String,
     /// Whether it is the last one.
     pub eof: bool,
 }
 
-/// Of `pool.list`.
+/// Result of `pool.list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Pools {
-    /// One row each.
+    /// One row per pool.
     pub pools: Vec<PoolState>,
 }
 
-/// Of `host.list`.
+/// Result of `host.list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Hosts {
-    /// One row each.
+    /// One row per host.
     pub hosts: Vec<HostRow>,
 }
 
 /// A row of `host.list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct HostRow {
-    /// Its name.
+    /// Name of the host.
     pub name: String,
-    /// Where its engine is.
+    /// Address of its engine.
     pub endpoint: String,
-    /// What may be done with it.
+    /// Its state.
     pub state: HostState,
-    /// The engine's version; empty before it has answered.
+    /// Version of the engine; empty before its first response.
     pub engine: String,
-    /// The version of the engine's API in use; empty before it has answered.
+    /// Version of the engine's API in use; empty before its first response.
     pub api: String,
     /// CPUs of its machine.
     pub cpus: i64,
@@ -211,192 +210,210 @@ pub struct HostRow {
     pub remedy: Option<String>,
     /// How long it has been in this state.
     pub since_ms: u64,
-    /// Sandboxes on it.
+    /// Number of sandboxes on it.
     pub sandboxes: usize,
-    /// Submissions that run on it.
+    /// Number of submissions running on it.
     pub running: usize,
-    /// What its runs may take, and have taken.
+    /// Its capacity for runs, and how much of it is in use.
     pub room: RoomRow,
 }
 
-/// A host's room for runs.
+/// Capacity of a host for runs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct RoomRow {
-    /// CPUs' worth of runs that are let in.
+    /// CPUs that may be assigned to runs.
     pub cpus: f64,
-    /// Of them taken.
+    /// CPUs assigned to runs.
     pub cpus_taken: f64,
-    /// Memory of runs that are let in.
+    /// Memory that may be assigned to runs.
     pub memory_bytes: u64,
-    /// Of it taken.
+    /// Memory assigned to runs.
     pub memory_bytes_taken: u64,
 }
 
-/// Of `profile.list`.
+/// Result of `profile.list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ProfileRows {
-    /// One row each.
+    /// One row per profile.
     pub profiles: Vec<ProfileRow>,
 }
 
 /// A row of `profile.list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ProfileRow {
-    /// What `language` says.
+    /// Name of the profile, for `language`.
     pub name: String,
-    /// For people.
+    /// One line of text for a human.
     pub description: String,
     /// Its image.
     pub image: String,
-    /// The file to start with.
+    /// Default entry file.
     pub entry: String,
     /// Whether it has a compile step.
     pub compiled: bool,
-    /// The limits of a run that asks for none.
+    /// Limits of a run whose submission sets none.
     pub limits: Option<LimitsRequest>,
 }
 
-/// Of `sandbox.list`.
+/// Result of `sandbox.list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Sandboxes {
-    /// One row each.
+    /// One row per sandbox.
     pub sandboxes: Vec<SandboxRow>,
 }
 
-/// Of `image.list`.
+/// Result of `image.list`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Images {
-    /// One row for each profile and host.
+#[schemars(rename = "Images")]
+pub struct ImageList {
+    /// One row per profile and host.
     pub images: Vec<ImageRow>,
 }
 
-/// Of `image.build` and `image.pull`: the first host's, and all of them.
+/// Result of `image.build` and `image.pull`: the fields of the first host, and every host.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ImagesMade {
-    /// The first host's.
+    /// The first host.
     #[serde(flatten)]
     pub first: ImageMade,
-    /// Every host's.
+    /// Every host.
     pub hosts: Vec<ImageMade>,
 }
 
-/// An image that is there now.
+/// An image that is now available on a host.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ImageMade {
-    /// The host.
+    /// Name of the host.
     pub host: String,
-    /// The image's name.
+    /// Name of the image.
     pub image: String,
-    /// Its id.
+    /// Id of the image.
     pub id: String,
-    /// Its tag.
+    /// Tag of the image.
     pub tag: String,
-    /// Whether it was made or fetched now; false when it was there.
+    /// Whether it was built or pulled by this call; false if it was available before.
     pub built: bool,
     /// How long that took.
     pub took_ms: u64,
 }
 
-/// Of `image.progress`.
+/// Body of `image.progress`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ImageProgress {
-    /// Whose image.
+    /// Profile whose image is built or pulled.
     pub profile: String,
-    /// On which host.
+    /// Name of the host.
     pub host: String,
-    /// The image.
+    /// Name of the image.
     pub image: String,
-    /// What is going on.
+    /// The current step.
     pub step: String,
-    /// Steps, or bytes, done.
+    /// Completed steps, or bytes.
     pub done: Option<u32>,
-    /// Of so many.
+    /// Total steps, or bytes.
     pub total: Option<u32>,
-    /// A line of the log.
+    /// A line of the build log.
     pub line: Option<String>,
 }
 
-/// Of `daemon.status`.
+/// Result of `daemon.status`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Status<'a> {
-    /// The instance's name and random id.
+#[schemars(rename = "Status")]
+pub struct DaemonStatus<'a> {
+    /// Name of the instance, and its random id.
     pub instance: &'a str,
-    /// The daemon's version.
+    /// Version of the daemon.
     pub version: &'static str,
-    /// Since its start.
+    /// Time since its start.
     pub uptime_ms: u64,
-    /// Whether it lets nothing in any more.
+    /// Whether it admits no more submissions.
     pub draining: bool,
-    /// As `host.list`.
+    /// Where it is between start and exit.
+    pub phase: DaemonPhase,
+    /// The rows of `host.list`.
     pub hosts: Vec<HostRow>,
-    /// As `pool.list`.
+    /// The rows of `pool.list`.
     pub pools: Vec<PoolState>,
-    /// Who waits.
-    pub queue: Queue,
-    /// What came of submissions since the start.
+    /// The queue.
+    pub queue: QueueStatus,
+    /// Counts of submissions since the start.
     pub counters: &'a Counters,
-    /// Where the time of the last submissions went, by stage.
+    /// Durations of recent submissions, by stage.
     pub stages: BTreeMap<&'static str, StageRow>,
 }
 
-/// Who waits.
+/// Phase of the daemon's life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DaemonPhase {
+    /// It accepts connections and submissions.
+    #[default]
+    Serving,
+    /// New connections wait for the next daemon; connected callers may still submit.
+    HandingOver,
+    /// It admits nothing more and finishes what runs.
+    Draining,
+}
+
+/// The queue of submissions.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Queue {
-    /// Let in, without a sandbox.
+#[schemars(rename = "Queue")]
+pub struct QueueStatus {
+    /// Admitted submissions without a sandbox.
     pub queued: usize,
-    /// With a sandbox.
+    /// Submissions with a sandbox.
     pub running: usize,
-    /// How many may be let in.
+    /// Maximum number of admitted submissions.
     pub max: usize,
     /// Runs that wait for a sandbox.
     pub waiting: usize,
-    /// The same by uid.
+    /// The same per uid.
     pub callers: Vec<CallerRow>,
 }
 
-/// A uid that waits, or runs.
+/// A uid with waiting or running runs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CallerRow {
     /// The uid.
     pub uid: u32,
-    /// Of its runs, how many wait.
+    /// Its runs that wait for a sandbox.
     pub waiting: usize,
-    /// Of its runs, how many have a sandbox.
+    /// Its runs that have a sandbox.
     pub running: usize,
 }
 
-/// Of `daemon.reload`: what the new configuration changed.
+/// Result of `daemon.reload`: what the new configuration changed.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Reloaded {
-    /// Hosts, by their names.
+    /// Changes of hosts.
     pub hosts: ReloadedHosts,
     /// The profiles now.
     pub profiles: Vec<String>,
-    /// Keys that changed and are in effect.
+    /// Changed settings that are in effect.
     pub applied: Vec<String>,
-    /// What changed and is in effect only after a restart.
+    /// Changed settings that take effect after a restart.
     pub needs_restart: Vec<String>,
 }
 
-/// Hosts, by their names.
+/// Names of hosts, by what a reload did with them.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ReloadedHosts {
-    /// As they were.
+    /// Unchanged hosts.
     pub kept: Vec<String>,
-    /// New ones.
+    /// New hosts.
     pub added: Vec<String>,
-    /// No more.
+    /// Removed hosts.
     pub removed: Vec<String>,
 }
 
-/// Of `submission.event`.
+/// Body of `submission.event`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct EventBody {
-    /// The submission's id.
+    /// Id of the submission.
     pub id: String,
-    /// Its number; the first is 0.
+    /// Number of the event; the first is 0.
     pub seq: u64,
-    /// What kind, which says what `data` is.
+    /// Kind of event; determines the meaning of `data`.
     pub kind: EventKind,
     /// The test that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -404,19 +421,19 @@ pub struct EventBody {
     /// Text for `stdout` and `stderr`, a word for `state`, `compile` and `test`, figures for `usage`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<EventData>,
-    /// Output that is no UTF-8, as base64.
+    /// Output that is not UTF-8, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_b64: Option<String>,
-    /// How many bytes of output before it this reader has missed.
+    /// Number of bytes of output before this event that this reader missed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped_bytes: Option<u64>,
 }
 
-/// The kinds of events.
+/// Kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
-    /// It was let in; always the first, and it carries the id.
+    /// The submission was admitted; always the first event.
     Accepted,
     /// `running`: it has a sandbox.
     State,
@@ -424,15 +441,15 @@ pub enum EventKind {
     Compile,
     /// A test has ended: its verdict.
     Test,
-    /// Output.
+    /// A piece of standard output.
     Stdout,
-    /// Output.
+    /// A piece of standard error.
     Stderr,
-    /// What the program that runs has used so far, twice a second.
+    /// What the running program has used so far, twice a second.
     Usage,
 }
 
-/// What an event carries.
+/// Data of an event.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum EventData {
@@ -446,7 +463,7 @@ pub enum EventData {
     Usage(UsageRow),
 }
 
-/// What the program that runs has used so far.
+/// What the running program has used so far.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct UsageRow {
     /// Wall time.
@@ -460,9 +477,9 @@ pub struct UsageRow {
 /// The error of a response.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ErrorBody<'a> {
-    /// The JSON-RPC number.
+    /// The JSON-RPC error number.
     pub code: i64,
-    /// For people.
+    /// Text for a human.
     pub message: &'a str,
     /// The same for programs.
     pub data: ErrorData<'a>,
@@ -471,19 +488,14 @@ pub struct ErrorBody<'a> {
 /// An error for programs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ErrorData<'a> {
-    /// One of a closed list; treat a word that you don't know as `internal`.
-    pub code: super::Code,
-    /// For people.
+    /// One of a closed list; treat an unknown code as `internal`.
+    pub code: Code,
+    /// Text for a human.
     pub message: &'a str,
-    /// The request's field that is to blame, by its path.
+    /// Path of the field of the request that is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'a str>,
     /// When to try again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-}
-
-/// As a value. What is ours always can be one.
-pub(super) fn value(of: &impl Serialize) -> Value {
-    serde_json::to_value(of).unwrap_or_default()
 }

@@ -1,22 +1,20 @@
-//! What there is to see: hosts, pools, profiles, the queue, how it all is.
+//! Read-only views of the daemon: hosts, pools, profiles, status.
 
 use std::sync::Arc;
 
-use super::connection::Context;
-use super::results::{CallerRow, HostRow, ProfileRow, ProfileRows, Queue, RoomRow, Status};
+use super::results::{CallerRow, DaemonStatus, HostRow, ProfileRow, ProfileRows, QueueStatus, RoomRow, StateWord};
+use super::state::Daemon;
 use protocol::{LimitsRequest, Profile};
 use sandbox::host::Host;
 use sandbox::pool::PoolState;
-use scheduler::Health;
+use scheduler::{Health, SubmissionPhase};
 
-/// The rows of `pool.list`.
-pub(super) fn pools(context: &Context) -> Vec<PoolState> {
-    let hosts = context.daemon.fleet.all();
+pub(super) fn pools(daemon: &Daemon) -> Vec<PoolState> {
+    let hosts = daemon.fleet.all();
     hosts.iter().flat_map(|host| host.pools()).map(|pool| pool.state()).collect()
 }
 
-/// The rows of `host.list`.
-pub(super) fn hosts(context: &Context) -> Vec<HostRow> {
+pub(super) fn hosts(daemon: &Daemon) -> Vec<HostRow> {
     let row = |host: &Arc<Host>| {
         let health = host.health();
         let (has, taken) = host.capacity().amounts();
@@ -42,11 +40,10 @@ pub(super) fn hosts(context: &Context) -> Vec<HostRow> {
             },
         }
     };
-    context.daemon.fleet.all().iter().map(row).collect()
+    daemon.fleet.all().iter().map(row).collect()
 }
 
-/// `profile.list`.
-pub(super) fn profiles(context: &Context) -> ProfileRows {
+pub(super) fn profiles(daemon: &Daemon) -> ProfileRows {
     let row = |profile: &Arc<Profile>| ProfileRow {
         name: profile.name.clone(),
         description: profile.description.clone(),
@@ -64,22 +61,21 @@ pub(super) fn profiles(context: &Context) -> ProfileRows {
             open_files: Some(limits.open_files),
         }),
     };
-    ProfileRows { profiles: context.daemon.live.profiles().values().map(row).collect() }
+    ProfileRows { profiles: daemon.live.profiles().values().map(row).collect() }
 }
 
-/// `daemon.status`.
-pub(super) fn status(context: &Context) -> Status<'_> {
-    let daemon = &context.daemon;
+pub(super) fn status(daemon: &Daemon) -> DaemonStatus<'_> {
     let (admitted, running, max) = daemon.submissions.counts();
     let caller = |(uid, (waiting, running))| CallerRow { uid, waiting, running };
-    Status {
+    DaemonStatus {
         instance: &daemon.instance,
         version: env!("CARGO_PKG_VERSION"),
         uptime_ms: daemon.started.elapsed().as_millis() as u64,
         draining: daemon.submissions.is_draining(),
-        hosts: hosts(context),
-        pools: pools(context),
-        queue: Queue {
+        phase: daemon.phase(),
+        hosts: hosts(daemon),
+        pools: pools(daemon),
+        queue: QueueStatus {
             queued: admitted.saturating_sub(running),
             running,
             max,
@@ -91,7 +87,15 @@ pub(super) fn status(context: &Context) -> Status<'_> {
     }
 }
 
-/// `daemon.health`.
-pub(super) fn health(context: &Context) -> Health {
-    Health::of(&context.daemon.fleet, context.daemon.submissions.is_draining())
+pub(super) fn health(daemon: &Daemon) -> Health {
+    Health::of(&daemon.fleet, daemon.submissions.is_draining())
+}
+
+/// The published state. A submission kept for the next daemon is still queued for its caller.
+pub(super) fn state_word(state: &SubmissionPhase) -> StateWord {
+    match state {
+        State::Queued | State::Kept => StateWord::Queued,
+        State::Running => StateWord::Running,
+        State::Done(_) => StateWord::Done,
+    }
 }

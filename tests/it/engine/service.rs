@@ -95,7 +95,7 @@ fn who_was_let_in_just_before_the_end_is_heard_also_when_they_take_their_time() 
     let mut slow = daemon.caller();
     let pid = nix::unistd::Pid::from_raw(daemon.child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    eventually("the end begins", || daemon.log().contains("new callers wait for the next daemon"));
+    eventually("the end begins", || daemon.log().contains("new connections wait for the next daemon"));
     // longer than those have who were heard before
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(slow.run("bash", "echo hello")["verdict"], "accepted");
@@ -319,10 +319,10 @@ fn a_daemon_that_cannot_start_says_so_and_not_that_it_died() {
     let mut log = String::new();
     eventually("the reaper has looked", || {
         log = std::fs::read_to_string(at("log")).unwrap();
-        log.contains("nothing of that daemon is left")
+        log.contains("sweep finished: no sandboxes of the dead daemon remain")
     });
-    assert!(log.contains("exists and is no socket"), "{log}");
-    assert!(log.contains("the daemon ended with an error: removing what it began"), "{log}");
+    assert!(log.contains("exists and is not a socket"), "{log}");
+    assert!(log.contains("the daemon ended with an error: removing its sandboxes"), "{log}");
     assert!(!log.contains("the daemon died"), "{log}");
     let label = std::fs::read_to_string(at("state/instance-id")).unwrap();
     assert!(containers(&format!("assay-{label}")).is_empty());

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use config::schema::{self, Kind};
+use config::schema::{self, ValueKind};
 use config::{self, Config};
 use daemon::reload::changes;
 
@@ -133,7 +133,7 @@ fn every_alert_has_its_runbook() {
 }
 
 /// The rows of a table of settings, as Markdown.
-fn reference(table: &schema::Table, is_daemons: bool) -> String {
+fn reference(table: &schema::SettingsTable, is_daemons: bool) -> String {
     let mut out = String::new();
     let head = if is_daemons {
         "| setting | takes | default | variable | a change | |\n|---|---|---|---|---|---|\n"
@@ -151,14 +151,16 @@ fn reference(table: &schema::Table, is_daemons: bool) -> String {
         let full = if section.is_empty() { short.to_owned() } else { format!("{section}.{short}") };
         let takes = match (&leaf.kind, found.unit) {
             (_, Some(unit)) => format!("a quantity, {}; or {name} = a number", unit.names()),
-            (Kind::Truth, _) => "true, false".to_owned(),
-            (Kind::Whole(_) | Kind::Signed, _) => "a whole number".to_owned(),
-            (Kind::Number, _) => "a number".to_owned(),
-            (Kind::Text, _) => "text".to_owned(),
-            (Kind::Path, _) => "a path".to_owned(),
-            (Kind::Word(words), _) => words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(", "),
-            (Kind::Caller | Kind::List(_), _) => "a list".to_owned(),
-            (Kind::Map, _) => "names with a text each".to_owned(),
+            (ValueKind::Truth, _) => "true, false".to_owned(),
+            (ValueKind::Whole(_) | ValueKind::Signed, _) => "a whole number".to_owned(),
+            (ValueKind::Number, _) => "a number".to_owned(),
+            (ValueKind::Text, _) => "text".to_owned(),
+            (ValueKind::Path, _) => "a path".to_owned(),
+            (ValueKind::Word(words), _) => {
+                words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(", ")
+            }
+            (ValueKind::Caller | ValueKind::List(_), _) => "a list".to_owned(),
+            (ValueKind::Map, _) => "names with a text each".to_owned(),
         };
         let default = written.map_or("none".to_owned(), |line| format!("`{}`", line.split_once(" = ").unwrap().1));
         let doc = leaf.doc.replace('|', "\\|");
@@ -182,16 +184,16 @@ fn reference(table: &schema::Table, is_daemons: bool) -> String {
 }
 
 /// A value that differs from the default.
-fn other(leaf: &schema::Leaf) -> serde_json::Value {
+fn other(leaf: &schema::SettingSchema) -> serde_json::Value {
     use serde_json::json;
     match &leaf.kind {
-        Kind::Truth => json!(leaf.default != json!(true)),
-        Kind::Whole(_) | Kind::Signed | Kind::Number | Kind::Caller => json!(7),
-        Kind::Text | Kind::Path => json!("/other"),
-        Kind::Word(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
-        Kind::List(of) if **of == Kind::Caller => json!([7]),
-        Kind::List(_) => json!(["other"]),
-        Kind::Map => json!({ "other": "7" }),
+        ValueKind::Truth => json!(leaf.default != json!(true)),
+        ValueKind::Whole(_) | ValueKind::Signed | ValueKind::Number | ValueKind::Caller => json!(7),
+        ValueKind::Text | ValueKind::Path => json!("/other"),
+        ValueKind::Word(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
+        ValueKind::List(of) if **of == ValueKind::Caller => json!([7]),
+        ValueKind::List(_) => json!(["other"]),
+        ValueKind::Map => json!({ "other": "7" }),
     }
 }
 
@@ -201,9 +203,9 @@ fn name_of(variable: &str, full: &str) -> String {
     if variable.ends_with(&ending) { format!("_{ending}") } else { "\0".to_owned() }
 }
 
-fn table_at<'a>(table: &'a schema::Table, section: &str) -> &'a schema::Table {
+fn table_at<'a>(table: &'a schema::SettingsTable, section: &str) -> &'a schema::SettingsTable {
     section.split('.').filter(|part| !part.is_empty()).fold(table, |table, part| match &table.fields[part] {
-        schema::Node::Table(inner) => inner,
+        schema::SettingsNode::Table(inner) => inner,
         _ => panic!("{part} is not a section"),
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use server::rpc::method::Method;
 use server::rpc::schema;
 
 use super::{Validation, must_be};
@@ -155,17 +156,18 @@ fn reference() -> String {
     let mut text = format!(
         "{MARK}\n## Reference\n\n### Methods\n\n| method | params | result | role | |\n|---|---|---|---|---|\n"
     );
-    for method in schema::METHODS {
-        let row = &document["methods"][method.name];
-        let told = method.notifications.iter().map(|name| format!("; `{name}` first")).collect::<String>();
+    for method in Method::ALL {
+        let row = &document["methods"][method.name()];
+        let notification = method.notification();
+        let first = notification.map(|first| format!("; `{}` first", first.name())).unwrap_or_default();
         writeln!(
             text,
-            "| `{}` | {} | {} | {} | {}{told} |",
-            method.name,
+            "| `{}` | {} | {} | {} | {}{first} |",
+            method.name(),
             brief(&row["params"], defs),
             brief(&row["result"], defs),
-            method.role.as_str().unwrap_or("any"),
-            method.summary
+            method.role().as_str().unwrap_or("any"),
+            method.summary()
         )
         .unwrap();
     }

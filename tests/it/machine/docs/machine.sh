@@ -163,7 +163,7 @@ log_says() { wait_for 30 grep -F "$1" "$machine/assayd.log"; tail -n 20 "$machin
 broken_reload() {
   printf '[queue]\nmaxx = 3\n' >/etc/assay/assayd.toml.d/99-broken.toml
   kill -HUP "$(cat "$machine/assayd.pid")"
-  log_says 'the new configuration is not taken over'
+  log_says 'the new configuration is not applied'
   rm /etc/assay/assayd.toml.d/99-broken.toml
   return 1
 }

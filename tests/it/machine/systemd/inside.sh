@@ -131,7 +131,7 @@ reloads() {
   mkdir -p /etc/assay/assayd.toml.d
   printf '[queue]\npatience = "90s"\n' >/etc/assay/assayd.toml.d/10-queue.toml
   systemctl reload assayd
-  wait_for 10 'the new configuration is in effect' logged 'a new configuration is in effect'
+  wait_for 10 'the new configuration is in effect' logged 'the new configuration is in effect'
   is_active
   printf '[queue]\nmaxx = 1\n' >/etc/assay/assayd.toml
   ! systemctl reload assayd 2>/dev/null || fail "a wrong configuration was taken over"

@@ -1,0 +1,103 @@
+//! `image.build` and `image.pull`, with their progress.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::code::Code;
+use super::context::{CallResult, Context};
+use super::error::CallError;
+use super::message::params;
+use super::method::Notification;
+use super::methods::find_host;
+use super::params::ImageParams;
+use super::results::{ImageMade, ImageProgress, ImagesMade};
+use super::to_value;
+use config::bounds;
+use sandbox::host::Host;
+use sandbox::image::{BuildEvent, ResolvedImage, is_registry_name};
+
+pub(super) async fn build(context: &Context, given: Value) -> CallResult {
+    let ImageParams { profile, host } = params(given)?;
+    let image = image_of(context, &profile)?;
+    make(context, &profile, &image, host, false).await
+}
+
+/// Asks the registry even if the engine has the image.
+pub(super) async fn pull(context: &Context, given: Value) -> CallResult {
+    let ImageParams { profile, host } = params(given)?;
+    let image = image_of(context, &profile)?;
+    if !is_registry_name(&image) {
+        let message = format!("profile: the image of {profile:?} is built from the folder {image:?}: use image.build");
+        return Err(CallError::bad("profile", message));
+    }
+    make(context, &profile, &image, host, true).await
+}
+
+fn image_of(context: &Context, profile: &str) -> Result<String, CallError> {
+    let profiles = context.daemon.live.profiles();
+    let found = profiles.get(profile).ok_or_else(|| {
+        let known = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
+        let message = format!("profile: there is no profile {profile:?}; the profiles are {known}");
+        CallError::new(Code::UnknownProfile, message).at_field("profile")
+    })?;
+    Ok(found.image.clone())
+}
+
+/// Makes the image on `host`, or on every host that answers; `pull` asks the registry in any case.
+async fn make(context: &Context, profile: &str, image: &str, host: Option<String>, pull: bool) -> CallResult {
+    context.daemon.submissions.wait_for_first_probe().await;
+    let hosts = match host {
+        Some(name) => vec![find_host(context, &name)?],
+        None => context.daemon.fleet.all().iter().filter(|host| host.answers()).cloned().collect(),
+    };
+    let mut rows = Vec::new();
+    for host in &hosts {
+        let made = make_on(context, host, profile, image, pull).await?;
+        rows.push(ImageMade {
+            host: host.name().to_owned(),
+            image: image.to_owned(),
+            id: made.id,
+            tag: made.tag,
+            built: made.built,
+            took_ms: made.took.as_millis() as u64,
+        });
+    }
+    let first = rows.first().cloned().ok_or_else(|| CallError::new(Code::NoHost, "no Docker host is up"))?;
+    Ok(to_value(&ImagesMade { first, hosts: rows }))
+}
+
+/// Makes the image on one host and sends its progress. A slow reader misses progress lines; the build never waits.
+async fn make_on(
+    context: &Context,
+    host: &Arc<Host>,
+    profile: &str,
+    image: &str,
+    pull: bool,
+) -> Result<ResolvedImage, CallError> {
+    let (sender, mut events) = mpsc::channel::<BuildEvent>(bounds::MAX_OUTBOUND_MESSAGES);
+    let mut watch = move |event| drop(sender.try_send(event));
+    let making = async move { host.images().make(image, pull, &mut watch).await };
+    let reporting = async {
+        while let Some(event) = events.recv().await {
+            let body = ImageProgress {
+                profile: profile.to_owned(),
+                host: host.name().to_owned(),
+                image: event.image,
+                step: event.step,
+                done: event.done,
+                total: event.total,
+                line: event.line,
+            };
+            if !context.notify(Notification::ImageProgress, &to_value(&body)).await {
+                return;
+            }
+        }
+    };
+    let (made, ()) = tokio::join!(making, reporting);
+    for pool in host.pools() {
+        pool.reset_backoff();
+    }
+    made.map_err(|error| CallError::new(Code::ImageFailed, error.to_string()))
+}

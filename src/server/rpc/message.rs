@@ -1,0 +1,202 @@
+//! Lines of the socket: requests in, responses and notifications out.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::code::{Code, INVALID_REQUEST, PARSE_ERROR};
+use super::error::CallError;
+use super::method::Notification;
+use config::bounds;
+
+/// A request whose method and parameters are not yet interpreted.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Request {
+    pub(super) id: Value,
+    pub(super) method: String,
+    pub(super) params: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRequest {
+    jsonrpc: String,
+    #[serde(default)]
+    id: Value,
+    method: String,
+    #[serde(default)]
+    params: Value,
+}
+
+/// Parses a line. An error comes with the id to respond to, which is null if the line has no valid one.
+pub(super) fn parse(line: &[u8]) -> Result<Request, (Value, CallError)> {
+    let fail = |id: Value, number, message: String| Err((id, CallError::malformed(number, message)));
+    let text = line.trim_ascii();
+    if text.first() == Some(&b'[') {
+        return fail(Value::Null, INVALID_REQUEST, "batches are not supported; send one object per line".to_owned());
+    }
+    if let Some(depth) = too_deep(text) {
+        let bound = bounds::MAX_DEPTH;
+        return fail(Value::Null, INVALID_REQUEST, format!("the line nests {depth} deep; at most {bound} is allowed"));
+    }
+    let id_of = |text: &[u8]| match serde_json::from_slice::<Value>(text) {
+        Ok(value) => value.get("id").filter(|id| id.is_string() || id.is_i64()).cloned().unwrap_or(Value::Null),
+        Err(_) => Value::Null,
+    };
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let raw: RawRequest = match serde_path_to_error::deserialize(&mut reader) {
+        Ok(raw) => raw,
+        Err(error) => {
+            let inner = error.inner();
+            let number = if inner.is_data() { INVALID_REQUEST } else { PARSE_ERROR };
+            return fail(id_of(text), number, format!("not a request: {inner}"));
+        }
+    };
+    if let Err(error) = reader.end() {
+        return fail(Value::Null, PARSE_ERROR, format!("not one object: {error}"));
+    }
+    if !(raw.id.is_string() || raw.id.is_i64() || raw.id.is_u64()) {
+        return fail(Value::Null, INVALID_REQUEST, "id: must be a string or an integer".to_owned());
+    }
+    if raw.jsonrpc != "2.0" {
+        return fail(raw.id, INVALID_REQUEST, "jsonrpc: must be \"2.0\"".to_owned());
+    }
+    Ok(Request { id: raw.id, method: raw.method, params: raw.params })
+}
+
+/// The nesting depth, if it exceeds the bound. Brackets in strings do not count.
+fn too_deep(text: &[u8]) -> Option<usize> {
+    let (mut depth, mut at) = (0usize, 0);
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match byte {
+            // skips the string, which may have megabytes
+            b'"' => loop {
+                at += memchr::memchr2(b'"', b'\\', &text[at..])? + 1;
+                if text[at - 1] == b'"' {
+                    break;
+                }
+                // an escaped quote does not end the string
+                at = (at + 1).min(text.len());
+            },
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > bounds::MAX_DEPTH {
+                    return Some(depth);
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Deserializes the parameters of a call; an error names the field by its path.
+pub(super) fn params<T: DeserializeOwned>(params: Value) -> Result<T, CallError> {
+    let value = if params.is_null() { json!({}) } else { params };
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { quoted_field(&error.inner().to_string()) } else { Some(path) };
+        let message = match &field {
+            Some(field) => format!("{field}: {}", error.inner()),
+            None => error.inner().to_string(),
+        };
+        CallError { field, ..CallError::new(Code::BadRequest, message) }
+    })
+}
+
+/// The name in serde's messages "unknown field `x`" and "missing field `x`".
+fn quoted_field(message: &str) -> Option<String> {
+    Some(message.split_once('`')?.1.split_once('`')?.0.to_owned())
+}
+
+/// A response line.
+pub(super) fn response(id: &Value, result: Result<Value, CallError>) -> String {
+    let value = match result {
+        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+        Err(error) => json!({ "jsonrpc": "2.0", "id": id, "error": error.to_json() }),
+    };
+    format!("{value}\n")
+}
+
+/// A notification line.
+pub(super) fn notification(notification: Notification, params: &Value) -> String {
+    format!("{}\n", json!({ "jsonrpc": "2.0", "method": notification.name(), "params": params }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::Submission;
+
+    fn error(line: &str) -> (Value, CallError) {
+        parse(line.as_bytes()).unwrap_err()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn depth_equals_that_of_a_byte_by_byte_count(text in "[{}\\[\\]\"\\\\a]{0,200}") {
+            let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+            let mut passed = None;
+            for byte in text.bytes() {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' if in_string => escaped = true,
+                    b'"' => in_string = !in_string,
+                    b'{' | b'[' if !in_string => {
+                        depth += 1;
+                        if depth > bounds::MAX_DEPTH {
+                            passed.get_or_insert(depth);
+                        }
+                    }
+                    b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+            }
+            proptest::prop_assert_eq!(too_deep(text.as_bytes()), passed);
+        }
+    }
+
+    #[test]
+    fn a_request_is_parsed() {
+        let request = parse(br#"{"jsonrpc":"2.0","id":7,"method":"daemon.status"}"#).unwrap();
+        assert_eq!((request.id, request.method.as_str()), (json!(7), "daemon.status"));
+    }
+
+    #[test]
+    fn an_invalid_request_is_an_error_for_its_id() {
+        assert_eq!(error("nonsense").1.number, PARSE_ERROR);
+        assert_eq!(error("[]").1.number, INVALID_REQUEST);
+        assert_eq!(error(r#"{"jsonrpc":"2.0","id":3,"method":5}"#).0, json!(3));
+        assert_eq!(error(r#"{"jsonrpc":"1.0","id":"a","method":"x"}"#).0, json!("a"));
+        assert_eq!(error(r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#).1.number, INVALID_REQUEST);
+        assert_eq!(error(r#"{"jsonrpc":"2.0","method":"x"}"#).1.number, INVALID_REQUEST);
+        assert!(error(r#"{"jsonrpc":"2.0","id":1,"method":"x","extra":1}"#).1.message.contains("extra"));
+        assert!(error(r#"{"jsonrpc":"2.0","id":1,"method":"x","method":"y"}"#).1.message.contains("duplicate"));
+        assert_eq!(error(r#"{"jsonrpc":"2.0","id":1,"method":"x"} trailing"#).1.number, PARSE_ERROR);
+    }
+
+    #[test]
+    fn nesting_is_bounded_and_brackets_in_strings_do_not_count() {
+        let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{}{}}}"#, "[".repeat(40), "]".repeat(40));
+        assert!(error(&deep).1.message.contains("deep"));
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"a":"{}"}}}}"#, "[\\\"".repeat(40));
+        assert!(parse(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_limit_is_an_error_that_names_it() {
+        let error = params::<Submission>(json!({"language": "c", "limits": {"cpu_msx": 1}})).unwrap_err();
+        assert!(error.field.as_deref().is_some_and(|field| field.starts_with("limits")), "{error:?}");
+        assert!(error.message.contains("cpu_msx"), "{}", error.message);
+        let error = params::<Submission>(json!({"languagee": "c"})).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some("languagee"));
+    }
+
+    #[test]
+    fn a_wrong_type_names_its_path() {
+        let error = params::<Submission>(json!({"files": [{"path": 3}]})).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some("files[0].path"));
+    }
+}
