@@ -94,8 +94,8 @@ pub(super) fn health(daemon: &Daemon) -> Health {
 /// The published state. A submission kept for the next daemon is still queued for its caller.
 pub(super) fn state_word(state: &SubmissionPhase) -> StateWord {
     match state {
-        State::Queued | State::Kept => StateWord::Queued,
-        State::Running => StateWord::Running,
-        State::Done(_) => StateWord::Done,
+        SubmissionPhase::Queued | SubmissionPhase::Acquiring | SubmissionPhase::Kept => StateWord::Queued,
+        SubmissionPhase::Running | SubmissionPhase::Settling => StateWord::Running,
+        SubmissionPhase::Done(_) => StateWord::Done,
     }
 }
