@@ -1,6 +1,6 @@
-//! What isolation costs: a cell beside a split sandbox, the program's filter, and throughput with reuse beside bare exec.
+//! What isolation costs: a cell against a split sandbox, the seccomp filter, and throughput with
+//! reuse against bare execution.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,65 +8,57 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{CODE, Daemon, Root, Sample, bare};
+use crate::PRINT_ONE;
+use crate::bare::{RootFs, bare_print_one};
+use crate::daemon::{Daemon, ProfileCopy, write_profiles};
+use crate::sample::Sample;
 
-/// All of it.
-pub fn all(root: &Root) {
+pub fn all(root: &RootFs) {
     per_run();
     filter();
     reuse(root);
 }
 
-/// A folder of profiles: file name, top lines, lines of `[pool]`, of the shipped one by that name.
-pub fn profiles(all: &[(&str, &str, &str, &str)]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, of, top, pool) in all {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("config/profiles/{of}.toml"));
-        let text = std::fs::read_to_string(shipped).unwrap();
-        let (head, rest) = text.split_at(text.find("\n[").unwrap());
-        let head = head.replacen(&format!("name = \"{of}\""), &format!("name = \"{name}\""), 1);
-        let text = format!("{head}\n{top}\n{}", rest.replace("[pool]\n", &format!("[pool]\n{pool}\n")));
-        std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
-    }
-    folder
-}
-
-/// Set-up, teardown and cleaning of one run: sixty runs of the shell's `:` in one sandbox, turn by turn.
+/// Time of a run except the program's own: sixty runs of the shell's `:` in one sandbox,
+/// alternating between split and cell.
 fn per_run() {
     const RUNS: usize = 60;
-    let folder = profiles(&[("split", "bash", "isolation = 'split'", ""), ("cell", "bash", "isolation = 'cell'", "")]);
-    let daemon = Daemon::start_profiles(folder.path(), "split,cell", 2, 4, "");
+    let folder = write_profiles(&[
+        ProfileCopy { name: "split", of: "bash", top: "isolation = 'split'", pool: "" },
+        ProfileCopy { name: "cell", of: "bash", top: "isolation = 'cell'", pool: "" },
+    ]);
+    let daemon = Daemon::start_with_profiles(folder.path(), "split,cell", 2, 4, "");
     let mut caller = daemon.caller();
-    let mut around = [Vec::new(), Vec::new()];
-    let mut set_up = [Vec::new(), Vec::new()];
+    let mut overhead = [Vec::new(), Vec::new()];
+    let mut setup = [Vec::new(), Vec::new()];
     for _ in 0..6 {
         for (at, language) in ["split", "cell"].into_iter().enumerate() {
             let tests = vec![json!({}); RUNS];
             let files = json!([{ "path": "main.sh", "content": ":" }]);
-            let work = json!({ "language": language, "files": files, "tests": tests });
-            let report = caller.ok("submission.run", work);
+            let submission = json!({ "language": language, "files": files, "tests": tests });
+            let report = caller.call("submission.run", submission);
             assert_eq!((&report["verdict"], &report["sandbox"]["isolation"]), (&json!("accepted"), &json!(language)));
             let timing = &report["timing"];
             let each = |name: &str| timing[name].as_f64().unwrap() / RUNS as f64;
-            around[at].push(each("setup_ms") + each("overhead_ms"));
-            set_up[at].push(each("setup_ms"));
+            overhead[at].push(each("setup_ms") + each("overhead_ms"));
+            setup[at].push(each("setup_ms"));
             std::thread::sleep(Duration::from_millis(700));
         }
     }
-    println!("\none run among {RUNS} in a sandbox, all but the program's own time (ms)                p50       max");
-    let [split, cell] = around.map(Sample);
-    let [split_up, cell_up] = set_up.map(Sample);
-    split.row("split: cleaning, fork, exec, wait, audit", None);
-    cell.row("cell: namespaces, mounts, fork, exec, wait, teardown", None);
+    println!("\n{:<58} {:>9} {:>9}", format!("time per run of {RUNS} without the program (ms)"), "p50", "p99");
+    let [split, cell] = overhead.map(Sample);
+    let [split_setup, cell_setup] = setup.map(Sample);
+    split.print("split: cleaning, fork, exec, wait, audit", None);
+    cell.print("cell: namespaces, mounts, fork, exec, wait, teardown", None);
     println!(
-        "  a cell adds {:.2} ms; set-up alone {:.2} and {:.2} ms",
+        "  a cell adds {:.2} ms; setup alone: split {:.2}, cell {:.2} ms",
         cell.p50() - split.p50(),
-        split_up.p50(),
-        cell_up.p50()
+        split_setup.p50(),
+        cell_setup.p50()
     );
 }
 
-/// Two loops: calls that do nothing, and bytes copied one by one.
+/// Two loops: system calls that do nothing, and bytes that are copied one by one.
 const CALLS: &str = r#"
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -92,17 +84,18 @@ int main(void) {
 }
 "#;
 
-/// Programs that do little but system calls, under our filter and the engine's, and under the engine's alone.
+/// Time per system call under our seccomp filter and the engine's, and under the engine's alone.
 fn filter() {
-    let folder = profiles(&[("c", "c", "isolation = 'split'\nlimits = { cpu_ms = 20000 }", "")]);
-    let daemon = Daemon::start_profiles(folder.path(), "c", 1, 2, "");
+    let top = "isolation = 'split'\nlimits = { cpu_ms = 20000 }";
+    let folder = write_profiles(&[ProfileCopy { name: "c", of: "c", top, pool: "" }]);
+    let daemon = Daemon::start_with_profiles(folder.path(), "c", 1, 2, "");
     let mut caller = daemon.caller();
     let files = json!([{ "path": "main.c", "content": CALLS }]);
     let numbers = |text: &str| -> Vec<f64> { text.split_whitespace().map(|word| word.parse().unwrap()).collect() };
-    let (mut ours, mut engines) = (Vec::new(), Vec::new());
+    let (mut both, mut engine) = (Vec::new(), Vec::new());
     for _ in 0..5 {
-        let report = caller.ok("submission.run", json!({ "language": "c", "files": files }));
-        ours.push(numbers(report["run"]["stdout"].as_str().unwrap()));
+        let report = caller.call("submission.run", json!({ "language": "c", "files": files }));
+        both.push(numbers(report["run"]["stdout"].as_str().unwrap()));
         let image = report["sandbox"]["image"].as_str().unwrap().to_owned();
         let script = "cat > main.c && gcc -O2 -o main main.c && ./main";
         let mut child = Command::new("docker")
@@ -114,60 +107,62 @@ fn filter() {
             .spawn()
             .unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), CALLS.as_bytes()).unwrap();
-        engines.push(numbers(&String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()));
+        engine.push(numbers(&String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()));
     }
     println!(
-        "\nsystem calls in a loop (ns), best of nine rounds, under our filter and the engine's / the engine's alone"
+        "\nsystem calls in a loop (ns), best of nine rounds, with our filter and the engine's / the engine's alone"
     );
     for (at, name) in
-        ["one that does nothing", "a byte read from /dev/zero, written to /dev/null"].into_iter().enumerate()
+        ["a call that does nothing", "a byte read from /dev/zero and written to /dev/null"].into_iter().enumerate()
     {
-        let of = |all: &[Vec<f64>]| Sample(all.iter().map(|row| row[at]).collect());
-        let (ours, engines) = (of(&ours), of(&engines));
-        ours.row(name, Some(&engines));
+        let column = |all: &[Vec<f64>]| Sample(all.iter().map(|row| row[at]).collect());
+        let (both, engine) = (column(&both), column(&engine));
+        both.print(name, Some(&engine));
     }
 }
 
-/// `print(1)` as often as it can be: by four callers of one tenant with reuse and cells, and exec'ed bare by as many at once.
-fn reuse(root: &Root) {
+/// Throughput of `print(1)`: four callers of one tenant with reused cells, against four bare loops.
+fn reuse(root: &RootFs) {
     const CALLERS: usize = 4;
-    let folder = profiles(&[("python", "python", "isolation = 'cell'", "reuse = 1000000")]);
-    let daemon = Daemon::start_profiles(folder.path(), "python", CALLERS, CALLERS * 2, "[engine]\ncpu_overcommit=8\n");
-    daemon.caller().warm();
-    let files = json!([{ "path": "main.py", "content": CODE }]);
-    let work = json!({ "language": "python", "tenant": "bench", "files": files });
-    let judged = rate(CALLERS, |_| {
-        let (mut caller, work) = (daemon.caller(), work.clone());
+    let (top, pool) = ("isolation = 'cell'", "reuse = 1000000");
+    let folder = write_profiles(&[ProfileCopy { name: "python", of: "python", top, pool }]);
+    let config = "[engine]\ncpu_overcommit=8\n";
+    let daemon = Daemon::start_with_profiles(folder.path(), "python", CALLERS, CALLERS * 2, config);
+    daemon.caller().wait_until_full();
+    let files = json!([{ "path": "main.py", "content": PRINT_ONE }]);
+    let submission = json!({ "language": "python", "tenant": "bench", "files": files });
+    let judged = rate(CALLERS, || {
+        let (mut caller, submission) = (daemon.caller(), submission.clone());
         move || {
-            let report = caller.ok("submission.run", work.clone());
+            let report = caller.call("submission.run", submission.clone());
             assert_eq!(report["run"]["stdout"], "1\n", "{report}");
         }
     });
-    let counters = daemon.caller().ok("daemon.status", json!({}))["counters"].clone();
+    let counters = daemon.caller().call("daemon.status", json!({}))["counters"].clone();
     drop(daemon);
-    let bare_rate = rate(CALLERS, |_| || bare(&root.0));
-    println!("\npython print(1), {CALLERS} callers at once, for 10 s each");
-    println!("  reuse in cells {judged:.1}/s, bare exec {bare_rate:.1}/s: {:.2} times", judged / bare_rate);
+    let bare = rate(CALLERS, || || bare_print_one(&root.0));
+    println!("\npython print(1), {CALLERS} callers at once, 10 s each");
+    println!("  reuse in cells {judged:.1}/s, bare exec {bare:.1}/s: {:.2} times", judged / bare);
     println!("  sandboxes kept {}, retired for residue {}", counters["kept"], counters["residue"]);
 }
 
-/// How often a second, by so many threads.
-pub fn rate<F: FnMut() + Send>(threads: usize, make: impl Fn(usize) -> F) -> f64 {
+/// Runs per second of an operation in this many threads, over 10 s after 2 s of warm-up.
+pub fn rate<F: FnMut() + Send>(threads: usize, make_operation: impl Fn() -> F) -> f64 {
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     std::thread::scope(|scope| {
-        for n in 0..threads {
-            let (stop, count, mut one) = (stop.clone(), count.clone(), make(n));
+        for _ in 0..threads {
+            let (stop, count, mut operation) = (stop.clone(), count.clone(), make_operation());
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    one();
+                    operation();
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         std::thread::sleep(Duration::from_secs(2));
-        let (begun, before) = (Instant::now(), count.load(Ordering::Relaxed));
+        let (start, before) = (Instant::now(), count.load(Ordering::Relaxed));
         std::thread::sleep(Duration::from_secs(10));
-        let rate = (count.load(Ordering::Relaxed) - before) as f64 / begun.elapsed().as_secs_f64();
+        let rate = (count.load(Ordering::Relaxed) - before) as f64 / start.elapsed().as_secs_f64();
         stop.store(true, Ordering::Relaxed);
         rate
     })

@@ -1,5 +1,5 @@
-//! What judging costs: many tests beside bare exec, compiled before or not, a header compiled in advance, large input and
-//! output, and whether verdicts near a limit are the same again and again on a busy machine.
+//! What judging costs: many tests against bare execution, the compile cache, a precompiled header,
+//! large input and output; and whether verdicts near a limit stay the same on a busy machine.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,15 +10,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{Caller, Daemon, Sample};
+use crate::daemon::{Caller, Daemon, DaemonOptions};
+use crate::sample::{Sample, ms_since};
 
-/// All of it.
 pub fn all() {
-    let profiles = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles");
-    let daemon = Daemon::start_profiles(&profiles, "c,cpp,python,bash", 2, 4, "[cache]\nmax_bytes = 500000000\n");
+    let daemon = Daemon::start(&DaemonOptions {
+        profiles: "c,cpp,python,bash",
+        floor: 2,
+        ceiling: 4,
+        config: "[cache]\nmax_bytes = 500000000\n",
+        ..DaemonOptions::default()
+    });
     let mut caller = daemon.caller();
     for profile in ["c", "cpp", "python", "bash"] {
-        caller.ok("image.build", json!({ "profile": profile }));
+        caller.image(profile);
     }
     std::thread::sleep(Duration::from_secs(3));
     many_tests(&mut caller);
@@ -27,7 +32,7 @@ pub fn all() {
     repeatability(&daemon);
 }
 
-/// Sorts what it is given.
+/// Sorts numbers from its input.
 const SORT: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +48,7 @@ int main(void) {
 }
 "#;
 
-/// So many numbers to sort in each test, and what comes out.
+/// An input of this many numbers for [`SORT`], and its output.
 fn numbers(count: u32) -> (String, String) {
     let mut state = 1u32;
     let mut all: Vec<u32> = (0..count)
@@ -53,23 +58,27 @@ fn numbers(count: u32) -> (String, String) {
         })
         .collect();
     let lines = |all: &[u32]| all.iter().map(|number| format!("{number}\n")).collect::<String>();
-    let given = format!("{count}\n{}", lines(&all));
+    let input = format!("{count}\n{}", lines(&all));
     all.sort_unstable();
-    (given, lines(&all))
+    (input, lines(&all))
 }
 
-/// Fifty tests of a small C program, compiled before, beside the same program executed bare fifty times.
+/// Fifty tests of a small C program from the compile cache, against fifty bare executions.
 fn many_tests(caller: &mut Caller) {
     const TESTS: usize = 50;
     println!(
-        "\n{TESTS} tests of a small C program, whole submission (ms)                        p50       p99     ratio"
+        "\n{:<58} {:>9} {:>9} {:>9}",
+        format!("{TESTS} tests of a small C program, whole submission (ms)"),
+        "p50",
+        "p99",
+        "ratio"
     );
     for count in [10, 3000] {
-        let (given, sorted) = numbers(count);
-        let tests = vec![json!({ "stdin": given, "expect": sorted, "checker": { "kind": "exact" } }); TESTS];
-        // another text for each, so that the first is compiled
+        let (input, sorted) = numbers(count);
+        let tests = vec![json!({ "stdin": input, "expect": sorted, "checker": { "kind": "exact" } }); TESTS];
+        // A text of its own, so that the first submission is compiled.
         let code = format!("{SORT}// {count} {}\n", std::process::id());
-        let work = json!({ "language": "c", "files": [{ "path": "main.c", "content": code }], "tests": tests });
+        let submission = json!({ "language": "c", "files": [{ "path": "main.c", "content": code }], "tests": tests });
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("main.c"), SORT).unwrap();
         let built =
@@ -83,57 +92,57 @@ fn many_tests(caller: &mut Caller) {
                     .spawn()
                     .unwrap();
                 let mut stdin = child.stdin.take().unwrap();
-                let given = given.clone();
-                let feeding =
-                    std::thread::spawn(move || std::io::Write::write_all(&mut stdin, given.as_bytes()).unwrap());
+                let input = input.clone();
+                let writer =
+                    std::thread::spawn(move || std::io::Write::write_all(&mut stdin, input.as_bytes()).unwrap());
                 let output = child.wait_with_output().unwrap();
-                feeding.join().unwrap();
+                writer.join().unwrap();
                 assert!(output.stdout == sorted.as_bytes());
             }
         };
-        let fresh = run(caller, &work);
-        assert_eq!(fresh["compile"]["cached"], false);
-        let (mut ours, mut theirs, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        let first = run(caller, &submission);
+        assert_eq!(first["compile"]["cached"], false);
+        let (mut judged, mut bare_times, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..15 {
             std::thread::sleep(Duration::from_millis(400));
-            let begun = Instant::now();
+            let start = Instant::now();
             bare();
-            theirs.push(begun.elapsed().as_secs_f64() * 1e3);
-            let begun = Instant::now();
-            let report = run(caller, &work);
-            ours.push(begun.elapsed().as_secs_f64() * 1e3);
+            bare_times.push(ms_since(start));
+            let start = Instant::now();
+            let report = run(caller, &submission);
+            judged.push(ms_since(start));
             assert_eq!((&report["compile"]["cached"], &report["start"]), (&json!(true), &json!("warm")));
             reports.push(report);
         }
-        let theirs = Sample(theirs);
-        theirs.row(&format!("bare exec, {count} numbers each"), None);
-        let ours = Sample(ours);
-        ours.row("assay, compiled before", Some(&theirs));
+        let bare_times = Sample(bare_times);
+        bare_times.print(&format!("bare exec, {count} numbers each"), None);
+        Sample(judged).print("assay, compiled before", Some(&bare_times));
         let stage = |key: &str| Sample(reports.iter().map(|report| report["timing"][key].as_f64().unwrap()).collect());
         for key in ["queue_ms", "compile_ms", "setup_ms", "overhead_ms"] {
-            stage(key).row(&format!("  of it {key}"), None);
+            stage(key).print(&format!("  {key}"), None);
         }
-        let total = fresh["timing"]["total_ms"].as_f64().unwrap();
+        let total = first["timing"]["total_ms"].as_f64().unwrap();
         println!(
-            "  the first time, compiled: {total:.1} ms, of it compile {:.1} ms",
-            fresh["timing"]["compile_ms"].as_f64().unwrap()
+            "  first submission, compiled: {total:.1} ms, compile {:.1} ms",
+            first["timing"]["compile_ms"].as_f64().unwrap()
         );
     }
 }
 
-fn run(caller: &mut Caller, work: &Value) -> Value {
-    let report = caller.ok("submission.run", work.clone());
+/// Runs a submission, which must be accepted.
+fn run(caller: &mut Caller, submission: &Value) -> Value {
+    let report = caller.call("submission.run", submission.clone());
     assert_eq!(report["verdict"], "accepted", "{}", report["message"]);
     report
 }
 
-/// A C++ program that includes everything, with the header compiled in advance and without.
+/// Compile time of a C++ program with bits/stdc++.h, with the precompiled header and without.
 fn header(caller: &mut Caller) {
     let code = "#include <bits/stdc++.h>\nint main() { std::map<int, std::string> m{{1, \"one\"}}; std::cout << m[1] << std::endl; }";
-    let mut compile = |more: &str| {
-        let times = (0..7).map(|turn| {
-            // another text each time, so that nothing was compiled before
-            let code = format!("{more}// {turn} {}\n{code}", std::process::id());
+    let mut compile = |prefix: &str| {
+        let times = (0..7).map(|n| {
+            // A new text each time, so that the compile cache is not used.
+            let code = format!("{prefix}// {n} {}\n{code}", std::process::id());
             let files = json!([{ "path": "main.cpp", "content": code }]);
             let report = run(caller, &json!({ "language": "cpp", "files": files }));
             assert_eq!(report["compile"]["cached"], false);
@@ -141,47 +150,49 @@ fn header(caller: &mut Caller) {
         });
         Sample(times.collect())
     };
-    // a macro before the first include makes the compiler leave the prepared header alone
-    let without = compile("#define NOT_AS_PREPARED 1\n#pragma GCC optimize(\"O2\")\n");
+    // A macro before the first include keeps the compiler from using the precompiled header.
+    let without = compile("#define NO_PRECOMPILED_HEADER 1\n#pragma GCC optimize(\"O2\")\n");
     let with = compile("");
-    println!("\ncompiling a C++ program with bits/stdc++.h (ms)                            p50       p99     ratio");
-    without.row("the header itself", None);
-    with.row("the header compiled in advance", Some(&without));
+    println!("\n{:<58} {:>9} {:>9} {:>9}", "compiling a C++ program with bits/stdc++.h (ms)", "p50", "p99", "ratio");
+    without.print("header not precompiled", None);
+    with.print("header precompiled", Some(&without));
 }
 
-/// 50 MB in, and 50 MB out, through the whole line: socket, daemon, engine, sandbox.
+/// 50 MB in and 50 MB out, through socket, daemon, engine and sandbox.
 fn large(caller: &mut Caller) {
     const BYTES: usize = 50_000_000;
+    const CHUNK: usize = 3 << 20;
     let data = vec![b'x'; BYTES];
     let mut blob = Value::Null;
-    let begun = Instant::now();
-    for (at, piece) in data.chunks(3 << 20).enumerate() {
-        let offset = at * (3 << 20);
-        let eof = offset + piece.len() == BYTES;
-        let mut params = json!({ "data_b64": BASE64.encode(piece), "offset": offset, "eof": eof });
+    let start = Instant::now();
+    for (n, chunk) in data.chunks(CHUNK).enumerate() {
+        let offset = n * CHUNK;
+        let eof = offset + chunk.len() == BYTES;
+        let mut params = json!({ "data_b64": BASE64.encode(chunk), "offset": offset, "eof": eof });
         if !blob.is_null() {
             params["blob"] = blob.clone();
         }
-        blob = caller.ok("blob.put", params)["blob"].clone();
+        blob = caller.call("blob.put", params)["blob"].clone();
     }
-    let put = begun.elapsed();
-    let mb = |time: f64| BYTES as f64 / 1e6 / time;
-    println!("\n50 MB through the whole line (MB/s)");
-    println!("  blob.put in pieces, as base64                             {:>9.0}", mb(put.as_secs_f64()));
+    let put = start.elapsed();
+    let mb_per_s = |seconds: f64| BYTES as f64 / 1e6 / seconds;
+    println!("\n50 MB from end to end (MB/s)");
+    println!("  {:<56} {:>9.0}", "blob.put in chunks, as base64", mb_per_s(put.as_secs_f64()));
     let limits = json!({ "output_bytes": 64_000_000, "cpu_ms": 20_000, "wall_ms": 20_000, "memory_bytes": 512 << 20 });
-    let mut one = |name: &str, code: &str, stdin: Value| {
+    let mut case = |name: &str, code: &str, stdin: Value| {
         let files = json!([{ "path": "main.sh", "content": code }]);
-        let work = json!({ "language": "bash", "files": files, "limits": limits, "stdin": stdin });
+        let submission = json!({ "language": "bash", "files": files, "limits": limits, "stdin": stdin });
         let best =
-            (0..3).map(|_| run(caller, &work)["run"]["wall_ms"].as_f64().unwrap() / 1e3).fold(f64::MAX, f64::min);
-        println!("  {name:<56} {:>9.0}", mb(best));
+            (0..3).map(|_| run(caller, &submission)["run"]["wall_ms"].as_f64().unwrap() / 1e3).fold(f64::MAX, f64::min);
+        println!("  {name:<56} {:>9.0}", mb_per_s(best));
     };
-    one("input, to a program that reads it", "cat > /dev/null", json!({ "blob": blob }));
-    one("output, of a program that writes it", &format!("head -c {BYTES} /dev/zero"), json!(""));
-    one("both at once", "cat", json!({ "blob": blob }));
+    case("input to a program that reads it", "cat > /dev/null", json!({ "blob": blob }));
+    case("output of a program that writes it", &format!("head -c {BYTES} /dev/zero"), json!(""));
+    case("both at once", "cat", json!({ "blob": blob }));
 }
 
-/// A program at half of its CPU limit is accepted and one at twice of it is not, every time, with every core busy.
+/// With all cores busy, a program at half its CPU limit is always accepted and one at twice its
+/// limit never.
 fn repeatability(daemon: &Daemon) {
     const TIMES: usize = 100;
     let stop = Arc::new(AtomicBool::new(false));
@@ -197,35 +208,36 @@ fn repeatability(daemon: &Daemon) {
         })
         .collect();
     let burn = |ms: u32| format!("import time\nwhile time.process_time() < {}: pass", f64::from(ms) / 1e3);
-    println!("\n{TIMES} rejudgings with every core busy (CPU limit 200 ms)");
+    println!("\n{TIMES} runs with all cores busy (CPU limit 200 ms)");
     for (share, ms, expected) in [("0.5", 100, "accepted"), ("2.0", 400, "time_limit")] {
         let files = json!([{ "path": "main.py", "content": burn(ms) }]);
-        let work = json!({ "language": "python", "files": files, "limits": { "cpu_ms": 200, "wall_ms": 60_000 } });
+        let submission =
+            json!({ "language": "python", "files": files, "limits": { "cpu_ms": 200, "wall_ms": 60_000 } });
         let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let lanes: Vec<_> = (0..2)
             .map(|_| {
-                let (mut caller, work, next) = (daemon.caller(), work.clone(), next.clone());
+                let (mut caller, submission, next) = (daemon.caller(), submission.clone(), next.clone());
                 std::thread::spawn(move || {
                     let mut cpu = Vec::new();
-                    let mut equal = 0;
+                    let mut matching = 0;
                     while next.fetch_add(1, Ordering::Relaxed) < TIMES {
-                        let report = caller.ok("submission.run", work.clone());
-                        equal += usize::from(report["verdict"] == expected);
+                        let report = caller.call("submission.run", submission.clone());
+                        matching += usize::from(report["verdict"] == expected);
                         cpu.push(report["run"]["cpu_ms"].as_f64().unwrap());
                     }
-                    (equal, cpu)
+                    (matching, cpu)
                 })
             })
             .collect();
-        let (mut equal, mut cpu) = (0, Vec::new());
+        let (mut matching, mut cpu) = (0, Vec::new());
         for lane in lanes {
-            let (same, times) = lane.join().unwrap();
-            equal += same;
+            let (lane_matching, times) = lane.join().unwrap();
+            matching += lane_matching;
             cpu.extend(times);
         }
         let cpu = Sample(cpu);
-        let (low, high) = (cpu.at(0.0), cpu.at(1.0));
-        println!("  {share} times the limit: {equal} of {TIMES} {expected}; CPU time {low:.0} to {high:.0} ms");
+        let (low, high) = (cpu.quantile(0.0), cpu.quantile(1.0));
+        println!("  {share} times the limit: {matching} of {TIMES} {expected}; CPU time {low:.0} to {high:.0} ms");
     }
     stop.store(true, Ordering::Relaxed);
     busy.into_iter().for_each(|thread| thread.join().unwrap());

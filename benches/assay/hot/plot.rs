@@ -1,29 +1,30 @@
-//! The README's plot.
+//! A bar chart of the hot benchmarks as SVG.
 
-use super::{Row, Sample};
+use super::WorkloadResult;
+use crate::sample::Sample;
 
-/// Bars, by their share of the bare command's time.
-pub fn bars(rows: &[Row], docker: Option<&(Sample, Sample)>) -> String {
+/// Bars in proportion to the bare command's time, cut at twice of it.
+pub fn bars(results: &[WorkloadResult], docker: Option<&(Sample, Sample)>) -> String {
     let (left, width, bar, gap) = (290.0, 420.0, 16.0, 30.0);
     let mut body = String::new();
     let mut y = 48.0;
-    let most = 2.0;
-    for row in rows {
+    let max_ratio = 2.0;
+    for result in results {
         body += &format!(
             "<text x='{}' y='{}' text-anchor='end'>{}</text>\n",
             left - 10.0,
             y + bar * 1.4,
-            row.work.title.replace('&', "&amp;")
+            result.workload.title.replace('&', "&amp;")
         );
-        let hot = if row.work.is_hot { "hot" } else { "warm" };
-        for (n, (name, sample, colour)) in
-            [("bare", &row.bare, "#b8bfc9"), (hot, &row.hot, "#d9480f")].into_iter().enumerate()
+        let hot = if result.workload.is_hot { "hot" } else { "warm" };
+        for (n, (name, sample, color)) in
+            [("bare", &result.bare, "#b8bfc9"), (hot, &result.hot, "#d9480f")].into_iter().enumerate()
         {
-            let share = sample.p50() / row.bare.p50();
-            let length = (share.min(most) / most * width).max(2.0);
+            let ratio = sample.p50() / result.bare.p50();
+            let length = (ratio.min(max_ratio) / max_ratio * width).max(2.0);
             let at = y + n as f64 * bar;
             body += &format!(
-                "<rect x='{left}' y='{at}' width='{length:.1}' height='{}' fill='{colour}'/><text x='{:.1}' y='{}' class='n'>{name} {:.1} ms</text>\n",
+                "<rect x='{left}' y='{at}' width='{length:.1}' height='{}' fill='{color}'/><text x='{:.1}' y='{}' class='n'>{name} {:.1} ms</text>\n",
                 bar - 3.0,
                 left + length + 6.0,
                 at + 11.0,
@@ -32,9 +33,9 @@ pub fn bars(rows: &[Row], docker: Option<&(Sample, Sample)>) -> String {
         }
         y += 2.0 * bar + gap / 2.0;
     }
-    if let (Some((run, _)), Some(first)) = (docker, rows.first()) {
+    if let (Some((run, _)), Some(first)) = (docker, results.first()) {
         body += &format!(
-            "<text x='{left}' y='{}' class='n'>docker run, Python print(1): {:.0} ms, {:.0} times assay's</text>\n",
+            "<text x='{left}' y='{}' class='n'>docker run, Python print(1): {:.0} ms, {:.0} times assay</text>\n",
             y + 12.0,
             run.p50(),
             run.p50() / first.hot.p50()
@@ -44,6 +45,6 @@ pub fn bars(rows: &[Row], docker: Option<&(Sample, Sample)>) -> String {
     format!(
         "<svg xmlns='http://www.w3.org/2000/svg' width='820' height='{y}' viewBox='0 0 820 {y}' font-family='sans-serif' font-size='13'>\n\
          <style>.n {{ font-size: 11px; fill: #444 }}</style>\n<rect width='820' height='{y}' fill='white'/>\n\
-         <text x='20' y='26' font-size='15' font-weight='bold'>A verdict from assay, beside executing the same command bare (median)</text>\n{body}</svg>\n"
+         <text x='20' y='26' font-size='15' font-weight='bold'>Time to a verdict, and of the same command executed bare (median)</text>\n{body}</svg>\n"
     )
 }
