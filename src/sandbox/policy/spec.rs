@@ -32,7 +32,7 @@ const RUNTIME_MEMORY_BYTES: u64 = 96 * 1024 * 1024;
 const RUNTIME_PIDS: u32 = 512;
 
 /// Room for a runtime from which programs are forked: what it has loaded is in the program's account only as far as the program
-/// has it too. Measured (`BENCH_ONLY=hot`, of a sandbox with one): 4.4 MiB for a Python, 18 with numpy.
+/// has it too. Measured (`scripts/bench hot`, of a sandbox with one): 4.4 MiB for a Python, 18 with numpy.
 const TEMPLATE_MEMORY_BYTES: u64 = 12 * 1024 * 1024;
 const LOADED_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
 
