@@ -2,35 +2,24 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
+use protocol::status::Counters;
 use protocol::{Report, StartKind, Verdict};
 
-/// Counts since the daemon's start. They only grow.
-#[derive(Debug, Default, Serialize, JsonSchema)]
-pub struct Counters {
-    /// Submissions admitted.
-    pub admitted: AtomicUsize,
-    /// Submissions answered with a report.
-    pub answered: AtomicUsize,
-    /// Submissions refused.
-    pub refused: AtomicUsize,
-    /// Submissions retried because a sandbox was lost or unfit.
-    pub retried: AtomicUsize,
-    /// Submissions answered with `system_error`.
-    pub system_error: AtomicUsize,
-    /// Submissions that ran in a ready sandbox.
-    pub warm: AtomicUsize,
-    /// Used sandboxes kept for their caller.
-    pub kept: AtomicUsize,
-    /// Used sandboxes retired because an audit found residue.
-    pub residue: AtomicUsize,
-    /// Submissions that ran in a sandbox created for them.
-    pub cold: AtomicUsize,
+/// The live counts behind [`Counters`].
+#[derive(Debug, Default)]
+pub(super) struct SubmissionCounters {
+    pub(super) admitted: AtomicUsize,
+    pub(super) answered: AtomicUsize,
+    pub(super) refused: AtomicUsize,
+    pub(super) retried: AtomicUsize,
+    pub(super) system_error: AtomicUsize,
+    pub(super) warm: AtomicUsize,
+    pub(super) kept: AtomicUsize,
+    pub(super) residue: AtomicUsize,
+    pub(super) cold: AtomicUsize,
 }
 
-impl Counters {
+impl SubmissionCounters {
     /// Adds one to a counter.
     pub(super) fn count(&self, counter: &AtomicUsize) {
         counter.fetch_add(1, Ordering::Relaxed);
@@ -46,6 +35,22 @@ impl Counters {
             Some(StartKind::Cold) => self.count(&self.cold),
             Some(_) => self.count(&self.warm),
             None => {}
+        }
+    }
+
+    /// The counts now.
+    pub(super) fn snapshot(&self) -> Counters {
+        let of = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        Counters {
+            admitted: of(&self.admitted),
+            answered: of(&self.answered),
+            refused: of(&self.refused),
+            retried: of(&self.retried),
+            system_error: of(&self.system_error),
+            warm: of(&self.warm),
+            kept: of(&self.kept),
+            residue: of(&self.residue),
+            cold: of(&self.cold),
         }
     }
 }

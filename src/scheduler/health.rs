@@ -4,56 +4,8 @@
 //! Everything else is degraded; so are a draining daemon, and one whose engines have not answered
 //! their first probe yet (it admits submissions, which wait for that probe).
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
+use protocol::status::{CheckKind, Health, HealthCheck, HealthWord};
 use sandbox::host::{Fleet, HostState};
-
-/// Result of `daemon.health`.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Health {
-    /// `unhealthy` if no host takes work, `degraded` if a check failed or the daemon drains.
-    pub status: HealthWord,
-    /// `connected` if any host takes work, else `disconnected`.
-    pub docker: &'static str,
-    /// One row per host and pool.
-    pub checks: Vec<HealthCheck>,
-}
-
-/// The overall state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum HealthWord {
-    /// Every check passed.
-    Healthy,
-    /// Work is done, but a check failed or the daemon drains.
-    Degraded,
-    /// No host takes work.
-    Unhealthy,
-}
-
-/// Subject of a health check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckKind {
-    Host,
-    Pool,
-}
-
-/// The check of one host or pool.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct HealthCheck {
-    /// Not published.
-    #[serde(skip)]
-    pub kind: CheckKind,
-    /// `docker` or `pool`, with the host's or profile's name.
-    pub name: String,
-    /// Whether the check passed.
-    pub ok: bool,
-    /// The state, or the failure.
-    pub message: String,
-    /// How to fix the failure, if known.
-    pub remedy: Option<String>,
-}
 
 fn status(takes_work: bool, broken: usize, is_draining: bool) -> HealthWord {
     match (takes_work, broken, is_draining) {
@@ -98,18 +50,16 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
     checks
 }
 
-impl Health {
-    /// The health now. Makes no engine call: the hosts' monitors keep the state up to date.
-    pub fn of(fleet: &Fleet, is_draining: bool) -> Health {
-        let checks = checks(fleet);
-        let is_up = !fleet.schedulable().is_empty();
-        let is_probing = fleet.all().iter().any(|host| host.health().state() == HostState::Unknown);
-        let broken = checks.iter().filter(|check| !check.ok).count();
-        Health {
-            status: status(is_up || is_probing, broken, is_draining),
-            docker: if is_up { "connected" } else { "disconnected" },
-            checks,
-        }
+/// The health now. Makes no engine call: the hosts' monitors keep the state up to date.
+pub fn check_health(fleet: &Fleet, is_draining: bool) -> Health {
+    let checks = checks(fleet);
+    let is_up = !fleet.schedulable().is_empty();
+    let is_probing = fleet.all().iter().any(|host| host.health().state() == HostState::Unknown);
+    let broken = checks.iter().filter(|check| !check.ok).count();
+    Health {
+        status: status(is_up || is_probing, broken, is_draining),
+        docker: if is_up { "connected" } else { "disconnected" },
+        checks,
     }
 }
 

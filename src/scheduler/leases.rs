@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::allocator::{Allocator, NoSandbox, RefereeLease};
-use super::counters::Counters;
+use super::counters::SubmissionCounters;
 use judge::drive::Judged;
 use judge::work::Work;
 use protocol::{Caller, Isolation, Limits, Profile};
@@ -99,7 +99,7 @@ pub(super) fn may_keep(work: &Work, lease: &Lease, judged: &Judged) -> bool {
 static RESIDUE: LogThrottle = LogThrottle::new();
 
 /// Audits a used sandbox in the background and keeps it for its caller if the audit finds nothing.
-pub(super) fn audit_and_keep(mut lease: Lease, caller: Caller, profile: String, counters: Arc<Counters>) {
+pub(super) fn audit_and_keep(mut lease: Lease, caller: Caller, profile: String, counters: Arc<SubmissionCounters>) {
     tokio::spawn(async move {
         match lease.sandbox.audit().await {
             Ok(Ok(audited)) => {

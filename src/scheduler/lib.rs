@@ -24,20 +24,20 @@
 //! | `service` | admission and the books of all submissions |
 //! | `registry` | submissions by id |
 //! | `persistence`, `unfinished`, `report_store` | work and reports that outlive the daemon |
-//! | [`health`], [`stages`], [`counters`], `metrics`, `language_metrics` | figures |
+//! | `health`, [`stages`], `counters`, `metrics`, `language_metrics` | figures |
 //! | `access_log` | one log line per answered submission |
 
 pub mod admission;
 pub mod allocator;
-pub mod counters;
 pub mod fair_queue;
-pub mod health;
 pub mod host_choice;
 pub mod stages;
 pub mod submission;
 
 mod access_log;
 mod blame;
+mod counters;
+mod health;
 mod language_metrics;
 mod leases;
 mod metrics;
@@ -50,10 +50,9 @@ mod wait_estimator;
 
 pub use admission::Refusal;
 pub use allocator::Allocator;
-pub use counters::Counters;
-pub use health::{CheckKind, Health, HealthCheck, HealthWord};
+pub use health::check_health;
 pub use registry::{KeptForNextDaemon, SubmissionHandle, SubmissionIo, Viewer};
 pub use report_store::BlobStore;
 pub use service::{Arrival, SubmissionService};
-pub use stages::{Stage, StageRow};
+pub use stages::Stage;
 pub use submission::SubmissionPhase;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::SubmissionService;
-use super::stages::{Stage, StageRow};
+use super::stages::Stage;
+use protocol::status::StageRow;
 use telemetry::metrics::{MetricsWriter, Unit, labels};
 
 impl SubmissionService {
@@ -40,7 +41,7 @@ impl SubmissionService {
         waiting.extend(self.allocator().waiting_by_profile());
         let rows = waiting.into_iter().map(|(language, count)| (labels!(language = language), count as f64));
         writer.gauges("assay_queue_waiting", "Submissions that wait for a sandbox.", None, rows)?;
-        let counters = self.counters();
+        let counters = &self.counters;
         let of = |counter: &AtomicUsize| counter.load(Ordering::Relaxed) as f64;
         writer.counter("assay_submissions_admitted", "Submissions admitted.", None, of(&counters.admitted))?;
         let help = "Submissions retried because a sandbox was lost or unfit.";

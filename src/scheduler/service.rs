@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::access_log::log_answer;
 use super::admission::{QueueBounds, QueueLoad, Refusal, admit};
 use super::allocator::Allocator;
-use super::counters::Counters;
+use super::counters::SubmissionCounters;
 use super::language_metrics::LanguageMetrics;
 use super::registry::{IdClaim, Registry, SubmissionHandle, SubmissionIo, Viewer};
 use super::report_store::{BlobStore, ReportStore};
@@ -26,6 +26,7 @@ use judge::cache::Cache;
 use judge::events::EventLog;
 use judge::render::millis;
 use judge::work::Work;
+use protocol::status::Counters;
 use protocol::{Report, Submission};
 use sandbox::host::{Fleet, Host, HostState};
 
@@ -56,7 +57,7 @@ pub struct SubmissionService {
     pub(super) registry: Registry,
     pub(super) stages: StageMetrics,
     pub(super) admitted: AtomicUsize,
-    pub(super) counters: Arc<Counters>,
+    pub(super) counters: Arc<SubmissionCounters>,
     pub(super) languages: LanguageMetrics,
     pub(super) usage_by_uid: UsageByUid,
     draining: AtomicBool,
@@ -367,8 +368,8 @@ impl SubmissionService {
     }
 
     /// Counts of submissions since the daemon's start.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        self.counters.snapshot()
     }
 
     /// Replaces the configuration of the queue.

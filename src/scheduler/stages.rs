@@ -44,11 +44,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use schemars::JsonSchema;
-use serde::Serialize;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use judge::drive::Timings;
+use protocol::status::StageRow;
 use telemetry::metrics::{Buckets, Histogram};
 
 /// Measurements kept per stage for percentiles.
@@ -121,19 +120,6 @@ impl StageTimes {
     fn iter(&self) -> impl Iterator<Item = (Stage, Duration)> {
         Stage::VARIANTS.iter().copied().zip(self.0).filter_map(|(stage, took)| Some((stage, took?)))
     }
-}
-
-/// Percentiles of a stage, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
-pub struct StageRow {
-    /// The number of measurements.
-    pub count: usize,
-    /// Half are below.
-    pub p50_ms: f64,
-    /// 95 % are below.
-    pub p95_ms: f64,
-    /// 99 % are below.
-    pub p99_ms: f64,
 }
 
 #[derive(Debug, Default)]
