@@ -105,6 +105,12 @@ impl CellPool {
         self.prepared.iter_mut().for_each(|runtime| runtime.discard(own));
     }
 
+    /// Discards the cells with runtimes and forgets the runtimes.
+    pub fn drop_prepared(&mut self, own: &mut OwnCpu) {
+        self.discard_prepared(own);
+        self.prepared.clear();
+    }
+
     /// Keeps a used cell for the next run.
     pub fn keep(&mut self, cell: ReadyCell, own: &mut OwnCpu) {
         self.plain.replace(cell).into_iter().for_each(|other| other.discard(own));

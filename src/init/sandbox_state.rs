@@ -193,6 +193,11 @@ impl SandboxState {
         }
     }
 
+    /// Ends all prewarmed runtimes for good.
+    pub fn drop_prepared(&mut self) {
+        self.pool.drop_prepared(&mut self.own_cpu);
+    }
+
     /// Removes everything that runs left and audits the sandbox. Returns what is still there.
     pub fn reset(&mut self) -> Vec<String> {
         if self.active.is_some() || self.stuck {

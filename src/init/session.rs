@@ -255,6 +255,7 @@ impl Session {
                     sandbox.send_prepared(result, &mut self.out);
                 }
             }
+            ToInit::DropPrepared => sandbox.drop_prepared(),
             ToInit::Collect(wanted) => {
                 let collected = sandbox.collect(&wanted);
                 self.out.push(&FromInit::Collected(collected));
@@ -306,6 +307,7 @@ impl Session {
             ToInit::Hello(_)
             | ToInit::Put(_)
             | ToInit::Prepare(_)
+            | ToInit::DropPrepared
             | ToInit::Ping { .. }
             | ToInit::Reset
             | ToInit::Collect(_)

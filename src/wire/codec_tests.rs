@@ -82,6 +82,7 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
         any::<u64>().prop_map(|token| ToInit::Ping { token }),
         Just(ToInit::Probe),
         Just(ToInit::Reset),
+        Just(ToInit::DropPrepared),
     ]
 }
 

@@ -8,6 +8,7 @@
 //!  | -- Hello{version, nonce, uid, gid, ...} -----> |   first; the init never sends before it
 //!  | <------------- Ready{nonce, limits seen} ----- |
 //!  | -- Prepare --> / <-- Prepared ---------------- |   a prewarmed runtime (cells only)
+//!  | -- DropPrepared -----------------------------> |   ends all prewarmed runtimes
 //!  | -- Put (0..n) -------------------------------> |   files, read-only for the program
 //!  | -- Run{run, argv, env, limits, ...} ---------> |
 //!  | -- Stdin (within the window), StdinEnd ------> |
@@ -25,7 +26,7 @@
 use std::time::Duration;
 
 /// Version of the wire format. Host and init refuse another version in the first exchange.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// Largest frame (kind byte and payload). A larger length means a corrupt stream.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -63,6 +64,9 @@ pub enum ToInit {
     /// Prewarms a runtime in a cell of its own. Between runs only; answered by
     /// [`FromInit::Prepared`].
     Prepare(Prepare),
+    /// Ends all prewarmed runtimes for good, so that their memory is free. Between runs only; not
+    /// answered.
+    DropPrepared,
     /// Runs one program. One more run, with its input, may be sent before the current one is done.
     Run(Run),
     /// Input bytes for a run.

@@ -17,7 +17,8 @@ use super::metrics::DaemonMetrics;
 use super::negotiate;
 use crate::rpc::Daemon;
 use config::bounds;
-use scheduler::{CheckKind, Health, HealthWord};
+use protocol::status::{CheckKind, Health, HealthWord};
+use scheduler::check_health;
 use telemetry::metrics::{Exposition, Format};
 
 const PATHS: [&str; 4] = ["/health", "/livez", "/readyz", "/metrics"];
@@ -139,8 +140,8 @@ impl Routes {
         let Daemon { fleet, submissions, .. } = &*self.daemon;
         let draining = submissions.is_draining();
         match path {
-            "/health" => health(&Health::of(fleet, draining), &self.daemon),
-            "/readyz" => ready(&Health::of(fleet, draining), draining),
+            "/health" => health(&check_health(fleet, draining), &self.daemon),
+            "/readyz" => ready(&check_health(fleet, draining), draining),
             "/metrics" => {
                 let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
                 let accept = accept.collect::<Vec<_>>().join(",");
@@ -180,7 +181,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scheduler::HealthCheck;
+    use protocol::status::HealthCheck;
 
     fn with_status(status: HealthWord) -> Health {
         let check = HealthCheck {

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::code::Code;
+use protocol::status::{Counters, StageRow};
 use protocol::{LimitsRequest, Outcome, Report, Verdict};
 use sandbox::host::{HostState, ImageRow, SandboxRow};
 use sandbox::pool::PoolState;
-use scheduler::{Counters, StageRow};
 
 /// Body of `server.hello`, the first line of a connection.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -337,7 +337,7 @@ pub struct DaemonStatus<'a> {
     /// The queue.
     pub queue: QueueStatus,
     /// Counts of submissions since the start.
-    pub counters: &'a Counters,
+    pub counters: Counters,
     /// Durations of recent submissions, by stage.
     pub stages: BTreeMap<&'static str, StageRow>,
 }

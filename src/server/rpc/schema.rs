@@ -18,7 +18,7 @@ use super::method::{Method, Notification};
 use super::params::*;
 use super::results::*;
 use protocol::{Report, Submission};
-use scheduler::Health;
+use protocol::status::Health;
 
 type Shape = fn(&mut SchemaGenerator) -> schemars::Schema;
 

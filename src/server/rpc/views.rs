@@ -7,7 +7,8 @@ use super::state::Daemon;
 use protocol::{LimitsRequest, Profile};
 use sandbox::host::Host;
 use sandbox::pool::PoolState;
-use scheduler::{Health, SubmissionPhase};
+use protocol::status::Health;
+use scheduler::{SubmissionPhase, check_health};
 
 pub(super) fn pools(daemon: &Daemon) -> Vec<PoolState> {
     let hosts = daemon.fleet.all();
@@ -88,7 +89,7 @@ pub(super) fn status(daemon: &Daemon) -> DaemonStatus<'_> {
 }
 
 pub(super) fn health(daemon: &Daemon) -> Health {
-    Health::of(&daemon.fleet, daemon.submissions.is_draining())
+    check_health(&daemon.fleet, daemon.submissions.is_draining())
 }
 
 /// The published state. A submission kept for the next daemon is still queued for its caller.

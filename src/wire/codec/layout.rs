@@ -79,6 +79,7 @@ tagged! { ToInit, "kind", unknown_kind;
     0x0b Read { file: U32, at: U64 },
     0x0c Reset,
     0x0d Prepare(prepare: Nested),
+    0x0e DropPrepared,
 }
 
 tagged! { FromInit, "kind", unknown_kind;
