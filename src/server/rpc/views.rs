@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::results::{CallerRow, DaemonStatus, HostRow, ProfileRow, ProfileRows, QueueStatus, RoomRow, StateWord};
 use super::state::Daemon;
+use protocol::status::Health;
 use protocol::{LimitsRequest, Profile};
 use sandbox::host::Host;
 use sandbox::pool::PoolState;
-use protocol::status::Health;
 use scheduler::{SubmissionPhase, check_health};
 
 pub(super) fn pools(daemon: &Daemon) -> Vec<PoolState> {

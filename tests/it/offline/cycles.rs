@@ -136,7 +136,8 @@ fn the_files_of_a_crate_do_not_import_each_other_in_a_circle() {
         let own = |path: &Path| !path.starts_with(folder.join("tests")) && !path.starts_with(folder.join("fuzz"));
         paths.retain(|path| own(path) && !path.ends_with("main.rs"));
         let is_face = |path: &Path| path.ends_with("mod.rs") || path.ends_with("lib.rs");
-        let faces: BTreeSet<Module> = paths.iter().filter(|path| is_face(path)).map(|p| module_of(p, &folder)).collect();
+        let faces: BTreeSet<Module> =
+            paths.iter().filter(|path| is_face(path)).map(|p| module_of(p, &folder)).collect();
         let files: BTreeMap<Module, Imports> = paths
             .iter()
             .map(|path| (module_of(path, &folder), imports(&std::fs::read_to_string(path).unwrap())))
