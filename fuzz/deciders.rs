@@ -46,18 +46,18 @@ pub fn stock(data: &[u8]) {
             }
             _ => {
                 let load = HostLoad { busy: numbers.is() };
-                let want = stock.want(levels, load);
+                let want = stock.to_create(levels, load);
                 let target = if load.busy { levels.floor.div_ceil(2) } else { levels.floor };
                 let (mut in_hand, mut more) = (stock.ready.len() + stock.creating, 0);
                 while in_hand + stock.leased + stock.kept < levels.ceiling && in_hand < stock.demand + target {
                     in_hand += 1;
                     more += 1;
                 }
-                let evicted = stock.evict(levels);
+                let evicted = stock.to_evict(levels);
                 assert!(evicted <= stock.kept);
                 stock.kept -= evicted;
                 // every request gets a sandbox, or the ceiling is reached
-                let served = stock.ready.len() + stock.creating + stock.want(levels, load);
+                let served = stock.ready.len() + stock.creating + stock.to_create(levels, load);
                 assert!(
                     served >= stock.demand || served + stock.leased + stock.kept == levels.ceiling && stock.kept == 0
                 );
@@ -150,7 +150,7 @@ pub fn placement(data: &[u8]) {
 
 /// A host's health after a random history, compared with a model that sees the whole history.
 pub fn health(data: &[u8]) {
-    use sandbox::host::HostState;
+    use protocol::rows::HostState;
     use sandbox::host::health::{EngineStatus, Observation};
     let seen: Vec<Observation> = data
         .iter()

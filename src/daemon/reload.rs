@@ -119,7 +119,7 @@ impl Life {
         self.fleet.replace(hosts);
         let removed: Vec<String> = gone.iter().map(|host| host.name().to_owned()).collect();
         for host in gone {
-            self.retiring.spawn(async move { host.retire().await });
+            self.retiring.spawn(async move { host.close_when_idle().await });
         }
         self.submissions.set_queue_config(next.config.queue.clone());
         log::set_level(&next.config.log.level)?;

@@ -60,7 +60,7 @@ fn monitored_loops(
             loops.push(MonitoredLoop {
                 name: format!("replenisher of pool {} on {}", pool.profile(), host.name()),
                 request: Box::new(move || pool.wake()),
-                acknowledged: Box::new(move || counting.turns()),
+                acknowledged: Box::new(move || counting.loop_count()),
             });
         }
     }

@@ -135,7 +135,7 @@ impl<'a> Supervisor<'a> {
 
     async fn next(&mut self) -> SupervisorStep {
         let may_be_cancelled = !self.view.cancelled;
-        let takes_input = self.input.is_some() && self.handle.input_ahead() < INPUT_AHEAD;
+        let takes_input = self.input.is_some() && self.handle.pending_input() < INPUT_AHEAD;
         let owes_credit = self.handle.owes_credit();
         tokio::select! {
             event = self.handle.next() => SupervisorStep::Event(event),

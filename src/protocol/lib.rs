@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod prewarm;
 pub mod profile;
 pub mod report;
+pub mod rows;
 pub mod status;
 pub mod submission;
 pub mod verdict;

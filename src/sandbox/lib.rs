@@ -5,8 +5,8 @@
 //! | [`policy`] | which containers may exist: a specification in, approval or denial out; pure |
 //! | [`image`] | images found or built without a registry, and the layer with the init |
 //! | [`lifecycle`] | one sandbox from creation to removal; the task that owns its connection |
-//! | [`pool`] | the ready sandboxes of one profile: how many to make, which to lend |
-//! | [`host`] | one Docker host: client, health, images, pools, reconciliation |
+//! | [`pool`] | the ready sandboxes of one profile: how many to create, which to lease |
+//! | [`host`] | one Docker host: client, health, images, pools, capacity |
 
 pub mod host;
 pub mod image;

@@ -279,7 +279,7 @@ impl Allocator {
         }
         // a failed creation on a host that is up explains more than a host that is down
         let broken = |host: &Arc<Host>| host.pool(profile)?.state().broken;
-        willing.iter().find_map(broken).or_else(|| hosts.iter().find_map(|host| host.health().reason))
+        willing.iter().find_map(broken).or_else(|| hosts.iter().find_map(|host| host.health().reason()))
     }
 
     /// Allocates what is available to the requests whose turn it is.
@@ -320,7 +320,7 @@ impl Allocator {
 
     /// Tells every pool how many requests wait for it.
     fn update_demand(&self, state: &AllocatorState, hosts: &[Arc<Host>]) {
-        let weights: Vec<f64> = hosts.iter().map(|host| host.capacity().amounts().0.cpus).collect();
+        let weights: Vec<f64> = hosts.iter().map(|host| host.capacity().total().cpus).collect();
         for host in self.fleet.all().iter() {
             let at = hosts.iter().position(|willing| Arc::ptr_eq(willing, host));
             for pool in host.pools() {

@@ -4,8 +4,9 @@
 //! Everything else is degraded; so are a draining daemon, and one whose engines have not answered
 //! their first probe yet (it admits submissions, which wait for that probe).
 
+use protocol::rows::HostState;
 use protocol::status::{CheckKind, Health, HealthCheck, HealthWord};
-use sandbox::host::{Fleet, HostState};
+use sandbox::host::Fleet;
 
 fn status(takes_work: bool, broken: usize, is_draining: bool) -> HealthWord {
     match (takes_work, broken, is_draining) {
@@ -24,13 +25,13 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
             kind: CheckKind::Host,
             name: if hosts.len() == 1 { "docker".to_owned() } else { format!("docker {}", host.name()) },
             ok: health.state() == HostState::Up,
-            message: match (health.state(), &health.reason) {
+            message: match (health.state(), &health.reason()) {
                 (HostState::Up, _) => format!("engine {} answers at {}", health.engine.version, host.endpoint()),
                 (HostState::Draining, _) => "drained by command; `assay hosts resume` gives it work again".to_owned(),
                 (_, Some(reason)) => format!("failed to {reason}"),
                 (_, None) => "not probed yet".to_owned(),
             },
-            remedy: health.remedy,
+            remedy: health.remedy(),
         });
         for pool in host.pools() {
             let state = pool.state();

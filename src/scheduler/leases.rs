@@ -10,7 +10,7 @@ use judge::drive::Judged;
 use judge::work::Work;
 use protocol::{Caller, Isolation, Limits, Profile};
 use sandbox::host::Host;
-use sandbox::lifecycle::{CreateError, ensure_limits};
+use sandbox::lifecycle::{AuditOutcome, UpdateError, update_limits};
 use sandbox::pool::{Lease, RetireReason};
 use telemetry::throttle::LogThrottle;
 
@@ -23,7 +23,7 @@ pub(super) enum Unfit {
     Isolation { offered: Isolation, why: String },
     /// The sandbox could not be given the submission's limits.
     #[error("failed to {0}")]
-    Limits(#[source] CreateError),
+    Limits(#[source] UpdateError),
 }
 
 /// Allocates sandboxes for all referees of a submission.
@@ -60,20 +60,20 @@ pub(super) async fn set_limits(
     lease: &mut Lease,
     profile: &Profile,
     limits: &Limits,
-) -> Result<(), CreateError> {
+) -> Result<(), UpdateError> {
     if has_profile_limits(profile, limits) {
         return Ok(());
     }
-    let mut result = ensure_limits(host.client(), &mut lease.sandbox, limits).await;
+    let mut result = update_limits(host.client(), &mut lease.sandbox, limits).await;
     for _ in 0..LIMIT_ATTEMPTS {
         match &result {
-            Err(error) if !error.is_unreachable() && lease.sandbox.heat_state().wanted > 0 => {}
+            Err(error) if !error.is_unreachable() && lease.sandbox.prewarm_state().wanted > 0 => {}
             _ => return result,
         }
-        if !matches!(lease.sandbox.audit().await, Ok(Ok(_))) {
+        if !matches!(lease.sandbox.audit().await, Ok(AuditOutcome::Clean(_))) {
             return result;
         }
-        result = ensure_limits(host.client(), &mut lease.sandbox, limits).await;
+        result = update_limits(host.client(), &mut lease.sandbox, limits).await;
         if result.is_err() {
             tokio::time::sleep(LIMIT_PAUSE).await;
         }
@@ -102,11 +102,11 @@ static RESIDUE: LogThrottle = LogThrottle::new();
 pub(super) fn audit_and_keep(mut lease: Lease, caller: Caller, profile: String, counters: Arc<SubmissionCounters>) {
     tokio::spawn(async move {
         match lease.sandbox.audit().await {
-            Ok(Ok(audited)) => {
+            Ok(AuditOutcome::Clean(audited)) => {
                 counters.count(&counters.kept);
                 lease.keep(caller, audited);
             }
-            Ok(Err(residue)) => {
+            Ok(AuditOutcome::Residue(residue)) => {
                 lease.retire_as(RetireReason::Residue);
                 counters.count(&counters.residue);
                 if let Some(suppressed) = RESIDUE.allow() {

@@ -26,9 +26,10 @@ use judge::cache::Cache;
 use judge::events::EventLog;
 use judge::render::millis;
 use judge::work::Work;
+use protocol::rows::HostState;
 use protocol::status::Counters;
 use protocol::{Report, Submission};
-use sandbox::host::{Fleet, Host, HostState};
+use sandbox::host::{Fleet, Host};
 
 /// How long the first probe of the engines is waited for; longer than the timeout of a probe.
 const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -322,18 +323,18 @@ impl SubmissionService {
     fn create_time(&self) -> Duration {
         let hosts = self.fleet.all();
         let pools = hosts.iter().flat_map(|host| host.pools());
-        pools.map(|pool| pool.create_mean()).max().unwrap_or_default()
+        pools.map(|pool| pool.mean_creation_time()).max().unwrap_or_default()
     }
 
     fn why_no_host(&self) -> String {
         let explain = |host: &Arc<Host>| {
             let health = host.health();
-            let reason = match (health.state(), health.reason) {
+            let reason = match (health.state(), health.reason()) {
                 (HostState::Draining, _) => "it is being drained".to_owned(),
                 (_, Some(reason)) => format!("failed to {reason}"),
                 (_, None) => "the engine has not answered yet".to_owned(),
             };
-            let remedy = health.remedy.map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
+            let remedy = health.remedy().map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
             (host.name().to_owned(), format!("{reason}{remedy}"))
         };
         match self.fleet.all().iter().map(explain).collect::<Vec<_>>().as_slice() {

@@ -36,7 +36,7 @@ use protocol::report::SandboxInfo;
 use protocol::{Profile, Report, StartKind, Verdict};
 use sandbox::host::capacity::Reservation;
 use sandbox::host::{BusyGuard, Host};
-use sandbox::lifecycle::short;
+use sandbox::lifecycle::ContainerId;
 use sandbox::pool::{Lease, RetireReason};
 
 /// Where a submission is.
@@ -181,7 +181,7 @@ impl Placement {
     fn describe(&self, work: &Work, was_hot: bool) -> (StartKind, SandboxInfo) {
         let Placement { host, lease, .. } = self;
         let info = SandboxInfo {
-            id: short(lease.sandbox.id()).to_owned(),
+            id: lease.sandbox.id().short().to_owned(),
             host: host.name().to_owned(),
             image: lease.image.to_string(),
             profile: work.profile.name.clone(),
@@ -192,7 +192,7 @@ impl Placement {
     }
 
     /// Retires the lost sandbox as such; returns its host and its container's id.
-    fn retire_lost(&mut self, lost: &LostSandbox) -> (Arc<Host>, String) {
+    fn retire_lost(&mut self, lost: &LostSandbox) -> (Arc<Host>, ContainerId) {
         let (host, lease) = match lost {
             LostSandbox::Submission(_) => (&self.host, &mut self.lease),
             LostSandbox::Referee(at, _) => {
@@ -201,7 +201,7 @@ impl Placement {
             }
         };
         lease.retire_as(RetireReason::Lost);
-        (host.clone(), lease.sandbox.id().to_owned())
+        (host.clone(), lease.sandbox.id().clone())
     }
 
     /// Releases everything but the submission's own sandbox.

@@ -1,98 +1,103 @@
-//! What a host has for runs, and what is taken of it: CPUs and memory. So a burst of big profiles cannot exhaust the machine,
-//! and a run is not late because too many others were let in beside it.
+//! The CPUs and memory that a host has for runs, and how much of it is reserved. The scheduler admits
+//! only as many runs as fit, so that large profiles cannot exhaust the machine and runs do not slow
+//! each other down.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// CPUs and bytes of memory.
+/// Tolerance for sums of floating-point CPU shares.
+const CPU_EPSILON: f64 = 1e-6;
+
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Resources {
-    /// CPUs.
     pub cpus: f64,
-    /// Bytes.
+    /// Memory in bytes.
     pub memory: u64,
 }
 
-/// Whether `need` fits beside what is `taken`. With nothing taken anything does: a machine that is too small for a
-/// profile still runs it, alone.
-pub fn fits(taken: Resources, running: usize, need: Resources, capacity: Resources) -> bool {
-    // a hair's width for sums of fractions
-    let cpus = taken.cpus + need.cpus <= capacity.cpus + 1e-6;
-    running == 0 || (cpus && taken.memory.saturating_add(need.memory) <= capacity.memory)
+/// Whether `need` fits into `total` next to `reserved`. If nothing runs, anything fits: a machine that is
+/// too small for a profile still runs it, alone.
+pub fn fits(reserved: Resources, running: usize, need: Resources, total: Resources) -> bool {
+    let cpus = reserved.cpus + need.cpus <= total.cpus + CPU_EPSILON;
+    running == 0 || (cpus && reserved.memory.saturating_add(need.memory) <= total.memory)
 }
 
 #[derive(Debug, Default)]
-struct Books {
-    capacity: Resources,
-    taken: Resources,
-    running: usize,
+struct CapacityState {
+    total: Resources,
+    reserved: Resources,
+    reservations: usize,
 }
 
-/// A host's room.
+/// A host's capacity for runs. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Capacity {
-    books: Arc<Mutex<Books>>,
-    capacity_changed: Arc<Notify>,
+    state: Arc<Mutex<CapacityState>>,
+    /// Notified when a reservation ends.
+    changed: Arc<Notify>,
 }
 
-/// A part of it, given back when dropped.
+/// A part of the capacity. Dropping it gives the part back.
 #[derive(Debug)]
 pub struct Reservation {
     capacity: Capacity,
-    amount: Resources,
+    resources: Resources,
 }
 
 impl Capacity {
-    pub(super) fn new(capacity_changed: Arc<Notify>) -> Capacity {
-        Capacity { books: Arc::default(), capacity_changed }
+    pub(super) fn new(changed: Arc<Notify>) -> Capacity {
+        Capacity { state: Arc::default(), changed }
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn resize(&self, total: Resources) {
+        self.state.lock().total = total;
     }
 
-    pub(super) fn resize(&self, capacity: Resources) {
-        self.books().capacity = capacity;
-    }
-
-    /// Whether this much would fit now.
+    /// Whether these resources would fit now.
     pub fn fits(&self, need: Resources) -> bool {
-        let books = self.books();
-        fits(books.taken, books.running, need, books.capacity)
+        let state = self.state.lock();
+        fits(state.reserved, state.reservations, need, state.total)
     }
 
-    /// Takes this much, whether it fits or not.
-    pub fn reserve(&self, amount: Resources) -> Reservation {
-        let mut books = self.books();
-        books.running += 1;
-        books.taken.cpus += amount.cpus;
-        books.taken.memory += amount.memory;
-        Reservation { capacity: self.clone(), amount }
+    /// Reserves these resources, whether they fit or not.
+    pub fn reserve(&self, resources: Resources) -> Reservation {
+        let mut state = self.state.lock();
+        state.reservations += 1;
+        state.reserved.cpus += resources.cpus;
+        state.reserved.memory += resources.memory;
+        Reservation { capacity: self.clone(), resources }
     }
 
-    /// How much of it is taken, of the scarcer of the two; 1 is all.
+    /// The reserved fraction of the scarcer resource; 1 is all of it.
     pub fn load(&self) -> f64 {
-        let books = self.books();
-        let part = |taken: f64, all: f64| if all > 0.0 { taken / all } else { 0.0 };
-        part(books.taken.cpus, books.capacity.cpus).max(part(books.taken.memory as f64, books.capacity.memory as f64))
+        let state = self.state.lock();
+        let fraction = |reserved: f64, total: f64| if total > 0.0 { reserved / total } else { 0.0 };
+        let memory = fraction(state.reserved.memory as f64, state.total.memory as f64);
+        fraction(state.reserved.cpus, state.total.cpus).max(memory)
     }
 
-    /// What there is and what is taken.
-    pub fn amounts(&self) -> (Resources, Resources) {
-        let books = self.books();
-        (books.capacity, books.taken)
+    /// All resources for runs.
+    pub fn total(&self) -> Resources {
+        self.state.lock().total
+    }
+
+    /// The resources that are reserved.
+    pub fn reserved(&self) -> Resources {
+        self.state.lock().reserved
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut books = self.capacity.books();
-        books.running -= 1;
-        books.taken.memory -= self.amount.memory;
-        books.taken.cpus = if books.running == 0 { 0.0 } else { books.taken.cpus - self.amount.cpus };
-        drop(books);
-        self.capacity.capacity_changed.notify_one();
+        let mut state = self.capacity.state.lock();
+        state.reservations -= 1;
+        state.reserved.memory -= self.resources.memory;
+        // exactly zero, whatever rounding errors have accumulated
+        state.reserved.cpus = if state.reservations == 0 { 0.0 } else { state.reserved.cpus - self.resources.cpus };
+        drop(state);
+        self.capacity.changed.notify_one();
     }
 }
 
@@ -102,33 +107,33 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn amount(cpus: f64, memory: u64) -> Resources {
+    fn resources(cpus: f64, memory: u64) -> Resources {
         Resources { cpus, memory }
     }
 
     #[test]
-    fn runs_are_let_in_until_cpus_or_memory_are_taken() {
-        let capacity = amount(4.0, 1024 * MIB);
-        let need = amount(1.0, 256 * MIB);
-        assert!(fits(amount(3.0, 768 * MIB), 3, need, capacity));
-        assert!(!fits(amount(4.0, 512 * MIB), 4, need, capacity));
-        assert!(!fits(amount(1.0, 900 * MIB), 1, need, capacity));
+    fn runs_fit_until_cpus_or_memory_are_exhausted() {
+        let total = resources(4.0, 1024 * MIB);
+        let need = resources(1.0, 256 * MIB);
+        assert!(fits(resources(3.0, 768 * MIB), 3, need, total));
+        assert!(!fits(resources(4.0, 512 * MIB), 4, need, total));
+        assert!(!fits(resources(1.0, 900 * MIB), 1, need, total));
     }
 
     #[test]
     fn a_machine_that_is_too_small_runs_one_at_a_time() {
-        let need = amount(8.0, 4096 * MIB);
-        assert!(fits(Resources::default(), 0, need, amount(1.0, MIB)));
-        assert!(!fits(need, 1, amount(0.1, 1), amount(1.0, MIB)));
+        let need = resources(8.0, 4096 * MIB);
+        assert!(fits(Resources::default(), 0, need, resources(1.0, MIB)));
+        assert!(!fits(need, 1, resources(0.1, 1), resources(1.0, MIB)));
     }
 
     #[test]
-    fn what_is_given_back_is_all_there_again_and_rings() {
-        let room = Capacity::new(Arc::default());
-        room.resize(amount(1.0, MIB));
-        let taken: Vec<Reservation> = (0..10).map(|_| room.reserve(amount(0.1, 1000))).collect();
-        assert!((room.load() - 1.0).abs() < 1e-9 && !room.fits(amount(0.1, 1)));
-        drop(taken);
-        assert_eq!(room.amounts().1, Resources::default());
+    fn dropped_reservations_give_everything_back() {
+        let capacity = Capacity::new(Arc::default());
+        capacity.resize(resources(1.0, MIB));
+        let reservations: Vec<Reservation> = (0..10).map(|_| capacity.reserve(resources(0.1, 1000))).collect();
+        assert!((capacity.load() - 1.0).abs() < 1e-9 && !capacity.fits(resources(0.1, 1)));
+        drop(reservations);
+        assert_eq!(capacity.reserved(), Resources::default());
     }
 }

@@ -1,37 +1,39 @@
-//! The hosts, which come and go by reload.
+//! The hosts of the daemon. A reload may add and remove hosts.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::{Host, HostState};
+use parking_lot::Mutex;
+use protocol::rows::HostState;
 
-/// All hosts. Shared by whoever gives out work and whoever shows it.
+use super::handle::Host;
+
+/// All hosts.
 #[derive(Debug, Default)]
 pub struct Fleet {
     hosts: Mutex<Arc<Vec<Arc<Host>>>>,
 }
 
 impl Fleet {
-    /// A fleet of these.
     pub fn new(hosts: Vec<Arc<Host>>) -> Fleet {
         Fleet { hosts: Mutex::new(Arc::new(hosts)) }
     }
 
-    /// All of them, in the order of the configuration.
+    /// All hosts in the order of the configuration.
     pub fn all(&self) -> Arc<Vec<Arc<Host>>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.hosts.lock().clone()
     }
 
-    /// Others from now on; what is no longer there is for the caller to close.
+    /// Replaces the hosts. The caller closes those that are removed.
     pub fn replace(&self, hosts: Vec<Arc<Host>>) {
-        *self.hosts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+        *self.hosts.lock() = Arc::new(hosts);
     }
 
-    /// One by its name.
+    /// Finds a host by its name.
     pub fn find(&self, name: &str) -> Option<Arc<Host>> {
         self.all().iter().find(|host| host.name() == name).cloned()
     }
 
-    /// Those that may be given work: the ones that are up, or when there is none the ones that are suspect.
+    /// The hosts that may be given work: those that are up, or if there is none, those that are suspect.
     pub fn schedulable(&self) -> Vec<Arc<Host>> {
         let all = self.all();
         let in_state = |state: HostState| all.iter().filter(|host| host.state() == state).cloned().collect::<Vec<_>>();

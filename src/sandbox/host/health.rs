@@ -1,4 +1,4 @@
-//! Whether a host may be given work: from what was seen of its engine. Pure.
+//! Whether a host is given work, derived from what was observed of its engine. Pure.
 //!
 //! ```text
 //!             answered             call failed, probe failed           probe failed
@@ -7,61 +7,44 @@
 //!      | failed           '------------------------ answered ---------------------------'
 //!      '---------------------------------------------------------------------------------^
 //!
-//!   drain: any of them is Draining for whoever gives out work, until resume; it is watched on
+//!   drain: the scheduler sees Draining instead of Up or Suspect until resume; probing continues
 //! ```
 //!
-//! A suspect host gets work only when no other is up: one failed call may be that call's own, and the probe that
-//! follows at once says which.
+//! A suspect host is given work only if no other host is up: one failed call may have a cause of its own,
+//! and the probe that follows at once decides.
 
-use schemars::JsonSchema;
-use serde::Serialize;
+use protocol::rows::HostState;
 
-/// What may be done with a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum HostState {
-    /// Not asked yet.
-    Unknown,
-    /// It answers.
-    Up,
-    /// Something failed as if it were gone; it is being asked.
-    Suspect,
-    /// It does not answer.
-    Down,
-    /// It answers, and gets no more work, because somebody said so.
-    Draining,
-}
-
-/// What was seen, or said.
+/// What was observed of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observation {
     /// A probe was answered.
     Answered,
-    /// A probe was not.
+    /// A probe failed.
     Failed,
     /// A call failed as if the engine were gone.
     Suspected,
 }
 
-/// What is known of the engine, without what was said about draining.
+/// What is known about the engine, apart from draining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineStatus {
-    /// Not asked yet.
+    /// Not probed yet.
     #[default]
     Unknown,
-    /// It answers.
+    /// The last probe was answered.
     Answers,
-    /// It may not.
+    /// One probe or call failed since the last answer.
     Doubtful,
-    /// It does not.
+    /// Probes fail.
     Gone,
 }
 
 impl EngineStatus {
-    /// What is known after this.
+    /// The status after an observation.
     #[must_use]
-    pub fn after(self, seen: Observation) -> EngineStatus {
-        match (self, seen) {
+    pub fn after(self, observation: Observation) -> EngineStatus {
+        match (self, observation) {
             (_, Observation::Answered) => EngineStatus::Answers,
             (EngineStatus::Answers, Observation::Failed | Observation::Suspected) => EngineStatus::Doubtful,
             (EngineStatus::Doubtful | EngineStatus::Unknown | EngineStatus::Gone, Observation::Failed) => {
@@ -71,7 +54,7 @@ impl EngineStatus {
         }
     }
 
-    /// The state that this makes of a host.
+    /// The state of a host with this engine.
     pub fn state(self, drained: bool) -> HostState {
         match (self, drained) {
             (EngineStatus::Gone, _) => HostState::Down,
@@ -87,12 +70,13 @@ impl EngineStatus {
 mod tests {
     use super::*;
 
-    fn after(seen: &[Observation]) -> HostState {
-        seen.iter().fold(EngineStatus::default(), |engine, seen| engine.after(*seen)).state(false)
+    fn after(observations: &[Observation]) -> HostState {
+        let status = observations.iter().fold(EngineStatus::default(), |status, next| status.after(*next));
+        status.state(false)
     }
 
     #[test]
-    fn one_failure_is_a_suspicion_and_two_are_a_fact() {
+    fn one_failure_makes_a_host_suspect_and_two_make_it_down() {
         use Observation::{Answered, Failed, Suspected};
         assert_eq!(after(&[]), HostState::Unknown);
         assert_eq!(after(&[Answered]), HostState::Up);
@@ -105,13 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_never_answered_is_down_at_its_first_failure() {
+    fn a_host_that_never_answered_is_down_after_its_first_failure() {
         assert_eq!(after(&[Observation::Failed]), HostState::Down);
         assert_eq!(after(&[Observation::Suspected]), HostState::Unknown);
     }
 
     #[test]
-    fn a_drained_host_that_is_gone_is_down() {
+    fn a_drained_host_whose_engine_is_gone_is_down() {
         assert_eq!(EngineStatus::Answers.state(true), HostState::Draining);
         assert_eq!(EngineStatus::Doubtful.state(true), HostState::Draining);
         assert_eq!(EngineStatus::Gone.state(true), HostState::Down);

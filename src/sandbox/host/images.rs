@@ -1,63 +1,42 @@
-//! A host's images: found, built unasked when the configuration says so, layered with the init, remembered.
+//! The images of one host: found, built if the configuration allows it, layered with the init, and cached.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
-use super::{HostConfig, lock};
-use crate::image::build::BuildWatcher;
-use crate::image::{Builder, ImageError, ResolvedImage, layer};
 use docker::Client;
+use parking_lot::Mutex;
 use protocol::Profile;
+use protocol::rows::ImageRow;
+
+use super::config::HostConfig;
+use crate::image::{BuildEvent, BuildWatcher, Builder, ImageError, ImageUnavailable, PullMode, ResolvedImage, layer};
+
+/// The step of a build that has reported none yet.
+const FIRST_STEP: &str = "begun";
 
 /// An image that sandboxes can be created from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayeredImage {
-    /// The profile's image.
+    /// The id of the profile's image.
     pub id: String,
-    /// Its tag.
+    /// The tag of the profile's image.
     pub tag: String,
-    /// The same with our init in it.
+    /// The id of the same image with the init added.
     pub layered: String,
 }
 
-/// A row of `image.list`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ImageRow {
-    /// The profile that needs it.
-    pub profile: String,
-    /// The image's name.
-    pub image: String,
-    /// The host.
-    pub host: String,
-    /// Whether it is there and up to date.
-    pub present: bool,
-    /// Its tag.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-    /// Its id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// Its size.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size_bytes: Option<i64>,
-    /// Why it is not there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
+/// By name, except `layering`.
 #[derive(Debug, Default)]
-struct Known {
+struct ImageCache {
     ready: HashMap<String, LayeredImage>,
+    /// The current step of each build in progress.
     building: HashMap<String, String>,
-    failed: HashMap<String, String>,
-    /// By the id of what is layered: who comes second waits for the first, and finds it made.
+    failed: HashMap<String, Arc<ImageError>>,
+    /// By the id of the image below the layer, so that each layer is built once.
     layering: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
 }
 
-/// A host's images.
+/// A host's images. Clones share the cache.
 #[derive(Debug, Clone)]
 pub struct Images {
     client: Client,
@@ -65,124 +44,128 @@ pub struct Images {
     host: String,
     build_missing: bool,
     init: Arc<Vec<u8>>,
-    known: Arc<Mutex<Known>>,
+    cache: Arc<Mutex<ImageCache>>,
 }
 
 impl Images {
     pub(super) fn new(client: Client, config: &HostConfig) -> Images {
+        let (definitions, logs) = (config.images_dir.clone(), config.logs_dir.clone());
         Images {
-            builder: Builder::new(
-                client.clone(),
-                config.images_dir.clone(),
-                config.logs_dir.clone(),
-                config.registries.clone(),
-            ),
+            builder: Builder::new(client.clone(), definitions, logs, config.registries.clone()),
             client,
             host: config.name.clone(),
             build_missing: config.build_missing,
             init: Arc::new(config.init.clone()),
-            known: Arc::default(),
+            cache: Arc::default(),
         }
     }
 
-    /// The image, ready to create from; else why not, in words. A missing one may be on its way after this call.
-    pub(super) async fn ready(&self, name: &str) -> Result<LayeredImage, String> {
-        if let Some(state) = lock(&self.known).ready.get(name) {
-            return Ok(state.clone());
+    /// The image, if sandboxes can be created from it now. A missing one may be built after this call.
+    pub(super) async fn ready(&self, name: &str) -> Result<LayeredImage, ImageUnavailable> {
+        if let Some(image) = self.cache.lock().ready.get(name) {
+            return Ok(image.clone());
         }
         match self.builder.find(name).await {
-            Ok(built) => self.adopt(name, built).await.map_err(|error| error.to_string()),
-            Err(ImageError::Missing { .. }) if self.build_missing => Err(self.build_unasked(name)),
-            Err(error) => Err(error.to_string()),
+            Ok(found) => Ok(self.add_layer(name, found).await?),
+            Err(ImageError::Missing { .. }) if self.build_missing => Err(self.start_build(name)),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Forgets what is known: the engine may be another one.
+    /// Forgets all images, since another engine may answer now.
     pub(super) fn forget(&self) {
-        let mut known = lock(&self.known);
-        known.ready.clear();
-        known.failed.clear();
+        let mut cache = self.cache.lock();
+        cache.ready.clear();
+        cache.failed.clear();
     }
 
-    async fn adopt(&self, name: &str, built: ResolvedImage) -> Result<LayeredImage, ImageError> {
-        let turn = lock(&self.known).layering.entry(built.id.clone()).or_default().clone();
-        let taken = turn.lock().await;
-        let layered = layer::ensure(&self.client, &built.id, &self.init).await?;
-        drop(taken);
-        let state = LayeredImage { id: built.id, tag: built.tag, layered };
-        lock(&self.known).ready.insert(name.to_owned(), state.clone());
-        Ok(state)
+    async fn add_layer(&self, name: &str, found: ResolvedImage) -> Result<LayeredImage, ImageError> {
+        let lock = self.cache.lock().layering.entry(found.id.clone()).or_default().clone();
+        let guard = lock.lock().await;
+        let layered = layer::ensure(&self.client, &found.id, &self.init).await?;
+        drop(guard);
+        let image = LayeredImage { id: found.id, tag: found.tag, layered };
+        self.cache.lock().ready.insert(name.to_owned(), image.clone());
+        Ok(image)
     }
 
-    fn build_unasked(&self, name: &str) -> String {
-        let mut known = lock(&self.known);
-        if let Some(step) = known.building.get(name) {
-            return format!("image {name:?} is being built: {step}");
+    /// Starts a build in the background, unless one is in progress or has failed.
+    fn start_build(&self, name: &str) -> ImageUnavailable {
+        let mut cache = self.cache.lock();
+        if let Some(step) = cache.building.get(name) {
+            return ImageUnavailable::Building { name: name.to_owned(), step: step.clone() };
         }
-        if let Some(reason) = known.failed.get(name) {
-            return reason.clone();
+        if let Some(error) = cache.failed.get(name) {
+            return ImageUnavailable::Failed(error.clone());
         }
-        known.building.insert(name.to_owned(), "begun".to_owned());
-        drop(known);
-        let (images, name) = (self.clone(), name.to_owned());
-        let words = format!("image {name:?} is missing and is being built");
+        cache.building.insert(name.to_owned(), FIRST_STEP.to_owned());
+        drop(cache);
+        let (images, image) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
-            tracing::info!(image = %name, "an image is missing: building it");
-            if let Err(error) = images.make(&name, false, &mut |_| {}).await {
-                tracing::error!(image = %name, %error, "an image could not be built");
-                lock(&images.known).failed.insert(name, error.to_string());
+            tracing::info!(%image, "an image is missing: building it");
+            if let Err(error) = images.ensure(&image, PullMode::AsConfigured, &mut |_| {}).await {
+                tracing::error!(%image, %error, "an image could not be built");
+                images.cache.lock().failed.insert(image, Arc::new(error));
             }
         });
-        words
+        ImageUnavailable::BuildStarted { name: name.to_owned() }
     }
 
-    /// Finds or builds an image because somebody asked, or pulls it anew.
+    /// Finds, builds or pulls an image on request. A failed build of before is tried again.
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub async fn make(&self, name: &str, pull: bool, watch: BuildWatcher<'_>) -> Result<ResolvedImage, ImageError> {
-        let known = self.known.clone();
-        lock(&known).failed.remove(name);
-        lock(&known).building.entry(name.to_owned()).or_insert_with(|| "begun".to_owned());
-        let mut follow = |event: crate::image::BuildEvent| {
-            lock(&known).building.insert(name.to_owned(), event.step.clone());
+    pub async fn ensure(
+        &self,
+        name: &str,
+        mode: PullMode,
+        watch: BuildWatcher<'_>,
+    ) -> Result<ResolvedImage, ImageError> {
+        let cache = self.cache.clone();
+        cache.lock().failed.remove(name);
+        cache.lock().building.entry(name.to_owned()).or_insert_with(|| FIRST_STEP.to_owned());
+        let mut follow = |event: BuildEvent| {
+            cache.lock().building.insert(name.to_owned(), event.step.clone());
             watch(event);
         };
-        let built = self.builder.ensure(name, pull, &mut follow).await;
-        lock(&known).building.remove(name);
-        let built = built?;
-        self.adopt(name, built.clone()).await?;
-        Ok(built)
+        let found = self.builder.ensure(name, mode, &mut follow).await;
+        cache.lock().building.remove(name);
+        let found = found?;
+        self.add_layer(name, found.clone()).await?;
+        Ok(found)
     }
 
-    /// The rows of `image.list`.
+    /// The host's rows in `image.list`.
     pub async fn rows(&self, profiles: impl Iterator<Item = &Profile>) -> Vec<ImageRow> {
         let mut rows = Vec::new();
         for profile in profiles {
-            let name = &profile.image;
-            let (tag, reason) = match self.builder.find(name).await {
-                Ok(built) => (Some(built.tag), None),
-                Err(error) => {
-                    let known = lock(&self.known);
-                    let building = known.building.get(name).map(|step| format!("being built: {step}"));
-                    (None, Some(building.unwrap_or_else(|| error.to_string())))
-                }
-            };
-            let info = match &tag {
-                Some(tag) => self.client.inspect_image(tag).await.ok(),
-                None => None,
-            };
-            rows.push(ImageRow {
-                profile: profile.name.clone(),
-                image: name.clone(),
-                host: self.host.clone(),
-                present: tag.is_some(),
-                tag,
-                id: info.as_ref().map(|info| info.id.clone()),
-                size_bytes: info.map(|info| info.size),
-                reason,
-            });
+            rows.push(self.row(profile).await);
         }
         rows
+    }
+
+    async fn row(&self, profile: &Profile) -> ImageRow {
+        let name = &profile.image;
+        let (tag, reason) = match self.builder.find(name).await {
+            Ok(found) => (Some(found.tag), None),
+            Err(error) => {
+                let step = self.cache.lock().building.get(name).map(|step| format!("being built: {step}"));
+                (None, Some(step.unwrap_or_else(|| error.to_string())))
+            }
+        };
+        let info = match &tag {
+            Some(tag) => self.client.inspect_image(tag).await.ok(),
+            None => None,
+        };
+        ImageRow {
+            profile: profile.name.clone(),
+            image: name.clone(),
+            host: self.host.clone(),
+            present: tag.is_some(),
+            tag,
+            id: info.as_ref().map(|info| info.id.clone()),
+            size_bytes: info.map(|info| info.size),
+            reason,
+        }
     }
 }

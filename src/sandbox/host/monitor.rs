@@ -1,259 +1,256 @@
-//! Watches one engine: asks it every so often, sweeps when it is back, and tells the pools.
+//! What is known about one engine: its health, its facts, and how containers ended on it.
+//!
+//! [`HostMonitor`] only records and answers; `watch` probes the engine and follows its events.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::capacity::Resources;
+use docker::{Client, Error as EngineError, Event};
+use parking_lot::Mutex;
+use protocol::rows::HostState;
+use tokio::sync::{Notify, watch};
+
+use super::exits::{ContainerEnd, ContainerExits, KILLED};
 use super::health::{EngineStatus, Observation};
-use super::{EngineFacts, Host, lock};
-use crate::lifecycle;
-use docker::{Error, Event, Filters};
+use crate::lifecycle::{ContainerId, CreateError};
 
-/// Between looks at an engine that answers.
-const UP_EVERY: Duration = Duration::from_secs(5);
-/// Between looks at one that doesn't: its return must be noticed within 5 s.
-const DOWN_EVERY: Duration = Duration::from_secs(1);
-/// Before the second look at one that failed once.
-const DOUBTFUL_AFTER: Duration = Duration::from_millis(200);
-/// Streams that end together are seen to have ended within this time, on a busy machine too.
+/// Streams of one engine that break together are seen to break within this time, also on a busy machine.
 const SETTLE: Duration = Duration::from_millis(100);
-/// How often it is asked, every 50 ms, how a container ended whose connection has.
-const END_LOOKS: u32 = 40;
-/// And how often, of one that was killed, whether that was for memory.
-const OOM_LOOKS: u32 = 4;
-/// How much of a machine's memory runs may take; the rest is for the engine, idle sandboxes and whatever else lives there.
-const MEMORY_PERCENT: u64 = 80;
-/// Between sweeps: what a lost reply left behind lives at most this long.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-impl Host {
-    /// Something failed as if the engine were gone: it is asked at once, and meanwhile gets work only if no other can.
+/// Interval of checks for an event that is expected.
+const EVENT_POLL: Duration = Duration::from_millis(50);
+/// Checks for the exit of a container whose connection has ended.
+const EXIT_POLLS: u32 = 40;
+/// Further checks, for a killed container, whether it was out of memory.
+const OOM_POLLS: u32 = 4;
+
+/// What is known about an engine and its machine. Refreshed every half minute.
+#[derive(Debug, Clone, Default)]
+pub struct EngineFacts {
+    pub version: String,
+    /// The API version in use.
+    pub api: String,
+    pub cpus: i64,
+    pub memory_bytes: i64,
+    pub os: String,
+    pub kernel: String,
+    /// The storage driver.
+    pub storage: String,
+    /// The driver (`cgroupfs` or `systemd`) and the version (`1` or `2`).
+    pub cgroups: (String, String),
+    /// Running containers on the engine, including those of others.
+    pub containers_running: i64,
+    /// Images on the engine, including those of others.
+    pub images: i64,
+    /// When the engine reported this. `None` before the first time.
+    pub asked: Option<Instant>,
+}
+
+/// The health of a host.
+#[derive(Debug, Clone)]
+pub struct HostHealth {
+    pub(super) status: EngineStatus,
+    pub(super) drained: bool,
+    /// Why the engine counts as gone.
+    pub error: Option<Arc<EngineError>>,
+    pub engine: EngineFacts,
+    /// Since when the engine is up or down.
+    pub since: Instant,
+}
+
+impl HostHealth {
+    pub fn state(&self) -> HostState {
+        self.status.state(self.drained)
+    }
+
+    /// Why the engine counts as gone, as a text that reads after "failed to".
+    pub fn reason(&self) -> Option<String> {
+        self.error.as_ref().map(ToString::to_string)
+    }
+
+    /// What the operator can do about it, if known.
+    pub fn remedy(&self) -> Option<String> {
+        self.error.as_ref()?.remedy()
+    }
+}
+
+/// The knowledge about one engine. It outlives single connections and engine restarts.
+#[derive(Debug)]
+pub struct HostMonitor {
+    host: String,
+    client: Client,
+    health: Mutex<HostHealth>,
+    /// Why cells are not possible, as found out by trying.
+    cell_unavailable: Mutex<Option<String>>,
+    exits: Mutex<ContainerExits>,
+    /// Since when the stream of events has been open without interruption.
+    watched_since: Mutex<Option<Instant>>,
+    suspicion: Notify,
+    first_probe_done: watch::Sender<bool>,
+    closed: watch::Sender<bool>,
+}
+
+impl HostMonitor {
+    pub(super) fn new(host: String, client: Client) -> HostMonitor {
+        HostMonitor {
+            host,
+            client,
+            health: Mutex::new(HostHealth {
+                status: EngineStatus::Unknown,
+                drained: false,
+                error: None,
+                engine: EngineFacts::default(),
+                since: Instant::now(),
+            }),
+            cell_unavailable: Mutex::default(),
+            exits: Mutex::default(),
+            watched_since: Mutex::default(),
+            suspicion: Notify::new(),
+            first_probe_done: watch::Sender::new(false),
+            closed: watch::Sender::new(false),
+        }
+    }
+
+    pub fn health(&self) -> HostHealth {
+        self.health.lock().clone()
+    }
+
+    pub fn state(&self) -> HostState {
+        self.health.lock().state()
+    }
+
+    /// Whether the last probe was answered and no call has failed since.
+    pub fn answers(&self) -> bool {
+        self.status() == EngineStatus::Answers
+    }
+
+    pub(super) fn status(&self) -> EngineStatus {
+        self.health.lock().status
+    }
+
+    pub(super) fn set_drained(&self, drained: bool) {
+        self.health.lock().drained = drained;
+    }
+
+    pub(super) fn set_facts(&self, facts: EngineFacts) {
+        self.health.lock().engine = facts;
+    }
+
+    /// Records that a call failed as if the engine were gone. The engine is probed at once; meanwhile the
+    /// host is given work only if no other host is up.
     pub fn mark_suspect(&self) {
-        let mut health = lock(&self.health);
-        health.known = health.known.after(Observation::Suspected);
+        let mut health = self.health.lock();
+        health.status = health.status.after(Observation::Suspected);
         drop(health);
         self.suspicion.notify_one();
     }
 
-    fn record_exit(&self, event: Event) {
-        let mut ends = lock(&self.ends);
-        let at = ends.iter().position(|(id, _)| *id == event.actor.id).unwrap_or_else(|| {
-            if ends.len() == ENDS_KEPT {
-                ends.pop_front();
-            }
-            ends.push_back((event.actor.id.clone(), ContainerEnd::default()));
-            ends.len() - 1
-        });
-        let Some((_, end)) = ends.get_mut(at) else { return };
-        match event.action.as_str() {
-            "oom" => end.oom = true,
-            _ => end.exit_code = event.actor.attributes.get("exitCode").and_then(|code| code.parse().ok()),
-        }
+    /// Resolves after [`HostMonitor::mark_suspect`].
+    pub(super) async fn suspected(&self) {
+        self.suspicion.notified().await;
     }
 
-    /// How a container ended, when the engine said so. It may say so a moment after the connection's end, and why after
-    /// that it did, so this waits a little for both.
-    pub async fn container_end(&self, container: &str) -> ContainerEnd {
-        let known = || lock(&self.ends).iter().find(|(id, _)| id == container).map(|(_, end)| *end).unwrap_or_default();
-        let look = || tokio::time::sleep(Duration::from_millis(50));
-        let mut patience = END_LOOKS;
-        while known().exit_code.is_none() && patience > 0 {
-            look().await;
-            patience -= 1;
-        }
-        let mut patience = OOM_LOOKS;
-        while known().exit_code == Some(137) && !known().oom && patience > 0 {
-            look().await;
-            patience -= 1;
-        }
-        known()
-    }
-
-    /// Whether the engine provably did not fail since then: a stream of its events was open all the time, and it answers
-    /// now. Waits a moment, so that an end of that stream has been seen.
-    pub async fn was_healthy_since(&self, then: Instant) -> bool {
-        tokio::time::sleep(SETTLE).await;
-        let watched = |host: &Host| lock(&host.watched_since).is_some_and(|since| since <= then);
-        watched(self) && self.client.ping().await.is_ok() && watched(self)
-    }
-
-    fn answered(&self, engine: EngineFacts) {
-        let mut health = lock(&self.health);
-        let before = health.known;
-        health.known = before.after(Observation::Answered);
+    /// Records an answered probe.
+    pub(super) fn record_answer(&self, engine: EngineFacts) {
+        let mut health = self.health.lock();
+        let before = health.status;
+        health.status = before.after(Observation::Answered);
         if before == EngineStatus::Answers {
             return;
         }
-        health.reason = None;
-        health.remedy = None;
+        health.error = None;
         if before == EngineStatus::Doubtful {
-            tracing::debug!(host = %self.config.name, "the engine answers after all");
+            tracing::debug!(host = %self.host, "the engine answers after all");
             return;
         }
-        // another engine may be behind the same address
-        *lock(&self.cell_unavailable) = None;
-        tracing::info!(host = %self.config.name, engine = %engine.version, api = %engine.api, "the engine answers");
-        self.capacity.resize(Resources {
-            cpus: engine.cpus.max(1) as f64 * self.config.cpu_overcommit,
-            memory: (engine.memory_bytes.max(0) as u64).saturating_mul(MEMORY_PERCENT) / 100,
-        });
+        // a different engine may answer at the same address
+        *self.cell_unavailable.lock() = None;
+        tracing::info!(host = %self.host, engine = %engine.version, api = %engine.api, "the engine answers");
         health.engine = engine;
         health.since = Instant::now();
     }
 
-    fn failed(&self, error: &Error) {
-        let mut health = lock(&self.health);
-        let before = health.known;
-        health.known = before.after(Observation::Failed);
+    /// Records a failed probe.
+    pub(super) fn record_failure(&self, error: EngineError) {
+        let mut health = self.health.lock();
+        let before = health.status;
+        health.status = before.after(Observation::Failed);
+        if health.status != EngineStatus::Gone {
+            return;
+        }
+        if before == EngineStatus::Gone && health.reason() == Some(error.to_string()) {
+            return;
+        }
+        let remedy = error.remedy();
+        tracing::error!(
+            host = %self.host, endpoint = %self.client.endpoint(), %error,
+            remedy = remedy.as_deref().unwrap_or("none known"),
+            "the engine does not answer: this host gets no work until it does"
+        );
+        health.error = Some(Arc::new(error));
+        health.since = Instant::now();
+    }
+
+    pub(super) fn set_first_probe_done(&self) {
+        self.first_probe_done.send_replace(true);
+    }
+
+    /// Resolves after the first probe of the engine, whatever its result.
+    pub async fn first_probe_done(&self) {
+        let _ = self.first_probe_done.subscribe().wait_for(|done| *done).await;
+    }
+
+    /// Why cells are not possible on this host. `None` if they are, or if none was tried yet.
+    pub fn cell_unavailable_reason(&self) -> Option<String> {
+        self.cell_unavailable.lock().clone()
+    }
+
+    pub(super) fn set_cell_unavailable(&self, error: &CreateError) {
         let reason = error.to_string();
-        if health.known == EngineStatus::Gone
-            && (before != EngineStatus::Gone || health.reason.as_deref() != Some(&reason))
-        {
-            let remedy = error.remedy();
-            tracing::error!(
-                host = %self.config.name, endpoint = %self.client.endpoint(), %error,
-                remedy = remedy.as_deref().unwrap_or("none known"),
-                "the engine does not answer: this host gets no work until it does"
-            );
-            health.reason = Some(reason);
-            health.remedy = remedy;
-            health.since = Instant::now();
+        if self.cell_unavailable.lock().replace(reason.clone()).is_none() {
+            tracing::warn!(host = %self.host, reason, "no cells on this host: its sandboxes are split");
         }
     }
-}
 
-/// Ends of containers that are remembered: more than can run at a time.
-const ENDS_KEPT: usize = 1024;
-
-/// How a container ended, by the engine's events.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ContainerEnd {
-    /// The kernel killed in it for memory.
-    pub oom: bool,
-    /// Its init's exit code; 137 when it was killed.
-    pub exit_code: Option<i64>,
-}
-
-impl ContainerEnd {
-    /// Whether the init ended by its own doing. Nothing in a sandbox can send it SIGKILL: that comes from outside.
-    pub fn is_its_own(&self) -> bool {
-        !self.oom && self.exit_code.is_some_and(|code| code != 137 && code != 255)
+    pub(super) fn record_exit(&self, event: &Event) {
+        self.exits.lock().record_exit(event);
     }
-}
 
-/// Follows how containers end; that this stream is open is also the proof that the engine has lived on
-/// ([`Host::was_healthy_since`]). The events themselves are a hint (engines drop events of slow readers): the init's own counters decide
-/// whenever the init lives to tell.
-async fn follow_ends(host: Arc<Host>) {
-    let label = format!("{}={}", crate::policy::LABEL_INSTANCE, host.config.instance);
-    let filters = Filters::new().with("label", &label).with("event", "oom").with("event", "die");
-    loop {
-        if host.answers()
-            && let Ok(mut events) = host.client.events(&filters).await
-        {
-            *lock(&host.watched_since) = Some(Instant::now());
-            loop {
-                let event = tokio::select! {
-                    event = events.next() => event,
-                    () = host.ended() => return,
-                };
-                let Ok(Some(event)) = event else { break };
-                host.record_exit(event);
-            }
-            *lock(&host.watched_since) = None;
+    pub(super) fn set_watched(&self, watched: bool) {
+        *self.watched_since.lock() = watched.then(Instant::now);
+    }
+
+    /// How a container ended, as far as the engine reported it. The events arrive some time after the end
+    /// of the connection, `oom` possibly after `die`, so this waits for both within a bound (2.2 s).
+    pub async fn container_end(&self, container: &ContainerId) -> ContainerEnd {
+        let known = || self.exits.lock().get(container.as_str());
+        let mut polls = EXIT_POLLS;
+        while known().exit_code.is_none() && polls > 0 {
+            tokio::time::sleep(EVENT_POLL).await;
+            polls -= 1;
         }
-        tokio::select! {
-            () = tokio::time::sleep(DOWN_EVERY) => {}
-            () = host.ended() => return,
+        let mut polls = OOM_POLLS;
+        while known().exit_code == Some(KILLED) && !known().oom && polls > 0 {
+            tokio::time::sleep(EVENT_POLL).await;
+            polls -= 1;
         }
+        known()
     }
-}
 
-pub(super) async fn watch(host: Arc<Host>) {
-    tokio::spawn(follow_ends(host.clone()));
-    let mut swept = Instant::now();
-    loop {
-        match look(&host).await {
-            Ok(engine) => {
-                if matches!(lock(&host.health).known, EngineStatus::Unknown | EngineStatus::Gone) {
-                    begin_anew(&host).await;
-                    host.answered(engine);
-                    for pool in host.pools() {
-                        pool.reset_backoff();
-                    }
-                    swept = Instant::now();
-                } else {
-                    host.answered(engine);
-                    if swept.elapsed() > SWEEP_EVERY {
-                        sweep(&host).await;
-                        // what it has changes, and who asks us for it must not have to wait for the engine
-                        if let Ok(facts) = ask(&host).await {
-                            lock(&host.health).engine = facts;
-                        }
-                        swept = Instant::now();
-                    }
-                }
-                host.share.capacity_changed.notify_one();
-            }
-            Err(error) => host.failed(&error),
-        }
-        host.first_probe_done.send_replace(true);
-        let known = lock(&host.health).known;
-        let pause = match known {
-            EngineStatus::Answers => UP_EVERY,
-            EngineStatus::Doubtful => DOUBTFUL_AFTER,
-            EngineStatus::Unknown | EngineStatus::Gone => DOWN_EVERY,
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = host.suspicion.notified() => {}
-            () = host.ended() => return,
-        }
+    /// Whether the engine provably did not fail since `then`: its stream of events has been open all the
+    /// time, and it answers now. Waits first, so that the end of that stream would have been seen.
+    pub async fn was_healthy_since(&self, then: Instant) -> bool {
+        tokio::time::sleep(SETTLE).await;
+        let watched = || self.watched_since.lock().is_some_and(|since| since <= then);
+        watched() && self.client.ping().await.is_ok() && watched()
     }
-}
 
-/// Whether the engine answers; what it is, when it was not known.
-async fn look(host: &Host) -> Result<EngineFacts, Error> {
-    host.client.ping().await?;
-    let known = host.health();
-    match known.known {
-        EngineStatus::Answers | EngineStatus::Doubtful => Ok(known.engine),
-        EngineStatus::Unknown | EngineStatus::Gone => ask(host).await,
+    pub(super) fn close(&self) {
+        self.closed.send_replace(true);
     }
-}
 
-async fn ask(host: &Host) -> Result<EngineFacts, Error> {
-    let info = host.client.info().await?;
-    Ok(EngineFacts {
-        version: info.server_version.unwrap_or_default(),
-        api: host.client.negotiated().map(|version| version.to_string()).unwrap_or_default(),
-        cpus: info.ncpu.unwrap_or_default(),
-        memory_bytes: info.mem_total.unwrap_or_default(),
-        os: info.operating_system.unwrap_or_default(),
-        kernel: info.kernel_version.unwrap_or_default(),
-        storage: info.driver.unwrap_or_default(),
-        cgroups: (info.cgroup_driver.unwrap_or_default(), info.cgroup_version.unwrap_or_default()),
-        containers_running: info.containers_running.unwrap_or_default(),
-        images: info.images.unwrap_or_default(),
-        asked: Some(Instant::now()),
-    })
-}
-
-/// The engine is there (again): what lay ready there is of no use any more.
-async fn begin_anew(host: &Host) {
-    host.images.forget();
-    for pool in host.pools() {
-        pool.flush();
-    }
-    sweep(host).await;
-}
-
-/// Removes what stands on the engine under our label and in no slot of ours: what a daemon before left, and what a lost reply
-/// made.
-async fn sweep(host: &Host) {
-    match lifecycle::sweep(&host.client, &host.config.instance, Some(&host.config.slots)).await {
-        Ok(0) => {}
-        Ok(left) => tracing::info!(host = %host.config.name, left, "removed sandboxes that were left behind"),
-        Err(error) => tracing::warn!(host = %host.config.name, %error, "could not look for left-over sandboxes"),
+    /// Resolves when the host is closed.
+    pub(super) async fn closed(&self) {
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 }

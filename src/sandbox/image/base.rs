@@ -1,110 +1,150 @@
-//! The base's root file system when no registry is reached: a tar stream out of Debian's packages, from a script that needs
-//! root.
-//!
-//! ```text
-//!  we are root                --> images/base/bootstrap | import
-//!  we are not, systemd is there --> /run/assay/bootstrap.sock: a unit of root's runs the same script, its output is the stream
-//! ```
-//!
-//! The unit takes no input, and whether its script succeeded is seen by the stream itself: a tar that is whole ends in
-//! zeros, which a script that failed never wrote.
+//! Makes the base image: pulled from a registry, imported from the helper unit, or bootstrapped.
 
-use std::io;
-use std::path::Path;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
-use tokio::io::{AsyncBufRead as _, AsyncBufReadExt as _, AsyncRead, BufReader, ReadBuf};
-use tokio::net::UnixStream;
+use docker::Client;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
 
-/// Where systemd listens for us (assay-bootstrap.socket).
-pub(super) const SOCKET: &str = "/run/assay/bootstrap.sock";
+use super::bootstrap::{self, BootstrapStream};
+use super::catalog::{BASE, Definition};
+use super::error::AttemptError;
+use super::event::{BuildEvent, BuildWatcher};
+use super::log::BuildLog;
+use super::registry::Registries;
 
-/// The zeros that a tar ends in: two blocks.
-const END: usize = 1024;
+/// The registry's image that serves as the base.
+const REGISTRY_BASE: &str = "debian:bookworm-slim";
+/// Time to pull it. Without a network the next way is tried soon.
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A stream of root's, which counts the zeros at its end.
-#[derive(Debug)]
-pub(super) struct Tar {
-    stream: BufReader<UnixStream>,
-    zeros: Arc<AtomicUsize>,
+/// What the base has in addition to its files.
+const CHANGES: [&str; 1] = ["ENV LANG=C.UTF-8"];
+
+/// One attempt to make the base.
+pub(super) struct BaseAttempt<'a, 'w> {
+    pub(super) client: &'a Client,
+    pub(super) registries: &'a Registries,
+    pub(super) definition: &'a Definition,
+    pub(super) log: &'a mut BuildLog,
+    pub(super) watch: BuildWatcher<'w>,
 }
 
-/// Says whether the stream was whole, once it is read.
-#[derive(Debug, Clone)]
-pub(super) struct Whole(Arc<AtomicUsize>);
-
-impl Whole {
-    pub(super) fn is_whole(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= END
-    }
-}
-
-impl Tar {
-    /// Asks for one, and waits for its first byte; none when the script failed before it wrote any.
-    pub(super) async fn ask(socket: &Path) -> io::Result<Option<(Tar, Whole)>> {
-        let mut stream = BufReader::with_capacity(64 * 1024, UnixStream::connect(socket).await?);
-        let first = tokio::time::timeout(super::build::BOOTSTRAP_PATIENCE, stream.fill_buf()).await;
-        if first.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??.is_empty() {
-            return Ok(None);
+impl BaseAttempt<'_, '_> {
+    /// Tries the registry, then the helper unit if the daemon is not root, else the bootstrap script.
+    pub(super) async fn make(mut self) -> Result<(), AttemptError> {
+        if self.pull_base().await? {
+            return Ok(());
         }
-        let zeros = Arc::new(AtomicUsize::new(0));
-        Ok(Some((Tar { stream, zeros: zeros.clone() }, Whole(zeros))))
-    }
-}
-
-impl AsyncRead for Tar {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let Poll::Ready(bytes) = Pin::new(&mut this.stream).poll_fill_buf(context) else { return Poll::Pending };
-        let bytes = bytes?;
-        let taken = bytes.len().min(into.remaining());
-        let bytes = &bytes[..taken];
-        into.put_slice(bytes);
-        match bytes.iter().rposition(|byte| *byte != 0) {
-            Some(last) => this.zeros.store(taken - last - 1, Ordering::Relaxed),
-            None => drop(this.zeros.fetch_add(taken, Ordering::Relaxed)),
+        let helper = Path::new(bootstrap::SOCKET);
+        if !nix::unistd::geteuid().is_root() && helper.exists() {
+            return self.import_from_helper(helper).await;
         }
-        Pin::new(&mut this.stream).consume(taken);
-        Poll::Ready(Ok(()))
+        self.bootstrap().await
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    fn report(&mut self, step: &str, line: Option<String>) {
+        self.log.add(line.as_deref().unwrap_or(step));
+        (self.watch)(BuildEvent::new(BASE, step, line));
+    }
 
-    /// What came of a stream of these pieces: the bytes, and whether it was whole.
-    async fn read(pieces: Vec<Vec<u8>>) -> Option<(Vec<u8>, bool)> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
-        let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            for piece in pieces {
-                stream.write_all(&piece).await.unwrap();
-                tokio::task::yield_now().await;
+    /// Pulls the base, if a registry may be asked. False if none was reached.
+    async fn pull_base(&mut self) -> Result<bool, AttemptError> {
+        let Some(pull) = self.registries.base(REGISTRY_BASE) else { return Ok(false) };
+        self.report(&format!("asking the registry for {REGISTRY_BASE}"), None);
+        let mut ignore = |_| {};
+        let pulled = tokio::time::timeout(REGISTRY_TIMEOUT, self.client.ensure_image(&pull, &mut ignore)).await;
+        if !matches!(pulled, Ok(Ok(_))) {
+            self.report("no registry reached; making it from Debian's packages", None);
+            return Ok(false);
+        }
+        let (repository, digest) = (self.definition.repository(), self.definition.digest());
+        self.client.tag_image(REGISTRY_BASE, &repository, digest).await?;
+        Ok(true)
+    }
+
+    /// Imports the stream of the helper unit, which runs as root.
+    async fn import_from_helper(&mut self, helper: &Path) -> Result<(), AttemptError> {
+        self.report("root makes it from Debian's packages (assay-bootstrap.socket)", None);
+        let stream = BootstrapStream::open(helper).await;
+        let stream = stream.map_err(|source| AttemptError::Helper { socket: helper.to_owned(), source })?;
+        let Some((tar, end)) = stream else { return Err(AttemptError::HelperFailed) };
+        let (repository, digest) = (self.definition.repository(), self.definition.digest());
+        let changes = CHANGES.map(str::to_owned);
+        let imported = self.client.import_image(&repository, digest, &changes, tar, &mut |_| {}).await;
+        if !end.is_complete() {
+            remove_partial(self.client, self.definition).await;
+            return Err(AttemptError::HelperFailed);
+        }
+        Ok(imported?)
+    }
+
+    /// Runs the bootstrap script and imports its output.
+    async fn bootstrap(&mut self) -> Result<(), AttemptError> {
+        let program = self.definition.folder.join("bootstrap");
+        let mut child = spawn(&program)?;
+        let (Some(tar), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(AttemptError::Empty);
+        };
+        let (client, definition, group) = (self.client, self.definition, child.id());
+        let import = import_output(client, definition, tar, group);
+        let follow = async {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                self.report("making it from Debian's packages", Some(line));
             }
-        });
-        let (mut tar, whole) = Tar::ask(&path).await.unwrap()?;
-        let mut bytes = Vec::new();
-        tar.read_to_end(&mut bytes).await.unwrap();
-        Some((bytes, whole.is_whole()))
+        };
+        let (imported, ()) = tokio::join!(import, follow);
+        let status = child.wait().await.map_err(AttemptError::Read)?;
+        if !status.success() {
+            remove_partial(self.client, self.definition).await;
+            return Err(AttemptError::Bootstrap { status });
+        }
+        imported
     }
+}
 
-    #[tokio::test]
-    async fn a_stream_is_whole_when_it_ends_as_a_tar_does() {
-        let tar = tar::Builder::new(Vec::new()).into_inner().unwrap();
-        assert_eq!(
-            read(vec![b"x".repeat(100_000), tar.clone()]).await.unwrap(),
-            ([b"x".repeat(100_000), tar].concat(), true)
-        );
-        assert!(!read(vec![b"x".repeat(100_000), vec![0; END - 1]]).await.unwrap().1);
-        assert!(!read(vec![vec![0; 4000], b"x".to_vec()]).await.unwrap().1);
-        assert!(read(vec![vec![1], vec![0; END / 2], vec![0; END / 2]]).await.unwrap().1);
-        assert!(read(vec![]).await.is_none(), "a stream of nothing is none");
+/// Removes an image with half a root file system, so that it does not keep the base's tag.
+async fn remove_partial(client: &Client, definition: &Definition) {
+    let _ = client.remove_image(&definition.tag(), true).await;
+}
+
+fn spawn(program: &Path) -> Result<Child, AttemptError> {
+    Command::new(program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| AttemptError::Start { program: PathBuf::from(program), source })
+}
+
+/// Imports a script's output. The import starts at the first byte: the engine and our client allow an
+/// upload a minute of silence, and the script needs longer before it writes.
+async fn import_output(
+    client: &Client,
+    definition: &Definition,
+    output: ChildStdout,
+    group: Option<u32>,
+) -> Result<(), AttemptError> {
+    let mut tar = BufReader::with_capacity(64 * 1024, output);
+    match tokio::time::timeout(bootstrap::FIRST_BYTE_TIMEOUT, tar.fill_buf()).await {
+        Ok(Ok([_, ..])) => {
+            let (repository, changes) = (definition.repository(), CHANGES.map(str::to_owned));
+            Ok(client.import_image(&repository, definition.digest(), &changes, tar, &mut |_| {}).await?)
+        }
+        Ok(Ok([])) => Err(AttemptError::Empty),
+        Ok(Err(error)) => Err(AttemptError::Read(error)),
+        Err(_) => {
+            if let Some(group) = group.and_then(|id| i32::try_from(id).ok()) {
+                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            }
+            Err(AttemptError::Silent { minutes: bootstrap::FIRST_BYTE_TIMEOUT.as_secs() / 60 })
+        }
     }
 }

@@ -1,29 +1,32 @@
-//! The thin layer that brings the init into any image: one file, made through the Engine's builder, so that it works
-//! the same on a remote engine.
+//! Adds the init to an image as one layer with one file. Built through the Engine API, so that it also
+//! works on a remote engine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
+use docker::{BuildOptions, Client, Error as EngineError};
 use sha2::{Digest, Sha256};
 
-use super::catalog::{append, hex};
+use super::catalog::append;
 use crate::policy::INIT_PATH;
-use docker::{BuildOptions, Client, Error};
 
 /// The repository of layered images.
 pub const REPOSITORY: &str = "assay/sandbox";
 
-/// Finds or makes the layered image of `image_id` with this init: its id.
+/// Hexadecimal digits of a layered image's tag.
+const TAG_DIGITS: usize = 16;
+
+/// Finds or builds the image `image_id` with this init added. Returns the layered image's id.
 ///
 /// # Errors
-/// See [`Error`]; a build that fails is worth another try.
-pub async fn ensure(client: &Client, image_id: &str, init: &[u8]) -> Result<String, Error> {
+/// An Engine call failed.
+pub async fn ensure(client: &Client, image_id: &str, init: &[u8]) -> Result<String, EngineError> {
     let mut hash = Sha256::new();
     hash.update(image_id.as_bytes());
     hash.update([0]);
     hash.update(init);
-    let tag = format!("{REPOSITORY}:{}", &hex(&hash.finalize())[..16]);
+    let tag = format!("{REPOSITORY}:{}", &base16ct::lower::encode_string(&hash.finalize())[..TAG_DIGITS]);
     match client.inspect_image(&tag).await {
         Ok(found) => return Ok(found.id),
         Err(error) if error.is_not_found() => {}
@@ -41,7 +44,7 @@ pub async fn ensure(client: &Client, image_id: &str, init: &[u8]) -> Result<Stri
 fn context(image_id: &str, init: &[u8]) -> Bytes {
     let dockerfile = format!("FROM {image_id}\nCOPY init {INIT_PATH}\n");
     let mut tar = tar::Builder::new(Vec::new());
-    // writing into memory cannot fail, and the names fit
+    // writing to memory cannot fail, and the names fit a tar header
     let _ = append(&mut tar, Path::new("Dockerfile"), dockerfile.as_bytes(), 0o644);
     let _ = append(&mut tar, Path::new("init"), init, 0o755);
     Bytes::from(tar.into_inner().unwrap_or_default())

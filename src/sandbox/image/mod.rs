@@ -1,24 +1,31 @@
-//! Images: found when they are there, made when they are not, no registry needed.
+//! Images: found if the engine has them, otherwise built or pulled. No registry is required.
 //!
 //! ```text
 //!  images/NAME/Dockerfile --digest--> assay/NAME:DIGEST  there? --yes--> its id
 //!                                          | no
 //!      assay/base:DIGEST  there? --no--> pull debian:bookworm-slim, else images/base/bootstrap | import
 //!                                          v
-//!                             classic build over the base, three tries, log kept
+//!                             classic build over the base, three attempts, log kept
 //!
 //!  any image's id + the init's bytes --> assay/sandbox:HASH   one added file: what a sandbox is created from
 //!  r.example/team/tool:1 (a slash, a tag or a digest) --trusted? pull policy--> its id
 //! ```
 //!
-//! [`catalog`] reads definitions and names them by content; [`build`] makes them (`base` where root has to); [`layer`] adds the init; `source` asks registries.
+//! [`catalog`] reads definitions, [`build`] builds them, `base` makes the base image, [`layer`] adds the
+//! init, `registry` pulls from registries.
 
 mod base;
+mod bootstrap;
 pub mod build;
 pub mod catalog;
+mod error;
+mod event;
 pub mod layer;
-mod source;
+mod log;
+mod registry;
 
-pub use build::{BuildEvent, Builder, ImageError, ResolvedImage};
+pub use build::Builder;
 pub use catalog::Definition;
-pub use source::{Registries, is_registry_name};
+pub use error::{AttemptError, ImageError, ImageUnavailable};
+pub use event::{BuildEvent, BuildWatcher, PullMode, ResolvedImage};
+pub use registry::{Registries, is_registry_name};

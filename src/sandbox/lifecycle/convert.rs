@@ -1,17 +1,18 @@
-//! What the model calls things, as the wire calls them.
+//! Converts the types of the protocol crate to those of the wire crate.
 
 use std::time::Duration;
 
 use protocol::prewarm::MAX_PREWARMED;
-use protocol::{Limits, Profile, Relaxation};
+use protocol::{Limits, PrewarmedRuntime, Profile, Relaxation};
 use wire::frame::{MAX_PREPARED, Prepare, Relax, RunLimits};
 
-/// Nanoseconds, as many as a frame can say.
+const _: () = assert!(MAX_PREWARMED <= MAX_PREPARED);
+
+/// Nanoseconds, capped at `u64::MAX`.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A run's limits.
 pub fn run_limits(limits: &Limits) -> RunLimits {
     RunLimits {
         cpu_ns: nanos(limits.cpu),
@@ -24,7 +25,7 @@ pub fn run_limits(limits: &Limits) -> RunLimits {
     }
 }
 
-/// System calls that a profile's programs may make beside the usual ones.
+/// System calls that a profile allows in addition to the default ones.
 pub fn relax(allowed: &[Relaxation]) -> Relax {
     let bits = |relaxation: &Relaxation| match relaxation {
         Relaxation::Ptrace => Relax::PTRACE,
@@ -35,19 +36,17 @@ pub fn relax(allowed: &[Relaxation]) -> Relax {
     allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
 }
 
-const _: () = assert!(MAX_PREWARMED <= MAX_PREPARED);
-
-/// The runtimes that wait in a profile's idle sandboxes.
-pub fn prepares(profile: &Profile, limits: &Limits) -> Vec<Prepare> {
+/// The runtimes that a profile's sandboxes start in advance.
+pub fn prewarmed_runtimes(profile: &Profile, limits: &Limits) -> Vec<Prepare> {
     let env: Vec<(String, String)> = profile.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let prepare = |(hot, waiter): (usize, protocol::PrewarmedRuntime)| Prepare {
-        id: hot as u32,
-        argv: waiter.argv,
-        stands_for: waiter.stands_for,
+    let prepare = |(id, runtime): (usize, PrewarmedRuntime)| Prepare {
+        id: id as u32,
+        argv: runtime.argv,
+        stands_for: runtime.stands_for,
         env: env.clone(),
-        exact: waiter.exact,
-        forks: waiter.forks,
-        load: waiter.load,
+        exact: runtime.exact,
+        forks: runtime.forks,
+        load: runtime.load,
         limits: run_limits(limits),
         relax: relax(&profile.allow),
     };

@@ -1,125 +1,134 @@
-//! The one way a sandbox's container is spelled (DESIGN section 4).
+//! Builds the specification of a sandbox's container.
 
 use std::collections::BTreeMap;
 
 use docker::{ContainerSpec, HostConfig, LogConfig, Ulimit};
 use protocol::{Ceilings, Isolation, Limits};
 
-/// The label that says whose a container is: the instance's name and random id.
+/// Label: the owner of a container, as the instance's name and random id.
 pub const LABEL_INSTANCE: &str = "assay.instance";
-/// The label that says which profile a sandbox serves.
+/// Label: the profile that the sandbox serves.
 pub const LABEL_PROFILE: &str = "assay.profile";
-/// The label that says which slot, and so which uid, a sandbox has.
+/// Label: the sandbox's slot, which determines its uid.
 pub const LABEL_SLOT: &str = "assay.slot";
-
-/// The label that says how a sandbox keeps runs apart.
+/// Label: the isolation of the sandbox's runs.
 pub const LABEL_ISOLATION: &str = "assay.isolation";
 
-/// Where the init stands in the layered image.
+/// Path of the init in the layered image.
 pub const INIT_PATH: &str = "/.assay/init";
 
-/// What the container gets beyond the program's memory limit: the init (about 1 MiB locked), page tables, and kernel
+/// User of the init in `split` sandboxes.
+pub(super) const ROOT: &str = "0:0";
+
+/// Capabilities of the init in `split` sandboxes, with their numbers (capabilities(7)). Programs never
+/// have them.
+pub(super) const SPLIT_CAPS: [(&str, u32); 3] = [("SETUID", 7), ("SETGID", 6), ("KILL", 5)];
+
+/// [`SPLIT_CAPS`] as a mask, as in `/proc/PID/status`.
+pub const SPLIT_CAPS_MASK: u64 = 1 << SPLIT_CAPS[0].1 | 1 << SPLIT_CAPS[1].1 | 1 << SPLIT_CAPS[2].1;
+
+/// Container memory beyond the program's limit: the init (about 1 MiB, locked), page tables, and kernel
 /// memory of the sandbox itself.
 pub const MEMORY_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What the container gets beyond the program's processes: the init, the helpers that it forks, and runtimes that wait
-/// (a JVM has twenty threads). The program's own limit is RLIMIT_NPROC.
+/// Container processes beyond the program's limit: the init, the helpers that it forks, and pre-started
+/// runtimes (a JVM has twenty threads). The program's own limit is RLIMIT_NPROC.
 pub const PIDS_RESERVE: u32 = 64;
 
-/// Room in the container's memory and processes for a runtime with a kernel of its own (gVisor's sentry). Generous, not measured:
-/// with it, Python's tests pass under runsc.
+/// Memory and processes of an OCI runtime with a kernel of its own (gVisor's sentry). Chosen generously,
+/// not measured: with these values the Python tests pass under runsc.
 const RUNTIME_MEMORY_BYTES: u64 = 96 * 1024 * 1024;
 const RUNTIME_PIDS: u32 = 512;
 
-/// Room for a runtime from which programs are forked: what it has loaded is in the program's account only as far as the program
-/// has it too. Measured (`scripts/bench hot`, of a sandbox with one): 4.4 MiB for a Python, 18 with numpy.
+/// Memory of a template runtime, from which programs are forked. Pages that a program shares with it are
+/// charged to one of the two only. Measured for a sandbox with one template (`scripts/bench hot`):
+/// 4.4 MiB for Python, 18 MiB with numpy.
 const TEMPLATE_MEMORY_BYTES: u64 = 12 * 1024 * 1024;
 const LOADED_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Who is in a container beside the init and its program.
+/// What uses a container's memory in addition to the init and the program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryOverheads {
-    /// A runtime with a kernel of its own.
+    /// An OCI runtime with a kernel of its own.
     pub runtime: bool,
-    /// A runtime from which programs are forked.
+    /// A template runtime, from which programs are forked.
     pub template: bool,
-    /// One that has loaded modules.
+    /// A template runtime that has loaded modules.
     pub loaded: bool,
 }
 
 impl MemoryOverheads {
     fn memory_bytes(self) -> u64 {
-        let of = |is: bool, bytes: u64| if is { bytes } else { 0 };
-        of(self.runtime, RUNTIME_MEMORY_BYTES)
-            + of(self.template, TEMPLATE_MEMORY_BYTES)
-            + of(self.template && self.loaded, LOADED_MEMORY_BYTES)
+        let bytes_if = |present: bool, bytes: u64| if present { bytes } else { 0 };
+        bytes_if(self.runtime, RUNTIME_MEMORY_BYTES)
+            + bytes_if(self.template, TEMPLATE_MEMORY_BYTES)
+            + bytes_if(self.template && self.loaded, LOADED_MEMORY_BYTES)
     }
 }
 
-/// Inodes of each tmpfs: they are kernel memory, so they have a bound of their own.
+/// Inodes of each tmpfs. They use kernel memory, so they have a limit of their own.
 pub const TMPFS_INODES: u32 = 32 * 1024;
 
-/// /dev/shm, which multiprocessing needs; counted and audited.
+/// Size of /dev/shm, which Python's multiprocessing needs. It is counted as memory and audited.
 pub const SHM_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What the container of cells may call: what an unprivileged init needs to make one, and what programs may be allowed. The
-/// programs themselves have the init's own filter on top.
+/// The seccomp profile of containers with cells: what an unprivileged init needs to make a cell, and
+/// what programs may be allowed. The init adds a stricter filter for each program.
 pub const CELL_SECCOMP: &str = include_str!("../../../config/seccomp/cell.json");
 
-/// What no container may exceed.
-pub(super) const MOST_MEMORY_BYTES: u64 =
+/// Upper bound on any container's memory.
+pub(super) const MAX_MEMORY_BYTES: u64 =
     Ceilings::MEMORY_BYTES + MEMORY_RESERVE_BYTES + TEMPLATE_MEMORY_BYTES + LOADED_MEMORY_BYTES;
-/// What no container may exceed.
-pub(super) const MOST_PIDS: u32 = Ceilings::PIDS + PIDS_RESERVE;
+/// Upper bound on any container's processes.
+pub(super) const MAX_PIDS: u32 = Ceilings::PIDS + PIDS_RESERVE;
 
-/// What a sandbox shall be.
+/// The properties of a sandbox that its container's specification depends on.
 #[derive(Debug, Clone)]
 pub struct SandboxPlan {
-    /// The layered image's id (`sha256:...`).
+    /// The id of the layered image (`sha256:...`).
     pub image_id: String,
-    /// Instance name and random id.
+    /// The instance's name and random id.
     pub instance: String,
     /// The profile's name.
     pub profile: String,
     /// The slot's number.
     pub slot: u32,
-    /// The program's uid and gid; in cells, the init's too.
+    /// Uid and gid of the program; in cells also of the init.
     pub uid: u32,
-    /// How runs are kept apart.
     pub isolation: Isolation,
-    /// The OCI runtime; the engine's own when absent.
+    /// The OCI runtime; `None` for the engine's default.
     pub runtime: Option<String>,
-    /// The AppArmor profile of cells, where the engine's own would forbid their mounts.
+    /// The AppArmor profile for cells, where the engine's default would forbid their mounts.
     pub apparmor: Option<String>,
-    /// Memory, CPU share and processes.
+    /// Memory, CPU share and processes of the program.
     pub limits: Limits,
-    /// Who else is in it.
     pub overheads: MemoryOverheads,
-    /// Whether NetworkDisabled halves the start (runc) or breaks it (gVisor).
+    /// Send `NetworkDisabled: true`. Halves the start time with runc; gVisor fails to start with it, so
+    /// leave it false for other runtimes.
     pub network_disabled: bool,
 }
 
 impl SandboxPlan {
     /// The container's memory limit in bytes.
     pub fn container_memory(limits: &Limits, overheads: MemoryOverheads) -> u64 {
-        (limits.memory_bytes + MEMORY_RESERVE_BYTES + overheads.memory_bytes()).min(MOST_MEMORY_BYTES)
+        (limits.memory_bytes + MEMORY_RESERVE_BYTES + overheads.memory_bytes()).min(MAX_MEMORY_BYTES)
     }
 
-    /// Room below the box, in bytes. With [`SandboxPlan::tmp_bytes`] no more than the program's limit: files alone can never
-    /// take the reserve that the init lives on.
+    /// Size of the tmpfs at /box in bytes. Together with [`SandboxPlan::tmp_bytes`] it does not exceed
+    /// the program's limit: files alone can never use up the init's reserve.
     pub fn box_bytes(limits: &Limits) -> u64 {
         limits.memory_bytes / 4 * 3
     }
 
-    /// Room below /tmp, in bytes.
+    /// Size of the tmpfs at /tmp in bytes.
     pub fn tmp_bytes(limits: &Limits) -> u64 {
         limits.memory_bytes / 4
     }
 
     /// The container's process limit.
     pub fn container_pids(limits: &Limits, overheads: MemoryOverheads) -> u32 {
-        let own = if overheads.runtime { RUNTIME_PIDS } else { 0 };
-        (limits.pids + PIDS_RESERVE + own).min(MOST_PIDS)
+        let runtime = if overheads.runtime { RUNTIME_PIDS } else { 0 };
+        (limits.pids + PIDS_RESERVE + runtime).min(MAX_PIDS)
     }
 
     /// The CPU share in units of 1e-9 CPU.
@@ -128,11 +137,12 @@ impl SandboxPlan {
     }
 }
 
-/// Spells the plan.
+/// Builds the specification. It still has to be approved.
 pub fn build(plan: &SandboxPlan) -> ContainerSpec {
     let memory = SandboxPlan::container_memory(&plan.limits, plan.overheads) as i64;
     let cell = plan.isolation == Isolation::Cell;
-    // the /tmp of a container of cells is only covered; old runcs ignore mode= where the folder exists, but not uid=
+    // With cells, each cell covers /tmp with a tmpfs of its own. Old versions of runc ignore mode= where
+    // the folder exists, but not uid=.
     let tmp_bytes = if cell { 64 * 1024 } else { SandboxPlan::tmp_bytes(&plan.limits) };
     let owner = if cell { format!(",uid={0},gid={0}", plan.uid) } else { String::new() };
     let folder = |bytes: u64| format!("rw,exec,nosuid,nodev,mode=1777,size={bytes},nr_inodes={TMPFS_INODES}{owner}");
@@ -145,12 +155,13 @@ pub fn build(plan: &SandboxPlan) -> ContainerSpec {
         security_opt.push(format!("seccomp={CELL_SECCOMP}"));
         security_opt.extend(plan.apparmor.iter().map(|name| format!("apparmor={name}")));
     }
-    // a cell's own /proc can only be mounted where none of the engine's masks lies over the old one; it masks again
+    // The kernel allows a cell to mount its own /proc only if the container's /proc has no masks. The
+    // cell masks the same paths again.
     let unmasked = cell.then(Vec::new);
     ContainerSpec {
         image: plan.image_id.clone(),
         entrypoint: vec![INIT_PATH.to_owned()],
-        user: if cell { format!("{0}:{0}", plan.uid) } else { "0:0".to_owned() },
+        user: if cell { format!("{0}:{0}", plan.uid) } else { ROOT.to_owned() },
         working_dir: "/".to_owned(),
         labels: BTreeMap::from([
             (LABEL_INSTANCE.to_owned(), plan.instance.clone()),
@@ -169,7 +180,7 @@ pub fn build(plan: &SandboxPlan) -> ContainerSpec {
             network_mode: "none".to_owned(),
             readonly_rootfs: true,
             cap_drop: vec!["ALL".to_owned()],
-            cap_add: if cell { Vec::new() } else { ["SETUID", "SETGID", "KILL"].map(str::to_owned).to_vec() },
+            cap_add: if cell { Vec::new() } else { SPLIT_CAPS.map(|(name, _)| name.to_owned()).to_vec() },
             security_opt,
             runtime: plan.runtime.clone(),
             masked_paths: unmasked.clone(),

@@ -1,46 +1,47 @@
-//! The right to use one sandbox, offered and taken.
+//! The right to use one sandbox: first offered, then leased.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keeper::{Inner, KeptFor, Shelved};
-use super::tally::RetireReason;
-use crate::lifecycle::{Audited, Sandbox};
-use protocol::Caller;
-use protocol::StartKind;
+use protocol::{Caller, StartKind};
 
-/// A ready sandbox, held out to somebody. Dropped, it goes back to the front of the shelf, and the bell rings: it may be
-/// due to another.
+use super::inventory::{KeptFor, PoolInner, PooledSandbox};
+use super::stats::RetireReason;
+use crate::lifecycle::{Audited, Sandbox};
+
+/// A sandbox that is reserved but not yet leased. Dropping it returns the sandbox to the pool and
+/// notifies the scheduler, since another submission may be next.
 #[derive(Debug)]
 pub struct Offer {
-    shelved: Option<Shelved>,
-    /// Whose it is, when it was used.
-    of: Option<KeptFor>,
-    pool: Arc<Inner>,
+    pooled: Option<PooledSandbox>,
+    /// Set for a used sandbox.
+    owner: Option<KeptFor>,
+    pool: Arc<PoolInner>,
 }
 
 impl Offer {
-    pub(super) fn new(shelved: Shelved, of: Option<KeptFor>, pool: Arc<Inner>) -> Offer {
-        Offer { shelved: Some(shelved), of, pool }
+    pub(super) fn new(pooled: PooledSandbox, owner: Option<KeptFor>, pool: Arc<PoolInner>) -> Offer {
+        Offer { pooled: Some(pooled), owner, pool }
     }
 
-    /// Takes it. Who waited longer than the sandbox is old had it made for them: a cold start.
+    /// Leases the sandbox for a submission that waited for `waited`. A wait longer than the sandbox's
+    /// age means that the sandbox was created meanwhile: a cold start.
     pub fn accept(mut self, waited: Duration) -> Option<Lease> {
-        let Shelved { sandbox, image, uses } = self.shelved.take()?;
+        let PooledSandbox { sandbox, image, uses } = self.pooled.take()?;
         let start = if sandbox.age() <= waited { StartKind::Cold } else { StartKind::Warm };
-        self.pool.taken(start);
-        let guard = LeaseGuard { pool: self.pool.clone(), is_given_back: false, why: RetireReason::Used };
+        self.pool.record_lease(start);
+        let guard = LeaseGuard { pool: self.pool.clone(), is_kept: false, reason: RetireReason::Used };
         Some(Lease { sandbox, start, image, uses, guard })
     }
 
-    /// Puts it back without ringing the capacity_changed: nobody wanted it.
+    /// Returns the sandbox without notifying the scheduler: no submission wanted it.
     pub fn decline(mut self) {
         self.put_back();
     }
 
     fn put_back(&mut self) -> bool {
-        let Some(shelved) = self.shelved.take() else { return false };
-        self.pool.put_back(shelved, self.of.take());
+        let Some(pooled) = self.pooled.take() else { return false };
+        self.pool.put_back(pooled, self.owner.take());
         true
     }
 }
@@ -48,20 +49,18 @@ impl Offer {
 impl Drop for Offer {
     fn drop(&mut self) {
         if self.put_back() {
-            self.pool.ring();
+            self.pool.notify_capacity();
         }
     }
 }
 
-/// A sandbox that is yours until you drop it. Dropping ends it (invariant 3): the one way back goes through an audit, and
-/// leads to its own caller only.
+/// Exclusive use of a sandbox. Dropping it ends the sandbox. The only way back into the pool is
+/// [`Lease::keep`], which requires an audit and makes it available to its own caller only.
 #[derive(Debug)]
 pub struct Lease {
-    /// The sandbox.
     pub sandbox: Sandbox,
-    /// How it came about.
     pub start: StartKind,
-    /// The profile's image, pinned.
+    /// The id of the profile's image.
     pub image: Arc<str>,
     /// Submissions that it served before.
     pub uses: u32,
@@ -69,37 +68,31 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Says why it ends, when it is not for having served.
-    pub fn retire_as(&mut self, why: RetireReason) {
-        self.guard.why = why;
+    /// Sets why the sandbox is retired when the lease is dropped; the default is [`RetireReason::Used`].
+    pub fn retire_as(&mut self, reason: RetireReason) {
+        self.guard.reason = reason;
     }
 
-    /// Keeps it for its caller's next submission.
+    /// Keeps the sandbox for the next submission of its caller.
     pub fn keep(self, caller: Caller, _audited: Audited) {
         let Lease { sandbox, image, uses, mut guard, .. } = self;
-        guard.is_given_back = true;
-        guard.pool.keep(Shelved { sandbox, image, uses: uses + 1 }, caller);
+        guard.is_kept = true;
+        guard.pool.keep(PooledSandbox { sandbox, image, uses: uses + 1 }, caller);
     }
 }
 
-/// A place in the books, given back when dropped.
+/// The lease's place in the stock. Dropping it gives the place back.
 #[derive(Debug)]
 struct LeaseGuard {
-    pool: Arc<Inner>,
-    is_given_back: bool,
-    /// Why it is not.
-    why: RetireReason,
+    pool: Arc<PoolInner>,
+    is_kept: bool,
+    reason: RetireReason,
 }
 
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        if self.is_given_back {
-            return;
+        if !self.is_kept {
+            self.pool.end_lease(self.reason);
         }
-        let mut books = self.pool.books();
-        books.stock.leased -= 1;
-        books.stats.retired(self.why, 1);
-        drop(books);
-        self.pool.wake.notify_one();
     }
 }

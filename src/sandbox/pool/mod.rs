@@ -1,28 +1,34 @@
-//! One host and profile's inventory of ready sandboxes.
+//! The sandboxes of one profile on one host: ready, being created, leased, and kept for their caller.
 //!
 //! ```text
-//!            plan (pure)               create              offer            accept
-//!  keeper ----------------> ticket ----------------> ready -------> Offer ----------> Lease ---drop---> retired
-//!    ^                        | failed: backoff       | ^ declined    |                 |
-//!    |                        |                       | '-------------'                 |
-//!    '------- wake -----------+--- died, too old -----'---------------------------------'
+//!                 plan               create              offer            accept
+//!  replenisher --------> ticket ----------------> ready -------> Offer ----------> Lease --drop--> retired
+//!    ^                     | failed: backoff       | ^ declined    |                 |
+//!    |                     |                       | '-------------'                 |
+//!    '------- wake --------+--- died, too old -----'---------------------------------'
 //! ```
 //!
-//! [`stock`] holds the books and decides how many to make, [`tide`] how many are worth keeping ready: pure, table-tested.
-//! [`keeper`] makes them, woken by events, in the order of the host's [`gate`], and rings the host's bell when one is ready. Who gets it is not the pool's affair: the scheduler says how many
-//! wait ([`Pool::want`]) and takes offers. What became of its sandboxes stands in its [`tally`]. A caller that leaves takes nothing with it.
+//! Pure, with unit tests: [`stock`] decides how many sandboxes to create, `demand` how many are worth
+//! keeping ready. `limiter` decides which pool of the host creates next. `replenisher` is the pool's
+//! task. The pool does not decide which submission gets a sandbox: the scheduler sets the demand
+//! ([`Pool::set_demand`]), is notified when a sandbox is ready, and takes offers. [`stats`] counts.
 
-mod gate;
-mod keeper;
+mod demand;
+mod error;
+mod factory;
+mod handle;
+mod inventory;
 mod lease;
-mod state;
+mod limiter;
+mod replenisher;
+pub mod stats;
 pub mod stock;
-pub mod tally;
-mod tide;
 
-pub use gate::CreationLimiter;
-pub use keeper::{Factory, HostShare, MakeError, Making, Pool, PoolSettings};
+pub use error::MakeError;
+pub use factory::{SandboxFactory, SandboxFuture};
+pub use handle::Pool;
+pub use inventory::{HostShare, PoolSettings};
 pub use lease::{Lease, Offer};
-pub use state::PoolState;
+pub use limiter::CreationLimiter;
+pub use stats::{PoolStats, RetireReason};
 pub use stock::Levels;
-pub use tally::{PoolStats, RetireReason};

@@ -1,41 +1,41 @@
-//! The books of a pool, and the decision how many sandboxes to make. Pure: no clock, no IO.
+//! How many sandboxes a pool has in which state, and how many more to create. Pure: no clock, no IO.
 //!
-//! Every sandbox is counted in exactly one place: `ready.len()`, `creating`, `leased` or `kept`; their sum never passes the
-//! ceiling by more than those have who needed a second one.
+//! Every sandbox is counted in exactly one place: `ready.len()`, `creating`, `leased` or `kept`. Their
+//! sum exceeds the ceiling only by referee sandboxes.
 
 use std::collections::VecDeque;
 
-/// The levels that the books aim for.
+/// The targets of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Levels {
-    /// Ready ones to keep.
+    /// Ready sandboxes to keep.
     pub floor: usize,
-    /// Ready, being made and leased ones at most.
+    /// The most sandboxes in all states together.
     pub ceiling: usize,
 }
 
-/// What the machine is doing at the moment.
+/// What the host's machine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostLoad {
-    /// A run is under way on this host: making a sandbox now would cost it CPU time.
+    /// A run is in progress on this host: creating a sandbox now would take CPU time from it.
     pub busy: bool,
 }
 
-/// The books. `S` is a ready sandbox.
+/// The counts of a pool. `S` is a ready sandbox.
 #[derive(Debug)]
 pub struct Stock<S> {
-    /// Ready ones, oldest first.
+    /// Ready sandboxes, oldest first.
     pub ready: VecDeque<S>,
-    /// Tickets out.
+    /// Creation tickets handed out.
     pub creating: usize,
-    /// Offers and leases out.
+    /// Offers and leases handed out.
     pub leased: usize,
-    /// Used ones, each kept for the caller whose it was.
+    /// Used sandboxes, each kept for its caller.
     pub kept: usize,
-    /// How many wait for one of this pool.
+    /// Submissions that wait for a sandbox of this pool.
     pub demand: usize,
-    /// How many wait beside those who hold another sandbox meanwhile: the ceiling is not for them, or all could hold one and
-    /// wait for ever.
+    /// Waiting submissions that already hold another sandbox. They are exempt from the ceiling:
+    /// otherwise all could hold one sandbox and wait for a second one forever.
     pub referee_demand: usize,
 }
 
@@ -46,33 +46,33 @@ impl<S> Default for Stock<S> {
 }
 
 impl<S> Stock<S> {
-    /// How many more to make now.
+    /// The number of sandboxes to start creating now.
     ///
-    /// Callers that wait come first. To keep the floor, refill waits while a run is under way, so that it doesn't take
-    /// the run's CPU time, unless the stock is below half its floor.
-    pub fn want(&self, levels: Levels, load: HostLoad) -> usize {
-        let room = self.room(levels);
-        let for_callers = self.for_callers();
-        let in_hand = (self.ready.len() + self.creating).saturating_sub(self.demand + self.referee_demand);
-        let low_water = levels.floor.div_ceil(2);
-        let target = if load.busy { low_water } else { levels.floor };
-        let for_floor = target.saturating_sub(in_hand);
-        room.min(for_callers + for_floor).max(self.referee_demand.saturating_sub(self.ready.len() + self.creating))
+    /// Waiting submissions come first. While a run is in progress, refilling to the floor waits, so
+    /// that it doesn't take the run's CPU time, unless the stock is below half the floor.
+    pub fn to_create(&self, levels: Levels, load: HostLoad) -> usize {
+        let available = self.ready.len() + self.creating;
+        let surplus = available.saturating_sub(self.demand + self.referee_demand);
+        let target = if load.busy { levels.floor.div_ceil(2) } else { levels.floor };
+        let for_floor = target.saturating_sub(surplus);
+        let wanted = self.unserved() + for_floor;
+        wanted.min(self.below_ceiling(levels)).max(self.referee_demand.saturating_sub(available))
     }
 
-    /// How many more may be held.
-    fn room(&self, levels: Levels) -> usize {
+    /// How many more sandboxes the ceiling allows.
+    fn below_ceiling(&self, levels: Levels) -> usize {
         levels.ceiling.saturating_sub(self.ready.len() + self.creating + self.leased + self.kept)
     }
 
-    /// How many wait for whom none is ready or on its way.
-    fn for_callers(&self) -> usize {
+    /// Waiting submissions without a ready sandbox or one being created.
+    fn unserved(&self) -> usize {
         (self.demand + self.referee_demand).saturating_sub(self.ready.len() + self.creating)
     }
 
-    /// How many of the kept ones must go, so that those who wait can have one: a used one serves its own caller only.
-    pub fn evict(&self, levels: Levels) -> usize {
-        self.for_callers().saturating_sub(self.room(levels)).min(self.kept)
+    /// The number of kept sandboxes to evict, because waiting submissions need their place below the
+    /// ceiling: a kept sandbox serves only its own caller.
+    pub fn to_evict(&self, levels: Levels) -> usize {
+        self.unserved().saturating_sub(self.below_ceiling(levels)).min(self.kept)
     }
 }
 
@@ -80,63 +80,63 @@ impl<S> Stock<S> {
 mod tests {
     use super::*;
 
+    const LEVELS: Levels = Levels { floor: 4, ceiling: 8 };
+    const IDLE: HostLoad = HostLoad { busy: false };
+    const BUSY: HostLoad = HostLoad { busy: true };
+
     fn stock(ready: usize, creating: usize, leased: usize, demand: usize) -> Stock<()> {
         Stock { ready: vec![(); ready].into(), creating, leased, demand, ..Stock::default() }
     }
 
     #[test]
-    fn a_kept_one_takes_its_place_and_gives_way_to_who_waits() {
+    fn a_kept_sandbox_counts_toward_the_ceiling_and_is_evicted_for_waiting_submissions() {
         let kept = |kept, demand| Stock { kept, ..stock(0, 0, 4, demand) };
-        assert_eq!((kept(4, 0).want(LEVELS, CALM), kept(4, 0).evict(LEVELS)), (0, 0));
-        assert_eq!((kept(3, 2).want(LEVELS, CALM), kept(3, 2).evict(LEVELS)), (1, 1));
-        assert_eq!(kept(4, 9).evict(LEVELS), 4);
-        assert_eq!(kept(1, 2).evict(LEVELS), 0);
+        assert_eq!((kept(4, 0).to_create(LEVELS, IDLE), kept(4, 0).to_evict(LEVELS)), (0, 0));
+        assert_eq!((kept(3, 2).to_create(LEVELS, IDLE), kept(3, 2).to_evict(LEVELS)), (1, 1));
+        assert_eq!(kept(4, 9).to_evict(LEVELS), 4);
+        assert_eq!(kept(1, 2).to_evict(LEVELS), 0);
     }
-
-    const LEVELS: Levels = Levels { floor: 4, ceiling: 8 };
-    const CALM: HostLoad = HostLoad { busy: false };
-    const BUSY: HostLoad = HostLoad { busy: true };
 
     #[test]
     fn an_empty_pool_is_filled_to_its_floor() {
-        assert_eq!(stock(0, 0, 0, 0).want(LEVELS, CALM), 4);
-        assert_eq!(stock(1, 2, 0, 0).want(LEVELS, CALM), 1);
-        assert_eq!(stock(4, 0, 0, 0).want(LEVELS, CALM), 0);
+        assert_eq!(stock(0, 0, 0, 0).to_create(LEVELS, IDLE), 4);
+        assert_eq!(stock(1, 2, 0, 0).to_create(LEVELS, IDLE), 1);
+        assert_eq!(stock(4, 0, 0, 0).to_create(LEVELS, IDLE), 0);
     }
 
     #[test]
     fn refill_waits_for_a_run_to_end_unless_the_stock_is_low() {
-        assert_eq!(stock(3, 0, 1, 0).want(LEVELS, BUSY), 0);
-        assert_eq!(stock(3, 0, 1, 0).want(LEVELS, CALM), 1);
-        assert_eq!(stock(1, 0, 3, 0).want(LEVELS, BUSY), 1);
+        assert_eq!(stock(3, 0, 1, 0).to_create(LEVELS, BUSY), 0);
+        assert_eq!(stock(3, 0, 1, 0).to_create(LEVELS, IDLE), 1);
+        assert_eq!(stock(1, 0, 3, 0).to_create(LEVELS, BUSY), 1);
     }
 
     #[test]
-    fn a_waiting_caller_gets_one_beside_the_floor() {
-        assert_eq!(stock(0, 0, 0, 3).want(LEVELS, CALM), 7);
-        assert_eq!(stock(0, 3, 0, 3).want(LEVELS, BUSY), 2);
+    fn waiting_submissions_are_served_in_addition_to_the_floor() {
+        assert_eq!(stock(0, 0, 0, 3).to_create(LEVELS, IDLE), 7);
+        assert_eq!(stock(0, 3, 0, 3).to_create(LEVELS, BUSY), 2);
     }
 
     #[test]
-    fn the_ceiling_holds_whatever_is_asked() {
-        assert_eq!(stock(0, 0, 8, 100).want(LEVELS, CALM), 0);
-        assert_eq!(stock(0, 3, 4, 100).want(LEVELS, CALM), 1);
-        assert_eq!(stock(0, 20, 4, 0).want(LEVELS, CALM), 0);
+    fn the_ceiling_holds_for_any_demand() {
+        assert_eq!(stock(0, 0, 8, 100).to_create(LEVELS, IDLE), 0);
+        assert_eq!(stock(0, 3, 4, 100).to_create(LEVELS, IDLE), 1);
+        assert_eq!(stock(0, 20, 4, 0).to_create(LEVELS, IDLE), 0);
     }
 
     #[test]
-    fn who_holds_another_one_gets_a_second_beyond_the_ceiling() {
+    fn referee_demand_is_served_beyond_the_ceiling() {
         let with =
             |ready, creating, leased, referee_demand| Stock { referee_demand, ..stock(ready, creating, leased, 3) };
-        assert_eq!(with(0, 0, 8, 2).want(LEVELS, CALM), 2);
-        assert_eq!(with(0, 2, 8, 2).want(LEVELS, CALM), 0);
-        assert_eq!(with(1, 0, 7, 2).want(LEVELS, BUSY), 1);
+        assert_eq!(with(0, 0, 8, 2).to_create(LEVELS, IDLE), 2);
+        assert_eq!(with(0, 2, 8, 2).to_create(LEVELS, IDLE), 0);
+        assert_eq!(with(1, 0, 7, 2).to_create(LEVELS, BUSY), 1);
     }
 
     #[test]
-    fn a_pool_without_a_floor_still_serves_a_caller() {
+    fn a_pool_without_a_floor_still_serves_a_submission() {
         let levels = Levels { floor: 0, ceiling: 2 };
-        assert_eq!(stock(0, 0, 0, 0).want(levels, CALM), 0);
-        assert_eq!(stock(0, 0, 0, 1).want(levels, BUSY), 1);
+        assert_eq!(stock(0, 0, 0, 0).to_create(levels, IDLE), 0);
+        assert_eq!(stock(0, 0, 0, 1).to_create(levels, BUSY), 1);
     }
 }

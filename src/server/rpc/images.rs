@@ -16,12 +16,12 @@ use super::results::{ImageMade, ImageProgress, ImagesMade};
 use super::to_value;
 use config::bounds;
 use sandbox::host::Host;
-use sandbox::image::{BuildEvent, ResolvedImage, is_registry_name};
+use sandbox::image::{BuildEvent, PullMode, ResolvedImage, is_registry_name};
 
 pub(super) async fn build(context: &Context, given: Value) -> CallResult {
     let ImageParams { profile, host } = params(given)?;
     let image = image_of(context, &profile)?;
-    make(context, &profile, &image, host, false).await
+    make(context, &profile, &image, host, PullMode::AsConfigured).await
 }
 
 /// Asks the registry even if the engine has the image.
@@ -32,7 +32,7 @@ pub(super) async fn pull(context: &Context, given: Value) -> CallResult {
         let message = format!("profile: the image of {profile:?} is built from the folder {image:?}: use image.build");
         return Err(CallError::bad("profile", message));
     }
-    make(context, &profile, &image, host, true).await
+    make(context, &profile, &image, host, PullMode::Always).await
 }
 
 fn image_of(context: &Context, profile: &str) -> Result<String, CallError> {
@@ -45,8 +45,8 @@ fn image_of(context: &Context, profile: &str) -> Result<String, CallError> {
     Ok(found.image.clone())
 }
 
-/// Makes the image on `host`, or on every host that answers; `pull` asks the registry in any case.
-async fn make(context: &Context, profile: &str, image: &str, host: Option<String>, pull: bool) -> CallResult {
+/// Makes the image on `host`, or on every host that answers.
+async fn make(context: &Context, profile: &str, image: &str, host: Option<String>, mode: PullMode) -> CallResult {
     context.daemon.submissions.wait_for_first_probe().await;
     let hosts = match host {
         Some(name) => vec![find_host(context, &name)?],
@@ -54,7 +54,7 @@ async fn make(context: &Context, profile: &str, image: &str, host: Option<String
     };
     let mut rows = Vec::new();
     for host in &hosts {
-        let made = make_on(context, host, profile, image, pull).await?;
+        let made = make_on(context, host, profile, image, mode).await?;
         rows.push(ImageMade {
             host: host.name().to_owned(),
             image: image.to_owned(),
@@ -74,11 +74,11 @@ async fn make_on(
     host: &Arc<Host>,
     profile: &str,
     image: &str,
-    pull: bool,
+    mode: PullMode,
 ) -> Result<ResolvedImage, CallError> {
     let (sender, mut events) = mpsc::channel::<BuildEvent>(bounds::MAX_OUTBOUND_MESSAGES);
     let mut watch = move |event| drop(sender.try_send(event));
-    let making = async move { host.images().make(image, pull, &mut watch).await };
+    let making = async move { host.images().ensure(image, mode, &mut watch).await };
     let reporting = async {
         while let Some(event) = events.recv().await {
             let body = ImageProgress {

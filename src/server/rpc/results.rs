@@ -6,10 +6,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::code::Code;
+use protocol::rows::{HostState, ImageRow, PoolState, SandboxRow};
 use protocol::status::{Counters, StageRow};
 use protocol::{LimitsRequest, Outcome, Report, Verdict};
-use sandbox::host::{HostState, ImageRow, SandboxRow};
-use sandbox::pool::PoolState;
 
 /// Body of `server.hello`, the first line of a connection.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::results::{CallerRow, DaemonStatus, HostRow, ProfileRow, ProfileRows, QueueStatus, RoomRow, StateWord};
 use super::state::Daemon;
+use protocol::rows::PoolState;
 use protocol::status::Health;
 use protocol::{LimitsRequest, Profile};
 use sandbox::host::Host;
-use sandbox::pool::PoolState;
 use scheduler::{SubmissionPhase, check_health};
 
 pub(super) fn pools(daemon: &Daemon) -> Vec<PoolState> {
@@ -18,7 +18,7 @@ pub(super) fn pools(daemon: &Daemon) -> Vec<PoolState> {
 pub(super) fn hosts(daemon: &Daemon) -> Vec<HostRow> {
     let row = |host: &Arc<Host>| {
         let health = host.health();
-        let (has, taken) = host.capacity().amounts();
+        let (has, taken) = (host.capacity().total(), host.capacity().reserved());
         HostRow {
             name: host.name().to_owned(),
             endpoint: host.endpoint(),
@@ -29,8 +29,8 @@ pub(super) fn hosts(daemon: &Daemon) -> Vec<HostRow> {
             memory_bytes: health.engine.memory_bytes,
             no_cell: host.cell_unavailable_reason(),
             since_ms: health.since.elapsed().as_millis() as u64,
-            reason: health.reason,
-            remedy: health.remedy,
+            reason: health.reason(),
+            remedy: health.remedy(),
             sandboxes: host.sandboxes().len(),
             running: host.running(),
             room: RoomRow {

@@ -1,98 +1,101 @@
-//! Images out of registries: which are asked, when, as whom, and only those that are trusted.
+//! Images from registries: which may be used, when they are pulled, and with which credentials.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::build::{BuildEvent, BuildWatcher, ImageError, ResolvedImage};
 use docker::registry::{Credentials, ImageName, Trusted};
 use docker::{Client, Progress, Pull, PullPolicy};
+use parking_lot::Mutex;
 
-/// Which registries are asked, and when.
+use super::error::ImageError;
+use super::event::{BuildEvent, BuildWatcher, PullMode, ResolvedImage};
+
+/// The settings for registries.
 #[derive(Debug, Clone, Default)]
 pub struct Registries {
-    /// When.
     pub policy: PullPolicy,
-    /// Where images may come from.
+    /// Patterns of images that may be used.
     pub trusted: Trusted,
-    /// Docker's configuration, for credentials.
+    /// The folder of Docker's configuration, for credentials.
     pub docker_folder: Option<PathBuf>,
-    /// What was pulled since the daemon's start.
+    /// Images pulled since the daemon's start.
     pub pulled: Arc<Mutex<HashSet<String>>>,
 }
 
-fn lock(pulled: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
-    pulled.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A profile's image that is a registry's rather than a folder of ours: it has a slash, a tag or a digest.
+/// Whether a profile's image is one of a registry and not a folder of ours: it has a slash, a tag or a
+/// digest.
 pub fn is_registry_name(name: &str) -> bool {
     name.contains(['/', ':', '@'])
 }
 
 impl Registries {
-    /// The pull of an image, when it may be had at all.
+    /// The pull of an image, if it is trusted.
     fn pull(&self, name: &str) -> Result<Pull, ImageError> {
-        let bad = |message: String| ImageError::Registry { name: name.to_owned(), message };
-        let image: ImageName = name.parse().map_err(|error| bad(format!("{error}")))?;
+        let failed = |message: String| ImageError::Registry { name: name.to_owned(), message };
+        let image: ImageName = name.parse().map_err(|error| failed(format!("{error}")))?;
         if !self.trusted.allows(&image) {
             let message = format!("{} is not in images.trusted; add it there if you trust it", image.canonical());
-            return Err(bad(message));
+            return Err(failed(message));
         }
         let credentials = match &self.docker_folder {
-            Some(folder) => Credentials::find(folder, &image).map_err(|error| bad(error.to_string()))?,
+            Some(folder) => Credentials::find(folder, &image).map_err(|error| failed(error.to_string()))?,
             None => None,
         };
         Ok(Pull { image, policy: self.policy, credentials })
     }
 
-    /// The image, when the engine has it. Trust is asked first: one that was pulled yesterday may no longer be trusted. One
-    /// that is always to be pulled is missing until it was pulled once in this daemon's life.
+    /// Finds an image that the engine has. An image that is no longer trusted is not found. With the
+    /// policy `always`, an image is missing until it was pulled once since the daemon's start.
     pub(super) async fn find(&self, client: &Client, name: &str) -> Result<ResolvedImage, ImageError> {
         let pull = self.pull(name)?;
         let missing = || ImageError::Missing { name: name.to_owned(), tag: pull.image.to_string() };
-        if pull.policy == PullPolicy::Always && !lock(&self.pulled).contains(name) {
+        if pull.policy == PullPolicy::Always && !self.pulled.lock().contains(name) {
             return Err(missing());
         }
-        match get(client, name, &Pull { policy: PullPolicy::Never, ..pull.clone() }, &mut |_| {}).await {
+        match resolve(client, name, &Pull { policy: PullPolicy::Never, ..pull.clone() }, &mut |_| {}).await {
             Err(ImageError::Registry { .. }) if pull.policy != PullPolicy::Never => Err(missing()),
             other => other,
         }
     }
 
-    /// The image, pulled as the policy says, or because somebody asks for it.
+    /// Finds or pulls an image.
     pub(super) async fn ensure(
         &self,
         client: &Client,
         name: &str,
-        asked: bool,
+        mode: PullMode,
         watch: BuildWatcher<'_>,
     ) -> Result<ResolvedImage, ImageError> {
         let mut pull = self.pull(name)?;
-        if asked {
+        if mode == PullMode::Always {
             pull.policy = PullPolicy::Always;
         }
-        let found = get(client, name, &pull, watch).await?;
-        lock(&self.pulled).insert(name.to_owned());
+        let found = resolve(client, name, &pull, watch).await?;
+        self.pulled.lock().insert(name.to_owned());
         Ok(found)
     }
 
-    /// Whether a registry may be asked for an image that the base is made of.
+    /// The pull of the image that the base is made of, if a registry may be asked for it.
     pub(super) fn base(&self, name: &str) -> Option<Pull> {
         self.pull(name).ok().filter(|pull| pull.policy != PullPolicy::Never)
     }
 }
 
-async fn get(client: &Client, name: &str, pull: &Pull, watch: BuildWatcher<'_>) -> Result<ResolvedImage, ImageError> {
+async fn resolve(
+    client: &Client,
+    name: &str,
+    pull: &Pull,
+    watch: BuildWatcher<'_>,
+) -> Result<ResolvedImage, ImageError> {
     let begun = Instant::now();
     let mut pulled = false;
     let mut follow = |progress: Progress| {
         pulled = true;
-        let part = progress.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
+        let layer = progress.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
         let Some(status) = progress.status else { return };
-        let line = Some(format!("{part}{status}"));
-        watch(BuildEvent { image: name.to_owned(), step: "pulling".to_owned(), done: None, total: None, line });
+        watch(BuildEvent::new(name, "pulling", Some(format!("{layer}{status}"))));
     };
     match client.ensure_image(pull, &mut follow).await {
         Ok(found) => {
@@ -114,13 +117,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folders_name_is_no_registrys() {
+    fn a_folder_name_is_not_a_registry_name() {
         assert!(!is_registry_name("python") && !is_registry_name("c"));
         assert!(is_registry_name("python:3.12") && is_registry_name("r.io/a") && is_registry_name("me/tool"));
     }
 
     #[test]
-    fn what_is_not_trusted_is_not_asked_for() {
+    fn an_untrusted_image_is_refused_without_asking_a_registry() {
         let registries = Registries { trusted: Trusted::new(["r.io/team/*"]), ..Registries::default() };
         assert!(registries.pull("r.io/team/python:1").is_ok());
         let error = registries.pull("r.io/other/python:1").unwrap_err().to_string();

@@ -1,0 +1,92 @@
+//! Latencies and errors of the Engine calls of one host.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use docker::{Error as EngineError, Observer};
+use parking_lot::Mutex;
+use strum::{IntoStaticStr, VariantArray};
+use telemetry::metrics::{Buckets, Histogram};
+
+/// Counters of one client's calls since its start.
+#[derive(Debug, Default)]
+pub struct EngineCallMetrics {
+    by_call: Mutex<BTreeMap<&'static str, CallMetrics>>,
+}
+
+/// Counters of one kind of call.
+#[derive(Debug, Clone)]
+pub struct CallMetrics {
+    /// Time to the reply's head, for any status. Calls without a head are not included.
+    pub took: Histogram,
+    /// Failed calls. Some 4xx are expected: removing a container that is gone is answered 404.
+    pub errors: BTreeMap<CallErrorKind, u64>,
+}
+
+/// The value of the metric's `kind` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum CallErrorKind {
+    Unreachable,
+    Timeout,
+    Broken,
+    ServerError,
+    ClientError,
+    Other,
+}
+
+impl CallErrorKind {
+    /// `None` for a successful call.
+    fn of(head: Result<u16, &EngineError>) -> Option<CallErrorKind> {
+        match head {
+            Ok(0..=399) => None,
+            Ok(400..=499) => Some(CallErrorKind::ClientError),
+            Ok(_) => Some(CallErrorKind::ServerError),
+            Err(EngineError::Connect { .. } | EngineError::Tls { .. }) => Some(CallErrorKind::Unreachable),
+            Err(EngineError::Timeout { .. }) => Some(CallErrorKind::Timeout),
+            Err(EngineError::Broken { .. }) => Some(CallErrorKind::Broken),
+            Err(_) => Some(CallErrorKind::Other),
+        }
+    }
+}
+
+impl EngineCallMetrics {
+    /// The counters by the call's name.
+    pub fn rows(&self) -> BTreeMap<&'static str, CallMetrics> {
+        self.by_call.lock().clone()
+    }
+}
+
+impl Observer for EngineCallMetrics {
+    fn answered(&self, call: &'static str, took: Duration, head: Result<u16, &EngineError>) {
+        let mut by_call = self.by_call.lock();
+        let row = by_call
+            .entry(call)
+            .or_insert_with(|| CallMetrics { took: Buckets::Engine.histogram(), errors: BTreeMap::new() });
+        if head.is_ok() {
+            row.took.observe(took.as_secs_f64());
+        }
+        if let Some(kind) = CallErrorKind::of(head) {
+            *row.errors.entry(kind).or_default() += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docker::Phase;
+
+    #[test]
+    fn every_failed_call_is_counted_under_one_kind() {
+        let timeout = EngineError::Timeout { call: "x", phase: Phase::Head, after: Duration::ZERO };
+        let too_large = EngineError::TooLarge { call: "x", limit: 1 };
+        let calls = EngineCallMetrics::default();
+        for head in [Ok(101), Ok(304), Ok(404), Ok(500), Err(&timeout), Err(&too_large)] {
+            calls.answered("x", Duration::from_millis(1), head);
+        }
+        let rows = calls.rows();
+        let errors: Vec<(&str, u64)> = rows["x"].errors.iter().map(|(kind, count)| (kind.into(), *count)).collect();
+        assert_eq!(errors, [("timeout", 1), ("server_error", 1), ("client_error", 1), ("other", 1)]);
+    }
+}

@@ -1,0 +1,148 @@
+//! The tasks that probe one engine, follow its events, and sweep what was left behind on it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use docker::{Client, Error as EngineError, Filters};
+
+use super::capacity::Resources;
+use super::handle::Host;
+use super::health::EngineStatus;
+use super::monitor::EngineFacts;
+use crate::lifecycle;
+use crate::policy::LABEL_INSTANCE;
+
+/// Interval of probes of an engine that answers.
+const UP_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval of probes of an engine that does not. Its return must be noticed within 5 s.
+const DOWN_INTERVAL: Duration = Duration::from_secs(1);
+/// Time until the second probe after a failed one.
+const DOUBTFUL_INTERVAL: Duration = Duration::from_millis(200);
+/// The part of a machine's memory that runs may use, in percent. The rest is for the engine, idle
+/// sandboxes and other programs.
+const MEMORY_PERCENT: u64 = 80;
+/// Interval of sweeps. A container whose creation's reply was lost lives at most this long.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Probes the engine until the host is closed.
+pub(super) async fn watch(host: Arc<Host>) {
+    tokio::spawn(follow_events(host.clone()));
+    let monitor = host.monitor();
+    let mut last_sweep = Instant::now();
+    loop {
+        match probe(&host).await {
+            Ok(facts) => {
+                if matches!(monitor.status(), EngineStatus::Unknown | EngineStatus::Gone) {
+                    start_over(&host, facts).await;
+                    last_sweep = Instant::now();
+                } else {
+                    monitor.record_answer(facts);
+                    if last_sweep.elapsed() > SWEEP_INTERVAL {
+                        sweep(&host).await;
+                        // status requests and scrapes read these facts without asking the engine
+                        if let Ok(facts) = query_facts(host.client()).await {
+                            monitor.set_facts(facts);
+                        }
+                        last_sweep = Instant::now();
+                    }
+                }
+                host.notify_capacity();
+            }
+            Err(error) => monitor.record_failure(error),
+        }
+        monitor.set_first_probe_done();
+        let interval = match monitor.status() {
+            EngineStatus::Answers => UP_INTERVAL,
+            EngineStatus::Doubtful => DOUBTFUL_INTERVAL,
+            EngineStatus::Unknown | EngineStatus::Gone => DOWN_INTERVAL,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = monitor.suspected() => {}
+            () = monitor.closed() => return,
+        }
+    }
+}
+
+/// Pings the engine. Asks for its facts only if they are not known.
+async fn probe(host: &Host) -> Result<EngineFacts, EngineError> {
+    host.client().ping().await?;
+    let health = host.health();
+    match health.status {
+        EngineStatus::Answers | EngineStatus::Doubtful => Ok(health.engine),
+        EngineStatus::Unknown | EngineStatus::Gone => query_facts(host.client()).await,
+    }
+}
+
+async fn query_facts(client: &Client) -> Result<EngineFacts, EngineError> {
+    let info = client.info().await?;
+    Ok(EngineFacts {
+        version: info.server_version.unwrap_or_default(),
+        api: client.negotiated().map(|version| version.to_string()).unwrap_or_default(),
+        cpus: info.ncpu.unwrap_or_default(),
+        memory_bytes: info.mem_total.unwrap_or_default(),
+        os: info.operating_system.unwrap_or_default(),
+        kernel: info.kernel_version.unwrap_or_default(),
+        storage: info.driver.unwrap_or_default(),
+        cgroups: (info.cgroup_driver.unwrap_or_default(), info.cgroup_version.unwrap_or_default()),
+        containers_running: info.containers_running.unwrap_or_default(),
+        images: info.images.unwrap_or_default(),
+        asked: Some(Instant::now()),
+    })
+}
+
+/// The engine answers for the first time, or again: its sandboxes are gone, and it may be another engine.
+async fn start_over(host: &Host, facts: EngineFacts) {
+    host.images().forget();
+    for pool in host.pools() {
+        pool.flush();
+    }
+    sweep(host).await;
+    host.capacity().resize(Resources {
+        cpus: facts.cpus.max(1) as f64 * host.config().cpu_overcommit,
+        memory: (facts.memory_bytes.max(0) as u64).saturating_mul(MEMORY_PERCENT) / 100,
+    });
+    host.monitor().record_answer(facts);
+    for pool in host.pools() {
+        pool.reset_backoff();
+    }
+}
+
+/// Removes containers with our label and without a slot: those of an earlier daemon, and those whose
+/// creation's reply was lost.
+async fn sweep(host: &Host) {
+    match lifecycle::sweep(host.client(), &host.config().instance, Some(&host.config().slots)).await {
+        Ok(0) => {}
+        Ok(left) => tracing::info!(host = %host.name(), left, "removed sandboxes that were left behind"),
+        Err(error) => tracing::warn!(host = %host.name(), %error, "could not look for left-over sandboxes"),
+    }
+}
+
+/// Records how containers end. An open stream also proves that the engine has been alive
+/// ([`HostMonitor::was_healthy_since`](super::HostMonitor::was_healthy_since)). Events are hints only,
+/// since engines drop events of slow readers: the init's own counters decide if the init is alive.
+async fn follow_events(host: Arc<Host>) {
+    let label = format!("{LABEL_INSTANCE}={}", host.config().instance);
+    let filters = Filters::new().with("label", &label).with("event", "oom").with("event", "die");
+    let monitor = host.monitor();
+    loop {
+        if monitor.answers()
+            && let Ok(mut events) = host.client().events(&filters).await
+        {
+            monitor.set_watched(true);
+            loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = monitor.closed() => return,
+                };
+                let Ok(Some(event)) = event else { break };
+                monitor.record_exit(&event);
+            }
+            monitor.set_watched(false);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DOWN_INTERVAL) => {}
+            () = monitor.closed() => return,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Why an image cannot be used: the error of one attempt to build it, of the image as a whole, and of a
+//! sandbox that needs it now.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use docker::Error as EngineError;
+
+/// Why one attempt to make an image failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The definition of the base cannot be read, or the build context cannot be written.
+    #[error("read the image's definition: {0}")]
+    Definition(#[source] io::Error),
+    /// The bootstrap script cannot be started.
+    #[error("could not start {program}: {source}", program = program.display())]
+    Start {
+        program: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The helper unit's socket cannot be used.
+    #[error("could not ask {socket}: {source}", socket = socket.display())]
+    Helper {
+        socket: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The helper unit's stream is empty or truncated.
+    #[error("the bootstrap failed; its output: journalctl -u 'assay-bootstrap@*'")]
+    HelperFailed,
+    #[error("read the bootstrap's output: {0}")]
+    Read(#[source] io::Error),
+    #[error("the bootstrap wrote nothing")]
+    Empty,
+    #[error("the bootstrap wrote nothing in {minutes} min")]
+    Silent { minutes: u64 },
+    #[error("the bootstrap failed ({status})")]
+    Bootstrap { status: std::process::ExitStatus },
+}
+
+/// The bootstrap script exits with this status when a prerequisite is missing.
+const EXIT_PREREQUISITE_MISSING: i32 = 3;
+
+impl AttemptError {
+    /// Whether the next attempt may succeed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            AttemptError::Engine(error) => error.retryable(),
+            AttemptError::Definition(_) | AttemptError::Start { .. } => false,
+            AttemptError::Bootstrap { status } => status.code() != Some(EXIT_PREREQUISITE_MISSING),
+            AttemptError::Helper { .. }
+            | AttemptError::HelperFailed
+            | AttemptError::Read(_)
+            | AttemptError::Empty
+            | AttemptError::Silent { .. } => true,
+        }
+    }
+}
+
+/// Why an image is not available.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("read the definition of image {name:?} in {folder}: {source}", folder = folder.display())]
+    Definition {
+        name: String,
+        folder: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Every attempt to build it failed.
+    #[error("build image {name:?} in {tries} tries: {last_lines}; the whole log is in {log}", log = log.display())]
+    Failed {
+        name: String,
+        tries: u32,
+        /// The end of the log.
+        last_lines: String,
+        log: PathBuf,
+        /// The error of the last attempt.
+        #[source]
+        source: Box<AttemptError>,
+    },
+    /// It cannot be pulled from its registry.
+    #[error("use image {name:?}: {message}")]
+    Registry { name: String, message: String },
+    /// It does not exist, and was not to be built.
+    #[error("find image {tag}: it is not built yet; build it: assay images build {name}")]
+    Missing { name: String, tag: String },
+}
+
+impl ImageError {
+    /// The Engine's error, if one is the cause.
+    pub fn engine_error(&self) -> Option<&EngineError> {
+        match self {
+            ImageError::Engine(error) => Some(error),
+            ImageError::Failed { source, .. } => match &**source {
+                AttemptError::Engine(error) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether another attempt may succeed without a change by the operator.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            ImageError::Engine(error) => error.retryable(),
+            ImageError::Failed { source, .. } => source.is_retryable(),
+            ImageError::Definition { .. } | ImageError::Registry { .. } | ImageError::Missing { .. } => false,
+        }
+    }
+}
+
+/// Why no sandbox can be created from an image now.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ImageUnavailable {
+    /// It is missing, and a build has just been started.
+    #[error("image {name:?} is missing and is being built")]
+    BuildStarted { name: String },
+    #[error("image {name:?} is being built: {step}")]
+    Building { name: String, step: String },
+    #[error(transparent)]
+    Failed(Arc<ImageError>),
+}
+
+impl From<ImageError> for ImageUnavailable {
+    fn from(error: ImageError) -> ImageUnavailable {
+        ImageUnavailable::Failed(Arc::new(error))
+    }
+}
+
+impl ImageUnavailable {
+    /// The Engine's error, if one is the cause.
+    pub fn engine_error(&self) -> Option<&EngineError> {
+        match self {
+            ImageUnavailable::Failed(error) => error.engine_error(),
+            _ => None,
+        }
+    }
+
+    /// Whether the image may become available without a change by the operator.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            ImageUnavailable::BuildStarted { .. } | ImageUnavailable::Building { .. } => true,
+            ImageUnavailable::Failed(error) => error.is_retryable(),
+        }
+    }
+}

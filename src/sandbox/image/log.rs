@@ -1,0 +1,52 @@
+//! The log of a build: a file, and its last lines for the error message.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Lines that an error message shows.
+const SHOWN_LINES: usize = 6;
+/// Characters of each of them.
+const SHOWN_CHARS: usize = 300;
+
+pub(super) struct BuildLog {
+    path: PathBuf,
+    /// `None` when the file cannot be written; the build continues.
+    file: Option<File>,
+    last: VecDeque<String>,
+}
+
+impl BuildLog {
+    pub(super) fn open(folder: &Path, name: &str) -> BuildLog {
+        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let path = folder.join(format!("{name}-{stamp}.log"));
+        let _ = std::fs::create_dir_all(folder);
+        let file = File::create(&path).inspect_err(|error| {
+            tracing::warn!(log = %path.display(), %error, "the build's log cannot be kept");
+        });
+        BuildLog { path, file: file.ok(), last: VecDeque::new() }
+    }
+
+    /// Adds text; empty lines are dropped.
+    pub(super) fn add(&mut self, text: &str) {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if let Some(file) = &mut self.file {
+                let _ = writeln!(file, "{line}");
+            }
+            if self.last.len() == SHOWN_LINES {
+                self.last.pop_front();
+            }
+            self.last.push_back(line.trim().chars().take(SHOWN_CHARS).collect());
+        }
+    }
+
+    pub(super) fn last_lines(&self) -> String {
+        Vec::from_iter(self.last.iter().map(String::as_str)).join(" | ")
+    }
+
+    pub(super) fn into_path(self) -> PathBuf {
+        self.path
+    }
+}

@@ -1,0 +1,143 @@
+//! Why a sandbox could not be created: whose fault, at which step, and whether to try again.
+//!
+//! | variant | blame | step | retry |
+//! |---|---|---|---|
+//! | `Create` | the host if the engine is unreachable, else assay | the step of the creation | as the engine's error says |
+//! | `Image` | as the engine's error says, else assay | `image` | while it is being built |
+//! | `HostDown`, `HostRemoved` | the host | `host` | `HostDown` |
+//! | `NoUid` | assay | `uid` | yes |
+//! | `Limits`, `Denied`, `NeedsCells`, `NeedsUserNamespaces` | assay (its configuration) | `policy` | no |
+
+use std::sync::Arc;
+
+use docker::Error as EngineError;
+use protocol::Blame;
+use protocol::limits::LimitError;
+
+use crate::image::ImageUnavailable;
+use crate::lifecycle::CreateError;
+use crate::policy::Denial;
+
+/// Why a [`SandboxFactory`](super::SandboxFactory) could not create a sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// The creation was started and failed.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The profile's image is missing, being built, or could not be built.
+    #[error(transparent)]
+    Image(#[from] ImageUnavailable),
+    /// The engine does not answer. `source` is the failed probe; `None` while its result is awaited.
+    #[error("{}", source.as_ref().map_or("the engine has not answered".to_owned(), ToString::to_string))]
+    HostDown { source: Option<Arc<EngineError>> },
+    #[error("the host was removed from the configuration")]
+    HostRemoved,
+    /// Every uid of the configured range belongs to a sandbox.
+    #[error("every uid is in use")]
+    NoUid,
+    #[error(transparent)]
+    Limits(#[from] LimitError),
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// `isolation.require_nonroot` is set, and this sandbox would not have cells.
+    #[error("require_nonroot requires cells, which are not available: {reason}")]
+    NeedsCells { reason: String },
+    /// `isolation.require_userns` is set, and the engine does not remap users.
+    #[error("require_userns requires an engine with user namespaces (userns-remap, rootless), or cells")]
+    NeedsUserNamespaces,
+}
+
+impl MakeError {
+    /// Who is responsible. Never the caller: a submission cannot influence how a sandbox is created.
+    pub fn blame(&self) -> Blame {
+        match self {
+            MakeError::HostDown { .. } | MakeError::HostRemoved => Blame::Host,
+            _ if self.engine_error().is_some_and(EngineError::is_unreachable) => Blame::Host,
+            _ => Blame::Assay,
+        }
+    }
+
+    /// The step that failed, as a short name.
+    pub fn step(&self) -> &'static str {
+        match self {
+            MakeError::Create(error) => error.step(),
+            MakeError::Image(_) => "image",
+            MakeError::HostDown { .. } | MakeError::HostRemoved => "host",
+            MakeError::NoUid => "uid",
+            MakeError::Limits(_)
+            | MakeError::Denied(_)
+            | MakeError::NeedsCells { .. }
+            | MakeError::NeedsUserNamespaces => "policy",
+        }
+    }
+
+    /// Whether another attempt may succeed without a change by the operator.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            MakeError::Create(error) => error.is_retryable(),
+            MakeError::Image(error) => error.is_retryable(),
+            MakeError::HostDown { .. } | MakeError::NoUid => true,
+            MakeError::HostRemoved
+            | MakeError::Limits(_)
+            | MakeError::Denied(_)
+            | MakeError::NeedsCells { .. }
+            | MakeError::NeedsUserNamespaces => false,
+        }
+    }
+
+    /// What the operator can do about it, as a sentence, if known.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            MakeError::NoUid => Some("Raise uids.count in the configuration.".to_owned()),
+            MakeError::Denied(denial) => Some(denial.remedy.to_string()),
+            other => other.engine_error()?.remedy(),
+        }
+    }
+
+    /// The engine's error at the bottom, if there is one.
+    pub fn engine_error(&self) -> Option<&EngineError> {
+        match self {
+            MakeError::Create(error) => error.engine_error(),
+            MakeError::Image(error) => error.engine_error(),
+            MakeError::HostDown { source } => source.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether a creation was really attempted. An image that is being built and a host that is down
+    /// have rows of their own and are not counted as failed creations.
+    pub fn is_failed_creation(&self) -> bool {
+        matches!(self, MakeError::Create(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::time::Duration;
+
+    use docker::Phase;
+
+    use super::*;
+
+    fn timeout(call: &'static str) -> EngineError {
+        EngineError::Timeout { call, phase: Phase::Head, after: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn an_engine_error_is_still_the_source_of_a_failed_creation() {
+        let error = MakeError::from(CreateError::Engine { step: "create", source: timeout("create the container") });
+        assert_eq!((error.step(), error.is_failed_creation()), ("create", true));
+        assert!(error.source().is_some_and(|source| source.is::<EngineError>()), "{error:?}");
+        assert!(matches!(error.engine_error(), Some(EngineError::Timeout { .. })));
+    }
+
+    #[test]
+    fn a_host_that_is_down_is_to_blame_and_nothing_else_is() {
+        let down = MakeError::HostDown { source: Some(Arc::new(timeout("ping the engine"))) };
+        assert_eq!((down.blame(), down.is_retryable()), (Blame::Host, true));
+        assert_eq!((MakeError::NoUid.blame(), MakeError::NoUid.is_retryable()), (Blame::Assay, true));
+        assert_eq!(MakeError::NeedsUserNamespaces.blame(), Blame::Assay);
+        assert!(MakeError::NoUid.remedy().is_some());
+    }
+}

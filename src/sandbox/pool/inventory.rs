@@ -1,0 +1,394 @@
+//! The state of a pool behind its lock: which sandboxes are ready, kept or being created, and what failed last.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use protocol::{Caller, Isolation, StartKind};
+use tokio::sync::Notify;
+
+use super::demand::DemandRate;
+use super::error::MakeError;
+use super::factory::SandboxFactory;
+use super::limiter::{CreationLimiter, PermitSeeker, Urgency};
+use super::stats::{PoolStats, RetireReason};
+use super::stock::{Levels, Stock};
+use crate::lifecycle::Sandbox;
+
+/// How long a used sandbox is kept for its caller.
+const KEEP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The pause after the first failed creation; doubled after each further one.
+const BACKOFF_FIRST: Duration = Duration::from_millis(250);
+/// The longest pause. An engine that is back must be noticed within 5 s.
+const BACKOFF_MAX: Duration = Duration::from_secs(4);
+/// Up to a quarter of the pause is subtracted, so that pools do not retry at the same moment.
+const JITTER_FRACTION: f64 = 0.25;
+
+/// The settings of a pool, from its profile.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSettings {
+    pub levels: Levels,
+    /// A ready sandbox that is older is replaced.
+    pub max_age: Duration,
+    /// Among pools that need a sandbox equally, the higher priority goes first.
+    pub priority: i32,
+    /// Submissions that one sandbox serves at most.
+    pub reuse: u32,
+    /// How many ready sandboxes have pre-started runtimes.
+    pub hot: usize,
+}
+
+/// What all pools of a host share.
+#[derive(Debug, Clone)]
+pub struct HostShare {
+    pub creating: CreationLimiter,
+    /// Runs in progress on this host.
+    pub running: Arc<AtomicUsize>,
+    /// Notified when a sandbox becomes available.
+    pub capacity_changed: Arc<Notify>,
+}
+
+/// A sandbox in a pool, ready or kept.
+#[derive(Debug)]
+pub(super) struct PooledSandbox {
+    pub(super) sandbox: Sandbox,
+    /// The id of the profile's image.
+    pub(super) image: Arc<str>,
+    /// Submissions that it served.
+    pub(super) uses: u32,
+}
+
+impl PooledSandbox {
+    /// Why it can no longer be used, if so.
+    fn unusable(&self, max_age: Duration) -> Option<RetireReason> {
+        if self.sandbox.is_lost() {
+            return Some(RetireReason::Died);
+        }
+        (self.sandbox.age() >= max_age).then_some(RetireReason::Age)
+    }
+}
+
+/// The only caller that a used sandbox may serve again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeptFor {
+    caller: Caller,
+    since: Instant,
+}
+
+/// A used sandbox that waits for its caller.
+#[derive(Debug)]
+struct KeptSandbox {
+    owner: KeptFor,
+    pooled: PooledSandbox,
+}
+
+impl KeptSandbox {
+    fn is_usable_by(&self, caller: &Caller) -> bool {
+        self.owner.caller == *caller && !self.pooled.sandbox.is_lost()
+    }
+}
+
+/// Everything that a pool's lock protects.
+#[derive(Debug, Default)]
+pub(super) struct PoolInventory {
+    pub(super) stock: Stock<PooledSandbox>,
+    /// `stock.kept` is the length of this list.
+    kept: Vec<KeptSandbox>,
+    /// How often a used sandbox was kept.
+    pub(super) reused: usize,
+    /// Creations that failed since the last one that succeeded.
+    pub(super) failures: u32,
+    /// No creation is started before this time.
+    pub(super) not_before: Option<Instant>,
+    pub(super) last_error: Option<Arc<MakeError>>,
+    /// Of the sandbox that was created last.
+    pub(super) isolation: Option<Isolation>,
+    pub(super) created: usize,
+    pub(super) failed: usize,
+    pub(super) failures_by_step: BTreeMap<&'static str, usize>,
+    creation_time: Duration,
+    demand_rate: DemandRate,
+    pub(super) stats: PoolStats,
+    pub(super) paused: bool,
+    pub(super) closed: bool,
+}
+
+impl PoolInventory {
+    fn add_kept(&mut self, pooled: PooledSandbox, owner: KeptFor) {
+        self.kept.push(KeptSandbox { owner, pooled });
+        self.stock.kept = self.kept.len();
+    }
+
+    /// Moves a kept sandbox of this caller to the leased ones.
+    pub(super) fn lease_kept(&mut self, caller: &Caller) -> Option<(PooledSandbox, KeptFor)> {
+        let index = self.kept.iter().position(|kept| kept.is_usable_by(caller))?;
+        let KeptSandbox { owner, pooled } = self.kept.swap_remove(index);
+        self.stock.kept -= 1;
+        self.stock.leased += 1;
+        Some((pooled, owner))
+    }
+
+    /// Moves the oldest ready sandbox to the leased ones.
+    pub(super) fn lease_ready(&mut self) -> Option<PooledSandbox> {
+        while let Some(pooled) = self.stock.ready.pop_front() {
+            if !pooled.sandbox.is_lost() {
+                self.stock.leased += 1;
+                return Some(pooled);
+            }
+            self.stats.record_retired(RetireReason::Died, 1);
+        }
+        None
+    }
+
+    /// Retires kept sandboxes that died, are too old, were kept too long, or whose place is needed by
+    /// waiting submissions.
+    pub(super) fn evict_kept(&mut self, max_age: Duration, levels: Levels) {
+        let stats = &mut self.stats;
+        self.kept.retain(|kept| {
+            let idle = (kept.owner.since.elapsed() >= KEEP_TIMEOUT).then_some(RetireReason::Idle);
+            let reason = kept.pooled.unusable(max_age).or(idle);
+            reason.into_iter().for_each(|reason| stats.record_retired(reason, 1));
+            reason.is_none()
+        });
+        self.stock.kept = self.kept.len();
+        // oldest first; `lease_kept` may have changed the order
+        let evicted = self.stock.to_evict(levels);
+        self.kept.sort_by_key(|kept| kept.owner.since);
+        self.kept.drain(..evicted);
+        self.stats.record_retired(RetireReason::Evicted, evicted);
+        self.stock.kept = self.kept.len();
+    }
+
+    /// Retires ready sandboxes that died or are too old.
+    pub(super) fn evict_ready(&mut self, max_age: Duration) {
+        let stats = &mut self.stats;
+        self.stock.ready.retain(|pooled| {
+            let reason = pooled.unusable(max_age);
+            reason.into_iter().for_each(|reason| stats.record_retired(reason, 1));
+            reason.is_none()
+        });
+    }
+
+    /// Whether a new or returned sandbox may enter the pool. If not, it is counted as retired.
+    fn accepts(&mut self, pooled: &PooledSandbox) -> bool {
+        let reason = match pooled.sandbox.is_lost() {
+            true => Some(RetireReason::Died),
+            false => (self.closed || self.paused).then_some(RetireReason::Closed),
+        };
+        reason.into_iter().for_each(|reason| self.stats.record_retired(reason, 1));
+        reason.is_none()
+    }
+
+    /// Retires all ready and kept sandboxes.
+    pub(super) fn clear(&mut self) {
+        self.stats.record_retired(RetireReason::Closed, self.stock.ready.len() + self.kept.len());
+        self.stock.ready.clear();
+        self.kept.clear();
+        self.stock.kept = 0;
+    }
+
+    /// The mean duration of a creation; zero before the first one.
+    pub(super) fn mean_creation_time(&self) -> Duration {
+        u32::try_from(self.created).ok().and_then(|count| self.creation_time.checked_div(count)).unwrap_or_default()
+    }
+
+    /// The configured levels with the floor raised to follow the demand.
+    pub(super) fn levels(&self, configured: Levels) -> Levels {
+        let floor = self.demand_rate.level(Instant::now(), self.mean_creation_time(), configured);
+        Levels { floor, ..configured }
+    }
+
+    fn record_success(&mut self, took: Duration, isolation: Isolation) {
+        self.created += 1;
+        self.creation_time += took;
+        self.stats.record_creation(took);
+        self.reset_backoff();
+        self.last_error = None;
+        self.isolation = Some(isolation);
+    }
+
+    /// Schedules the next attempt; `jitter` is between 0 and 1.
+    fn record_failure(&mut self, error: Arc<MakeError>, jitter: f64) {
+        if error.is_failed_creation() {
+            self.failed += 1;
+            *self.failures_by_step.entry(error.step()).or_default() += 1;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let pause = BACKOFF_FIRST.saturating_mul(1 << (self.failures - 1).min(8)).min(BACKOFF_MAX);
+        self.not_before = Some(Instant::now() + pause - pause.mul_f64(jitter * JITTER_FRACTION));
+        self.last_error = Some(error);
+    }
+
+    pub(super) fn reset_backoff(&mut self) {
+        self.failures = 0;
+        self.not_before = None;
+    }
+}
+
+/// What the handles of a pool, its leases and its replenisher share.
+#[derive(Debug)]
+pub(super) struct PoolInner {
+    pub(super) profile: String,
+    pub(super) host: String,
+    pub(super) settings: PoolSettings,
+    pub(super) share: HostShare,
+    pub(super) factory: Box<dyn SandboxFactory>,
+    inventory: Mutex<PoolInventory>,
+    /// Wakes the replenisher.
+    pub(super) wake: Notify,
+    /// Iterations of the replenisher's loop.
+    pub(super) loop_count: AtomicU64,
+}
+
+impl PoolInner {
+    pub(super) fn new(
+        profile: &str,
+        host: &str,
+        settings: PoolSettings,
+        share: HostShare,
+        factory: Box<dyn SandboxFactory>,
+    ) -> PoolInner {
+        PoolInner {
+            profile: profile.to_owned(),
+            host: host.to_owned(),
+            settings,
+            share,
+            factory,
+            inventory: Mutex::default(),
+            wake: Notify::new(),
+            loop_count: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolInventory> {
+        self.inventory.lock()
+    }
+
+    /// Tells the scheduler that a sandbox may be available.
+    pub(super) fn notify_capacity(&self) {
+        self.share.capacity_changed.notify_one();
+    }
+
+    /// Records that an offered sandbox was taken.
+    pub(super) fn record_lease(&self, start: StartKind) {
+        let mut inventory = self.lock();
+        inventory.demand_rate.record(Instant::now());
+        inventory.stats.record_lease(start);
+        drop(inventory);
+        self.wake.notify_one();
+    }
+
+    /// Returns an offered sandbox that was not taken.
+    pub(super) fn put_back(&self, pooled: PooledSandbox, owner: Option<KeptFor>) {
+        let mut inventory = self.lock();
+        inventory.stock.leased -= 1;
+        if inventory.accepts(&pooled) {
+            match owner {
+                None => inventory.stock.ready.push_front(pooled),
+                Some(owner) => inventory.add_kept(pooled, owner),
+            }
+        }
+        drop(inventory);
+        self.wake.notify_one();
+    }
+
+    /// Ends a lease without returning the sandbox.
+    pub(super) fn end_lease(&self, reason: RetireReason) {
+        let mut inventory = self.lock();
+        inventory.stock.leased -= 1;
+        inventory.stats.record_retired(reason, 1);
+        drop(inventory);
+        self.wake.notify_one();
+    }
+
+    /// Ends a lease and keeps the used sandbox for its caller.
+    pub(super) fn keep(&self, mut pooled: PooledSandbox, caller: Caller) {
+        // the caller is likely to come back at once
+        if self.settings.hot > 0 {
+            pooled.sandbox.prewarm();
+        }
+        let mut inventory = self.lock();
+        inventory.stock.leased -= 1;
+        if inventory.accepts(&pooled) {
+            inventory.add_kept(pooled, KeptFor { caller, since: Instant::now() });
+            inventory.reused += 1;
+        }
+        drop(inventory);
+        self.notify_capacity();
+        self.wake.notify_one();
+    }
+
+    /// Adds a new sandbox to the ready ones. False if the pool does not accept it any more.
+    pub(super) fn add_ready(&self, ticket: CreationTicket, sandbox: Sandbox, image: Arc<str>, took: Duration) -> bool {
+        let mut inventory = self.lock();
+        ticket.redeem(&mut inventory);
+        inventory.record_success(took, sandbox.isolation());
+        let pooled = PooledSandbox { sandbox, image, uses: 0 };
+        let accepted = inventory.accepts(&pooled);
+        if accepted {
+            inventory.stock.ready.push_back(pooled);
+        }
+        drop(inventory);
+        self.wake.notify_one();
+        if accepted {
+            self.notify_capacity();
+        }
+        accepted
+    }
+
+    pub(super) fn record_failure(&self, error: MakeError, jitter: f64) {
+        let error = Arc::new(error);
+        let mut inventory = self.lock();
+        let reason = error.to_string();
+        let is_known = inventory.last_error.as_ref().is_some_and(|last| last.to_string() == reason);
+        // a host that is down and an image that is being built are logged by themselves
+        if error.is_failed_creation() && !is_known {
+            tracing::warn!(profile = %self.profile, host = %self.host, error = %reason, "a sandbox could not be made");
+        }
+        inventory.record_failure(error, jitter);
+    }
+}
+
+impl PermitSeeker for PoolInner {
+    fn urgency(&self) -> Urgency {
+        let inventory = self.lock();
+        let ready = inventory.stock.ready.len();
+        Urgency {
+            idle: inventory.stock.demand + inventory.stock.referee_demand <= ready,
+            ready,
+            priority: Reverse(self.settings.priority),
+        }
+    }
+}
+
+/// The right to create one sandbox. Dropping it gives the place in the stock back.
+pub(super) struct CreationTicket {
+    pub(super) pool: Arc<PoolInner>,
+    is_redeemed: bool,
+}
+
+impl CreationTicket {
+    /// A ticket for a place that `stock.creating` already counts.
+    pub(super) fn new(pool: Arc<PoolInner>) -> CreationTicket {
+        CreationTicket { pool, is_redeemed: false }
+    }
+
+    /// From now on the sandbox is counted elsewhere.
+    fn redeem(mut self, inventory: &mut PoolInventory) {
+        self.is_redeemed = true;
+        inventory.stock.creating -= 1;
+    }
+}
+
+impl Drop for CreationTicket {
+    fn drop(&mut self) {
+        if !self.is_redeemed {
+            self.pool.lock().stock.creating -= 1;
+        }
+        self.pool.wake.notify_one();
+    }
+}

@@ -1,0 +1,76 @@
+//! The task of a pool that creates sandboxes up to the current level and retires unusable ones.
+//!
+//! It is woken by events: an offer was taken, a lease ended, the demand changed, a creation ended, a
+//! ready sandbox died, a run on the host ended. After a failed creation it waits, exponentially longer
+//! each time, and then tries one creation alone; `last_error` stays set until one succeeds.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::inventory::{CreationTicket, PoolInner};
+use super::stock::HostLoad;
+
+/// The pool is inspected at least this often, so that old sandboxes are found.
+const IDLE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Runs until the pool is closed.
+pub(super) async fn replenish(pool: Arc<PoolInner>) {
+    while let Some((tickets, pause)) = plan(&pool) {
+        pool.loop_count.fetch_add(1, Ordering::Relaxed);
+        for ticket in tickets {
+            tokio::spawn(create_one(ticket));
+        }
+        let _ = tokio::time::timeout(pause, pool.wake.notified()).await;
+    }
+}
+
+/// Evicts, prewarms, and decides how many sandboxes to create and how long to wait afterwards.
+/// `None` when the pool is closed.
+fn plan(pool: &Arc<PoolInner>) -> Option<(Vec<CreationTicket>, Duration)> {
+    let mut inventory = pool.lock();
+    if inventory.closed {
+        return None;
+    }
+    inventory.evict_ready(pool.settings.max_age);
+    let levels = inventory.levels(pool.settings.levels);
+    inventory.evict_kept(pool.settings.max_age, levels);
+    let backoff = inventory.not_before.and_then(|at| at.checked_duration_since(Instant::now()));
+    let load = HostLoad { busy: pool.share.running.load(Ordering::Relaxed) > 0 };
+    // the sandboxes that are leased next; while a run is in progress only half, as with creations
+    let hot = if load.busy { pool.settings.hot.div_ceil(2) } else { pool.settings.hot };
+    inventory.stock.ready.iter_mut().take(hot).for_each(|pooled| pooled.sandbox.prewarm());
+    let wanted = inventory.stock.to_create(levels, load);
+    let count = match backoff {
+        _ if inventory.paused => 0,
+        Some(_) => 0,
+        None if inventory.failures > 0 => wanted.min(1),
+        None => wanted,
+    };
+    inventory.stock.creating += count;
+    let tickets = (0..count).map(|_| CreationTicket::new(pool.clone())).collect();
+    Some((tickets, backoff.unwrap_or(IDLE_INTERVAL)))
+}
+
+async fn create_one(ticket: CreationTicket) {
+    let pool = ticket.pool.clone();
+    let _permit = pool.share.creating.acquire(pool.clone()).await;
+    if pool.lock().closed {
+        return;
+    }
+    let begun = Instant::now();
+    let (sandbox, image) = match pool.factory.make().await {
+        Ok(made) => made,
+        Err(error) => return pool.record_failure(error, random_fraction()),
+    };
+    let mut end = sandbox.watch_end();
+    if pool.add_ready(ticket, sandbox, image, begun.elapsed()) {
+        let _ = end.wait_for(|ended| *ended).await;
+        pool.wake.notify_one();
+    }
+}
+
+/// A random number between 0 and 1; 0 when the kernel has no randomness to give.
+fn random_fraction() -> f64 {
+    getrandom::u32().map_or(0.0, |random| f64::from(random) / f64::from(u32::MAX))
+}
