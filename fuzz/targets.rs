@@ -144,7 +144,7 @@ fn version(data: &[u8]) {
     }
 }
 
-/// The wire: frames however cut; what decodes encodes to the same bytes.
+/// Wire frames in pieces of several sizes: what decodes encodes to the same bytes.
 fn wire(data: &[u8]) {
     use wire::{codec, stream::FrameReader};
     for size in [1, 7, data.len().max(1)] {

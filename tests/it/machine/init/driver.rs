@@ -1,4 +1,4 @@
-//! A sandbox and the host's side of its wire, for tests: answers the boring questions (credit, windows) by itself.
+//! A sandbox and the host's side of the wire, for tests. Handles credit and windows by itself.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -15,8 +15,12 @@ use wire::stream::FrameReader;
 
 pub const MIB: u64 = 1 << 20;
 
-/// An image with the init and the probe in it; removed when the last test lets go.
-struct Image(String);
+/// An image with the init and the probe; removed when its last user drops it.
+struct Image {
+    tag: String,
+    /// The image's files.
+    root: tempfile::TempDir,
+}
 
 impl Image {
     fn get() -> Arc<Self> {
@@ -56,13 +60,13 @@ impl Image {
         let bytes = tar.into_inner().unwrap();
         import.stdin.take().unwrap().write_all(&bytes).unwrap();
         assert!(import.wait().unwrap().success());
-        Self(tag.to_owned())
+        Self { tag: tag.to_owned(), root }
     }
 }
 
 impl Drop for Image {
     fn drop(&mut self) {
-        quiet(&["rmi", "-f", &self.0]);
+        quiet(&["rmi", "-f", &self.tag]);
     }
 }
 
@@ -71,12 +75,12 @@ fn quiet(args: &[&str]) {
     let _ = docker.args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
-/// What came of a run.
+/// The facts and output of a run.
 pub struct End {
     pub done: Done,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
-    /// Input bytes that were sent before the run was over.
+    /// Input bytes that were sent before the run ended.
     pub offered: usize,
 }
 
@@ -84,9 +88,24 @@ impl End {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
+
+    /// Asserts that the run is charged the CPU time that its program measured by its own clock and
+    /// printed last, which is at least `burnt_ms`. What comes on top is its start and its exit.
+    #[track_caller]
+    pub fn assert_charged_for_itself(&self, burnt_ms: u64) {
+        const MS: u64 = 1_000_000;
+        let own_ns: u64 = self.text().split_whitespace().last().unwrap_or_default().parse().unwrap();
+        let Done { cpu_ns, user_ns, system_ns, .. } = self.done;
+        assert!(own_ns >= burnt_ms * MS, "{own_ns} ns: {:?}", self.done);
+        let least = (burnt_ms * MS).max(own_ns - MS);
+        assert!((least..own_ns + 30 * MS).contains(&cpu_ns), "{own_ns} ns: {:?}", self.done);
+        // the kernel's split for a reused process is an estimate
+        let by_rusage = user_ns + system_ns;
+        assert!((own_ns - 10 * MS..own_ns + 30 * MS).contains(&by_rusage), "{own_ns} ns: {:?}", self.done);
+    }
 }
 
-/// Of a run that asks for nothing.
+/// Default limits of a run.
 pub const LIMITS: RunLimits = RunLimits {
     cpu_ns: 2_000_000_000,
     wall_ns: 10_000_000_000,
@@ -106,17 +125,17 @@ pub struct Sandbox {
     pub ready: Ready,
     pub uid: u32,
     last_run: u32,
-    _image: Arc<Image>,
+    image: Arc<Image>,
 }
 
 impl Sandbox {
-    /// Starts one without saying Hello.
+    /// Starts a sandbox without sending Hello.
     pub fn start(isolation: IsolationMode) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let image = Image::get();
         let n = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("assay-inittest-{}-{n}", std::process::id());
-        // Unlike the uid of any other sandbox on this machine: RLIMIT_NPROC counts per uid across containers.
+        // A uid of its own on this machine, because RLIMIT_NPROC counts per uid across containers.
         let uid = 20_000 + (std::process::id() * 64 + n) % 20_000;
         let mut docker = Command::new("docker");
         docker.args(["run", "--rm", "-i", "--name", &name, "--label", "assay-inittest"]).args([
@@ -139,7 +158,7 @@ impl Sandbox {
             .args(["--security-opt", "no-new-privileges", "--pids-limit", "64"])
             .args(["--memory", "96m", "--memory-swap", "96m", "--cpus", "1"])
             .args(["--cgroupns", "private"])
-            .args([&image.0, "/probe", "ignoring", "/init"])
+            .args([&image.tag, "/probe", "ignoring", "/init"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -160,10 +179,10 @@ impl Sandbox {
                 }
             }
         });
-        Self { name, docker, stdin, frames, ready: Ready::default(), uid, last_run: 0, _image: image }
+        Self { name, docker, stdin, frames, ready: Ready::default(), uid, last_run: 0, image }
     }
 
-    /// Starts one and waits for Ready.
+    /// Starts a sandbox and waits for Ready.
     pub fn open(isolation: IsolationMode) -> Self {
         let mut sandbox = Self::start(isolation);
         let (uid, nonce) = (sandbox.uid, [7; 16]);
@@ -171,7 +190,7 @@ impl Sandbox {
         sandbox.send(&ToInit::Hello(InitHello { version: VERSION, nonce, uid, gid: uid, isolation, space }));
         match sandbox.expect() {
             FromInit::Ready(ready) => sandbox.ready = *ready,
-            other => panic!("not ready: {other:?}"),
+            other => panic!("expected Ready, got {other:?}"),
         }
         assert_eq!((sandbox.ready.nonce, sandbox.ready.version), (nonce, VERSION));
         assert_eq!(sandbox.ready.no_cell, None);
@@ -256,6 +275,11 @@ impl Sandbox {
         }
     }
 
+    /// Path of the probe on this machine.
+    pub fn probe(&self) -> std::path::PathBuf {
+        self.image.root.path().join("probe")
+    }
+
     pub fn run(&mut self, argv: &[&str]) -> End {
         self.run_with(argv, |_| {})
     }
@@ -273,7 +297,7 @@ impl Sandbox {
         self.finish(run, input)
     }
 
-    /// The engine's stop: SIGTERM, and SIGKILL much later.
+    /// `docker stop`: SIGTERM, and SIGKILL 30 s later.
     pub fn stop(&self) {
         quiet(&["stop", "-t", "30", &self.name]);
     }

@@ -1,4 +1,4 @@
-// What the init's tests run inside a sandbox: one static program, one verb per behaviour.
+// The program that the init's tests run inside a sandbox: static, one verb per behaviour.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
@@ -28,16 +28,21 @@ static void copy(int from) {
         for (ssize_t at = 0, w; at < n; at += w)
             if ((w = write(1, b + at, n - at)) < 0) exit(4);
 }
+// CPU time of this process in nanoseconds
+static long cpu_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return now.tv_sec * 1000000000L + now.tv_nsec;
+}
 static void burn(long ms) {
-    struct timespec from, now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
-    do clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    while ((now.tv_sec - from.tv_sec) * 1000 + (now.tv_nsec - from.tv_nsec) / 1000000 < ms);
+    for (long from = cpu_ns(); cpu_ns() - from < ms * 1000000;);
 }
 int main(int argc, char **argv) {
+    long started = cpu_ns();
     const char *verb = argc > 1 ? argv[1] : "";
     const char *arg = argc > 2 ? argv[2] : "0";
-    // every signal is ignored, the C library's own too, in the program that follows: so may an engine's starter have left them
+    // executes a program with every signal ignored, the C library's own included, as an engine may
+    // start the init
     if (!strcmp(verb, "ignoring")) {
         unsigned long ignore[4] = {(unsigned long)SIG_IGN};
         for (int n = 1; n <= 64; n++) syscall(SYS_rt_sigaction, n, ignore, 0, 8);
@@ -45,7 +50,7 @@ int main(int argc, char **argv) {
         return errno;
     }
     if (!strcmp(verb, "true")) return 0;
-    // says its pid, and does something that the next program in the same place could notice
+    // prints its pid, and does something that the next program in the same cell could notice
     if (!strcmp(verb, "trace")) {
         printf("%d", getpid());
         fflush(stdout);
@@ -65,23 +70,27 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "exit")) return atoi(arg);
     if (!strcmp(verb, "signal")) { raise(atoi(arg)); pause(); }
     if (!strcmp(verb, "spin")) for (volatile long i = 0;; i++) {}
-    if (!strcmp(verb, "burn")) { burn(atol(arg)); return 0; }
-    // a runtime: loads, waits, and is then the program; what it loads takes CPU time
+    // prints the CPU time that it used
+    if (!strcmp(verb, "burn")) { burn(atol(arg)); printf("%ld\n", cpu_ns() - started); return 0; }
+    // a runtime: loads, which takes CPU time, waits for its run, and prints the CPU time that the
+    // run used
     if (!strcmp(verb, "runtime")) {
-        char words[256];
+        char message[256];
         struct rlimit files;
         puts("noise");
         fflush(stdout);
         burn(atol(arg));
         if (write(1022, "ready", 5) != 5) return 5;
         ssize_t n, all = 0;
-        while ((n = read(1023, words + all, sizeof words - all)) > 0) all += n;
+        while ((n = read(1023, message + all, sizeof message - all)) > 0) all += n;
+        started = cpu_ns();
         close(1022);
         close(1023);
         getrlimit(RLIMIT_NOFILE, &files);
-        for (ssize_t at = 0; at < all; at++) putchar(words[at] ? words[at] : '|');
+        for (ssize_t at = 0; at < all; at++) putchar(message[at] ? message[at] : '|');
         printf(" %ld %ld\n", (long)files.rlim_cur, (long)files.rlim_max);
-        burn(memmem(words, all, "long", 4) ? 2000 : 200);
+        burn(memmem(message, all, "long", 4) ? 2000 : 200);
+        printf("%ld\n", cpu_ns() - started);
         return 0;
     }
     if (!strcmp(verb, "spin-children")) { for (int i = 0; i < 3; i++) fork(); for (volatile long i = 0;; i++) {} }
