@@ -1,11 +1,12 @@
-//! The policy: whatever it approves satisfies every hard rule, read off the JSON that would go to the engine.
+//! The policy: whatever it approves satisfies every hard rule, checked in the JSON that would go to
+//! the engine.
 
 use docker::ContainerSpec;
 use protocol::{Isolation, Preset};
 use sandbox::policy::{CELL_SECCOMP, MemoryOverheads, SandboxPlan, approve, build};
 use serde_json::{Value, json};
 
-/// A plan, changed here and there as the bytes say.
+/// A plan with changes that the input chooses.
 fn spec(data: &[u8]) -> ContainerSpec {
     let cell = data.first().is_some_and(|byte| byte & 1 == 1);
     let mut spec = build(&SandboxPlan {
@@ -111,7 +112,7 @@ fn texts(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// See the module.
+/// The target; see the head of this file.
 pub fn policy(data: &[u8]) {
     let Ok(approved) = approve(spec(data)) else { return };
     let json = serde_json::to_value(approved.spec()).expect("a spec is JSON");

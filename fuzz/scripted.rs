@@ -1,15 +1,16 @@
-//! The whole client against an engine that is made of arbitrary bytes. Time is simulated, so a deadline costs nothing; what
-//! does not end within a simulated day hangs.
+//! The whole client against an engine whose behaviour is arbitrary bytes. Time is simulated, so a
+//! deadline costs nothing; a call that does not end within a simulated day hangs.
 //!
-//! A script is bytes to send, with marks in them that say what else happens. Two bytes make a mark: 0xFF and
+//! A script is bytes to send, with marks in between for other events. A mark is two bytes: 0xFF and
 //! - `r`: the engine reads from the client before it goes on
 //! - `w`: three seconds of silence
-//! - `m`: the last byte again, two million times
+//! - `m`: the last byte is repeated two million times
 //! - `c`: the connection closes; what follows is for the next one
-//! - `s`: the connection stays open and is silent for ever; what follows is for the next one
+//! - `s`: the connection stays open and silent forever; what follows is for the next one
 //!
-//! Any other byte after 0xFF is sent with it. The engine always reads once before it says its first word on a connection, and
-//! closes when there is nothing left to say. When there is nothing left at all, nobody listens any more.
+//! Any other byte after 0xFF is sent with it. The engine always reads once before it sends anything
+//! on a connection, and closes at the end of the connection's script. After the whole script, no
+//! connection is accepted any more.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,7 +27,7 @@ use tokio::time::{sleep, timeout};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const FLOOD: usize = 2_000_000;
-/// More than any error's text can be: 4 KiB of a peer's words, quoted, and ours.
+/// Longer than any error text: 4 KiB from a peer, quoted, and our own.
 const MAX_TEXT: usize = 32 << 10;
 
 #[derive(Debug, Clone)]
@@ -38,7 +39,7 @@ enum Step {
     Stall,
 }
 
-/// What happens on each connection.
+/// The events on each connection.
 fn parse(script: &[u8]) -> VecDeque<Vec<Step>> {
     let mut all = VecDeque::from([Vec::new()]);
     let mut bytes = Vec::new();
@@ -71,7 +72,7 @@ fn parse(script: &[u8]) -> VecDeque<Vec<Step>> {
     all
 }
 
-/// What the engine does on a connection. How much it hears at a time is of no interest.
+/// An event on a connection. How much the engine reads at a time does not matter.
 #[allow(clippy::unused_io_amount)]
 async fn play(mut stream: DuplexStream, steps: Vec<Step>) -> io::Result<()> {
     let mut heard = [0; 4096];
@@ -109,7 +110,7 @@ fn simulate(future: impl Future<Output = ()>) {
     runtime.block_on(future);
 }
 
-/// Two calls, which the first two bytes choose, against a script.
+/// Makes two calls, chosen by the first two bytes, against a script.
 pub fn client(data: &[u8]) {
     let [first, second, script @ ..] = data else { return };
     simulate(async {
@@ -128,7 +129,7 @@ pub fn client(data: &[u8]) {
     });
 }
 
-/// Makes a call: whether it may take for ever, and what came of it within a day.
+/// Makes a call. Returns whether it may take forever, and its result within a simulated day.
 async fn call(client: &Client, which: u8) -> (bool, Option<Result<(), Error>>) {
     let kind = which % 25;
     let ended = timeout(DAY, make(client, kind)).await.ok();
@@ -185,7 +186,8 @@ async fn make(client: &Client, kind: u8) -> Result<(), Error> {
     }
 }
 
-/// An attach whose whole answer is arbitrary: it comes to an end, and what is handed out is what stood behind a head, from its first byte.
+/// An attach with an arbitrary answer: it ends, and the bytes that it returns are those after the
+/// head, from the first one on.
 pub fn attach(data: &[u8]) {
     const PING: &[u8] = b"HTTP/1.1 200 OK\r\nApi-Version: 1.43\r\nContent-Length: 2\r\n\r\nOK\xffc";
     simulate(async {

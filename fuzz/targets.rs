@@ -1,5 +1,6 @@
-//! The bodies of the fuzz targets. `cargo fuzz` drives them with new inputs, `tests/it/offline/corpus.rs` replays the corpora on
-//! stable. Each must neither panic, nor hang, nor say different things of one input cut in two ways.
+//! The bodies of the fuzz targets. `cargo fuzz` drives them with new inputs, and
+//! `tests/it/offline/corpus.rs` replays the corpora on stable. No target may panic or hang, or give
+//! different results for one input that is split in two ways.
 
 mod deciders;
 mod policy;
@@ -9,16 +10,16 @@ use deciders::{admission, health, placement, stock};
 use policy::policy;
 use scripted::{attach, client};
 
-/// A target's body.
+/// The body of a target.
 type Target = fn(&[u8]);
 
-/// Runs a target; panics when it finds something, or when there is none of this name.
+/// Runs a target; panics when it finds something, or when the name is unknown.
 pub fn run(name: &str, data: &[u8]) {
     let target = ALL.iter().find(|(known, _)| *known == name);
     target.expect("a target of this name").1(data);
 }
 
-/// Every target; `cargo fuzz list` knows the same names.
+/// Every target; `cargo fuzz list` shows the same names.
 const ALL: [(&str, Target); 13] = [
     ("admission", admission),
     ("attach", attach),
@@ -58,7 +59,7 @@ fn stdcopy(data: &[u8]) {
     assert_eq!(whole, run(1));
 }
 
-/// JSON lines: however they are cut, the same lines.
+/// JSON lines: the same lines for every way to split the input.
 fn jsonlines(data: &[u8]) {
     let run = |size: usize| {
         let mut splitter = docker::jsonlines::Splitter::new();
@@ -75,7 +76,7 @@ fn jsonlines(data: &[u8]) {
     assert_eq!(run(data.len().max(1)), run(1));
 }
 
-/// The body of an error: some words of bounded length, and the same words when they come again as an engine would send them.
+/// The body of an error: a text of bounded length, and the same text when an engine sends it.
 fn errorbody(data: &[u8]) {
     use docker::error_text;
     let text = error_text(data);
@@ -134,7 +135,7 @@ fn fair_queue(data: &[u8]) {
     assert!(model.is_empty() && queue.is_empty());
 }
 
-/// Version strings: what is read is shown the same, and never outside what we speak.
+/// Version strings: a parsed one is displayed as it was, and negotiation stays in our range.
 fn version(data: &[u8]) {
     use docker::version::{NEWEST, OLDEST, negotiate};
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -50,7 +50,7 @@ pub struct SentRun {
 }
 
 /// What a run inherits from the run right before it.
-pub struct Handover {
+pub struct RunHandover {
     /// The counters between the two runs.
     pub baseline: RunBaseline,
     /// Set if the run was sent to the cell init already.

@@ -17,7 +17,7 @@ use super::files::{Files, Owner};
 use super::frame_queue::FrameQueue;
 use super::limits;
 use super::own_cpu::{OwnCpu, WakeClock};
-use super::queued_run::{Handover, QueuedRun, SentRun};
+use super::queued_run::{QueuedRun, RunHandover, SentRun};
 use super::reap::{self, Reaped};
 use super::run::{CellRemains, RunState};
 use super::run_status::StepError;
@@ -298,7 +298,7 @@ impl SandboxState {
 
     /// Starts a run, or returns the facts of its refusal. `handover` comes from a run that has just
     /// ended.
-    pub fn start(&mut self, run: Run, now: u64, handover: Option<Handover>) -> Result<(), Box<Done>> {
+    pub fn start(&mut self, run: Run, now: u64, handover: Option<RunHandover>) -> Result<(), Box<Done>> {
         self.files.close();
         self.collection = Collection::default();
         if self.stuck {
@@ -335,7 +335,7 @@ impl SandboxState {
         &mut self,
         run: Run,
         now: u64,
-        handover: Option<Handover>,
+        handover: Option<RunHandover>,
     ) -> Result<RunState, Box<(Run, StepError)>> {
         let baseline = handover.map(|handover| handover.baseline);
         let baseline = baseline.unwrap_or_else(|| RunBaseline::read(&self.cgroup, self.own_cpu.cpu_ns(sys::own_cpu())));
@@ -349,9 +349,9 @@ impl SandboxState {
         &mut self,
         mut run: Run,
         now: u64,
-        handover: Option<Handover>,
+        handover: Option<RunHandover>,
     ) -> Result<RunState, Box<(Run, StepError)>> {
-        let (baseline, sent) = handover.map_or((None, None), |Handover { baseline, sent }| (Some(baseline), sent));
+        let (baseline, sent) = handover.map_or((None, None), |RunHandover { baseline, sent }| (Some(baseline), sent));
         // If the cell that it was sent to is gone, it starts like any other run.
         let sent = sent.filter(|_| self.pool.has_used());
         let config = self.cell_config();
@@ -417,13 +417,13 @@ impl SandboxState {
     }
 
     /// The last part of a run, when none of its processes is alive: counters, files, audit.
-    fn finish(&mut self, mut active: RunState) -> (Done, Option<(QueuedRun, Handover)>) {
+    fn finish(&mut self, mut active: RunState) -> (Done, Option<(QueuedRun, RunHandover)>) {
         let own_ns = self.own_ns();
         let (mut done, baseline) = active.facts(&self.cgroup, own_ns);
         let next = self.queued.take().map(|mut queued| {
             let ended_at = active.unchanged_at().unwrap_or(0);
             let sent = queued.sent.take().map(|sent| SentRun { at: sent.at.max(ended_at), ..sent });
-            (queued, Handover { baseline, sent })
+            (queued, RunHandover { baseline, sent })
         });
         let folder = active.open_box();
         let (spec, remains) = active.into_remains(folder.as_ref());

@@ -140,12 +140,12 @@ impl Field<Vec<u8>> for Bytes {
 }
 
 /// A length and that many bytes of UTF-8, at most this many.
-pub(super) struct Text(usize);
+pub(super) struct BoundedText(usize);
 
-pub(super) const TEXT: Text = Text(MAX_FRAME_BYTES);
-pub(super) const PATH: Text = Text(MAX_PATH_BYTES);
+pub(super) const TEXT: BoundedText = BoundedText(MAX_FRAME_BYTES);
+pub(super) const PATH: BoundedText = BoundedText(MAX_PATH_BYTES);
 
-impl Field<String> for Text {
+impl Field<String> for BoundedText {
     fn write(&self, value: &String, out: &mut Vec<u8>) {
         write_bytes(value.as_bytes(), out);
     }
