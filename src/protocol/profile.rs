@@ -15,7 +15,7 @@ use super::prewarm::PrewarmSpec;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolLevels {
-    /// Sandboxes that are kept ready without demand. With 0 the first start after a quiet time is cold.
+    /// Sandboxes kept ready without demand. With 0 the first start after a quiet time is cold.
     pub floor: usize,
     /// Most sandboxes at a time, whether ready, being created or leased.
     pub ceiling: usize,
