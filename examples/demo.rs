@@ -1,8 +1,8 @@
-//! The demonstration: judges real submissions over the socket, checks that every verdict is what it must be, shows where
-//! the time went, and measures a warm run against `docker run` with the same hardening.
+//! The demonstration: judges submissions over the socket, checks every verdict, shows the timings, and
+//! compares a warm run with `docker run` of the same hardening.
 //!
 //! Run by `make demo`; by hand: `ASSAY_SOCKET=/run/assay/assay.sock cargo run --release --example demo`.
-//! Exit status: 0 when every verdict was right, 1 when one was not, 125 when the daemon could not be asked.
+//! Exit status: 0 if every verdict is as expected, 1 if not, 125 if the daemon cannot be reached.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::{Command, ExitCode, Stdio};
@@ -21,7 +21,7 @@ struct Case {
     name: &'static str,
     submission: Value,
     verdict: &'static str,
-    /// The outcomes that may stand behind the verdict; empty when none is asked for.
+    /// Acceptable outcomes of the run that decides; empty if any is.
     outcomes: &'static [&'static str],
 }
 
@@ -163,15 +163,16 @@ async fn demo(socket: &str) -> Result<usize, ClientError> {
         let report = match client.call("submission.run", case.submission).await {
             Ok(report) => report,
             Err(ClientError::Reply { code, message, .. }) => {
-                wrong.push(format!("{}: refused with {code}: {message}", case.name));
+                wrong.push(format!("{}: refused ({code}): {message}", case.name));
                 continue;
             }
             Err(error) => return Err(error),
         };
         let run = decisive(&report);
         let (verdict, outcome) = (text(&report, "verdict"), text(run, "outcome"));
-        let right = verdict == case.verdict && (case.outcomes.is_empty() || case.outcomes.contains(&outcome.as_str()));
-        if !right {
+        let is_expected =
+            verdict == case.verdict && (case.outcomes.is_empty() || case.outcomes.contains(&outcome.as_str()));
+        if !is_expected {
             wrong.push(format!(
                 "{}: expected {} {:?}, got {verdict} ({outcome}): {}",
                 case.name,
@@ -181,7 +182,8 @@ async fn demo(socket: &str) -> Result<usize, ClientError> {
             ));
         }
         let timing = &report["timing"];
-        let mark = if right { ("ok".into(), Some(TextStyle::Green)) } else { ("WRONG".into(), Some(TextStyle::Red)) };
+        let mark =
+            if is_expected { ("ok".into(), Some(TextStyle::Green)) } else { ("WRONG".into(), Some(TextStyle::Red)) };
         let plain = |cell: String| (cell, None);
         table.styled_row([
             plain(case.name.into()),
@@ -201,20 +203,23 @@ async fn demo(socket: &str) -> Result<usize, ClientError> {
         ]);
     }
     println!("{}", table.render(stdout_has_colors()));
-    println!("cpu, wall and memory are those of the run that decided (the last one when all were accepted).\n");
+    println!(
+        "cpu, wall and memory are those of the run that decided the verdict (the last one if all were accepted).\n"
+    );
     for line in &wrong {
         println!("wrong: {line}");
     }
     compare(&mut client).await?;
     println!();
     match wrong.len() {
-        0 => println!("every verdict is what it must be"),
-        n => println!("{n} verdicts are not what they must be"),
+        0 => println!("every verdict is as expected"),
+        n => println!("{n} verdicts are not as expected"),
     }
     Ok(wrong.len())
 }
 
-/// The run that decided: the first test that was not accepted, else the last, else the run or the compile step.
+/// The run that decided the verdict: the first test that was not accepted, else the last test, else
+/// the run or the compile step.
 fn decisive(report: &Value) -> &Value {
     let tests = list(report, "tests");
     let not_accepted = tests.iter().find(|test| test["verdict"] != "accepted");
@@ -225,21 +230,26 @@ fn decisive(report: &Value) -> &Value {
     }
 }
 
-/// The same program, `print(1)`, by `docker run` and by us.
+/// Compares `print(1)` in a warm sandbox with `docker run`.
 async fn compare(client: &mut RpcClient) -> Result<(), ClientError> {
     println!("print(1) in Python, {ROUNDS} times each");
     let mut warm = Vec::new();
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();
     for _ in 0..ROUNDS {
-        settle(client).await;
+        wait_until_ready(client).await;
         let started = Instant::now();
         let report = client.call("submission.run", program("python", "main.py", "print(1)\n")).await?;
         warm.push(started.elapsed().as_secs_f64() * 1000.0);
         *kinds.entry(text(&report, "start")).or_default() += 1;
     }
-    let ours = median(&mut warm);
+    let warm_median = median(&mut warm);
     let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    println!("  assay       median {:>9}  least {:>9}  ({} starts)", millis(ours), millis(warm[0]), kinds.join(", "));
+    println!(
+        "  assay       median {:>9}  min {:>9}  ({} starts)",
+        millis(warm_median),
+        millis(warm[0]),
+        kinds.join(", ")
+    );
     let image = match python_image(client).await {
         Some(image) => image,
         None => {
@@ -248,7 +258,7 @@ async fn compare(client: &mut RpcClient) -> Result<(), ClientError> {
         }
     };
     if Command::new("docker").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        println!("  docker run  skipped: there is no docker CLI here");
+        println!("  docker run  skipped: the docker command is not installed");
         return Ok(());
     }
     let mut cold = Vec::new();
@@ -259,8 +269,8 @@ async fn compare(client: &mut RpcClient) -> Result<(), ClientError> {
         match output {
             Ok(output) if output.status.success() && output.stdout == b"1\n" => {}
             Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr);
-                println!("  docker run  skipped: it failed: {}", said.lines().last().unwrap_or("without a word"));
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                println!("  docker run  skipped: it failed: {}", stderr.lines().last().unwrap_or("no message"));
                 return Ok(());
             }
             Err(error) => {
@@ -269,23 +279,23 @@ async fn compare(client: &mut RpcClient) -> Result<(), ClientError> {
             }
         }
     }
-    let theirs = median(&mut cold);
-    println!("  docker run  median {:>9}  least {:>9}", millis(theirs), millis(cold[0]));
-    println!("  ratio       {:.1}", theirs / ours);
+    let cold_median = median(&mut cold);
+    println!("  docker run  median {:>9}  min {:>9}", millis(cold_median), millis(cold[0]));
+    println!("  ratio       {:.1}", cold_median / warm_median);
     Ok(())
 }
 
-/// Waits until the Python pool has a sandbox ready and makes none, five seconds at most: what is compared is a warm run
-/// on a quiet machine.
-async fn settle(client: &mut RpcClient) {
+/// Waits, for at most 5 s, until a Python sandbox is ready and none is being created, so that a warm
+/// run on an idle machine is measured.
+async fn wait_until_ready(client: &mut RpcClient) {
     for _ in 0..100 {
         let Ok(pools) = client.call("pool.list", json!({})).await else { return };
         let mut python = list(&pools, "pools").iter().filter(|pool| pool["profile"] == "python").peekable();
         if python.peek().is_none() {
             return;
         }
-        let quiet = list(&pools, "pools").iter().all(|pool| pool["creating"].as_u64().unwrap_or(0) == 0);
-        if quiet && python.any(|pool| pool["ready"].as_u64().unwrap_or(0) > 0) {
+        let is_idle = list(&pools, "pools").iter().all(|pool| pool["creating"].as_u64().unwrap_or(0) == 0);
+        if is_idle && python.any(|pool| pool["ready"].as_u64().unwrap_or(0) > 0) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -315,7 +325,7 @@ fn docker_run(image: &str) -> std::io::Result<std::process::Output> {
         .output()
 }
 
-/// Sorts and answers the middle.
+/// Sorts the times and returns the median.
 fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(0.0)

@@ -13,7 +13,8 @@ use crate::{PRINT_ONE, root};
 /// What a daemon is started with.
 #[derive(Clone)]
 pub struct DaemonOptions<'a> {
-    pub program: PathBuf,
+    /// The assayd program; by default that of this build.
+    pub program: Option<PathBuf>,
     pub instance: &'a str,
     /// First uid of its sandboxes; daemons on one engine need ranges of their own.
     pub uid_base: u32,
@@ -29,7 +30,7 @@ pub struct DaemonOptions<'a> {
 impl Default for DaemonOptions<'_> {
     fn default() -> Self {
         DaemonOptions {
-            program: crate::programs::program("assayd").into(),
+            program: None,
             instance: "bench",
             uid_base: 47_000,
             profiles_dir: root().join("config/profiles"),
@@ -53,7 +54,8 @@ impl Daemon {
         let config = folder.path().join("assayd.toml");
         std::fs::write(&config, options.config).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(&options.program)
+        let program = options.program.clone().unwrap_or_else(|| crate::programs::program("assayd").into());
+        let child = Command::new(program)
             .arg("--config")
             .arg(config)
             .env("ASSAY_IMAGES_DIR", root().join("images"))

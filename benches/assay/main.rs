@@ -87,7 +87,7 @@ fn main() {
         arguments = Arguments::parse_from(["assay-bench", &name]);
     }
     let runs = arguments.runs;
-    println!("assay bench: {runs} runs, {} CPUs", std::thread::available_parallelism().unwrap());
+    println!("assay bench on {} CPUs", std::thread::available_parallelism().unwrap());
     match arguments.benchmark {
         Some(Benchmark::Hot(options)) => hot::all(runs, &options),
         Some(Benchmark::Judging) => judging::all(),

@@ -55,7 +55,7 @@ fn measure(workload: &Workload, options: &PairsOptions) -> [Sample; 2] {
     let sides = [("bench-old", 47_000, &options.old), ("bench-new", 49_000, &options.new)];
     let daemons = sides.map(|(instance, uid_base, folder)| {
         Daemon::start(&DaemonOptions {
-            program: folder.join("assayd"),
+            program: Some(folder.join("assayd")),
             instance,
             uid_base,
             profiles: workload.profile,

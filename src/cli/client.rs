@@ -273,7 +273,7 @@ impl RpcClient {
     /// Uploads bytes as a blob, in chunks, and returns its id.
     ///
     /// # Errors
-    /// As [`RpcClient::call`].
+    /// The same as of [`RpcClient::call`].
     pub async fn put_blob(&mut self, data: &[u8]) -> Result<String, ClientError> {
         let mut blob: Option<String> = None;
         let mut offset = 0;
@@ -297,7 +297,7 @@ impl RpcClient {
     /// Downloads a blob.
     ///
     /// # Errors
-    /// As [`RpcClient::call`].
+    /// The same as of [`RpcClient::call`].
     pub async fn get_blob(&mut self, blob: &str) -> Result<Vec<u8>, ClientError> {
         let mut data = Vec::new();
         loop {
@@ -359,7 +359,7 @@ impl RpcClient {
 /// Connects and shows the wait.
 ///
 /// # Errors
-/// As [`RpcClient::connect`].
+/// The same as of [`RpcClient::connect`].
 pub async fn connect(path: &Path) -> Result<RpcClient, ClientError> {
     progress::show_while(progress::DAEMON, RpcClient::connect(path)).await
 }

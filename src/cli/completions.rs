@@ -21,7 +21,7 @@ const IO_TIMEOUT: Duration = Duration::from_millis(500);
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// The shell to complete for
     pub shell: clap_complete::Shell,
 }
 

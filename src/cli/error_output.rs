@@ -10,7 +10,7 @@ use super::out::{self, OutputFormat, TextStyle};
 /// The line on stderr of a command that fails with `--json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ErrorOutput {
-    /// The error.
+    /// What went wrong.
     pub error: ErrorOutputBody,
 }
 

@@ -11,7 +11,7 @@ use super::out::{self, OutputFormat, TextStyle};
 use super::progress;
 use super::table::TextTable;
 
-/// `assay health`. A daemon that cannot be reached counts as unhealthy.
+/// Runs `assay health`. A daemon that cannot be reached counts as unhealthy.
 pub async fn health(socket: &Path, output: OutputFormat) -> u8 {
     let call = async {
         let mut client = RpcClient::connect(socket).await?;

@@ -34,7 +34,7 @@ pub enum ImagesCommand {
     },
 }
 
-/// `assay images`.
+/// Runs `assay images`.
 ///
 /// # Errors
 /// A broken connection, or an error response to `image.list`.

@@ -102,7 +102,7 @@ impl JudgeRow {
     }
 }
 
-/// `assay judge`: 0 if every verdict is as expected.
+/// Runs `assay judge`: 0 if every verdict is as expected.
 ///
 /// # Errors
 /// Usage, a package that cannot be read, a broken connection, or an error response.

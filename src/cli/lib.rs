@@ -48,7 +48,7 @@ pub struct Cli {
     /// The daemon's socket
     #[arg(long, global = true, env = "ASSAY_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
     pub socket: PathBuf,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long, global = true)]
     pub json: bool,
     /// When to use colour: auto, always or never; NO_COLOR also turns it off

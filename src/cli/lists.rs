@@ -23,7 +23,7 @@ async fn call_and_print(
     Ok(0)
 }
 
-/// `assay pools`.
+/// Runs `assay pools`.
 ///
 /// # Errors
 /// A broken connection, or an error response.
@@ -51,7 +51,7 @@ pub enum HostsCommand {
     },
 }
 
-/// `assay hosts`.
+/// Runs `assay hosts`.
 ///
 /// # Errors
 /// A broken connection, or an error response.
@@ -74,7 +74,7 @@ pub async fn hosts(
     .await
 }
 
-/// `assay reload`.
+/// Runs `assay reload`.
 ///
 /// # Errors
 /// A broken connection, or an error response: the new configuration is not valid, and the old one
@@ -100,7 +100,7 @@ pub async fn reload(client: &mut RpcClient, output: OutputFormat) -> Result<u8, 
     .await
 }
 
-/// `assay profiles`.
+/// Runs `assay profiles`.
 ///
 /// # Errors
 /// A broken connection, or an error response.
@@ -124,7 +124,7 @@ pub async fn profiles(client: &mut RpcClient, output: OutputFormat) -> Result<u8
     .await
 }
 
-/// `assay sandboxes`.
+/// Runs `assay sandboxes`.
 ///
 /// # Errors
 /// A broken connection, or an error response.

@@ -20,7 +20,7 @@ pub struct ManArgs {
 /// File name and text of a page.
 pub type ManPage = (String, Vec<u8>);
 
-/// `assay man`.
+/// Runs `assay man`.
 ///
 /// # Errors
 /// The pages cannot be written.

@@ -6,7 +6,7 @@
 /// The form of a command's JSON output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonForm {
-    /// One document.
+    /// A single document.
     Document,
     /// A sequence of documents, one per line.
     Lines,

@@ -43,11 +43,11 @@ pub struct RejudgeOutput {
 /// Minimum, median and maximum over all runs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SpreadOutput {
-    /// The minimum.
+    /// The smallest value.
     pub min: f64,
-    /// The median.
+    /// The median value.
     pub p50: f64,
-    /// The maximum.
+    /// The largest value.
     pub max: f64,
 }
 
@@ -78,7 +78,7 @@ fn figure(report: &Value, key: &str) -> Option<f64> {
     tests.chain([&report["run"]]).filter_map(|run| run[key].as_f64()).max_by(f64::total_cmp)
 }
 
-/// `assay rejudge`: 0 if every run has the same verdict.
+/// Runs `assay rejudge`: 0 if every run has the same verdict.
 ///
 /// # Errors
 /// Usage, a broken connection, or an error response.

@@ -22,7 +22,7 @@ pub struct RpcArgs {
     pub params: Option<String>,
 }
 
-/// `assay rpc`.
+/// Runs `assay rpc`.
 ///
 /// # Errors
 /// Usage, a broken connection, or an error response.

@@ -26,7 +26,7 @@ pub struct RunArgs {
     pub submission: SubmissionArgs,
 }
 
-/// `assay run`.
+/// Runs `assay run`.
 ///
 /// # Errors
 /// Usage, a broken connection, or an error response.

@@ -50,7 +50,7 @@ pub fn named(name: &str) -> Option<Value> {
     Some(protocol::self_contained(part.to_value(), &Value::Object(generator.take_definitions(true))))
 }
 
-/// `assay schema`.
+/// Runs `assay schema`.
 ///
 /// # Errors
 /// Usage: no schema has that name.

@@ -10,7 +10,7 @@ use super::{CliError, lists, progress};
 /// Stages in the order in which a submission passes them. Others follow, sorted by name.
 const STAGE_ORDER: [&str; 7] = ["queue", "lease", "copy_in", "compile", "run", "collect", "total"];
 
-/// `assay status`.
+/// Runs `assay status`.
 ///
 /// # Errors
 /// A broken connection, or an error response.

@@ -34,7 +34,7 @@ pub struct WaitArgs {
     pub verbose: bool,
 }
 
-/// `assay submit`.
+/// Runs `assay submit`.
 ///
 /// # Errors
 /// Usage, a broken connection, or an error response.
@@ -47,7 +47,7 @@ pub async fn submit(socket: &Path, output: OutputFormat, args: SubmissionArgs) -
     Ok(0)
 }
 
-/// `assay wait`.
+/// Runs `assay wait`.
 ///
 /// # Errors
 /// A broken connection, or an error response.
@@ -66,7 +66,7 @@ pub async fn wait(client: &mut RpcClient, output: OutputFormat, args: WaitArgs) 
     print_report(client, output, args.verbose, &report, &StreamedOutput::default()).await
 }
 
-/// `assay get`.
+/// Runs `assay get`.
 ///
 /// # Errors
 /// A broken connection, or an error response.
@@ -84,7 +84,7 @@ pub async fn get(client: &mut RpcClient, output: OutputFormat, args: IdArg) -> R
     Ok(0)
 }
 
-/// `assay cancel`.
+/// Runs `assay cancel`.
 ///
 /// # Errors
 /// A broken connection, or an error response.

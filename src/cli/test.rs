@@ -37,7 +37,7 @@ pub struct TestArgs {
     pub command: Vec<String>,
 }
 
-/// `assay test`: 0 if every test that ran passed.
+/// Runs `assay test`: 0 if every test that ran passed.
 ///
 /// # Errors
 /// Usage, a broken connection, or an error response.

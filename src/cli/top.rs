@@ -128,7 +128,7 @@ impl Events {
     }
 }
 
-/// `assay top`.
+/// Runs `assay top`.
 ///
 /// # Errors
 /// A broken connection, or an error response; on a terminal only for the first status.

@@ -18,7 +18,7 @@ pub enum CheckStatus {
     /// Works, but worse than it could.
     Warn,
     Fail,
-    /// Not checked.
+    /// It was not checked.
     Skip,
 }
 

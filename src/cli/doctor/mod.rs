@@ -55,7 +55,7 @@ pub struct DoctorOutput {
     pub checks: Vec<checks::CheckOutput>,
 }
 
-/// `assay doctor`: 1 if a check failed, or with `--strict` if one warned.
+/// Runs `assay doctor`: 1 if a check failed, or with `--strict` if one warned.
 pub async fn doctor(socket: &Path, output: OutputFormat, args: DoctorArgs) -> u8 {
     let mut found = Vec::new();
     let environment = config::environment();
