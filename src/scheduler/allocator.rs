@@ -28,7 +28,7 @@ use judge::work::{Plan, Referee, Work};
 use protocol::{Caller, Counts};
 use sandbox::host::capacity::{Reservation, Resources};
 use sandbox::host::{Fleet, Host};
-use sandbox::pool::{Lease, Offer};
+use sandbox::pool::{Lease, MakeError, Offer};
 
 /// A sandbox for a submission, and the capacity reserved for its run.
 #[derive(Debug)]
@@ -48,13 +48,37 @@ pub(super) struct RefereeLease {
 }
 
 /// Why no sandbox could be allocated.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no sandbox became ready in time{}", reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default())]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("no sandbox became ready in time{}", cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default())]
 pub(super) struct NoSandbox {
-    /// Why none could be created, if known.
-    pub(super) reason: Option<String>,
-    /// Whether a host was up.
+    #[source]
+    pub(super) cause: Option<NoSandboxCause>,
+    /// Whether a host took work.
     pub(super) host_up: bool,
+}
+
+/// What kept a sandbox from becoming ready.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum NoSandboxCause {
+    #[error("the profile {0} is gone from the configuration")]
+    ProfileGone(ProfileName),
+    /// The last creation on a host that takes work failed.
+    #[error(transparent)]
+    Make(Arc<MakeError>),
+    /// No creation failed, but a host does not answer.
+    #[error("{reason}")]
+    HostDown { reason: String, remedy: Option<String> },
+}
+
+impl NoSandbox {
+    /// What the operator can do about it, if known.
+    pub(super) fn remedy(&self) -> Option<String> {
+        match self.cause.as_ref()? {
+            NoSandboxCause::ProfileGone(_) => None,
+            NoSandboxCause::Make(error) => error.remedy(),
+            NoSandboxCause::HostDown { remedy, .. } => remedy.clone(),
+        }
+    }
 }
 
 /// An allocation on its way to a request. If it is dropped the sandbox returns to its pool, which
@@ -267,19 +291,24 @@ impl Allocator {
         Err(self.no_sandbox(&profile))
     }
 
-    fn no_sandbox(&self, profile: &str) -> NoSandbox {
+    fn no_sandbox(&self, profile: &ProfileName) -> NoSandbox {
         let willing = self.fleet.schedulable();
-        NoSandbox { reason: self.why_none(profile, &willing), host_up: !willing.is_empty() }
+        NoSandbox { cause: self.cause_of_none(profile, &willing), host_up: !willing.is_empty() }
     }
 
-    fn why_none(&self, profile: &str, willing: &[Arc<Host>]) -> Option<String> {
+    fn cause_of_none(&self, profile: &ProfileName, willing: &[Arc<Host>]) -> Option<NoSandboxCause> {
         let hosts = self.fleet.all();
         if !hosts.iter().any(|host| host.pool(profile).is_some()) {
-            return Some(format!("the profile {profile} is gone from the configuration"));
+            return Some(NoSandboxCause::ProfileGone(profile.clone()));
         }
         // a failed creation on a host that is up explains more than a host that is down
-        let broken = |host: &Arc<Host>| host.pool(profile)?.state().broken;
-        willing.iter().find_map(broken).or_else(|| hosts.iter().find_map(|host| host.health().reason()))
+        if let Some(error) = willing.iter().find_map(|host| host.pool(profile)?.last_error()) {
+            return Some(NoSandboxCause::Make(error));
+        }
+        hosts.iter().map(|host| host.health()).find_map(|health| {
+            let (reason, remedy) = (health.reason()?, health.remedy());
+            Some(NoSandboxCause::HostDown { reason, remedy })
+        })
     }
 
     /// Allocates what is available to the requests whose turn it is.

@@ -1,7 +1,7 @@
 //! Reports of submissions that could not be judged, and the one place that decides whose fault that
 //! is. Pure: what was observed goes in, a report comes out.
 
-use super::allocator::NoSandbox;
+use super::allocator::{NoSandbox, NoSandboxCause};
 use super::leases::Unfit;
 use judge::decide::{self, CANCELLED};
 use judge::drive::Judged;
@@ -9,7 +9,7 @@ use judge::render;
 use judge::work::Work;
 use protocol::{Blame, Outcome, Report, RunFacts, Verdict};
 use sandbox::host::ContainerEnd;
-use sandbox::lifecycle::Lost;
+use sandbox::lifecycle::{Lost, UpdateError};
 
 /// A report without any run.
 fn bare(id: &str, verdict: Verdict, message: &str) -> Report {
@@ -33,15 +33,20 @@ pub(super) fn not_saved(id: &str) -> Report {
 
 /// The report of a submission for which no sandbox was allocated.
 pub(super) fn no_sandbox(id: &str, error: &NoSandbox) -> Report {
-    let blame = if error.host_up { Blame::Assay } else { Blame::Host };
-    system_error(id, blame, &format!("No sandbox was available: {error}."))
+    let blame = match &error.cause {
+        _ if !error.host_up => Blame::Host,
+        Some(NoSandboxCause::Make(error)) => error.blame(),
+        _ => Blame::Assay,
+    };
+    let remedy = error.remedy().map(|remedy| format!(" Remedy: {remedy}")).unwrap_or_default();
+    system_error(id, blame, &format!("No sandbox was available: {error}.{remedy}"))
 }
 
 /// The report of a submission whose sandbox could not be used for it.
 pub(super) fn unfit(id: &str, unfit: &Unfit) -> Report {
     let blame = match unfit {
         Unfit::Isolation { .. } => Blame::Host,
-        Unfit::Limits(error) if error.is_unreachable() => Blame::Host,
+        Unfit::Limits(UpdateError::Engine(error)) if error.is_unreachable() => Blame::Host,
         Unfit::Limits(_) => Blame::Assay,
     };
     system_error(id, blame, &format!("The sandbox does not fit the submission: {unfit}."))
@@ -100,6 +105,10 @@ pub(super) fn lost_report(id: &str, deaths: &[Death]) -> Report {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use sandbox::pool::MakeError;
+
     use super::*;
 
     fn death(engine_was_well: bool, exit_code: i64) -> Death {
@@ -127,9 +136,20 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_blamed_for_a_missing_sandbox_only_if_none_is_up() {
-        let error = |host_up| NoSandbox { reason: None, host_up };
-        assert_eq!(no_sandbox("1", &error(false)).blame, Some(Blame::Host));
-        assert_eq!(no_sandbox("1", &error(true)).blame, Some(Blame::Assay));
+    fn the_host_is_blamed_for_a_missing_sandbox_if_none_is_up_or_the_engine_does_not_answer() {
+        let error = |cause, host_up| NoSandbox { cause, host_up };
+        assert_eq!(no_sandbox("1", &error(None, false)).blame, Some(Blame::Host));
+        assert_eq!(no_sandbox("1", &error(None, true)).blame, Some(Blame::Assay));
+        let down = Some(NoSandboxCause::Make(Arc::new(MakeError::HostDown { source: None })));
+        assert_eq!(no_sandbox("1", &error(down, true)).blame, Some(Blame::Host));
+    }
+
+    #[test]
+    fn the_report_of_a_failed_creation_has_its_remedy() {
+        let cause = Some(NoSandboxCause::Make(Arc::new(MakeError::NoUid)));
+        let report = no_sandbox("1", &NoSandbox { cause, host_up: true });
+        assert_eq!(report.blame, Some(Blame::Assay));
+        let message = report.message;
+        assert!(message.contains("every uid is in use") && message.contains("Remedy: Raise uids.count"), "{message}");
     }
 }

@@ -41,8 +41,8 @@ pub(super) async fn allocate_referees(
     Ok(leases)
 }
 
-/// How often limits are set again after the waiting runtimes were ended: the kernel needs a moment
-/// to return their memory.
+/// How often the limits are set: the kernel needs a moment to take back the memory of ended
+/// runtimes.
 const LIMIT_ATTEMPTS: u32 = 5;
 const LIMIT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -50,8 +50,8 @@ const LIMIT_PAUSE: Duration = Duration::from_millis(20);
 /// one engine call that a lease may cost. Such a sandbox is never reused, so its limits are not
 /// restored.
 ///
-/// The kernel refuses a memory limit below what the sandbox holds. Prewarmed runtimes may hold
-/// more, so they are ended and the call is repeated.
+/// The kernel refuses a memory limit below what the sandbox holds (cgroup v1) or kills processes in
+/// it (v2). Prewarmed runtimes that may not fit below the new limit are ended first.
 ///
 /// # Errors
 /// The limits are not in effect; the sandbox must be retired.
@@ -64,21 +64,27 @@ pub(super) async fn set_limits(
     if has_profile_limits(profile, limits) {
         return Ok(());
     }
-    let mut result = update_limits(host.client(), &mut lease.sandbox, limits).await;
-    for _ in 0..LIMIT_ATTEMPTS {
-        match &result {
-            Err(error) if !error.is_unreachable() && lease.sandbox.prewarm_state().wanted > 0 => {}
-            _ => return result,
-        }
-        if !matches!(lease.sandbox.audit().await, Ok(AuditOutcome::Clean(_))) {
-            return result;
-        }
-        result = update_limits(host.client(), &mut lease.sandbox, limits).await;
-        if result.is_err() {
-            tokio::time::sleep(LIMIT_PAUSE).await;
+    let sandbox = &mut lease.sandbox;
+    let runtimes = sandbox.prewarm_state();
+    let is_lower = profile.run_limits().is_ok_and(|usual| limits.memory_bytes < usual.memory_bytes);
+    let mut is_prewarmed = runtimes.wanted > 0;
+    if is_prewarmed && is_lower && (!runtimes.is_hot() || runtimes.memory_bytes > limits.memory_bytes) {
+        sandbox.drop_prewarmed().await?;
+        is_prewarmed = false;
+    }
+    for _ in 1..LIMIT_ATTEMPTS {
+        match update_limits(host.client(), sandbox, limits).await {
+            Err(UpdateError::Engine(error)) if runtimes.wanted > 0 && !error.is_unreachable() => {
+                if is_prewarmed {
+                    sandbox.drop_prewarmed().await?;
+                    is_prewarmed = false;
+                }
+                tokio::time::sleep(LIMIT_PAUSE).await;
+            }
+            result => return result,
         }
     }
-    result
+    update_limits(host.client(), sandbox, limits).await
 }
 
 /// Whether memory, processes and CPU share are those of the profile's sandboxes.

@@ -36,7 +36,7 @@ use protocol::report::SandboxInfo;
 use protocol::{Profile, Report, StartKind, Verdict};
 use sandbox::host::capacity::Reservation;
 use sandbox::host::{BusyGuard, Host};
-use sandbox::lifecycle::ContainerId;
+use sandbox::lifecycle::{ContainerId, Lost, UpdateError};
 use sandbox::pool::{Lease, RetireReason};
 
 /// Where a submission is.
@@ -116,6 +116,15 @@ enum RunFailure {
     Lost(LostSandbox),
 }
 
+impl RunFailure {
+    fn of_update(error: UpdateError, lost_in: impl FnOnce(Lost) -> LostSandbox) -> RunFailure {
+        match error {
+            UpdateError::Lost(lost) => RunFailure::Lost(lost_in(lost)),
+            error => RunFailure::Unfit(Unfit::Limits(error)),
+        }
+    }
+}
+
 /// What follows an attempt.
 enum Next {
     Answer(Box<Report>),
@@ -160,13 +169,15 @@ impl Placement {
         context: RunContext<'_>,
         leased_at: Instant,
     ) -> Result<(Judged, Duration), RunFailure> {
-        let unfit = |error| RunFailure::Unfit(Unfit::Limits(error));
         let (caller, cache) = (&work.caller, context.cache);
-        set_limits(&self.host, &mut self.lease, &work.profile, &work.limits).await.map_err(unfit)?;
+        let own = set_limits(&self.host, &mut self.lease, &work.profile, &work.limits).await;
+        own.map_err(|error| RunFailure::of_update(error, LostSandbox::Submission))?;
         let mut seats = Vec::with_capacity(self.referees.len());
-        for (RefereeLease { host, lease, .. }, referee) in self.referees.iter_mut().zip(&work.referees) {
+        let leases = self.referees.iter_mut().zip(&work.referees);
+        for (at, (RefereeLease { host, lease, .. }, referee)) in leases.enumerate() {
             let (profile, limits) = (&referee.profile, &referee.step.limits);
-            set_limits(host, lease, profile, limits).await.map_err(unfit)?;
+            let limited = set_limits(host, lease, profile, limits).await;
+            limited.map_err(|error| RunFailure::of_update(error, |lost| LostSandbox::Referee(at, lost)))?;
             let key = cache.key(caller, profile, &referee.files, referee.compile.as_ref(), &lease.image);
             seats.push(AssignedSandbox { sandbox: &mut lease.sandbox, key });
         }

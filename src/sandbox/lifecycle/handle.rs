@@ -104,6 +104,17 @@ impl Sandbox {
         }
     }
 
+    /// Ends the pre-started runtimes for good, to free their memory. Returns before they have ended.
+    ///
+    /// # Errors
+    /// The sandbox is lost.
+    pub async fn drop_prewarmed(&mut self) -> Result<(), Lost> {
+        self.is_prewarmed = true;
+        self.parts.prewarm.clear();
+        *self.parts.prewarm_state.lock() = PrewarmState::default();
+        self.parts.commands.send(LinkCommand::DropPrepared).await.map_err(|_| Lost::Closed)
+    }
+
     /// What is known about the pre-started runtimes.
     pub fn prewarm_state(&self) -> PrewarmState {
         self.parts.prewarm_state.lock().clone()

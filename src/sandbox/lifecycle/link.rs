@@ -181,6 +181,7 @@ impl Link {
                 self.prepares_sent += 1;
                 self.send(&ToInit::Prepare(*prepare));
             }
+            LinkCommand::DropPrepared => self.send(&ToInit::DropPrepared),
             LinkCommand::Probe { reply } => {
                 self.pending.probes.push_back(reply);
                 self.send(&ToInit::Probe);

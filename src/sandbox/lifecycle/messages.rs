@@ -42,6 +42,7 @@ pub(super) enum LinkCommand {
     Ping { reply: oneshot::Sender<()> },
     Probe { reply: oneshot::Sender<Ready> },
     Prepare(Box<Prepare>),
+    DropPrepared,
     Collect { wanted: Collect, reply: oneshot::Sender<Collected> },
     Reset { reply: oneshot::Sender<Vec<String>> },
     Read { file: u32, at: u64, reply: oneshot::Sender<Vec<u8>> },
