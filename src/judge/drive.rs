@@ -9,13 +9,14 @@
 //!  one run | suite | test 1 -> test 2 -> ... (files go with the first step)
 //!     |                '-- ends well: compared, or given to its checker; or an interactive test
 //!     |                '-- limit, crash, wrong answer: a verdict, then the next test (or stop)
-//!     |                    (the sandbox has the next test already, if it does not depend on this one)
+//!     |                    (the next test is queued already, if it does not depend on this one)
 //!     '-- a sandbox is lost: Err, the scheduler decides whether to retry
 //! ```
 
 use std::time::Instant;
 
 use super::cache::{Cache, CacheKey};
+pub use super::cancel::CancelSignal;
 use super::check::{Comparison, check};
 use super::checker_result::CheckerResult;
 use super::decide::{self, CANCELLED};
@@ -23,9 +24,10 @@ use super::events::{EventLog, SubmissionEvent};
 use super::interact::{Decision, InteractiveTest, LostParticipant, interact};
 use super::pipe::Pipe;
 use super::referee::{RefereeAnswer, RefereeRunner};
-pub use super::runner::{CancelSignal, Timings};
-use super::runner::{CompileResult, PendingRun, RunIo, Runner};
+pub use super::runner::Timings;
+use super::runner::{CompileResult, PendingRun, Runner};
 use super::suite::{self, SuiteResult};
+use super::supervise::RunIo;
 use super::transcript::Transcript;
 use crate::work::{Checker, Plan, PlannedTest, Work};
 use protocol::submission::Stop;

@@ -1,7 +1,7 @@
 //! The events of a submission, for callers that stream or poll it.
 //!
 //! ```text
-//!  drive --append--> [ log: numbered, bounded, oldest dropped first ] --read from a number--> readers
+//!  drive --append--> [ log: numbered, bounded, drops the oldest ] --read from a number--> readers
 //!           '-- waits while the lossless reader (the caller that streams the run) lags too far
 //! ```
 //!

@@ -2,7 +2,7 @@
 //! stdout connected.
 //!
 //! ```text
-//!   submission --stdout--> [pipe] --stdin--> interactor     both pipes are recorded, within a bound
+//!   submission --stdout--> [pipe] --stdin--> interactor    both pipes are recorded up to a bound
 //!       ^--stdin-- [pipe] <--stdout--'
 //!
 //!   ends first                and then
@@ -22,11 +22,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::cancel::{CancelSignal, cancelled};
 use super::checker_result::CheckerResult;
 use super::decide;
 use super::pipe::Pipe;
 use super::referee::{RefereeAnswer, RefereeRunner};
-use super::runner::{CancelSignal, RunIo, Runner, cancelled};
+use super::runner::Runner;
+use super::supervise::RunIo;
 use super::transcript::{Speaker, Transcript, TranscriptRecorder};
 use crate::work::PlannedTest;
 use protocol::{RunFacts, Verdict};

@@ -16,6 +16,7 @@
 
 pub mod accept;
 pub mod cache;
+mod cancel;
 pub mod check;
 mod checker_result;
 pub mod decide;

@@ -15,10 +15,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::cache::{Cache, CacheKey};
+use super::cancel::CancelSignal;
 use super::checker_result::{CheckerResult, Feedback, checker_result, feedback_text};
 use super::decide;
 use super::pipe::Pipe;
-use super::runner::{CancelSignal, RunIo, Runner};
+use super::runner::Runner;
+use super::supervise::RunIo;
 use crate::work::{PlannedTest, ProgramStep, Referee, WorkFile};
 use protocol::RunFacts;
 use protocol::submission::Protocol;

@@ -10,21 +10,16 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
 use super::cache::{Artifact, Cache, CacheKey};
+use super::cancel::CancelSignal;
 use super::decide;
-use super::events::EventLog;
 use super::pipe::Pipe;
-use super::supervise::{FinishedRun, Supervisor};
+use super::supervise::{FinishedRun, RunIo, Supervisor};
 use crate::work::{CompileStep, ProgramStep, WorkFile};
 use config::bounds;
 use protocol::{Profile, RunFacts};
 use sandbox::lifecycle::{CollectedFiles, Lost, RunHandle, RunOrder, Sandbox, convert};
 use wire::frame::{Collect, MAX_CHUNK_BYTES, Put, Run};
-
-/// Cancellation of a submission: starts false, becomes true once.
-pub type CancelSignal = watch::Receiver<bool>;
 
 /// Time spent in each part of a submission.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,19 +41,6 @@ pub struct Timings {
     pub check: Duration,
     /// Deciding outcomes and comparing output.
     pub decide: Duration,
-}
-
-/// Where a run's output goes and its input comes from.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct RunIo<'a> {
-    /// The log that output and usage are added to, and the test's name there.
-    pub log: Option<(&'a EventLog, Option<&'a str>)>,
-    /// Takes stdout as it comes.
-    pub output: Option<&'a Pipe>,
-    /// Feeds stdin. Without it, the step's stdin is all there is.
-    pub input: Option<&'a Pipe>,
-    /// Do not capture stdout.
-    pub discards_stdout: bool,
 }
 
 /// The result of a compile step.
@@ -247,13 +229,6 @@ impl<'a> Runner<'a> {
         let facts = decide::facts(&done, &step.limits, view, output.stdout, output.stderr);
         self.timings.decide += ended.elapsed();
         Ok(facts)
-    }
-}
-
-/// Resolves on cancellation; never once the sender is gone.
-pub(super) async fn cancelled(cancel: &mut CancelSignal) {
-    if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -16,10 +16,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
+use super::cancel::{CancelSignal, cancelled};
 use super::decide::HostView;
-use super::events::SubmissionEvent;
+use super::events::{EventLog, SubmissionEvent};
 use super::pipe::Pipe;
-use super::runner::{CancelSignal, RunIo, cancelled};
 use config::bounds;
 use protocol::Limits;
 use sandbox::lifecycle::{Lost, RunEvent, RunHandle};
@@ -36,6 +36,19 @@ const EOF_DELAY: Duration = Duration::from_millis(250);
 /// Time after the wall limit by which the init has ended the program and only its last output is
 /// left.
 const OVERDUE: Duration = Duration::from_millis(500);
+
+/// Where a run's output goes and its input comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RunIo<'a> {
+    /// The log that output and usage are added to, and the test's name there.
+    pub log: Option<(&'a EventLog, Option<&'a str>)>,
+    /// Takes stdout as it comes.
+    pub output: Option<&'a Pipe>,
+    /// Feeds stdin. Without it, the step's stdin is all there is.
+    pub input: Option<&'a Pipe>,
+    /// Do not capture stdout.
+    pub discards_stdout: bool,
+}
 
 /// How a run ended: the init's facts, what the host knows, and the output.
 pub(super) struct FinishedRun {

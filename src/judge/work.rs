@@ -178,14 +178,14 @@ mod maybe_base64 {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Serialize, Deserialize)]
-    struct Text(#[serde(with = "super::base64")] Bytes);
+    struct Base64Text(#[serde(with = "super::base64")] Bytes);
 
     pub fn serialize<S: Serializer>(bytes: &Option<Bytes>, to: S) -> Result<S::Ok, S::Error> {
-        bytes.clone().map(Text).serialize(to)
+        bytes.clone().map(Base64Text).serialize(to)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Bytes>, D::Error> {
-        Ok(Option::<Text>::deserialize(from)?.map(|Text(bytes)| bytes))
+        Ok(Option::<Base64Text>::deserialize(from)?.map(|Base64Text(bytes)| bytes))
     }
 }
 

@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::profile::Profile;
-
 /// Prewarmed runtimes that one profile may have.
 pub const MAX_PREWARMED: usize = 4;
 
@@ -41,25 +39,22 @@ pub struct PrewarmedRuntime {
     pub forks: bool,
 }
 
-impl Profile {
-    /// The runtimes that wait in the profile's idle sandboxes.
-    pub fn prewarmed_runtimes(&self) -> Vec<PrewarmedRuntime> {
-        let stem = self.entry.rsplit_once('.').map_or(self.entry.as_str(), |(stem, _)| stem);
+impl PrewarmSpec {
+    /// The runtime, for a profile with this run command and entry.
+    pub(crate) fn runtime(&self, run: &[String], entry: &str) -> PrewarmedRuntime {
+        let stem = entry.rsplit_once('.').map_or(entry, |(stem, _)| stem);
         let expand = |words: &[String]| -> Vec<String> {
-            words.iter().map(|word| word.replace("{entry}", &self.entry).replace("{stem}", stem)).collect()
+            words.iter().map(|word| word.replace("{entry}", entry).replace("{stem}", stem)).collect()
         };
-        let runtime = |prewarm: &PrewarmSpec| {
-            let stands_for = expand(if prewarm.command.is_empty() { &self.run } else { &prewarm.command });
-            let argv = if prewarm.start.is_empty() { stands_for.clone() } else { expand(&prewarm.start) };
-            PrewarmedRuntime { argv, stands_for, load: prewarm.load.clone(), exact: prewarm.exact, forks: prewarm.fork }
-        };
-        self.prewarm.iter().map(runtime).collect()
+        let stands_for = expand(if self.command.is_empty() { run } else { &self.command });
+        let argv = if self.start.is_empty() { stands_for.clone() } else { expand(&self.start) };
+        PrewarmedRuntime { argv, stands_for, load: self.load.clone(), exact: self.exact, forks: self.fork }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::Profile;
 
     #[test]
     fn a_runtime_serves_the_run_command_unless_another_is_given() {

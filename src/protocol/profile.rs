@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::isolation::{IsolationRequest, Relaxation};
 use super::limits::{LimitError, Limits, LimitsRequest, Preset};
-use super::prewarm::PrewarmSpec;
+use super::prewarm::{PrewarmSpec, PrewarmedRuntime};
 
 /// How many sandboxes the pool of a profile keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -103,6 +103,11 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The runtimes that wait in the profile's idle sandboxes.
+    pub fn prewarmed_runtimes(&self) -> Vec<PrewarmedRuntime> {
+        self.prewarm.iter().map(|spec| spec.runtime(&self.run, &self.entry)).collect()
+    }
+
     /// The limits of a run where a submission requests none.
     ///
     /// # Errors

@@ -21,16 +21,6 @@ pub(super) fn log_answer(caller: &Caller, language: &str, report: &Report) {
         },
     };
     let tenant = Some(clean(&caller.tenant)).filter(|tenant| !tenant.is_empty());
-    let start = report.start.map(|start| match start {
-        StartKind::Hot => "hot",
-        StartKind::Warm => "warm",
-        StartKind::Cold => "cold",
-    });
-    let blame = report.blame.map(|blame| match blame {
-        Blame::Caller => "caller",
-        Blame::Host => "host",
-        Blame::Assay => "assay",
-    });
     let sandbox = report.sandbox.as_ref();
     let timing = &report.timing;
     tracing::info!(
@@ -39,8 +29,8 @@ pub(super) fn log_answer(caller: &Caller, language: &str, report: &Report) {
         tenant,
         language,
         verdict = report.verdict.as_str(),
-        blame,
-        start,
+        blame = report.blame.map(Blame::as_str),
+        start = report.start.map(StartKind::as_str),
         host = sandbox.map(|sandbox| sandbox.host.as_str()),
         sandbox = sandbox.map(|sandbox| sandbox.id.as_str()),
         isolation = sandbox.map(|sandbox| sandbox.isolation.as_str()),

@@ -46,12 +46,7 @@ impl Default for LanguageMetrics {
 
 /// The `start` label; "none" for a submission that never had a sandbox.
 fn start_label(start: Option<StartKind>) -> &'static str {
-    match start {
-        Some(StartKind::Hot) => "hot",
-        Some(StartKind::Warm) => "warm",
-        Some(StartKind::Cold) => "cold",
-        None => "none",
-    }
+    start.map_or("none", StartKind::as_str)
 }
 
 /// All runs of a submission's own program and of its compiler.

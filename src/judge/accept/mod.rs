@@ -20,7 +20,7 @@ use crate::work::Work;
 use config::bounds;
 use content::ContentDecoder;
 use plan::PlanBuilder;
-use program::{Program, entry, environment, limit_error};
+use program::{ProfileProgram, entry, environment, limit_error};
 use protocol::submission::Submission;
 use protocol::{Caller, Limits, Profile};
 use referees::Referees;
@@ -58,7 +58,7 @@ pub fn accept(
     let has_command = submission.command.is_some() || submission.suite.is_some();
     let entry = entry("entry", submission.entry.as_deref(), has_command, profile, &files)?;
     let env = environment("env", &profile.env, &submission.env)?;
-    let program = Program { profile, entry: &entry, files: &files, env: &env };
+    let program = ProfileProgram { profile, entry: &entry, files: &files, env: &env };
     let compile = match has_command {
         true => None,
         false => program.compile_step(submission.compile_limits.as_ref(), limits)?,

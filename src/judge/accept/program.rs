@@ -56,14 +56,14 @@ pub(super) fn entry(
 }
 
 /// A program in a profile's language.
-pub(super) struct Program<'a> {
+pub(super) struct ProfileProgram<'a> {
     pub profile: &'a Profile,
     pub entry: &'a str,
     pub files: &'a [WorkFile],
     pub env: &'a [(String, String)],
 }
 
-impl Program<'_> {
+impl ProfileProgram<'_> {
     /// The profile's run command.
     pub(super) fn run_command(&self) -> Vec<String> {
         self.expand(&self.profile.run)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::content::ContentDecoder;
-use super::program::{Program, check_program, entry, environment, limit_error};
+use super::program::{ProfileProgram, check_program, entry, environment, limit_error};
 use super::{ProfileMap, bad, find_profile};
 use crate::referee::CASE;
 use crate::rejected::Rejected;
@@ -101,7 +101,7 @@ impl<'a> Referees<'a> {
         let limits = profile.run_limits().and_then(|limits| limits.with(&DEFAULT_LIMITS)).map_err(denied)?;
         let limits = limits.with(&spec.limits.unwrap_or_default()).map_err(denied)?;
         let env = environment(field, &profile.env, &BTreeMap::new())?;
-        let program = Program { profile, entry: &entry, files: &files, env: &env };
+        let program = ProfileProgram { profile, entry: &entry, files: &files, env: &env };
         let argv = program.run_command();
         check_program(&format!("{field}.args"), &[argv.clone(), args].concat(), &env)?;
         let compile = program.compile_step(None, limits)?;

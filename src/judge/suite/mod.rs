@@ -19,7 +19,8 @@ mod tap;
 pub(super) use pytest::{command as pytest_command, runner_file};
 
 use super::decide;
-use super::runner::{RunIo, Runner};
+use super::runner::Runner;
+use super::supervise::RunIo;
 use crate::work::{ProgramStep, Suite};
 use config::bounds;
 use protocol::submission::SuiteFormat;

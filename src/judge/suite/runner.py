@@ -1,13 +1,13 @@
-"""Runs pytest for assay and signs what it saw.
+"""Runs pytest for assay and signs the results.
 
-The first line of stdin is an order: a key, the test files, options. Everything that the code under test could stand in the way
-of is imported, and the key read, before any of that code runs. Each record is one line on the real stdout, which pytest
-captures for the tests:
+The first line of stdin holds the key, the test files and options. The key is read, and every module that is
+needed imported, before any of the code under test runs. Each record is one line on the real stdout, which
+pytest replaces for the tests:
 
-    RS "assay" SP hmac-sha256(key, text) SP text LF        text = JSON with "n" counting from 0; the last has "end"
+    RS "assay" SP hmac-sha256(key, text) SP text LF        text = JSON with "n" counting from 0; the last has "done"
 
-What the code under test prints, patches, or registers to run at exit cannot sign. After each test pytest is compared with
-what it was.
+Whatever the code under test prints, patches or registers for the exit cannot sign a record. After each test,
+pytest is compared with its state before the collection.
 """
 
 import sys
@@ -114,7 +114,7 @@ def main():
         end, message = "passed", ""
         phases = [report.when for report, _ in reports]
         if phases[:1] != ["setup"] or phases[-1:] != ["teardown"]:
-            return "error", "the test was not run from its set-up to its tear-down"
+            return "error", "the test did not run from set-up to tear-down"
         for report, excinfo in reports:
             if report.skipped:
                 why = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
@@ -125,7 +125,7 @@ def main():
                 asserts = excinfo is None or excinfo.errisinstance((AssertionError, pytest.fail.Exception))
                 end, message = ("failed" if asserts else "crashed"), crash(report)
             elif excinfo is not None and not hasattr(report, "wasxfail"):
-                return "crashed", "it ended with an exception that its report does not have"
+                return "crashed", "it ended with an exception that is missing from its report"
         return end, message
 
     def crash(report):
@@ -133,9 +133,9 @@ def main():
         if place is not None:
             return str(place.message)[:4000]
         text = str(report.longrepr or "")
-        said = [line[2:].strip() for line in text.splitlines() if line.startswith("E ")]
+        errors = [line[2:].strip() for line in text.splitlines() if line.startswith("E ")]
         # the last line names the exception
-        return "\n".join(said[-1:] + said[:-1] if said else [text])[:4000]
+        return "\n".join(errors[-1:] + errors[:-1] if errors else [text])[:4000]
 
     sys.path.insert(0, os.getcwd())
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -146,7 +146,7 @@ def main():
     record(done=int(status))
     sys.stdout.flush()
     sys.stderr.flush()
-    # what was registered to run at exit belongs to the code under test
+    # skips exit handlers, which the code under test may have registered
     os._exit(int(status))
 
 

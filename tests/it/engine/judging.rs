@@ -1,11 +1,11 @@
-//! Verdicts on a real engine.
+//! Verdicts, limits and isolation of tests on a real engine.
 
 use serde_json::json;
 
 use crate::harness::{Daemon, Options, eventually, patient, submission, with};
 
 #[test]
-fn every_language_is_accepted_when_it_is_right_and_wrong_when_it_is_not() {
+fn correct_and_wrong_programs_get_their_verdicts_in_every_language() {
     let daemon = Daemon::start(&Options { profiles: "", floor: 0, ..Options::default() });
     let mut caller = daemon.caller();
     let adders = [
@@ -34,58 +34,58 @@ fn every_language_is_accepted_when_it_is_right_and_wrong_when_it_is_not() {
 }
 
 #[test]
-fn a_limit_that_fires_is_an_outcome_with_its_evidence() {
+fn an_exceeded_limit_is_an_outcome_with_evidence() {
     let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
     let mut caller = daemon.caller();
     let mut run = |code: &str, limits: serde_json::Value| {
         let report = caller.ok("submission.run", with(submission("python", code), "limits", limits));
-        let words = (
+        let result = (
             report["verdict"].as_str().unwrap().to_owned(),
             report["run"]["outcome"].as_str().unwrap().to_owned(),
             report["run"]["evidence"]["limit"].as_str().unwrap_or("none").to_owned(),
         );
-        (words, report)
+        (result, report)
     };
     let expect = |verdict: &str, outcome: &str, limit: &str| (verdict.to_owned(), outcome.to_owned(), limit.to_owned());
 
-    let (words, report) = run("while True: pass", json!({ "cpu_ms": 300 }));
-    assert_eq!(words, expect("time_limit", "cpu_limit", "cpu_ms"), "{report}");
+    let (result, report) = run("while True: pass", json!({ "cpu_ms": 300 }));
+    assert_eq!(result, expect("time_limit", "cpu_limit", "cpu_ms"), "{report}");
     assert!(report["run"]["cpu_ms"].as_f64().unwrap() >= 300.0);
 
-    let (words, report) = run("import time; time.sleep(60)", json!({ "wall_ms": 400 }));
-    assert_eq!(words, expect("time_limit", "wall_limit", "wall_ms"), "{report}");
+    let (result, report) = run("import time; time.sleep(60)", json!({ "wall_ms": 400 }));
+    assert_eq!(result, expect("time_limit", "wall_limit", "wall_ms"), "{report}");
     assert_eq!(report["message"], "Code execution exceeded time limit (400ms)");
 
-    // taking memory costs time, on a busy machine much
-    let (words, report) = run("x = bytearray(10**9)\nprint(len(x))", json!({ "cpu_ms": 15_000, "wall_ms": 40_000 }));
-    assert_eq!(words, expect("memory_limit", "memory_limit", "memory_bytes"), "{report}");
+    // allocating takes time on a busy machine
+    let (result, report) = run("x = bytearray(10**9)\nprint(len(x))", json!({ "cpu_ms": 15_000, "wall_ms": 40_000 }));
+    assert_eq!(result, expect("memory_limit", "memory_limit", "memory_bytes"), "{report}");
     assert!(report["run"]["evidence"]["oom_kills"].as_u64().unwrap() > 0, "{report}");
 
-    let (words, report) = run("while True: print('x' * 1000)", json!({ "output_bytes": 5000 }));
-    assert_eq!(words, expect("output_limit", "output_limit", "output_bytes"), "{report}");
+    let (result, report) = run("while True: print('x' * 1000)", json!({ "output_bytes": 5000 }));
+    assert_eq!(result, expect("output_limit", "output_limit", "output_bytes"), "{report}");
     assert_eq!(report["run"]["stdout"].as_str().unwrap().len(), 5000);
     assert_eq!(report["run"]["stdout_truncated"], true);
 
     let code = "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_DFL)\nopen('f','wb').write(b'x'*2000000)";
-    let (words, report) = run(code, json!({ "file_bytes": 1_000_000 }));
-    assert_eq!(words, expect("output_limit", "output_limit", "file_bytes"), "{report}");
+    let (result, report) = run(code, json!({ "file_bytes": 1_000_000 }));
+    assert_eq!(result, expect("output_limit", "output_limit", "file_bytes"), "{report}");
 
     let code = "import os\ntry:\n  while True:\n    if os.fork() == 0:\n      import time; time.sleep(60)\nexcept OSError:\n  print('denied')";
-    let (words, report) = run(code, json!({ "pids": 10 }));
-    assert_eq!(words, expect("accepted", "exited", "none"), "{report}");
+    let (result, report) = run(code, json!({ "pids": 10 }));
+    assert_eq!(result, expect("accepted", "exited", "none"), "{report}");
     assert_eq!(report["run"]["stdout"], "denied\n");
     assert!(report["run"]["evidence"]["survivors"].as_u64().unwrap() >= 5, "{report}");
 
-    let (words, report) = run(
+    let (result, report) = run(
         "import resource\nprint(resource.getrlimit(resource.RLIMIT_CORE)[1], resource.getrlimit(resource.RLIMIT_NOFILE)[0])",
         json!({ "open_files": 32 }),
     );
-    assert_eq!(words.0, "accepted");
+    assert_eq!(result.0, "accepted");
     assert_eq!(report["run"]["stdout"], "0 32\n");
 }
 
 #[test]
-fn output_beyond_its_bound_is_cut_where_the_caller_asked_for_that() {
+fn output_beyond_its_limit_is_truncated_on_request() {
     let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
     let code = "print('x' * 100000)\nimport sys; sys.exit(3)";
     let request = with(
@@ -100,7 +100,7 @@ fn output_beyond_its_bound_is_cut_where_the_caller_asked_for_that() {
 }
 
 #[test]
-fn what_does_not_compile_is_a_compile_error_and_shows_the_compilers_words() {
+fn a_compile_error_includes_the_compilers_output() {
     let daemon = Daemon::start(&Options { profiles: "c", floor: 0, ..Options::default() });
     let mut caller = daemon.caller();
     let tests = json!([{ "stdin": "", "expect": "" }]);
@@ -115,7 +115,7 @@ fn what_does_not_compile_is_a_compile_error_and_shows_the_compilers_words() {
 }
 
 #[test]
-fn tests_see_neither_each_others_files_nor_processes_and_cannot_change_the_code() {
+fn tests_share_neither_files_nor_processes_and_cannot_change_the_code() {
     let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
     let code = r#"
 import os, subprocess, sys
@@ -140,7 +140,7 @@ subprocess.Popen(['sleep', '1000'], start_new_session=True)
 }
 
 #[test]
-fn a_program_is_nobody_in_particular() {
+fn a_program_has_no_privileges() {
     let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
     let code = r#"
 import os
@@ -173,7 +173,7 @@ fn loopback_works_inside_a_sandbox() {
 }
 
 #[test]
-fn other_limits_than_the_pools_cost_an_update_and_hold() {
+fn limits_that_differ_from_the_pools_are_applied_by_an_update() {
     let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();
@@ -187,7 +187,7 @@ fn other_limits_than_the_pools_cost_an_update_and_hold() {
 }
 
 #[test]
-fn a_test_suite_of_pytest_can_be_run_by_command() {
+fn pytest_can_be_run_as_a_command() {
     let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
     let request = json!({
         "language": "python",
@@ -203,7 +203,7 @@ fn a_test_suite_of_pytest_can_be_run_by_command() {
 }
 
 #[test]
-fn what_was_compiled_once_is_not_compiled_again_and_never_for_another() {
+fn an_artifact_is_cached_for_its_caller_only() {
     let mut daemon = Daemon::start(&Options { profiles: "c", floor: 1, ..Options::default() });
     let code = "#include <stdio.h>\nint main(int argc, char **argv) { (void)argv; int n; scanf(\"%d\", &n); printf(\"%d\\n\", n * argc); int unused; }";
     let work = |tenant: &str| {
@@ -217,11 +217,11 @@ fn what_was_compiled_once_is_not_compiled_again_and_never_for_another() {
     };
     let mut caller = daemon.caller_as(4100);
     assert!(!judge(&mut caller, work("a")));
-    crate::harness::eventually("it is kept", || judge(&mut caller, work("a")));
+    crate::harness::eventually("the artifact is cached", || judge(&mut caller, work("a")));
     assert!(!judge(&mut caller, work("b")));
     assert!(!judge(&mut daemon.caller_as(4101), work("a")));
     assert!(!judge(&mut caller, with(work("a"), "env", json!({ "A": "B" }))));
-    // also by the next daemon; what was damaged is compiled anew
+    // the next daemon uses the cache too, but no damaged entry
     daemon.terminate();
     daemon.start_again();
     let mut caller = daemon.caller_as(4100);
@@ -234,7 +234,7 @@ fn what_was_compiled_once_is_not_compiled_again_and_never_for_another() {
         std::fs::write(&path, bytes).unwrap();
     }
     assert!(!judge(&mut caller, work("a")));
-    // what does not compile is not kept
+    // a failed compile is not cached
     for _ in 0..2 {
         let report = caller.ok("submission.run", submission("c", "int main(void) { return x; }"));
         assert_eq!((&report["verdict"], &report["compile"]["cached"]), (&json!("compile_error"), &json!(false)));
@@ -242,10 +242,10 @@ fn what_was_compiled_once_is_not_compiled_again_and_never_for_another() {
 }
 
 #[test]
-fn tests_that_follow_each_other_at_once_have_their_own_input_limits_and_verdict() {
+fn queued_tests_have_their_own_input_limits_and_verdict() {
     let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
     let mut caller = daemon.caller();
-    // what it reads it says, but for a few words
+    // it echoes its input, apart from a few special ones
     let code = r#"
 import sys, time
 text = sys.stdin.read()
@@ -256,7 +256,7 @@ if text == 'leave': open('/tmp/left', 'w').write('x')
 print(len(text), text[:9], __import__('os').path.exists('/tmp/left') and text != 'leave')
 "#;
     let echo = |n: usize| {
-        // some are larger than what may be on its way at once
+        // some are larger than the flow-control window
         let text = if n % 5 == 4 { format!("{n} {}", "x".repeat(400_000)) } else { n.to_string() };
         json!({ "stdin": text, "expect": format!("{} {} False\n", text.len(), &text[..text.len().min(9)]) })
     };
@@ -277,7 +277,7 @@ print(len(text), text[:9], __import__('os').path.exists('/tmp/left') and text !=
     (expected[3], expected[6], expected[11]) = ("runtime_error", "time_limit", "wrong_answer");
     assert_eq!(verdicts, expected, "{report:#}");
 
-    // withdrawn in the middle: what came before stands, what was on its way is ended
+    // cancelled in the middle: earlier results remain, queued tests are killed
     let slow = json!([echo(1), echo(2), { "stdin": "spin", "expect": "" }, echo(3), echo(4)]);
     let work = with(with(work, "tests", slow), "limits", json!({ "cpu_ms": 60_000, "wall_ms": 60_000 }));
     let id = caller.ok("submission.submit", work)["id"].clone();

@@ -1,20 +1,21 @@
-//! Every language of config/profiles: what it accepts, and each verdict that it can earn.
+//! Every language of config/profiles: one program for each verdict.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Options, images, patient, root, with};
 
-/// Programs of one language.
+/// One program for each verdict, in one language.
 struct Language {
     name: &'static str,
     file: &'static str,
     /// Reads a number and prints its double.
     double: &'static str,
-    /// What its compiler refuses, and a word of the refusal; none where there is no compiler.
+    /// A program that does not compile, and part of the compiler's output. `None` without a
+    /// compiler.
     broken: Option<(&'static str, &'static str)>,
-    /// Fails while it runs, and a word of what it says.
+    /// A program that fails at runtime, and part of its output.
     crash: (&'static str, &'static str),
-    /// Never ends.
+    /// Loops for ever.
     endless: &'static str,
     hoard: &'static str,
     flood: &'static str,
@@ -181,13 +182,14 @@ fn submission(language: &Language, code: &str) -> Value {
     patient(with(work, "compile_limits", json!({ "cpu_ms": 60_000, "wall_ms": 180_000 })))
 }
 
-/// What of a report is the same on every machine: verdicts, messages, how each run ended, points. One line each.
-fn golden(what: &str, report: &Value) -> String {
+/// The parts of a report that are the same on every machine: verdicts, messages, outcomes, points.
+/// One line each.
+fn golden(title: &str, report: &Value) -> String {
     let run = |run: &Value| {
         let evidence = &run["evidence"];
         format!("{} exit {} signal {} limit {}", run["outcome"], run["exit_code"], run["signal"], evidence["limit"])
     };
-    let mut text = format!("{what}: {} {} blame {}\n", report["verdict"], report["message"], report["blame"]);
+    let mut text = format!("{title}: {} {} blame {}\n", report["verdict"], report["message"], report["blame"]);
     for (name, part) in [("compile", &report["compile"]), ("run", &report["run"])] {
         if part.is_object() {
             text += &format!("  {name} {}\n", run(part));
@@ -221,22 +223,22 @@ fn judge(language: &Language) {
     if let Some((code, word)) = language.broken {
         let report = caller.ok("submission.run", submission(language, code));
         assert_eq!(report["verdict"], "compile_error", "{report:#}");
-        let said = format!("{}{}", report["compile"]["stdout"], report["compile"]["stderr"]);
-        assert!(said.contains(word), "{said}");
+        let output = format!("{}{}", report["compile"]["stdout"], report["compile"]["stderr"]);
+        assert!(output.contains(word), "{output}");
         all += &golden("does not compile", &report);
     }
     let (code, word) = language.crash;
     let report = caller.ok("submission.run", submission(language, code));
     assert_eq!(report["verdict"], "runtime_error", "{report:#}");
-    let said = format!("{}{}", report["run"]["stdout"], report["run"]["stderr"]);
-    assert!(said.contains(word), "{report:#}");
+    let output = format!("{}{}", report["run"]["stdout"], report["run"]["stderr"]);
+    assert!(output.contains(word), "{report:#}");
     let endless = with(submission(language, language.endless), "limits", json!({ "cpu_ms": 700, "wall_ms": 60_000 }));
     let report = caller.ok("submission.run", endless);
     assert_eq!(report["verdict"], "time_limit");
     all += &golden("crashes", &caller.ok("submission.run", submission(language, code)));
     all += &golden("does not end", &report);
     let hoard = caller.ok("submission.run", submission(language, language.hoard));
-    // a runtime that notices ends by itself; else the kernel ends it
+    // some runtimes notice and exit, others are killed by the kernel
     assert!(hoard["verdict"] == "memory_limit" || hoard["verdict"] == "runtime_error", "{hoard:#}");
     all += &golden("takes all memory", &hoard);
     let flood = caller.ok("submission.run", submission(language, language.flood));
@@ -246,7 +248,7 @@ fn judge(language: &Language) {
     settings.set_snapshot_path("../golden");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    // a Java stack or a Go address may be another each time
+    // addresses in Java and Go stack traces differ from run to run
     settings.add_filter("0x[0-9a-f]{6,}", "0x...");
     settings.bind(|| insta::assert_snapshot!(language.name, all));
 }
@@ -260,14 +262,14 @@ macro_rules! languages {
         })*
 
         #[test]
-        fn every_profile_that_is_shipped_is_among_them() {
+        fn every_shipped_profile_is_tested() {
             let mut tested = vec![$(stringify!($name)),*];
             tested.sort_unstable();
             let folder = std::fs::read_dir(root().join("config/profiles")).unwrap();
             let mut shipped: Vec<String> = folder
                 .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
                 .collect();
-            // the same language with other things loaded ahead
+            // python-* are Python with other modules preloaded
             shipped.retain(|name| !name.starts_with("python-"));
             shipped.sort_unstable();
             assert_eq!(tested, shipped);
@@ -278,12 +280,12 @@ macro_rules! languages {
 languages!(bash, c, cpp, go, haskell, java, javascript, lua, pascal, perl, php, python, ruby, rust, typescript,);
 
 #[test]
-fn a_new_language_is_a_profile_and_a_folder() {
+fn a_language_is_added_by_a_profile_and_an_image_folder() {
     images();
     let folder = tempfile::tempdir().unwrap();
     let copied = std::process::Command::new("cp").arg("-r").arg(root().join("images")).arg(folder.path()).status();
     assert!(copied.unwrap().success());
-    // as docs/LANGUAGES.md has it
+    // the example of docs/LANGUAGES.md
     let guide = std::fs::read_to_string(root().join("docs/LANGUAGES.md")).unwrap();
     let block = |kind: &str| guide.split(&format!("```{kind}\n")).nth(1).unwrap().split("```").next().unwrap();
     let (images, profiles) = (folder.path().join("images"), folder.path().join("profiles"));
@@ -306,7 +308,7 @@ fn a_new_language_is_a_profile_and_a_folder() {
             "tests": [{ "stdin": "21\n", "expect": "42\n" }] }),
     );
     assert_eq!(report["verdict"], "accepted", "{report:#}");
-    // its pool and we asked for it at the same time, and it was made once
+    // the pool and image.build needed it at the same time, and it was built once
     let of_awk = "%7B%22dangling%22%3A%5B%22true%22%5D%2C%22label%22%3A%5B%22assay.image.name%3Dawk%22%5D%7D";
     assert_eq!(crate::harness::engine(&format!("GET /images/json?filters={of_awk}")).1.trim(), "[]");
 }
@@ -315,14 +317,14 @@ fn a_new_language_is_a_profile_and_a_folder() {
 fn the_same_submission_gets_the_same_verdict_while_every_core_is_busy() {
     let daemon = Daemon::start(&Options { profiles: "c", floor: 2, ..Options::default() });
     daemon.warm();
-    // as many as there are cores that never rest, outside of everything that assay counts
+    // twice as many busy loops as there are cores, outside of assay's accounting
     let mut load: Vec<std::process::Child> = (0..std::thread::available_parallelism().unwrap().get() * 2)
         .map(|_| std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap())
         .collect();
     let folder = tempfile::tempdir().unwrap();
-    let mut said = Vec::new();
+    let mut results = Vec::new();
     for (name, ms) in [("half", 300), ("double", 1200)] {
-        // spins for so much CPU time, of a limit of 600 ms
+        // uses that much CPU time, with a limit of 600 ms
         let code = format!(
             "#include <time.h>\nint main(void) {{ while (clock() < {ms}L * CLOCKS_PER_SEC / 1000); return 0; }}"
         );
@@ -335,13 +337,13 @@ fn the_same_submission_gets_the_same_verdict_while_every_core_is_busy() {
             .arg(&file)
             .output()
             .unwrap();
-        said.push((output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap()));
+        results.push((output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap()));
     }
     for one in &mut load {
         let _ = one.kill();
         let _ = one.wait();
     }
-    assert_eq!((said[0].0, &said[0].1["verdicts"]), (Some(0), &json!({ "accepted": 12 })), "{said:?}");
-    assert_eq!((said[1].0, &said[1].1["verdicts"]), (Some(0), &json!({ "time_limit": 12 })), "{said:?}");
-    assert!(said[0].1["cpu_ms"]["max"].as_f64() < Some(600.0) && said[0].1["memory_bytes"]["min"].is_number());
+    assert_eq!((results[0].0, &results[0].1["verdicts"]), (Some(0), &json!({ "accepted": 12 })), "{results:?}");
+    assert_eq!((results[1].0, &results[1].1["verdicts"]), (Some(0), &json!({ "time_limit": 12 })), "{results:?}");
+    assert!(results[0].1["cpu_ms"]["max"].as_f64() < Some(600.0) && results[0].1["memory_bytes"]["min"].is_number());
 }

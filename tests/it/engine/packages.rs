@@ -1,4 +1,5 @@
-//! `assay judge` with problem packages of ours, one of each kind, and with packages that are none.
+//! `assay judge` with problem packages in tests/packages, one of each kind, and with invalid
+//! packages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,7 +30,7 @@ fn assay(daemon: &Daemon, args: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn every_submission_of_every_package_comes_to_what_its_folder_promises() {
+fn every_submission_of_every_package_gets_the_verdict_of_its_folder() {
     let daemon = daemon();
     for name in ["sum", "root", "halves", "guess", "permutation"] {
         let path = package(name);
@@ -60,7 +61,7 @@ fn points_come_from_groups() {
 }
 
 #[test]
-fn a_submission_that_is_not_what_it_promises_is_shown_and_is_an_exit_status() {
+fn an_unexpected_verdict_is_shown_and_sets_the_exit_status() {
     let daemon = daemon();
     let folder = tempfile::tempdir().unwrap();
     let wrong = folder.path().join("accepted/sum.py");
@@ -75,7 +76,7 @@ fn a_submission_that_is_not_what_it_promises_is_shown_and_is_an_exit_status() {
     assert!(stdout.contains("Test sample/1: At line 1, column 1: expected \"6\", got \"7\"."), "{stdout}");
 }
 
-/// A copy of a package in which something is changed.
+/// A copy of a package with a change.
 fn changed(name: &str, change: impl FnOnce(&Path)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copied = Command::new("cp").arg("-r").arg(package(name)).arg(folder.path()).status().unwrap();
@@ -85,12 +86,12 @@ fn changed(name: &str, change: impl FnOnce(&Path)) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_package_that_is_none_is_one_clear_error() {
+fn an_invalid_package_is_reported_as_one_clear_error() {
     let daemon = daemon();
-    let fails = |folder: &tempfile::TempDir, name: &str, words: &[&str]| {
+    let fails = |folder: &tempfile::TempDir, name: &str, parts: &[&str]| {
         let (status, _, stderr) = assay(&daemon, &["judge", folder.path().join(name).to_str().unwrap()]);
         assert_eq!((status, stderr.trim().lines().count()), (2, 1), "{stderr}");
-        assert!(words.iter().all(|word| stderr.contains(word)), "{words:?}: {stderr}");
+        assert!(parts.iter().all(|part| stderr.contains(part)), "{parts:?}: {stderr}");
     };
     let remove = |path: &str| {
         let path = path.to_owned();
@@ -131,7 +132,7 @@ fn a_package_that_is_none_is_one_clear_error() {
     fails(&changed("guess", script), "guess", &["build and run scripts", "not supported"]);
 }
 
-/// A zip of stored files, written by hand: what is in it need not be sound.
+/// A zip of files with any names, valid or not.
 fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     use std::io::Write;
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -144,7 +145,7 @@ fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn a_zip_is_a_package_too_unless_it_leads_out_of_itself() {
+fn a_zip_is_a_package_unless_it_leads_out_of_itself() {
     let daemon = daemon();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.zip");

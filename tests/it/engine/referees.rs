@@ -1,4 +1,4 @@
-//! Programs that judge, on a real engine: checkers and interactors, good ones, broken ones and hostile ones.
+//! Checkers and interactors: programs that judge a submission from a sandbox of their own.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -14,7 +14,7 @@ fn checker(code: &str) -> Value {
     json!({ "kind": "program", "language": "python", "files": [{ "path": "check.py", "content": code }] })
 }
 
-/// Judges an echo of the test's input with a checker; the report.
+/// Judges a program that echoes its input with a checker.
 fn echo(caller: &mut Caller, checker: Value, tests: Value) -> Value {
     let work = with(with(submission("bash", "cat"), "checker", checker), "tests", tests);
     caller.ok("submission.run", work)
@@ -38,7 +38,7 @@ sys.exit(43)
 "#;
 
 #[test]
-fn an_output_validator_says_right_or_wrong_and_what_it_says_stays_with_who_may_see_it() {
+fn an_output_validator_decides_and_its_feedback_is_hidden_for_secret_tests() {
     let daemon = daemon();
     let mut validator = checker(VALIDATOR);
     validator["args"] = json!(["case_sensitive", "7"]);
@@ -58,7 +58,7 @@ fn an_output_validator_says_right_or_wrong_and_what_it_says_stays_with_who_may_s
 }
 
 #[test]
-fn a_checker_in_cpp_in_testlibs_manner_gives_points() {
+fn a_cpp_checker_with_the_testlib_protocol_gives_points() {
     let daemon = daemon();
     let code = r#"
 #include <bits/stdc++.h>
@@ -74,7 +74,7 @@ int main(int argc, char** argv) {
     let testlib = json!({
         "kind": "program", "language": "cpp", "protocol": "testlib", "files": [{ "path": "check.cpp", "content": code }],
     });
-    let test = |given: &str| json!({ "stdin": given, "expect": "5" });
+    let test = |input: &str| json!({ "stdin": input, "expect": "5" });
     let tests = json!([test("5"), test("6"), test("7"), test("five")]);
     let mut caller = daemon.caller();
     let report = echo(&mut caller, testlib.clone(), tests.clone());
@@ -82,23 +82,23 @@ int main(int argc, char** argv) {
     assert_eq!(report["verdict"], "partial");
     assert_eq!(report["score"]["points"], 1.5);
     assert_eq!(report["tests"][2]["feedback"], "wrong answer expected 5");
-    // compiled before, for the same caller: what was kept is used, and not kept anew
+    // the second time the cached artifact is used, and not stored again
     let cache = daemon.folder.path().join("state/cache");
-    let kept = || -> Vec<(u64, std::time::SystemTime)> {
-        let entries = std::fs::read_dir(&cache).into_iter().flatten().map(|entry| entry.unwrap());
-        let whole = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
-        whole.map(|entry| entry.metadata().unwrap()).map(|meta| (meta.ino(), meta.modified().unwrap())).collect()
+    let entries = || -> Vec<(u64, std::time::SystemTime)> {
+        let files = std::fs::read_dir(&cache).into_iter().flatten().map(|entry| entry.unwrap());
+        let complete = files.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+        complete.map(|entry| entry.metadata().unwrap()).map(|meta| (meta.ino(), meta.modified().unwrap())).collect()
     };
-    eventually("it is kept", || kept().len() == 1);
-    let first = kept();
+    eventually("the artifact is cached", || entries().len() == 1);
+    let first = entries();
     let again = echo(&mut caller, testlib, tests);
     assert_eq!(verdicts(&again), verdicts(&report));
-    let then = kept();
+    let then = entries();
     assert!(then.len() == 1 && then[0].0 == first[0].0 && then[0].1 > first[0].1, "{first:?} {then:?}");
 }
 
 #[test]
-fn a_checker_that_is_broken_is_never_the_submissions_fault() {
+fn a_broken_checker_is_never_the_submissions_fault() {
     let daemon = daemon();
     let mut caller = daemon.caller();
     let mut one = |code: &str, limits: Value| {
@@ -116,19 +116,19 @@ fn a_checker_that_is_broken_is_never_the_submissions_fault() {
         ("import sys; open(sys.argv[3] + 'score.txt', 'w').write('many'); sys.exit(42)", json!({}), "score.txt"),
         ("def", json!({}), "SyntaxError"),
     ];
-    for (code, limits, words) in broken {
+    for (code, limits, reason) in broken {
         let report = one(code, limits);
         assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("caller")), "{report:#}");
         let message = report["message"].as_str().unwrap();
-        assert!(message.contains(words) && message.contains("not the submission's fault"), "{code}: {message}");
+        assert!(message.contains(reason) && message.contains("not the submission's fault"), "{code}: {message}");
     }
-    // one that floods is cut, and still heard
+    // the output of one that prints too much is truncated, and its decision counts
     let flood = "import sys\nsys.stdout.write('x' * 10**7)\nsys.stderr.write('y' * 10**7)\nsys.exit(42)";
     assert_eq!(one(flood, json!({}))["verdict"], "accepted");
 }
 
 #[test]
-fn a_checker_that_does_not_compile_is_said_before_anything_runs() {
+fn a_checker_that_does_not_compile_is_reported_before_any_test_runs() {
     let daemon = daemon();
     let checker =
         json!({ "kind": "program", "language": "cpp", "files": [{ "path": "c.cpp", "content": "int main( {" }] });
@@ -139,7 +139,7 @@ fn a_checker_that_does_not_compile_is_said_before_anything_runs() {
 }
 
 #[test]
-fn what_the_checker_has_is_nowhere_in_the_submissions_sandbox_and_is_asked_only_about_runs_that_ended_well() {
+fn the_answer_never_enters_the_submissions_sandbox_and_only_good_runs_are_checked() {
     let daemon = daemon();
     let code = "grep -rls 'hus[h]' /box /tmp /dev/shm /proc/[0-9]*/environ 2>/dev/null; read x; [ $x = 1 ]";
     let checker =
@@ -151,7 +151,7 @@ fn what_the_checker_has_is_nowhere_in_the_submissions_sandbox_and_is_asked_only_
 }
 
 #[test]
-fn a_crowd_of_submissions_that_need_two_sandboxes_each_does_not_wait_for_itself() {
+fn many_submissions_that_need_two_sandboxes_each_do_not_deadlock() {
     let options = Options {
         profiles: "bash",
         floor: 2,
@@ -160,7 +160,7 @@ fn a_crowd_of_submissions_that_need_two_sandboxes_each_does_not_wait_for_itself(
         ..Options::default()
     };
     let daemon = Daemon::start(&options);
-    // all that the ceiling allows goes to submissions at first
+    // at first, submissions take all sandboxes that the ceiling allows
     daemon.warm();
     let checker = json!({
         "kind": "program", "language": "bash",
@@ -174,7 +174,7 @@ fn a_crowd_of_submissions_that_need_two_sandboxes_each_does_not_wait_for_itself(
     }
 }
 
-/// Guess a number: the interactor answers higher, lower, found.
+/// An interactor for guessing a number: it answers higher, lower or found.
 const GUESSING: &str = r#"
 import sys
 secret = int(open(sys.argv[1]).read())
@@ -191,8 +191,8 @@ open(sys.argv[3] + "teammessage.txt", "w").write("Too many guesses.")
 sys.exit(43)
 "#;
 
-fn talk(caller: &mut Caller, interactor: &str, code: &str, tests: Value) -> Value {
-    let interactor = json!({ "language": "python", "files": [{ "path": "talk.py", "content": interactor }] });
+fn interact(caller: &mut Caller, interactor: &str, code: &str, tests: Value) -> Value {
+    let interactor = json!({ "language": "python", "files": [{ "path": "interact.py", "content": interactor }] });
     let work = with(with(submission("python", code), "interactor", interactor), "tests", tests);
     caller.ok("submission.run", work)
 }
@@ -200,53 +200,53 @@ fn talk(caller: &mut Caller, interactor: &str, code: &str, tests: Value) -> Valu
 const SEARCH: &str = "low, high = 1, 1000\nwhile True:\n  mid = (low + high) // 2\n  print(mid, flush=True)\n  said = input()\n  if said == 'found': break\n  if said == 'higher': low = mid + 1\n  else: high = mid - 1";
 
 #[test]
-fn a_program_talks_with_its_interactor_and_the_talk_is_written_down() {
+fn a_conversation_with_an_interactor_is_judged_and_recorded() {
     let daemon = daemon();
     let mut caller = daemon.caller();
     let tests = json!([{ "stdin": "500" }, { "stdin": "1" }, { "stdin": "777", "secret": true }]);
-    let report = talk(&mut caller, GUESSING, SEARCH, tests);
+    let report = interact(&mut caller, GUESSING, SEARCH, tests);
     assert_eq!(verdicts(&report), ["accepted", "accepted", "accepted"], "{report:#}");
-    let talk = [("submission", "500\n"), ("interactor", "found\n")];
-    let said: Vec<Value> = talk.iter().map(|(from, data)| json!({ "from": from, "data": data })).collect();
-    assert_eq!(report["tests"][0]["transcript"], json!(said));
+    let turns = [("submission", "500\n"), ("interactor", "found\n")];
+    let transcript: Vec<Value> = turns.iter().map(|(from, data)| json!({ "from": from, "data": data })).collect();
+    assert_eq!(report["tests"][0]["transcript"], json!(transcript));
     assert_eq!(report["tests"][2]["transcript"], Value::Null);
 }
 
 #[test]
-fn who_broke_first_decides() {
+fn the_side_that_ends_first_decides() {
     let daemon = daemon();
     let mut caller = daemon.caller();
     let mut one = |interactor: &str, code: &str, limits: Value| {
-        let report = talk(&mut caller, interactor, code, json!([{ "stdin": "7", "limits": limits }]));
+        let report = interact(&mut caller, interactor, code, json!([{ "stdin": "7", "limits": limits }]));
         let test = &report["tests"][0];
-        let words = |key: &str| test[key].as_str().unwrap_or_default().to_owned();
-        (words("verdict"), words("message"), report)
+        let text = |key: &str| test[key].as_str().unwrap_or_default().to_owned();
+        (text("verdict"), text("message"), report)
     };
     let none = json!({});
-    // too many guesses: the interactor's verdict, though the program goes on talking
+    // too many guesses: the interactor's verdict, although the program goes on
     let (verdict, message, _) = one(GUESSING, "while True:\n  print(1, flush=True)\n  input()", none.clone());
     assert_eq!((verdict.as_str(), message.as_str()), ("wrong_answer", "Too many guesses."));
     // the program crashes first
     let (verdict, message, _) = one(GUESSING, "print(1, flush=True)\ninput()\nraise ValueError('x')", none.clone());
     assert_eq!(verdict, "runtime_error");
     assert!(message.contains("ValueError: x"), "{message}");
-    // the program ends well, and too early
+    // the program exits with status 0 too early
     assert_eq!(one(GUESSING, "print(1)", none.clone()).0, "wrong_answer");
-    // each waits for the other: the submission's time is over first
+    // each waits for the other: the submission's wall limit is the shorter one
     let (verdict, _, report) = one(GUESSING, "input()", json!({ "wall_ms": 700 }));
     assert_eq!(verdict, "time_limit", "{report:#}");
-    // accepted, and then it fails all the same
+    // accepted by the interactor, but then the program fails
     let (verdict, message, _) = one(GUESSING, "print(7, flush=True)\ninput()\nraise SystemExit(3)", none.clone());
     assert_eq!(verdict, "runtime_error", "{message}");
-    // an interactor that never reads, and one that says more than anybody reads
-    let deaf = "import time; time.sleep(60)";
+    // an interactor that never reads, and one whose output is never read
+    let silent = "import time; time.sleep(60)";
     let (verdict, _, report) =
-        one(deaf, "while True: print('x' * 1000)", json!({ "wall_ms": 700, "output_bytes": 60_000_000 }));
+        one(silent, "while True: print('x' * 1000)", json!({ "wall_ms": 700, "output_bytes": 60_000_000 }));
     assert_eq!(verdict, "time_limit", "{report:#}");
     let loud = "import sys\nwhile True: sys.stdout.write('y' * 1000)";
     let (verdict, _, report) = one(loud, "import time; time.sleep(60)", json!({ "wall_ms": 700 }));
     assert_eq!(verdict, "time_limit", "{report:#}");
-    // one that says more than its own limit is broken
+    // an interactor that exceeds its output limit is broken
     let mut flood = json!({ "language": "python", "files": [{ "path": "i.py", "content": loud }] });
     flood["limits"] = json!({ "output_bytes": 100_000 });
     let code = "import sys\nfor line in sys.stdin: pass";
@@ -254,36 +254,36 @@ fn who_broke_first_decides() {
     let report = daemon.caller().ok("submission.run", work);
     assert_eq!(report["verdict"], "system_error", "{report:#}");
     assert!(report["message"].as_str().unwrap().contains("printed too much"), "{report:#}");
-    // an interactor that crashes is nobody's wrong answer
+    // an interactor that crashes is not a wrong answer
     let (verdict, message, report) = one("raise KeyError('z')", "input()", none);
     assert_eq!((verdict.as_str(), &report["blame"]), ("system_error", &json!("caller")), "{message}");
 }
 
 #[test]
-fn a_lot_of_talk_goes_through_whole() {
+fn a_long_conversation_is_relayed_completely() {
     let daemon = daemon();
     let echo = "import os, sys\nn = int(open(sys.argv[1]).read())\nfor i in range(0, n, 1000):\n  for j in range(i, i + 1000): print(j)\n  sys.stdout.flush()\n  for j in range(i, i + 1000):\n    if int(sys.stdin.readline()) != 2 * j: sys.exit(43)\nos.close(1)\nsys.exit(42 if sys.stdin.read() == '' else 43)";
     let code = "import sys\nfor line in sys.stdin: print(2 * int(line), flush=(int(line) % 1000 == 999))";
     let tests =
         json!([{ "stdin": "200000", "limits": { "output_bytes": 60_000_000, "cpu_ms": 60_000, "wall_ms": 120_000 } }]);
-    let report = talk(&mut daemon.caller(), echo, code, tests);
+    let report = interact(&mut daemon.caller(), echo, code, tests);
     assert_eq!(verdicts(&report), ["accepted"], "{}", report["tests"][0]["message"]);
     assert_eq!(report["tests"][0]["transcript_truncated"], true);
 }
 
 #[test]
-fn a_talk_and_a_check_can_be_cancelled() {
+fn a_conversation_and_a_check_can_be_cancelled() {
     let daemon = daemon();
     let sleeper =
         json!({ "language": "python", "files": [{ "path": "i.py", "content": "import time; time.sleep(50)" }] });
-    let talk = with(with(submission("python", "input()"), "interactor", sleeper.clone()), "tests", json!([{}]));
-    cancelled(&daemon, with(talk, "id", json!("talk")));
+    let interactive = with(with(submission("python", "input()"), "interactor", sleeper.clone()), "tests", json!([{}]));
+    cancelled(&daemon, with(interactive, "id", json!("interactive")));
     let checker = with(sleeper, "kind", json!("program"));
     let check = with(with(submission("python", "print(1)"), "checker", checker), "tests", json!([{}, {}]));
     cancelled(&daemon, with(check, "id", json!("check")));
 }
 
-/// Withdraws a submission once it runs, from another connection.
+/// Cancels a submission from another connection once it runs.
 fn cancelled(daemon: &Daemon, work: Value) {
     let id = work["id"].clone();
     let mut caller = daemon.caller();

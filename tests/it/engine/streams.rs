@@ -1,4 +1,4 @@
-//! What is told while it happens, and input that comes later.
+//! Events of a running submission, and input that is sent during a run.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ fn daemon() -> Daemon {
     Daemon::start(&Options { profiles: "python,c", floor: 1, ..Options::default() })
 }
 
-/// The events of a call, until its answer; and that.
+/// The events of a call until its answer, and the answer.
 fn events(caller: &mut Caller, call: u64) -> (Vec<Value>, Value) {
     let mut events = Vec::new();
     loop {
@@ -29,7 +29,7 @@ fn output(events: &[Value]) -> String {
 }
 
 #[test]
-fn a_submission_that_was_handed_in_can_be_followed_from_the_start_and_from_any_event() {
+fn a_submitted_run_can_be_followed_from_the_start_and_from_any_event() {
     let daemon = daemon();
     let mut caller = daemon.caller();
     let code = "import time\nfor n in range(6):\n  print(n, flush=True)\n  time.sleep(0.15)";
@@ -41,7 +41,7 @@ fn a_submission_that_was_handed_in_can_be_followed_from_the_start_and_from_any_e
     let seqs: Vec<u64> = all.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (0..all.len() as u64).collect::<Vec<_>>());
     assert_eq!(output(&all), "0\n1\n2\n3\n4\n5\n");
-    // again, when all is over, from the middle
+    // after the end, from the middle
     let call = caller.send("submission.wait", &json!({ "id": id, "stream": true, "from_seq": 3 }));
     let (rest, _) = events(&mut caller, call);
     assert_eq!(rest, all[3..]);
@@ -50,10 +50,10 @@ fn a_submission_that_was_handed_in_can_be_followed_from_the_start_and_from_any_e
 }
 
 #[test]
-fn events_come_while_the_program_runs_and_tell_what_it_uses() {
+fn events_arrive_during_the_run_and_include_usage() {
     let daemon = daemon();
     let mut caller = daemon.caller();
-    // it takes its memory and its time, and has both until it is told to end
+    // it uses memory and CPU time, and then waits for input
     let code = "x = bytearray(40 << 20)\nimport time\nwhile time.process_time() < 0.6: pass\nprint('busy', flush=True)\ninput()";
     let work = with(with(patient(submission("python", code)), "stdin_open", json!(true)), "id", json!("busy"));
     let call = caller.send("submission.run", &with(work, "stream", json!(true)));
@@ -67,7 +67,7 @@ fn events_come_while_the_program_runs_and_tell_what_it_uses() {
             continue;
         }
         usage.push(line["params"]["data"].clone());
-        // the sample that was on its way may be of before
+        // the first sample after the output may have been taken before it
         if is_busy && usage.last().unwrap()["cpu_ms"].as_f64().unwrap() > 400.0 && usage.len() > 1 {
             break usage.last().unwrap();
         }
@@ -78,12 +78,12 @@ fn events_come_while_the_program_runs_and_tell_what_it_uses() {
     );
     daemon.caller().ok("submission.input", json!({ "id": "busy", "data": "\n", "eof": true }));
     assert_eq!(events(&mut caller, call).1["result"]["verdict"], "accepted");
-    // twice a second
+    // at most two samples a second
     assert!(usage.len() as f64 <= last["wall_ms"].as_f64().unwrap() / 400.0 + 2.0, "{usage:?}");
 }
 
 #[test]
-fn who_comes_late_to_a_lot_of_output_is_told_how_much_went_by() {
+fn a_late_reader_gets_the_number_of_dropped_bytes() {
     let daemon = daemon();
     let mut caller = daemon.caller();
     let work = with(submission("python", "print('x' * 900_000)\nprint('end')"), "id", json!("loud"));
@@ -98,7 +98,7 @@ fn who_comes_late_to_a_lot_of_output_is_told_how_much_went_by() {
 }
 
 #[test]
-fn a_program_talks_with_a_person() {
+fn input_can_be_sent_in_answer_to_output() {
     let daemon = daemon();
     let mut caller = daemon.caller();
     let code = "print('name?', flush=True)\nname = input()\nprint('hello', name, flush=True)\nimport sys\nprint(len(sys.stdin.read()))";
@@ -106,10 +106,10 @@ fn a_program_talks_with_a_person() {
     let work = patient(work);
     let call = caller.send("submission.run", &with(work, "stream", json!(true)));
     let mut id = Value::Null;
-    let mut until = |caller: &mut Caller, words: &str| loop {
+    let mut until = |caller: &mut Caller, text: &str| loop {
         let line = caller.line();
         id = line["params"]["id"].clone();
-        if line["params"]["data"].as_str().is_some_and(|data| data.contains(words)) {
+        if line["params"]["data"].as_str().is_some_and(|data| data.contains(text)) {
             return id.clone();
         }
     };
@@ -117,7 +117,7 @@ fn a_program_talks_with_a_person() {
     let mut other = daemon.caller();
     other.ok("submission.input", json!({ "id": id, "data": "Ada\n" }));
     until(&mut caller, "hello Ada");
-    // far more than any window
+    // far more than any flow-control window
     let many = "y".repeat(700_000);
     for _ in 0..3 {
         other.ok("submission.input", json!({ "id": id, "data": many }));
@@ -130,7 +130,7 @@ fn a_program_talks_with_a_person() {
 }
 
 #[test]
-fn input_is_for_its_owner_and_for_submissions_that_left_it_open() {
+fn input_is_accepted_from_the_owner_of_a_submission_with_open_stdin_only() {
     let daemon = daemon();
     let mut caller = daemon.caller();
     let closed = with(submission("python", "input()"), "id", json!("closed"));
@@ -149,20 +149,20 @@ fn input_is_for_its_owner_and_for_submissions_that_left_it_open() {
 }
 
 #[test]
-fn a_program_that_reads_no_input_holds_up_nobody() {
+fn a_program_that_does_not_read_its_input_holds_up_no_other_submission() {
     let daemon = daemon();
     let mut caller = daemon.caller();
-    let work = with(submission("python", "import time; time.sleep(2)"), "id", json!("deaf"));
+    let work = with(submission("python", "import time; time.sleep(2)"), "id", json!("unread"));
     caller.ok("submission.submit", with(work, "stdin_open", json!(true)));
     let many = "x".repeat(1_000_000);
-    let begun = Instant::now();
+    let started = Instant::now();
     let calls: Vec<u64> =
-        (0..4).map(|_| caller.send("submission.input", &json!({ "id": "deaf", "data": many }))).collect();
-    // others are served meanwhile
+        (0..4).map(|_| caller.send("submission.input", &json!({ "id": "unread", "data": many }))).collect();
+    // another submission runs meanwhile
     assert_eq!(daemon.caller().run("c", "int main() { return 0; }")["verdict"], "accepted");
-    assert_eq!(caller.ok("submission.wait", json!({ "id": "deaf" }))["verdict"], "accepted");
+    assert_eq!(caller.ok("submission.wait", json!({ "id": "unread" }))["verdict"], "accepted");
     for call in calls {
         caller.answer(call);
     }
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(started.elapsed() < Duration::from_secs(60));
 }
