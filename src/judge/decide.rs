@@ -11,7 +11,7 @@ use wire::frame::{Done, Ended, Fired, MemoryMethod};
 
 /// SIGXCPU: RLIMIT_CPU's soft limit.
 const SIGXCPU: u8 = 24;
-/// SIGXFSZ: RLIMIT_FSIZE.
+/// SIGXFSZ: RLIMIT_FSIZE was exceeded.
 const SIGXFSZ: u8 = 25;
 
 /// What the host itself knows about a run, in addition to the init's facts.

@@ -24,7 +24,7 @@ pub enum Rejected {
     #[error("{field}: {message}")]
     TooLarge {
         field: String,
-        /// The bound.
+        /// The bound that it exceeds.
         message: String,
     },
     /// The field exceeds what any submission may have.

@@ -21,7 +21,7 @@ use protocol::submission::{CheckerSpec, Protocol, Stop, SuiteFormat};
 pub struct WorkFile {
     /// Relative to the box.
     pub path: String,
-    /// Permission bits.
+    /// The nine permission bits.
     pub mode: u32,
     #[serde(with = "base64")]
     pub data: Bytes,
@@ -102,7 +102,7 @@ pub enum Plan {
     Run(ProgramStep),
     /// Tests, run in order.
     Tests(Vec<PlannedTest>),
-    /// PlannedTest files.
+    /// Test files with a runner of their own.
     Suite(Suite),
 }
 

@@ -33,9 +33,9 @@ pub enum IsolationRequest {
     /// The strongest that the host offers: `cell` where possible, `split` otherwise.
     #[default]
     Auto,
-    /// Only `split`.
+    /// Runs in `split` sandboxes only.
     Split,
-    /// Only `cell`.
+    /// Runs in `cell` sandboxes only.
     Cell,
 }
 

@@ -178,7 +178,7 @@ pub struct TestSpec {
     /// The test's name; its number, from 1, if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Standard input.
+    /// Standard input of the test; the submission's if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Content>,
     /// Standard input as base64.
