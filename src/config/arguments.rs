@@ -1,5 +1,4 @@
-//! The command line of `assayd`: where its configuration is, what is set instead, and what it does beside serving. The manual
-//! page (`assay man`) is made of the same words.
+//! The command line of `assayd`. The manual page (`assay man`) is generated from it.
 
 use std::path::PathBuf;
 
@@ -23,36 +22,36 @@ pub struct Arguments {
     /// The callers' socket (socket.path)
     #[arg(long, value_name = "PATH")]
     pub socket: Option<String>,
-    /// What outlives the process (instance.state_dir)
+    /// The folder for everything that outlives the process (instance.state_dir)
     #[arg(long, value_name = "FOLDER")]
     pub state_dir: Option<String>,
     /// The one Docker Engine, such as unix:///var/run/docker.sock (engine.host)
     #[arg(long, value_name = "ADDRESS")]
     pub engine: Option<String>,
-    /// What is said in the log, such as debug or "info, pool=debug" (log.level)
+    /// The log level, such as debug or "info, pool=debug" (log.level)
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
-    /// Print the effective configuration with each value's origin, and exit; 1 when it cannot be used
+    /// Print the effective configuration with the origin of each value, and exit; with status 1 if it is invalid
     #[arg(long)]
     pub check_config: bool,
     /// The same as JSON
     #[arg(long, requires = "check_config")]
     pub json: bool,
-    /// Remove what a daemon that is gone left on its engines, and exit
+    /// Remove the sandboxes that a dead daemon left on its engines, and exit
     #[arg(long)]
     pub sweep: bool,
 }
 
 impl Arguments {
-    /// Where the configuration is to be found.
+    /// The sources of the configuration.
     ///
     /// # Errors
-    /// In words: a `--set` that sets nothing.
+    /// A message: a `--set` is not of the form KEY=VALUE.
     pub fn sources(&self) -> Result<Sources, String> {
         let mut flags = Vec::new();
         for set in &self.set {
             let Some((key, value)) = set.split_once('=') else {
-                return Err(format!("failed to use --set {set}: write KEY=VALUE, such as --set queue.max=100"));
+                return Err(format!("failed to use --set {set}: use KEY=VALUE, such as --set queue.max=100"));
             };
             flags.push((format!("--set {}", key.trim()), key.trim().to_owned(), value.trim().to_owned()));
         }

@@ -1,142 +1,142 @@
-//! Every bound in one table (invariant 5). Each has its derivation beside it; its name is the one that errors use.
+//! All fixed bounds in one table, each with its derivation. Errors use their names.
 
 use std::time::Duration;
 
-/// One line of the socket protocol: a submission of ordinary size, base64 included, fits; more travels as blobs.
+/// A line of the socket protocol: fits a submission of ordinary size in base64; anything larger is sent as a blob.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// JSON nesting. A submission nests 6 deep.
+/// Nesting of JSON. A submission has a depth of 6.
 pub const MAX_DEPTH: usize = 32;
 
-/// One blob: the largest test inputs of published contests are around 100 MB.
+/// Size of a blob: the largest test inputs of published contests are around 100 MB.
 pub const MAX_BLOB_BYTES: u64 = 256 * 1024 * 1024;
 
-/// All blobs of one uid.
+/// Total size of the blobs of one uid.
 pub const MAX_BLOBS_BYTES_PER_UID: u64 = 1024 * 1024 * 1024;
 
-/// Blobs of one uid.
+/// Number of blobs of one uid.
 pub const MAX_BLOBS_PER_UID: usize = 4096;
 
-/// A blob that nobody touched for this long is dropped.
+/// A blob that was not read or written for this long is dropped.
 pub const BLOB_TTL: Duration = Duration::from_secs(600);
 
-/// Files, inputs and expectations of one submission together, blobs included.
+/// Total size of files, inputs and expected outputs of a submission, with its blobs.
 pub const MAX_SUBMISSION_BYTES: u64 = 512 * 1024 * 1024;
 
-/// A report as a line; larger outputs become blobs.
+/// Size of a report's line; larger outputs become blobs.
 pub const MAX_REPORT_BYTES: usize = 8 * 1024 * 1024;
 
-/// An output larger than this stands in a blob, not in the report.
+/// An output larger than this is returned as a blob.
 pub const MAX_INLINE_OUTPUT_BYTES: usize = 1024 * 1024;
 
-/// How long a finished submission can be asked for.
+/// How long the report of a finished submission is kept.
 pub const REPORT_TTL: Duration = Duration::from_secs(600);
 
-/// Finished submissions that are kept.
+/// Number of kept reports.
 pub const MAX_KEPT_REPORTS: usize = 4096;
 
-/// Connections at a time.
+/// Number of open connections.
 pub const MAX_CONNECTIONS: usize = 2048;
 
-/// Connections of one uid at a time: half, so that no uid can keep the others out.
+/// Number of open connections of one uid: half, so that no uid can lock out the others.
 pub const MAX_CONNECTIONS_PER_UID: usize = MAX_CONNECTIONS / 2;
 
-/// Files, inputs and expectations of one uid's submissions that are not answered yet, in bytes.
+/// Total size of files, inputs and expected outputs of one uid's unanswered submissions.
 pub const MAX_BYTES_PER_UID: u64 = 1024 * 1024 * 1024;
 
-/// Calls under way on one connection.
+/// Number of calls under way on one connection.
 pub const MAX_CALLS_PER_CONNECTION: usize = 1024;
 
-/// What waits to be written to one connection, in messages; past it, the calls of that connection wait.
+/// Messages waiting to be written to one connection; beyond it, the calls of that connection wait.
 pub const MAX_OUTBOUND_MESSAGES: usize = 256;
 
-/// A reader that takes nothing for this long is cut.
+/// A caller that reads nothing for this long is disconnected.
 pub const SLOW_READER: Duration = Duration::from_secs(30);
 
-/// Files of one submission or test.
+/// Number of files of a submission or test.
 pub const MAX_FILES: usize = 1024;
 
-/// A path.
+/// Length of a path.
 pub const MAX_PATH_BYTES: usize = 1024;
 
-/// A component of a path: Linux's own bound.
+/// Length of a component of a path: Linux's NAME_MAX.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// Tests of one submission.
+/// Number of tests of a submission.
 pub const MAX_TESTS: usize = 4096;
 
-/// Arguments of one program.
+/// Number of arguments of a program.
 pub const MAX_ARGS: usize = 1024;
 
-/// Variables of one program.
+/// Number of environment variables of a program.
 pub const MAX_ENV: usize = 256;
 
-/// Arguments and environment of one program together: half of one wire frame.
+/// Total size of arguments and environment of a program: half of a wire frame.
 pub const MAX_ARGV_ENV_BYTES: usize = 128 * 1024;
 
-/// A tenant (DESIGN section 6).
+/// Length of a tenant.
 pub const MAX_TENANT_BYTES: usize = 128;
 
-/// A submission's id.
+/// Length of a submission's id.
 pub const MAX_ID_BYTES: usize = 128;
 
-/// The host's backstop: what it waits beyond a run's wall limit before it acts itself.
+/// How long the host waits beyond a run's wall limit before it ends the run itself.
 pub const BACKSTOP: Duration = Duration::from_secs(5);
 
-/// Patterns of files to bring back.
+/// Number of patterns in `collect`.
 pub const MAX_COLLECT_PATTERNS: usize = 64;
 
-/// Files brought back from one submission; each is an open file in the init for a moment.
+/// Number of files collected from a submission; each is briefly an open file in the init.
 pub const MAX_COLLECT_FILES: u32 = 256;
 
-/// Their bytes together: as much as one output may have.
+/// Total size of the collected files: the maximum of an output.
 pub const MAX_COLLECT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A program's output that waits for a slow streaming reader, in events.
+/// Output events waiting for a slow streaming reader.
 pub const MAX_EVENTS_AHEAD: usize = 64;
 
-/// Events of one submission that are kept for who reads them later.
+/// Number of events of a submission kept for later readers.
 pub const MAX_LOG_EVENTS: usize = 8192;
 
-/// Output among them, in bytes.
+/// Size of the output among the kept events.
 pub const MAX_LOG_BYTES: usize = 256 * 1024;
 
-/// And when it is over: [`MAX_KEPT_REPORTS`] of them come to 256 MiB at most.
+/// The same once the submission is done: at most 256 MiB for [`MAX_KEPT_REPORTS`].
 pub const MAX_ENDED_LOG_BYTES: usize = 64 * 1024;
 
-/// How often who streams is told what the program uses.
+/// Period of `usage` events.
 pub const USAGE_EVERY: Duration = Duration::from_millis(500);
 
-/// Programs that judge one submission: checkers of its tests that differ, an interactor.
+/// Number of programs that judge a submission: different checkers of its tests, and an interactor.
 pub const MAX_REFEREES: usize = 4;
 
-/// What a checker or interactor says to people.
+/// Size of the feedback of a checker or interactor.
 pub const MAX_FEEDBACK_BYTES: usize = 4096;
 
-/// Cases of one suite; and the same for their names and messages together.
+/// Number of cases of a suite.
 pub const MAX_CASES: usize = 4096;
 
-/// What the cases of a suite say together.
+/// Total size of the names and messages of a suite's cases.
 pub const MAX_CASES_BYTES: usize = 1024 * 1024;
 
-/// Connections to the HTTP door: a handful of scrapers and health checks, and as many again that are in nobody's way.
+/// Number of open HTTP connections: several times the number of usual scrapers and health checks.
 pub const MAX_HTTP_CONNECTIONS: usize = 32;
 
-/// How long a request's head may take from the first moment on, on a new connection and between two requests.
+/// Time limit of a request's head, from the start of the connection or the end of the last response.
 pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(5);
 
-/// A request's head. Prometheus sends 250 bytes; hyper wants 8 KiB at least.
+/// Size of a request's head. Prometheus sends 250 bytes; 8 KiB is hyper's minimum.
 pub const MAX_HTTP_HEAD_BYTES: usize = 8 * 1024;
 
-/// Fields of a request's head: Prometheus sends 6.
+/// Number of header fields of a request. Prometheus sends 6.
 pub const MAX_HTTP_FIELDS: usize = 64;
 
-/// How long a connection to the HTTP door lives; who reads slowly holds its place no longer than this and
-/// [`HTTP_SHUTDOWN_TIME`]. A scraper that comes every 15 s uses one four times.
+/// Lifetime of an HTTP connection. A slow reader keeps its connection no longer than this and
+/// [`HTTP_SHUTDOWN_TIME`]. A scraper with a period of 15 s uses a connection four times.
 pub const HTTP_CONNECTION_TIME: Duration = Duration::from_secs(60);
 
-/// How long the answer under way then has.
+/// Time limit of the response under way at the end of a connection.
 pub const HTTP_SHUTDOWN_TIME: Duration = Duration::from_secs(10);
 
-/// How long one text of the metrics serves all who ask: asking faster costs nothing more.
+/// How long a rendered text of the metrics is reused.
 pub const METRICS_FRESH: Duration = Duration::from_millis(100);

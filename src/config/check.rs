@@ -1,57 +1,58 @@
-//! What a type cannot say: ranges, names, what excludes what. Pure: a configuration in, mistakes out, each with its key.
+//! Checks that the types cannot make: ranges, names, mutual exclusion. Pure: takes a configuration, returns mistakes with
+//! their keys.
 
 use super::model::Config;
 use docker::Endpoint;
 use telemetry::log;
 
-/// Every mistake: the setting's key, what is wrong and what to write.
+/// All mistakes: the key of the setting, and a message with a valid value.
 pub fn check(config: &Config) -> Vec<(String, String)> {
-    let mut wrong = Vec::new();
-    let mut say = |key: &str, message: String| wrong.push((key.to_owned(), message));
+    let mut mistakes = Vec::new();
+    let mut report = |key: &str, message: String| mistakes.push((key.to_owned(), message));
     let name = &config.instance.name;
     if !is_name(name, b"-") {
-        say("instance.name", format!("{name:?} cannot stand in a label; use 1 to 32 letters, digits and hyphens"));
+        report("instance.name", format!("{name:?} is not a valid label; use 1 to 32 letters, digits and hyphens"));
     }
     if config.socket_mode().is_none() {
         let mode = &config.socket.mode;
-        say("socket.mode", format!("{mode:?} is no mode; use an octal one, such as \"0660\""));
+        report("socket.mode", format!("{mode:?} is not a valid mode; use an octal number, such as \"0660\""));
     }
     let (base, count) = (config.uids.base, config.uids.count);
     if count == 0 {
-        say("uids.count", "0 leaves no uid for a program; use at least 1".to_owned());
+        report("uids.count", "0 leaves no uid for a program; use at least 1".to_owned());
     }
     if base < 1000 {
-        say("uids.base", format!("{base} is the system's; use 1000 or more, such as 52000"));
+        report("uids.base", format!("{base} is reserved for the system; use 1000 or more, such as 52000"));
     } else if base.saturating_add(count) > 65_534 {
         let most = 65_534_u32.saturating_sub(base);
-        say("uids.count", format!("{base} + {count} is above 65534; use at most {most}, or a lower uids.base"));
+        report("uids.count", format!("{base} + {count} is above 65534; use at most {most}, or a lower uids.base"));
     }
     for (key, value) in [("queue.max", config.queue.max), ("queue.max_per_uid", config.queue.max_per_uid)] {
         if value == 0 {
-            say(key, "0 admits nobody; use at least 1".to_owned());
+            report(key, "0 admits no submission; use at least 1".to_owned());
         }
     }
     if config.queue.patience_ms == 0 {
-        say("queue.patience_ms", "0 lets nobody wait for a sandbox; use at least \"1ms\"".to_owned());
+        report("queue.patience_ms", "0 gives no time to wait for a sandbox; use at least \"1ms\"".to_owned());
     }
     if let Some(pattern) = config.images.trusted.nonsense() {
-        let advice = "write registry/path, or registry/* for all below it, with the registry's host";
-        say("images.trusted", format!("{pattern:?} can match nothing; {advice}"));
+        let advice = "use registry/path, or registry/* for everything below it, with the host of the registry";
+        report("images.trusted", format!("{pattern:?} matches no image; {advice}"));
     }
     if let (Some(floor), Some(ceiling)) = (config.profiles.floor, config.profiles.ceiling)
         && ceiling < floor.max(1)
     {
         let message = format!("{ceiling} is below profiles.floor, {floor}; use at least {}", floor.max(1));
-        say("profiles.ceiling", message);
+        report("profiles.ceiling", message);
     }
     if let Err(message) = log::filter(&config.log.level) {
-        say("log.level", message);
+        report("log.level", message);
     }
     if let Err(message) = config.http.address() {
-        say("http.listen", message);
+        report("http.listen", message);
     }
     if !config.hosts.is_empty() && config.engine != super::model::EngineSettings::default() {
-        say("engine", "[engine] is the one engine, [[hosts]] are several; give one kind, not both".to_owned());
+        report("engine", "[engine] is a single engine, [[hosts]] are several; use one of the two".to_owned());
     }
     for engine in config.engines() {
         let key = |setting: &str| match config.hosts.is_empty() {
@@ -60,26 +61,32 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
         };
         if !is_name(&engine.name, b"-_.") {
             let name = &engine.name;
-            say(&key("name"), format!("{name:?} is no name; use 1 to 32 letters, digits, hyphens and dots"));
+            report(
+                &key("name"),
+                format!("{name:?} is not a valid name; use 1 to 32 letters, digits, hyphens and dots"),
+            );
         }
         if let Some(host) = &engine.host {
             if let Err(error) = Endpoint::parse(host) {
-                say(&key("host"), error.to_string().trim_start_matches("use ").to_owned());
+                report(&key("host"), error.to_string().trim_start_matches("use ").to_owned());
             }
             if engine.context.is_some() {
-                say(&key("context"), "host is given too; give one of them, not both".to_owned());
+                report(&key("context"), "host is set as well; use one of the two".to_owned());
             }
         }
         if !(0.1..=64.0).contains(&engine.cpu_overcommit) {
-            let given = engine.cpu_overcommit;
-            say(&key("cpu_overcommit"), format!("{given} is out of range; use a number from 0.1 to 64, such as 2.0"));
+            let value = engine.cpu_overcommit;
+            report(
+                &key("cpu_overcommit"),
+                format!("{value} is out of range; use a number from 0.1 to 64, such as 2.0"),
+            );
         }
         if !(1..=64).contains(&engine.max_creating) {
-            let given = engine.max_creating;
-            say(&key("max_creating"), format!("{given} is out of range; use a number from 1 to 64, such as 2"));
+            let value = engine.max_creating;
+            report(&key("max_creating"), format!("{value} is out of range; use a number from 1 to 64, such as 2"));
         }
     }
-    wrong
+    mistakes
 }
 
 fn is_name(name: &str, also: &[u8]) -> bool {
@@ -97,12 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_right() {
+    fn the_defaults_are_valid() {
         assert_eq!(keys(|_| {}), Vec::<String>::new());
     }
 
     #[test]
-    fn every_mistake_is_found_and_has_its_key() {
+    fn every_mistake_is_found_with_its_key() {
         let found = keys(|config| {
             config.instance.name = "a b".to_owned();
             config.socket.mode = "rw".to_owned();
@@ -112,8 +119,8 @@ mod tests {
             config.engine.max_creating = 0;
             config.engine.cpu_overcommit = f64::NAN;
         });
-        let wanted = ["instance.name", "socket.mode", "uids.base", "queue.max", "log.level"];
-        assert!(wanted.iter().all(|key| found.iter().any(|other| other == key)), "{found:?}");
+        let expected = ["instance.name", "socket.mode", "uids.base", "queue.max", "log.level"];
+        assert!(expected.iter().all(|key| found.iter().any(|other| other == key)), "{found:?}");
         assert_eq!(found.len(), 7, "{found:?}");
     }
 }

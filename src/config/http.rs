@@ -1,8 +1,7 @@
-//! Where the HTTP door listens: nowhere unless it is said.
+//! The address of the HTTP listener; none by default.
 //!
-//! It answers whoever can connect, so it stands on loopback or on a Unix socket. Another address is refused unless
-//! `allow_remote` says that something in front of it keeps strangers out. The same holds for a socket that the service manager
-//! opened.
+//! HTTP has no authentication, so it listens on loopback or on a Unix socket. Any other address is refused unless
+//! `allow_remote` is set. The same holds for a socket that the service manager opened.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,22 +9,20 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The door for health checks and scrapers.
+/// The HTTP listener for health checks and scrapers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpSettings {
-    /// `"127.0.0.1:9464"` or `"unix:/run/assay/http.sock"`; nowhere when absent.
+    /// `"127.0.0.1:9464"` or `"unix:/run/assay/http.sock"`; no listener if absent.
     pub listen: Option<String>,
-    /// Whether it may be an address that other machines reach.
+    /// Whether the address may be one that other machines can reach.
     pub allow_remote: bool,
 }
 
 /// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// TCP.
     Tcp(SocketAddr),
-    /// A Unix socket.
     Unix(PathBuf),
 }
 
@@ -39,10 +36,10 @@ impl std::fmt::Display for Listen {
 }
 
 impl HttpSettings {
-    /// Where to listen; none for nowhere.
+    /// The address to listen on, if any.
     ///
     /// # Errors
-    /// It is no address, or one that others reach.
+    /// A message: the address is invalid, or other machines can reach it.
     pub fn address(&self) -> Result<Option<Listen>, String> {
         let Some(text) = self.listen.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let wrong = |message: String| Err(message);
@@ -64,16 +61,16 @@ impl HttpSettings {
         Ok(Some(Listen::Tcp(address)))
     }
 
-    /// Whether it may listen there, whoever opened the socket.
+    /// Checks an address, also that of a passed socket.
     ///
     /// # Errors
-    /// Others reach that address, and nobody said that they may.
+    /// A message: other machines can reach the address, and `allow_remote` is not set.
     pub fn check_address(&self, address: SocketAddr) -> Result<(), String> {
         match address.ip().to_canonical().is_loopback() || self.allow_remote {
             true => Ok(()),
             false => Err(format!(
-                "\"{address}\": whoever reaches that address is answered; listen on 127.0.0.1 or on a Unix socket, or set \
-                 http.allow_remote = true where something else keeps strangers out"
+                "\"{address}\": other machines can reach that address, and HTTP has no authentication; use 127.0.0.1 or a Unix socket, \
+                 or set http.allow_remote = true if a firewall protects it"
             )),
         }
     }
@@ -89,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_unix_sockets_need_no_leave() {
+    fn loopback_and_unix_sockets_are_allowed() {
         assert_eq!(HttpSettings::default().address().unwrap(), None);
         for listen in ["127.0.0.1:9464", "127.8.8.8:1", "[::1]:9464", "[::ffff:127.0.0.1]:1"] {
             assert!(matches!(address(listen, false), Ok(Some(Listen::Tcp(_)))), "{listen}");
@@ -100,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_reach_is_refused_unless_it_is_allowed() {
+    fn public_addresses_are_refused_without_allow_remote() {
         for listen in ["0.0.0.0:9464", "[::]:9464", "192.0.2.7:80", "[::ffff:192.0.2.7]:80"] {
             let error = address(listen, false).unwrap_err();
             assert!(error.contains("allow_remote"), "{error}");
@@ -109,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_said_with_one_that_is() {
+    fn an_invalid_address_is_an_error_with_a_valid_one() {
         for listen in ["9464", "localhost", "127.0.0.1", "unix:http.sock", "http://127.0.0.1:1"] {
             assert!(address(listen, true).unwrap_err().contains("/run/assay/http.sock"), "{listen}");
         }

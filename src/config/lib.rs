@@ -1,17 +1,17 @@
-//! Configuration: what files, variables and flags say becomes one effective configuration, and each of its values knows where it
-//! comes from. Every error names where it stands, the setting, and what to write instead.
+//! Configuration: files, variables and flags become one effective configuration, and each value knows its origin. Every
+//! error names the origin, the setting and a valid value.
 //!
 //! ```text
-//!   the structs --schema--> which settings there are: names, kinds, defaults, comments     (model, schema)
-//!   a file, a variable, a flag --> (key, value, origin)...                                 (sources, value, units)
-//!   all of them joined, the later wins --> Config                                          (load)
-//!   ranges, names, what excludes what --> mistakes with their origins                      (check, problem)
-//!   Config and origins --> what --check-config prints                                      (show)
+//!   structs --schema--> the settings: names, kinds, defaults, documentation     (model, schema)
+//!   file, variable, flag --> (key, value, origin)...                            (sources, value, units)
+//!   all sources merged, the later wins --> Config                               (load)
+//!   ranges, names, mutual exclusion --> problems with their origins             (check, problem)
+//!   Config and origins --> the output of --check-config                         (show)
 //! ```
 //!
-//! There is no line of code per setting: a new field of a struct is a setting, with its variable and its flag. The
-//! environment comes in as a value, so that tests never touch the process's. Fixed bounds that are not for operators to
-//! change stand in [`bounds`].
+//! No setting has code of its own: a new field of a struct is a setting with its variable and its flag. The environment
+//! is passed as a value, so that tests never touch that of the process. Fixed bounds, which operators cannot change, are
+//! in [`bounds`].
 
 mod arguments;
 pub mod bounds;
@@ -50,10 +50,10 @@ pub const DEFAULT_PATH: &str = "/etc/assay/assayd.toml";
 /// Default mode of the callers' socket.
 pub const DEFAULT_SOCKET_MODE: u32 = 0o660;
 
-/// The environment as a value.
+/// Environment variables by name.
 pub type EnvVars = BTreeMap<String, String>;
 
-/// The process's environment; what is no text in it is none of ours.
+/// The environment of this process, without variables that are not UTF-8.
 pub fn environment() -> EnvVars {
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     std::env::vars_os().filter_map(text).collect()

@@ -1,8 +1,7 @@
-//! All sources, one configuration. What they say is joined setting by setting, with where each value comes from, and then read
-//! into the structs at once; what is wrong after that is found by `check`.
+//! Merges all sources setting by setting, deserializes the result into the structs, and checks it.
 //!
 //! ```text
-//!   files, drop-ins, variables, flags --sources--> (key, value, origin)... --Joined--> one tree --serde--> Config --check-->
+//!   files, drop-ins, variables, flags --sources--> (key, value, origin)... --merge--> one tree --serde--> Config --check-->
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,37 +16,33 @@ use super::problem::{ConfigError, ConfigProblem, SettingOrigin};
 use super::sources::{self, SettingPath, SourceSettings};
 use super::{EnvVars, schema};
 
-/// Where the configuration is to be found.
+/// The sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// The file; the usual one when none is named.
+    /// The file; [`super::DEFAULT_PATH`] if `None`.
     pub path: Option<PathBuf>,
-    /// The variables.
     pub environment: EnvVars,
-    /// Flags: each as it was given, its key, its value.
+    /// Flags: each as given, its key, its value.
     pub flags: Vec<(String, String, String)>,
 }
 
-/// What came of them.
+/// A loaded configuration.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The configuration.
     pub config: Config,
-    /// Where each value comes from that is not the default.
     pub origins: Origins,
-    /// The files that were read, in their order.
+    /// The files that were read, in order.
     pub files: Vec<PathBuf>,
-    /// What is strange, but no mistake.
     pub warnings: Vec<String>,
 }
 
-/// Where each value comes from.
+/// Origins of the values that are not defaults, by key.
 #[derive(Debug, Clone, Default)]
 pub struct Origins(BTreeMap<String, SettingOrigin>);
 
 impl Origins {
-    /// Of a mistake in a setting: where somebody set it, else where they set another of its section, to which the default does
-    /// not fit.
+    /// Origin of a mistake: that of the setting, or, if it has its default, of another setting of its section that does
+    /// not fit the default.
     fn of_mistake(&self, key: &str) -> SettingOrigin {
         match (self.of(key), key.rsplit_once('.')) {
             (SettingOrigin::Default, Some((section, _))) => self.of(section),
@@ -55,7 +50,7 @@ impl Origins {
         }
     }
 
-    /// Of a setting, or of the first that somebody set below a section.
+    /// Origin of a setting, or of the first value in a section.
     pub fn of(&self, key: &str) -> SettingOrigin {
         let below = format!("{key}.");
         let exact = self.0.get(key);
@@ -64,49 +59,50 @@ impl Origins {
     }
 }
 
-/// What sources say together.
+/// Several sources merged.
 #[derive(Debug, Default)]
-pub(super) struct Joined {
+pub(super) struct MergedSources {
     values: BTreeMap<SettingPath, (Value, SettingOrigin)>,
-    /// Lists of sections, and the sections' names in order.
+    /// Lists of sections, with the names of the sections in order.
     lists: BTreeMap<SettingPath, Vec<(String, SettingOrigin)>>,
     problems: Vec<ConfigProblem>,
     warnings: Vec<String>,
 }
 
-impl Joined {
-    /// The next source: what it says wins.
-    pub(super) fn add(&mut self, said: SourceSettings) {
-        for list in said.whole {
-            self.forget(&list);
+impl MergedSources {
+    /// Adds a source that overrides those before it.
+    pub(super) fn add(&mut self, source: SourceSettings) {
+        for list in source.whole {
+            self.remove_below(&list);
             self.lists.insert(list, Vec::new());
         }
-        for (list, name, origin) in said.sections {
+        for (list, name, origin) in source.sections {
             let names = self.lists.entry(list).or_default();
             if !names.iter().any(|(other, _)| *other == name) {
                 names.push((name, origin));
             }
         }
-        for (key, value, origin) in said.values {
+        for (key, value, origin) in source.values {
             self.values.insert(key, (value, origin));
         }
-        self.problems.extend(said.problems);
-        self.warnings.extend(said.warnings);
+        self.problems.extend(source.problems);
+        self.warnings.extend(source.warnings);
     }
 
-    fn forget(&mut self, prefix: &[String]) {
+    fn remove_below(&mut self, prefix: &[String]) {
         self.values.retain(|key, _| !key.starts_with(prefix));
         self.lists.retain(|key, _| !key.starts_with(prefix));
     }
 
-    /// An address or a context that is said for this process is the one engine, whatever the files say.
+    /// An address or a context from a variable or flag is the only engine and overrides all files.
     fn settle_engine(&mut self) {
         let key = |name: &str| vec!["engine".to_owned(), name.to_owned()];
-        let of_process =
-            |joined: &Joined, name| joined.values.get(&key(name)).is_some_and(|(_, origin)| origin.is_of_the_process());
+        let of_process = |merged: &MergedSources, name| {
+            merged.values.get(&key(name)).is_some_and(|(_, origin)| origin.is_of_the_process())
+        };
         let (host, context) = (of_process(self, "host"), of_process(self, "context"));
         if host || context {
-            self.forget(&["hosts".to_owned()]);
+            self.remove_below(&["hosts".to_owned()]);
         }
         if host && !context {
             self.values.remove(&key("context"));
@@ -115,7 +111,7 @@ impl Joined {
         }
     }
 
-    /// One tree of all.
+    /// All values as one tree.
     fn tree(&self) -> Value {
         let mut root = Map::new();
         for (list, names) in &self.lists {
@@ -139,7 +135,7 @@ impl Joined {
         root
     }
 
-    /// The typed value, when nothing is wrong; `name` is what the whole is called.
+    /// Deserializes the merged values; `whole` is the origin of mistakes without a line of their own.
     pub(super) fn into<T: DeserializeOwned>(
         self,
         whole: &SettingOrigin,
@@ -160,10 +156,10 @@ impl Joined {
             let path = error.path().to_string();
             let above = if path == "." { String::new() } else { format!("{path}.") };
             let message = error.inner().to_string();
-            // what must be said and is not
+            // a required setting is not set
             let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
             let (key, message) = match missing {
-                Some(field) => (format!("{above}{field}"), "it is missing, and has no default; write it".to_owned()),
+                Some(field) => (format!("{above}{field}"), "it is required, and has no default; set it".to_owned()),
                 None => (above.trim_end_matches('.').to_owned(), message),
             };
             let origin = match origins.of(&key) {
@@ -183,31 +179,31 @@ fn below<'a>(root: &'a mut Map<String, Value>, path: &[String]) -> &'a mut Map<S
         if !next.is_object() {
             *next = Value::Object(Map::new());
         }
-        let Value::Object(inner) = next else { unreachable!("it was made one") };
+        let Value::Object(inner) = next else { unreachable!("was made an object above") };
         at = inner;
     }
     at
 }
 
 impl Sources {
-    /// Reads all of them, joins, and checks.
+    /// Reads, merges and checks all sources.
     ///
     /// # Errors
-    /// A file that cannot be read, or every mistake that was found.
+    /// A file cannot be read, or all mistakes that were found.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let files = sources::files(self.path.as_deref(), &self.environment)?;
-        let mut joined = Joined::default();
+        let mut merged = MergedSources::default();
         for file in &files {
-            joined.add(sources::file(file, schema::config(), &self.environment)?);
+            merged.add(sources::file(file, schema::config(), &self.environment)?);
         }
-        joined.add(sources::environment(&self.environment));
+        merged.add(sources::environment(&self.environment));
         for (flag, key, value) in &self.flags {
-            joined.add(sources::flag(flag, key, value, &self.environment));
+            merged.add(sources::flag(flag, key, value, &self.environment));
         }
-        joined.settle_engine();
+        merged.settle_engine();
         let whole =
             files.first().map_or(SettingOrigin::Default, |file| SettingOrigin::File { file: file.clone(), line: 0 });
-        let (config, origins, warnings): (Config, Origins, Vec<String>) = joined.into(&whole)?;
+        let (config, origins, warnings): (Config, Origins, Vec<String>) = merged.into(&whole)?;
         let mistakes = check(&config);
         if !mistakes.is_empty() {
             let problem =
@@ -219,7 +215,7 @@ impl Sources {
 }
 
 impl Config {
-    /// The configuration of a file (the usual one when none is named) with its drop-ins and of variables.
+    /// Loads a file ([`super::DEFAULT_PATH`] if `None`) with its drop-ins, and the variables; no flags.
     ///
     /// # Errors
     /// See [`ConfigError`].

@@ -1,9 +1,9 @@
-//! The settings: a struct per section, a field per setting. What stands here is all there is to say about one: its name,
-//! its type, its default, and in its comment what the reference in docs/OPERATIONS.md says. Variables, flags, units and
-//! errors follow from it ([`super::schema`]).
+//! The settings: one struct per section, one field per setting. Name, type, default and documentation of a setting are
+//! defined here only; the reference in docs/OPERATIONS.md, variables, flags, units and errors follow from them
+//! ([`super::schema`]).
 //!
 //! A field whose name ends in a unit (`_ms`, `_s`, `_bytes`) is a quantity: see [`super::units`] for its two spellings. A
-//! path is marked `x-path`: it is relative to the file that says it.
+//! path is marked `x-path`: it is relative to the file that sets it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use super::{EnvVars, HttpSettings};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Who this daemon is.
+    /// Identity of this daemon.
     pub instance: InstanceSettings,
     /// The callers' socket.
     pub socket: SocketSettings,
-    /// The Docker Engine, when there is one.
+    /// The Docker Engine, if there is only one.
     pub engine: EngineSettings,
-    /// The Docker Engines, when there are several; each with the keys of `[engine]`.
+    /// The Docker Engines, if there are several; each with the settings of `[engine]`.
     pub hosts: Vec<EngineSettings>,
     /// Images.
     pub images: ImageSettings,
@@ -37,35 +37,35 @@ pub struct Config {
     pub queue: QueueSettings,
     /// The uids of programs.
     pub uids: UidSettings,
-    /// What was compiled before.
+    /// The compile cache.
     pub cache: CacheSettings,
-    /// What is demanded of every sandbox.
+    /// Requirements on every sandbox.
     pub isolation: IsolationSettings,
     /// The log.
     pub log: LogSettings,
-    /// The door for health checks and scrapers.
+    /// The HTTP listener for health checks and scrapers.
     pub http: HttpSettings,
 }
 
 impl Config {
-    /// The engines, one or several.
+    /// The engines: `[[hosts]]`, or the only one.
     pub fn engines(&self) -> &[EngineSettings] {
         if self.hosts.is_empty() { std::slice::from_ref(&self.engine) } else { &self.hosts }
     }
 
-    /// The socket's mode as a number.
+    /// The mode of the socket; `None` if it is not a valid octal number.
     pub fn socket_mode(&self) -> Option<u32> {
         u32::from_str_radix(&self.socket.mode, 8).ok().filter(|mode| *mode <= 0o777)
     }
 }
 
-/// Who this daemon is.
+/// Identity of this daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct InstanceSettings {
-    /// A name for people; the label on containers is the name and a random id kept in the state folder.
+    /// A display name; the label of containers is this name with a random id from the state folder.
     pub name: String,
-    /// What outlives the process: the id, locks, build logs.
+    /// The folder for data that outlives the process: the id, locks, build logs.
     #[schemars(extend("x-path" = true))]
     pub state_dir: PathBuf,
 }
@@ -83,14 +83,14 @@ pub const DEFAULT_SOCKET: &str = "/run/assay/assay.sock";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SocketSettings {
-    /// Its path.
+    /// The path of the socket.
     #[schemars(extend("x-path" = true))]
     pub path: PathBuf,
-    /// Its mode, octal.
+    /// The mode of the socket, in octal.
     pub mode: String,
-    /// Who may submit: `"*"` for whoever can open the socket, or uids.
+    /// Callers that may submit: `"*"` for all that can open the socket, or uids.
     pub submit: Vec<CallerRule>,
-    /// Who may administer; uid 0 and the daemon's own uid always may.
+    /// Callers that may administer, in addition to uid 0 and the daemon's own uid.
     pub admin: Vec<CallerRule>,
 }
 
@@ -98,7 +98,6 @@ pub struct SocketSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a uid, \"*\", \"user:NAME\" or \"group:NAME\"")]
 pub enum CallerRule {
-    /// A user id.
     Uid(u32),
     /// `"*"`, `"user:NAME"` or `"group:NAME"`.
     Named(String),
@@ -119,36 +118,36 @@ impl Default for SocketSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineSettings {
-    /// Its name in reports and commands.
+    /// The name of the host in reports and commands.
     pub name: String,
-    /// `unix:///path` or `tcp://host:port`; when absent, what Docker's own environment and context say.
+    /// `unix:///path` or `tcp://host:port`; if absent, the address from Docker's own variables and context.
     pub host: Option<String>,
-    /// A Docker context, instead of an address.
+    /// A Docker context, in place of an address.
     pub context: Option<String>,
     /// A folder with `ca.pem`, `cert.pem` and `key.pem`, for TLS.
     #[schemars(extend("x-path" = true))]
     pub tls_dir: Option<PathBuf>,
-    /// The certificate authority; instead of the folder's.
+    /// The certificate authority, in place of the one in the folder.
     #[schemars(extend("x-path" = true))]
     pub tls_ca: Option<PathBuf>,
-    /// The client's certificate; instead of the folder's.
+    /// The client's certificate, in place of the one in the folder.
     #[schemars(extend("x-path" = true))]
     pub tls_cert: Option<PathBuf>,
-    /// Its key; instead of the folder's.
+    /// The client's key, in place of the one in the folder.
     #[schemars(extend("x-path" = true))]
     pub tls_key: Option<PathBuf>,
-    /// The name that the engine's certificate must bear, where it is not the address's.
+    /// The name in the engine's certificate, if it is not the host of the address.
     pub tls_server_name: Option<String>,
-    /// Whether TCP without TLS may be spoken: whoever reaches that port is root there.
+    /// Whether TCP without TLS is allowed: anyone who can reach that port is root there.
     pub allow_plaintext: bool,
-    /// The OCI runtime of sandboxes, such as `runsc`; the engine's own when absent. A profile's own wins.
+    /// The OCI runtime of sandboxes, such as `runsc`; the engine's default if absent. A profile may override it.
     pub runtime: Option<String>,
-    /// The AppArmor profile of cells, where the engine's own forbids their mounts (config/apparmor/assay-cell).
+    /// The AppArmor profile of cells, if the engine's default forbids their mounts (config/apparmor/assay-cell).
     pub apparmor_profile: Option<String>,
-    /// Creations at a time.
+    /// The maximum number of concurrent creations of sandboxes.
     pub max_creating: usize,
-    /// How many CPUs' worth of runs are let in for each CPU that it has. More than 1 makes runs slower when they come
-    /// together: their CPU time stays what it is, their wall time grows.
+    /// CPUs assigned to runs for each CPU of the machine. With more than 1, concurrent runs slow each other down: their
+    /// CPU time stays the same, their wall time grows.
     pub cpu_overcommit: f64,
 }
 
@@ -173,10 +172,10 @@ impl Default for EngineSettings {
 }
 
 impl EngineSettings {
-    /// Which engine, and how it is reached.
+    /// The address of the engine, and how to connect.
     ///
     /// # Errors
-    /// What is wrong, where it stands, and what to write instead.
+    /// The setting that is invalid, and a valid value.
     pub fn target(&self, environment: &EnvVars) -> Result<Target, SetupError> {
         let settings = Settings {
             host: self.host.clone(),
@@ -196,17 +195,17 @@ impl EngineSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageSettings {
-    /// The folder with a folder per image.
+    /// The folder with one folder per image.
     #[schemars(extend("x-path" = true))]
     pub dir: PathBuf,
-    /// Whether a missing image is built without being asked.
+    /// Whether missing images are built automatically.
     pub build_missing: bool,
-    /// The init program; beside the daemon's own binary when absent.
+    /// The init program; if absent, `assay-init` in the folder of the daemon's program.
     #[schemars(extend("x-path" = true))]
     pub init: Option<PathBuf>,
-    /// When an image is asked of its registry: `always`, `if-missing`, `never`.
+    /// When an image is pulled from its registry: `always`, `if-missing`, `never`.
     pub pull: PullPolicy,
-    /// Where images may come from: `registry/path`, or with `/*` at its end all below it.
+    /// Repositories from which images may be pulled: `registry/path`, or `registry/path/*` for everything below it.
     #[schemars(with = "Vec<String>")]
     pub trusted: Trusted,
 }
@@ -227,14 +226,14 @@ impl Default for ImageSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProfileSettings {
-    /// The folder with a TOML file per profile.
+    /// The folder with one TOML file per profile.
     #[schemars(extend("x-path" = true))]
     pub dir: PathBuf,
-    /// Only these; all when empty.
+    /// The profiles to use; all if empty.
     pub only: Vec<String>,
-    /// Instead of each profile's own floor.
+    /// A floor for all pools, in place of each profile's own.
     pub floor: Option<usize>,
-    /// Instead of each profile's own ceiling.
+    /// A ceiling for all pools, in place of each profile's own.
     pub ceiling: Option<usize>,
 }
 
@@ -248,15 +247,15 @@ impl Default for ProfileSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueSettings {
-    /// Submissions admitted and not yet answered, at most.
+    /// The maximum number of submissions that are admitted and not yet answered.
     pub max: usize,
-    /// The same for one uid.
+    /// The same per uid.
     pub max_per_uid: usize,
-    /// Runs at a time of one uid; 0 for as many as there is room for.
+    /// The maximum number of concurrent runs of one uid; 0 for no limit.
     pub max_running_per_uid: usize,
-    /// How long a submission waits for a sandbox when it states no deadline, in milliseconds.
+    /// How long a submission without a deadline waits for a sandbox, in milliseconds.
     pub patience_ms: u64,
-    /// How long a drain waits for what runs, in milliseconds.
+    /// How long a drain waits for running submissions, in milliseconds.
     pub drain_ms: u64,
 }
 
@@ -282,9 +281,9 @@ impl QueueSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UidSettings {
-    /// The first. Disjoint per daemon on one engine, below 65536 so that remapped engines can map it.
+    /// The first uid. Must be disjoint for daemons on one engine, and below 65536 so that remapped engines can map it.
     pub base: u32,
-    /// How many, and so how many sandboxes at most.
+    /// The number of uids, which is the maximum number of sandboxes.
     pub count: u32,
 }
 
@@ -294,11 +293,11 @@ impl Default for UidSettings {
     }
 }
 
-/// What was compiled before, kept in the state folder.
+/// The compile cache in the state folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheSettings {
-    /// At most so many bytes; 0 for none.
+    /// The maximum size in bytes; 0 disables the cache.
     pub max_bytes: u64,
 }
 
@@ -308,13 +307,13 @@ impl Default for CacheSettings {
     }
 }
 
-/// What is demanded of every sandbox; one that does not meet it is not made, and its pool says why.
+/// Requirements on every sandbox. A sandbox that does not meet them is not created; its pool reports the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IsolationSettings {
-    /// Nothing in a sandbox is root, the init included: cells only.
+    /// No process in a sandbox may be root, not even the init: requires cells.
     pub require_nonroot: bool,
-    /// Root inside is nobody outside: an engine with user namespaces, or cells.
+    /// Root in a sandbox must not be root on the host: requires an engine with user namespaces, or cells.
     pub require_userns: bool,
 }
 
@@ -322,9 +321,9 @@ pub struct IsolationSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
-    /// What is said: `error`, `warn`, `info`, `debug` or `trace`, and the same for single modules, such as `info, pool=debug`.
+    /// The level: `error`, `warn`, `info`, `debug` or `trace`, also of single modules, such as `info, pool=debug`.
     pub level: String,
-    /// Where to, and how.
+    /// The destination and format.
     pub target: log::LogTarget,
 }
 

@@ -1,37 +1,32 @@
-//! What is wrong with a configuration, and where each value comes from.
+//! Problems of a configuration, and the origin of each value.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// Where a value comes from.
+/// Origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
 pub enum SettingOrigin {
-    /// Nobody said anything.
+    /// Not set anywhere.
     Default,
-    /// A file.
     File {
-        /// Which.
         file: PathBuf,
-        /// Where in it, from 1; 0 for the file as a whole.
+        /// Line number from 1; 0 for the file as a whole.
         line: usize,
     },
-    /// A variable of the environment.
-    Variable {
-        /// Its name.
-        name: String,
-    },
+    /// An environment variable.
+    Variable { name: String },
     /// The command line.
     Flag {
-        /// The flag, as it was given.
+        /// The flag as given.
         flag: String,
     },
 }
 
 impl SettingOrigin {
-    /// Whether it is said for this one process, by a variable or a flag.
+    /// Whether it was set for this process only, by a variable or a flag.
     pub fn is_of_the_process(&self) -> bool {
         matches!(self, SettingOrigin::Variable { .. } | SettingOrigin::Flag { .. })
     }
@@ -49,14 +44,13 @@ impl fmt::Display for SettingOrigin {
     }
 }
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Where it stands.
     pub origin: SettingOrigin,
-    /// Which setting, as `section.key`; empty when it is about the whole.
+    /// The setting as `section.key`; empty when the file as a whole is meant.
     pub key: String,
-    /// What is wrong, and what to write instead.
+    /// The mistake, and a valid value.
     pub message: String,
 }
 
@@ -78,19 +72,16 @@ pub enum ConfigError {
     /// A file or folder cannot be read.
     #[error("read {}: {source}{}", path.display(), remedy(source))]
     Read {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// What was read is not what it should be. Never empty.
+    /// The list is never empty.
     #[error("use the configuration: {}", Listed(.0))]
     Wrong(Vec<ConfigProblem>),
 }
 
 impl ConfigError {
-    /// One thing that is wrong.
     pub(super) fn one(origin: SettingOrigin, key: &str, message: impl Into<String>) -> ConfigError {
         ConfigError::Wrong(vec![ConfigProblem { origin, key: key.to_owned(), message: message.into() }])
     }
@@ -99,16 +90,16 @@ impl ConfigError {
 fn remedy(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::NotFound => {
-            "; name another with --config, or make it (config/assayd.toml shows every setting)"
+            "; use --config for another file, or create it (config/assayd.toml shows every setting)"
         }
         std::io::ErrorKind::PermissionDenied => "; the daemon's user must be able to read it",
-        std::io::ErrorKind::IsADirectory => "; name the file in it",
+        std::io::ErrorKind::IsADirectory => "; use the path of a file in it",
         std::io::ErrorKind::InvalidData => "; save it as UTF-8",
         _ => "",
     }
 }
 
-/// One problem behind the colon, several below each other.
+/// A single problem on the same line, several on a line each.
 struct Listed<'a>(&'a [ConfigProblem]);
 
 impl fmt::Display for Listed<'_> {

@@ -1,9 +1,9 @@
-//! Profiles: a TOML file each, read like the configuration's own: the same units, the same errors.
+//! Loads profiles, one TOML file each, with the same units and errors as the configuration.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::load::{Joined, Origins};
+use super::load::{MergedSources, Origins};
 use super::problem::{ConfigError, SettingOrigin};
 use super::schema::{self, nearest};
 use super::units::Unit;
@@ -12,15 +12,15 @@ use protocol::Profile;
 use protocol::limits::LimitError;
 use protocol::prewarm::MAX_PREWARMED;
 
-/// Reads every profile of the configured folder, ordered by name.
+/// Reads the profiles of the configured folder, ordered by name.
 ///
 /// # Errors
-/// A folder or file that cannot be read, a file that is not a profile, a name that stands twice or is missing.
+/// A folder or file cannot be read, a file is not a valid profile, or a name is used twice or unknown.
 pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>, ConfigError> {
     let folder = &config.profiles.dir;
     let read = |error: std::io::Error| {
         let message = format!(
-            "{} cannot be read: {error}; name a folder with a TOML file per profile (config/profiles has those that are shipped)",
+            "{} cannot be read: {error}; use a folder with one TOML file per profile (config/profiles has the shipped ones)",
             folder.display()
         );
         ConfigError::one(origins.of("profiles.dir"), "profiles.dir", message)
@@ -38,7 +38,7 @@ pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>,
         let mut profile = load_profile(&path)?;
         if profiles.iter().any(|other| other.name == profile.name) {
             let message =
-                format!("another file has the profile {:?} already; give this one another name", profile.name);
+                format!("another file already has the profile {:?}; give this one another name", profile.name);
             return Err(ConfigError::one(SettingOrigin::File { file: path, line: 0 }, "name", message));
         }
         if let Some(floor) = config.profiles.floor {
@@ -55,7 +55,7 @@ pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>,
         let near = nearest(missing, known.iter().copied());
         let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
         let all = known.iter().copied().collect::<Vec<_>>().join(", ");
-        let message = format!("there is no profile {missing:?} in {}{near} (there are {all})", folder.display());
+        let message = format!("there is no profile {missing:?} in {}{near} (the profiles are {all})", folder.display());
         return Err(ConfigError::one(origins.of("profiles.only"), "profiles.only", message));
     }
     if !config.profiles.only.is_empty() {
@@ -66,10 +66,10 @@ pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>,
 }
 
 fn load_profile(path: &Path) -> Result<Profile, ConfigError> {
-    let mut joined = Joined::default();
-    joined.add(sources::file(path, schema::profile(), &EnvVars::new())?);
+    let mut merged = MergedSources::default();
+    merged.add(sources::file(path, schema::profile(), &EnvVars::new())?);
     let whole = SettingOrigin::File { file: path.to_owned(), line: 0 };
-    let (profile, origins, _): (Profile, _, _) = joined.into(&whole)?;
+    let (profile, origins, _): (Profile, _, _) = merged.into(&whole)?;
     let origin = |key: &str| match origins.of(key) {
         SettingOrigin::Default => whole.clone(),
         origin => origin,
@@ -87,13 +87,13 @@ fn load_profile(path: &Path) -> Result<Profile, ConfigError> {
     let run = profile.run_limits().map_err(|error| limit("limits", error))?;
     profile.base_compile_limits(run).map_err(|error| limit("compile_limits", error))?;
     if profile.run.is_empty() {
-        let message = "it names no program; write the command, such as [\"python3\", \"{entry}\"]";
+        let message = "it is empty; use a command, such as [\"python3\", \"{entry}\"]";
         return Err(ConfigError::one(origin("run"), "run", message));
     }
     let (all, forks) = (profile.prewarm.len(), profile.prewarm.iter().filter(|prewarm| prewarm.fork).count());
     let too_many = match (all > MAX_PREWARMED, forks > 1) {
         (true, _) => Some(format!("{all} runtimes are to wait; use at most {MAX_PREWARMED}")),
-        (_, true) => Some(format!("{forks} say fork; leave one, whose forks serve every run")),
+        (_, true) => Some(format!("{forks} have fork = true; at most one may")),
         _ => None,
     };
     match too_many {

@@ -1,5 +1,5 @@
-//! Which settings there are, taken from the types themselves: names, kinds, defaults and comments come out of the structs
-//! by `schemars`, so that a new field is a setting with its variable, its flag, its errors and its line in the reference.
+//! The settings, derived from the types: `schemars` provides names, kinds, defaults and documentation of the structs'
+//! fields, so that a new field is a setting with its variable, flag, errors and line in the reference.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -12,69 +12,60 @@ use super::model::Config;
 use super::units::Unit;
 use protocol::Profile;
 
-/// A section, or the whole.
+/// The settings of a section, or of the whole configuration.
 #[derive(Debug, Clone)]
 pub struct SettingsTable {
-    /// What is in it, by name.
     pub fields: BTreeMap<String, SettingsNode>,
-    /// Its comment.
+    /// Its documentation.
     pub doc: String,
 }
 
-/// What may stand under a name.
+/// The meaning of a name in a section.
 #[derive(Debug, Clone)]
 pub enum SettingsNode {
-    /// A section.
     Table(SettingsTable),
-    /// Sections of one kind, as many as wanted.
+    /// A list of sections of one kind.
     Sections(SettingsTable),
-    /// A setting.
     Leaf(SettingSchema),
 }
 
-/// A setting.
+/// Kind, documentation and default of a setting.
 #[derive(Debug, Clone)]
 pub struct SettingSchema {
-    /// What it may be.
     pub kind: ValueKind,
-    /// Its comment.
+    /// Its documentation.
     pub doc: String,
-    /// What it is when nobody says anything; null when it is absent then.
+    /// Its default; null if it is absent by default.
     pub default: Value,
 }
 
-/// What a setting may be.
+/// Valid values of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueKind {
-    /// `true` or `false`.
-    Truth,
-    /// A whole number from 0 up to this.
-    Whole(u64),
-    /// A whole number, negative ones too.
+    Bool,
+    /// An integer from 0 to this maximum.
+    Unsigned(u64),
+    /// An integer of either sign.
     Signed,
-    /// A number.
+    /// A decimal number.
     Number,
-    /// Text.
     Text,
-    /// A path.
+    /// A path, relative to the file that sets it.
     Path,
-    /// One of these words.
-    Word(Vec<String>),
-    /// A uid, or words for one or many.
+    /// One of these texts.
+    Choice(Vec<String>),
+    /// A uid, `*`, `user:NAME` or `group:NAME`.
     Caller,
-    /// A list.
     List(Box<ValueKind>),
-    /// Names with a text each.
+    /// Texts by name.
     Map,
 }
 
-/// The settings of the daemon.
 pub fn config() -> &'static SettingsTable {
     static TABLE: OnceLock<SettingsTable> = OnceLock::new();
     TABLE.get_or_init(table_of::<Config>)
 }
 
-/// The settings of a profile.
 pub fn profile() -> &'static SettingsTable {
     static TABLE: OnceLock<SettingsTable> = OnceLock::new();
     TABLE.get_or_init(table_of::<Profile>)
@@ -91,14 +82,14 @@ fn table(schema: &Value) -> SettingsTable {
     SettingsTable { fields: fields.map(|(name, schema)| (name.clone(), node(schema))).collect(), doc: doc(schema) }
 }
 
-/// The comment, its lines joined.
+/// The documentation, its lines joined.
 fn doc(schema: &Value) -> String {
     let text = schema["description"].as_str().unwrap_or_default();
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
-/// What is left of `something | null`.
-fn certain(schema: &Value) -> &Value {
+/// The type without `null`, if it is `something | null`.
+fn non_null(schema: &Value) -> &Value {
     let either = schema["anyOf"].as_array();
     let some = either.filter(|all| all.iter().any(|one| one["type"] == "null"));
     some.and_then(|all| all.iter().find(|one| one["type"] != "null")).unwrap_or(schema)
@@ -113,11 +104,11 @@ fn has_type(schema: &Value, name: &str) -> bool {
 }
 
 fn node(schema: &Value) -> SettingsNode {
-    let inner = certain(schema);
+    let inner = non_null(schema);
     if inner["properties"].is_object() {
         return SettingsNode::Table(SettingsTable { doc: doc(schema), ..table(inner) });
     }
-    let items = certain(&inner["items"]);
+    let items = non_null(&inner["items"]);
     if has_type(inner, "array") && items["properties"].is_object() {
         return SettingsNode::Sections(SettingsTable { doc: doc(schema), ..table(items) });
     }
@@ -125,14 +116,14 @@ fn node(schema: &Value) -> SettingsNode {
 }
 
 fn kind(schema: &Value) -> ValueKind {
-    let schema = certain(schema);
-    let words = |all: &Value, of: fn(&Value) -> &Value| -> Vec<String> {
+    let schema = non_null(schema);
+    let texts = |all: &Value, of: fn(&Value) -> &Value| -> Vec<String> {
         let all = all.as_array().into_iter().flatten();
         all.filter_map(|one| of(one).as_str().map(str::to_owned)).collect()
     };
-    let named = [words(&schema["enum"], |one| one), words(&schema["oneOf"], |one| &one["const"])].concat();
-    if !named.is_empty() {
-        return ValueKind::Word(named);
+    let choices = [texts(&schema["enum"], |one| one), texts(&schema["oneOf"], |one| &one["const"])].concat();
+    if !choices.is_empty() {
+        return ValueKind::Choice(choices);
     }
     if schema["anyOf"].is_array() {
         return ValueKind::Caller;
@@ -144,42 +135,41 @@ fn kind(schema: &Value) -> ValueKind {
         return ValueKind::Map;
     }
     if has_type(schema, "boolean") {
-        return ValueKind::Truth;
+        return ValueKind::Bool;
     }
     if has_type(schema, "number") {
         return ValueKind::Number;
     }
     if has_type(schema, "integer") {
         return match schema["format"].as_str() {
-            Some("uint8") => ValueKind::Whole(u8::MAX.into()),
-            Some("uint16") => ValueKind::Whole(u16::MAX.into()),
-            Some("uint32") => ValueKind::Whole(u32::MAX.into()),
-            // what TOML can say
-            Some("uint" | "uint64") => ValueKind::Whole(i64::MAX as u64),
+            Some("uint8") => ValueKind::Unsigned(u8::MAX.into()),
+            Some("uint16") => ValueKind::Unsigned(u16::MAX.into()),
+            Some("uint32") => ValueKind::Unsigned(u32::MAX.into()),
+            // the largest integer of TOML
+            Some("uint" | "uint64") => ValueKind::Unsigned(i64::MAX as u64),
             _ => ValueKind::Signed,
         };
     }
     if schema["x-path"] == true { ValueKind::Path } else { ValueKind::Text }
 }
 
-/// A setting that was found by a name, and the name that it has in full.
+/// A setting or section found by its name.
 #[derive(Debug, Clone, Copy)]
 pub struct FoundSetting<'a> {
-    /// Its name with its unit.
+    /// Its full name, with the unit.
     pub name: &'a str,
-    /// What may stand there.
     pub node: &'a SettingsNode,
-    /// Its unit, when it is a quantity.
+    /// Its unit, if it is a quantity.
     pub unit: Option<Unit>,
-    /// Whether it was called by the name without the unit, so that the text has to say it.
+    /// Whether it was found by the name without the unit, so that the value must have one.
     pub is_short: bool,
 }
 
 impl SettingsTable {
-    /// What stands under a name, a quantity also under the name without its unit.
+    /// Finds a name; a quantity also by the name without its unit.
     pub fn find(&self, name: &str) -> Option<FoundSetting<'_>> {
         let unit = |name: &str, node: &SettingsNode| match node {
-            SettingsNode::Leaf(leaf) if matches!(leaf.kind, ValueKind::Whole(_)) => {
+            SettingsNode::Leaf(leaf) if matches!(leaf.kind, ValueKind::Unsigned(_)) => {
                 Unit::of(name).map(|(unit, _)| unit)
             }
             _ => None,
@@ -194,17 +184,17 @@ impl SettingsTable {
         })
     }
 
-    /// The names in it as people write them: a quantity without its unit.
+    /// The names in it, those of quantities without their unit.
     pub fn names(&self) -> Vec<&str> {
         let all = self.fields.iter();
         all.map(|(name, node)| {
-            let quantity = matches!(node, SettingsNode::Leaf(SettingSchema { kind: ValueKind::Whole(_), .. }));
+            let quantity = matches!(node, SettingsNode::Leaf(SettingSchema { kind: ValueKind::Unsigned(_), .. }));
             Unit::of(name).filter(|_| quantity).map_or(name.as_str(), |(_, short)| short)
         })
         .collect()
     }
 
-    /// Every setting below, with its whole key. Sections of which there may be many are not gone into.
+    /// All settings below with their full keys, without those in lists of sections.
     pub fn settings(&self) -> Vec<(String, &SettingSchema)> {
         let mut all = Vec::new();
         for (name, node) in &self.fields {
@@ -219,7 +209,7 @@ impl SettingsTable {
         all
     }
 
-    /// What to say of a name that is not there: the nearest that is, here or in another section of `whole`.
+    /// Advice for an unknown name: the nearest known one, here or in another section of `whole`.
     pub fn advice(&self, name: &str, prefix: &str, whole: &SettingsTable) -> String {
         let full = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
         if let Some(near) = nearest(name, self.names()) {
@@ -232,11 +222,15 @@ impl SettingsTable {
             return format!("did you mean {}?", short(&key));
         }
         let names = self.names().join(", ");
-        if prefix.is_empty() { format!("there are {names}") } else { format!("in {prefix} there are {names}") }
+        if prefix.is_empty() {
+            format!("the settings are {names}")
+        } else {
+            format!("the settings of {prefix} are {names}")
+        }
     }
 }
 
-/// The name that was probably meant: few letters away, hyphens and capitals aside.
+/// The known name with the smallest edit distance, if that is at most a third of the length; ignores case and hyphens.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace('-', "_");
     let given = plain(name);
@@ -250,21 +244,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_settings_are_those_of_the_structs() {
+    fn the_settings_are_the_fields_of_the_structs() {
         let all = config().settings();
         let kind = |name: &str| all.iter().find(|(key, _)| key == name).map(|(_, leaf)| leaf.kind.clone());
-        assert_eq!(kind("queue.max"), Some(ValueKind::Whole(i64::MAX as u64)));
-        assert_eq!(kind("uids.base"), Some(ValueKind::Whole(u32::MAX.into())));
+        assert_eq!(kind("queue.max"), Some(ValueKind::Unsigned(i64::MAX as u64)));
+        assert_eq!(kind("uids.base"), Some(ValueKind::Unsigned(u32::MAX.into())));
         assert_eq!(kind("engine.host"), Some(ValueKind::Text));
         assert_eq!(kind("engine.tls_key"), Some(ValueKind::Path));
         assert_eq!(kind("socket.submit"), Some(ValueKind::List(Box::new(ValueKind::Caller))));
         assert_eq!(
             kind("images.pull"),
-            Some(ValueKind::Word(["always", "if-missing", "never"].map(str::to_owned).into()))
+            Some(ValueKind::Choice(["always", "if-missing", "never"].map(str::to_owned).into()))
         );
-        assert_eq!(kind("isolation.require_nonroot"), Some(ValueKind::Truth));
+        assert_eq!(kind("isolation.require_nonroot"), Some(ValueKind::Bool));
         assert_eq!(kind("engine.cpu_overcommit"), Some(ValueKind::Number));
-        assert_eq!(kind("profiles.floor"), Some(ValueKind::Whole(i64::MAX as u64)));
+        assert_eq!(kind("profiles.floor"), Some(ValueKind::Unsigned(i64::MAX as u64)));
         assert!(all.iter().all(|(key, leaf)| !leaf.doc.is_empty() && !key.starts_with("hosts")));
         assert!(matches!(config().fields["hosts"], SettingsNode::Sections(_)));
         let profile = profile();
@@ -272,12 +266,12 @@ mod tests {
         assert!(matches!(&profile.fields["limits"], SettingsNode::Table(_)));
         assert!(matches!(&profile.fields["prewarm"], SettingsNode::Sections(_)));
         assert!(
-            matches!(&profile.fields["preset"], SettingsNode::Leaf(leaf) if matches!(&leaf.kind, ValueKind::Word(words) if words.len() == 3))
+            matches!(&profile.fields["preset"], SettingsNode::Leaf(leaf) if matches!(&leaf.kind, ValueKind::Choice(choices) if choices.len() == 3))
         );
     }
 
     #[test]
-    fn a_quantity_is_found_under_both_its_names() {
+    fn a_quantity_is_found_by_both_its_names() {
         let SettingsNode::Table(queue) = &config().fields["queue"] else { panic!("no section") };
         let (long, short) = (queue.find("patience_ms").unwrap(), queue.find("patience").unwrap());
         assert_eq!((long.name, long.unit, long.is_short), ("patience_ms", Some(Unit::Milliseconds), false));
@@ -286,13 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_there_is_met_with_the_nearest_that_is() {
+    fn an_unknown_name_gets_the_nearest_known_one_as_advice() {
         assert_eq!(nearest("maxx", ["min", "max", "mode"]), Some("max"));
         assert_eq!(nearest("cpu-overcommit", ["cpu_overcommit"]), Some("cpu_overcommit"));
         assert_eq!(nearest("colour", ["max", "mode"]), None);
         let SettingsNode::Table(socket) = &config().fields["socket"] else { panic!("no section") };
         assert_eq!(socket.advice("pahts", "socket", config()), "did you mean socket.path?");
         assert_eq!(socket.advice("patience", "socket", config()), "did you mean queue.patience?");
-        assert_eq!(socket.advice("zzz", "socket", config()), "in socket there are admin, mode, path, submit");
+        assert_eq!(socket.advice("zzz", "socket", config()), "the settings of socket are admin, mode, path, submit");
     }
 }

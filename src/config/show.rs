@@ -1,5 +1,5 @@
-//! The effective configuration, setting by setting with where each comes from: for people as a file that could be used
-//! again, for programs as JSON. A reload compares rows too.
+//! The effective configuration with the origin of each value: as a file that can be loaded again, or as JSON. A reload
+//! compares its rows.
 
 use std::fmt::Write as _;
 
@@ -12,18 +12,17 @@ use super::problem::SettingOrigin;
 use super::schema::{self, SettingSchema, SettingsNode, SettingsTable, ValueKind};
 use super::units::Unit;
 
-/// One setting that is in effect.
+/// One setting of the effective configuration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SettingRow {
-    /// Its key; of a host `hosts`, the host's name, and the setting.
+    /// Its key; for a host, `hosts.NAME.SETTING`.
     pub key: String,
-    /// Its value; null when it is absent.
+    /// Its value; null if it is absent.
     pub value: Value,
-    /// Where it comes from.
     pub origin: SettingOrigin,
 }
 
-/// Every setting of a configuration.
+/// All settings of a configuration.
 pub fn rows(config: &Config, origins: &Origins) -> Vec<SettingRow> {
     let value = serde_json::to_value(config).unwrap_or_default();
     let mut rows = Vec::new();
@@ -38,8 +37,8 @@ fn below(table: &SettingsTable, value: &Value, prefix: &str, origins: &Origins, 
             SettingsNode::Table(inner) => below(inner, &value[name], &format!("{key}."), origins, rows),
             SettingsNode::Sections(inner) => {
                 for item in value[name].as_array().into_iter().flatten() {
-                    let called = item["name"].as_str().unwrap_or_default();
-                    below(inner, item, &format!("{key}.{called}."), origins, rows);
+                    let name_of_item = item["name"].as_str().unwrap_or_default();
+                    below(inner, item, &format!("{key}.{name_of_item}."), origins, rows);
                 }
             }
             SettingsNode::Leaf(_) => {
@@ -49,7 +48,7 @@ fn below(table: &SettingsTable, value: &Value, prefix: &str, origins: &Origins, 
     }
 }
 
-/// As a file: every setting, with its origin behind it.
+/// A file with every setting, and its origin as a comment.
 pub fn text(loaded: &Loaded) -> String {
     let config = &loaded.config;
     let value = serde_json::to_value(config).unwrap_or_default();
@@ -67,8 +66,8 @@ pub fn text(loaded: &Loaded) -> String {
             SettingsNode::Sections(table) => {
                 for item in value[name].as_array().into_iter().flatten() {
                     let _ = writeln!(out, "\n[[{name}]]");
-                    let called = item["name"].as_str().unwrap_or_default();
-                    section(table, item, &format!("{name}.{called}."), &loaded.origins, &mut out);
+                    let name_of_item = item["name"].as_str().unwrap_or_default();
+                    section(table, item, &format!("{name}.{name_of_item}."), &loaded.origins, &mut out);
                 }
             }
             SettingsNode::Leaf(_) => {}
@@ -88,21 +87,21 @@ fn section(table: &SettingsTable, value: &Value, prefix: &str, origins: &Origins
     }
 }
 
-/// A setting as it would stand in a file, a quantity as a text with its unit; none when it is absent.
+/// A setting as a line of a file, a quantity as a text with a unit; `None` if it is absent.
 pub fn written(name: &str, leaf: &SettingSchema, value: &Value) -> Option<String> {
     if value.is_null() {
         return None;
     }
     match (Unit::of(name), value.as_u64()) {
-        (Some((unit, short)), Some(number)) if matches!(leaf.kind, ValueKind::Whole(_)) => {
+        (Some((unit, short)), Some(number)) if matches!(leaf.kind, ValueKind::Unsigned(_)) => {
             Some(format!("{short} = {:?}", unit.show(number)))
         }
-        // JSON's lists, texts and numbers are TOML's
+        // lists, texts and numbers of JSON are valid TOML
         _ => Some(format!("{name} = {value}")),
     }
 }
 
-/// As JSON: the settings, the files, the warnings.
+/// The settings, files and warnings as JSON.
 pub fn json(loaded: &Loaded) -> Value {
     json!({
         "settings": rows(&loaded.config, &loaded.origins),

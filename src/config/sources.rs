@@ -1,11 +1,11 @@
-//! The places where settings are said, each read into a list of settings with where they stand. The later wins:
+//! The sources of settings, each read into a list of settings with their origins. The later overrides the earlier:
 //!
 //! ```text
-//!   defaults < assayd.toml < assayd.toml.d/*.toml, in order of their names < ASSAY_* variables < flags
+//!   defaults < assayd.toml < assayd.toml.d/*.toml by name < ASSAY_* variables < flags
 //! ```
 //!
-//! A list of values replaces a list; of sections that there may be many of (`[[hosts]]`), those of the same name are joined.
-//! Every mistake of a source is found, not the first only.
+//! A list of values replaces the earlier list. In a list of sections (`[[hosts]]`), sections of the same name are merged.
+//! All mistakes of a source are found, not only the first.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{ConfigError, ConfigProblem, SettingOrigin};
 use super::schema::{self, FoundSetting, SettingsNode, SettingsTable, ValueKind, nearest};
-use super::value::{ValueStyle, read};
+use super::value::{ValueStyle, convert};
 use super::{DEFAULT_PATH, EnvVars};
 
-/// Variables that were there before every setting had one, and short ones for what is set often.
+/// Short names of variables, some older than the rule that gives every setting one.
 pub const SHORT: &[(&str, &str)] = &[
     ("ASSAY_SOCKET", "socket.path"),
     ("ASSAY_STATE_DIR", "instance.state_dir"),
@@ -31,10 +31,10 @@ pub const SHORT: &[(&str, &str)] = &[
     ("ASSAY_LOG", "log.level"),
 ];
 
-/// The variable that names the file.
+/// The variable with the path of the configuration file.
 pub const FILE_VARIABLE: &str = "ASSAY_CONFIG";
 
-/// systemd's variables that a path may begin with, and the directive that sets each.
+/// Variables of systemd with which a path may begin, and the directive that sets each.
 const FOLDERS: &[(&str, &str)] = &[
     ("CREDENTIALS_DIRECTORY", "LoadCredential="),
     ("CONFIGURATION_DIRECTORY", "ConfigurationDirectory="),
@@ -44,32 +44,29 @@ const FOLDERS: &[(&str, &str)] = &[
     ("LOGS_DIRECTORY", "LogsDirectory="),
 ];
 
-/// A setting's whole name, section by section. A host's settings are `hosts`, its name, the setting.
+/// The name of a setting, section by section. For a host: `hosts`, its name, the setting.
 pub type SettingPath = Vec<String>;
 
-/// What a source says.
+/// The settings of one source.
 #[derive(Debug, Default)]
 pub struct SourceSettings {
-    /// The settings.
     pub values: Vec<(SettingPath, Value, SettingOrigin)>,
-    /// The sections of which there may be many, in their order: the list's key and the section's name in it.
+    /// Sections in lists, in order: the key of the list and the name of the section.
     pub sections: Vec<(SettingPath, String, SettingOrigin)>,
-    /// Lists of sections that are given whole: what was said of them before counts no more.
+    /// Lists of sections that replace the earlier list instead of being merged with it.
     pub whole: Vec<SettingPath>,
-    /// What is wrong.
     pub problems: Vec<ConfigProblem>,
-    /// What is strange.
     pub warnings: Vec<String>,
 }
 
-/// A value as it stands in a file, with its line.
+/// A parsed TOML value with line numbers.
 enum Raw {
     Table(Vec<(String, usize, Raw)>),
     List(Vec<(usize, Raw)>),
     Value(Value),
 }
 
-/// Takes a TOML text apart.
+/// Parses a TOML text; an error has its line.
 fn raw(text: &str) -> Result<Raw, (usize, String)> {
     let line = |at: usize| 1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count();
     match DeTable::parse(text) {
@@ -80,7 +77,7 @@ fn raw(text: &str) -> Result<Raw, (usize, String)> {
 
 fn raw_table(table: DeTable<'_>, line: &dyn Fn(usize) -> usize) -> Raw {
     let mut entries: Vec<_> = table.into_iter().collect();
-    // in the order in which they stand
+    // in the order of the file
     entries.sort_by_key(|(name, _)| name.span().start);
     let entries = entries.into_iter();
     Raw::Table(
@@ -108,7 +105,7 @@ fn raw_value(value: Spanned<DeValue<'_>>, line: &dyn Fn(usize) -> usize) -> Raw 
     }
 }
 
-/// The same as JSON; a date becomes its text.
+/// Converts to JSON; a date becomes a text.
 fn json(value: &toml::Value) -> Value {
     match value {
         toml::Value::Datetime(date) => Value::String(date.to_string()),
@@ -116,22 +113,22 @@ fn json(value: &toml::Value) -> Value {
     }
 }
 
-/// How a source is read: where its values are, what paths are relative to, what paths may name.
+/// Reads the values of one source.
 struct SourceReader<'a> {
     whole: &'a SettingsTable,
     origin: Box<dyn Fn(usize) -> SettingOrigin + 'a>,
     base: Option<&'a Path>,
     environment: &'a EnvVars,
     style: ValueStyle,
-    said: SourceSettings,
-    /// What was said, and by which name.
+    settings: SourceSettings,
+    /// Settings read so far, and the name used for each.
     seen: BTreeMap<SettingPath, String>,
 }
 
 impl SourceReader<'_> {
     fn wrong(&mut self, line: usize, key: &[String], message: impl Into<String>) {
         let problem = ConfigProblem { origin: (self.origin)(line), key: key.join("."), message: message.into() };
-        self.said.problems.push(problem);
+        self.settings.problems.push(problem);
     }
 
     fn table(&mut self, table: &SettingsTable, entries: Vec<(String, usize, Raw)>, prefix: &[String]) {
@@ -151,17 +148,17 @@ impl SourceReader<'_> {
         match (found.node, raw) {
             (SettingsNode::Table(table), Raw::Table(entries)) => self.table(table, entries, &key),
             (SettingsNode::Table(_), _) => {
-                self.wrong(line, &key, format!("it is a section: write [{}], and its settings below", key.join(".")));
+                self.wrong(line, &key, format!("it is a section: use [{}], and its settings below", key.join(".")));
             }
             (SettingsNode::Sections(table), Raw::List(items)) => self.sections(table, items, &key),
             (SettingsNode::Sections(_), Raw::Value(Value::Array(items))) if items.is_empty() => {
-                self.said.whole.push(key)
+                self.settings.whole.push(key)
             }
             (SettingsNode::Sections(_), _) => {
                 self.wrong(
                     line,
                     &key,
-                    format!("there may be several: write [[{0}]], with two brackets", key.join(".")),
+                    format!("it is a list of sections: use [[{0}]], with two brackets", key.join(".")),
                 );
             }
             (SettingsNode::Leaf(leaf), Raw::Table(entries)) if leaf.kind == ValueKind::Map => {
@@ -172,7 +169,7 @@ impl SourceReader<'_> {
                 self.leaf(found, written, line, &Value::Object(items.collect()), key);
             }
             (SettingsNode::Leaf(_), Raw::Table(_) | Raw::List(_)) => {
-                self.wrong(line, &key, format!("it is a setting, not a section: write {written} = ..."));
+                self.wrong(line, &key, format!("it is a setting, not a section: use {written} = ..."));
             }
             (SettingsNode::Leaf(_), Raw::Value(value)) => self.leaf(found, written, line, &value, key),
         }
@@ -181,15 +178,15 @@ impl SourceReader<'_> {
     fn leaf(&mut self, found: FoundSetting<'_>, written: &str, line: usize, value: &Value, key: SettingPath) {
         let SettingsNode::Leaf(leaf) = found.node else { return };
         if let Some(other) = self.seen.insert(key.clone(), written.to_owned()) {
-            let message = format!("it stands there twice, as {other} and as {written}; leave one of them");
+            let message = format!("it is set twice, as {other} and as {written}; remove one of them");
             return self.wrong(line, &key, message);
         }
-        let read = read(found, leaf, value, self.style).and_then(|value| match (&leaf.kind, &value) {
+        let converted = convert(found, leaf, value, self.style).and_then(|value| match (&leaf.kind, &value) {
             (ValueKind::Path, Value::String(path)) => Ok(Value::String(self.path(path)?)),
             _ => Ok(value),
         });
-        match read {
-            Ok(value) => self.said.values.push((key, value, (self.origin)(line))),
+        match converted {
+            Ok(value) => self.settings.values.push((key, value, (self.origin)(line))),
             Err(message) => self.wrong(line, &key, message),
         }
     }
@@ -198,37 +195,40 @@ impl SourceReader<'_> {
         let is_named = table.fields.contains_key("name");
         for (at, (line, raw)) in items.into_iter().enumerate() {
             let Raw::Table(entries) = raw else {
-                self.wrong(line, key, format!("write every one as a section, [[{}]]", key.join(".")));
+                self.wrong(line, key, format!("use a section for each, [[{}]]", key.join(".")));
                 continue;
             };
-            let said = entries.iter().find_map(|(name, _, raw)| match raw {
+            let given = entries.iter().find_map(|(name, _, raw)| match raw {
                 Raw::Value(Value::String(value)) if name == "name" && is_named => Some(value.clone()),
                 _ => None,
             });
-            let usual = || match &table.fields.get("name") {
+            let default = || match &table.fields.get("name") {
                 Some(SettingsNode::Leaf(leaf)) => leaf.default.as_str().map(str::to_owned),
                 _ => None,
             };
-            let name = said.or_else(usual).unwrap_or_else(|| at.to_string());
+            let name = given.or_else(default).unwrap_or_else(|| at.to_string());
             let inner = [key, std::slice::from_ref(&name)].concat();
-            if self.said.sections.iter().any(|(list, other, _)| list == key && *other == name) {
-                let message = format!("{name:?} stands there twice; give each a name of its own");
+            if self.settings.sections.iter().any(|(list, other, _)| list == key && *other == name) {
+                let message = format!("{name:?} is used twice; give each a name of its own");
                 self.wrong(line, &[key, &["name".to_owned()]].concat(), message);
                 continue;
             }
-            self.said.sections.push((key.to_owned(), name, (self.origin)(line)));
+            self.settings.sections.push((key.to_owned(), name, (self.origin)(line)));
             self.table(table, entries, &inner);
         }
     }
 
-    /// A path with systemd's variable at its beginning in full, and relative to its file.
+    /// Expands a variable of systemd at the beginning of a path, and makes it relative to its file.
     fn path(&self, path: &str) -> Result<String, String> {
         let expanded = match path.strip_prefix("${").and_then(|rest| rest.split_once('}')) {
             None => path.to_owned(),
             Some((name, rest)) => {
                 let Some((_, directive)) = FOLDERS.iter().find(|(known, _)| *known == name) else {
                     let known: Vec<String> = FOLDERS.iter().map(|(name, _)| format!("${{{name}}}")).collect();
-                    return Err(format!("{path:?} begins with an unknown variable; there are {}", known.join(", ")));
+                    return Err(format!(
+                        "{path:?} begins with an unknown variable; the variables are {}",
+                        known.join(", ")
+                    ));
                 };
                 // systemd separates several folders by colons
                 let folder = self.environment.get(name).and_then(|value| value.split(':').next());
@@ -236,7 +236,7 @@ impl SourceReader<'_> {
                 format!(
                     "{}{rest}",
                     folder.ok_or_else(|| {
-                        format!("{name} is not set: the unit needs {directive}, or write the path in full")
+                        format!("{name} is not set: add {directive} to the unit, or use an absolute path")
                     })?
                 )
             }
@@ -248,10 +248,10 @@ impl SourceReader<'_> {
     }
 }
 
-/// What a file says about the settings of `whole`.
+/// Reads the settings in a file; `whole` are the known ones.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub fn file(path: &Path, whole: &SettingsTable, environment: &EnvVars) -> Result<SourceSettings, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let mut reader = SourceReader {
@@ -260,7 +260,7 @@ pub fn file(path: &Path, whole: &SettingsTable, environment: &EnvVars) -> Result
         base: path.parent(),
         environment,
         style: ValueStyle::Typed,
-        said: SourceSettings::default(),
+        settings: SourceSettings::default(),
         seen: BTreeMap::new(),
     };
     match raw(&text) {
@@ -268,13 +268,13 @@ pub fn file(path: &Path, whole: &SettingsTable, environment: &EnvVars) -> Result
         Ok(_) => {}
         Err((line, message)) => reader.wrong(line, &[], format!("this is not TOML: {message}")),
     }
-    Ok(reader.said)
+    Ok(reader.settings)
 }
 
-/// The files: the one that is named, else the usual one if it is there; then those of its drop-in folder.
+/// The files to read: `named`, else the default one if it exists; then those of its drop-in folder.
 ///
 /// # Errors
-/// The named one is not there, or the folder cannot be read.
+/// The drop-in folder cannot be read.
 pub fn files(named: Option<&Path>, environment: &EnvVars) -> Result<Vec<PathBuf>, ConfigError> {
     let named = named.or_else(|| environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new));
     let main = named.unwrap_or(Path::new(DEFAULT_PATH));
@@ -298,12 +298,12 @@ pub fn files(named: Option<&Path>, environment: &EnvVars) -> Result<Vec<PathBuf>
     Ok(files)
 }
 
-/// The variable of a setting.
+/// Name of the variable of a setting.
 pub fn variable(key: &str) -> String {
     format!("ASSAY_{}", key.replace('.', "_").to_uppercase())
 }
 
-/// Every variable, and the key that it sets; a quantity's also without the unit.
+/// All variables with the keys that they set; quantities also without the unit.
 pub fn variables() -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for (name, node) in &schema::config().fields {
@@ -322,21 +322,21 @@ pub fn variables() -> BTreeMap<String, String> {
     all
 }
 
-/// What the variables say. An unknown one is a warning: variables of callers and of tests begin like ours.
+/// Reads the variables. An unknown one is only a warning: variables of clients and tests have the same prefix.
 pub fn environment(environment: &EnvVars) -> SourceSettings {
     let known = variables();
     let mut all = SourceSettings::default();
     let ours = environment.iter().filter(|(name, value)| name.starts_with("ASSAY_") && !value.is_empty());
-    // where a setting has two, the one with its whole name wins
+    // if both names of a setting are set, the long one wins
     let (short, long): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| SHORT.iter().any(|(short, _)| short == name));
     for (name, value) in short.into_iter().chain(long) {
         match known.get(name) {
             Some(key) => {
-                let said = text(key, value, &SettingOrigin::Variable { name: name.clone() }, environment);
-                all.values.extend(said.values);
-                all.sections.extend(said.sections);
-                all.whole.extend(said.whole);
-                all.problems.extend(said.problems);
+                let one = text(key, value, &SettingOrigin::Variable { name: name.clone() }, environment);
+                all.values.extend(one.values);
+                all.sections.extend(one.sections);
+                all.whole.extend(one.whole);
+                all.problems.extend(one.problems);
             }
             None if name == FILE_VARIABLE => {}
             None => {
@@ -350,12 +350,12 @@ pub fn environment(environment: &EnvVars) -> SourceSettings {
     all
 }
 
-/// What a flag says: a key, and its value as text.
+/// Reads a flag: a key, and its value as text.
 pub fn flag(flag: &str, key: &str, value: &str, environment: &EnvVars) -> SourceSettings {
     text(key, value, &SettingOrigin::Flag { flag: flag.to_owned() }, environment)
 }
 
-/// One setting by its key, from a text.
+/// Reads one setting by its key, from a text.
 fn text(key: &str, value: &str, origin: &SettingOrigin, environment: &EnvVars) -> SourceSettings {
     let whole = schema::config();
     let mut reader = SourceReader {
@@ -364,34 +364,34 @@ fn text(key: &str, value: &str, origin: &SettingOrigin, environment: &EnvVars) -
         base: None,
         environment,
         style: ValueStyle::Text,
-        said: SourceSettings::default(),
+        settings: SourceSettings::default(),
         seen: BTreeMap::new(),
     };
     let parts: Vec<String> = key.split('.').map(str::to_owned).collect();
-    let (Some(last), mut table, mut prefix) = (parts.last(), whole, Vec::new()) else { return reader.said };
+    let (Some(last), mut table, mut prefix) = (parts.last(), whole, Vec::new()) else { return reader.settings };
     let mut rest = parts.iter().take(parts.len() - 1);
     while let Some(part) = rest.next() {
         prefix.push(part.clone());
         match table.fields.get(part) {
             Some(SettingsNode::Table(inner)) => table = inner,
-            // a host's name has dots, maybe
+            // the name of a host may contain dots
             Some(SettingsNode::Sections(inner)) => {
                 let name = rest.by_ref().cloned().collect::<Vec<_>>().join(".");
-                reader.said.sections.push((prefix.clone(), name.clone(), origin.clone()));
+                reader.settings.sections.push((prefix.clone(), name.clone(), origin.clone()));
                 prefix.push(name);
                 table = inner;
             }
             _ => {
                 let advice = table.advice(part, "", whole);
                 reader.wrong(0, &parts, format!("there is no section {part:?}; {advice}"));
-                return reader.said;
+                return reader.settings;
             }
         }
     }
     let Some(found) = table.find(last) else {
         let advice = table.advice(last, &prefix.join("."), whole);
         reader.wrong(0, &parts, format!("there is no such setting; {advice}"));
-        return reader.said;
+        return reader.settings;
     };
     let listed = match found.node {
         SettingsNode::Leaf(leaf) => {
@@ -402,23 +402,23 @@ fn text(key: &str, value: &str, origin: &SettingOrigin, environment: &EnvVars) -
     let given = if listed {
         match raw(&format!("{last} = {value}")) {
             Ok(Raw::Table(mut entries)) if entries.len() == 1 => entries.remove(0).2,
-            Ok(_) => return reader.said,
+            Ok(_) => return reader.settings,
             Err((_, message)) => {
                 let example = match found.node {
                     SettingsNode::Sections(_) => "[{ name = \"near\", host = \"tcp://near:2376\" }]",
                     _ => "[\"a\", \"b\"]",
                 };
-                reader.wrong(0, &parts, format!("{value:?} is not TOML ({message}); write such as {example}"));
-                return reader.said;
+                reader.wrong(0, &parts, format!("{value:?} is not TOML ({message}); use a value such as {example}"));
+                return reader.settings;
             }
         }
     } else {
         Raw::Value(Value::String(value.to_owned()))
     };
     if matches!(found.node, SettingsNode::Sections(_)) {
-        reader.said.whole.push(parts.clone());
+        reader.settings.whole.push(parts.clone());
         reader.style = ValueStyle::Typed;
     }
     reader.entry(found, last, 0, given, &prefix);
-    reader.said
+    reader.settings
 }

@@ -1,19 +1,19 @@
-//! What an operator may write, and what they are told.
+//! Tests of the whole configuration: sources, precedence, and every error message.
 
 use std::path::{Path, PathBuf};
 
 use super::*;
 
 /// Files in a folder, variables and flags.
-struct Case<'a> {
+struct TestCase<'a> {
     files: &'a [(&'a str, &'a str)],
     variables: &'a [(&'a str, &'a str)],
     flags: &'a [(&'a str, &'a str)],
 }
 
-const NOTHING: Case<'_> = Case { files: &[("assayd.toml", "")], variables: &[], flags: &[] };
+const EMPTY: TestCase<'_> = TestCase { files: &[("assayd.toml", "")], variables: &[], flags: &[] };
 
-impl Case<'_> {
+impl TestCase<'_> {
     fn load(&self) -> (tempfile::TempDir, Result<Loaded, ConfigError>) {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in self.files {
@@ -39,25 +39,25 @@ impl Case<'_> {
 }
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let case = Case { files: &[("assayd.toml", text)], variables, ..NOTHING };
+    let case = TestCase { files: &[("assayd.toml", text)], variables, ..EMPTY };
     case.load().1.map(|loaded| loaded.config)
 }
 
 #[test]
-fn an_empty_file_is_a_whole_configuration() {
+fn an_empty_file_is_a_complete_configuration() {
     assert_eq!(load("", &[]).unwrap(), Config::default());
 }
 
 #[test]
-fn flags_win_over_variables_over_drop_ins_in_order_over_the_file() {
-    let mut case = Case {
+fn flags_override_variables_and_those_drop_ins_and_those_the_file() {
+    let mut case = TestCase {
         files: &[
             ("assayd.toml", "[queue]\nmax = 1\nmax_per_uid = 1\n[socket]\nmode = '0600'"),
             ("assayd.toml.d/20-more.toml", "[queue]\nmax = 3"),
             ("assayd.toml.d/10-less.toml", "[queue]\nmax = 2\nmax_per_uid = 2"),
             ("assayd.toml.d/notes.txt", "no configuration"),
         ],
-        ..NOTHING
+        ..EMPTY
     };
     let (folder, loaded) = case.load();
     let loaded = loaded.unwrap();
@@ -76,7 +76,7 @@ fn flags_win_over_variables_over_drop_ins_in_order_over_the_file() {
 }
 
 #[test]
-fn drop_ins_are_read_where_there_is_no_file() {
+fn drop_ins_do_not_replace_a_missing_named_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("x.toml.d")).unwrap();
     std::fs::write(folder.path().join("x.toml.d/a.toml"), "[queue]\nmax = 2").unwrap();
@@ -88,16 +88,16 @@ fn drop_ins_are_read_where_there_is_no_file() {
 }
 
 #[test]
-fn every_setting_can_be_had_from_its_variable_and_from_a_flag() {
+fn every_setting_can_be_set_by_its_variable_and_by_a_flag() {
     let variables = sources::variables();
     for (key, leaf) in schema::config().settings() {
         let name = sources::variable(&key);
         assert_eq!(variables.get(&name), Some(&key), "{name}");
         let value = match &leaf.kind {
-            schema::ValueKind::Truth => "true",
-            schema::ValueKind::Word(words) => &words[0],
-            schema::ValueKind::Whole(_) if key.starts_with("uids.") => "2000",
-            schema::ValueKind::Whole(_) | schema::ValueKind::Number => "7",
+            schema::ValueKind::Bool => "true",
+            schema::ValueKind::Choice(words) => &words[0],
+            schema::ValueKind::Unsigned(_) if key.starts_with("uids.") => "2000",
+            schema::ValueKind::Unsigned(_) | schema::ValueKind::Number => "7",
             schema::ValueKind::List(_) if key == "images.trusted" => "registry.example/x",
             schema::ValueKind::List(_) => "1000",
             _ if key == "socket.mode" => "0640",
@@ -108,8 +108,8 @@ fn every_setting_can_be_had_from_its_variable_and_from_a_flag() {
         };
         let of =
             |loaded: &Loaded| rows(&loaded.config, &loaded.origins).into_iter().find(|row| row.key == key).unwrap();
-        let by_variable = Case { variables: &[(&name, value)], ..NOTHING }.load().1.unwrap();
-        let by_flag = Case { flags: &[(&key, value)], ..NOTHING }.load().1.unwrap();
+        let by_variable = TestCase { variables: &[(&name, value)], ..EMPTY }.load().1.unwrap();
+        let by_flag = TestCase { flags: &[(&key, value)], ..EMPTY }.load().1.unwrap();
         assert_eq!(of(&by_variable).origin, SettingOrigin::Variable { name: name.clone() });
         assert_eq!(of(&by_variable).value, of(&by_flag).value, "{key}");
         let shown = of(&by_variable).value.to_string();
@@ -118,7 +118,7 @@ fn every_setting_can_be_had_from_its_variable_and_from_a_flag() {
 }
 
 #[test]
-fn the_short_variables_go_on_working() {
+fn the_short_variables_work() {
     let config = load(
         "[profiles]\nfloor = 9",
         &[
@@ -137,7 +137,7 @@ fn the_short_variables_go_on_working() {
     )
     .unwrap();
     assert_eq!(config.socket.path, PathBuf::from("/s"));
-    // a variable's path is relative to where we are
+    // a path in a variable is relative to the working directory
     assert_eq!((config.instance.state_dir, config.instance.name), (PathBuf::from("state"), "i".to_owned()));
     assert_eq!((config.images.dir, config.profiles.dir), (PathBuf::from("images"), PathBuf::from("profiles")));
     assert_eq!(config.profiles.only, ["python", "c"]);
@@ -146,7 +146,7 @@ fn the_short_variables_go_on_working() {
 }
 
 #[test]
-fn the_whole_name_of_a_variable_wins_over_the_short_one() {
+fn the_long_name_of_a_variable_overrides_the_short_one() {
     let both = [("ASSAY_SOCKET", "/short"), ("ASSAY_SOCKET_PATH", "/whole")];
     assert_eq!(load("", &both).unwrap().socket.path, PathBuf::from("/whole"));
 }
@@ -154,7 +154,7 @@ fn the_whole_name_of_a_variable_wins_over_the_short_one() {
 #[test]
 fn an_unknown_variable_is_a_warning_with_the_nearest_name() {
     let loaded =
-        Case { variables: &[("ASSAY_QUEUE_MAXX", "3"), ("ASSAY_ZZZZZZZZZ", "3")], ..NOTHING }.load().1.unwrap();
+        TestCase { variables: &[("ASSAY_QUEUE_MAXX", "3"), ("ASSAY_ZZZZZZZZZ", "3")], ..EMPTY }.load().1.unwrap();
     assert_eq!(loaded.warnings[0], "ASSAY_QUEUE_MAXX sets nothing; did you mean ASSAY_QUEUE_MAX?");
     assert_eq!(loaded.warnings[1], "ASSAY_ZZZZZZZZZ sets nothing; docs/OPERATIONS.md lists all");
 }
@@ -166,12 +166,12 @@ fn quantities_have_units() {
 }
 
 #[test]
-fn paths_are_relative_to_the_file_that_names_them() {
+fn paths_are_relative_to_the_file_that_sets_them() {
     let files = &[
         ("assayd.toml", "[images]\ndir = 'images'\n[engine]\ntls_ca = 'ca.pem'"),
         ("assayd.toml.d/a.toml", "[profiles]\ndir = '../p'\n[socket]\npath = '/abs'"),
     ];
-    let (folder, loaded) = Case { files, ..NOTHING }.load();
+    let (folder, loaded) = TestCase { files, ..EMPTY }.load();
     let config = loaded.unwrap().config;
     assert_eq!(config.images.dir, folder.path().join("images"));
     assert_eq!(config.engine.tls_ca, Some(folder.path().join("ca.pem")));
@@ -180,19 +180,19 @@ fn paths_are_relative_to_the_file_that_names_them() {
 }
 
 #[test]
-fn a_path_may_begin_with_the_folder_that_systemd_made() {
+fn a_path_may_begin_with_a_variable_of_systemd() {
     let text = "[engine]\nhost = 'tcp://e:2376'\ntls_key = '${CREDENTIALS_DIRECTORY}/key.pem'";
     let config = load(text, &[("CREDENTIALS_DIRECTORY", "/run/credentials/assayd.service")]).unwrap();
     assert_eq!(config.engine.tls_key, Some(PathBuf::from("/run/credentials/assayd.service/key.pem")));
 }
 
 #[test]
-fn hosts_of_the_same_name_are_joined_and_new_ones_added() {
+fn hosts_of_the_same_name_are_merged_and_new_ones_added() {
     let files = &[
         ("assayd.toml", "[[hosts]]\nname = 'a'\nmax_creating = 3\n[[hosts]]\nname = 'b'\nhost = 'tcp://b:2376'"),
         ("assayd.toml.d/1.toml", "[[hosts]]\nname = 'b'\nmax_creating = 4\n[[hosts]]\nname = 'c.d'"),
     ];
-    let case = Case { files, flags: &[("hosts.c.d.max_creating", "5")], ..NOTHING };
+    let case = TestCase { files, flags: &[("hosts.c.d.max_creating", "5")], ..EMPTY };
     let config = case.config();
     let all: Vec<_> = config.engines().iter().map(|engine| (engine.name.as_str(), engine.max_creating)).collect();
     assert_eq!(all, [("a", 3), ("b", 4), ("c.d", 5)]);
@@ -200,7 +200,7 @@ fn hosts_of_the_same_name_are_joined_and_new_ones_added() {
 }
 
 #[test]
-fn an_engine_that_is_named_for_this_process_is_the_only_one() {
+fn an_engine_set_by_a_variable_is_the_only_one() {
     let two = "[[hosts]]\nname = 'a'\n[[hosts]]\nname = 'b'";
     let config = load(two, &[("ASSAY_ENGINE_HOST", "unix:///x.sock")]).unwrap();
     assert_eq!((config.hosts.len(), config.engines()[0].host.as_deref()), (0, Some("unix:///x.sock")));
@@ -213,10 +213,10 @@ fn an_engine_that_is_named_for_this_process_is_the_only_one() {
 }
 
 #[test]
-fn what_is_shown_as_effective_loads_as_the_same_configuration() {
+fn the_shown_configuration_loads_as_the_same_one() {
     let files =
         &[("assayd.toml", "[queue]\npatience = '5s'\n[socket]\nadmin = [5, 'group:root']\n[engine]\nhost = '/e.sock'")];
-    let case = Case { files, variables: &[("ASSAY_QUEUE_MAX", "77")], ..NOTHING };
+    let case = TestCase { files, variables: &[("ASSAY_QUEUE_MAX", "77")], ..EMPTY };
     let loaded = case.load().1.unwrap();
     let shown = text(&loaded);
     assert_eq!(load(&shown, &[]).unwrap(), loaded.config);
@@ -249,12 +249,12 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
     }
     for (key, leaf) in schema::config().settings() {
         let name = key.rsplit('.').next().unwrap();
-        let usual = show::written(name, leaf, &leaf.default);
-        let short = key.replace(name, usual.as_deref().and_then(|line| line.split(' ').next()).unwrap_or(name));
+        let default = show::written(name, leaf, &leaf.default);
+        let short = key.replace(name, default.as_deref().and_then(|line| line.split(' ').next()).unwrap_or(name));
         let line = shown.get(&short).unwrap_or_else(|| panic!("config/assayd.toml does not show {short}"));
-        // two folders of the checkout stand there for the installed ones
-        if let Some(usual) = usual.filter(|_| !["images.dir", "profiles.dir"].contains(&key.as_str())) {
-            let value = usual.split_once(" = ").unwrap().1;
+        // the shipped file uses two folders of the checkout
+        if let Some(default) = default.filter(|_| !["images.dir", "profiles.dir"].contains(&key.as_str())) {
+            let value = default.split_once(" = ").unwrap().1;
             assert!(line.starts_with(value), "config/assayd.toml: {short} = {line}, and the default is {value}");
         }
     }
@@ -264,7 +264,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 fn the_shipped_configuration_and_every_shipped_profile_load() {
     let root = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let config = Config::load(Some(&root.join("config/assayd.toml")), &EnvVars::new()).unwrap();
-    // what it shows as the default is the default
+    // every value in it is the default
     let mut default = Config::default();
     default.images.dir.clone_from(&config.images.dir);
     default.profiles.dir.clone_from(&config.profiles.dir);
@@ -278,10 +278,10 @@ fn the_shipped_configuration_and_every_shipped_profile_load() {
 const PROFILE: &str = "name = 'p'\nimage = 'p'\nentry = 'main.py'\nrun = ['python3', '{entry}']\n";
 
 #[test]
-fn a_profile_has_units_too() {
+fn a_profile_may_use_units() {
     let profile =
         format!("{PROFILE}limits = {{ memory = '128MiB', wall = '3s' }}\n[pool]\nmax_age = '1h'\n[env]\nPATH = '/bin'");
-    let case = Case { files: &[("assayd.toml", "[profiles]\ndir = 'p'"), ("p/p.toml", &profile)], ..NOTHING };
+    let case = TestCase { files: &[("assayd.toml", "[profiles]\ndir = 'p'"), ("p/p.toml", &profile)], ..EMPTY };
     let (_folder, loaded) = case.load();
     let loaded = loaded.unwrap();
     let profiles = load_profiles(&loaded.config, &loaded.origins).unwrap();
@@ -289,8 +289,7 @@ fn a_profile_has_units_too() {
     assert_eq!((profiles[0].pool.max_age_s, profiles[0].env["PATH"].as_str()), (3600, "/bin"));
 }
 
-/// Every kind of mistake, and what is said. The words are read by people who have never seen the project: they stand in a
-/// snapshot, so that a change of theirs is looked at.
+/// The messages of all kinds of mistakes are in a snapshot, so that changes of them are reviewed.
 #[test]
 fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
     let file = |text: &'static str| -> Vec<(&'static str, String)> { vec![("assayd.toml", text.to_owned())] };
@@ -299,8 +298,8 @@ fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
     };
     type Rows<'a> = Vec<(&'a str, Vec<(&'a str, String)>, Vec<(&'a str, &'a str)>, Vec<(&'a str, &'a str)>)>;
     let cases: Rows<'_> = vec![
-        ("a file that is not there", vec![], vec![], vec![]),
-        ("no TOML", file("[queue]\nmax == 3"), vec![], vec![]),
+        ("a missing file", vec![], vec![], vec![]),
+        ("not TOML", file("[queue]\nmax == 3"), vec![], vec![]),
         ("a key twice", file("[queue]\nmax = 3\nmax = 4"), vec![], vec![]),
         ("an unknown key", file("[queue]\nmaxx = 3"), vec![], vec![]),
         ("an unknown section", file("[que]\nmax = 3"), vec![], vec![]),
@@ -312,30 +311,30 @@ fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
         ("a text for a number", file("[queue]\nmax = 'many'"), vec![], vec![]),
         ("a negative number", file("[queue]\nmax = -1"), vec![], vec![]),
         ("a number that is too large", file("[uids]\nbase = 5000000000"), vec![], vec![]),
-        ("a text for a switch", file("[engine]\nallow_plaintext = 'yes'"), vec![], vec![]),
-        ("a word that is none of them", file("[images]\npull = 'allways'"), vec![], vec![]),
+        ("a text for a boolean", file("[engine]\nallow_plaintext = 'yes'"), vec![], vec![]),
+        ("an unknown choice", file("[images]\npull = 'allways'"), vec![], vec![]),
         ("a text for a list", file("[profiles]\nonly = 'python'"), vec![], vec![]),
         ("a number for a text", file("[socket]\nmode = 660"), vec![], vec![]),
         ("a quantity without a unit", file("[queue]\npatience = 120"), vec![], vec![]),
         ("a unit of another kind", file("[cache]\nmax = '10s'"), vec![], vec![]),
-        ("a unit that is none", file("[queue]\ndrain = '3 parsecs'"), vec![], vec![]),
+        ("an unknown unit", file("[queue]\ndrain = '3 parsecs'"), vec![], vec![]),
         ("a quantity that is too fine", file("[queue]\ndrain = '0.5ms'"), vec![], vec![]),
         ("a quantity under both its names", file("[queue]\ndrain = '5s'\ndrain_ms = 5000"), vec![], vec![]),
-        ("a role that is none", file("[socket]\nadmin = ['root']"), vec![], vec![]),
-        ("a mode that is none", file("[socket]\nmode = 'rw-rw----'"), vec![], vec![]),
+        ("an invalid caller", file("[socket]\nadmin = ['root']"), vec![], vec![]),
+        ("an invalid mode", file("[socket]\nmode = 'rw-rw----'"), vec![], vec![]),
         ("an instance's name", file("[instance]\nname = 'my judge'"), vec![], vec![]),
         ("uids of the system", file("[uids]\nbase = 0"), vec![], vec![]),
         ("uids above what can be mapped", file("[uids]\nbase = 65000"), vec![], vec![]),
-        ("a queue for nobody", file("[queue]\nmax = 0"), vec![], vec![]),
+        ("an empty queue", file("[queue]\nmax = 0"), vec![], vec![]),
         ("a number out of range", file("[engine]\n\ncpu_overcommit = 0"), vec![], vec![]),
-        ("an address that is none", file("[engine]\nhost = 'docker.example:2376'"), vec![], vec![]),
+        ("an invalid address", file("[engine]\nhost = 'docker.example:2376'"), vec![], vec![]),
         ("an address and a context", file("[engine]\nhost = '/a.sock'\ncontext = 'far'"), vec![], vec![]),
         ("one engine and several", file("[engine]\nhost = '/a.sock'\n[[hosts]]\nname = 'a'"), vec![], vec![]),
         ("a host's name twice", file("[[hosts]]\nname = 'a'\n[[hosts]]\nname = 'a'"), vec![], vec![]),
         ("a host's value", file("[[hosts]]\nname = 'a'\nmax_creating = 0"), vec![], vec![]),
         ("a registry that matches nothing", file("[images]\ntrusted = ['debian']"), vec![], vec![]),
-        ("a credential that is not there", file("[engine]\ntls_key = '${CREDENTIALS_DIRECTORY}/key'"), vec![], vec![]),
-        ("a variable that no path may have", file("[socket]\npath = '${HOME}/a.sock'"), vec![], vec![]),
+        ("a missing credential", file("[engine]\ntls_key = '${CREDENTIALS_DIRECTORY}/key'"), vec![], vec![]),
+        ("an unknown variable in a path", file("[socket]\npath = '${HOME}/a.sock'"), vec![], vec![]),
         ("a level of the log", file("[log]\nlevel = 'loud'"), vec![], vec![]),
         ("a module of the log", file("[log]\nlevel = 'info, pol=debug'"), vec![], vec![]),
         ("a ceiling below its floor", file("[profiles]\nfloor = 5\nceiling = 2"), vec![], vec![]),
@@ -347,7 +346,7 @@ fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
         ),
         ("two templates", profile("[[prewarm]]\nfork = true\n[[prewarm]]\nfork = true"), vec![], vec![]),
         (
-            "a profile that is not there",
+            "an unknown profile",
             profile("").into_iter().map(|(name, text)| (name, text.replace("dir =", "only = ['q']\ndir ="))).collect(),
             vec![],
             vec![],
@@ -361,11 +360,11 @@ fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
         ("a variable", file(""), vec![("ASSAY_QUEUE_MAX", "many")], vec![]),
         ("a variable's quantity", file(""), vec![("ASSAY_CACHE_MAX", "10s")], vec![]),
         ("a variable's range", file(""), vec![("ASSAY_UID_BASE", "5")], vec![]),
-        ("a variable that is no TOML", file(""), vec![("ASSAY_HOSTS", "near")], vec![]),
+        ("a variable that is not TOML", file(""), vec![("ASSAY_HOSTS", "near")], vec![]),
         ("a flag's key", file(""), vec![], vec![("queue.maxx", "3")]),
         ("a flag's section", file(""), vec![], vec![("qeue.max", "3")]),
         ("a flag's value", file(""), vec![], vec![("queue.max", "3.5")]),
-        ("a folder of profiles that is not there", file("[profiles]\ndir = '/nope'"), vec![], vec![]),
+        ("a missing folder of profiles", file("[profiles]\ndir = '/nope'"), vec![], vec![]),
         ("a profile's key", profile("limits = { memroy = '1MiB' }"), vec![], vec![]),
         ("a profile's limit", profile("[limits]\nmemory = '3GiB'"), vec![], vec![]),
         ("a profile's preset", profile("preset = 'jugde'"), vec![], vec![]),
@@ -386,14 +385,14 @@ fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
         ),
         ("a profile twice", [profile(""), vec![("p/q.toml", PROFILE.to_owned())]].concat(), vec![], vec![]),
     ];
-    let mut said = String::new();
+    let mut messages = String::new();
     for (what, files, variables, flags) in &cases {
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-        let (folder, loaded) = Case { files: &files, variables, flags }.load();
+        let (folder, loaded) = TestCase { files: &files, variables, flags }.load();
         let error = loaded.and_then(|loaded| load_profiles(&loaded.config, &loaded.origins)).unwrap_err().to_string();
         let error = error.replace(&folder.path().display().to_string(), "/etc/assay");
         assert!(!error.contains("default:"), "{what}: {error}");
-        said.push_str(&format!("{what}:\n  failed to {}\n", error.replace('\n', "\n  ")));
+        messages.push_str(&format!("{what}:\n  failed to {}\n", error.replace('\n', "\n  ")));
     }
-    insta::assert_snapshot!(said);
+    insta::assert_snapshot!(messages);
 }

@@ -1,27 +1,23 @@
 //! Quantities: numbers with a unit.
 //!
-//! A setting that is a quantity has its unit at the end of its name, and two spellings:
+//! The name of a quantity setting ends with its unit, and it has two spellings:
 //!
 //! ```text
-//!   patience_ms = 120000      a plain number: the unit stands in the name
-//!   patience = "2min"         a text with its unit: the name goes without
+//!   patience_ms = 120000      a plain number: the unit is in the name
+//!   patience = "2min"         a text with a unit: the name has none
 //! ```
 //!
-//! A text with its unit may stand behind the long name too. A plain number behind the short one is refused, since nobody
-//! can know what it means. Everything is exact: what is finer than the setting's own unit is refused, not rounded.
+//! A text with a unit is also valid with the long name. A plain number with the short name is refused, because its unit
+//! would be a guess. Conversions are exact: a value finer than the setting's unit is refused, not rounded.
 
-/// What a quantity is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Milliseconds.
     Milliseconds,
-    /// Seconds.
     Seconds,
-    /// Bytes.
     Bytes,
 }
 
-/// The names that times have, in nanoseconds.
+/// Units of time, in nanoseconds.
 const TIMES: &[(&str, u128)] = &[
     ("ms", 1_000_000),
     ("s", 1_000_000_000),
@@ -32,7 +28,7 @@ const TIMES: &[(&str, u128)] = &[
     ("d", 86_400_000_000_000),
 ];
 
-/// The names that sizes have, in bytes. A single letter is binary, as in systemd's units and with the docker command.
+/// Units of size, in bytes. A single letter is binary, as in systemd's units and in the docker command.
 const SIZES: &[(&str, u128)] = &[
     ("b", 1),
     ("kib", 1 << 10),
@@ -50,13 +46,13 @@ const SIZES: &[(&str, u128)] = &[
 ];
 
 impl Unit {
-    /// The unit that a setting's name ends in, and the name without it.
+    /// The unit at the end of a setting's name, and the name without it.
     pub fn of(name: &str) -> Option<(Unit, &str)> {
         let endings = [("_ms", Unit::Milliseconds), ("_s", Unit::Seconds), ("_bytes", Unit::Bytes)];
         endings.into_iter().find_map(|(ending, unit)| Some((unit, name.strip_suffix(ending)?)))
     }
 
-    /// The units that a text may have, for people.
+    /// The valid units of a text, for error messages.
     pub fn names(self) -> &'static str {
         match self {
             Unit::Milliseconds | Unit::Seconds => "ms, s, min, h or d",
@@ -64,7 +60,7 @@ impl Unit {
         }
     }
 
-    /// An example, for errors.
+    /// An example for error messages.
     pub fn example(self) -> &'static str {
         match self {
             Unit::Milliseconds => "\"1500ms\"",
@@ -73,7 +69,7 @@ impl Unit {
         }
     }
 
-    /// One of it, in the base of its table.
+    /// One of this unit, in nanoseconds or bytes.
     fn base(self) -> u128 {
         match self {
             Unit::Milliseconds => 1_000_000,
@@ -89,15 +85,15 @@ impl Unit {
         }
     }
 
-    /// A text such as `"1.5 GiB"` or `"1min 30s"`, counted in this unit.
+    /// Parses a text such as `"1.5 GiB"` or `"1min 30s"` into a number of this unit.
     ///
     /// # Errors
-    /// What is wrong with it, in words that read after the text itself.
+    /// A message that continues the text itself.
     pub fn parse(self, text: &str) -> Result<u64, String> {
         let mut rest = text.trim();
         let mut sum = 0_u128;
         if rest.is_empty() {
-            return Err(format!("is empty; write a number and a unit, such as {}", self.example()));
+            return Err(format!("is empty; use a number and a unit, such as {}", self.example()));
         }
         while !rest.is_empty() {
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(rest.len());
@@ -106,28 +102,30 @@ impl Unit {
             let end = behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len());
             let (name, behind) = behind.split_at(end);
             if number.is_empty() {
-                return Err(format!("is no number with a unit; write one, such as {}", self.example()));
+                return Err(format!("is not a number with a unit; use one, such as {}", self.example()));
             }
             if name.is_empty() {
-                return Err(format!("has no unit; write one of {}, such as {}", self.names(), self.example()));
+                return Err(format!("has no unit; use one of {}, such as {}", self.names(), self.example()));
             }
             let lower = name.to_ascii_lowercase();
             let Some((_, size)) = self.known().iter().find(|(known, _)| *known == lower) else {
-                return Err(format!("has the unit {name:?}; write one of {}", self.names()));
+                return Err(format!("has the unit {name:?}; use one of {}", self.names()));
             };
-            let part = times(number, *size).ok_or_else(|| format!("has {number:?}, which is no such number"))?;
+            let part = times(number, *size).ok_or_else(|| {
+                format!("has {number:?}, which is not a number with at most 9 decimals that is exact in this unit")
+            })?;
             sum = sum.saturating_add(part);
             rest = behind.trim_start();
         }
         if !sum.is_multiple_of(self.base()) {
             let finest = if self == Unit::Milliseconds { "1ms" } else { "1s" };
-            return Err(format!("is finer than {finest}, which is the finest that can be had here"));
+            return Err(format!("is finer than {finest}, the unit of this setting"));
         }
-        // settings are stored as TOML and JSON store them
+        // the largest integer of TOML
         u64::try_from(sum / self.base()).ok().filter(|all| *all <= i64::MAX as u64).ok_or("is too large".to_owned())
     }
 
-    /// The shortest text that [`Unit::parse`] makes the same number of.
+    /// The shortest text that [`Unit::parse`] converts back to `number`.
     pub fn show(self, number: u64) -> String {
         let names: &[&str] = match self {
             Unit::Milliseconds | Unit::Seconds => &["d", "h", "min", "s", "ms"],
@@ -150,7 +148,7 @@ impl Unit {
     }
 }
 
-/// A decimal number times a whole one, when that comes out whole in the table's base.
+/// Multiplies a decimal number by an integer; `None` if the number is invalid or the product is not an integer.
 fn times(number: &str, size: u128) -> Option<u128> {
     let plain = number.replace('_', "");
     let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
@@ -169,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_with_a_unit_is_exact_in_the_settings_own() {
+    fn a_text_with_a_unit_is_converted_exactly() {
         for (unit, text, number) in [
             (Unit::Bytes, "128MiB", 128 << 20),
             (Unit::Bytes, "1.5 GiB", 3 << 29),
@@ -188,26 +186,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_quantity_is_told_what_one_looks_like() {
-        for (unit, text, words) in [
+    fn an_invalid_quantity_is_an_error_with_a_reason() {
+        for (unit, text, expected) in [
             (Unit::Bytes, "10s", "KiB, MiB, GiB"),
             (Unit::Bytes, "12", "has no unit"),
-            (Unit::Bytes, "much", "no number"),
-            (Unit::Bytes, "1.0000000001KiB", "no such number"),
+            (Unit::Bytes, "much", "not a number"),
+            (Unit::Bytes, "1.0000000001KiB", "at most 9 decimals"),
             (Unit::Bytes, "99999999TiB", "too large"),
             (Unit::Seconds, "1500ms", "finer than 1s"),
             (Unit::Milliseconds, "10 parsecs", "parsecs"),
-            (Unit::Milliseconds, "-1s", "no number"),
-            (Unit::Milliseconds, "1.s", "no such number"),
+            (Unit::Milliseconds, "-1s", "not a number"),
+            (Unit::Milliseconds, "1.s", "at most 9 decimals"),
             (Unit::Milliseconds, "", "is empty"),
         ] {
             let error = unit.parse(text).unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn a_shown_quantity_can_be_parsed_again() {
         for unit in [Unit::Bytes, Unit::Milliseconds, Unit::Seconds] {
             for number in [0, 1, 7, 1000, 1024, 1500, 60_000, 86_400_000, 512 << 20, i64::MAX as u64] {
                 assert_eq!(unit.parse(&unit.show(number)), Ok(number), "{unit:?} {number}");

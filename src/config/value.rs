@@ -1,41 +1,47 @@
-//! One value: from how it is written, in a file or as the text of a variable, to what its setting wants. Pure.
+//! Conversion of one value: from its spelling in a file, or the text of a variable or flag, to the type of its setting.
+//! Pure.
 
 use serde_json::{Value, json};
 
 use super::schema::{FoundSetting, SettingSchema, ValueKind, nearest};
 use super::units::Unit;
 
-/// How a value is written.
+/// Spelling of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueStyle {
-    /// With a type: in a file.
+    /// With a type, as in a file.
     Typed,
-    /// As text: a variable, a flag.
+    /// As text, as in a variable or a flag.
     Text,
 }
 
-/// What a setting wants of what was written.
+/// Converts `given` to the type of the setting.
 ///
 /// # Errors
-/// What is wrong with it and what to write, in words.
-pub fn read(found: FoundSetting<'_>, leaf: &SettingSchema, given: &Value, style: ValueStyle) -> Result<Value, String> {
+/// A message with the mistake and a valid value.
+pub fn convert(
+    found: FoundSetting<'_>,
+    leaf: &SettingSchema,
+    given: &Value,
+    style: ValueStyle,
+) -> Result<Value, String> {
     if let Some(unit) = found.unit {
         return quantity(found, unit, leaf, given, style);
     }
-    plain(&leaf.kind, given, style).map_err(|message| format!("{message}{}", such_as(leaf)))
+    plain(&leaf.kind, given, style).map_err(|message| format!("{message}{}", example_of(leaf)))
 }
 
-/// `such as 4096`, where there is a default to show.
-fn such_as(leaf: &SettingSchema) -> String {
+/// `, such as 4096`, if there is a default to show.
+fn example_of(leaf: &SettingSchema) -> String {
     match (&leaf.kind, &leaf.default) {
-        (ValueKind::Word(_) | ValueKind::Truth | ValueKind::List(_) | ValueKind::Map, _) | (_, Value::Null) => {
+        (ValueKind::Choice(_) | ValueKind::Bool | ValueKind::List(_) | ValueKind::Map, _) | (_, Value::Null) => {
             String::new()
         }
         (_, default) => format!(", such as {default}"),
     }
 }
 
-/// How a value is called in errors: as short as people can still find it.
+/// A value in error messages, shortened to 60 characters.
 fn shown(given: &Value) -> String {
     let text = given.to_string();
     if text.chars().count() <= 60 { text } else { format!("{}...", text.chars().take(57).collect::<String>()) }
@@ -48,7 +54,8 @@ fn quantity(
     given: &Value,
     style: ValueStyle,
 ) -> Result<Value, String> {
-    let example = leaf.default.as_u64().map_or(unit.example().to_owned(), |usual| format!("{:?}", unit.show(usual)));
+    let example =
+        leaf.default.as_u64().map_or(unit.example().to_owned(), |default| format!("{:?}", unit.show(default)));
     let plain = match (given, style) {
         (Value::String(text), ValueStyle::Text) if text.trim().bytes().all(|b| b.is_ascii_digit() || b == b'_') => {
             text.trim().replace('_', "").parse::<u64>().ok().map(|number| json!(number))
@@ -57,7 +64,7 @@ fn quantity(
     };
     match (plain, given) {
         (Some(number), _) if found.is_short => Err(format!(
-            "{number} has no unit; write one of {}, such as {example}, or {} = {number}",
+            "{number} has no unit; use one of {}, such as {example}, or {} = {number}",
             unit.names(),
             found.name
         )),
@@ -65,35 +72,35 @@ fn quantity(
             .as_u64()
             .filter(|number| *number <= i64::MAX as u64)
             .map(|number| json!(number))
-            .ok_or_else(|| format!("{number} is no whole number from 0 on; write one, or a text such as {example}")),
+            .ok_or_else(|| format!("{number} is not a non-negative integer; use one, or a text such as {example}")),
         (None, Value::String(text)) => {
             unit.parse(text).map(|number| json!(number)).map_err(|message| format!("{text:?} {message}"))
         }
-        (None, other) => Err(format!("{} is no quantity; write a text such as {example}", shown(other))),
+        (None, other) => Err(format!("{} is not a valid quantity; use a text such as {example}", shown(other))),
     }
 }
 
 fn plain(kind: &ValueKind, given: &Value, style: ValueStyle) -> Result<Value, String> {
-    let wrong = |wanted: &str| Err(format!("{} is not {wanted}; write one", shown(given)));
+    let wrong = |expected: &str| Err(format!("{} is not {expected}; use one", shown(given)));
     match (kind, given) {
-        (ValueKind::Truth, Value::Bool(_)) => Ok(given.clone()),
-        (ValueKind::Truth, Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
+        (ValueKind::Bool, Value::Bool(_)) => Ok(given.clone()),
+        (ValueKind::Bool, Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" if style == ValueStyle::Text => Ok(json!(true)),
             "false" | "0" | "no" | "off" if style == ValueStyle::Text => Ok(json!(false)),
-            _ => Err(format!("{} is neither true nor false; write one of them, without quotes", shown(given))),
+            _ => Err(format!("{} is not a boolean; use true or false, without quotes", shown(given))),
         },
-        (ValueKind::Truth, _) => Err(format!("{} is neither true nor false; write one of them", shown(given))),
-        (ValueKind::Whole(most), _) => match whole(given) {
-            Some(number) if number <= *most => Ok(json!(number)),
-            Some(number) => Err(format!("{number} is too large; write at most {most}")),
-            None => wrong("a whole number from 0 on"),
+        (ValueKind::Bool, _) => Err(format!("{} is not a boolean; use true or false", shown(given))),
+        (ValueKind::Unsigned(max), _) => match whole(given) {
+            Some(number) if number <= *max => Ok(json!(number)),
+            Some(number) => Err(format!("{number} is too large; use at most {max}")),
+            None => wrong("a non-negative integer"),
         },
         (ValueKind::Signed, Value::Number(number)) if number.is_i64() => Ok(given.clone()),
         (ValueKind::Signed, Value::String(text)) => match text.trim().parse::<i64>() {
             Ok(number) => Ok(json!(number)),
-            Err(_) => wrong("a whole number"),
+            Err(_) => wrong("an integer"),
         },
-        (ValueKind::Signed, _) => wrong("a whole number"),
+        (ValueKind::Signed, _) => wrong("an integer"),
         (ValueKind::Number, Value::Number(_)) => Ok(given.clone()),
         (ValueKind::Number, Value::String(text)) => match text.trim().parse::<f64>().ok().filter(|x| x.is_finite()) {
             Some(number) => Ok(json!(number)),
@@ -102,14 +109,14 @@ fn plain(kind: &ValueKind, given: &Value, style: ValueStyle) -> Result<Value, St
         (ValueKind::Number, _) => wrong("a number"),
         (ValueKind::Text | ValueKind::Path, Value::String(_)) => Ok(given.clone()),
         (ValueKind::Text | ValueKind::Path, _) => wrong("a text in quotes"),
-        (ValueKind::Word(words), Value::String(text)) if words.contains(text) => Ok(given.clone()),
-        (ValueKind::Word(words), _) => {
-            let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-            let near = given.as_str().and_then(|text| nearest(text, words.iter().map(String::as_str)));
-            let near = near.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
-            Err(format!("{} is none of {}{near}", shown(given), quoted.join(", ")))
+        (ValueKind::Choice(choices), Value::String(text)) if choices.contains(text) => Ok(given.clone()),
+        (ValueKind::Choice(choices), _) => {
+            let quoted: Vec<String> = choices.iter().map(|choice| format!("{choice:?}")).collect();
+            let near = given.as_str().and_then(|text| nearest(text, choices.iter().map(String::as_str)));
+            let near = near.map(|choice| format!("; did you mean {choice:?}?")).unwrap_or_default();
+            Err(format!("{} is not one of {}{near}", shown(given), quoted.join(", ")))
         }
-        (ValueKind::Caller, Value::Number(_)) => plain(&ValueKind::Whole(u32::MAX.into()), given, style),
+        (ValueKind::Caller, Value::Number(_)) => plain(&ValueKind::Unsigned(u32::MAX.into()), given, style),
         (ValueKind::Caller, Value::String(text)) => match text.trim().parse::<u32>() {
             Ok(uid) => Ok(json!(uid)),
             Err(_) if text == "*" || text.starts_with("user:") || text.starts_with("group:") => Ok(given.clone()),
@@ -124,10 +131,12 @@ fn plain(kind: &ValueKind, given: &Value, style: ValueStyle) -> Result<Value, St
             items.map(|item| plain(of, &json!(item), style)).collect::<Result<_, _>>().map(Value::Array)
         }
         (ValueKind::List(_), _) => {
-            Err(format!("{} is no list; write it in brackets, such as [{}]", shown(given), shown(given)))
+            Err(format!("{} is not a list; use brackets, such as [{}]", shown(given), shown(given)))
         }
         (ValueKind::Map, Value::Object(items)) if items.values().all(Value::is_string) => Ok(given.clone()),
-        (ValueKind::Map, _) => Err(format!("{} is not a section of texts, such as NAME = \"value\"", shown(given))),
+        (ValueKind::Map, _) => {
+            Err(format!("{} is not a section of texts; use lines such as NAME = \"value\"", shown(given)))
+        }
     }
 }
 
@@ -148,11 +157,11 @@ mod tests {
         let SettingsNode::Table(table) = &schema::config().fields[section] else { panic!("no section {section}") };
         let found = table.find(name).unwrap();
         let SettingsNode::Leaf(leaf) = found.node else { panic!("no setting {name}") };
-        read(found, leaf, given, style)
+        convert(found, leaf, given, style)
     }
 
     #[test]
-    fn a_variables_text_becomes_what_its_setting_wants() {
+    fn the_text_of_a_variable_is_converted_to_the_type_of_its_setting() {
         let text = |section, name, text: &str| of(section, name, &json!(text), ValueStyle::Text).unwrap();
         assert_eq!(text("queue", "max", "100"), json!(100));
         assert_eq!(text("queue", "patience_ms", "5000"), json!(5000));
@@ -168,23 +177,23 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_said_with_what_would() {
-        for (section, name, given, words) in [
-            ("queue", "max", json!("many"), "whole number from 0 on; write one, such as 4096"),
-            ("queue", "max", json!(-1), "whole number from 0 on"),
-            ("queue", "max", json!(1.5), "whole number from 0 on"),
+    fn an_invalid_value_is_an_error_with_a_valid_one() {
+        for (section, name, given, expected) in [
+            ("queue", "max", json!("many"), "not a non-negative integer; use one, such as 4096"),
+            ("queue", "max", json!(-1), "not a non-negative integer"),
+            ("queue", "max", json!(1.5), "not a non-negative integer"),
             ("uids", "base", json!(5_000_000_000_u64), "at most 4294967295"),
             ("queue", "patience", json!(120), "\"2min\", or patience_ms = 120"),
             ("queue", "patience_ms", json!(true), "text such as \"2min\""),
-            ("queue", "patience_ms", json!(-5), "-5 is no whole number"),
+            ("queue", "patience_ms", json!(-5), "-5 is not a non-negative integer"),
             ("images", "pull", json!("allways"), "did you mean \"always\"?"),
             ("engine", "allow_plaintext", json!("yes"), "without quotes"),
-            ("profiles", "only", json!("python"), "write it in brackets, such as [\"python\"]"),
+            ("profiles", "only", json!("python"), "use brackets, such as [\"python\"]"),
             ("socket", "submit", json!(["root"]), "user:NAME"),
             ("socket", "path", json!(5), "a text in quotes"),
         ] {
             let error = of(section, name, &given, ValueStyle::Typed).unwrap_err();
-            assert!(error.contains(words), "{section}.{name} = {given}: {error}");
+            assert!(error.contains(expected), "{section}.{name} = {given}: {error}");
         }
     }
 }

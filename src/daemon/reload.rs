@@ -150,10 +150,10 @@ mod tests {
     /// A value that differs from the default.
     fn other(leaf: &SettingSchema) -> Value {
         match &leaf.kind {
-            ValueKind::Truth => json!(leaf.default != json!(true)),
-            ValueKind::Whole(_) | ValueKind::Signed | ValueKind::Number => json!(7),
+            ValueKind::Bool => json!(leaf.default != json!(true)),
+            ValueKind::Unsigned(_) | ValueKind::Signed | ValueKind::Number => json!(7),
             ValueKind::Text | ValueKind::Path => json!("/other"),
-            ValueKind::Word(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
+            ValueKind::Choice(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
             ValueKind::Caller => json!(7),
             ValueKind::List(of) if **of == ValueKind::Caller => json!([7]),
             ValueKind::List(_) => json!(["other"]),

@@ -70,6 +70,19 @@ impl Default for Options<'_> {
     }
 }
 
+/// Reports that a test cannot run on this machine; to be followed by a return. With `ASSAY_REQUIRE_ALL=1`, which CI sets,
+/// the test fails instead.
+pub fn skip(reason: &str) {
+    let is_required = std::env::var("ASSAY_REQUIRE_ALL").is_ok_and(|value| value == "1");
+    assert!(!is_required, "skipped although ASSAY_REQUIRE_ALL=1: {reason}");
+    eprintln!("skipped: {reason}");
+    // scripts/test counts the lines
+    if let Some(path) = std::env::var_os("ASSAY_SKIPPED_TESTS") {
+        let file = std::fs::File::options().create(true).append(true).open(path);
+        writeln!(file.unwrap(), "{reason}").unwrap();
+    }
+}
+
 /// Builds every image once per machine: the engine keeps them. A file lock serializes parallel test
 /// programs.
 pub fn images() {

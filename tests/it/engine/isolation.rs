@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, Daemon, Options, eventually, images, patient, root, submission, with};
+use crate::harness::{Caller, Daemon, Options, eventually, images, patient, root, skip, submission, with};
 use crate::private_engine::{PrivateEngine, load_images};
 
 /// A folder with one profile, changed.
@@ -189,8 +189,7 @@ fn an_operator_gives_a_profile_back_what_its_programs_need() {
 #[test]
 fn programs_run_on_a_kernel_of_their_own_in_gvisor() {
     if !std::path::Path::new("/usr/bin/runsc").exists() {
-        eprintln!("skipped: there is no /usr/bin/runsc here");
-        return;
+        return skip("there is no /usr/bin/runsc");
     }
     images();
     // the engine's network mode "none" and runsc's own network do not go together (ENGINE.md 5.1)

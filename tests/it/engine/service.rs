@@ -89,14 +89,15 @@ fn a_restart_under_load_refuses_nobody_and_loses_nothing_that_was_submitted() {
 }
 
 #[test]
-fn who_was_let_in_just_before_the_end_is_heard_also_when_they_take_their_time() {
+fn a_connection_accepted_just_before_the_shutdown_may_still_make_its_first_call() {
     let daemon = Daemon::start(&Options { profiles: "bash", is_passed: true, ..Options::default() });
     daemon.warm();
-    let mut slow = daemon.caller();
+    let (mut slow, mut observer) = (daemon.caller(), daemon.caller());
     let pid = nix::unistd::Pid::from_raw(daemon.child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    eventually("the end begins", || daemon.log().contains("new connections wait for the next daemon"));
-    // longer than those have who were heard before
+    // `slow` must stay silent: another connection, made before the signal, asks
+    eventually("the hand-over begins", || observer.ok("daemon.status", json!({}))["phase"] == "handing_over");
+    // longer than connections that have made a call are waited for
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(slow.run("bash", "echo hello")["verdict"], "accepted");
 }
@@ -227,59 +228,50 @@ impl Hesitant {
 }
 
 #[test]
-fn before_the_engines_first_word_health_is_answered_and_a_submission_waits_for_it() {
+fn before_the_first_probe_health_is_answered_and_a_submission_waits() {
     crate::harness::images();
-    // the daemon gives an engine 5 s to answer; a machine that is too busy for this test within them gets more tries
-    for last in [false, false, true] {
-        let engine = Hesitant::new();
-        let options = Options { profiles: "bash", floor: 0, engine: Some(&engine.engine), ..Options::default() };
-        let daemon = Daemon::start_bare(&options);
-        let mut watcher = daemon.caller();
-        eventually("the engine is asked", || engine.asked.load(Ordering::SeqCst) > 0);
-        let health = watcher.ok("daemon.health", json!({}));
-        let mut caller = daemon.caller();
-        let id = caller.send("submission.run", &submission("bash", "echo hello"));
-        // whatever comes before the engine's word would be a lie
-        caller.writer.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let early = caller.is_silent();
-        caller.writer.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-        engine.go.store(true, Ordering::SeqCst);
-        let in_time = !daemon.log().contains("the engine does not answer");
-        if in_time || last {
-            assert_eq!(health["checks"][0]["message"], "not asked yet", "{health}");
-            assert_eq!((&health["status"], &health["docker"]), (&json!("degraded"), &json!("disconnected")));
-            assert!(early, "something was answered before the engine was");
-            let answer = caller.answer(id);
-            assert_eq!(answer["result"]["verdict"], "accepted", "{answer}");
-            return;
-        }
-    }
+    let engine = Hesitant::new();
+    let options = Options { profiles: "bash", floor: 0, engine: Some(&engine.engine), ..Options::default() };
+    let daemon = Daemon::start_bare(&options);
+    let mut watcher = daemon.caller();
+    eventually("the engine is probed", || engine.asked.load(Ordering::SeqCst) > 0);
+    let health = watcher.ok("daemon.health", json!({}));
+    let mut caller = daemon.caller();
+    let id = caller.send("submission.run", &submission("bash", "echo hello"));
+    caller.writer.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(caller.is_silent(), "a submission was answered before the first probe");
+    caller.writer.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    engine.go.store(true, Ordering::SeqCst);
+    assert_eq!(health["checks"][0]["message"], "not probed yet", "{health}");
+    assert_eq!((&health["status"], &health["docker"]), (&json!("degraded"), &json!("disconnected")));
+    let answer = caller.answer(id);
+    assert_eq!(answer["result"]["verdict"], "accepted", "{answer}");
 }
 
-/// From the start of the process to the answer to `daemon.health`, the best of three.
-fn start_to_serving(goes: bool) -> Duration {
-    let once = |_| {
-        let engine = Hesitant::new();
-        engine.go.store(goes, Ordering::SeqCst);
-        let begun = Instant::now();
-        let daemon = Daemon::start_bare(&Options { engine: Some(&engine.engine), ..Options::default() });
-        let health = daemon.caller().ok("daemon.health", json!({}));
-        assert!(health["status"].is_string());
-        let took = begun.elapsed();
-        engine.go.store(true, Ordering::SeqCst);
-        took
-    };
-    (0..3).map(once).min().unwrap()
+/// Time from the start of the process to the response to `daemon.health`.
+fn start_to_serving(engine_answers: bool) -> Duration {
+    let engine = Hesitant::new();
+    engine.go.store(engine_answers, Ordering::SeqCst);
+    let start = Instant::now();
+    let daemon = Daemon::start_bare(&Options { engine: Some(&engine.engine), ..Options::default() });
+    let health = daemon.caller().ok("daemon.health", json!({}));
+    assert!(health["status"].is_string());
+    let took = start.elapsed();
+    engine.go.store(true, Ordering::SeqCst);
+    took
 }
 
 #[test]
-fn an_engine_that_hangs_does_not_keep_the_socket_from_answering() {
-    // the promise is 100 ms, in a release build on a quiet machine (docs/INSTALL.md); here, however busy the machine is, an
-    // engine that says nothing must cost none of the seconds that it may take to answer
-    let answering = start_to_serving(true);
-    let hanging = start_to_serving(false);
+fn an_engine_that_hangs_does_not_delay_the_socket() {
+    // the promise of 100 ms (docs/INSTALL.md) is for the whole start in a release build; here it bounds what a hanging
+    // engine adds to the start. The fastest of five starts each, taken in turns, leaves out the load of the machine
+    let (mut answering, mut hanging) = (Duration::MAX, Duration::MAX);
+    for _ in 0..5 {
+        answering = answering.min(start_to_serving(true));
+        hanging = hanging.min(start_to_serving(false));
+    }
     eprintln!("start to serving: {answering:?} with an engine that answers, {hanging:?} with one that hangs");
-    assert!(hanging < answering * 3 + Duration::from_secs(2), "{hanging:?} instead of {answering:?}");
+    assert!(hanging < answering + Duration::from_millis(100), "{hanging:?} instead of {answering:?}");
 }
 
 #[test]

@@ -151,12 +151,12 @@ fn reference(table: &schema::SettingsTable, is_daemons: bool) -> String {
         let full = if section.is_empty() { short.to_owned() } else { format!("{section}.{short}") };
         let takes = match (&leaf.kind, found.unit) {
             (_, Some(unit)) => format!("a quantity, {}; or {name} = a number", unit.names()),
-            (ValueKind::Truth, _) => "true, false".to_owned(),
-            (ValueKind::Whole(_) | ValueKind::Signed, _) => "a whole number".to_owned(),
+            (ValueKind::Bool, _) => "true, false".to_owned(),
+            (ValueKind::Unsigned(_) | ValueKind::Signed, _) => "a whole number".to_owned(),
             (ValueKind::Number, _) => "a number".to_owned(),
             (ValueKind::Text, _) => "text".to_owned(),
             (ValueKind::Path, _) => "a path".to_owned(),
-            (ValueKind::Word(words), _) => {
+            (ValueKind::Choice(words), _) => {
                 words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(", ")
             }
             (ValueKind::Caller | ValueKind::List(_), _) => "a list".to_owned(),
@@ -187,10 +187,10 @@ fn reference(table: &schema::SettingsTable, is_daemons: bool) -> String {
 fn other(leaf: &schema::SettingSchema) -> serde_json::Value {
     use serde_json::json;
     match &leaf.kind {
-        ValueKind::Truth => json!(leaf.default != json!(true)),
-        ValueKind::Whole(_) | ValueKind::Signed | ValueKind::Number | ValueKind::Caller => json!(7),
+        ValueKind::Bool => json!(leaf.default != json!(true)),
+        ValueKind::Unsigned(_) | ValueKind::Signed | ValueKind::Number | ValueKind::Caller => json!(7),
         ValueKind::Text | ValueKind::Path => json!("/other"),
-        ValueKind::Word(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
+        ValueKind::Choice(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
         ValueKind::List(of) if **of == ValueKind::Caller => json!([7]),
         ValueKind::List(_) => json!(["other"]),
         ValueKind::Map => json!({ "other": "7" }),

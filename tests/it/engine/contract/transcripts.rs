@@ -1,8 +1,8 @@
-//! Real conversations with a real daemon, kept in tests/it/golden/transcripts: one line of the socket a line, under who said it.
-//! Each line is also validated as it came, and once more as it is kept.
+//! Conversations with a real daemon, kept in tests/it/golden/transcripts, one test per file: one line of the socket per
+//! row, under its sender. Each line is validated against the schema as received, and again as kept.
 //!
-//! What differs from day to day is masked: figures that were measured are 0, names that were made are numbered, and `usage` events,
-//! which come when they come, are left out.
+//! Values that differ between runs are masked: measured figures are 0, generated names are numbered, and `usage` events
+//! are left out.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,31 @@ use server::rpc::schema;
 use super::{Validation, must_be};
 use crate::harness::{Caller, Daemon, Options, eventually, patient, root, submission, with};
 
-/// A conversation under way.
-struct Talk {
+/// A conversation with the daemon, recorded.
+struct Conversation {
     name: &'static str,
     caller: Caller,
-    said: Vec<(&'static str, Value)>,
+    lines: Vec<(&'static str, Value)>,
     methods: BTreeMap<u64, String>,
     validation: Validation,
 }
 
-impl Talk {
-    fn begin(name: &'static str, caller: Caller) -> Talk {
+impl Conversation {
+    fn begin(name: &'static str, caller: Caller) -> Conversation {
         let hello = caller.hello.clone();
-        let mut talk =
-            Talk { name, caller, said: Vec::new(), methods: BTreeMap::new(), validation: Validation::default() };
-        talk.heard(hello);
-        talk
+        let mut conversation = Conversation {
+            name,
+            caller,
+            lines: Vec::new(),
+            methods: BTreeMap::new(),
+            validation: Validation::default(),
+        };
+        conversation.receive(hello);
+        conversation
     }
 
-    /// A line of the daemon.
-    fn heard(&mut self, line: Value) {
+    /// Records and validates a line of the daemon.
+    fn receive(&mut self, line: Value) {
         self.validation.add(self.name, &schema::document(), &line);
         if let Some(method) = line["id"].as_u64().and_then(|id| self.methods.get(&id))
             && line.get("result").is_some()
@@ -41,83 +46,83 @@ impl Talk {
             self.validation.add(&format!("{}: the result of {method}", self.name), result, &line["result"]);
         }
         if line["params"]["kind"] != "usage" {
-            self.said.push(("daemon", line));
+            self.lines.push(("daemon", line));
         }
     }
 
-    /// A line that need not be one of the protocol.
-    fn say_raw(&mut self, line: &str) {
+    /// Sends a line that may be invalid, and receives its response.
+    fn send_raw_line(&mut self, line: &str) {
         self.caller.send_raw(format!("{line}\n").as_bytes());
-        self.said.push(("caller", serde_json::from_str(line).unwrap_or_else(|_| json!(line))));
+        self.lines.push(("caller", serde_json::from_str(line).unwrap_or_else(|_| json!(line))));
         let answer = self.caller.line();
-        self.heard(answer);
+        self.receive(answer);
     }
 
     fn send(&mut self, method: &str, params: Value) -> u64 {
         let id = self.caller.send(method, &params);
-        self.said.push(("caller", json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })));
+        self.lines.push(("caller", json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })));
         self.methods.insert(id, method.to_owned());
         id
     }
 
-    /// Asks what must be a line of the protocol, and waits for the answer.
+    /// Sends a valid call and receives lines up to its response.
     fn ask(&mut self, method: &str, params: Value) -> Value {
         let id = self.send(method, params);
-        let (_, line) = self.said.last().unwrap();
+        let (_, line) = self.lines.last().unwrap();
         self.validation.add(&format!("{}: the call of {method}", self.name), &schema::document(), line);
         self.until(id)
     }
 
-    /// Asks what must be refused with that word.
-    fn refused(&mut self, word: &str, method: &str, params: Value) {
+    /// Sends a call that must fail with this error code.
+    fn refused(&mut self, code: &str, method: &str, params: Value) {
         let id = self.send(method, params);
         let error = self.until(id)["error"].clone();
-        assert_eq!(error["data"]["code"], word, "{error}");
+        assert_eq!(error["data"]["code"], code, "{error}");
     }
 
     fn until(&mut self, id: u64) -> Value {
         loop {
             let line = self.caller.line();
-            self.heard(line.clone());
+            self.receive(line.clone());
             if line["id"] == id {
                 return line;
             }
         }
     }
 
-    /// Compares it with what is kept.
+    /// Compares the conversation with the kept file.
     fn end(mut self) {
         let mut mask = Mask::default();
         let mut text = String::new();
         let mut events = 0;
-        for (who, mut line) in self.said {
+        for (sender, mut line) in self.lines {
             if line["method"] == "submission.event" {
                 line["params"]["seq"] = json!(events);
                 events += 1;
             } else {
                 events = 0;
             }
-            if who == "daemon" {
+            if sender == "daemon" {
                 mask.apply(&mut line);
-                self.validation.add(&format!("{}, as it is kept", self.name), &schema::document(), &line);
+                self.validation.add(&format!("{}, as kept", self.name), &schema::document(), &line);
             } else {
                 mask.names(&mut line);
             }
-            text += &format!("{}\n", json!({ who: line }));
+            text += &format!("{}\n", json!({ sender: line }));
         }
         must_be(&root().join(format!("tests/it/golden/transcripts/{}.jsonl", self.name)), &text);
         self.validation.must_hold();
     }
 }
 
-/// What hides what differs.
+/// Masks values that differ between runs.
 #[derive(Default)]
 struct Mask {
     names: BTreeMap<String, String>,
 }
 
 impl Mask {
-    /// Names that were made: ids of blobs and submissions.
+    /// Replaces generated ids of blobs and submissions by numbered names.
     fn names(&mut self, value: &mut Value) {
         match value {
             Value::Object(map) => map.values_mut().for_each(|inner| self.names(inner)),
@@ -135,18 +140,18 @@ impl Mask {
 
     fn apply(&mut self, value: &mut Value) {
         self.names(value);
-        measured(value, "");
+        mask_measured(value, "");
     }
 }
 
-/// Figures that were measured, and facts about this machine.
-fn measured(value: &mut Value, within: &str) {
+/// Replaces measured figures and facts about this machine.
+fn mask_measured(value: &mut Value, within: &str) {
     match value {
         Value::Object(map) => {
             for (key, inner) in map {
                 let is_figure = key.ends_with("_ms") || ["memory_bytes", "max_rss_bytes"].contains(&key.as_str());
                 match (key.as_str(), &inner) {
-                    // announced, not measured
+                    // configured, not measured
                     _ if within == "limits" => {}
                     (_, Value::Number(_)) if is_figure => *inner = json!(0),
                     ("version" | "instance" | "engine" | "image" | "host", Value::String(_)) => *inner = json!("..."),
@@ -154,21 +159,21 @@ fn measured(value: &mut Value, within: &str) {
                     ("isolation", Value::String(_)) => *inner = json!("cell"),
                     ("start", Value::String(_)) => *inner = json!("warm"),
                     ("memory_source", Value::String(_)) => *inner = json!("cgroup_peak"),
-                    // words about places of this machine, or about time
+                    // messages with paths of this machine, or with durations
                     ("message", Value::String(text)) if text.contains('/') || text.contains(" ms") => {
                         *inner = json!("...");
                     }
-                    // a test runner says how long it took
+                    // a test runner prints its duration
                     ("suite", Value::Object(_)) => {
                         inner["run"]["stdout"] = json!("...");
                         inner["run"]["evidence"]["stdout_bytes"] = json!(0);
-                        measured(inner, key);
+                        mask_measured(inner, key);
                     }
-                    _ => measured(inner, key),
+                    _ => mask_measured(inner, key),
                 }
             }
         }
-        Value::Array(list) => list.iter_mut().for_each(|inner| measured(inner, within)),
+        Value::Array(list) => list.iter_mut().for_each(|inner| mask_measured(inner, within)),
         _ => {}
     }
 }
@@ -182,29 +187,36 @@ fn endless(id: &str) -> Value {
     named(id, with(forever, "limits", json!({ "wall_ms": 600_000 })))
 }
 
-/// Waits until what was submitted has said something: what a run has used is known from then on.
-fn says_something(daemon: &Daemon, id: &str) {
+/// Waits for output of a submission; its usage is known from then on.
+fn wait_for_output(daemon: &Daemon, id: &str) {
     let mut watcher = daemon.caller();
     watcher.send("submission.wait", &json!({ "id": id, "stream": true, "from_seq": 0 }));
     while watcher.line()["params"]["kind"] != "stdout" {}
 }
 
-#[test]
-fn conversations_go_as_they_are_kept() {
+/// A daemon with a ready sandbox of each language of the transcripts.
+fn daemon() -> Daemon {
     let daemon = Daemon::start(&Options { profiles: "python,c", floor: 1, ..Options::default() });
     daemon.warm();
-    let talk = |name| Talk::begin(name, daemon.caller());
+    daemon
+}
 
-    let mut hello = talk("hello");
+#[test]
+fn the_transcript_of_hello_is_kept() {
+    let daemon = daemon();
+    let mut hello = Conversation::begin("hello", daemon.caller());
     hello.ask("profile.list", json!({}));
     hello.ask("submission.list", json!({}));
     hello.ask("daemon.reload", json!({}));
     hello.ask("host.drain", json!({ "host": "local" }));
     hello.ask("host.resume", json!({ "host": "local" }));
     hello.end();
-    eventually("work is taken again", || daemon.caller().ok("daemon.health", json!({}))["status"] == "healthy");
+}
 
-    let mut run = talk("run");
+#[test]
+fn the_transcript_of_runs_is_kept() {
+    let daemon = daemon();
+    let mut run = Conversation::begin("run", daemon.caller());
     run.ask(
         "submission.run",
         named("run-1", with(submission("python", "print(int(input())*2)"), "stdin", json!("21\n"))),
@@ -212,13 +224,21 @@ fn conversations_go_as_they_are_kept() {
     run.ask("submission.run", named("run-2", submission("python", "raise SystemExit(3)")));
     run.ask("submission.run", named("run-3", submission("c", "int main() { return x; }")));
     run.end();
+}
 
-    let mut streamed = talk("streamed-run");
+#[test]
+fn the_transcript_of_a_streamed_run_is_kept() {
+    let daemon = daemon();
+    let mut streamed = Conversation::begin("streamed-run", daemon.caller());
     let hello = submission("c", "#include <stdio.h>\nint main() { puts(\"hello\"); }");
     streamed.ask("submission.run", with(named("stream-1", hello), "stream", json!(true)));
     streamed.end();
+}
 
-    let mut tests = talk("tests");
+#[test]
+fn the_transcript_of_tests_is_kept() {
+    let daemon = daemon();
+    let mut tests = Conversation::begin("tests", daemon.caller());
     let add = named("tests-1", submission("python", "print(sum(map(float, input().split())))"));
     let given = json!([
         { "name": "words", "stdin": "1 2\n", "expect": "3.0\n", "checker": { "kind": "tokens" } },
@@ -236,16 +256,20 @@ fn conversations_go_as_they_are_kept() {
     let doubles = patient(submission("python", "def f(x): return 2 * x"));
     tests.ask("submission.run", with(named("tests-3", doubles), "suite", suite));
     tests.end();
+}
 
-    let mut cancel = talk("cancel");
+#[test]
+fn the_transcript_of_a_cancelled_run_is_kept() {
+    let daemon = daemon();
+    let mut cancel = Conversation::begin("cancel", daemon.caller());
     let run = cancel.send("submission.run", with(endless("cancel-1"), "stream", json!(true)));
-    while cancel.said.last().unwrap().1["params"]["kind"] != "stdout" {
+    while cancel.lines.last().unwrap().1["params"]["kind"] != "stdout" {
         let line = cancel.caller.line();
-        cancel.heard(line);
+        cancel.receive(line);
     }
     let asked = cancel.send("submission.cancel", json!({ "request": run }));
-    // two answers, in whatever order
-    let answer = |cancel: &mut Talk| loop {
+    // the two responses come in any order
+    let answer = |cancel: &mut Conversation| loop {
         let line = cancel.caller.line();
         if line.get("id").is_some() {
             return line;
@@ -254,11 +278,15 @@ fn conversations_go_as_they_are_kept() {
     let (first, second) = (answer(&mut cancel), answer(&mut cancel));
     let (report, done) = if first["id"] == run { (first, second) } else { (second, first) };
     assert_eq!(done["id"], asked);
-    cancel.heard(done);
-    cancel.heard(report);
+    cancel.receive(done);
+    cancel.receive(report);
     cancel.end();
+}
 
-    let mut blobs = talk("blobs");
+#[test]
+fn the_transcript_of_blobs_is_kept() {
+    let daemon = daemon();
+    let mut blobs = Conversation::begin("blobs", daemon.caller());
     let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     let answer = blobs.ask("blob.put", json!({ "data_b64": encode("1 2 "), "offset": 0, "eof": false }));
     let blob = answer["result"]["blob"].clone();
@@ -273,10 +301,14 @@ fn conversations_go_as_they_are_kept() {
         with(named("blobs-2", submission("python", "open('out.txt', 'w').write('kept')")), "collect", json!(["*.txt"]));
     blobs.ask("submission.run", collect);
     blobs.end();
+}
 
-    let mut wait = talk("wait");
+#[test]
+fn the_transcript_of_waiting_is_kept() {
+    let daemon = daemon();
+    let mut wait = Conversation::begin("wait", daemon.caller());
     wait.ask("submission.submit", endless("wait-1"));
-    says_something(&daemon, "wait-1");
+    wait_for_output(&daemon, "wait-1");
     wait.ask("submission.wait", json!({ "id": "wait-1", "timeout_ms": 10 }));
     wait.ask("submission.get", json!({ "id": "wait-1" }));
     wait.ask("submission.cancel", json!({ "id": "wait-1" }));
@@ -288,9 +320,13 @@ fn conversations_go_as_they_are_kept() {
     wait.ask("submission.get", json!({ "id": "wait-2" }));
     wait.ask("submission.logs", json!({ "id": "wait-2" }));
     wait.end();
+}
 
-    // what is too much of today for a file is validated all the same
-    let mut today = talk("today");
+/// Responses that differ from machine to machine are validated, not kept.
+#[test]
+fn status_and_events_are_valid() {
+    let daemon = daemon();
+    let mut today = Conversation::begin("today", daemon.caller());
     for method in [
         "daemon.status",
         "daemon.health",
@@ -311,7 +347,7 @@ fn conversations_go_as_they_are_kept() {
     loop {
         let line = today.caller.line();
         usage += usize::from(line["params"]["kind"] == "usage");
-        today.heard(line.clone());
+        today.receive(line.clone());
         if line["id"] == id {
             break;
         }
@@ -320,8 +356,8 @@ fn conversations_go_as_they_are_kept() {
     today.validation.must_hold();
 }
 
-#[test]
-fn every_error_that_can_be_had_is_as_it_is_kept() {
+/// A daemon with a queue of 3 submissions, 2 per uid, and a profile whose image cannot be built.
+fn small_daemon() -> (Daemon, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     for profile in ["python.toml", "bash.toml"] {
         std::fs::copy(root().join("config/profiles").join(profile), folder.path().join(profile)).unwrap();
@@ -336,12 +372,20 @@ fn every_error_that_can_be_had_is_as_it_is_kept() {
         profiles_dir: Some(folder.path()),
         ..Options::default()
     };
-    let daemon = Daemon::start(&options);
-    let mut errors = Talk::begin("errors", daemon.caller());
-    errors.say_raw("nonsense");
-    errors.say_raw("[]");
-    errors.say_raw(r#"{"jsonrpc":"2.0","id":"a","method":"daemon.status","extra":1}"#);
-    let plain = || submission("python", "print(1)");
+    (Daemon::start(&options), folder)
+}
+
+fn plain() -> Value {
+    submission("python", "print(1)")
+}
+
+#[test]
+fn the_transcript_of_errors_is_kept() {
+    let (daemon, _profiles) = small_daemon();
+    let mut errors = Conversation::begin("errors", daemon.caller());
+    errors.send_raw_line("nonsense");
+    errors.send_raw_line("[]");
+    errors.send_raw_line(r#"{"jsonrpc":"2.0","id":"a","method":"daemon.status","extra":1}"#);
     errors.refused("not_found", "submission.walk", json!({}));
     errors.refused("not_found", "submission.wait", json!({ "id": "none" }));
     errors.refused("bad_request", "submission.run", with(plain(), "limits", json!({ "cpu_msx": 1 })));
@@ -354,48 +398,59 @@ fn every_error_that_can_be_had_is_as_it_is_kept() {
     errors.refused("unsupported", "submission.run", with(plain(), "isolation", json!("split")));
     errors.refused("denied", "submission.run", with(plain(), "limits", json!({ "cpus": 64 })));
     errors.refused("too_large", "submission.run", with(plain(), "collect", json!(vec!["a"; 100])));
-    errors.refused("internal", "image.build", json!({ "profile": "lost" }));
+    errors.refused("image_failed", "image.build", json!({ "profile": "lost" }));
     errors.ask("submission.run", named("conflict-1", plain()));
     errors.refused("conflict", "submission.run", named("conflict-1", submission("python", "print(2)")));
     errors.ask("submission.submit", endless("endless-1"));
     errors.ask("submission.submit", endless("endless-2"));
     errors.refused("quota_exceeded", "submission.submit", plain());
-    // another uid takes the last place
-    let mut other = daemon.caller_as(3010);
-    other.ok("submission.submit", endless("endless-3"));
-    let mut others = Talk::begin("errors-of-others", daemon.caller_as(3011));
+    errors.ask("daemon.drain", json!({}));
+    errors.refused("draining", "submission.submit", plain());
+    // so that the drain does not wait for them
+    for id in ["endless-1", "endless-2"] {
+        errors.caller.ok("submission.cancel", json!({ "id": id }));
+    }
+    errors.end();
+}
+
+#[test]
+fn the_transcript_of_errors_of_other_uids_is_kept() {
+    let (daemon, _profiles) = small_daemon();
+    let (mut first, mut second) = (daemon.caller(), daemon.caller_as(3010));
+    first.ok("submission.submit", endless("endless-1"));
+    first.ok("submission.submit", endless("endless-2"));
+    second.ok("submission.submit", endless("endless-3"));
+    let mut others = Conversation::begin("errors-of-others", daemon.caller_as(3011));
     others.refused("queue_full", "submission.submit", plain());
     others.refused("forbidden", "daemon.drain", json!({}));
     others.end();
-    errors.ask("daemon.drain", json!({}));
-    errors.refused("draining", "submission.submit", plain());
-    // so that the drain need not wait for them
-    for (caller, id) in [(&mut errors.caller, "endless-1"), (&mut other, "endless-3")] {
-        caller.ok("submission.cancel", json!({ "id": id }));
-    }
-    errors.caller.ok("submission.cancel", json!({ "id": "endless-2" }));
-    errors.end();
+}
 
+#[test]
+fn the_transcript_of_an_unreachable_deadline_is_kept() {
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ceiling: 1, ..Options::default() });
     let sleeper = submission("bash", "sleep 0.5");
     let mut crowd = daemon.caller();
     for _ in 0..14 {
         crowd.send("submission.run", &sleeper);
     }
-    // the pace is known after some
+    // the daemon estimates the wait from the first ones
     for _ in 0..6 {
         assert_eq!(crowd.line()["result"]["verdict"], "accepted");
     }
-    let mut late = Talk::begin("errors-of-deadlines", daemon.caller());
+    let mut late = Conversation::begin("errors-of-deadlines", daemon.caller());
     late.refused("deadline_unreachable", "submission.run", with(sleeper, "deadline_ms", json!(700)));
     late.end();
     drop(crowd);
+}
 
+#[test]
+fn the_transcript_without_a_host_is_kept() {
     let nowhere = Options { floor: 0, engine: Some("unix:///nonexistent/docker.sock"), ..Options::default() };
     let daemon = Daemon::start_bare(&nowhere);
     let mut first = daemon.caller();
     eventually("the engine was asked", || first.ok("daemon.health", json!({}))["status"] == "unhealthy");
-    let mut alone = Talk::begin("no-host", daemon.caller());
+    let mut alone = Conversation::begin("no-host", daemon.caller());
     alone.refused("no_host", "submission.run", plain());
     let health = alone.ask("daemon.health", json!({}));
     assert_eq!(health["result"]["status"], "unhealthy");
@@ -403,7 +458,7 @@ fn every_error_that_can_be_had_is_as_it_is_kept() {
 }
 
 #[test]
-fn no_transcript_is_kept_of_which_nobody_speaks() {
+fn every_kept_transcript_has_a_test() {
     let source = include_str!("transcripts.rs");
     for entry in std::fs::read_dir(root().join("tests/it/golden/transcripts")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();

@@ -120,7 +120,7 @@ impl Drop for Machine {
 #[test]
 fn lintian_has_nothing_to_say_about_the_package() {
     if Command::new("lintian").arg("--version").output().is_err() {
-        return eprintln!("there is no lintian here: nothing was looked at");
+        return crate::harness::skip("there is no lintian");
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(package(folder.path(), "0.1.0"));
