@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use docker::stdcopy::Decoder;
 use docker::{
-    BoxedIo, BuildOptions, Client, ContainerSpec, Error, Filters, LogsOptions, NetworkSpec, Pull, PullPolicy,
+    BoxedIo, BuildOptions, Client, ContainerSpec, Error, Filters, LogOptions, NetworkSpec, Pull, PullPolicy,
     WaitCondition,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -91,7 +91,7 @@ async fn play(mut stream: DuplexStream, steps: Vec<Step>) -> io::Result<()> {
 
 fn client_of(script: &[u8]) -> Client {
     let connections = Arc::new(Mutex::new(parse(script)));
-    Client::through(
+    Client::with_connector(
         "a script",
         Arc::new(move || {
             let steps = connections.lock().unwrap().pop_front();
@@ -168,7 +168,7 @@ async fn make(client: &Client, kind: u8) -> Result<(), Error> {
             Ok(())
         }
         18 => {
-            let options = LogsOptions { follow: true, ..LogsOptions::default() };
+            let options = LogOptions { follow: true, ..LogOptions::default() };
             client.logs("a", &options).await?.text(1 << 20).await.map(drop)
         }
         19 => client.inspect_image("a").await.map(drop),

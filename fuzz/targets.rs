@@ -38,14 +38,14 @@ const ALL: [(&str, Target); 13] = [
 
 /// The Engine's multiplexed stream: whole and byte by byte give the same payload and the same end.
 fn stdcopy(data: &[u8]) {
-    use docker::stdcopy::{Decoder, Stream};
+    use docker::stdcopy::{Decoder, StdStream};
     let run = |size: usize| {
         let mut decoder = Decoder::new();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut end = Ok(());
         for piece in data.chunks(size) {
             end = decoder.push(piece, |stream, payload| match stream {
-                Stream::Stderr => stderr.extend_from_slice(payload),
+                StdStream::Stderr => stderr.extend_from_slice(payload),
                 _ => stdout.extend_from_slice(payload),
             });
             if end.is_err() {

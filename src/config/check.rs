@@ -35,7 +35,7 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     if config.queue.patience_ms == 0 {
         report("queue.patience_ms", "0 gives no time to wait for a sandbox; use at least \"1ms\"".to_owned());
     }
-    if let Some(pattern) = config.images.trusted.nonsense() {
+    if let Some(pattern) = config.images.trusted.first_invalid() {
         let advice = "use registry/path, or registry/* for everything below it, with the host of the registry";
         report("images.trusted", format!("{pattern:?} matches no image; {advice}"));
     }

@@ -36,8 +36,8 @@ pub use arguments::Arguments;
 pub use http::{HttpSettings, Listen};
 pub use load::{Loaded, Origins, Sources};
 pub use model::{
-    CacheSettings, CallerRule, Config, DEFAULT_SOCKET, EngineSettings, ImageSettings, InstanceSettings,
-    IsolationSettings, LogSettings, ProfileSettings, QueueSettings, SocketSettings, UidSettings,
+    CacheSettings, CallerRule, Config, DEFAULT_SOCKET, ENGINE_CLIENT_APP, EngineSettings, ImageSettings,
+    InstanceSettings, IsolationSettings, LogSettings, ProfileSettings, QueueSettings, SocketSettings, UidSettings,
 };
 pub use problem::{ConfigError, ConfigProblem, SettingOrigin};
 pub use profiles::load_profiles;

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use docker::registry::Trusted;
-use docker::{self, PullPolicy, Settings, SetupError, Target};
+use docker::{App, EngineTarget, PullPolicy, SettingNames, Settings, SetupError};
 use telemetry::log;
 
 use super::{EnvVars, HttpSettings};
@@ -171,12 +171,26 @@ impl Default for EngineSettings {
     }
 }
 
+/// How the Engine client names assay and its settings, in requests and in error texts.
+pub static ENGINE_CLIENT_APP: App = App {
+    name: "assay",
+    user_agent: concat!("assay/", env!("CARGO_PKG_VERSION")),
+    certificate_guide: Some("docs/DOCKER.md"),
+    settings: SettingNames {
+        host: "engine.host",
+        context: "engine.context",
+        tls_dir: "engine.tls_dir",
+        tls_server_name: "engine.tls_server_name",
+        allow_plaintext: "engine.allow_plaintext",
+    },
+};
+
 impl EngineSettings {
     /// The address of the engine, and how to connect.
     ///
     /// # Errors
     /// The setting that is invalid, and a valid value.
-    pub fn target(&self, environment: &EnvVars) -> Result<Target, SetupError> {
+    pub fn target(&self, environment: &EnvVars) -> Result<EngineTarget, SetupError> {
         let settings = Settings {
             host: self.host.clone(),
             context: self.context.clone(),
@@ -186,6 +200,7 @@ impl EngineSettings {
             tls_key: self.tls_key.clone(),
             tls_server_name: self.tls_server_name.clone(),
             allow_plaintext: self.allow_plaintext,
+            app: &ENGINE_CLIENT_APP,
         };
         settings.target(&docker::Environment::from(environment.clone()))
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use config::{self, Config, EnvVars, Loaded, Origins, load_profiles};
-use docker::{self, Client, Target};
+use docker::{self, Client, EngineTarget};
 use judge::cache::Cache;
 use protocol::Profile;
 use sandbox::host::{EngineCallMetrics, Host, HostConfig};
@@ -20,7 +20,7 @@ use server::rpc::Roles;
 #[derive(Debug)]
 pub struct ConfiguredEngine {
     pub config: config::EngineSettings,
-    pub target: Target,
+    pub target: EngineTarget,
     pub client: Client,
     /// Latency and errors of the client's calls.
     pub calls: Arc<EngineCallMetrics>,
@@ -59,7 +59,7 @@ pub fn engines(config: &Config, origins: &Origins, environment: &EnvVars) -> Res
             format!("{prefix}failed to {error}{origin}")
         })?;
         let calls = Arc::<EngineCallMetrics>::default();
-        Ok(ConfiguredEngine { config: engine.clone(), target, client: client.observed(calls.clone()), calls })
+        Ok(ConfiguredEngine { config: engine.clone(), target, client: client.with_observer(calls.clone()), calls })
     };
     config.engines().iter().map(open).collect()
 }
@@ -85,6 +85,7 @@ impl Assembly {
             policy: config.images.pull,
             trusted: config.images.trusted.clone(),
             docker_folder: docker::Environment::from(environment.clone()).docker_folder(),
+            app: &config::ENGINE_CLIENT_APP,
             pulled: Arc::default(),
         };
         Ok(Assembly {
@@ -139,7 +140,7 @@ impl Assembly {
     }
 
     /// Addresses of the engines, for the reaper.
-    pub fn targets(&self) -> Vec<&Target> {
+    pub fn targets(&self) -> Vec<&EngineTarget> {
         self.engines.iter().map(|engine| &engine.target).collect()
     }
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::instance::{Instance, lock};
 use super::service;
 use config::{self, Config, EnvVars};
-use docker::{Client, Target};
+use docker::{Client, EngineTarget};
 use sandbox::lifecycle;
 
 /// The first argument that makes `assayd` a reaper.
@@ -52,7 +52,7 @@ impl Reaper {
     /// # Errors
     /// A message: the process cannot be started.
     pub fn start(
-        targets: &[&Target],
+        targets: &[&EngineTarget],
         instance: &str,
         folder: &Path,
         log: &config::LogSettings,
@@ -80,7 +80,7 @@ impl Reaper {
     }
 
     /// Sends the addresses of the engines.
-    pub fn set_targets(&mut self, targets: &[&Target]) {
+    pub fn set_targets(&mut self, targets: &[&EngineTarget]) {
         if let Some(pipe) = &mut self.pipe {
             let _ = writeln!(pipe, "{}", serde_json::json!(targets));
         }
@@ -108,7 +108,7 @@ impl Drop for Reaper {
 pub fn run(instance: &str, folder: &Path) {
     // a session of its own: neither a terminal's hang-up nor a kill of the daemon's group reaches it
     let _ = nix::unistd::setsid();
-    let mut targets: Vec<Target> = Vec::new();
+    let mut targets: Vec<EngineTarget> = Vec::new();
     let mut has_failed = false;
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         if line == BYE {
@@ -116,7 +116,8 @@ pub fn run(instance: &str, folder: &Path) {
         }
         has_failed |= line == FAILED;
         // engines removed by a reload are kept: the daemon may still have sandboxes there
-        for target in serde_json::from_str::<Vec<Target>>(&line).unwrap_or_default() {
+        for mut target in serde_json::from_str::<Vec<EngineTarget>>(&line).unwrap_or_default() {
+            target.app = &config::ENGINE_CLIENT_APP;
             if !targets.contains(&target) {
                 targets.push(target);
             }

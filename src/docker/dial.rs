@@ -1,191 +1,109 @@
-//! A fresh connection, and in plain words why there is none. The one place where an `errno` becomes a sentence.
+//! Makes connections: Unix sockets with hyperlocal, TCP, TLS, or the caller's own connector.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use hyperlocal::{UnixConnector, UnixStream};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tower_service::Service;
 
+use super::app::App;
+use super::connect_problem::ConnectProblem;
 use super::deadlines;
 use super::endpoint::{Endpoint, PLAIN_PORT, TLS_PORT};
 use super::error::Error;
-use super::tls::{Tls, TlsProblem};
+use super::tls::{TlsProblem, TlsSetup};
+
+/// The longest path of a Unix socket, in bytes: `sun_path` has 108 with its final NUL.
+const MAX_SOCKET_PATH: usize = 107;
 
 /// Anything that can carry a connection.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A connection that a caller's own way made.
+/// A connection made by a [`Connector`].
 pub type BoxedIo = Box<dyn Io>;
-/// A caller's own way to connect.
+/// The caller's own way to connect.
 pub type Connector = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = io::Result<BoxedIo>> + Send>> + Send + Sync>;
 
-/// How connections are made.
+/// How connections to an endpoint are made.
 #[derive(Clone)]
-pub(super) enum Transport {
-    /// A Unix socket, or plain TCP.
+pub(super) enum Dialer {
+    /// A Unix socket, or TCP without TLS.
     Plain,
-    /// TCP with TLS.
-    Tls(Tls),
-    /// A caller's own.
-    Through(Connector),
+    Tls(TlsSetup),
+    Custom(Connector),
 }
 
 /// A connection to an engine.
-pub(super) enum Stream {
+pub(super) enum EngineStream {
     Unix(UnixStream),
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    Through(BoxedIo),
+    Custom(BoxedIo),
 }
 
-/// Why an engine could not be reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConnectProblem {
-    /// There is no socket.
-    Missing,
-    /// There is something else than a socket.
-    NotASocket(&'static str),
-    /// Nobody listens.
-    Refused,
-    /// We may not use the socket.
-    Denied {
-        /// The group that may, when it has a name.
-        group: Option<String>,
-    },
-    /// The backlog is full, or the connect took longer than its bound.
-    Busy,
-    /// The host's name is not known.
-    UnknownHost,
-    /// Anything else, in the kernel's words.
-    Other(String),
-}
-
-impl ConnectProblem {
-    fn of(error: &io::Error, endpoint: &Endpoint) -> ConnectProblem {
-        if let Endpoint::Unix(path) = endpoint
-            && let Some(kind) = other_than_socket(path)
-        {
-            return ConnectProblem::NotASocket(kind);
-        }
-        match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ConnectProblem::Missing,
-            io::ErrorKind::ConnectionRefused => ConnectProblem::Refused,
-            io::ErrorKind::PermissionDenied => ConnectProblem::Denied {
-                group: match endpoint {
-                    Endpoint::Unix(path) => group_of(path),
-                    _ => None,
-                },
-            },
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ConnectProblem::Busy,
-            _ if error.to_string().contains("lookup") => ConnectProblem::UnknownHost,
-            _ => ConnectProblem::Other(error.to_string()),
-        }
-    }
-
-    /// Whether it may pass without anybody's doing.
-    pub(super) fn may_pass(&self) -> bool {
-        !matches!(self, ConnectProblem::Denied { .. } | ConnectProblem::NotASocket(_))
-    }
-
-    /// What a person can do about it.
-    pub(super) fn remedy(&self, endpoint: &Endpoint) -> Option<String> {
-        Some(match (self, endpoint) {
-            (ConnectProblem::Missing | ConnectProblem::Refused, Endpoint::Unix(_)) => {
-                "start the engine: sudo systemctl start docker (or: sudo dockerd &)".to_owned()
-            }
-            (ConnectProblem::Refused, _) => {
-                "start the engine there with -H tcp://0.0.0.0:2376 --tlsverify, and open the port".to_owned()
-            }
-            (ConnectProblem::NotASocket(_), _) => {
-                "give the engine's socket, such as unix:///var/run/docker.sock".to_owned()
-            }
-            (ConnectProblem::Denied { group: Some(group) }, _) => format!(
-                "add the daemon's user to the group {group:?} (sudo usermod -aG {group} USER), then log in again; that group is root on this machine"
-            ),
-            (ConnectProblem::Denied { group: None }, _) => {
-                "run as a user who may write to the engine's socket (ls -l shows its group)".to_owned()
-            }
-            (ConnectProblem::Busy, Endpoint::Unix(_)) => {
-                "the engine does not accept connections: look at its log (journalctl -u docker)".to_owned()
-            }
-            (ConnectProblem::Busy, _) => "check the address, the network and the firewall in between".to_owned(),
-            (ConnectProblem::UnknownHost, _) => "check the host's name, or give its address".to_owned(),
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for ConnectProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ConnectProblem::Missing => "its socket does not exist. Please make sure Docker is running",
-            ConnectProblem::NotASocket(kind) => return write!(f, "that is {kind}, not a socket"),
-            ConnectProblem::Refused => "nobody listens there. Please make sure Docker is running",
-            ConnectProblem::Denied { .. } => "permission denied on its socket",
-            ConnectProblem::Busy => "it does not accept the connection in time",
-            ConnectProblem::UnknownHost => "its name cannot be resolved",
-            ConnectProblem::Other(text) => text,
-        })
-    }
-}
-
-/// What stands where a socket should, in words.
-fn other_than_socket(path: &Path) -> Option<&'static str> {
-    let kind = std::fs::metadata(path).ok()?.file_type();
-    match kind {
-        kind if kind.is_socket() => None,
-        kind if kind.is_dir() => Some("a folder"),
-        kind if kind.is_file() => Some("a file"),
-        _ => Some("something else"),
-    }
-}
-
-/// Connects, within [`deadlines::CONNECT`], and shakes hands, within [`deadlines::HANDSHAKE`].
-pub(super) async fn dial(endpoint: &Endpoint, transport: &Transport) -> Result<Stream, Error> {
-    let late = || io::Error::from(io::ErrorKind::TimedOut);
-    let failed = |source: io::Error| Error::Connect {
+/// Connects within [`deadlines::CONNECT`], then does the TLS handshake within
+/// [`deadlines::HANDSHAKE`].
+pub(super) async fn dial(endpoint: &Endpoint, dialer: &Dialer, app: &'static App) -> Result<EngineStream, Error> {
+    let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
+    let connecting = timeout(deadlines::CONNECT, connect(endpoint, dialer));
+    let connected = connecting.await.unwrap_or_else(|_| Err(timed_out()));
+    let stream = connected.map_err(|source| Error::Connect {
         endpoint: endpoint.clone(),
         problem: ConnectProblem::of(&source, endpoint),
         source,
-    };
-    let connecting = async {
-        match (endpoint, transport) {
-            (_, Transport::Through(connector)) => connector().await.map(Stream::Through),
-            (Endpoint::Unix(path), _) => UnixStream::connect(path).await.map(Stream::Unix),
-            (Endpoint::Tcp { host, port }, transport) => {
-                let usual = if matches!(transport, Transport::Tls(_)) { TLS_PORT } else { PLAIN_PORT };
-                let stream = TcpStream::connect((host.as_str(), port.unwrap_or(usual))).await?;
-                stream.set_nodelay(true)?;
-                keep_alive(&stream)?;
-                Ok(Stream::Tcp(stream))
-            }
-            (Endpoint::Through(name), _) => Err(io::Error::other(format!("there is no way through {name}"))),
-        }
-    };
-    let stream = timeout(deadlines::CONNECT, connecting).await.unwrap_or_else(|_| Err(late())).map_err(failed)?;
-    let (stream, tls) = match (stream, transport) {
-        (Stream::Tcp(stream), Transport::Tls(tls)) => (stream, tls),
+    })?;
+    let (stream, tls) = match (stream, dialer) {
+        (EngineStream::Tcp(stream), Dialer::Tls(tls)) => (stream, tls),
         (stream, _) => return Ok(stream),
     };
-    let shaking = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), stream);
-    let shaken = timeout(deadlines::HANDSHAKE, shaking).await.unwrap_or_else(|_| Err(late()));
-    shaken
-        .map(|stream| Stream::Tls(Box::new(stream)))
-        .map_err(|source| Error::Tls { endpoint: endpoint.clone(), problem: TlsProblem::of(&source) })
+    let handshake = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), stream);
+    timeout(deadlines::HANDSHAKE, handshake)
+        .await
+        .unwrap_or_else(|_| Err(timed_out()))
+        .map(|stream| EngineStream::Tls(Box::new(stream)))
+        .map_err(|source| Error::Tls { endpoint: endpoint.clone(), problem: TlsProblem::of(&source), app })
 }
 
-/// A peer that vanished is noticed within about a minute and a half, also by who only listens (an attach).
+async fn connect(endpoint: &Endpoint, dialer: &Dialer) -> io::Result<EngineStream> {
+    match (endpoint, dialer) {
+        (_, Dialer::Custom(connector)) => connector().await.map(EngineStream::Custom),
+        (Endpoint::Unix(path), _) => connect_unix(path).await.map(EngineStream::Unix),
+        (Endpoint::Tcp { host, port }, dialer) => {
+            let default = if matches!(dialer, Dialer::Tls(_)) { TLS_PORT } else { PLAIN_PORT };
+            let stream = TcpStream::connect((host.as_str(), port.unwrap_or(default))).await?;
+            stream.set_nodelay(true)?;
+            keep_alive(&stream)?;
+            Ok(EngineStream::Tcp(stream))
+        }
+        (Endpoint::Custom(name), _) => Err(io::Error::other(format!("no connector for {name}"))),
+    }
+}
+
+/// hyperlocal carries the path inside a URI, as hexadecimal UTF-8, and panics if the URI gets too
+/// long: so the path is checked first.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let invalid = |problem: &str| io::Error::new(io::ErrorKind::InvalidInput, problem);
+    match path.to_str() {
+        None => Err(invalid("the socket's path is not UTF-8")),
+        Some("") => Err(io::ErrorKind::NotFound.into()),
+        Some(text) if text.len() > MAX_SOCKET_PATH => Err(invalid("the socket's path has more than 107 bytes")),
+        Some(text) => UnixConnector.call(hyperlocal::Uri::new(text, "/").into()).await,
+    }
+}
+
+/// Lets the kernel detect a vanished peer within 90 seconds, also on a connection that only reads
+/// (an attach).
 fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &30)?;
@@ -194,42 +112,27 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// The name of the group that owns `socket`. Read from the file: `getgrgid` wants NSS modules, which a static program
-/// must not load.
-fn group_of(socket: &Path) -> Option<String> {
-    let gid = std::fs::metadata(socket).ok()?.gid();
-    name_of_group(&std::fs::read_to_string("/etc/group").ok()?, gid)
-}
-
-fn name_of_group(table: &str, gid: u32) -> Option<String> {
-    table.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
-    })
-}
-
-/// One method on whichever stream it is.
-macro_rules! on {
+/// Calls one method on whichever stream it is.
+macro_rules! delegate {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream {
-            Stream::Unix($inner) => $call,
-            Stream::Tcp($inner) => $call,
-            Stream::Tls($inner) => $call,
-            Stream::Through($inner) => $call,
+            EngineStream::Unix($inner) => $call,
+            EngineStream::Tcp($inner) => $call,
+            EngineStream::Tls($inner) => $call,
+            EngineStream::Custom($inner) => $call,
         }
     };
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for EngineStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on!(self.get_mut(), inner => Pin::new(inner).poll_read(cx, buf))
+        delegate!(self.get_mut(), inner => AsyncRead::poll_read(Pin::new(inner), cx, buf))
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for EngineStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        on!(self.get_mut(), inner => Pin::new(inner).poll_write(cx, buf))
+        delegate!(self.get_mut(), inner => AsyncWrite::poll_write(Pin::new(inner), cx, buf))
     }
 
     fn poll_write_vectored(
@@ -237,19 +140,19 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on!(self.get_mut(), inner => Pin::new(inner).poll_write_vectored(cx, bufs))
+        delegate!(self.get_mut(), inner => AsyncWrite::poll_write_vectored(Pin::new(inner), cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        on!(self, inner => inner.is_write_vectored())
+        delegate!(self, inner => AsyncWrite::is_write_vectored(inner))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on!(self.get_mut(), inner => Pin::new(inner).poll_flush(cx))
+        delegate!(self.get_mut(), inner => AsyncWrite::poll_flush(Pin::new(inner), cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on!(self.get_mut(), inner => Pin::new(inner).poll_shutdown(cx))
+        delegate!(self.get_mut(), inner => AsyncWrite::poll_shutdown(Pin::new(inner), cx))
     }
 }
 
@@ -257,53 +160,49 @@ impl AsyncWrite for Stream {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_group_is_found_by_its_number() {
-        let table = "root:x:0:\nbroken\ndocker:x:998:ann,bob\n";
-        assert_eq!(name_of_group(table, 998).as_deref(), Some("docker"));
-        assert_eq!(name_of_group(table, 5), None);
+    async fn failure(endpoint: &Endpoint) -> Error {
+        dial(endpoint, &Dialer::Plain, &App::DEFAULT).await.err().unwrap()
     }
 
     #[tokio::test]
-    async fn what_is_not_a_socket_is_said_by_its_kind() {
+    async fn a_path_that_is_not_a_socket_is_named_by_its_kind() {
         let folder = tempfile::tempdir().unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         for (path, kind) in [(folder.path(), "a folder"), (file.path(), "a file")] {
-            let endpoint = Endpoint::Unix(path.to_owned());
-            let error = dial(&endpoint, &Transport::Plain).await.err().unwrap();
+            let error = failure(&Endpoint::Unix(path.to_owned())).await;
             assert!(error.to_string().contains(kind) && !error.retryable(), "{error}");
             assert!(error.remedy().unwrap().contains("docker.sock"));
         }
     }
 
     #[tokio::test]
-    async fn a_socket_nobody_listens_on_asks_whether_docker_is_running() {
+    async fn a_missing_or_dead_socket_asks_whether_docker_is_running() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("docker.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         for path in [path, folder.path().join("none.sock")] {
-            let error = dial(&Endpoint::Unix(path), &Transport::Plain).await.err().unwrap();
+            let error = failure(&Endpoint::Unix(path)).await;
             assert!(error.is_unreachable() && error.retryable());
             assert!(error.to_string().contains("Please make sure Docker is running"), "{error}");
             assert!(error.remedy().unwrap().contains("systemctl start docker"));
         }
     }
 
-    #[test]
-    fn permission_denied_names_the_group_to_join() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("docker.sock");
-        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let endpoint = Endpoint::Unix(path);
-        let denied = ConnectProblem::of(&io::ErrorKind::PermissionDenied.into(), &endpoint);
-        let ConnectProblem::Denied { group: Some(group) } = &denied else { panic!("{denied:?}") };
-        assert!(denied.remedy(&endpoint).unwrap().contains(&format!("usermod -aG {group} ")));
+    #[tokio::test]
+    async fn a_socket_path_that_no_socket_can_have_is_an_error() {
+        use std::os::unix::ffi::OsStrExt;
+        let long = "/x".repeat(100_000);
+        for path in
+            ["", "/\0", &long].map(Path::new).into_iter().chain([Path::new(std::ffi::OsStr::from_bytes(b"/\xff"))])
+        {
+            let error = failure(&Endpoint::Unix(path.to_owned())).await;
+            assert!(matches!(error, Error::Connect { .. }), "{error:?}");
+        }
     }
 
     #[tokio::test]
-    async fn a_host_that_does_not_exist_is_said_so() {
-        let endpoint = Endpoint::Tcp { host: "no-such-host.invalid".to_owned(), port: Some(1) };
-        let error = dial(&endpoint, &Transport::Plain).await.err().unwrap();
+    async fn an_unknown_host_is_reported_as_such() {
+        let error = failure(&Endpoint::Tcp { host: "no-such-host.invalid".to_owned(), port: Some(1) }).await;
         assert!(
             matches!(&error, Error::Connect { problem: ConnectProblem::UnknownHost | ConnectProblem::Busy, .. }),
             "{error}"

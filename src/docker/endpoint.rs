@@ -1,4 +1,4 @@
-//! Where an engine listens.
+//! Engine addresses: Unix sockets and TCP, as `DOCKER_HOST` spells them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Docker's own default.
+/// The socket that Docker uses by default.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
-/// Docker's port with TLS.
+/// Docker's default port with TLS.
 pub const TLS_PORT: u16 = 2376;
-/// Docker's port without.
+/// Docker's default port without TLS.
 pub const PLAIN_PORT: u16 = 2375;
 
 /// An engine's address.
@@ -18,61 +18,49 @@ pub const PLAIN_PORT: u16 = 2375;
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum Endpoint {
-    /// A Unix socket.
     Unix(PathBuf),
-    /// A TCP port; whether TLS is spoken there is said elsewhere ([`super::Target`]).
+    /// A TCP port. [`EngineTarget`](super::EngineTarget) says whether it uses TLS.
     Tcp {
         /// A name or an IP address, without brackets.
         host: String,
-        /// The port; absent: 2376 with TLS, 2375 without.
+        /// Default: 2376 with TLS, 2375 without.
         port: Option<u16>,
     },
-    /// A caller's own way to connect, by its name.
-    Through(String),
+    /// A [`Connector`](super::Connector) of the caller, by its name.
+    Custom(String),
 }
 
-/// What is wrong with an address.
+/// Why an address is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// A scheme that is known and not spoken.
-    #[error("use {given:?}: {scheme}:// is not spoken; {instead}")]
-    NotSpoken {
-        /// The address.
+    /// A scheme that Docker knows and this client does not support.
+    #[error("use {given:?}: {scheme}:// is not supported; {instead}")]
+    Unsupported {
         given: String,
-        /// Its scheme.
         scheme: &'static str,
-        /// What to do instead.
+        /// What to write instead.
         instead: &'static str,
     },
-    /// A port that is none.
+    /// A port that is not a number from 1 to 65535.
     #[error("use {given:?}: {port:?} is not a port; write a number from 1 to 65535")]
-    Port {
-        /// The address.
-        given: String,
-        /// The port.
-        port: String,
-    },
+    Port { given: String, port: String },
     /// More than a host and a port.
-    #[error("use {given:?}: only a host and a port may stand in it, not {extra:?}")]
-    Extra {
-        /// The address.
-        given: String,
-        /// What is too much.
-        extra: String,
-    },
-    /// A socket that is not absolute.
+    #[error("use {given:?}: it must contain only a host and a port, not {extra:?}")]
+    Extra { given: String, extra: String },
+    /// A socket path that is not absolute.
     #[error("use {0:?}: the socket's path must be absolute, as in unix:///var/run/docker.sock")]
     Relative(String),
-    /// Anything else.
+    /// Not an address of any known form.
     #[error("use {0:?}: not an engine's address; write unix:///path/to/docker.sock or tcp://host:2376")]
     Unknown(String),
 }
 
 impl Endpoint {
-    /// Reads an address as `DOCKER_HOST` may carry it: `unix:///path`, `/path`, `tcp://host:port`, `https://host:port`.
+    /// Parses an address as in `DOCKER_HOST`: `unix:///path`, `/path`, `tcp://host:port`,
+    /// `https://host:port`.
     ///
     /// # Errors
-    /// Says what is wrong and what a good address looks like.
+    /// The error names the wrong part and shows a valid address.
     pub fn parse(text: &str) -> Result<Endpoint, EndpointError> {
         let given = || text.to_owned();
         if let Some(path) = text.strip_prefix("unix://") {
@@ -87,14 +75,14 @@ impl Endpoint {
                 return tcp(text, rest);
             }
         }
-        let not_spoken = [
+        let unsupported = [
             ("ssh", "forward the socket (ssh -L /run/far.sock:/var/run/docker.sock HOST) and use unix:///run/far.sock"),
             ("npipe", "Windows engines are not supported"),
             ("fd", "give the socket's path, unix:///var/run/docker.sock"),
         ];
-        for (scheme, instead) in not_spoken {
+        for (scheme, instead) in unsupported {
             if text.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://")) {
-                return Err(EndpointError::NotSpoken { given: given(), scheme, instead });
+                return Err(EndpointError::Unsupported { given: given(), scheme, instead });
             }
         }
         Err(EndpointError::Unknown(given()))
@@ -110,11 +98,11 @@ fn tcp(given: &str, rest: &str) -> Result<Endpoint, EndpointError> {
     }
     let (host, port) = match rest.strip_prefix('[') {
         Some(inner) => {
-            let (host, behind) = inner.split_once(']').ok_or_else(unknown)?;
+            let (host, rest) = inner.split_once(']').ok_or_else(unknown)?;
             host.parse::<std::net::Ipv6Addr>().map_err(|_| unknown())?;
-            match behind.strip_prefix(':') {
+            match rest.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
-                None if behind.is_empty() => (host, None),
+                None if rest.is_empty() => (host, None),
                 None => return Err(unknown()),
             }
         }
@@ -123,20 +111,20 @@ fn tcp(given: &str, rest: &str) -> Result<Endpoint, EndpointError> {
             None => (rest, None),
         },
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    if host.is_empty() || host.len() > 253 || !host.bytes().all(plain) {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if host.is_empty() || host.len() > 253 || !host.bytes().all(allowed) {
         return Err(unknown());
     }
-    let number = |port: &str| {
+    let parse_port = |port: &str| {
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let number = digits.then(|| port.parse().ok()).flatten().filter(|port| *port > 0);
         number.ok_or_else(|| EndpointError::Port { given: given.to_owned(), port: port.to_owned() })
     };
-    Ok(Endpoint::Tcp { host: host.to_owned(), port: port.map(number).transpose()? })
+    Ok(Endpoint::Tcp { host: host.to_owned(), port: port.map(parse_port).transpose()? })
 }
 
 impl Default for Endpoint {
-    /// Where Docker listens when nobody said otherwise.
+    /// The socket that Docker uses by default.
     fn default() -> Self {
         Endpoint::Unix(DEFAULT_SOCKET.into())
     }
@@ -168,7 +156,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
-            Endpoint::Through(name) => write!(f, "{name}"),
+            Endpoint::Custom(name) => write!(f, "{name}"),
             Endpoint::Tcp { host, port } => {
                 let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 match port {
@@ -185,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_and_shown_the_same() {
+    fn an_address_is_parsed_and_displayed_the_same() {
         for text in ["unix:///var/run/docker.sock", "tcp://build-1.example:2376", "tcp://10.0.0.1", "tcp://[::1]:2376"]
         {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
@@ -195,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_out_of_range_is_named() {
+    fn a_port_out_of_range_is_named_in_the_error() {
         for (text, bad) in [("tcp://h:0", "0"), ("tcp://h:65536", "65536"), ("tcp://h:", ""), ("tcp://h:-1", "-1")] {
             let error = Endpoint::parse(text).unwrap_err();
             assert!(matches!(&error, EndpointError::Port { port, .. } if port == bad), "{text}: {error}");
@@ -204,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_with_a_path_or_a_user_is_refused_by_what_is_too_much() {
+    fn a_host_with_a_path_or_a_user_is_refused_and_the_error_quotes_it() {
         let error = Endpoint::parse("tcp://h:2376/v1.41").unwrap_err();
         assert!(error.to_string().contains("\"/v1.41\""), "{error}");
         let error = Endpoint::parse("tcp://me@h:2376").unwrap_err();
@@ -212,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_spoken_says_what_is() {
+    fn an_unsupported_address_says_what_to_write_instead() {
         assert!(Endpoint::parse("ssh://me@far").unwrap_err().to_string().contains("ssh -L"));
         for text in ["unix://", "unix:///", "unix://relative"] {
             assert!(matches!(Endpoint::parse(text), Err(EndpointError::Relative(_))), "{text}");

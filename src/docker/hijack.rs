@@ -1,13 +1,16 @@
-//! A connection taken over from HTTP: the raw stream behind an attach.
+//! A connection taken over from HTTP: the raw stream of an attach.
 //!
-//! Three traps shape this file, all measured (ENGINE section 0). The engine throws away its own buffered reader when it hands
-//! over, so a byte sent before the 101 is lost: nothing can be written here before the head was read. Shutting down our
-//! writing half makes the engine close the container's output at once (with `StdinOnce` it ends its input): so nothing here
-//! ever does that, neither [`HijackWriter`]'s `poll_shutdown`, which only flushes, nor dropping the writer. And bytes that
-//! arrived with the head belong to the stream: they come out of the reader first.
+//! Three measured properties of the engine shape this file:
+//! - It discards its buffered reader when it hands the connection over, so bytes sent before the
+//!   101 are lost. Nothing can be written here before the head was read.
+//! - When we shut down our writing half, it closes the container's output at once (with `StdinOnce`
+//!   it ends the container's input). So nothing here ever does that: [`HijackWriter`]'s
+//!   `poll_shutdown` only flushes, and dropping the writer has no effect.
+//! - Bytes that arrive with the head belong to the stream. The reader returns them first.
 //!
-//! The connection closes when both halves are gone. Whoever holds the reader must keep reading: an engine that cannot get rid
-//! of output keeps the container's lock, and then even its force-removal hangs (moby issue 41827). Close before removing.
+//! The connection closes when both halves are dropped. The owner of the reader must keep reading: an
+//! engine that cannot deliver output keeps the container's lock, and then even a forced removal
+//! hangs (moby issue 41827). Close the attach before removing the container.
 
 use std::fmt;
 use std::io;
@@ -18,57 +21,57 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
-use super::connection::take_over;
+use super::connection::{Connection, take_over};
 use super::deadlines;
-use super::dial::{BoxedIo, Stream};
+use super::dial::{BoxedIo, EngineStream};
 use super::error::{Error, Phase};
 use super::reply::Reply;
 
 /// A hijacked connection.
 pub struct Hijacked {
-    stream: Stream,
+    stream: EngineStream,
     leftover: Bytes,
 }
 
-/// Its reading half. Bytes that came with the head first.
+/// The reading half. Returns the bytes that came with the head first.
 pub struct HijackReader {
-    stream: ReadHalf<Stream>,
+    stream: ReadHalf<EngineStream>,
     leftover: Bytes,
 }
 
-/// Its writing half. It has no shutdown: a half-close would lose what the container has yet to say.
-pub struct HijackWriter(WriteHalf<Stream>);
+/// The writing half. It never half-closes: that would lose the container's pending output.
+pub struct HijackWriter(WriteHalf<EngineStream>);
 
 impl Hijacked {
-    /// Takes the connection over, when the engine agreed to switch.
+    /// Takes the connection over if the engine answered 101.
     pub(super) async fn take(reply: Reply) -> Result<Hijacked, Error> {
-        let call = reply.call();
+        let call = reply.op();
         match reply.status() {
             101 => {}
             200..=299 => {
-                return Err(Error::nonsense(call, "the connection was not upgraded (is there a proxy in between?)"));
+                return Err(Error::bad_reply(call, "the connection was not upgraded (is there a proxy in between?)"));
             }
-            _ => return Err(reply.refused().await),
+            _ => return Err(reply.into_error().await),
         }
-        let (call, upgrade, connection) = reply.into_upgrade();
-        let driver = connection.map(super::connection::Connection::into_driver);
+        let (upgrade, connection) = reply.into_upgrade();
+        let task = connection.map(Connection::into_task);
         let after = deadlines::UPGRADE;
         let upgraded = timeout(after, upgrade)
             .await
             .map_err(|_| Error::Timeout { call, phase: Phase::Upgrade, after })?
             .map_err(|source| Error::Broken { call, phase: Phase::Upgrade, source: source.into() })?;
-        drop(driver);
+        drop(task);
         let (stream, leftover) = take_over(upgraded)
-            .ok_or_else(|| Error::nonsense(call, "the upgraded connection is not the one that was dialled"))?;
+            .ok_or_else(|| Error::bad_reply(call, "the upgraded connection is not the one that was dialled"))?;
         Ok(Hijacked { stream, leftover })
     }
 
-    /// A stream that is past its handshake; `leftover` was read off it before.
-    pub fn over(stream: BoxedIo, leftover: Bytes) -> Hijacked {
-        Hijacked { stream: Stream::Through(stream), leftover }
+    /// Wraps a stream that is past its handshake; `leftover` was already read from it.
+    pub fn from_stream(stream: BoxedIo, leftover: Bytes) -> Hijacked {
+        Hijacked { stream: EngineStream::Custom(stream), leftover }
     }
 
-    /// Two halves. The connection closes when both are dropped.
+    /// Splits into two halves. The connection closes when both are dropped.
     pub fn into_split(self) -> (HijackReader, HijackWriter) {
         let (reader, writer) = tokio::io::split(self.stream);
         (HijackReader { stream: reader, leftover: self.leftover }, HijackWriter(writer))
@@ -126,7 +129,7 @@ impl AsyncWrite for HijackWriter {
         Pin::new(&mut self.0).poll_flush(cx)
     }
 
-    /// Flushes only: see the type's own words.
+    /// Only flushes; see [`HijackWriter`].
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
     }
@@ -140,9 +143,9 @@ mod tests {
     use tokio::net::UnixStream;
 
     #[tokio::test]
-    async fn bytes_that_came_with_the_head_come_out_first() {
+    async fn the_reader_returns_bytes_that_came_with_the_head_first() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let (mut reader, _writer) = Hijacked::over(Box::new(ours), Bytes::from_static(b"abc")).into_split();
+        let (mut reader, _writer) = Hijacked::from_stream(Box::new(ours), Bytes::from_static(b"abc")).into_split();
         theirs.write_all(b"def").await.unwrap();
         drop(theirs);
         let mut two = [0; 2];
@@ -155,14 +158,14 @@ mod tests {
     #[tokio::test]
     async fn neither_a_shutdown_nor_a_dropped_writer_half_closes() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let (mut reader, mut writer) = Hijacked::over(Box::new(ours), Bytes::new()).into_split();
+        let (mut reader, mut writer) = Hijacked::from_stream(Box::new(ours), Bytes::new()).into_split();
         writer.write_all(b"x").await.unwrap();
         writer.shutdown().await.unwrap();
         drop(writer);
         let mut byte = [0; 1];
         theirs.read_exact(&mut byte).await.unwrap();
         let silence = timeout(Duration::from_millis(50), theirs.read(&mut byte)).await;
-        assert!(silence.is_err(), "the other side saw an end of file");
+        assert!(silence.is_err(), "the peer saw an end of file");
         theirs.write_all(b"y").await.unwrap();
         reader.read_exact(&mut byte).await.unwrap();
         assert_eq!(&byte, b"y");

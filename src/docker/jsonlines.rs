@@ -1,42 +1,42 @@
-//! Newline-separated JSON, split without IO.
+//! Newline-separated JSON, split without I/O.
 //!
-//! A pull, a build or the events arrive as one JSON object per line, ended by LF or CRLF. The splitter is pushed bytes and
-//! lends lines out of one buffer; blank lines are skipped. A line has a bound, so a stream without a newline ends in an error
-//! rather than in memory. The last line may lack its newline: [`Splitter::finish`] lends it, and the JSON parser then says
-//! whether it was whole.
+//! Pulls, builds and events arrive as one JSON object per line, ended by LF or CRLF. The splitter is
+//! pushed bytes and lends lines out of one buffer; it skips blank lines. The length of a line is
+//! bounded, so a stream without a newline ends in an error instead of filling memory. The last line
+//! may lack its newline: [`Splitter::finish`] lends it, and the JSON parser decides whether it is
+//! complete.
 
 use serde::de::DeserializeOwned;
 
-/// The most bytes a line may have. A build prints whole lines of its commands' output into one object.
+/// The most bytes of a line. A build puts a whole line of its commands' output into one object.
 pub const MAX_LINE: usize = 1 << 20;
 
-/// Why a line could not be had.
+/// Why the next line is not available.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// More than [`MAX_LINE`] bytes without a newline. Final.
+pub enum LineError {
+    /// More than [`MAX_LINE`] bytes without a newline. The splitter stays in this state.
     #[error("split the reply into lines: one is longer than {MAX_LINE} bytes")]
     TooLong,
-    /// A line that is not the JSON expected. The next line may be.
+    /// The line is not the expected JSON. The following lines are not affected.
     #[error("parse a line of the reply")]
     Json(#[source] serde_json::Error),
 }
 
-/// The splitter. Push bytes, then take lines until there are none.
+/// Splits a stream into lines. Push bytes, then take lines until it returns `None`.
 #[derive(Debug, Default)]
 pub struct Splitter {
     buffer: Vec<u8>,
     start: usize,
-    /// Up to here there is no newline: each byte is looked at once.
+    /// The bytes before this offset contain no newline, so each byte is scanned once.
     scanned: usize,
 }
 
 impl Splitter {
-    /// A splitter at the start of a stream.
     pub fn new() -> Splitter {
         Splitter::default()
     }
 
-    /// Takes bytes as they came. Take all lines before pushing again; the buffer holds what was pushed since.
+    /// Appends received bytes. Take all lines before pushing again: the buffer is not bounded otherwise.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.scanned -= self.start;
@@ -47,19 +47,19 @@ impl Splitter {
     /// The next line that is not blank, without its ending, or `None` until more bytes are pushed.
     ///
     /// # Errors
-    /// [`Error::TooLong`].
-    pub fn next_line(&mut self) -> Result<Option<&[u8]>, Error> {
+    /// [`LineError::TooLong`].
+    pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineError> {
         loop {
-            let Some(ahead) = self.buffer[self.scanned..].iter().position(|b| *b == b'\n') else {
+            let Some(newline) = self.buffer[self.scanned..].iter().position(|b| *b == b'\n') else {
                 self.scanned = self.buffer.len();
                 return match self.scanned - self.start > MAX_LINE {
-                    true => Err(Error::TooLong),
+                    true => Err(LineError::TooLong),
                     false => Ok(None),
                 };
             };
-            let (from, to) = (self.start, self.scanned + ahead);
+            let (from, to) = (self.start, self.scanned + newline);
             if to - from > MAX_LINE {
-                return Err(Error::TooLong);
+                return Err(LineError::TooLong);
             }
             self.start = to + 1;
             self.scanned = self.start;
@@ -72,8 +72,8 @@ impl Splitter {
     /// The next line, parsed.
     ///
     /// # Errors
-    /// [`Error::TooLong`], or [`Error::Json`] for this line only.
-    pub fn next_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+    /// [`LineError::TooLong`], or [`LineError::Json`] for this line only.
+    pub fn next_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LineError> {
         self.next_line()?.map(parse).transpose()
     }
 
@@ -87,14 +87,14 @@ impl Splitter {
     /// At end of file: the last line, parsed.
     ///
     /// # Errors
-    /// [`Error::Json`] if the stream was cut inside an object.
-    pub fn finish_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+    /// [`LineError::Json`] if the stream was cut inside an object.
+    pub fn finish_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LineError> {
         self.finish().map(parse).transpose()
     }
 }
 
-fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(line).map_err(Error::Json)
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, LineError> {
+    serde_json::from_slice(line).map_err(LineError::Json)
 }
 
 fn trim(line: &[u8]) -> &[u8] {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_without_a_newline_is_lent_at_the_end() {
+    fn a_last_line_without_a_newline_is_returned_at_the_end() {
         let (lines, mut splitter) = split([TEXT, b"{\"c\":2}"]);
         assert_eq!(lines, LINES);
         let last: serde_json::Value = splitter.finish_value().unwrap().unwrap();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_json_spoils_only_itself() {
+    fn a_line_that_is_not_json_does_not_affect_the_next() {
         let mut splitter = Splitter::new();
         splitter.push(b"oops\n{\"a\":1}\n");
         assert!(splitter.next_value::<serde_json::Value>().is_err());
@@ -155,13 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_a_top() {
+    fn the_length_of_a_line_is_bounded() {
         let mut splitter = Splitter::new();
         for _ in 0..MAX_LINE / 4096 {
             splitter.push(&[b'x'; 4096]);
             assert!(splitter.next_line().unwrap().is_none());
         }
         splitter.push(b"x");
-        assert!(matches!(splitter.next_line(), Err(Error::TooLong)));
+        assert!(matches!(splitter.next_line(), Err(LineError::TooLong)));
     }
 }

@@ -1,16 +1,17 @@
-//! Whoever wants to know how the engine's calls go, without being in their way.
+//! Observer hook: latency and status of every Engine call.
 //!
-//! The client tells its observer every request that got a head, or none: which call, how long the head took, and what it said.
-//! Bodies are not timed: a build's lasts minutes and says nothing of the engine. A call that was dropped is not told, and one
-//! that was repeated under another version is told twice, since the engine was asked twice.
+//! The observer is called once for each request that was sent: with the status if a head came, with
+//! the error otherwise. Bodies are not timed, because a build's body lasts minutes and says nothing
+//! about the engine. A dropped call is not reported. A call that was repeated under another API
+//! version is reported twice, because the engine received two requests.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::Error;
+use super::{Error, Op};
 
-/// Is told of every call. Called on the call's own way, so it must be quick and must not wait.
+/// Receives every call. Runs inside the call's own future, so it must not block.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// A head came with this status, or none came.
-    fn answered(&self, call: &'static str, took: Duration, head: Result<u16, &Error>);
+    /// `took` is the time to the head, or to the error.
+    fn answered(&self, op: &'static Op, took: Duration, head: Result<u16, &Error>);
 }

@@ -1,8 +1,9 @@
-//! Registries: what an image's name says, who may be asked for it, and as whom.
+//! Image names, trusted repositories and registry credentials.
 //!
-//! An [`ImageName`] is read the way the docker command does (`python:3.12` is `docker.io/library/python:3.12`). Credentials
-//! come from Docker's own configuration file (`auths`); helpers that would have to be run (`credsStore`, `credHelpers`) are
-//! refused by name, because a daemon runs nobody else's programs.
+//! An [`ImageName`] is parsed as by the docker command (`python:3.12` is
+//! `docker.io/library/python:3.12`). Credentials come from Docker's configuration file (`auths`).
+//! Credential helpers (`credsStore`, `credHelpers`) are refused with an error that names them: this
+//! client does not run other programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,23 +15,23 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
+use super::app::App;
 use super::target::{SetupError, read_file};
 
-/// The registry that is meant when none is named.
+/// The registry of names that contain none.
 const DOCKER_HUB: &str = "docker.io";
 
 /// An image's name, with a tag or a digest or both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageName {
-    /// As it was written, without tag and digest.
     repository: String,
     tag: Option<String>,
     digest: Option<String>,
 }
 
-/// What is wrong with an image's name.
+/// Why an image's name is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is not an image's name: {problem}")]
+#[error("{given:?} is not a valid image name: {problem}")]
 pub struct ImageNameError {
     given: String,
     problem: &'static str,
@@ -40,35 +41,35 @@ impl FromStr for ImageName {
     type Err = ImageNameError;
 
     fn from_str(text: &str) -> Result<ImageName, ImageNameError> {
-        let wrong = |problem| ImageNameError { given: text.chars().take(120).collect(), problem };
+        let invalid = |problem| ImageNameError { given: text.chars().take(120).collect(), problem };
         if text.len() > 512 {
-            return Err(wrong("at most 512 bytes"));
+            return Err(invalid("at most 512 bytes"));
         }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),
         };
         if digest.is_some_and(|digest| !is_digest(digest)) {
-            return Err(wrong("a digest is sha256: and 64 hexadecimal digits, in lower case"));
+            return Err(invalid("a digest is sha256: and 64 hexadecimal digits, in lower case"));
         }
-        // a colon before a slash is a port's
+        // a colon before a slash belongs to a port
         let (repository, tag) = match rest.rsplit_once(':') {
             Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
             _ => (rest, None),
         };
-        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let alphanumeric = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let is_tag = |tag: &str| {
             tag.len() <= 128
-                && tag.bytes().next().is_some_and(word)
-                && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+                && tag.bytes().next().is_some_and(alphanumeric)
+                && tag.bytes().all(|b| alphanumeric(b) || b == b'.' || b == b'-')
         };
         if tag.is_some_and(|tag| !is_tag(tag)) {
-            return Err(wrong("a tag is letters, digits and _.- (at most 128)"));
+            return Err(invalid("a tag is letters, digits and _.- (at most 128)"));
         }
         let (registry, path) = split_registry(repository);
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-        if registry.is_some_and(|registry| registry.is_empty() || !registry.bytes().all(plain)) {
-            return Err(wrong("before the first slash stands a registry's host and port"));
+        let host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+        if registry.is_some_and(|registry| registry.is_empty() || !registry.bytes().all(host)) {
+            return Err(invalid("the part before the first slash must be a registry's host and port"));
         }
         let part = |part: &str| {
             let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -77,7 +78,7 @@ impl FromStr for ImageName {
                 && part.bytes().all(|byte| lower(byte) || b"._-".contains(&byte))
         };
         if !path.split('/').all(part) {
-            return Err(wrong("its parts are lower-case letters, digits and ._- between slashes"));
+            return Err(invalid("its parts are lower-case letters, digits and ._- between slashes"));
         }
         let owned = |text: Option<&str>| text.map(str::to_owned);
         Ok(ImageName { repository: repository.to_owned(), tag: owned(tag), digest: owned(digest) })
@@ -89,7 +90,7 @@ fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(|digits| digits.len() == 64 && digits.bytes().all(hex))
 }
 
-/// The first part is a registry when it looks like a host.
+/// Splits off the registry: the first part, if it looks like a host.
 fn split_registry(repository: &str) -> (Option<&str>, &str) {
     match repository.split_once('/') {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), rest),
@@ -98,12 +99,12 @@ fn split_registry(repository: &str) -> (Option<&str>, &str) {
 }
 
 impl ImageName {
-    /// The name without tag and digest, as it was written.
+    /// The name as given, without tag and digest.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The registry's host and port.
+    /// The registry's host and port; `docker.io` if the name has none.
     pub fn registry(&self) -> &str {
         match split_registry(&self.repository).0 {
             None | Some("index.docker.io") => DOCKER_HUB,
@@ -111,7 +112,7 @@ impl ImageName {
         }
     }
 
-    /// `registry/path`, whole: what a list of trusted ones is compared with.
+    /// `registry/path` in full; [`Trusted`] compares with this.
     pub fn canonical(&self) -> String {
         let (_, path) = split_registry(&self.repository);
         let registry = self.registry();
@@ -119,12 +120,12 @@ impl ImageName {
         format!("{registry}/{library}{path}")
     }
 
-    /// `sha256:...`, when the name is pinned to it.
+    /// `sha256:...`, if the name contains a digest.
     pub fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
     }
 
-    /// What a pull asks for: the digest, else the tag, else `latest` (none would mean all of them).
+    /// The digest, else the tag, else `latest`. A pull without any would fetch all tags.
     pub fn tag_or_digest(&self) -> &str {
         self.digest.as_deref().or(self.tag.as_deref()).unwrap_or("latest")
     }
@@ -140,39 +141,39 @@ impl fmt::Display for ImageName {
     }
 }
 
-/// Where images may come from: `registry/path`, or with `/*` at its end all below it. An empty list trusts nobody.
+/// The repositories that images may come from: `registry/path`, or `registry/path/*` for everything
+/// below. An empty list allows none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Trusted(Vec<String>);
 
 impl Trusted {
-    /// A list.
     pub fn new<const N: usize>(patterns: [&str; N]) -> Trusted {
         Trusted(patterns.map(str::to_owned).into())
     }
 
-    /// Whether an image may come from where its name says.
+    /// Whether the image's repository is in the list.
     pub fn allows(&self, image: &ImageName) -> bool {
         let name = image.canonical();
         self.0.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(above) if above.ends_with('/') => name.starts_with(above),
+            Some(prefix) if prefix.ends_with('/') => name.starts_with(prefix),
             _ => *pattern == name,
         })
     }
 
-    /// The first pattern that can match nothing, for a configuration to refuse.
-    pub fn nonsense(&self) -> Option<&str> {
-        let fine = |pattern: &str| {
+    /// The first pattern that cannot match any image, so that a configuration can be refused.
+    pub fn first_invalid(&self) -> Option<&str> {
+        let valid = |pattern: &str| {
             let stem = pattern.strip_suffix("/*").unwrap_or(pattern);
             let name = if stem.contains('/') { stem.to_owned() } else { format!("{stem}/x") };
             name.parse::<ImageName>()
                 .is_ok_and(|name| split_registry(&name.repository).0.is_some() && name.tag.is_none())
         };
-        self.0.iter().map(String::as_str).find(|pattern| !fine(pattern))
+        self.0.iter().map(String::as_str).find(|pattern| !valid(pattern))
     }
 }
 
-/// Who we are at a registry. Its `Debug` says no secret.
+/// A login at a registry. `Debug` omits the secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     username: String,
@@ -188,7 +189,7 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// A user and a password or access token.
+    /// `password` may be an access token.
     pub fn new(registry: &str, username: &str, password: &str) -> Credentials {
         Credentials {
             username: username.to_owned(),
@@ -198,7 +199,7 @@ impl Credentials {
         }
     }
 
-    /// `X-Registry-Auth`: JSON in base64url, with its padding.
+    /// The value of `X-Registry-Auth`: JSON in base64url, with padding.
     pub(super) fn header(&self) -> HeaderValue {
         let json = match self.identity_token.is_empty() {
             true => {
@@ -212,11 +213,11 @@ impl Credentials {
         value
     }
 
-    /// What Docker's configuration in `folder` knows for an image's registry; nobody when it has nothing.
+    /// The login for an image's registry in Docker's configuration `folder`; `None` if it has none.
     ///
     /// # Errors
-    /// A file that is no good, or credentials that lie with a helper.
-    pub fn find(folder: &Path, image: &ImageName) -> Result<Option<Credentials>, SetupError> {
+    /// The file is not valid, or the credentials are stored by a helper.
+    pub fn find(folder: &Path, image: &ImageName, app: &App) -> Result<Option<Credentials>, SetupError> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
         struct Config {
@@ -233,14 +234,15 @@ impl Credentials {
             identitytoken: String,
         }
         let path = folder.join("config.json");
-        let wrong = |problem: String| SetupError::Configuration { path: path.clone(), problem };
+        let invalid = |problem: String| SetupError::Configuration { path: path.clone(), problem };
         let Some(bytes) = read_file(&path)? else { return Ok(None) };
-        let config: Config = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+        let config: Config = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
         let registry = image.registry();
         let refused = |helper: &str| {
-            wrong(format!(
-                "the credentials for {registry} are with the helper {helper:?}, which assay does not run; \
-                 put them into \"auths\" (docker login with a DOCKER_CONFIG folder of the daemon's own)"
+            invalid(format!(
+                "the credentials for {registry} are with the helper {helper:?}, which {} does not run; \
+                 put them into \"auths\" (docker login with a DOCKER_CONFIG folder of the daemon's own)",
+                app.name
             ))
         };
         if let Some((_, helper)) = config.cred_helpers.iter().find(|(key, _)| host_of(key) == registry) {
@@ -250,7 +252,7 @@ impl Credentials {
         let mut credentials = Credentials::new(registry, &found.username, &found.password);
         credentials.identity_token.clone_from(&found.identitytoken);
         if !found.auth.is_empty() {
-            let malformed = || wrong(format!("the auth of {registry} is not user:password in base64"));
+            let malformed = || invalid(format!("the auth of {registry} is not user:password in base64"));
             let text = STANDARD.decode(&found.auth).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let text = text.ok_or_else(malformed)?;
             let (username, password) = text.split_once(':').ok_or_else(malformed)?;
@@ -267,7 +269,7 @@ impl Credentials {
     }
 }
 
-/// The host of a key of `auths`: some are addresses, and Docker Hub's is one with a path.
+/// The host in a key of `auths`: some keys are URLs, and Docker Hub's has a path.
 fn host_of(key: &str) -> &str {
     let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     match rest.split('/').next().unwrap_or_default() {
@@ -287,7 +289,7 @@ mod tests {
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn a_name_is_read_as_the_docker_command_reads_it() {
+    fn a_name_is_parsed_as_by_the_docker_command() {
         for (text, canonical, shown) in [
             ("python", "docker.io/library/python", "python:latest"),
             ("python:3.12-slim", "docker.io/library/python", "python:3.12-slim"),
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_says_why() {
+    fn an_invalid_name_is_refused_with_a_reason() {
         for text in [
             "",
             "A",
@@ -328,24 +330,24 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_list_names_is_trusted() {
+    fn only_listed_repositories_are_trusted() {
         let list = Trusted::new(["docker.io/library/*", "r.io:5000/team/python"]);
         assert!(list.allows(&name("python:3")) && list.allows(&name("r.io:5000/team/python")));
         for other in ["me/python", "r.io:5000/team/python2", "r.io/team/python", "docker.io.evil.com/library/python"] {
             assert!(!list.allows(&name(other)), "{other}");
         }
         assert!(!Trusted::default().allows(&name("python")));
-        assert_eq!(list.nonsense(), None);
+        assert_eq!(list.first_invalid(), None);
         for pattern in ["*", "python", "docker.io/library/p*", "r.io/a:1"] {
-            assert_eq!(Trusted::new([pattern]).nonsense(), Some(pattern));
+            assert_eq!(Trusted::new([pattern]).first_invalid(), Some(pattern));
         }
-        assert_eq!(Trusted::new(["registry.example/*"]).nonsense(), None);
+        assert_eq!(Trusted::new(["registry.example/*"]).first_invalid(), None);
     }
 
     fn find(config: &str, image: &str) -> Result<Option<Credentials>, String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), config).unwrap();
-        Credentials::find(folder.path(), &name(image)).map_err(|error| error.to_string())
+        Credentials::find(folder.path(), &name(image), &App::DEFAULT).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -358,11 +360,11 @@ mod tests {
         assert_eq!(find(config, "other.io/a").unwrap(), None);
         assert!(!format!("{hub:?}").contains("pa:ss"));
         let nowhere = tempfile::tempdir().unwrap();
-        assert_eq!(Credentials::find(nowhere.path(), &name("a")).unwrap(), None);
+        assert_eq!(Credentials::find(nowhere.path(), &name("a"), &App::DEFAULT).unwrap(), None);
     }
 
     #[test]
-    fn a_credential_helper_is_refused_by_its_name() {
+    fn a_credential_helper_is_refused_and_named() {
         let error = find(r#"{"credHelpers":{"r.io":"ecr-login"}}"#, "r.io/a").unwrap_err();
         assert!(error.contains("ecr-login") && error.contains("auths"), "{error}");
         let error = find(r#"{"auths":{"r.io":{}},"credsStore":"desktop"}"#, "r.io/a").unwrap_err();
@@ -371,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_configuration_names_its_file() {
+    fn an_error_in_the_configuration_names_its_file() {
         assert!(find("{", "a").unwrap_err().contains("config.json"));
         assert!(find(r#"{"auths":{"docker.io":{"auth":"!"}}}"#, "a").unwrap_err().contains("base64"));
     }

@@ -1,9 +1,11 @@
-//! A reply: its status judged, its body read under a cap and a deadline.
+//! A reply: its status is checked, its body is read under a cap and a deadline.
 //!
-//! An error's body is JSON with a `message` on Docker and Podman alike, plain text on an attach and from very old engines, and
-//! HTML from a proxy. So: JSON if it parses, else the first 4 KiB as text.
+//! An error's body is JSON with a `message` on Docker and Podman, plain text on an attach and from
+//! very old engines, and HTML from a proxy. So it is parsed as JSON, and if that fails the first
+//! 4 KiB are taken as text.
 //!
-//! A reply owns its connection. Read to its end, it gives the connection back; dropped before, it closes it.
+//! A reply owns its connection. Read to its end, it returns the connection to the idle pool; dropped
+//! earlier, it closes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,47 +17,48 @@ use hyper::body::{Body, Incoming};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::{Connection, Stock};
+use super::connection::{Connection, IdlePool};
 use super::deadlines;
-use super::error::{Error, MAX_WORDS, Phase, shorten};
-use super::jsonlines::{self, Splitter};
-use super::types::Progress;
+use super::error::{Error, MAX_ERROR_TEXT, Phase, shorten};
+use super::jsonlines::{self, LineError, Splitter};
+use super::op::Op;
+use super::types::ProgressMessage;
 
-/// The most a whole body may have, in bytes. A list of 10,000 containers is about 10 MB.
-pub(super) const MAX_BODY: usize = 32 << 20;
+/// The most bytes of a whole body. A list of 10,000 containers is about 10 MB.
+const MAX_BODY: usize = 32 << 20;
 
 /// A reply whose head has arrived.
 pub(super) struct Reply {
-    call: &'static str,
+    op: &'static Op,
     response: Response<Incoming>,
     connection: Option<Connection>,
-    stock: Option<Arc<Stock>>,
+    idle: Option<Arc<IdlePool>>,
     ended: bool,
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
         let ended = self.ended || self.response.body().is_end_stream();
-        if ended && let (Some(connection), Some(stock)) = (self.connection.take(), self.stock.take()) {
-            stock.give(connection);
+        if ended && let (Some(connection), Some(idle)) = (self.connection.take(), self.idle.take()) {
+            idle.put(connection);
         }
     }
 }
 
 impl Reply {
     pub(super) fn new(
-        call: &'static str,
+        op: &'static Op,
         response: Response<Incoming>,
         connection: Connection,
-        stock: Option<Arc<Stock>>,
+        idle: Option<Arc<IdlePool>>,
     ) -> Reply {
-        // An upgraded connection is nobody's to use again.
-        let stock = stock.filter(|_| response.status().as_u16() != 101);
-        Reply { call, response, connection: Some(connection), stock, ended: false }
+        // An upgraded connection cannot be reused.
+        let idle = idle.filter(|_| response.status().as_u16() != 101);
+        Reply { op, response, connection: Some(connection), idle, ended: false }
     }
 
-    pub(super) fn call(&self) -> &'static str {
-        self.call
+    pub(super) fn op(&self) -> &'static Op {
+        self.op
     }
 
     pub(super) fn status(&self) -> u16 {
@@ -66,16 +69,16 @@ impl Reply {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// The reply if its status is one of `statuses`, else the error it carries.
+    /// The reply if its status is one of `statuses`, else the error in its body.
     pub(super) async fn accept(self, statuses: &[u16]) -> Result<Reply, Error> {
-        if statuses.contains(&self.status()) { Ok(self) } else { Err(self.refused().await) }
+        if statuses.contains(&self.status()) { Ok(self) } else { Err(self.into_error().await) }
     }
 
     /// Reads an error's text: at most 4 KiB, for at most 2 s.
-    pub(super) async fn refused(mut self) -> Error {
+    pub(super) async fn into_error(mut self) -> Error {
         let deadline = Instant::now() + deadlines::ERROR_BODY;
         let mut text = Vec::new();
-        while text.len() < MAX_WORDS {
+        while text.len() < MAX_ERROR_TEXT {
             match timeout_at(deadline, self.response.body_mut().frame()).await {
                 Ok(Some(Ok(frame))) => text.extend(frame.data_ref().into_iter().flatten()),
                 Ok(None) => {
@@ -85,12 +88,12 @@ impl Reply {
                 _ => break,
             }
         }
-        Error::Status { call: self.call, status: self.status(), message: error_text(&text) }
+        Error::Status { call: self.op, status: self.status(), message: error_text(&text) }
     }
 
-    /// The next piece of the body, `None` at its end. No deadline at all with `idle: None`.
+    /// The next piece of the body, `None` at its end. `idle: None` means no deadline.
     pub(super) async fn piece(&mut self, idle: Option<Duration>) -> Result<Option<Bytes>, Error> {
-        let call = self.call;
+        let call = self.op;
         loop {
             let frame = self.response.body_mut().frame();
             let result = match idle {
@@ -114,10 +117,10 @@ impl Reply {
         }
     }
 
-    /// Reads a body of which only the end is of interest: the connection can then be used again. One that is long or slow is
-    /// left unread, and its connection closes.
-    pub(super) async fn finish(mut self) {
-        let mut left = MAX_WORDS;
+    /// Reads and ignores a short body, so that the connection can be reused. A body that is long or
+    /// slow is left unread, and its connection closes.
+    pub(super) async fn discard(mut self) {
+        let mut left = MAX_ERROR_TEXT;
         let reading = async {
             while let Ok(Some(piece)) = self.piece(None).await {
                 left = match left.checked_sub(piece.len()) {
@@ -129,9 +132,9 @@ impl Reply {
         let _ = timeout(deadlines::ERROR_BODY, reading).await;
     }
 
-    /// The whole body as JSON, at most [`MAX_BODY`].
+    /// The whole body as JSON, at most [`MAX_BODY`], within [`deadlines::BODY_TOTAL`].
     pub(super) async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let (call, after) = (self.call, deadlines::BODY_TOTAL);
+        let (call, after) = (self.op, deadlines::BODY_TOTAL);
         let body = timeout(after, self.whole(Some(deadlines::BODY_IDLE))).await.map_err(|_| Error::Timeout {
             call,
             phase: Phase::Body,
@@ -140,9 +143,9 @@ impl Reply {
         parse(call, &body)
     }
 
-    /// The whole body as JSON, however long the engine takes to send it (a wait).
-    pub(super) async fn json_someday<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let call = self.call;
+    /// The whole body as JSON, at most [`MAX_BODY`], without a deadline (for a wait).
+    pub(super) async fn json_unbounded<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let call = self.op;
         parse(call, &self.whole(None).await?)
     }
 
@@ -150,7 +153,7 @@ impl Reply {
         let mut body = Vec::new();
         while let Some(piece) = self.piece(idle).await? {
             if body.len() + piece.len() > MAX_BODY {
-                return Err(Error::TooLarge { call: self.call, limit: MAX_BODY });
+                return Err(Error::TooLarge { call: self.op, limit: MAX_BODY });
             }
             body.extend_from_slice(&piece);
         }
@@ -158,15 +161,20 @@ impl Reply {
     }
 
     /// The body as JSON lines with at most `idle` of silence between two pieces.
-    pub(super) fn lines(self, idle: Option<Duration>) -> Lines {
-        Lines { reply: self, idle, splitter: Splitter::new() }
+    pub(super) fn lines(self, idle: Option<Duration>) -> ReplyLines {
+        ReplyLines { reply: self, idle, splitter: Splitter::new() }
     }
 
-    /// Follows a progress stream to its end. A failure arrives as a line of it, inside a 200; a cut stream is one too.
-    pub(super) async fn follow(self, idle: Duration, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<(), Error> {
-        let call = self.call;
+    /// Reads a progress stream to its end. A failure arrives as one of its lines, after a 200; a
+    /// stream that is cut is a failure too.
+    pub(super) async fn follow(
+        self,
+        idle: Duration,
+        progress: &mut (dyn FnMut(ProgressMessage) + Send),
+    ) -> Result<(), Error> {
+        let call = self.op;
         let mut lines = self.lines(Some(idle));
-        while let Some(line) = lines.next::<Progress>().await? {
+        while let Some(line) = lines.next::<ProgressMessage>().await? {
             if let Some(message) = line.failure() {
                 return Err(Error::Reported { call, message: shorten(message.trim()) });
             }
@@ -175,44 +183,44 @@ impl Reply {
         Ok(())
     }
 
-    /// The response and the connection, for an upgrade.
-    pub(super) fn into_upgrade(mut self) -> (&'static str, hyper::upgrade::OnUpgrade, Option<Connection>) {
-        (self.call, hyper::upgrade::on(&mut self.response), self.connection.take())
+    /// The future stream of an upgrade, and the connection.
+    pub(super) fn into_upgrade(mut self) -> (hyper::upgrade::OnUpgrade, Option<Connection>) {
+        (hyper::upgrade::on(&mut self.response), self.connection.take())
     }
 }
 
-fn parse<T: DeserializeOwned>(call: &'static str, body: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|error| Error::nonsense(call, error))
+fn parse<T: DeserializeOwned>(call: &'static Op, body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| Error::bad_reply(call, error))
 }
 
 /// A body of JSON lines.
-pub(super) struct Lines {
+pub(super) struct ReplyLines {
     reply: Reply,
     idle: Option<Duration>,
     splitter: Splitter,
 }
 
-impl Lines {
+impl ReplyLines {
     /// The next line, `None` at the end of the stream. Cancel-safe: a dropped future loses no line.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
-        let call = self.reply.call;
-        let odd = |error| match error {
-            jsonlines::Error::TooLong => Error::TooLarge { call, limit: jsonlines::MAX_LINE },
-            jsonlines::Error::Json(error) => Error::nonsense(call, error),
+        let call = self.reply.op;
+        let failed = |error| match error {
+            LineError::TooLong => Error::TooLarge { call, limit: jsonlines::MAX_LINE },
+            LineError::Json(error) => Error::bad_reply(call, error),
         };
         loop {
-            if let Some(value) = self.splitter.next_value().map_err(odd)? {
+            if let Some(value) = self.splitter.next_value().map_err(failed)? {
                 return Ok(Some(value));
             }
             match self.reply.piece(self.idle).await? {
                 Some(piece) => self.splitter.push(&piece),
-                None => return self.splitter.finish_value().map_err(odd),
+                None => return self.splitter.finish_value().map_err(failed),
             }
         }
     }
 }
 
-/// An error body's text. For the fuzzer too: it takes whatever a peer sends.
+/// The text of an error body, at most 4 KiB. Public for fuzzing: accepts any bytes.
 pub fn error_text(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Message {
@@ -220,7 +228,7 @@ pub fn error_text(body: &[u8]) -> String {
     }
     let text = match serde_json::from_slice::<Message>(body) {
         Ok(Message { message }) => message,
-        Err(_) => String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS)]).into_owned(),
+        Err(_) => String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_TEXT)]).into_owned(),
     };
     shorten(text.trim())
 }
@@ -230,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_body_gives_its_message_whoever_wrote_it() {
+    fn an_error_body_of_any_form_gives_its_message() {
         assert_eq!(error_text(b"{\"message\":\"No such image: x\"}\n"), "No such image: x");
         let podman = br#"{"cause":"no such container","message":"no container","response":404}"#;
         assert_eq!(error_text(podman), "no container");

@@ -1,13 +1,14 @@
-//! A call on its way: what is asked, without the connection that it goes over.
+//! A call's request: kind, path, query, headers and body, but no connection.
 //!
-//! A POST with JSON says exactly `application/json`, because the engine compares; a POST without a body says
-//! `Content-Length: 0`. An upload is streamed in 64 KiB pieces, and its silence is bounded rather than its length: the wait
-//! for the head starts anew whenever a piece was taken ([`Meter`]).
+//! A POST with JSON has exactly `Content-Type: application/json`, because the engine compares the
+//! text. A POST without a body has `Content-Length: 0`. An upload is streamed in 64 KiB pieces; its
+//! silence is bounded rather than its length: the head's deadline starts again after every piece
+//! ([`UploadProgress`]).
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,32 +17,33 @@ use http::{HeaderValue, Method, Request, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Frame};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::deadlines;
 use super::error::Error;
+use super::op::Op;
 use super::path::Query;
 use super::version::ApiVersion;
 
-const PIECE: usize = 64 * 1024;
+/// How much of an upload is read at a time, in bytes.
+const UPLOAD_PIECE: usize = 64 * 1024;
 
 pub(super) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What goes along with a call.
 enum Payload {
-    Nothing,
+    Empty,
     Json(Bytes),
-    /// A tar archive; taken by the first try.
+    /// A tar archive; `None` once it was sent.
     Tar(Option<Box<dyn AsyncRead + Send + Unpin>>),
 }
 
-/// Everything of a call but its connection.
+/// One call to be made.
 pub(super) struct Call {
-    pub(super) name: &'static str,
+    pub(super) op: &'static Op,
+    /// The bound of the head phase; for an upload, the longest silence.
     pub(super) head: Duration,
-    pub(super) meter: Arc<Meter>,
-    method: Method,
+    pub(super) progress: Arc<UploadProgress>,
     path: String,
     query: Query,
     headers: Vec<(&'static str, HeaderValue)>,
@@ -49,42 +51,21 @@ pub(super) struct Call {
 }
 
 impl Call {
-    fn new(name: &'static str, method: Method, path: impl Into<String>) -> Call {
+    pub(super) fn new(op: &'static Op, path: impl Into<String>) -> Call {
         Call {
-            name,
-            head: deadlines::LOOK,
-            meter: Arc::default(),
-            method,
+            op,
+            head: op.head,
+            progress: Arc::default(),
             path: path.into(),
             query: Query::default(),
             headers: Vec::new(),
-            payload: Payload::Nothing,
+            payload: Payload::Empty,
         }
     }
 
-    pub(super) fn get(name: &'static str, path: impl Into<String>) -> Call {
-        Call::new(name, Method::GET, path)
-    }
-
-    pub(super) fn head_of(name: &'static str, path: impl Into<String>) -> Call {
-        Call::new(name, Method::HEAD, path)
-    }
-
-    pub(super) fn post(name: &'static str, path: impl Into<String>) -> Call {
-        Call::new(name, Method::POST, path)
-    }
-
-    pub(super) fn put(name: &'static str, path: impl Into<String>) -> Call {
-        Call::new(name, Method::PUT, path)
-    }
-
-    pub(super) fn delete(name: &'static str, path: impl Into<String>) -> Call {
-        Call::new(name, Method::DELETE, path)
-    }
-
-    /// The bound of the head phase; for an upload, of its silence.
-    pub(super) fn within(mut self, bound: Duration) -> Call {
-        self.head = bound;
+    /// Replaces the head deadline of the call's kind.
+    pub(super) fn within(mut self, head: Duration) -> Call {
+        self.head = head;
         self
     }
 
@@ -97,8 +78,8 @@ impl Call {
         self.query(key, if value { "1" } else { "0" })
     }
 
-    /// A query parameter that is left out when there is nothing to say.
-    pub(super) fn maybe(self, key: &str, value: Option<impl AsRef<str>>) -> Call {
+    /// A query parameter that is left out when it is `None`.
+    pub(super) fn optional(self, key: &str, value: Option<impl AsRef<str>>) -> Call {
         match value {
             Some(value) => self.query(key, value),
             None => self,
@@ -110,15 +91,15 @@ impl Call {
         self
     }
 
-    /// Asks for the connection itself. The engine looks only for the presence of `Upgrade`; Podman wants both just so.
+    /// Requests the raw connection. Docker only checks that `Upgrade` is present; Podman requires
+    /// exactly these two headers.
     pub(super) fn upgrade(self) -> Call {
         self.header("connection", HeaderValue::from_static("Upgrade"))
             .header("upgrade", HeaderValue::from_static("tcp"))
     }
 
     pub(super) fn json(mut self, value: &impl Serialize) -> Result<Call, Error> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|error| Error::Refused { call: self.name, message: error.to_string() })?;
+        let bytes = serde_json::to_vec(value).map_err(|error| Error::invalid(self.op, error))?;
         self.payload = Payload::Json(bytes.into());
         Ok(self)
     }
@@ -129,30 +110,35 @@ impl Call {
         self
     }
 
-    /// Whether sending it twice does what sending it once does, by HTTP's own promise.
+    /// Whether HTTP defines the method as safe to repeat.
     pub(super) fn idempotent(&self) -> bool {
-        matches!(self.method, Method::GET | Method::HEAD)
+        matches!(self.op.method, Method::GET | Method::HEAD)
     }
 
-    /// Whether it can be written down again: an archive's reader can't be read twice.
+    /// Whether the request can be built twice: an archive's reader cannot be read again.
     pub(super) fn repeatable(&self) -> bool {
         !matches!(self.payload, Payload::Tar(_))
     }
 
-    /// The request. An archive goes with the first one only.
-    pub(super) fn request(&mut self, version: Option<ApiVersion>) -> Result<Request<RequestBody>, Error> {
+    /// Builds the request. An archive's reader is moved into the first one.
+    pub(super) fn request(
+        &mut self,
+        version: Option<ApiVersion>,
+        user_agent: &'static str,
+    ) -> Result<Request<RequestBody>, Error> {
+        let op = self.op;
         let prefix = version.map(|version| format!("/v{version}")).unwrap_or_default();
         let mut request = Request::builder()
-            .method(&self.method)
+            .method(&op.method)
             .uri(format!("{prefix}{}{}", self.path, self.query.as_str()))
             .header(header::HOST, "docker")
-            .header(header::USER_AGENT, concat!("assay/", env!("CARGO_PKG_VERSION")));
+            .header(header::USER_AGENT, user_agent);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
         let body = match &mut self.payload {
-            Payload::Nothing => {
-                if self.method == Method::POST {
+            Payload::Empty => {
+                if op.method == Method::POST {
                     request = request.header(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
                 }
                 Empty::new().map_err(|never| match never {}).boxed_unsync()
@@ -163,37 +149,30 @@ impl Call {
             }
             Payload::Tar(reader) => {
                 request = request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
-                let reader = reader.take().ok_or_else(|| Error::Refused {
-                    call: self.name,
-                    message: "the archive was sent already".to_owned(),
-                })?;
-                Upload { reader, buffer: BytesMut::new(), meter: self.meter.clone() }.boxed_unsync()
+                let reader = reader.take().ok_or_else(|| Error::invalid(op, "the archive was already sent"))?;
+                Upload { reader, buffer: BytesMut::new(), progress: self.progress.clone() }.boxed_unsync()
             }
         };
-        request.body(body).map_err(|error| Error::Refused { call: self.name, message: error.to_string() })
+        request.body(body).map_err(|error| Error::invalid(op, error))
     }
 }
 
-/// What an upload tells the call that waits for its answer.
+/// Progress of an upload, shared with the call that waits for the head.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
-    /// Pieces taken so far.
-    moved: AtomicU64,
-    /// Why the reader could not go on.
-    failed: Mutex<Option<io::Error>>,
+pub(super) struct UploadProgress {
+    pieces: AtomicU64,
+    failure: Mutex<Option<io::Error>>,
 }
 
-impl Meter {
-    pub(super) fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
+impl UploadProgress {
+    /// Pieces read so far.
+    pub(super) fn pieces(&self) -> u64 {
+        self.pieces.load(Ordering::Relaxed)
     }
 
-    pub(super) fn failure(&self) -> Option<io::Error> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn fail(&self, error: io::Error) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    /// Why the reader failed, if it did.
+    pub(super) fn take_failure(&self) -> Option<io::Error> {
+        self.failure.lock().take()
     }
 }
 
@@ -201,7 +180,7 @@ impl Meter {
 struct Upload<R> {
     reader: R,
     buffer: BytesMut,
-    meter: Arc<Meter>,
+    progress: Arc<UploadProgress>,
 }
 
 impl<R: AsyncRead + Unpin> Body for Upload<R> {
@@ -210,16 +189,16 @@ impl<R: AsyncRead + Unpin> Body for Upload<R> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
-        this.buffer.resize(PIECE, 0);
+        this.buffer.resize(UPLOAD_PIECE, 0);
         let mut piece = ReadBuf::new(&mut this.buffer);
         let read = ready!(Pin::new(&mut this.reader).poll_read(cx, &mut piece));
         let filled = piece.filled().len();
         if let Err(error) = read {
             let kind = error.kind();
-            this.meter.fail(error);
+            *this.progress.failure.lock() = Some(error);
             return Poll::Ready(Some(Err(kind.into())));
         }
-        this.meter.moved.fetch_add(1, Ordering::Relaxed);
+        this.progress.pieces.fetch_add(1, Ordering::Relaxed);
         match filled {
             0 => Poll::Ready(None),
             filled => Poll::Ready(Some(Ok(Frame::data(this.buffer.split_to(filled).freeze())))),
@@ -231,27 +210,30 @@ impl<R: AsyncRead + Unpin> Body for Upload<R> {
 mod tests {
     use super::*;
 
+    static POST: Op = Op::post("x");
+
     fn header<'a>(request: &'a Request<RequestBody>, name: &str) -> Option<&'a str> {
         request.headers().get(name).map(|value| value.to_str().unwrap())
     }
 
     #[test]
-    fn a_request_says_what_the_engine_compares() {
-        let mut call = Call::post("x", "/containers/create").query("name", "a b").json(&1).unwrap();
-        let request = call.request(ApiVersion::parse("1.41")).unwrap();
+    fn a_request_has_the_headers_that_the_engine_compares() {
+        let mut call = Call::new(&POST, "/containers/create").query("name", "a b").json(&1).unwrap();
+        let request = call.request(ApiVersion::parse("1.41"), "agent/1").unwrap();
         assert_eq!(request.uri(), "/v1.41/containers/create?name=a%20b");
         assert_eq!(header(&request, "content-type"), Some("application/json"));
-        assert!(call.request(None).is_ok() && call.repeatable() && !call.idempotent());
-        let request = Call::post("x", "/a").request(None).unwrap();
+        assert_eq!(header(&request, "user-agent"), Some("agent/1"));
+        assert!(call.request(None, "a").is_ok() && call.repeatable() && !call.idempotent());
+        let request = Call::new(&POST, "/a").request(None, "a").unwrap();
         assert_eq!((header(&request, "content-length"), header(&request, "content-type")), (Some("0"), None));
-        let request = Call::post("x", "/a").upgrade().request(None).unwrap();
+        let request = Call::new(&POST, "/a").upgrade().request(None, "a").unwrap();
         assert_eq!((header(&request, "connection"), header(&request, "upgrade")), (Some("Upgrade"), Some("tcp")));
     }
 
     #[test]
-    fn an_archive_goes_out_once() {
-        let mut call = Call::post("x", "/build").tar(tokio::io::empty());
+    fn an_archive_is_sent_once() {
+        let mut call = Call::new(&POST, "/build").tar(tokio::io::empty());
         assert!(!call.repeatable());
-        assert!(call.request(None).is_ok() && call.request(None).is_err());
+        assert!(call.request(None, "a").is_ok() && call.request(None, "a").is_err());
     }
 }

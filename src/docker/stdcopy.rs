@@ -1,43 +1,43 @@
-//! The engine's multiplexed stream: `[stream, 0, 0, 0, length as u32 big-endian]`, then the payload. Sans-IO.
+//! Decoder of the engine's multiplexed stream, without I/O.
 //!
-//! Frames split and coalesce arbitrarily, and carry no boundary of the writer's. Payload is handed out as it comes,
-//! borrowed from what was pushed: no frame is ever gathered, so nothing is allocated.
+//! A frame is `[stream, 0, 0, 0, length as u32 big-endian]`, then the payload. Frames arrive split
+//! and joined arbitrarily, and their boundaries are not those of the program's writes. Payload is
+//! passed on as it arrives, borrowed from the pushed bytes: frames are not buffered, so nothing is
+//! allocated.
 //!
 //! ```text
-//!  Header(n bytes have come) --8th byte--> Payload(stream, left) --left = 0--> Header(0)
-//!  anything wrong: Broken, for ever
+//!  Header(n bytes received) --8th byte--> Payload(stream, left) --left = 0--> Header(0)
+//!  on any error: Broken, permanently
 //! ```
 
-/// The largest frame that is believed. Docker sends 32 KiB at most, Podman 8 KiB (ENGINE 1.2).
+/// The largest accepted payload of a frame, in bytes. Docker sends at most 32 KiB, Podman 8 KiB.
 pub const MAX_FRAME_BYTES: u32 = 1024 * 1024;
 
-/// The most of a daemon's error that is kept.
-const ERROR_KEPT: usize = 4096;
+/// The most bytes kept of an error that the engine reports.
+const MAX_REPORT: usize = 4096;
 
-/// Which stream.
+/// The standard stream that a frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Type 0: standard input, echoed.
+pub enum StdStream {
+    /// Type 0: standard input, echoed by the engine.
     Stdin,
-    /// Type 1.
     Stdout,
-    /// Type 2.
     Stderr,
 }
 
-/// What is wrong with a stream.
+/// Why a stream cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StreamError {
+pub enum StdcopyError {
     /// A type that does not exist.
-    #[error("a frame of type {0}")]
+    #[error("a frame of unknown type {0}")]
     UnknownType(u8),
-    /// The three bytes behind the type are not zero: the stream has lost its place.
-    #[error("a frame's header with garbage in its padding")]
+    /// The three bytes after the type are not zero: the stream is out of sync.
+    #[error("a frame header with non-zero padding")]
     Padding,
-    /// A length that is not believed.
+    /// A length above [`MAX_FRAME_BYTES`].
     #[error("a frame of {0} bytes")]
     TooLong(u32),
-    /// A frame of type 3: the engine reports an error inside the stream.
+    /// A frame of type 3: the engine reports an error inside the stream. At most 4 KiB.
     #[error("the engine reported inside the stream: {0}")]
     Reported(String),
     /// The stream ended inside a frame.
@@ -46,42 +46,41 @@ pub enum StreamError {
 }
 
 #[derive(Debug, Clone)]
-enum State {
+enum DecoderState {
     Header { have: usize },
-    Payload { stream: Stream, left: usize },
+    Payload { stream: StdStream, left: usize },
     Report { left: usize },
-    Broken(StreamError),
+    Broken(StdcopyError),
 }
 
-/// The decoder.
+/// An incremental decoder. Push bytes as they arrive, then call [`Decoder::finish`].
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    state: DecoderState,
     header: [u8; 8],
     report: Vec<u8>,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Decoder { state: State::Header { have: 0 }, header: [0; 8], report: Vec::new() }
+        Decoder { state: DecoderState::Header { have: 0 }, header: [0; 8], report: Vec::new() }
     }
 }
 
 impl Decoder {
-    /// A decoder at the beginning of a stream.
     pub fn new() -> Decoder {
         Decoder::default()
     }
 
-    /// Takes bytes and hands each piece of payload to `sink`, in order.
+    /// Decodes `bytes` and passes each piece of payload to `sink`, in order.
     ///
     /// # Errors
-    /// The stream is broken; the decoder stays so.
-    pub fn push(&mut self, mut bytes: &[u8], mut sink: impl FnMut(Stream, &[u8])) -> Result<(), StreamError> {
+    /// The stream is not valid. Every later call returns the same error.
+    pub fn push(&mut self, mut bytes: &[u8], mut sink: impl FnMut(StdStream, &[u8])) -> Result<(), StdcopyError> {
         loop {
             match &mut self.state {
-                State::Broken(error) => return Err(error.clone()),
-                State::Header { have } => {
+                DecoderState::Broken(error) => return Err(error.clone()),
+                DecoderState::Header { have } => {
                     let n = bytes.len().min(8 - *have);
                     self.header[*have..*have + n].copy_from_slice(&bytes[..n]);
                     *have += n;
@@ -89,9 +88,9 @@ impl Decoder {
                     if *have < 8 {
                         return Ok(());
                     }
-                    self.state = self.begin();
+                    self.state = self.begin_frame();
                 }
-                State::Payload { stream, left } => {
+                DecoderState::Payload { stream, left } => {
                     let n = bytes.len().min(*left);
                     if n > 0 {
                         sink(*stream, &bytes[..n]);
@@ -101,51 +100,51 @@ impl Decoder {
                     if *left > 0 {
                         return Ok(());
                     }
-                    self.state = State::Header { have: 0 };
+                    self.state = DecoderState::Header { have: 0 };
                 }
-                State::Report { left } => {
+                DecoderState::Report { left } => {
                     let n = bytes.len().min(*left);
-                    let room = ERROR_KEPT.saturating_sub(self.report.len());
+                    let room = MAX_REPORT.saturating_sub(self.report.len());
                     self.report.extend_from_slice(&bytes[..n.min(room)]);
                     *left -= n;
                     bytes = &bytes[n..];
                     if *left > 0 {
                         return Ok(());
                     }
-                    let words = String::from_utf8_lossy(&self.report).trim().to_owned();
-                    self.state = State::Broken(StreamError::Reported(words));
+                    let text = String::from_utf8_lossy(&self.report).trim().to_owned();
+                    self.state = DecoderState::Broken(StdcopyError::Reported(text));
                 }
             }
-            if bytes.is_empty() && !matches!(self.state, State::Broken(_) | State::Report { left: 0 }) {
+            if bytes.is_empty() && !matches!(self.state, DecoderState::Broken(_) | DecoderState::Report { left: 0 }) {
                 return Ok(());
             }
         }
     }
 
-    fn begin(&self) -> State {
+    fn begin_frame(&self) -> DecoderState {
         let [kind, padding @ .., a, b, c, d] = self.header;
         let length = u32::from_be_bytes([a, b, c, d]);
         let left = length as usize;
         match kind {
-            4.. => State::Broken(StreamError::UnknownType(kind)),
-            _ if padding != [0; 3] => State::Broken(StreamError::Padding),
-            _ if length > MAX_FRAME_BYTES => State::Broken(StreamError::TooLong(length)),
-            0 => State::Payload { stream: Stream::Stdin, left },
-            1 => State::Payload { stream: Stream::Stdout, left },
-            2 => State::Payload { stream: Stream::Stderr, left },
-            3 => State::Report { left },
+            4.. => DecoderState::Broken(StdcopyError::UnknownType(kind)),
+            _ if padding != [0; 3] => DecoderState::Broken(StdcopyError::Padding),
+            _ if length > MAX_FRAME_BYTES => DecoderState::Broken(StdcopyError::TooLong(length)),
+            0 => DecoderState::Payload { stream: StdStream::Stdin, left },
+            1 => DecoderState::Payload { stream: StdStream::Stdout, left },
+            2 => DecoderState::Payload { stream: StdStream::Stderr, left },
+            3 => DecoderState::Report { left },
         }
     }
 
-    /// Says that nothing more comes.
+    /// Call this at the end of the stream.
     ///
     /// # Errors
-    /// The stream was cut inside a frame, or was broken before.
-    pub fn finish(&self) -> Result<(), StreamError> {
+    /// The stream ended inside a frame, or was not valid before.
+    pub fn finish(&self) -> Result<(), StdcopyError> {
         match &self.state {
-            State::Header { have: 0 } | State::Payload { left: 0, .. } => Ok(()),
-            State::Broken(error) => Err(error.clone()),
-            _ => Err(StreamError::Cut),
+            DecoderState::Header { have: 0 } | DecoderState::Payload { left: 0, .. } => Ok(()),
+            DecoderState::Broken(error) => Err(error.clone()),
+            _ => Err(StdcopyError::Cut),
         }
     }
 }
@@ -163,7 +162,7 @@ mod tests {
 
     type Pieces = Vec<(u8, Vec<u8>)>;
 
-    fn decode(pieces: &[&[u8]]) -> (Pieces, Result<(), StreamError>) {
+    fn decode(pieces: &[&[u8]]) -> (Pieces, Result<(), StdcopyError>) {
         let mut decoder = Decoder::new();
         let mut out = Pieces::new();
         for piece in pieces {
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_out_the_same_however_the_stream_is_cut() {
+    fn frames_decode_the_same_however_the_stream_is_split() {
         let mut stream = frame(1, b"hello");
         stream.extend(frame(1, b""));
         stream.extend(frame(2, b"world"));
@@ -198,26 +197,26 @@ mod tests {
     fn a_cut_frame_is_not_a_clean_end() {
         let stream = frame(1, b"hello");
         for cut in 1..stream.len() {
-            assert_eq!(decode(&[&stream[..cut]]).1, Err(StreamError::Cut), "{cut}");
+            assert_eq!(decode(&[&stream[..cut]]).1, Err(StdcopyError::Cut), "{cut}");
         }
         assert_eq!(decode(&[]).1, Ok(()));
     }
 
     #[test]
-    fn an_error_of_the_daemon_is_an_error() {
+    fn an_error_reported_by_the_engine_is_an_error() {
         let stream = frame(3, b"boom\n");
-        assert_eq!(decode(&[&stream]).1, Err(StreamError::Reported("boom".to_owned())));
-        assert_eq!(decode(&stream.chunks(1).collect::<Vec<_>>()).1, Err(StreamError::Reported("boom".to_owned())));
-        assert_eq!(decode(&[&frame(3, b"")]).1, Err(StreamError::Reported(String::new())));
+        assert_eq!(decode(&[&stream]).1, Err(StdcopyError::Reported("boom".to_owned())));
+        assert_eq!(decode(&stream.chunks(1).collect::<Vec<_>>()).1, Err(StdcopyError::Reported("boom".to_owned())));
+        assert_eq!(decode(&[&frame(3, b"")]).1, Err(StdcopyError::Reported(String::new())));
     }
 
     #[test]
-    fn nonsense_breaks_the_stream_for_good() {
-        assert_eq!(decode(&[&[7, 0, 0, 0, 0, 0, 0, 0]]).1, Err(StreamError::UnknownType(7)));
-        assert_eq!(decode(&[b"HTTP/1.1"]).1, Err(StreamError::UnknownType(b'H')));
-        assert_eq!(decode(&[&[1, 0, 1, 0, 0, 0, 0, 0]]).1, Err(StreamError::Padding));
+    fn an_invalid_header_breaks_the_stream_permanently() {
+        assert_eq!(decode(&[&[7, 0, 0, 0, 0, 0, 0, 0]]).1, Err(StdcopyError::UnknownType(7)));
+        assert_eq!(decode(&[b"HTTP/1.1"]).1, Err(StdcopyError::UnknownType(b'H')));
+        assert_eq!(decode(&[&[1, 0, 1, 0, 0, 0, 0, 0]]).1, Err(StdcopyError::Padding));
         let huge = [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
-        assert_eq!(decode(&[&huge]).1, Err(StreamError::TooLong(u32::MAX)));
+        assert_eq!(decode(&[&huge]).1, Err(StdcopyError::TooLong(u32::MAX)));
         let mut decoder = Decoder::new();
         assert!(decoder.push(&huge, |_, _| ()).is_err());
         assert!(decoder.push(b"x", |_, _| ()).is_err());

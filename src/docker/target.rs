@@ -1,21 +1,22 @@
-//! Which engine, and how it is reached: from a configuration's words, the environment and Docker's own contexts.
+//! Resolves which engine to use and how: from settings, the environment and Docker's contexts.
 //!
-//! In order, as the docker command does it; the first that says something decides:
+//! The order is that of the docker command; the first source that is set decides:
 //!
 //! ```text
-//!   1. an address in the settings       engine.host, --engine
-//!   2. a context in the settings        engine.context
+//!   1. an address in the settings       Settings::host
+//!   2. a context in the settings        Settings::context
 //!   3. DOCKER_HOST
 //!   4. DOCKER_CONTEXT
-//!   5. currentContext in $DOCKER_CONFIG/config.json (else ~/.docker)
+//!   5. currentContext in $DOCKER_CONFIG/config.json (default: ~/.docker)
 //!   6. unix:///var/run/docker.sock
 //! ```
 //!
-//! TLS comes from where the address came from: a context brings its own files; for an address, the settings' files, else
-//! `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH`. A TCP address without TLS is refused unless plaintext is allowed in the
-//! settings: whoever reaches that port is root on the engine's machine.
+//! TLS files come from the same source as the address: a context has its own files; for an address
+//! they come from the settings, else from `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH`. A TCP address
+//! without TLS is refused unless the settings allow plaintext: access to that port means root on the
+//! engine's machine.
 //!
-//! The environment is a value ([`Environment`]), so a test never touches the process's.
+//! The environment is a value ([`Environment`]), so tests do not touch the process's environment.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,110 +25,103 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::app::App;
 use super::endpoint::{Endpoint, EndpointError};
 use super::tls::{TlsFiles, TlsSetupError};
 
-/// The most a file of Docker's configuration may have, in bytes.
+/// The largest accepted file of Docker's configuration, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// An engine, and how it is reached.
+/// An engine, and how to reach it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
-    /// Where it listens.
+pub struct EngineTarget {
     pub endpoint: Endpoint,
-    /// TLS, for TCP.
+    /// TLS files, for TCP.
     pub tls: Option<TlsFiles>,
-    /// Whether TCP without TLS may be spoken.
+    /// Whether TCP without TLS is allowed.
     pub allow_plaintext: bool,
+    /// Not serialized; [`App::DEFAULT`] after deserialization.
+    #[serde(skip)]
+    pub app: &'static App,
 }
 
-impl From<Endpoint> for Target {
-    fn from(endpoint: Endpoint) -> Target {
-        Target { endpoint, ..Target::default() }
+impl From<Endpoint> for EngineTarget {
+    fn from(endpoint: Endpoint) -> EngineTarget {
+        EngineTarget { endpoint, ..EngineTarget::default() }
     }
 }
 
-impl Target {
-    /// Whether everything said to the engine can be read, and changed, on the way.
+impl EngineTarget {
+    /// Whether traffic can be read and modified on the network.
     pub fn is_plaintext(&self) -> bool {
         matches!(self.endpoint, Endpoint::Tcp { .. }) && self.tls.is_none()
     }
 }
 
-/// What a configuration says of an engine. Everything may be absent.
+/// An engine as an application's configuration describes it. Every field is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Its address: `unix:///path` or `tcp://host:port`.
+    /// An address: `unix:///path` or `tcp://host:port`.
     pub host: Option<String>,
-    /// A Docker context's name, instead of an address.
+    /// The name of a Docker context, instead of an address.
     pub context: Option<String>,
     /// A folder with `ca.pem`, `cert.pem` and `key.pem`.
     pub tls_dir: Option<PathBuf>,
-    /// The certificate authority; instead of the folder's.
+    /// The certificate authority; overrides the one in `tls_dir`.
     pub tls_ca: Option<PathBuf>,
-    /// Our certificate; instead of the folder's.
+    /// The client's certificate; overrides the one in `tls_dir`.
     pub tls_cert: Option<PathBuf>,
-    /// Its key; instead of the folder's.
+    /// The certificate's key; overrides the one in `tls_dir`.
     pub tls_key: Option<PathBuf>,
-    /// The name that the engine's certificate must bear, where it is not the address's.
+    /// The name in the engine's certificate, if it differs from the address's host.
     pub tls_server_name: Option<String>,
-    /// Whether TCP without TLS may be spoken.
+    /// Whether TCP without TLS is allowed.
     pub allow_plaintext: bool,
+    /// The names of the application and of these settings, for error texts.
+    pub app: &'static App,
 }
 
-/// Why no engine could be settled on, or a client of it not be made. Nothing was sent.
+/// Why no engine can be resolved, or no client opened. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
-    /// The address is none.
+    /// The address is not valid.
     #[error("{problem} ({from})")]
     Address {
-        /// Where it stands.
+        /// The setting or variable that contains it.
         from: String,
-        /// What is wrong with it.
         #[source]
         problem: EndpointError,
     },
-    /// Certificates or keys.
     #[error(transparent)]
     Tls(#[from] TlsSetupError),
-    /// TCP without TLS.
+    /// TCP without TLS is not allowed.
     #[error(
-        "use {0} without TLS: whoever reaches that port is root there. Give certificates (engine.tls_dir, or DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH), or set engine.allow_plaintext = true"
+        "use {endpoint} without TLS: access to that port means root there. Give certificates ({}, or DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH), or set {} = true",
+        app.settings.tls_dir, app.settings.allow_plaintext
     )]
-    Plaintext(Endpoint),
+    Plaintext { endpoint: Endpoint, app: &'static App },
     /// Docker's configuration cannot be read.
     #[error("read Docker's configuration {}: {problem}", path.display())]
-    Configuration {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// There is no such context.
+    Configuration { path: PathBuf, problem: String },
+    /// The named context does not exist.
     #[error("use the Docker context {name:?} ({from}): there is none in {}; docker context ls shows them", folder.display())]
     NoContext {
-        /// Its name.
         name: String,
-        /// Who names it.
+        /// The setting or variable that names it.
         from: String,
-        /// Where it should be.
+        /// Where contexts are stored.
         folder: PathBuf,
     },
-    /// A context without what is needed.
+    /// The context is incomplete or unsafe.
     #[error("use the Docker context {name:?}: {problem}")]
-    Context {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Both an address and a context.
-    #[error("use engine.host and engine.context: give one of them, not both")]
-    Both,
+    Context { name: String, problem: String },
+    /// Both an address and a context are set.
+    #[error("use {} and {}: give one of them, not both", app.settings.host, app.settings.context)]
+    Both { app: &'static App },
 }
 
-/// The process's environment, as a value.
+/// The process's environment variables, as a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -138,27 +132,26 @@ impl From<BTreeMap<String, String>> for Environment {
 }
 
 impl Environment {
-    /// One with these variables.
     pub fn with<const N: usize>(variables: [(&str, &str); N]) -> Environment {
         Environment(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
     }
 
-    /// A variable's value; an empty one counts as absent.
+    /// A variable's value. An empty value counts as unset.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// The folder of Docker's own configuration, when there can be one.
+    /// The folder of Docker's configuration: `DOCKER_CONFIG`, or `.docker` in `HOME`.
     pub fn docker_folder(&self) -> Option<PathBuf> {
         let named = self.get("DOCKER_CONFIG").map(PathBuf::from);
         named.or_else(|| Some(Path::new(self.get("HOME")?).join(".docker")))
     }
 
-    /// TLS as `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` ask for it. Either asks; verification is never off.
+    /// TLS files if `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH` is set. Verification is always on.
     fn tls(&self) -> Option<TlsFiles> {
         let path = self.get("DOCKER_CERT_PATH").map(PathBuf::from);
-        let asked = path.is_some() || self.get("DOCKER_TLS_VERIFY").is_some();
-        asked.then(|| path.or_else(|| self.docker_folder())).flatten().map(|folder| TlsFiles::in_folder(&folder))
+        let requested = path.is_some() || self.get("DOCKER_TLS_VERIFY").is_some();
+        requested.then(|| path.or_else(|| self.docker_folder())).flatten().map(|folder| TlsFiles::in_folder(&folder))
     }
 }
 
@@ -174,62 +167,76 @@ impl Settings {
         (files != TlsFiles::default()).then_some(files)
     }
 
-    /// Settles on an engine. Reads Docker's configuration when a context is named.
+    /// Resolves the engine. Reads Docker's configuration if neither the settings nor `DOCKER_HOST`
+    /// give an address.
     ///
     /// # Errors
-    /// What is wrong, where it stands, and what to write instead.
-    pub fn target(&self, environment: &Environment) -> Result<Target, SetupError> {
+    /// The error names what is wrong, the setting or variable it comes from, and what to write
+    /// instead.
+    pub fn target(&self, environment: &Environment) -> Result<EngineTarget, SetupError> {
         if self.host.is_some() && self.context.is_some() {
-            return Err(SetupError::Both);
+            return Err(SetupError::Both { app: self.app });
         }
-        let address = |text: &str, from: &str| {
-            Endpoint::parse(text).map_err(|problem| SetupError::Address { from: from.to_owned(), problem })
+        let mut target = EngineTarget {
+            allow_plaintext: self.allow_plaintext,
+            app: self.app,
+            ..self.address_and_context_tls(environment)?
         };
-        let folder = environment.docker_folder();
-        let mut target = if let Some(text) = &self.host {
-            Target::from(address(text, "engine.host")?)
-        } else if let Some(name) = &self.context {
-            context(folder.as_deref(), name, "engine.context")?
-        } else if let Some(text) = environment.get("DOCKER_HOST") {
-            Target::from(address(text, "DOCKER_HOST")?)
-        } else if let Some(name) = environment.get("DOCKER_CONTEXT") {
-            context(folder.as_deref(), name, "DOCKER_CONTEXT")?
-        } else if let Some(name) = folder.as_deref().map(current_context).transpose()?.flatten() {
-            context(folder.as_deref(), &name, "currentContext in config.json")?
-        } else {
-            Target::default()
-        };
-        target.allow_plaintext = self.allow_plaintext;
         if matches!(target.endpoint, Endpoint::Tcp { .. }) {
             target.tls = self.tls().or(target.tls).or_else(|| environment.tls());
             if let (Some(tls), Some(name)) = (&mut target.tls, &self.tls_server_name) {
                 tls.server_name = Some(name.clone());
             }
             if target.tls.is_none() && !target.allow_plaintext {
-                return Err(SetupError::Plaintext(target.endpoint));
+                return Err(SetupError::Plaintext { endpoint: target.endpoint, app: self.app });
             }
         }
         Ok(target)
     }
+
+    fn address_and_context_tls(&self, environment: &Environment) -> Result<EngineTarget, SetupError> {
+        let parse = |text: &str, from: &str| {
+            Endpoint::parse(text)
+                .map(EngineTarget::from)
+                .map_err(|problem| SetupError::Address { from: from.to_owned(), problem })
+        };
+        let names = &self.app.settings;
+        let folder = environment.docker_folder();
+        let folder = folder.as_deref();
+        if let Some(text) = &self.host {
+            parse(text, names.host)
+        } else if let Some(name) = &self.context {
+            read_context(folder, name, names.context)
+        } else if let Some(text) = environment.get("DOCKER_HOST") {
+            parse(text, "DOCKER_HOST")
+        } else if let Some(name) = environment.get("DOCKER_CONTEXT") {
+            read_context(folder, name, "DOCKER_CONTEXT")
+        } else if let Some(name) = folder.map(current_context).transpose()?.flatten() {
+            read_context(folder, &name, "currentContext in config.json")
+        } else {
+            Ok(EngineTarget::default())
+        }
+    }
 }
 
-/// Reads a file of Docker's configuration; `None` when it is not there.
+/// Reads a file of Docker's configuration; `None` if it does not exist.
 pub(super) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, SetupError> {
-    let wrong = |problem: String| SetupError::Configuration { path: path.to_owned(), problem };
+    let failed = |problem: String| SetupError::Configuration { path: path.to_owned(), problem };
     match std::fs::metadata(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
-        Err(error) => return Err(wrong(error.to_string())),
-        Ok(about) if !about.is_file() || about.len() > MAX_FILE => {
-            return Err(wrong(format!("not a file of at most {MAX_FILE} bytes")));
+        Err(error) => return Err(failed(error.to_string())),
+        Ok(metadata) if !metadata.is_file() || metadata.len() > MAX_FILE => {
+            return Err(failed(format!("not a file of at most {MAX_FILE} bytes")));
         }
         Ok(_) => {}
     }
-    std::fs::read(path).map(Some).map_err(|error| wrong(error.to_string()))
+    std::fs::read(path).map(Some).map_err(|error| failed(error.to_string()))
 }
 
-/// The context that Docker's configuration makes the usual one. `default` is none: it is the default socket.
+/// The context selected in Docker's configuration. `default` counts as none: it means the default
+/// socket.
 fn current_context(folder: &Path) -> Result<Option<String>, SetupError> {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -243,26 +250,26 @@ fn current_context(folder: &Path) -> Result<Option<String>, SetupError> {
     Ok(config.current_context.filter(|name| !name.is_empty() && name != "default"))
 }
 
-/// A context, from the files in which the docker command keeps it: named by the digest of its name.
-fn context(folder: Option<&Path>, name: &str, from: &str) -> Result<Target, SetupError> {
+/// Reads a context from the docker command's files, whose names are the digest of the context's name.
+fn read_context(folder: Option<&Path>, name: &str, from: &str) -> Result<EngineTarget, SetupError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Meta {
         #[serde(default)]
-        endpoints: BTreeMap<String, Docker>,
+        endpoints: BTreeMap<String, DockerEndpoint>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Docker {
+    struct DockerEndpoint {
         host: Option<String>,
         #[serde(default, rename = "SkipTLSVerify")]
         skip_tls_verify: bool,
     }
     if name == "default" {
-        return Ok(Target::default());
+        return Ok(EngineTarget::default());
     }
     let contexts = folder.map(|folder| folder.join("contexts")).unwrap_or_default();
-    let digest = Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = folder_name(name);
     let path = contexts.join("meta").join(&digest).join("meta.json");
     let Some(bytes) = read_file(&path)? else {
         let folder = contexts.join("meta");
@@ -270,37 +277,44 @@ fn context(folder: Option<&Path>, name: &str, from: &str) -> Result<Target, Setu
     };
     let meta: Meta = serde_json::from_slice(&bytes)
         .map_err(|error| SetupError::Configuration { path, problem: error.to_string() })?;
-    let wrong = |problem: &str| SetupError::Context { name: name.to_owned(), problem: problem.to_owned() };
-    let docker = meta.endpoints.get("docker").ok_or_else(|| wrong("it names no Docker endpoint"))?;
+    let invalid = |problem: &str| SetupError::Context { name: name.to_owned(), problem: problem.to_owned() };
+    let docker = meta.endpoints.get("docker").ok_or_else(|| invalid("it has no Docker endpoint"))?;
     let host = docker.host.as_deref().filter(|host| !host.is_empty());
-    let host = host.ok_or_else(|| wrong("its Docker endpoint has no host"))?;
+    let host = host.ok_or_else(|| invalid("its Docker endpoint has no host"))?;
     let endpoint = Endpoint::parse(host)
         .map_err(|problem| SetupError::Address { from: format!("the Docker context {name:?}"), problem })?;
     if docker.skip_tls_verify {
-        return Err(wrong("it skips TLS verification, which is never done here; make it again with its ca"));
+        return Err(invalid("it skips TLS verification, which is not supported; create it again with its ca"));
     }
     let folder = contexts.join("tls").join(&digest).join("docker");
     let file = |name| Some(folder.join(name)).filter(|path| path.exists());
     let files = TlsFiles { ca: file("ca.pem"), cert: file("cert.pem"), key: file("key.pem"), server_name: None };
     let tls = (files != TlsFiles::default()).then_some(files);
-    Ok(Target { endpoint, tls, allow_plaintext: false })
+    Ok(EngineTarget { endpoint, tls, ..EngineTarget::default() })
+}
+
+/// The folder in which the docker command stores the context `name`.
+fn folder_name(name: &str) -> String {
+    base16ct::lower::encode_string(&Sha256::digest(name.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::SettingNames;
 
-    fn settle(settings: &Settings, environment: &Environment) -> Result<Target, SetupError> {
-        settings.target(environment)
-    }
+    static APP: App = App {
+        settings: SettingNames { host: "engine.host", context: "engine.context", ..App::DEFAULT.settings },
+        ..App::DEFAULT
+    };
 
     fn host(host: &str) -> Settings {
-        Settings { host: Some(host.to_owned()), ..Settings::default() }
+        Settings { host: Some(host.to_owned()), app: &APP, ..Settings::default() }
     }
 
-    /// Writes a context as the docker command does.
+    /// Writes a context in the docker command's format.
     fn make_context(folder: &Path, name: &str, meta: &str, tls: bool) {
-        let digest = Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let digest = folder_name(name);
         let place = folder.join("contexts/meta").join(&digest);
         std::fs::create_dir_all(&place).unwrap();
         std::fs::write(place.join("meta.json"), meta).unwrap();
@@ -314,97 +328,96 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_dockers_own_socket() {
-        assert_eq!(settle(&Settings::default(), &Environment::default()).unwrap(), Target::default());
+    fn without_any_setting_the_default_socket_is_used() {
+        assert_eq!(Settings::default().target(&Environment::default()).unwrap(), EngineTarget::default());
     }
 
     #[test]
-    fn the_settings_go_before_the_environment() {
+    fn the_settings_take_precedence_over_the_environment() {
         let environment = Environment::with([("DOCKER_HOST", "unix:///run/env.sock")]);
-        let found = settle(&Settings::default(), &environment).unwrap();
+        let found = Settings::default().target(&environment).unwrap();
         assert_eq!(found.endpoint.to_string(), "unix:///run/env.sock");
-        assert_eq!(
-            settle(&host("/run/mine.sock"), &environment).unwrap().endpoint.to_string(),
-            "unix:///run/mine.sock"
-        );
+        assert_eq!(host("/run/mine.sock").target(&environment).unwrap().endpoint.to_string(), "unix:///run/mine.sock");
     }
 
     #[test]
-    fn an_address_that_is_none_says_where_it_stands() {
-        let error = settle(&Settings::default(), &Environment::with([("DOCKER_HOST", "tcp://h:99999")])).unwrap_err();
+    fn an_invalid_address_is_reported_with_its_setting_or_variable() {
+        let error = Settings::default().target(&Environment::with([("DOCKER_HOST", "tcp://h:99999")])).unwrap_err();
         assert!(error.to_string().contains("99999") && error.to_string().contains("DOCKER_HOST"), "{error}");
-        let error = settle(&host("nonsense"), &Environment::default()).unwrap_err();
+        let error = host("nonsense").target(&Environment::default()).unwrap_err();
         assert!(error.to_string().contains("engine.host"), "{error}");
+        let both = Settings { context: Some("far".to_owned()), ..host("/a") }.target(&Environment::default());
+        assert!(both.unwrap_err().to_string().contains("engine.host and engine.context"));
     }
 
     #[test]
-    fn tcp_without_tls_wants_a_word() {
-        let error = settle(&host("tcp://far:2375"), &Environment::default()).unwrap_err();
+    fn tcp_without_tls_must_be_allowed_in_the_settings() {
+        let error = host("tcp://far:2375").target(&Environment::default()).unwrap_err();
         assert!(error.to_string().contains("allow_plaintext = true"), "{error}");
         let allowed = Settings { allow_plaintext: true, ..host("tcp://far:2375") };
-        assert!(settle(&allowed, &Environment::default()).unwrap().is_plaintext());
+        assert!(allowed.target(&Environment::default()).unwrap().is_plaintext());
     }
 
     #[test]
     fn tls_comes_from_the_settings_then_from_the_environment() {
         let environment = Environment::with([("DOCKER_CERT_PATH", "/env"), ("DOCKER_TLS_VERIFY", "1")]);
-        let found = settle(&host("tcp://far:2376"), &environment).unwrap();
+        let found = host("tcp://far:2376").target(&environment).unwrap();
         assert_eq!(found.tls.unwrap().ca.unwrap(), Path::new("/env/ca.pem"));
         let mut settings = host("tcp://far:2376");
         settings.tls_dir = Some("/mine".into());
         settings.tls_key = Some("/run/credentials/key".into());
         settings.tls_server_name = Some("engine".to_owned());
-        let tls = settle(&settings, &environment).unwrap().tls.unwrap();
+        let tls = settings.target(&environment).unwrap().tls.unwrap();
         assert_eq!(tls.cert.unwrap(), Path::new("/mine/cert.pem"));
         assert_eq!(tls.key.unwrap(), Path::new("/run/credentials/key"));
         assert_eq!(tls.server_name.as_deref(), Some("engine"));
-        // verify alone: the files are where the docker command looks for them
+        // DOCKER_TLS_VERIFY alone: the files are where the docker command looks for them
         let verify = Environment::with([("DOCKER_TLS_VERIFY", "1"), ("HOME", "/home/x")]);
-        let tls = settle(&host("tcp://far:2376"), &verify).unwrap().tls.unwrap();
+        let tls = host("tcp://far:2376").target(&verify).unwrap().tls.unwrap();
         assert_eq!(tls.cert.unwrap(), Path::new("/home/x/.docker/cert.pem"));
-        // and a Unix socket needs none
-        assert_eq!(settle(&host("/run/a.sock"), &environment).unwrap().tls, None);
+        // a Unix socket needs no TLS
+        assert_eq!(host("/run/a.sock").target(&environment).unwrap().tls, None);
     }
 
     #[test]
-    fn a_context_brings_its_address_and_its_files() {
+    fn a_context_gives_its_address_and_its_files() {
         let folder = tempfile::tempdir().unwrap();
         let meta =
             r#"{"Name":"far","Metadata":{},"Endpoints":{"docker":{"Host":"tcp://far:2376","SkipTLSVerify":false}}}"#;
         make_context(folder.path(), "far", meta, true);
         std::fs::write(folder.path().join("config.json"), r#"{"auths":{},"currentContext":"far"}"#).unwrap();
         let config = folder.path().to_str().unwrap();
-        let found = settle(&Settings::default(), &Environment::with([("DOCKER_CONFIG", config)])).unwrap();
+        let found = Settings::default().target(&Environment::with([("DOCKER_CONFIG", config)])).unwrap();
         assert_eq!(found.endpoint.to_string(), "tcp://far:2376");
         assert!(found.tls.unwrap().key.unwrap().ends_with("docker/key.pem"));
-        // DOCKER_HOST goes before it, and so does a context in the settings
+        // DOCKER_HOST takes precedence over it, and so does a context in the settings
         let both = Environment::with([("DOCKER_CONFIG", config), ("DOCKER_HOST", "unix:///a")]);
-        assert_eq!(settle(&Settings::default(), &both).unwrap().endpoint.to_string(), "unix:///a");
+        assert_eq!(Settings::default().target(&both).unwrap().endpoint.to_string(), "unix:///a");
         let named = Settings { context: Some("far".to_owned()), ..Settings::default() };
-        assert_eq!(settle(&named, &both).unwrap().endpoint.to_string(), "tcp://far:2376");
+        assert_eq!(named.target(&both).unwrap().endpoint.to_string(), "tcp://far:2376");
         let default = Settings { context: Some("default".to_owned()), ..Settings::default() };
-        assert_eq!(settle(&default, &both).unwrap(), Target::default());
+        assert_eq!(default.target(&both).unwrap(), EngineTarget::default());
     }
 
     #[test]
-    fn a_context_that_is_missing_or_unsafe_says_so() {
+    fn a_missing_or_unsafe_context_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let environment =
             Environment::with([("DOCKER_CONFIG", folder.path().to_str().unwrap()), ("DOCKER_CONTEXT", "c")]);
-        let settle = || settle(&Settings::default(), &environment).unwrap_err().to_string();
-        assert!(settle().contains("\"c\" (DOCKER_CONTEXT)") && settle().contains("docker context ls"), "{}", settle());
+        let error = || Settings::default().target(&environment).unwrap_err().to_string();
+        assert!(error().contains("\"c\" (DOCKER_CONTEXT)") && error().contains("docker context ls"), "{}", error());
         make_context(folder.path(), "c", r#"{"Endpoints":{}}"#, false);
-        assert!(settle().contains("no Docker endpoint"), "{}", settle());
+        assert!(error().contains("no Docker endpoint"), "{}", error());
         make_context(
             folder.path(),
             "c",
             r#"{"Endpoints":{"docker":{"Host":"tcp://far:2376","SkipTLSVerify":true}}}"#,
             false,
         );
-        assert!(settle().contains("skips TLS verification"), "{}", settle());
+        assert!(error().contains("skips TLS verification"), "{}", error());
         make_context(folder.path(), "c", r#"{"Endpoints":{"docker":{"Host":"ssh://far"}}}"#, false);
-        assert!(settle().contains("ssh -L"), "{}", settle());
+        assert!(error().contains("ssh -L"), "{}", error());
         make_context(folder.path(), "c", "{", false);
-        assert!(settle().contains("meta.json"), "{}", settle());
+        assert!(error().contains("meta.json"), "{}", error());
     }
 }

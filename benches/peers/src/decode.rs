@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use docker::stdcopy::{Decoder, Stream};
+use docker::stdcopy::{Decoder, StdStream};
 
 const FRAME: usize = 32 << 10;
 const FRAMES: usize = 2048;
@@ -52,7 +52,7 @@ pub fn measure() {
         let mut decoder = Decoder::new();
         for piece in stream.chunks(PIECE) {
             let sink = |stream, payload: &[u8]| {
-                streams[usize::from(stream == Stream::Stderr)].extend_from_slice(payload);
+                streams[usize::from(stream == StdStream::Stderr)].extend_from_slice(payload);
             };
             decoder.push(black_box(piece), sink).unwrap();
         }

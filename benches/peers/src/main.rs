@@ -16,7 +16,7 @@ use std::io::Cursor;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use docker::{Client, ContainerSpec, Endpoint, Filters, HostConfig, Target, TlsFiles};
+use docker::{Client, ContainerSpec, Endpoint, Filters, HostConfig, EngineTarget, TlsFiles};
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig as PeerHostConfig};
 use bollard::query_parameters::{
@@ -131,10 +131,10 @@ fn over_tls(runs: usize) {
     let engine = PrivateEngine::start();
     let client = engine.client_files();
     engine.inside(async move {
-        let target = Target {
+        let target = EngineTarget {
             endpoint: Endpoint::parse("tcp://localhost:2376").unwrap(),
             tls: Some(TlsFiles::in_folder(&client)),
-            allow_plaintext: false,
+            ..EngineTarget::default()
         };
         let ours = Client::open(&target).unwrap();
         let [key, cert, ca] = ["key.pem", "cert.pem", "ca.pem"].map(|name| client.join(name));

@@ -1,32 +1,36 @@
-//! Containers as things: create, inspect, list, rename, update, remove, prune.
+//! Containers as objects: create, inspect, list, rename, update, remove, prune.
 
 use serde::Deserialize;
 
+use crate::client::Client;
+use crate::deadlines;
+use crate::error::Error;
+use crate::op::Op;
 use crate::path;
 use crate::request::Call;
-use crate::{
-    Client, ContainerInfo, ContainerSpec, ContainerSummary, Created, Error, Filters, Pruned, Removal, UpdateResources,
-    deadlines,
+use crate::types::{
+    ContainerInfo, ContainerSpec, ContainerSummary, Created, Filters, Pruned, Removal, UpdateResources,
 };
 
 impl Client {
     /// `POST /containers/create`. Never pulls. 15 s for the head.
     ///
-    /// The one call here that is not idempotent. When its reply is lost, the container is looked for by its name, and is
-    /// the answer when it is there with the labels that were asked for ([`Created::recovered`]). So make names unique: a
-    /// second try under the same name is a conflict rather than a second container.
+    /// The only call in this file that is not idempotent. If its reply is lost, the container is
+    /// inspected by its name and returned if it has the requested labels ([`Created::recovered`]). So
+    /// make names unique: a second attempt under the same name is a conflict instead of a second
+    /// container.
     ///
-    /// Dropped after the request left: the container may exist; remove it by `name`.
+    /// If dropped after the request was sent: the container may exist; remove it by `name`.
     ///
     /// # Errors
-    /// 404: no such image. 409: the name is taken.
+    /// 404: no such image. 409: the name is in use.
     pub async fn create_container(&self, name: &str, spec: &ContainerSpec) -> Result<Created, Error> {
-        const NAME: &str = "create a container";
-        let name = path::name(NAME, name)?;
-        let call = Call::post(NAME, "/containers/create").within(deadlines::CREATE).query("name", name).json(spec)?;
+        static OP: Op = Op::post("create a container").within(deadlines::CREATE);
+        let name = path::name(&OP, name)?;
+        let call = Call::new(&OP, "/containers/create").query("name", name).json(spec)?;
         let created = async { self.call(call, &[201]).await?.json::<Created>().await }.await;
         match created {
-            Ok(created) if created.id.is_empty() => Err(Error::nonsense(NAME, "it names no container")),
+            Ok(created) if created.id.is_empty() => Err(Error::bad_reply(&OP, "it has no container id")),
             Err(lost) if lost.may_have_happened() && lost.status().is_none() => {
                 match self.inspect_container(name).await {
                     Ok(found) if has_labels(&found, spec) => {
@@ -35,83 +39,82 @@ impl Client {
                     _ => Err(lost),
                 }
             }
-            // Podman's way of saying it
+            // Podman reports the conflict as a 500
             Err(Error::Status { status: 500, message, .. }) if message.contains("name is already in use") => {
-                Err(Error::Status { call: NAME, status: 409, message })
+                Err(Error::Status { call: &OP, status: 409, message })
             }
             other => other,
         }
     }
 
-    /// `GET /containers/{id}/json`. 5 s for the head. Dropped: nothing is left behind.
+    /// `GET /containers/{id}/json`. 5 s for the head. If dropped: no effect.
     ///
     /// # Errors
-    /// 404 when it is gone. A passed deadline means that something holds the container's lock, often output that nobody reads.
+    /// 404: no such container. A timeout means that something holds the container's lock, often output
+    /// that no client reads.
     pub async fn inspect_container(&self, id: &str) -> Result<ContainerInfo, Error> {
-        const NAME: &str = "inspect a container";
-        let call = Call::get(NAME, format!("/containers/{}/json", path::name(NAME, id)?));
+        static OP: Op = Op::get("inspect a container");
+        let call = Call::new(&OP, format!("/containers/{}/json", path::name(&OP, id)?));
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /containers/json`; with `all`, those too that don't run. 10 s for the head. Dropped: nothing is left behind.
+    /// `GET /containers/json`; `all` includes containers that are not running. 10 s for the head. If
+    /// dropped: no effect.
     ///
     /// # Errors
-    /// The usual.
+    /// No error specific to this call.
     pub async fn list_containers(&self, all: bool, filters: &Filters) -> Result<Vec<ContainerSummary>, Error> {
-        let call = Call::get("list containers", "/containers/json")
-            .within(deadlines::LIST)
-            .flag("all", all)
-            .maybe("filters", filters.json());
+        static OP: Op = Op::get("list containers").within(deadlines::LIST).immediate();
+        let call = Call::new(&OP, "/containers/json").flag("all", all).optional("filters", filters.json());
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `POST /containers/{id}/rename`. 5 s for the head. Dropped: it may have either name.
+    /// `POST /containers/{id}/rename`. 5 s for the head. If dropped: it may have either name.
     ///
     /// # Errors
-    /// 404; 409 when the name is taken.
+    /// 404: no such container; 409: the name is in use.
     pub async fn rename_container(&self, id: &str, name: &str) -> Result<(), Error> {
-        const NAME: &str = "rename a container";
-        let call = Call::post(NAME, format!("/containers/{}/rename", path::name(NAME, id)?))
-            .query("name", path::name(NAME, name)?);
+        static OP: Op = Op::post("rename a container");
+        let call = Call::new(&OP, format!("/containers/{}/rename", path::name(&OP, id)?))
+            .query("name", path::name(&OP, name)?);
         self.call(call, &[204]).await.map(drop)
     }
 
-    /// `POST /containers/{id}/update`: the engine's warnings, which mean that a limit was dropped. 15 s for the head.
+    /// `POST /containers/{id}/update`: changes limits. Returns the engine's warnings; a warning means
+    /// that a limit was ignored. 15 s for the head.
     ///
-    /// Dropped: the change may happen or not; set the limits again, or destroy the container.
+    /// If dropped: the limits may have changed; set them again, or remove the container.
     ///
     /// # Errors
-    /// 404; 409 when it is being removed; 500 when the kernel refuses (memory below what is in use, on cgroup v1).
+    /// 404: no such container; 409: it is being removed; 500: the kernel refuses (on cgroup v1, memory
+    /// below the current usage).
     pub async fn update_container(&self, id: &str, resources: &UpdateResources) -> Result<Vec<String>, Error> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "PascalCase", default)]
         struct Updated {
             warnings: Option<Vec<String>>,
         }
-        const NAME: &str = "update a container";
-        let call = Call::post(NAME, format!("/containers/{}/update", path::name(NAME, id)?))
-            .within(deadlines::UPDATE)
-            .json(resources)?;
+        static OP: Op = Op::post("update a container").within(deadlines::UPDATE);
+        let call = Call::new(&OP, format!("/containers/{}/update", path::name(&OP, id)?)).json(resources)?;
         let updated: Updated = self.call(call, &[200]).await?.json().await?;
         Ok(updated.warnings.unwrap_or_default())
     }
 
-    /// `DELETE /containers/{id}`, its anonymous volumes too; with `force` it is killed first. 60 s for the head.
+    /// `DELETE /containers/{id}`, with its anonymous volumes; `force` kills it first. 60 s for the head.
     ///
-    /// Close its attach first: output that nobody reads can block the removal for ever. Dropped: the removal goes on.
+    /// Close its attach first: output that no client reads can block the removal indefinitely. If
+    /// dropped: the removal continues.
     ///
     /// # Errors
-    /// 409: it runs, and `force` was not given. 500 (a device is busy) is worth another try; the name stays taken until then.
+    /// 409: it is running and `force` is false. 500 (a device is busy) is retryable; the name stays in
+    /// use until then.
     pub async fn remove_container(&self, id: &str, force: bool) -> Result<Removal, Error> {
-        const NAME: &str = "remove a container";
-        let call = Call::delete(NAME, format!("/containers/{}", path::name(NAME, id)?))
-            .within(deadlines::REMOVE)
-            .flag("v", true)
-            .flag("force", force);
+        static OP: Op = Op::delete("remove a container").within(deadlines::REMOVE);
+        let call = Call::new(&OP, format!("/containers/{}", path::name(&OP, id)?)).flag("v", true).flag("force", force);
         match self.call(call, &[204, 404]).await {
             Ok(reply) if reply.status() == 404 => Ok(Removal::AlreadyGone),
             Ok(_) => Ok(Removal::Removed),
-            // the same words from 1.12 to 29
+            // the text is the same from Docker 1.12 to 29
             Err(Error::Status { status: 409, message, .. }) if message.contains("already in progress") => {
                 Ok(Removal::InProgress)
             }
@@ -119,11 +122,11 @@ impl Client {
         }
     }
 
-    /// `POST /containers/prune`: removes stopped containers. Only by label: one without would take everybody's. 300 s for the
-    /// head. Dropped: it goes on.
+    /// `POST /containers/prune`: removes stopped containers. A label filter is required: without one,
+    /// containers of other programs would be removed. 300 s for the head. If dropped: it continues.
     ///
     /// # Errors
-    /// [`Error::Refused`] without a label; 409 when another prune is under way.
+    /// [`Error::InvalidRequest`] without a label; 409: another prune is running.
     pub async fn prune_containers(&self, filters: &Filters) -> Result<Pruned, Error> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "PascalCase", default)]
@@ -131,9 +134,9 @@ impl Client {
             containers_deleted: Option<Vec<String>>,
             space_reclaimed: Option<i64>,
         }
-        const NAME: &str = "prune containers";
-        only_by_label(NAME, filters)?;
-        let call = Call::post(NAME, "/containers/prune").within(deadlines::LAYERS).maybe("filters", filters.json());
+        static OP: Op = Op::post("prune containers").within(deadlines::LAYERS);
+        require_label(&OP, filters)?;
+        let call = Call::new(&OP, "/containers/prune").optional("filters", filters.json());
         let report: Report = self.call(call, &[200]).await?.json().await?;
         Ok(Pruned {
             removed: report.containers_deleted.unwrap_or_default(),
@@ -147,13 +150,12 @@ fn has_labels(found: &ContainerInfo, spec: &ContainerSpec) -> bool {
     spec.labels.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
 }
 
-/// A prune without a label takes what belongs to others.
-pub(super) fn only_by_label(call: &'static str, filters: &Filters) -> Result<(), Error> {
-    match filters.names("label") {
+/// Refuses a prune without a label filter: it would remove objects of other programs.
+pub(super) fn require_label(call: &'static Op, filters: &Filters) -> Result<(), Error> {
+    match filters.has("label") {
         true => Ok(()),
-        false => Err(Error::Refused {
-            call,
-            message: "a label must say whose; without one, everybody's would go".to_owned(),
-        }),
+        false => {
+            Err(Error::invalid(call, "a label filter is required; without one, objects of others would be removed"))
+        }
     }
 }

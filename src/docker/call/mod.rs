@@ -1,4 +1,4 @@
-//! The calls, a file for each family of endpoints.
+//! The calls, one file for each family of endpoints.
 
 pub(super) mod archive;
 pub(super) mod containers;

@@ -1,4 +1,4 @@
-//! Containers.
+//! Types of the container endpoints.
 
 use std::collections::BTreeMap;
 
@@ -10,85 +10,76 @@ use super::lax;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Ulimit {
-    /// Such as `core`.
+    /// Without the prefix `RLIMIT_`, in lower case, such as `core`.
     pub name: String,
-    /// Soft.
     pub soft: i64,
-    /// Hard.
     pub hard: i64,
 }
 
-/// A container's log driver.
+/// The log driver of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct LogConfig {
-    /// `none` keeps nothing.
+    /// The driver's name; `none` keeps no log.
     #[serde(rename = "Type")]
     pub kind: String,
-    /// Driver options.
     pub config: BTreeMap<String, String>,
 }
 
-/// The host's part of a container's configuration.
+/// The part of a container's configuration that depends on the host.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct HostConfig {
-    /// `none`: only lo.
+    /// `none` gives only a loopback interface.
     pub network_mode: String,
-    /// Root file system read-only.
     pub readonly_rootfs: bool,
-    /// Capabilities dropped.
     pub cap_drop: Vec<String>,
-    /// Capabilities added.
     pub cap_add: Vec<String>,
-    /// Such as `no-new-privileges`.
+    /// Options such as `no-new-privileges`.
     pub security_opt: Vec<String>,
-    /// Memory in bytes.
+    /// Limit in bytes; 0 means no limit.
     pub memory: i64,
-    /// Memory and swap in bytes.
+    /// Limit of memory plus swap, in bytes.
     pub memory_swap: i64,
-    /// CPU share in units of 1e-9 CPU.
+    /// CPU limit in units of 1e-9 CPU.
     pub nano_cpus: i64,
-    /// Processes.
+    /// Limit of processes and threads.
     pub pids_limit: i64,
-    /// Resource limits.
     pub ulimits: Vec<Ulimit>,
-    /// tmpfs mounts: path to options.
+    /// Mount options by path.
     pub tmpfs: BTreeMap<String, String>,
-    /// `private`.
+    /// Such as `private` or `none`.
     pub ipc_mode: String,
-    /// Size of /dev/shm in bytes.
+    /// The size of `/dev/shm` in bytes.
     pub shm_size: i64,
-    /// `private`; 1.41.
+    /// Such as `private`; since API 1.41.
     pub cgroupns_mode: String,
-    /// Log driver.
     pub log_config: LogConfig,
-    /// docker-init at pid 1; the daemon's default when absent.
+    /// Whether docker-init is PID 1; the engine's default if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<bool>,
-    /// Removed when it ends.
+    /// Whether the engine removes the container when it exits.
     pub auto_remove: bool,
-    /// All capabilities and devices.
+    /// All capabilities, all devices, no confinement.
     pub privileged: bool,
-    /// Masked paths; the engine's own when absent.
+    /// The engine's default list if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub masked_paths: Option<Vec<String>>,
-    /// Read-only paths; the engine's own when absent.
+    /// The engine's default list if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readonly_paths: Option<Vec<String>>,
-    /// The runtime; the engine's default when absent.
+    /// The engine's default runtime if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
-    /// Host folders.
+    /// Bind mounts, `SOURCE:TARGET[:OPTIONS]`.
     pub binds: Vec<String>,
-    /// Host devices.
     pub devices: Vec<serde_json::Value>,
-    /// Empty: its own.
+    /// A namespace of its own if empty.
     pub pid_mode: String,
-    /// Empty: its own.
+    /// A namespace of its own if empty.
     #[serde(rename = "UTSMode")]
     pub uts_mode: String,
-    /// Empty: the engine's default.
+    /// The engine's default if empty.
     pub userns_mode: String,
 }
 
@@ -96,160 +87,137 @@ pub struct HostConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ContainerSpec {
-    /// Image name or id.
     pub image: String,
-    /// Arguments.
     pub cmd: Vec<String>,
-    /// Program.
     pub entrypoint: Vec<String>,
-    /// `NAME=value`.
+    /// Entries of the form `NAME=value`.
     pub env: Vec<String>,
-    /// `uid:gid`.
+    /// `uid:gid`, or names.
     pub user: String,
-    /// Working folder.
     pub working_dir: String,
-    /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Keep stdin.
+    /// Keep stdin open while no client is attached.
     pub open_stdin: bool,
-    /// Close stdin when the one attached client leaves.
+    /// Close stdin when the first attached client disconnects.
     pub stdin_once: bool,
-    /// Attach stdin.
     pub attach_stdin: bool,
-    /// Attach stdout.
     pub attach_stdout: bool,
-    /// Attach stderr.
     pub attach_stderr: bool,
-    /// A terminal.
     pub tty: bool,
-    /// No network set-up at all.
+    /// Skip the network set-up entirely.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_disabled: Option<bool>,
-    /// The host's part.
     pub host_config: HostConfig,
 }
 
-/// The answer to a create.
+/// A container that was created.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Created {
-    /// The container's id.
     #[serde(deserialize_with = "lax")]
     pub id: String,
-    /// What the engine silently did otherwise.
+    /// What the engine changed or ignored in the request.
     #[serde(deserialize_with = "lax")]
     pub warnings: Vec<String>,
-    /// The reply was lost, and the container was found by its name: what the engine had to warn of is not known.
+    /// The reply was lost and the container was found by its name; the warnings are unknown.
     #[serde(skip)]
     pub recovered: bool,
 }
 
-/// `GET /containers/{id}/json`.
+/// A container as inspected (`GET /containers/{id}/json`).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ContainerInfo {
-    /// Id.
     #[serde(deserialize_with = "lax")]
     pub id: String,
-    /// Name, with a leading slash.
+    /// With a leading slash.
     #[serde(deserialize_with = "lax")]
     pub name: String,
-    /// Image id.
     #[serde(deserialize_with = "lax")]
     pub image: String,
-    /// State.
     #[serde(deserialize_with = "lax")]
     pub state: ContainerState,
-    /// Configuration.
     #[serde(deserialize_with = "lax")]
     pub config: ContainerConfig,
 }
 
-/// A container's configuration, as inspected.
+/// The configuration of an inspected container or image.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ContainerConfig {
-    /// Labels.
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// A container's state.
+/// The state of an inspected container.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ContainerState {
     /// `created`, `running`, `exited`, ...
     #[serde(deserialize_with = "lax")]
     pub status: String,
-    /// Whether it runs.
     #[serde(deserialize_with = "lax")]
     pub running: bool,
-    /// Exit status.
     #[serde(deserialize_with = "lax")]
     pub exit_code: i64,
-    /// Whether any of its processes was ever killed for memory; see ENGINE finding 9.
+    /// Whether the kernel's OOM killer ever killed one of its processes.
     #[serde(rename = "OOMKilled", deserialize_with = "lax")]
     pub oom_killed: bool,
-    /// The engine's words when it could not start.
+    /// Why the engine could not start it; empty if it could.
     #[serde(deserialize_with = "lax")]
     pub error: String,
-    /// Host pid of its first process.
+    /// The PID of its first process on the host; 0 if it is not running.
     #[serde(deserialize_with = "lax")]
     pub pid: i64,
 }
 
-/// A row of `GET /containers/json`.
+/// A container in a list (`GET /containers/json`).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ContainerSummary {
-    /// Id.
     #[serde(deserialize_with = "lax")]
     pub id: String,
-    /// Names, each with a leading slash.
+    /// Each with a leading slash.
     #[serde(deserialize_with = "lax")]
     pub names: Vec<String>,
-    /// Image.
     #[serde(deserialize_with = "lax")]
     pub image: String,
     /// `created`, `running`, ...
     #[serde(deserialize_with = "lax")]
     pub state: String,
-    /// For people.
     #[serde(deserialize_with = "lax")]
     pub status: String,
-    /// Labels.
     #[serde(deserialize_with = "lax")]
     pub labels: BTreeMap<String, String>,
-    /// Unix time.
+    /// Unix time in seconds.
     #[serde(deserialize_with = "lax")]
     pub created: i64,
 }
 
-/// New limits for a container.
+/// New limits of a container; `None` leaves a limit unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateResources {
-    /// Memory in bytes.
+    /// Limit in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<i64>,
-    /// Memory and swap in bytes.
+    /// Limit of memory plus swap, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_swap: Option<i64>,
-    /// CPU share in units of 1e-9 CPU.
+    /// CPU limit in units of 1e-9 CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nano_cpus: Option<i64>,
-    /// Processes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids_limit: Option<i64>,
 }
 
-/// What a wait waits for.
+/// The condition that ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitCondition {
-    /// Not running. True at once for a container that was never started.
+    /// The container is not running. Holds at once for a container that was never started.
     NotRunning,
-    /// The next exit, counted from when the engine answers the head.
+    /// The next exit after the engine answered the head.
     NextExit,
-    /// Removed.
+    /// The container was removed.
     Removed,
 }
 
@@ -263,118 +231,111 @@ impl WaitCondition {
     }
 }
 
-/// How a removal went. All three mean that the container is going or gone.
+/// The result of a removal. With each of them the container is removed or being removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// Removed by this call.
+    /// This call removed it.
     Removed,
-    /// There was no such container.
+    /// The container did not exist.
     AlreadyGone,
-    /// Somebody else is removing it, such as `AutoRemove`: inspect until 404 rather than ask again.
+    /// Another removal is running, such as by `AutoRemove`: inspect until 404 instead of repeating this.
     InProgress,
 }
 
-/// `GET /containers/{id}/top`: the processes in a container, as `ps` tells them.
+/// The processes of a container, as `ps` lists them (`GET /containers/{id}/top`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Top {
-    /// Column names.
     #[serde(deserialize_with = "lax")]
     pub titles: Vec<String>,
-    /// A row for each process.
+    /// One row per process, with a column per title.
     #[serde(deserialize_with = "lax")]
     pub processes: Vec<Vec<String>>,
 }
 
-/// `GET /containers/{id}/stats`: a sample of a container's counters. Zero where the engine has none.
+/// A sample of a container's counters (`GET /containers/{id}/stats`). A counter that the engine does
+/// not report is 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Stats {
-    /// When, RFC 3339.
+    /// The time of the sample, in RFC 3339.
     #[serde(deserialize_with = "lax")]
     pub read: String,
-    /// Processor time.
     #[serde(deserialize_with = "lax")]
     pub cpu_stats: CpuStats,
-    /// Memory.
     #[serde(deserialize_with = "lax")]
     pub memory_stats: MemoryStats,
-    /// Processes.
     #[serde(deserialize_with = "lax")]
     pub pids_stats: PidsStats,
 }
 
-/// Processor time of a container.
+/// CPU counters of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct CpuStats {
-    /// Used.
     #[serde(deserialize_with = "lax")]
     pub cpu_usage: CpuUsage,
-    /// Processors of the machine.
+    /// CPUs of the machine.
     #[serde(deserialize_with = "lax")]
     pub online_cpus: u64,
 }
 
-/// Processor time used since the container's start.
+/// CPU time used since the container's start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct CpuUsage {
-    /// Nanoseconds in all.
+    /// In nanoseconds.
     #[serde(deserialize_with = "lax")]
     pub total_usage: u64,
 }
 
-/// Memory of a container.
+/// Memory counters of a container, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct MemoryStats {
-    /// Bytes in use, page cache included.
+    /// Current usage, including page cache.
     #[serde(deserialize_with = "lax")]
     pub usage: u64,
-    /// The most there was, in bytes; cgroup v1 only.
+    /// Peak usage; cgroup v1 only.
     #[serde(deserialize_with = "lax")]
     pub max_usage: u64,
-    /// The limit, in bytes.
     #[serde(deserialize_with = "lax")]
     pub limit: u64,
 }
 
-/// Processes of a container.
+/// Process counters of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct PidsStats {
-    /// Now.
     #[serde(deserialize_with = "lax")]
     pub current: u64,
-    /// The limit.
     #[serde(deserialize_with = "lax")]
     pub limit: u64,
 }
 
-/// What a prune removed.
+/// The result of a prune.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Ids or names.
+    /// Ids or names of the removed objects.
     pub removed: Vec<String>,
-    /// Bytes given back.
+    /// Disk space reclaimed, in bytes.
     pub bytes: i64,
 }
 
-/// What stands at a path in a container.
+/// Metadata of a path in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct PathStat {
-    /// The last part of the path.
+    /// The last component of the path.
     #[serde(deserialize_with = "lax")]
     pub name: String,
-    /// Bytes.
+    /// In bytes.
     #[serde(deserialize_with = "lax")]
     pub size: i64,
-    /// Go's `os.FileMode`: the highest bit is set for a folder.
+    /// Go's `os.FileMode`; the highest bit marks a folder.
     #[serde(deserialize_with = "lax")]
     pub mode: u32,
-    /// Where a symbolic link points to.
+    /// The target of a symbolic link; empty for other files.
     #[serde(rename = "linkTarget", deserialize_with = "lax")]
     pub link_target: String,
 }
@@ -384,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spec_is_spelled_as_the_engine_wants_it() {
+    fn a_spec_serializes_to_the_engines_field_names() {
         let mut spec = ContainerSpec { image: "sha256:1".to_owned(), stdin_once: true, ..Default::default() };
         spec.host_config.uts_mode = "x".to_owned();
         spec.host_config.log_config.kind = "none".to_owned();
@@ -403,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_without_its_optional_fields_or_with_nulls_is_understood() {
+    fn a_reply_with_absent_or_null_fields_is_parsed() {
         let created: Created = serde_json::from_str(r#"{"Id":"a","Warnings":null}"#).unwrap();
         assert_eq!((created.id.as_str(), created.warnings.len()), ("a", 0));
         let found: ContainerInfo =

@@ -1,4 +1,4 @@
-//! Networks.
+//! Types of the network endpoints.
 
 use std::collections::BTreeMap;
 
@@ -10,40 +10,34 @@ use super::lax;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkSpec {
-    /// Its name. Engines before 25 allow two of the same name unless `check_duplicate` says otherwise.
+    /// Engines before 25 allow two networks of the same name unless `check_duplicate` is set.
     pub name: String,
-    /// `bridge`, ...
+    /// Such as `bridge`.
     pub driver: String,
-    /// No way out of it.
+    /// Whether it has no route to the outside.
     pub internal: bool,
-    /// Refuse a name that exists. Ignored, and always so, since 1.44.
+    /// Refuse a name that exists. Since API 1.44 this is ignored and always the case.
     pub check_duplicate: bool,
-    /// How it is found again.
     pub labels: BTreeMap<String, String>,
-    /// The driver's options.
     pub options: BTreeMap<String, String>,
 }
 
-/// A network, in a list or looked at closely.
+/// A network, in a list or as inspected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkInfo {
-    /// Its id.
     #[serde(alias = "ID", deserialize_with = "lax")]
     pub id: String,
-    /// Its name.
     #[serde(deserialize_with = "lax")]
     pub name: String,
-    /// Its driver.
     #[serde(deserialize_with = "lax")]
     pub driver: String,
-    /// `local`, `swarm`.
+    /// `local` or `swarm`.
     #[serde(deserialize_with = "lax")]
     pub scope: String,
-    /// No way out of it.
+    /// Whether it has no route to the outside.
     #[serde(deserialize_with = "lax")]
     pub internal: bool,
-    /// Its labels.
     #[serde(deserialize_with = "lax")]
     pub labels: BTreeMap<String, String>,
 }

@@ -1,4 +1,4 @@
-//! The engine itself: its version, its machine, its events, its disk.
+//! Types of the system endpoints: ping, version, info, events, disk usage.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,130 +7,113 @@ use serde::{Deserialize, Serialize};
 use super::lax;
 use crate::version::ApiVersion;
 
-/// The answer to a ping.
+/// The reply to a ping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ping {
-    /// The newest version that the engine offers.
+    /// The newest API version of the engine.
     pub offered: ApiVersion,
-    /// The version that is spoken from now on.
+    /// The negotiated API version.
     pub api_version: ApiVersion,
     /// The `Server` header, such as `Docker/20.10.24 (linux)`.
     pub server: Option<String>,
-    /// Whether it is Podman.
+    /// Whether the engine is Podman.
     pub podman: bool,
 }
 
-/// `GET /version`.
+/// The engine's build (`GET /version`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all(deserialize = "PascalCase"), default)]
 pub struct VersionInfo {
-    /// The engine's version.
     pub version: Option<String>,
-    /// The newest API version that it speaks.
     pub api_version: Option<String>,
-    /// The oldest API version that it speaks.
     #[serde(rename(deserialize = "MinAPIVersion"))]
     pub min_api_version: Option<String>,
-    /// Operating system.
     pub os: Option<String>,
-    /// Architecture.
     pub arch: Option<String>,
-    /// Kernel.
     pub kernel_version: Option<String>,
 }
 
-/// `GET /info`.
+/// The engine's machine and configuration (`GET /info`).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Info {
-    /// The engine's id.
     #[serde(rename = "ID")]
     pub id: Option<String>,
-    /// Host name.
     pub name: Option<String>,
-    /// CPUs.
     #[serde(rename = "NCPU")]
     pub ncpu: Option<i64>,
-    /// Memory in bytes.
+    /// In bytes.
     pub mem_total: Option<i64>,
-    /// Storage driver.
+    /// The storage driver.
     pub driver: Option<String>,
-    /// Where layers and volumes live.
+    /// The folder of layers and volumes.
     pub docker_root_dir: Option<String>,
     /// `cgroupfs` or `systemd`.
     pub cgroup_driver: Option<String>,
     /// `1` or `2`.
     pub cgroup_version: Option<String>,
-    /// Such as `name=seccomp,profile=default`.
+    /// Entries such as `name=seccomp,profile=default`.
     #[serde(deserialize_with = "lax")]
     pub security_options: Vec<String>,
-    /// Registered runtimes.
     #[serde(deserialize_with = "lax")]
     pub runtimes: HashMap<String, serde_json::Value>,
-    /// The default runtime.
     pub default_runtime: Option<String>,
-    /// Running containers.
     pub containers_running: Option<i64>,
-    /// Images.
     pub images: Option<i64>,
-    /// The engine's version.
     pub server_version: Option<String>,
-    /// Kernel.
     pub kernel_version: Option<String>,
-    /// Distribution.
+    /// The distribution.
     pub operating_system: Option<String>,
-    /// Whether memory limits work.
+    /// Whether memory limits are supported.
     pub memory_limit: Option<bool>,
-    /// Whether process limits work.
+    /// Whether process limits are supported.
     pub pids_limit: Option<bool>,
-    /// Whether CPU quotas work.
+    /// Whether CPU quotas are supported.
     pub cpu_cfs_quota: Option<bool>,
-    /// Whether containers outlive the engine.
+    /// Whether containers keep running while the engine restarts.
     pub live_restore_enabled: Option<bool>,
-    /// The engine's own warnings.
+    /// The engine's warnings about its configuration.
     pub warnings: Option<Vec<String>>,
 }
 
-/// An event of `GET /events`.
+/// An event (`GET /events`).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub struct Event {
-    /// `container`, `image`, ...
+pub struct EngineEvent {
+    /// Such as `container` or `image`.
     #[serde(rename = "Type")]
     pub kind: String,
-    /// `oom`, `die`, `destroy`, ...
+    /// Such as `oom`, `die` or `destroy`.
     #[serde(rename = "Action")]
     pub action: String,
-    /// To whom.
     #[serde(rename = "Actor")]
     pub actor: Actor,
-    /// When.
+    /// Unix time in nanoseconds.
     #[serde(rename = "timeNano")]
     pub time_nano: i64,
 }
 
-/// To whom an event happened.
+/// The object of an event.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Actor {
-    /// The container's or image's id.
+    /// The id of the container or image.
     #[serde(rename = "ID")]
     pub id: String,
-    /// Labels and more.
+    /// Labels and other attributes.
     #[serde(deserialize_with = "lax")]
     pub attributes: BTreeMap<String, String>,
 }
 
-/// `GET /system/df`: what takes the engine's disk.
+/// The engine's disk usage (`GET /system/df`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskUsage {
-    /// Bytes of all layers; those that images share count once.
+    /// Bytes of all layers; shared layers count once.
     pub layers_bytes: i64,
-    /// Images, and the bytes of each.
+    /// Image ids with the bytes of each.
     pub images: Vec<(String, i64)>,
-    /// Containers, and the bytes that each wrote.
+    /// Container ids with the bytes that each wrote.
     pub containers: Vec<(String, i64)>,
-    /// Bytes of the build cache.
     pub build_cache_bytes: i64,
 }
 
@@ -173,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_reply_and_one_of_nulls_are_both_understood() {
+    fn a_reply_with_absent_or_null_fields_is_parsed() {
         let _: Info = serde_json::from_str("{}").unwrap();
         let nulls = r#"{"ID":null,"NCPU":2,"Runtimes":null,"SecurityOptions":null,"Warnings":null}"#;
         let info: Info = serde_json::from_str(nulls).unwrap();
@@ -183,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_read_in_its_new_form_only() {
+    fn an_event_is_parsed_from_its_current_fields() {
         let text = r#"{"status":"die","Type":"container","Action":"die","Actor":{"ID":"c1","Attributes":{"exitCode":"0"}},"timeNano":5}"#;
-        let event: Event = serde_json::from_str(text).unwrap();
+        let event: EngineEvent = serde_json::from_str(text).unwrap();
         assert_eq!((event.actor.id.as_str(), event.time_nano), ("c1", 5));
         assert_eq!(event.actor.attributes["exitCode"], "0");
     }

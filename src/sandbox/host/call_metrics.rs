@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use docker::{Error as EngineError, Observer};
+use docker::{Error as EngineError, Observer, Op};
 use parking_lot::Mutex;
 use strum::{IntoStaticStr, VariantArray};
 use telemetry::metrics::{Buckets, Histogram};
@@ -58,10 +58,10 @@ impl EngineCallMetrics {
 }
 
 impl Observer for EngineCallMetrics {
-    fn answered(&self, call: &'static str, took: Duration, head: Result<u16, &EngineError>) {
+    fn answered(&self, op: &'static Op, took: Duration, head: Result<u16, &EngineError>) {
         let mut by_call = self.by_call.lock();
         let row = by_call
-            .entry(call)
+            .entry(op.name)
             .or_insert_with(|| CallMetrics { took: Buckets::Engine.histogram(), errors: BTreeMap::new() });
         if head.is_ok() {
             row.took.observe(took.as_secs_f64());
@@ -77,13 +77,15 @@ mod tests {
     use super::*;
     use docker::Phase;
 
+    static OP: Op = Op::get("x");
+
     #[test]
     fn every_failed_call_is_counted_under_one_kind() {
-        let timeout = EngineError::Timeout { call: "x", phase: Phase::Head, after: Duration::ZERO };
-        let too_large = EngineError::TooLarge { call: "x", limit: 1 };
+        let timeout = EngineError::Timeout { call: &OP, phase: Phase::Head, after: Duration::ZERO };
+        let too_large = EngineError::TooLarge { call: &OP, limit: 1 };
         let calls = EngineCallMetrics::default();
         for head in [Ok(101), Ok(304), Ok(404), Ok(500), Err(&timeout), Err(&too_large)] {
-            calls.answered("x", Duration::from_millis(1), head);
+            calls.answered(&OP, Duration::from_millis(1), head);
         }
         let rows = calls.rows();
         let errors: Vec<(&str, u64)> = rows["x"].errors.iter().map(|(kind, count)| (kind.into(), *count)).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use docker::Event;
+use docker::EngineEvent;
 
 /// Limit on remembered exits: more than can run at a time.
 const MAX_EXITS: usize = 1024;
@@ -35,7 +35,7 @@ pub(super) struct ContainerExits(VecDeque<(String, ContainerEnd)>);
 
 impl ContainerExits {
     /// Records an `oom` or a `die` event. A container may have both, in any order.
-    pub(super) fn record_exit(&mut self, event: &Event) {
+    pub(super) fn record_exit(&mut self, event: &EngineEvent) {
         let index = self.0.iter().position(|(id, _)| *id == event.actor.id).unwrap_or_else(|| {
             if self.0.len() == MAX_EXITS {
                 self.0.pop_front();

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use docker::{Client, Error as EngineError, Event};
+use docker::{Client, EngineEvent, Error as EngineError};
 use parking_lot::Mutex;
 use protocol::rows::HostState;
 use tokio::sync::{Notify, watch};
@@ -212,7 +212,7 @@ impl HostMonitor {
         }
     }
 
-    pub(super) fn record_exit(&self, event: &Event) {
+    pub(super) fn record_exit(&self, event: &EngineEvent) {
         self.exits.lock().record_exit(event);
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use docker::{BuildOptions, Client, Progress};
+use docker::{BuildOptions, Client, ProgressMessage};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
@@ -190,7 +190,7 @@ impl Builder {
             ..BuildOptions::default()
         };
         let mut event = BuildEvent::new(&definition.name, "building", None);
-        let mut follow = |progress: Progress| {
+        let mut follow = |progress: ProgressMessage| {
             let Some(text) = progress.stream.or(progress.status) else { return };
             let text = text.trim_end();
             if text.is_empty() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use docker::registry::{Credentials, ImageName, Trusted};
-use docker::{Client, Progress, Pull, PullPolicy};
+use docker::{App, Client, ProgressMessage, Pull, PullPolicy};
 use parking_lot::Mutex;
 
 use super::error::ImageError;
@@ -20,6 +20,8 @@ pub struct Registries {
     pub trusted: Trusted,
     /// The folder of Docker's configuration, for credentials.
     pub docker_folder: Option<PathBuf>,
+    /// For errors about credentials.
+    pub app: &'static App,
     /// Images pulled since the daemon's start.
     pub pulled: Arc<Mutex<HashSet<String>>>,
 }
@@ -40,7 +42,7 @@ impl Registries {
             return Err(failed(message));
         }
         let credentials = match &self.docker_folder {
-            Some(folder) => Credentials::find(folder, &image).map_err(|error| failed(error.to_string()))?,
+            Some(folder) => Credentials::find(folder, &image, self.app).map_err(|error| failed(error.to_string()))?,
             None => None,
         };
         Ok(Pull { image, policy: self.policy, credentials })
@@ -91,7 +93,7 @@ async fn resolve(
 ) -> Result<ResolvedImage, ImageError> {
     let begun = Instant::now();
     let mut pulled = false;
-    let mut follow = |progress: Progress| {
+    let mut follow = |progress: ProgressMessage| {
         pulled = true;
         let layer = progress.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
         let Some(status) = progress.status else { return };

@@ -45,7 +45,7 @@ impl Inbound {
         let Inbound { demultiplexer, frames, stderr, buffer, .. } = self;
         demultiplexer
             .push(&buffer[..count], |stream, payload| match stream {
-                stdcopy::Stream::Stderr => {
+                stdcopy::StdStream::Stderr => {
                     let room = MAX_STDERR.saturating_sub(stderr.len());
                     stderr.extend_from_slice(&payload[..payload.len().min(room)]);
                 }

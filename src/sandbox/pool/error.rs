@@ -116,17 +116,19 @@ mod tests {
     use std::error::Error as _;
     use std::time::Duration;
 
-    use docker::Phase;
+    use docker::{Op, Phase};
 
     use super::*;
 
-    fn timeout(call: &'static str) -> EngineError {
-        EngineError::Timeout { call, phase: Phase::Head, after: Duration::from_secs(1) }
+    static OP: Op = Op::get("create the container");
+
+    fn timeout() -> EngineError {
+        EngineError::Timeout { call: &OP, phase: Phase::Head, after: Duration::from_secs(1) }
     }
 
     #[test]
     fn an_engine_error_is_still_the_source_of_a_failed_creation() {
-        let error = MakeError::from(CreateError::Engine { step: "create", source: timeout("create the container") });
+        let error = MakeError::from(CreateError::Engine { step: "create", source: timeout() });
         assert_eq!((error.step(), error.is_failed_creation()), ("create", true));
         assert!(error.source().is_some_and(|source| source.is::<EngineError>()), "{error:?}");
         assert!(matches!(error.engine_error(), Some(EngineError::Timeout { .. })));
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_host_that_is_down_is_to_blame_and_nothing_else_is() {
-        let down = MakeError::HostDown { source: Some(Arc::new(timeout("ping the engine"))) };
+        let down = MakeError::HostDown { source: Some(Arc::new(timeout())) };
         assert_eq!((down.blame(), down.is_retryable()), (Blame::Host, true));
         assert_eq!((MakeError::NoUid.blame(), MakeError::NoUid.is_retryable()), (Blame::Assay, true));
         assert_eq!(MakeError::NeedsUserNamespaces.blame(), Blame::Assay);

@@ -19,7 +19,7 @@ use wire::codec::{decode_to_init, encode_from_init};
 use wire::frame::{FromInit, Ready, ToInit, VERSION};
 use wire::stream::FrameReader;
 
-use crate::engine::docker::fake::read_request;
+use crate::engine::docker::support::read_request;
 
 const STEPS: [&str; 5] = ["create", "attach", "start", "hello", "remove"];
 
@@ -49,7 +49,7 @@ struct Engine {
 impl Engine {
     fn client(&self) -> Client {
         let engine = self.clone();
-        Client::through(
+        Client::with_connector(
             "an engine that keeps books",
             Arc::new(move || {
                 let (ours, theirs) = duplex(64 << 10);

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::time::Duration;
 
-use docker::stdcopy::{Decoder, Stream};
+use docker::stdcopy::{Decoder, StdStream};
 use docker::version::{NEWEST, OLDEST};
 use docker::{
-    BuildOptions, Client, Error, Filters, LogsOptions, NetworkSpec, Progress, Pull, PullPolicy, Removal,
+    BuildOptions, Client, Error, Filters, LogOptions, NetworkSpec, ProgressMessage, Pull, PullPolicy, Removal,
     UpdateResources, WaitCondition,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+use super::support::{one_file, read};
 use super::{
-    Cleanup, ImageCleanup, REPO, at_last, changes, client, create, create_as, image, one_file, ours, read, spec, tar,
-    unique,
+    Cleanup, ImageCleanup, REPO, changes, clean_up, client, create, create_as, image, spec, tar, test_label, unique,
 };
 
+/// Far more than any of these calls takes.
 const SOON: Duration = Duration::from_secs(20);
 
 async fn is_podman(client: &Client) -> bool {
@@ -26,7 +27,7 @@ async fn is_podman(client: &Client) -> bool {
 }
 
 #[tokio::test]
-async fn a_ping_negotiates_and_the_version_is_remembered() {
+async fn a_ping_negotiates_the_version_for_all_clones() {
     let client = client();
     assert_eq!(client.negotiated(), None);
     let ping = client.ping().await.unwrap();
@@ -35,7 +36,7 @@ async fn a_ping_negotiates_and_the_version_is_remembered() {
 }
 
 #[tokio::test]
-async fn the_engine_tells_its_version_its_machine_and_its_disk() {
+async fn the_engine_reports_its_version_machine_and_disk_usage() {
     let client = client();
     let (version, info) = (client.version().await.unwrap(), client.info().await.unwrap());
     assert_eq!(version.os.as_deref(), Some("linux"));
@@ -49,7 +50,7 @@ async fn the_engine_tells_its_version_its_machine_and_its_disk() {
 }
 
 #[tokio::test]
-async fn a_container_lives_from_create_to_gone() {
+async fn a_container_is_created_attached_started_and_removed() {
     let (client, id, _cleanup) = create("life").await;
     let (mut reader, mut writer) = client.attach(&id).await.unwrap().into_split();
     let wait = client.begin_wait(&id, WaitCondition::NextExit).await.unwrap();
@@ -58,13 +59,13 @@ async fn a_container_lives_from_create_to_gone() {
 
     let mut decoder = Decoder::new();
     writer.write_all(b"hello\n").await.unwrap();
-    assert_eq!(read(&mut reader, &mut decoder, Stream::Stdout, 10).await, "got hello\n");
+    assert_eq!(read(&mut reader, &mut decoder, StdStream::Stdout, 10).await, "got hello\n");
     let info = client.inspect_container(&id).await.unwrap();
     assert!(info.state.running && info.state.pid > 0 && info.id == id);
     assert_eq!(info.config.labels.unwrap()["assay.test"], "docker");
 
     writer.write_all(b"quit\n").await.unwrap();
-    let rest = read(&mut reader, &mut decoder, Stream::Stdout, usize::MAX).await;
+    let rest = read(&mut reader, &mut decoder, StdStream::Stdout, usize::MAX).await;
     assert_eq!((rest.as_str(), decoder.finish()), ("got quit\n", Ok(())));
     assert_eq!(timeout(SOON, wait.exit_status()).await.unwrap().unwrap(), 3);
     let state = client.inspect_container(&id).await.unwrap().state;
@@ -77,7 +78,7 @@ async fn a_container_lives_from_create_to_gone() {
 }
 
 #[tokio::test]
-async fn a_shutdown_or_a_dropped_writer_does_not_end_the_containers_input() {
+async fn a_shutdown_or_dropped_writer_does_not_end_the_containers_input() {
     let (client, id, _cleanup) = create("halfclose").await;
     let (mut reader, mut writer) = client.attach(&id).await.unwrap().into_split();
     client.start_container(&id).await.unwrap();
@@ -85,10 +86,10 @@ async fn a_shutdown_or_a_dropped_writer_does_not_end_the_containers_input() {
     writer.shutdown().await.unwrap();
     drop(writer);
     let mut decoder = Decoder::new();
-    assert_eq!(read(&mut reader, &mut decoder, Stream::Stdout, 6).await, "got a\n");
+    assert_eq!(read(&mut reader, &mut decoder, StdStream::Stdout, 6).await, "got a\n");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(client.inspect_container(&id).await.unwrap().state.running);
-    // Closing both halves is the dead-man switch: the program reads end of file and exits with 7.
+    // Closing both halves ends the input: the program reads end of file and exits with 7.
     let wait = client.begin_wait(&id, WaitCondition::NextExit).await.unwrap();
     drop(reader);
     assert_eq!(timeout(SOON, wait.exit_status()).await.unwrap().unwrap(), 7);
@@ -103,12 +104,12 @@ async fn a_killed_container_is_dead_when_the_call_returns() {
     client.kill_container(&id).await.unwrap();
     assert_eq!(timeout(SOON, wait.exit_status()).await.unwrap().unwrap(), 137);
     client.kill_container(&id).await.unwrap();
-    client.kill_container("assay-test-docker-nobody").await.unwrap();
+    client.kill_container("assay-test-docker-absent").await.unwrap();
 }
 
 #[tokio::test]
-async fn a_stop_gives_the_time_that_it_says_and_then_kills() {
-    // PID 1 without a handler does not hear SIGTERM
+async fn a_stop_waits_for_the_grace_period_and_then_kills() {
+    // PID 1 without a handler ignores SIGTERM
     let (client, id, _cleanup) = create("stop").await;
     let _attached = client.attach(&id).await.unwrap();
     client.start_container(&id).await.unwrap();
@@ -135,18 +136,18 @@ async fn limits_change_while_a_container_runs() {
 }
 
 #[tokio::test]
-async fn what_runs_is_seen_by_top_and_by_stats() {
+async fn top_and_stats_show_a_running_container() {
     let (client, id, _cleanup) = create("stats").await;
     let (mut reader, mut writer) = client.attach(&id).await.unwrap().into_split();
     client.start_container(&id).await.unwrap();
     writer.write_all(b"a\n").await.unwrap();
-    read(&mut reader, &mut Decoder::new(), Stream::Stdout, 6).await;
+    read(&mut reader, &mut Decoder::new(), StdStream::Stdout, 6).await;
     match client.top(&id).await {
         Ok(top) => {
             assert_eq!(top.processes.len(), 1, "{top:?}");
             assert!(top.processes[0].iter().any(|cell| cell.contains("/echo")), "{top:?}");
         }
-        // it runs the ps of the container's image, and this one has none
+        // Podman runs the image's own ps, and this image has none
         Err(error) => assert!(is_podman(&client).await && error.to_string().contains("`ps` not found"), "{error}"),
     }
     let stats = client.stats(&id).await.unwrap();
@@ -159,39 +160,42 @@ async fn what_runs_is_seen_by_top_and_by_stats() {
 }
 
 #[tokio::test]
-async fn a_log_is_read_whole_in_part_and_as_it_grows() {
+async fn a_log_is_read_in_full_in_part_and_while_it_grows() {
     let mut logged = spec().await;
     logged.host_config.log_config.kind = "json-file".to_owned();
     let (client, id, _cleanup) = create_as("logs", logged).await;
     let (mut reader, mut writer) = client.attach(&id).await.unwrap().into_split();
     client.start_container(&id).await.unwrap();
-    let mut follow = client.logs(&id, &LogsOptions { follow: true, ..LogsOptions::default() }).await.unwrap();
+    let mut follow = client.logs(&id, &LogOptions { follow: true, ..LogOptions::default() }).await.unwrap();
     writer.write_all(b"a\nb\nquit\n").await.unwrap();
-    read(&mut reader, &mut Decoder::new(), Stream::Stdout, usize::MAX).await;
+    read(&mut reader, &mut Decoder::new(), StdStream::Stdout, usize::MAX).await;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let all = async {
         while follow
             .next(|stream, piece| {
-                if stream == Stream::Stdout { &mut stdout } else { &mut stderr }.extend_from_slice(piece)
+                if stream == StdStream::Stdout { &mut stdout } else { &mut stderr }.extend_from_slice(piece)
             })
             .await
             .unwrap()
         {}
     };
     timeout(SOON, all).await.unwrap();
-    assert_eq!((stdout.as_slice(), stderr.as_slice()), (&b"got a\ngot b\ngot quit\n"[..], &b"said\nsaid\nsaid\n"[..]));
-    let whole = client.logs(&id, &LogsOptions::default()).await.unwrap().text(1000).await.unwrap();
+    assert_eq!(
+        (stdout.as_slice(), stderr.as_slice()),
+        (&b"got a\ngot b\ngot quit\n"[..], &b"echoed\nechoed\nechoed\n"[..])
+    );
+    let whole = client.logs(&id, &LogOptions::default()).await.unwrap().text(1000).await.unwrap();
     assert_eq!(whole.len(), stdout.len() + stderr.len());
-    let last = LogsOptions { tail: Some(1), timestamps: true, ..LogsOptions::default() };
+    let last = LogOptions { tail: Some(1), timestamps: true, ..LogOptions::default() };
     let last = client.logs(&id, &last).await.unwrap().text(1000).await.unwrap();
     let last = String::from_utf8_lossy(&last).into_owned();
     assert!(last.starts_with("20") && last.lines().count() == 1, "{last}");
-    let small = client.logs(&id, &LogsOptions::default()).await.unwrap().text(3).await.unwrap_err();
+    let small = client.logs(&id, &LogOptions::default()).await.unwrap().text(3).await.unwrap_err();
     assert!(matches!(small, Error::TooLarge { limit: 3, .. }), "{small}");
 }
 
 #[tokio::test]
-async fn files_go_in_and_out_of_a_container() {
+async fn files_are_copied_into_and_out_of_a_container() {
     let (client, id, _cleanup) = create("files").await;
     let content = vec![b'x'; 300_000];
     client.put_archive(&id, "/", Cursor::new(one_file("note", &content))).await.unwrap();
@@ -212,20 +216,20 @@ async fn files_go_in_and_out_of_a_container() {
     ] {
         assert!(error.is_not_found(), "{error}");
     }
-    // Podman makes the folder
+    // Podman creates the folder
     let put = client.put_archive(&id, "/nothing", Cursor::new(one_file("a", b""))).await;
     assert!(put.is_ok() == is_podman(&client).await, "{put:?}");
 }
 
 #[tokio::test]
-async fn containers_are_listed_by_label_and_a_name_is_taken_once() {
+async fn containers_are_listed_by_label_and_names_are_unique() {
     let (client, id, cleanup) = create("list").await;
-    let listed = client.list_containers(true, &ours()).await.unwrap();
+    let listed = client.list_containers(true, &test_label()).await.unwrap();
     let found = listed.iter().find(|container| container.id == id).unwrap();
     assert_eq!((found.state.as_str(), &found.names), ("created", &vec![format!("/{}", cleanup.0)]));
-    let running = client.list_containers(false, &ours()).await.unwrap();
+    let running = client.list_containers(false, &test_label()).await.unwrap();
     assert!(running.iter().all(|container| container.id != id));
-    let other = Filters::new().with("label", "assay.test=nobody");
+    let other = Filters::new().with("label", "assay.test=other");
     assert!(client.list_containers(true, &other).await.unwrap().is_empty());
 
     let again = client.create_container(&cleanup.0, &spec().await).await.unwrap_err();
@@ -237,7 +241,7 @@ async fn containers_are_listed_by_label_and_a_name_is_taken_once() {
 }
 
 #[tokio::test]
-async fn a_prune_takes_what_bears_its_label_and_nothing_without_one() {
+async fn a_prune_removes_only_objects_with_its_label_and_requires_one() {
     let client = client();
     let refused = client.prune_containers(&Filters::new()).await.unwrap_err();
     assert!(refused.to_string().contains("label"), "{refused}");
@@ -246,17 +250,17 @@ async fn a_prune_takes_what_bears_its_label_and_nothing_without_one() {
     let mut pruned = spec().await;
     let (key, value) = label.split_once('=').unwrap();
     pruned.labels.insert(key.to_owned(), value.to_owned());
-    let (_, ours, _cleanup) = create_as("prune", pruned).await;
+    let (_, labelled, _cleanup) = create_as("prune", pruned).await;
     let (_, other, _other) = create("noprune").await;
     let report = client.prune_containers(&Filters::new().with("label", &label)).await.unwrap();
-    assert_eq!(report.removed, [ours]);
+    assert_eq!(report.removed, [labelled]);
     assert!(client.inspect_container(&other).await.is_ok());
     let report = client.prune_images(&Filters::new().with("label", &label)).await.unwrap();
     assert!(report.removed.is_empty());
 }
 
 #[tokio::test]
-async fn eight_removals_at_once_all_succeed() {
+async fn eight_concurrent_removals_all_succeed() {
     let (client, id, _cleanup) = create("race").await;
     let _attached = client.attach(&id).await.unwrap();
     client.start_container(&id).await.unwrap();
@@ -275,7 +279,7 @@ async fn eight_removals_at_once_all_succeed() {
 }
 
 #[tokio::test]
-async fn eight_who_ask_about_the_disk_at_once_are_all_told() {
+async fn eight_concurrent_disk_usage_calls_all_succeed() {
     let client = client();
     client.ping().await.unwrap();
     let counts: Vec<_> = (0..8)
@@ -290,39 +294,39 @@ async fn eight_who_ask_about_the_disk_at_once_are_all_told() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found_in_every_call() {
-    let (client, nobody) = (client(), "assay-test-docker-nobody");
+async fn every_call_on_an_absent_object_reports_not_found() {
+    let (client, missing) = (client(), "assay-test-docker-absent");
     let mut absent = spec().await;
-    absent.image = "assay-test-docker-nobody:0".to_owned();
+    absent.image = "assay-test-docker-absent:0".to_owned();
     let errors = [
-        client.inspect_container(nobody).await.unwrap_err(),
-        client.start_container(nobody).await.unwrap_err(),
-        client.attach(nobody).await.unwrap_err(),
-        client.begin_wait(nobody, WaitCondition::NextExit).await.unwrap_err(),
-        client.update_container(nobody, &UpdateResources::default()).await.unwrap_err(),
-        client.rename_container(nobody, "a").await.unwrap_err(),
-        client.top(nobody).await.unwrap_err(),
-        client.logs(nobody, &LogsOptions::default()).await.unwrap_err(),
+        client.inspect_container(missing).await.unwrap_err(),
+        client.start_container(missing).await.unwrap_err(),
+        client.attach(missing).await.unwrap_err(),
+        client.begin_wait(missing, WaitCondition::NextExit).await.unwrap_err(),
+        client.update_container(missing, &UpdateResources::default()).await.unwrap_err(),
+        client.rename_container(missing, "a").await.unwrap_err(),
+        client.top(missing).await.unwrap_err(),
+        client.logs(missing, &LogOptions::default()).await.unwrap_err(),
         client.create_container(&unique("absent"), &absent).await.unwrap_err(),
-        client.commit_container(nobody, REPO, "a", &[]).await.unwrap_err(),
-        client.inspect_image(nobody).await.unwrap_err(),
-        client.image_history(nobody).await.unwrap_err(),
-        client.tag_image(nobody, "a", "b").await.unwrap_err(),
-        client.inspect_network(nobody).await.unwrap_err(),
+        client.commit_container(missing, REPO, "a", &[]).await.unwrap_err(),
+        client.inspect_image(missing).await.unwrap_err(),
+        client.image_history(missing).await.unwrap_err(),
+        client.tag_image(missing, "a", "b").await.unwrap_err(),
+        client.inspect_network(missing).await.unwrap_err(),
     ];
     for error in errors {
         assert!(error.is_not_found() && !error.retryable() && !error.is_unreachable(), "{error}");
         assert!(!error.to_string().ends_with(": "), "{error}");
     }
-    assert_eq!(client.remove_container(nobody, true).await.unwrap(), Removal::AlreadyGone);
-    client.remove_image(nobody, false).await.unwrap();
-    client.remove_network(nobody).await.unwrap();
+    assert_eq!(client.remove_container(missing, true).await.unwrap(), Removal::AlreadyGone);
+    client.remove_image(missing, false).await.unwrap();
+    client.remove_network(missing).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_image_is_imported_tagged_listed_and_removed() {
     let (client, tag) = (client(), unique("tag"));
-    let mut steps: Vec<Progress> = Vec::new();
+    let mut steps: Vec<ProgressMessage> = Vec::new();
     let import = Cursor::new(tar());
     client.import_image(REPO, &tag, &changes(), import, &mut |step| steps.push(step)).await.unwrap();
     let name = format!("{REPO}:{tag}");
@@ -336,7 +340,7 @@ async fn an_image_is_imported_tagged_listed_and_removed() {
 
     let other = format!("{tag}-other");
     client.tag_image(&info.id, REPO, &other).await.unwrap();
-    let listed = client.list_images(&ours()).await.unwrap();
+    let listed = client.list_images(&test_label()).await.unwrap();
     let found = listed.iter().find(|image| image.id == info.id).unwrap();
     assert!(found.repo_tags.iter().any(|found| found.ends_with(&other)), "{found:?}");
     client.remove_image(&format!("{REPO}:{other}"), false).await.unwrap();
@@ -345,7 +349,7 @@ async fn an_image_is_imported_tagged_listed_and_removed() {
 }
 
 #[tokio::test]
-async fn a_bad_archive_is_an_error_and_not_an_image() {
+async fn an_invalid_archive_is_an_error_and_makes_no_image() {
     let (client, tag) = (client(), unique("bad"));
     let garbage = Cursor::new(vec![7; 16 << 20]);
     let error = client.import_image(REPO, &tag, &changes(), garbage, &mut |_| {}).await.unwrap_err();
@@ -353,9 +357,9 @@ async fn a_bad_archive_is_an_error_and_not_an_image() {
     assert!(client.inspect_image(&format!("{REPO}:{tag}")).await.unwrap_err().is_not_found());
 }
 
-/// What `docker save` writes, of one file.
+/// An archive as `docker save` writes it, of one file.
 fn saved(name: &str) -> Vec<u8> {
-    let hex = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| base16ct::lower::encode_string(&Sha256::digest(bytes));
     let layer = one_file("loaded", b"yes");
     let config = serde_json::json!({
         "architecture": "amd64", "os": "linux", "config": {"Labels": {"assay.test": "docker"}},
@@ -379,7 +383,7 @@ fn saved(name: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn saved_images_are_loaded_and_a_bad_archive_says_why() {
+async fn saved_images_are_loaded_and_an_invalid_archive_is_an_error() {
     let client = client();
     let name = format!("{REPO}:{}", unique("load"));
     let _cleanup = ImageCleanup(name.clone());
@@ -391,7 +395,7 @@ async fn saved_images_are_loaded_and_a_bad_archive_says_why() {
 }
 
 #[tokio::test]
-async fn a_containers_files_become_an_image() {
+async fn a_commit_makes_an_image_of_a_containers_files() {
     let (client, id, _cleanup) = create("commit").await;
     client.put_archive(&id, "/", Cursor::new(one_file("new", b"1"))).await.unwrap();
     let tag = unique("commit");
@@ -421,7 +425,7 @@ async fn a_build_returns_the_images_id_and_a_failed_step_is_an_error() {
     let context = |dockerfile: String| bytes::Bytes::from(one_file("Dockerfile", dockerfile.as_bytes()));
     let mut output = String::new();
     let good = context(format!("FROM {base}\nARG WORD\nLABEL word=$WORD\n"));
-    let mut follow = |step: Progress| output.push_str(&step.stream.unwrap_or_default());
+    let mut follow = |step: ProgressMessage| output.push_str(&step.stream.unwrap_or_default());
     let id = client.build_image(&options, good, &mut follow).await.unwrap();
     assert!(output.to_lowercase().contains("step 1/"), "{output}");
     let found = client.inspect_image(&name).await.unwrap();
@@ -434,14 +438,14 @@ async fn a_build_returns_the_images_id_and_a_failed_step_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_pull_from_nowhere_is_an_error_with_words() {
+async fn a_pull_from_an_unreachable_registry_is_an_error() {
     let image = "localhost:1/assay-test-docker:0".parse().unwrap();
     let error = client().pull_image(&image, None, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, Error::Status { .. } | Error::Reported { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_pull_policy_decides_what_is_asked_of_a_registry() {
+async fn the_pull_policy_decides_whether_the_registry_is_used() {
     let client = client();
     let name = image().await;
     let pull = |policy, name: &str| Pull { image: name.parse().unwrap(), policy, credentials: None };
@@ -458,7 +462,7 @@ async fn a_pull_policy_decides_what_is_asked_of_a_registry() {
 }
 
 #[tokio::test]
-async fn a_network_is_created_found_and_removed() {
+async fn a_network_is_created_inspected_and_removed() {
     let (client, name) = (client(), unique("network"));
     let spec = NetworkSpec {
         name: name.clone(),
@@ -470,7 +474,7 @@ async fn a_network_is_created_found_and_removed() {
     };
     let created = client.create_network(&spec).await;
     if let Err(error) = &created {
-        // an engine that was started without a bridge, as those of the matrix are, cannot
+        // the engines of `make test-engines` run without a bridge and cannot create one
         assert!(std::env::var_os("ASSAY_TEST_ENGINE").is_some(), "{error}");
         assert!(!error.is_unreachable(), "{error}");
         return;
@@ -480,23 +484,23 @@ async fn a_network_is_created_found_and_removed() {
     impl Drop for Network {
         fn drop(&mut self) {
             let name = self.0.clone();
-            at_last(async move |client| drop(client.remove_network(&name).await));
+            clean_up(async move |client| drop(client.remove_network(&name).await));
         }
     }
     let _cleanup = Network(made);
     let found = client.inspect_network(&name).await.unwrap();
     assert_eq!((found.driver.as_str(), found.internal), ("bridge", true));
-    assert!(client.list_networks(&ours()).await.unwrap().iter().any(|network| network.name == name));
+    assert!(client.list_networks(&test_label()).await.unwrap().iter().any(|network| network.name == name));
     assert!(client.create_network(&spec).await.unwrap_err().is_conflict());
     client.remove_network(&name).await.unwrap();
     assert!(client.inspect_network(&name).await.unwrap_err().is_not_found());
 }
 
 #[tokio::test]
-async fn events_tell_of_a_create_and_an_idle_stream_stays_open() {
+async fn events_report_a_create_and_an_idle_stream_stays_open() {
     let client = client();
     image().await;
-    let mut events = client.events(&ours().with("type", "container")).await.unwrap();
+    let mut events = client.events(&test_label().with("type", "container")).await.unwrap();
     let (_, id, _cleanup) = create("events").await;
     loop {
         let event = timeout(SOON, events.next()).await.unwrap().unwrap().unwrap();
@@ -509,7 +513,7 @@ async fn events_tell_of_a_create_and_an_idle_stream_stays_open() {
     }
 }
 
-/// A reader that gives some bytes and then fails.
+/// A reader that returns some blocks of 512 bytes and then fails.
 struct Failing(usize);
 
 impl tokio::io::AsyncRead for Failing {
@@ -528,7 +532,7 @@ impl tokio::io::AsyncRead for Failing {
 }
 
 #[tokio::test]
-async fn an_upload_that_cannot_be_read_is_not_the_engines_fault() {
+async fn a_failing_reader_of_an_upload_is_not_the_engines_fault() {
     let (client, tag) = (client(), unique("unread"));
     let error = client.import_image(REPO, &tag, &changes(), Failing(1), &mut |_| {}).await.unwrap_err();
     assert!(matches!(&error, Error::Upload { source, .. } if source.to_string().contains("on fire")), "{error:?}");
@@ -537,7 +541,7 @@ async fn an_upload_that_cannot_be_read_is_not_the_engines_fault() {
 }
 
 #[tokio::test]
-async fn a_failed_connect_forgets_the_version() {
+async fn a_failed_connect_resets_the_version() {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("docker.sock");
     let real = client();
@@ -552,11 +556,11 @@ async fn a_failed_connect_forgets_the_version() {
 }
 
 #[tokio::test]
-async fn a_container_that_nobody_reads_is_removed_once_its_attach_is_closed() {
+async fn a_container_with_unread_output_is_removed_after_its_attach_is_closed() {
     let (client, id, _cleanup): (_, _, Cleanup) = create("unread").await;
     let (_reader, mut writer) = client.attach(&id).await.unwrap().into_split();
     client.start_container(&id).await.unwrap();
-    // more output than the engine buffers (about 1.3 MB), which nobody reads
+    // more unread output than the engine buffers (about 1.3 MB)
     let line = [b"x".repeat(199), b"\n".to_vec()].concat();
     let flood = async {
         for _ in 0..20_000 {
@@ -564,7 +568,7 @@ async fn a_container_that_nobody_reads_is_removed_once_its_attach_is_closed() {
         }
     };
     let stuck = timeout(Duration::from_secs(3), flood).await;
-    assert!(stuck.is_err(), "the engine took it all");
+    assert!(stuck.is_err(), "the engine accepted all input");
     drop((_reader, writer));
     assert_eq!(timeout(SOON, client.remove_container(&id, true)).await.unwrap().unwrap(), Removal::Removed);
 }

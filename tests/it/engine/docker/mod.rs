@@ -1,34 +1,28 @@
-//! The Engine client: against the real engine, against a scripted one, against peers that are none.
+//! The Engine client against a real engine. Its other tests are in `src/docker/tests`.
 //!
-//! `ASSAY_TEST_ENGINE` names another engine than Docker's usual one for `live` (`make test-engines` does). Everything made
-//! on an engine carries the label `assay.test=docker` and a name of its own; a guard removes it also when a test fails.
+//! `ASSAY_TEST_ENGINE` selects another engine than Docker's default for `live` (`make test-engines`
+//! sets it). Every object made on an engine has the label `assay.test=docker` and a unique name; a
+//! guard removes it, also when a test fails.
 
-mod bad;
-pub mod fake;
-mod faults;
 mod live;
 pub mod registry;
+#[path = "../../../../src/docker/tests/support/mod.rs"]
+pub mod support;
 mod tls;
-
-pub use tls::Authority;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Cursor;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use docker::stdcopy::{Decoder, Stream};
-use docker::{Client, ContainerSpec, Environment, Filters, HijackReader, HostConfig, Settings};
-use tokio::io::AsyncReadExt;
+use docker::{Client, ContainerSpec, Environment, Filters, HostConfig, Settings};
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
 const REPO: &str = "assay-test-docker";
 const LABEL: &str = "assay.test=docker";
 
-/// Echoes a line back on stdout, says so on stderr, and exits with 7 at end of file.
+/// Echoes each line on stdout, writes a line to stderr, and exits with 7 at end of file.
 const PROGRAM: &str = r#"
 #include <stdio.h>
 #include <string.h>
@@ -37,7 +31,7 @@ int main(void) {
     while (fgets(line, sizeof line, stdin)) {
         printf("got %s", line);
         fflush(stdout);
-        fprintf(stderr, "said\n");
+        fprintf(stderr, "echoed\n");
         if (!strcmp(line, "quit\n")) return 3;
     }
     return 7;
@@ -51,7 +45,7 @@ fn client() -> Client {
     Client::open(&settings.target(&Environment::default()).unwrap()).unwrap()
 }
 
-fn ours() -> Filters {
+fn test_label() -> Filters {
     Filters::new().with("label", LABEL)
 }
 
@@ -65,7 +59,7 @@ fn changes() -> Vec<String> {
     vec![format!("LABEL {LABEL}"), "CMD [\"/echo\"]".to_owned()]
 }
 
-/// A tar archive with one static program in it.
+/// A tar archive with one static program.
 fn tar() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let (source, program) = (folder.path().join("echo.c"), folder.path().join("echo"));
@@ -77,17 +71,7 @@ fn tar() -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// A tar archive with one file in it.
-fn one_file(name: &str, content: &[u8]) -> Vec<u8> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(content.len() as u64);
-    header.set_mode(0o644);
-    let mut archive = tar::Builder::new(Vec::new());
-    archive.append_data(&mut header, name, content).unwrap();
-    archive.into_inner().unwrap()
-}
-
-/// The image that all tests share. It stays for the next run, under a tag that changes with the program.
+/// The image that all tests share. It stays for the next run; its tag depends on the program.
 async fn image() -> String {
     static DONE: OnceCell<String> = OnceCell::const_new();
     let name = DONE.get_or_init(|| async {
@@ -124,8 +108,8 @@ async fn spec() -> ContainerSpec {
     }
 }
 
-/// Runs something on the engine when the test ends, however it ends. On a thread of its own: a drop can't await.
-fn at_last<F: Future<Output = ()> + Send>(work: impl FnOnce(Client) -> F + Send + 'static) {
+/// Runs `work` on the engine from a `Drop`, which cannot await: on a thread of its own.
+fn clean_up<F: Future<Output = ()> + Send>(work: impl FnOnce(Client) -> F + Send + 'static) {
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(work(client()));
@@ -139,7 +123,7 @@ struct Cleanup(String);
 impl Drop for Cleanup {
     fn drop(&mut self) {
         let name = self.0.clone();
-        at_last(async move |client| drop(client.remove_container(&name, true).await));
+        clean_up(async move |client| drop(client.remove_container(&name, true).await));
     }
 }
 
@@ -149,7 +133,7 @@ struct ImageCleanup(String);
 impl Drop for ImageCleanup {
     fn drop(&mut self) {
         let name = self.0.clone();
-        at_last(async move |client| drop(client.remove_image(&name, true).await));
+        clean_up(async move |client| drop(client.remove_image(&name, true).await));
     }
 }
 
@@ -163,23 +147,4 @@ async fn create_as(what: &str, spec: ContainerSpec) -> (Client, String, Cleanup)
     let created = client.create_container(&name, &spec).await.unwrap();
     assert!(created.warnings.is_empty(), "{:?}", created.warnings);
     (client, created.id, cleanup)
-}
-
-/// Reads until `bytes` of `wanted` have come, or the end.
-async fn read(reader: &mut HijackReader, decoder: &mut Decoder, wanted: Stream, bytes: usize) -> String {
-    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
-    while text.len() < bytes {
-        let read = timeout(Duration::from_secs(20), reader.read(&mut buffer));
-        let count = read.await.expect("silence on the attach").unwrap();
-        if count == 0 {
-            break;
-        }
-        let take = |stream, piece: &[u8]| {
-            if stream == wanted {
-                text.extend_from_slice(piece)
-            }
-        };
-        decoder.push(&buffer[..count], take).unwrap();
-    }
-    String::from_utf8(text).unwrap()
 }

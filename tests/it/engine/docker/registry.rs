@@ -1,20 +1,22 @@
-//! A real registry (Debian's docker-registry, unpacked into the build folder), with a password, and images out of it.
+//! Pulls from a real registry with a password (Debian's docker-registry, unpacked into the build
+//! folder).
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use docker::registry::Credentials;
-use docker::{Client, Error, Filters, Pull, PullPolicy};
+use docker::{App, Client, Error, Filters, Pull, PullPolicy};
 use serde_json::json;
 
 use super::{ImageCleanup, client, image, unique};
 use crate::harness::{Daemon, Options, eventually, root, submission, with};
 
-/// bcrypt of "secret".
+/// The user assay with the bcrypt hash of "secret".
 const HTPASSWD: &str = "assay:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
 
-/// The registry's program. Unpacked, not installed: the package would start a service on port 5000.
+/// The registry's program. The package is unpacked instead of installed: installing it would start a
+/// service on port 5000.
 pub fn program() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -72,12 +74,12 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The folder of Docker's configuration, in which `docker login` left the password.
+    /// The Docker configuration folder in which `docker login` stored the password.
     fn docker_folder(&self) -> PathBuf {
         self.folder.path().join("docker")
     }
 
-    /// The docker command, which is how images come into registries.
+    /// Runs the docker command: the client has no push.
     fn docker(&self, arguments: &[&str]) {
         let mut command = Command::new("docker");
         command.arg("--config").arg(self.docker_folder()).args(arguments).stdin(Stdio::null());
@@ -85,7 +87,7 @@ impl Registry {
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// Puts an image of the engine into the registry, under a name that only the registry then has.
+    /// Pushes an image of the engine under a new name, and removes that name from the engine.
     fn push(&self, image: &str, name: &str) -> String {
         let name = format!("{}/{name}", self.host());
         self.docker(&["tag", image, &name]);
@@ -106,7 +108,7 @@ async fn ensure(client: &Client, pull: &Pull) -> Result<(String, usize), Error> 
 }
 
 #[tokio::test]
-async fn an_image_is_pulled_with_the_password_that_docker_login_left() {
+async fn an_image_is_pulled_with_the_password_that_docker_login_stored() {
     let image = image().await;
     let (registry, name) = tokio::task::spawn_blocking(move || {
         let registry = Registry::start();
@@ -117,22 +119,22 @@ async fn an_image_is_pulled_with_the_password_that_docker_login_left() {
     .unwrap();
     let client = client();
     let _cleanup = ImageCleanup(name.clone());
-    let nobody = ensure(&client, &pull(PullPolicy::IfMissing, &name, None)).await.unwrap_err();
-    assert!(matches!(nobody, Error::Status { .. } | Error::Reported { .. }), "{nobody:?}");
+    let anonymous = ensure(&client, &pull(PullPolicy::IfMissing, &name, None)).await.unwrap_err();
+    assert!(matches!(anonymous, Error::Status { .. } | Error::Reported { .. }), "{anonymous:?}");
     let wrong = Credentials::new(&registry.host(), "assay", "guess");
     let refused = ensure(&client, &pull(PullPolicy::IfMissing, &name, Some(wrong))).await.unwrap_err();
     assert!(!refused.to_string().contains("guess"), "{refused}");
 
     let parsed = name.parse().unwrap();
-    let found = Credentials::find(&registry.docker_folder(), &parsed).unwrap();
+    let found = Credentials::find(&registry.docker_folder(), &parsed, &App::DEFAULT).unwrap();
     assert!(found.is_some());
     let missing = pull(PullPolicy::IfMissing, &name, found.clone());
     let (digest, steps) = ensure(&client, &missing).await.unwrap();
     assert!(steps > 0);
-    assert_eq!(ensure(&client, &missing).await.unwrap().1, 0, "there already");
+    assert_eq!(ensure(&client, &missing).await.unwrap().1, 0, "already present");
     assert!(ensure(&client, &pull(PullPolicy::Always, &name, found.clone())).await.unwrap().1 > 0);
 
-    // by its digest it can't have changed, and another digest is another image
+    // an image named by its digest cannot have changed, and another digest is another image
     let pinned = pull(PullPolicy::Always, &digest, found.clone());
     assert_eq!(ensure(&client, &pinned).await.unwrap().1, 0);
     let other = digest.replace(&digest[digest.len() - 4..], "0000");
@@ -140,12 +142,12 @@ async fn an_image_is_pulled_with_the_password_that_docker_login_left() {
 }
 
 #[test]
-fn a_daemon_judges_in_an_image_of_a_registry_that_is_trusted_and_in_no_other() {
+fn a_daemon_runs_images_of_a_trusted_registry_only() {
     crate::harness::images();
     let registry = Registry::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let bash = runtime.block_on(async {
-        // those that bear our init bear its label as well
+        // images that contain the init have its label as well
         let filter = Filters::new().with("label", "assay.image.name=bash");
         let images = client().list_images(&filter).await.unwrap();
         let tag = images.into_iter().flat_map(|image| image.repo_tags).find(|tag| tag.starts_with("assay/bash:"));

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::documents::{Step, steps};
-use crate::engine::docker::{Authority, registry};
+use crate::engine::docker::registry;
+use crate::engine::docker::support::Authority;
 use crate::harness::{images, root, sources};
 
 fn script(steps: &[Step<'_>]) -> String {
@@ -40,7 +41,8 @@ fn run(document: &Path) {
     images();
     let text = std::fs::read_to_string(document).unwrap();
     let machine = tempfile::tempdir().unwrap();
-    Authority::new().expired_files(&machine.path().join("expired"), "engine.example");
+    let authority = Authority::new();
+    authority.write(&machine.path().join("expired"), authority.server_pair(&["engine.example"], 2021));
     let script_path = machine.path().join("script.sh");
     std::fs::write(&script_path, script(&steps(&text))).unwrap();
     let mut command = Command::new("unshare");

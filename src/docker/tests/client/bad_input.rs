@@ -1,18 +1,20 @@
-//! Bad input: addresses, certificates and peers that are none. Each ends in a clear error, at once, within its bounds.
+//! Bad input: invalid addresses, certificates and peers. Each gives a clear error within its bounds.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use docker::stdcopy::{Decoder, StreamError};
-use docker::{Client, ConnectProblem, Endpoint, Error, Filters, Phase, Settings, SetupError, Target, TlsFiles};
+use docker::stdcopy::{Decoder, StdcopyError};
+use docker::{
+    App, Client, ConnectProblem, Endpoint, EngineTarget, Error, Filters, Phase, Settings, SetupError, TlsFiles,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::fake::{Answer, Fake};
-use super::tls::Authority;
+use super::support::Authority;
 
-/// A peer on a Unix socket that does what `serve` says with each connection.
+/// A peer on a Unix socket that calls `serve` for each connection.
 fn peer<F: Future<Output = ()> + Send + 'static>(
     serve: impl Fn(UnixStream) -> F + Send + 'static,
 ) -> (Client, tempfile::TempDir) {
@@ -29,14 +31,14 @@ fn peer<F: Future<Output = ()> + Send + 'static>(
 
 fn tls_error(files: &TlsFiles) -> String {
     let endpoint = Endpoint::parse("tcp://localhost:2376").unwrap();
-    let target = Target { endpoint, tls: Some(files.clone()), allow_plaintext: false };
+    let target = EngineTarget { endpoint, tls: Some(files.clone()), allow_plaintext: false, app: &App::DEFAULT };
     let error = Client::open(&target).unwrap_err();
     assert!(matches!(error, SetupError::Tls(_)), "{error:?}");
     error.to_string()
 }
 
 #[test]
-fn a_certificate_file_that_is_missing_or_wrong_is_named_with_what_is_wrong() {
+fn a_missing_or_invalid_certificate_file_is_named_with_the_problem() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let good = authority.client_files(folder.path());
@@ -73,7 +75,7 @@ fn a_certificate_file_that_is_missing_or_wrong_is_named_with_what_is_wrong() {
 }
 
 #[test]
-fn a_key_that_belongs_to_another_certificate_is_refused_before_anything_is_sent() {
+fn a_key_of_another_certificate_is_refused_before_anything_is_sent() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let authority = Authority::new();
     let (files, others) = (authority.client_files(ours.path()), authority.client_files(theirs.path()));
@@ -82,7 +84,7 @@ fn a_key_that_belongs_to_another_certificate_is_refused_before_anything_is_sent(
 }
 
 #[test]
-fn an_address_that_is_none_is_refused_by_what_is_wrong_with_it() {
+fn an_invalid_address_is_refused_with_the_reason() {
     for (host, why) in [
         ("tcp://h:65536", "from 1 to 65535"),
         ("tcp://h:0", "from 1 to 65535"),
@@ -98,7 +100,7 @@ fn an_address_that_is_none_is_refused_by_what_is_wrong_with_it() {
 }
 
 #[tokio::test]
-async fn a_folder_given_as_a_socket_is_called_a_folder() {
+async fn a_folder_given_as_a_socket_is_reported_as_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let error = Client::unix(folder.path()).ping().await.unwrap_err();
     assert!(matches!(&error, Error::Connect { problem: ConnectProblem::NotASocket("a folder"), .. }), "{error:?}");
@@ -106,28 +108,28 @@ async fn a_folder_given_as_a_socket_is_called_a_folder() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_socket_that_accepts_and_never_answers_is_a_timeout_with_a_name() {
+async fn a_socket_that_accepts_and_never_answers_is_a_timeout_of_a_named_phase() {
     let (client, _folder) = peer(|stream| async move {
         let _held = stream;
         std::future::pending().await
     });
     let error = client.ping().await.unwrap_err();
     let Error::Timeout { call, phase, .. } = &error else { panic!("{error:?}") };
-    assert_eq!((*call, *phase), ("ping the engine", Phase::Head));
+    assert_eq!((call.name, *phase), ("ping the engine", Phase::Head));
     assert!(error.is_unreachable() && error.retryable() && error.remedy().is_some());
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_something_else_is_said_so() {
-    for (name, words) in [
+async fn a_peer_that_does_not_speak_http_is_reported_as_such() {
+    for (name, bytes) in [
         ("HTTP/2", &b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0d\0\x04"[..]),
         ("TLS", b"\x15\x03\x01\0\x02\x02\x46"),
         ("SSH", b"SSH-2.0-OpenSSH_9.2p1\r\n"),
-        ("nonsense", b"\x7fELF\x02\x01\x01\0\0\0\0\0"),
+        ("an ELF file", b"\x7fELF\x02\x01\x01\0\0\0\0\0"),
     ] {
         let (client, _folder) = peer(move |mut stream| async move {
             let _ = stream.read(&mut [0; 1024]).await;
-            let _ = stream.write_all(words).await;
+            let _ = stream.write_all(bytes).await;
         });
         let error = client.ping().await.unwrap_err();
         assert!(matches!(error, Error::NotHttp { .. } | Error::Broken { .. }), "{name}: {error:?}");
@@ -138,7 +140,7 @@ async fn a_peer_that_speaks_something_else_is_said_so() {
 }
 
 #[tokio::test]
-async fn an_error_body_of_two_gigabytes_is_read_for_its_first_words_only() {
+async fn only_the_beginning_of_a_two_gigabyte_error_body_is_read() {
     let (client, _folder) = peer(|mut stream| async move {
         let _ = stream.read(&mut [0; 1024]).await;
         let head = format!("HTTP/1.1 500 X\r\nContent-Length: {}\r\n\r\n", 2u64 << 30);
@@ -152,7 +154,7 @@ async fn an_error_body_of_two_gigabytes_is_read_for_its_first_words_only() {
 }
 
 #[tokio::test]
-async fn a_body_without_an_end_stops_at_its_bound() {
+async fn reading_an_endless_body_stops_at_its_bound() {
     let (client, _folder) = peer(|mut stream| async move {
         let _ = stream.read(&mut [0; 1024]).await;
         let head = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -166,7 +168,7 @@ async fn a_body_without_an_end_stops_at_its_bound() {
 }
 
 #[tokio::test]
-async fn a_header_of_a_megabyte_a_chunk_of_2_to_the_64_and_a_line_without_an_end_are_refused() {
+async fn a_huge_header_a_huge_chunk_and_an_endless_line_are_refused() {
     let (fake, client, _listening) = Fake::start();
     client.ping().await.unwrap();
     fake.script("GET /info", Answer::raw(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n{{}}", "h".repeat(1 << 20))));
@@ -183,7 +185,7 @@ async fn a_header_of_a_megabyte_a_chunk_of_2_to_the_64_and_a_line_without_an_end
 }
 
 #[tokio::test]
-async fn a_frame_that_claims_four_gigabytes_is_refused_before_it_comes() {
+async fn a_frame_header_of_four_gigabytes_is_refused_before_its_payload_arrives() {
     let (fake, client, _listening) = Fake::start();
     let upgraded = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
     fake.script(
@@ -193,27 +195,28 @@ async fn a_frame_that_claims_four_gigabytes_is_refused_before_it_comes() {
     let (mut reader, _writer) = client.attach("a").await.unwrap().into_split();
     let mut header = [0; 8];
     reader.read_exact(&mut header).await.unwrap();
-    assert_eq!(Decoder::new().push(&header, |_, _| ()), Err(StreamError::TooLong(u32::MAX)));
+    assert_eq!(Decoder::new().push(&header, |_, _| ()), Err(StdcopyError::TooLong(u32::MAX)));
 }
 
 #[tokio::test]
-async fn a_bad_name_never_reaches_the_engine() {
+async fn an_invalid_name_is_never_sent() {
     let nowhere = Client::unix("/nonexistent/docker.sock");
     for name in ["", "../info", "a/b", "a b", "a?b"] {
         let error = nowhere.inspect_container(name).await.unwrap_err();
-        assert!(matches!(error, Error::BadName { .. }), "{error}");
-        assert!(matches!(nowhere.inspect_network(name).await.unwrap_err(), Error::BadName { .. }));
+        assert!(matches!(error, Error::InvalidName { .. }), "{error}");
+        assert!(matches!(nowhere.inspect_network(name).await.unwrap_err(), Error::InvalidName { .. }));
     }
-    assert!(matches!(nowhere.inspect_image("../containers/json").await.unwrap_err(), Error::BadName { .. }));
+    assert!(matches!(nowhere.inspect_image("../containers/json").await.unwrap_err(), Error::InvalidName { .. }));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tls_port_that_says_nothing_and_one_that_is_plain_are_told_apart() {
+async fn a_silent_port_and_a_plaintext_port_are_distinguished() {
     let folder = tempfile::tempdir().unwrap();
     let files = Authority::new().client_files(folder.path());
     let client = |port: u16| {
         let endpoint = Endpoint::parse(&format!("tcp://127.0.0.1:{port}")).unwrap();
-        Client::open(&Target { endpoint, tls: Some(files.clone()), allow_plaintext: false }).unwrap()
+        Client::open(&EngineTarget { endpoint, tls: Some(files.clone()), allow_plaintext: false, app: &App::DEFAULT })
+            .unwrap()
     };
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let error = client(silent.local_addr().unwrap().port()).ping().await.unwrap_err();
@@ -231,7 +234,7 @@ async fn a_tls_port_that_says_nothing_and_one_that_is_plain_are_told_apart() {
     assert!(error.to_string().contains("does not speak TLS") && error.remedy().unwrap().contains("2376"), "{error}");
 }
 
-/// Root may use any socket, so the test runs itself once more as nobody.
+/// Root may use any socket, so the test runs a copy of itself as the user nobody.
 #[tokio::test]
 async fn a_denied_socket_names_the_group_to_join() {
     const SOCKET: &str = "ASSAY_TEST_DENIED_SOCKET";
@@ -247,21 +250,21 @@ async fn a_denied_socket_names_the_group_to_join() {
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let (socket, copy) = (folder.path().join("docker.sock"), folder.path().join("it"));
+    let (socket, copy) = (folder.path().join("docker.sock"), folder.path().join("test"));
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660)).unwrap();
-    // by another process: a descriptor of ours for writing would be in every child that is started meanwhile, and be in the way
-    // of the copy's start
+    // copied by another process: a writable descriptor of this one could leak into a child that starts
+    // meanwhile, and executing the copy would fail with ETXTBSY
     assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&copy).status().unwrap().success());
     let mut command = Command::new(&copy);
     command.args(["a_denied_socket_names_the_group_to_join", "--nocapture"]).env(SOCKET, &socket);
     let output = command.current_dir("/").uid(65534).gid(65534).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let log = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && log.contains("1 passed"), "{log}");
 }
 
 #[tokio::test]
-async fn a_thousand_calls_at_once_on_an_engine_that_hangs_up_all_end() {
+async fn a_thousand_concurrent_calls_on_an_engine_that_closes_connections_all_end() {
     let (client, _folder) = peer(|stream| async move {
         tokio::time::sleep(Duration::from_millis(5)).await;
         drop(stream);

@@ -1,7 +1,8 @@
-//! A scripted engine: it answers the boring questions by itself and does with the others what a test tells it.
+//! A scripted engine: answers common requests by itself, and others as a test specifies.
 //!
-//! Written on bytes rather than on a server library, because the faults are faults of bytes: a cut chunk, a lost reply, a
-//! stalled body. It keeps connections open like the real one, and counts them.
+//! It writes raw bytes instead of using a server library, because the faults are faults of bytes: a
+//! cut chunk, a lost reply, a stalled body. It keeps connections open like a real engine, and counts
+//! them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +10,13 @@ use std::sync::{Arc, Mutex};
 
 use docker::Client;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
-/// What is answered, and what happens to it on the way.
+use super::support::read_request;
+
+/// A reply, and what happens to the connection after it.
 #[derive(Debug, Clone)]
 pub struct Answer {
     bytes: Vec<u8>,
@@ -25,12 +28,12 @@ enum Then {
     /// The connection stays open for the next request.
     Keep,
     Close,
-    /// Open and silent for ever.
+    /// The connection stays open and silent.
     Stall,
 }
 
 impl Answer {
-    /// A reply with a body.
+    /// A reply with a JSON body.
     pub fn json(status: u16, body: &Value) -> Answer {
         Answer::text(status, &body.to_string())
     }
@@ -40,12 +43,12 @@ impl Answer {
         Answer { bytes: [head.as_bytes(), body.as_bytes()].concat(), then: Then::Keep }
     }
 
-    /// These bytes, and then the end.
+    /// These bytes, then the connection closes.
     pub fn raw(bytes: impl AsRef<[u8]>) -> Answer {
         Answer { bytes: bytes.as_ref().to_vec(), then: Then::Close }
     }
 
-    /// A body in chunks, whole.
+    /// A complete reply with a chunked body.
     pub fn chunked(chunks: &[&str]) -> Answer {
         let mut text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
         for chunk in chunks {
@@ -54,23 +57,23 @@ impl Answer {
         Answer { then: Then::Keep, ..Answer::raw(text + "0\r\n\r\n") }
     }
 
-    /// No reply: the connection ends.
+    /// No reply: the connection closes.
     pub fn lost() -> Answer {
         Answer::raw("")
     }
 
-    /// No reply: the connection stays.
+    /// No reply: the connection stays open.
     pub fn silence() -> Answer {
         Answer { then: Then::Stall, ..Answer::raw("") }
     }
 
-    /// Only the first bytes, then the end.
+    /// Only the first `at` bytes, then the connection closes.
     pub fn cut(mut self, at: usize) -> Answer {
         self.bytes.truncate(at);
         Answer { then: Then::Close, ..self }
     }
 
-    /// All but the last bytes, then silence.
+    /// All but the last `before_the_end` bytes, then silence.
     pub fn stalled(mut self, before_the_end: usize) -> Answer {
         self.bytes.truncate(self.bytes.len() - before_the_end);
         Answer { then: Then::Stall, ..self }
@@ -83,15 +86,15 @@ impl Answer {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is to happen to the next request that begins so.
+    /// Replies to the next requests that begin with the given text.
     script: VecDeque<(String, Answer)>,
-    /// `METHOD /path`, in order.
+    /// `METHOD /path` of every request, in order.
     seen: Vec<String>,
-    /// Names and bodies of containers created.
+    /// Names and specs of the created containers.
     created: Vec<(String, Value)>,
 }
 
-/// The engine.
+/// The scripted engine.
 #[derive(Debug, Clone, Default)]
 pub struct Fake {
     state: Arc<Mutex<State>>,
@@ -99,7 +102,7 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// Listens on a Unix socket of its own.
+    /// Listens on a new Unix socket.
     pub fn start() -> (Fake, Client, Listening) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("docker.sock");
@@ -114,13 +117,14 @@ impl Fake {
         (fake, Client::unix(path), Listening { _folder: Some(folder), task })
     }
 
-    /// The next request that begins with `request` (`"POST /containers/create"`) gets `answer`. A create is still made.
+    /// The next request that begins with `request` (such as `"POST /containers/create"`) gets `answer`.
+    /// A create still creates the container.
     pub fn script(&self, request: &str, answer: Answer) -> &Fake {
         self.state.lock().unwrap().script.push_back((request.to_owned(), answer));
         self
     }
 
-    /// Requests so far, without the version.
+    /// The requests so far, without the version prefix.
     pub fn seen(&self) -> Vec<String> {
         self.state.lock().unwrap().seen.clone()
     }
@@ -129,7 +133,6 @@ impl Fake {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Serves one connection.
     pub async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         self.connections.fetch_add(1, Ordering::SeqCst);
         let mut buffer = Vec::new();
@@ -183,8 +186,9 @@ impl Fake {
     }
 }
 
-/// An engine that listens. Dropping it ends that.
+/// A listening engine. Dropping it stops it.
 pub struct Listening {
+    /// The folder of the socket.
     pub _folder: Option<tempfile::TempDir>,
     pub task: JoinHandle<()>,
 }
@@ -193,54 +197,4 @@ impl Drop for Listening {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// `METHOD /path?query` without the version, and the body; none at the end of the connection.
-pub async fn read_request(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
-    let head = loop {
-        if let Some(end) = find(buffer, b"\r\n\r\n") {
-            break end + 4;
-        }
-        more(stream, buffer).await?;
-    };
-    let text = String::from_utf8_lossy(&buffer[..head]).into_owned();
-    buffer.drain(..head);
-    let header = |name: &str| {
-        let lines = text.lines().skip(1).filter_map(|line| line.split_once(": "));
-        lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
-    };
-    let body = if let Some(length) = header("content-length") {
-        let length: usize = length.parse().unwrap();
-        while buffer.len() < length {
-            more(stream, buffer).await?;
-        }
-        buffer.drain(..length).collect()
-    } else if header("transfer-encoding").is_some() {
-        loop {
-            if let Some(end) = find(buffer, b"\r\n0\r\n\r\n") {
-                break buffer.drain(..end + 7).collect();
-            }
-            more(stream, buffer).await?;
-        }
-    } else {
-        Vec::new()
-    };
-    let mut words = text.split(' ');
-    let (method, path) = (words.next()?, words.next()?);
-    let path = match path.strip_prefix("/v").and_then(|rest| rest.split_once('/')) {
-        Some((_, rest)) => format!("/{rest}"),
-        None => path.to_owned(),
-    };
-    Some((format!("{method} {path}"), body))
-}
-
-async fn more(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<()> {
-    match stream.read_buf(buffer).await {
-        Ok(count) if count > 0 => Some(()),
-        _ => None,
-    }
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
 }

@@ -1,14 +1,14 @@
-//! The client against a scripted engine: what a real one won't show on demand.
+//! The client against a scripted engine: faults that a real engine does not show on demand.
 
 use std::time::Duration;
 
-use docker::stdcopy::{Decoder, Stream, StreamError};
-use docker::{ContainerSpec, Error, Filters, LogsOptions, Phase, VersionError, WaitCondition};
+use docker::stdcopy::{Decoder, StdStream, StdcopyError};
+use docker::{ContainerSpec, Error, Filters, LogOptions, Phase, VersionError, WaitCondition};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
 use super::fake::{Answer, Fake};
-use super::{one_file, read};
+use super::support::{one_file, read};
 
 fn version_is(version: &str) -> Answer {
     Answer::raw(format!("HTTP/1.1 200 OK\r\nApi-Version: {version}\r\nContent-Length: 2\r\n\r\nOK"))
@@ -20,15 +20,16 @@ fn labelled() -> ContainerSpec {
 
 #[tokio::test]
 async fn versions_are_negotiated_with_engines_of_every_age() {
-    for (offered, spoken) in [("1.41", "1.41"), ("1.44", "1.44"), ("1.47", "1.47"), ("1.51", "1.51"), ("1.55", "1.51")]
+    for (offered, negotiated) in
+        [("1.41", "1.41"), ("1.44", "1.44"), ("1.47", "1.47"), ("1.51", "1.51"), ("1.55", "1.51")]
     {
         let (fake, client, _listening) = Fake::start();
         fake.script("GET /_ping", version_is(offered));
         client.ping().await.unwrap();
-        assert_eq!(client.negotiated().unwrap().to_string(), spoken, "{offered}");
+        assert_eq!(client.negotiated().unwrap().to_string(), negotiated, "{offered}");
     }
     for (offered, why) in
-        [("1.40", "1.41 (Docker 20.10) is the least"), ("9999.0", "knows 1.x"), ("x", "not of the form")]
+        [("1.40", "at least 1.41 (Docker 20.10) is required"), ("9999.0", "knows 1.x"), ("x", "not of the form")]
     {
         let (fake, client, _listening) = Fake::start();
         fake.script("GET /_ping", version_is(offered));
@@ -39,7 +40,7 @@ async fn versions_are_negotiated_with_engines_of_every_age() {
 }
 
 #[tokio::test]
-async fn what_names_no_version_is_no_engine() {
+async fn a_reply_without_a_version_is_not_from_an_engine() {
     let (fake, client, _listening) = Fake::start();
     fake.script("GET /_ping", Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"));
     let error = client.info().await.unwrap_err();
@@ -48,7 +49,7 @@ async fn what_names_no_version_is_no_engine() {
 }
 
 #[tokio::test]
-async fn podman_is_recognised_by_its_own_header() {
+async fn podman_is_recognised_by_its_header() {
     let (fake, client, _listening) = Fake::start();
     let podman = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 5.4.2\r\nContent-Length: 2\r\n\r\nOK";
     fake.script("GET /_ping", Answer::raw(podman));
@@ -57,7 +58,7 @@ async fn podman_is_recognised_by_its_own_header() {
 }
 
 #[tokio::test]
-async fn an_engine_that_was_upgraded_is_negotiated_with_anew_and_nobody_notices() {
+async fn after_an_engine_upgrade_the_version_is_negotiated_again_within_the_call() {
     let (fake, client, _listening) = Fake::start();
     fake.script("GET /_ping", version_is("1.44"));
     client.ping().await.unwrap();
@@ -70,17 +71,17 @@ async fn an_engine_that_was_upgraded_is_negotiated_with_anew_and_nobody_notices(
 }
 
 #[tokio::test]
-async fn an_engine_that_speaks_nothing_of_ours_is_said_to_be_too_new() {
+async fn an_engine_without_a_common_version_is_reported_as_too_new() {
     let (fake, client, _listening) = Fake::start();
     let stale = json!({"message": "client version 1.51 is too old. Minimum supported API version is 1.60"});
     fake.script("GET /info", Answer::json(400, &stale)).script("GET /info", Answer::json(400, &stale));
     let error = client.info().await.unwrap_err();
     assert!(matches!(&error, Error::Version { problem: VersionError::TooNew(_), .. }), "{error:?}");
-    assert!(error.remedy().unwrap().contains("upgrade assay"));
+    assert!(error.remedy().unwrap().contains("upgrade this program"));
 }
 
 #[tokio::test]
-async fn a_reply_that_names_another_version_is_believed() {
+async fn the_version_in_a_reply_replaces_the_negotiated_one() {
     let (fake, client, _listening) = Fake::start();
     client.ping().await.unwrap();
     let older = "HTTP/1.1 200 OK\r\nApi-Version: 1.43\r\nContent-Length: 2\r\n\r\n{}";
@@ -100,7 +101,7 @@ async fn a_create_whose_reply_is_lost_is_found_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_create_that_was_never_made_or_is_anothers_is_not_found() {
+async fn a_container_that_was_not_created_or_has_other_labels_is_not_recovered() {
     let (fake, client, _listening) = Fake::start();
     fake.script("POST /containers/create", Answer::lost());
     fake.script("GET /containers/lost-1/json", Answer::json(404, &json!({"message": "No such container"})));
@@ -110,7 +111,7 @@ async fn a_create_that_was_never_made_or_is_anothers_is_not_found() {
     let others = json!({"Id": "c9", "Config": {"Labels": {"a": "another"}}});
     fake.script("GET /containers/lost-1/json", Answer::json(200, &others));
     assert!(client.create_container("lost-1", &labelled()).await.is_err());
-    // a refusal is an answer: nobody is asked again
+    // a refusal is an answer: there is no second request
     fake.script("POST /containers/create", Answer::json(409, &json!({"message": "taken"})));
     let before = fake.seen().len();
     assert!(client.create_container("lost-1", &labelled()).await.unwrap_err().is_conflict());
@@ -118,7 +119,7 @@ async fn a_create_that_was_never_made_or_is_anothers_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_reply_that_is_cut_anywhere_is_never_taken_for_whole() {
+async fn a_reply_that_is_cut_at_any_byte_is_an_error() {
     let body = json!([{"Id": "c1", "Names": ["/a"], "Labels": {"k": "v"}}]);
     let whole = Answer::json(200, &body);
     for at in 0..whole.len() {
@@ -131,7 +132,7 @@ async fn a_reply_that_is_cut_anywhere_is_never_taken_for_whole() {
 }
 
 #[tokio::test]
-async fn a_chunked_reply_that_is_cut_anywhere_is_never_taken_for_whole() {
+async fn a_chunked_reply_that_is_cut_at_any_byte_is_an_error() {
     let whole = Answer::chunked(&["[{\"Id\":\"c1\"},", "{\"Id\":\"c2\"}]"]);
     for at in 0..whole.len() {
         let (fake, client, _listening) = Fake::start();
@@ -145,7 +146,7 @@ async fn a_chunked_reply_that_is_cut_anywhere_is_never_taken_for_whole() {
 }
 
 #[tokio::test]
-async fn a_progress_stream_that_reports_an_error_or_is_cut_has_failed() {
+async fn a_progress_stream_with_an_error_or_a_cut_is_a_failure() {
     let (fake, client, _listening) = Fake::start();
     let image = "r.io/a:1".parse().unwrap();
     let good = "{\"status\":\"Pulling\"}\r\n";
@@ -162,11 +163,11 @@ async fn a_progress_stream_that_reports_an_error_or_is_cut_has_failed() {
     assert!(matches!(error, Error::Broken { phase: Phase::Body, .. }), "{error:?}");
     fake.script("POST /images/create", Answer::chunked(&[good, "{\"status\":"]));
     let error = client.pull_image(&image, None, &mut |_| ()).await.unwrap_err();
-    assert!(matches!(error, Error::Nonsense { .. }), "{error:?}");
+    assert!(matches!(error, Error::BadReply { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_build_that_ends_without_an_image_has_failed() {
+async fn a_build_that_ends_without_an_image_is_a_failure() {
     let (fake, client, _listening) = Fake::start();
     fake.script("POST /build", Answer::chunked(&["{\"stream\":\"Step 1/1 : FROM x\"}\r\n"]));
     let context = bytes::Bytes::from(one_file("Dockerfile", b"FROM x"));
@@ -174,17 +175,17 @@ async fn a_build_that_ends_without_an_image_has_failed() {
     assert!(error.to_string().contains("without an id"), "{error}");
 }
 
-/// Time is the runtime's here: deadlines pass at once, in order.
+/// Time is simulated: deadlines expire at once, in order.
 #[tokio::test(start_paused = true)]
 async fn every_phase_that_hangs_ends_at_its_own_deadline() {
     let (fake, client, _listening) = Fake::start();
     client.ping().await.unwrap();
-    let begun = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     fake.script("GET /containers/a/json", Answer::silence());
     let error = client.inspect_container("a").await.unwrap_err();
     assert!(matches!(error, Error::Timeout { phase: Phase::Head, .. }), "{error:?}");
     assert!(!error.is_unreachable() && client.negotiated().is_some());
-    assert_eq!(begun.elapsed().as_secs(), 5);
+    assert_eq!(start.elapsed().as_secs(), 5);
 
     fake.script("GET /info", Answer::silence());
     assert!(client.info().await.unwrap_err().is_unreachable());
@@ -194,10 +195,10 @@ async fn every_phase_that_hangs_ends_at_its_own_deadline() {
     let error = client.info().await.unwrap_err();
     assert!(matches!(error, Error::Timeout { phase: Phase::Body, .. }), "{error:?}");
 
-    let begun = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     fake.script("DELETE /containers/a", Answer::silence());
     assert!(client.remove_container("a", true).await.is_err());
-    assert_eq!(begun.elapsed().as_secs(), 60);
+    assert_eq!(start.elapsed().as_secs(), 60);
 
     // an error whose body stalls is still that error
     fake.script("GET /containers/a/json", Answer::text(500, "it broke badly").stalled(6));
@@ -206,7 +207,7 @@ async fn every_phase_that_hangs_ends_at_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_something_to_happen_has_no_deadline() {
+async fn waits_and_events_have_no_deadline() {
     let (fake, client, _listening) = Fake::start();
     client.ping().await.unwrap();
     let day = Duration::from_secs(24 * 3600);
@@ -220,10 +221,10 @@ async fn what_waits_for_something_to_happen_has_no_deadline() {
 }
 
 #[tokio::test]
-async fn a_wait_that_the_engine_could_not_keep_is_an_error() {
+async fn a_wait_that_the_engine_reports_as_failed_is_an_error() {
     let (fake, client, _listening) = Fake::start();
-    let told = json!({"StatusCode": -1, "Error": {"Message": "the container vanished"}});
-    fake.script("POST /containers/a/wait", Answer::json(200, &told));
+    let failed = json!({"StatusCode": -1, "Error": {"Message": "the container vanished"}});
+    fake.script("POST /containers/a/wait", Answer::json(200, &failed));
     let error = client.wait_container("a", WaitCondition::Removed).await.unwrap_err();
     assert!(matches!(error, Error::Reported { .. }), "{error:?}");
     fake.script("POST /containers/a/wait", Answer::json(200, &json!({"StatusCode": 7, "Error": null})));
@@ -233,27 +234,27 @@ async fn a_wait_that_the_engine_could_not_keep_is_an_error() {
 const UPGRADED: &str = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 
 #[tokio::test]
-async fn bytes_behind_the_101_are_kept() {
+async fn bytes_after_the_101_are_kept() {
     let (fake, client, _listening) = Fake::start();
     let frame = b"\x01\0\0\0\0\0\0\x03abc";
     fake.script("POST /containers/c1/attach", Answer::raw([UPGRADED.as_bytes(), frame].concat()));
     let (mut reader, _writer) = client.attach("c1").await.unwrap().into_split();
     let mut decoder = Decoder::new();
-    assert_eq!(read(&mut reader, &mut decoder, Stream::Stdout, usize::MAX).await, "abc");
+    assert_eq!(read(&mut reader, &mut decoder, StdStream::Stdout, usize::MAX).await, "abc");
     assert_eq!(decoder.finish(), Ok(()));
     let attach = fake.seen().pop().unwrap();
     assert_eq!(attach, "POST /containers/c1/attach?stream=1&stdin=1&stdout=1&stderr=1");
 }
 
 #[tokio::test]
-async fn a_frame_that_is_cut_is_told_from_a_clean_end() {
+async fn a_cut_frame_is_distinguished_from_a_clean_end() {
     let (fake, client, _listening) = Fake::start();
     fake.script("POST /containers/c1/attach", Answer::raw([UPGRADED.as_bytes(), b"\x01\0\0\0\0\0\0\x09abc"].concat()));
     let (mut reader, _writer) = client.attach("c1").await.unwrap().into_split();
     let (mut bytes, mut decoder) = (Vec::new(), Decoder::new());
     reader.read_to_end(&mut bytes).await.unwrap();
     decoder.push(&bytes, |_, _| ()).unwrap();
-    assert_eq!(decoder.finish(), Err(StreamError::Cut));
+    assert_eq!(decoder.finish(), Err(StdcopyError::Cut));
 }
 
 #[tokio::test]
@@ -267,26 +268,26 @@ async fn an_attach_that_is_not_upgraded_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_daemon_inside_a_log_is_an_error() {
+async fn an_error_that_the_engine_reports_inside_a_log_is_an_error() {
     let (fake, client, _listening) = Fake::start();
     let frame = "\x03\0\0\0\0\0\0\x04oops";
     fake.script("GET /containers/c1/logs", Answer::text(200, frame));
-    let error = client.logs("c1", &LogsOptions::default()).await.unwrap().text(100).await.unwrap_err();
+    let error = client.logs("c1", &LogOptions::default()).await.unwrap().text(100).await.unwrap_err();
     assert!(matches!(&error, Error::Reported { message, .. } if message == "oops"), "{error:?}");
 }
 
 #[tokio::test]
-async fn an_engine_that_hangs_up_is_worth_another_try_and_one_that_babbles_is_not() {
+async fn a_lost_reply_is_retryable_and_a_malformed_one_is_not() {
     let (fake, client, _listening) = Fake::start();
     fake.script("GET /info", Answer::lost()).script("GET /info", Answer::text(200, "<html>"));
     let error = client.info().await.unwrap_err();
     assert!(error.is_unreachable() && error.retryable(), "{error:?}");
     let error = client.info().await.unwrap_err();
-    assert!(matches!(error, Error::Nonsense { .. }) && !error.retryable(), "{error:?}");
+    assert!(matches!(error, Error::BadReply { .. }) && !error.retryable(), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_about_the_disk_while_another_does_waits_for_his_turn_and_not_for_ever() {
+async fn disk_usage_is_retried_for_a_minute_while_another_one_is_running() {
     let (fake, client, _listening) = Fake::start();
     let busy = || Answer::json(500, &json!({"message": "a disk usage operation is already running"}));
     fake.script("GET /system/df", busy()).script("GET /system/df", busy());
@@ -296,10 +297,10 @@ async fn who_asks_about_the_disk_while_another_does_waits_for_his_turn_and_not_f
     for _ in 0..2000 {
         fake.script("GET /system/df", busy());
     }
-    let asked = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     let error = client.disk_usage().await.unwrap_err();
     assert!(
-        error.status() == Some(500) && error.retryable() && asked.elapsed() >= Duration::from_secs(60),
+        error.status() == Some(500) && error.retryable() && start.elapsed() >= Duration::from_secs(60),
         "{error:?}"
     );
 
@@ -309,12 +310,12 @@ async fn who_asks_about_the_disk_while_another_does_waits_for_his_turn_and_not_f
 }
 
 #[tokio::test]
-async fn each_call_on_a_unix_socket_has_a_connection_of_its_own() {
+async fn each_call_on_a_unix_socket_has_its_own_connection() {
     let (fake, client, _listening) = Fake::start();
     for _ in 0..3 {
         client.version().await.unwrap();
     }
-    // and one for the ping
+    // one more for the ping
     assert_eq!(fake.connections(), 4);
 }
 
