@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::documents::{Step, steps};
 use crate::engine::docker::registry;
 use crate::engine::docker::support::Authority;
-use crate::harness::{images, root, sources};
+use crate::harness::{images, root};
 
 fn script(steps: &[Step<'_>]) -> String {
     let mut script = String::from(". \"$repo/tests/it/machine/docs/machine.sh\"\n");
