@@ -2,7 +2,7 @@
 //!
 //! | benchmark | measures |
 //! |---|---|
-//! | `warm` | Python's `print(1)` on a warm sandbox against bare execution and `docker run`; refill |
+//! | `warm` | Python's `print(1)` on a warm sandbox against bare execution and `docker run` |
 //! | `crowd` | many at once: a burst, ten thousand queued, sixty-four idle sandboxes |
 //! | `isolation` | a cell against split, the seccomp filter, reuse against bare execution |
 //! | `judging` | fifty tests, compile cache, precompiled header, 50 MB in and out, repeatability |

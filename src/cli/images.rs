@@ -84,7 +84,7 @@ async fn make(
     }
     let mut status = 0;
     for profile in profiles {
-        let mut progress = ImageProgress::new(&profile, output);
+        let mut progress = ProgressDisplay::new(&profile, output);
         let params = json!({"profile": profile});
         let result = client.call_streaming(method, params, |method, params| {
             if method == "image.progress" {
@@ -104,7 +104,7 @@ async fn make(
 }
 
 /// The progress of one image.
-struct ImageProgress {
+struct ProgressDisplay {
     profile: String,
     output: OutputFormat,
     /// The bar; `None` with `--json` or if stderr is not a terminal.
@@ -113,8 +113,8 @@ struct ImageProgress {
     started: Instant,
 }
 
-impl ImageProgress {
-    fn new(profile: &str, output: OutputFormat) -> ImageProgress {
+impl ProgressDisplay {
+    fn new(profile: &str, output: OutputFormat) -> ProgressDisplay {
         let bar = (!output.is_json() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner().with_prefix(profile.to_owned());
             bar.set_style(spinner_style());
@@ -124,7 +124,7 @@ impl ImageProgress {
         if bar.is_none() && !output.is_json() {
             out::note(format_args!("{profile}: building"));
         }
-        ImageProgress { profile: profile.to_owned(), output, bar, step: String::new(), started: Instant::now() }
+        ProgressDisplay { profile: profile.to_owned(), output, bar, step: String::new(), started: Instant::now() }
     }
 
     fn update(&mut self, event: &Value) {

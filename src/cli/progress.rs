@@ -21,7 +21,7 @@ const SPINNER: [char; 4] = ['|', '/', '-', '\\'];
 /// Text for a wait that is a single call.
 pub const DAEMON: &str = "waiting for the daemon";
 
-/// A spinner line that names what is waited for. It is no wider than its text: a full-width line
+/// A spinner line that names what is waited for. It is not wider than its text: a full-width line
 /// would wrap when the terminal echoes `^C`.
 #[derive(Debug)]
 pub struct WaitIndicator {

@@ -79,7 +79,7 @@ impl StatusSource<'_> {
 }
 
 /// What can happen between two updates.
-enum Event {
+enum TopEvent {
     Timer,
     Quit,
     WindowChange,
@@ -87,7 +87,7 @@ enum Event {
 }
 
 /// The sources of events.
-struct Events {
+struct TopEvents {
     interrupt: Option<Interrupt>,
     window_change: Signal,
     suspend: Signal,
@@ -95,9 +95,9 @@ struct Events {
     keys: Option<UnboundedReceiver<u8>>,
 }
 
-impl Events {
-    fn listen() -> std::io::Result<Events> {
-        Ok(Events {
+impl TopEvents {
+    fn listen() -> std::io::Result<TopEvents> {
+        Ok(TopEvents {
             interrupt: Interrupt::listen(),
             window_change: signal(SignalKind::window_change())?,
             suspend: signal(SignalKind::from_raw(nix::libc::SIGTSTP))?,
@@ -105,7 +105,7 @@ impl Events {
         })
     }
 
-    async fn next(&mut self, deadline: Instant) -> Event {
+    async fn next(&mut self, deadline: Instant) -> TopEvent {
         loop {
             let key = async {
                 match &mut self.keys {
@@ -114,12 +114,12 @@ impl Events {
                 }
             };
             tokio::select! {
-                () = tokio::time::sleep_until(deadline.into()) => return Event::Timer,
-                _ = interrupt::next(&mut self.interrupt) => return Event::Quit,
-                _ = self.window_change.recv() => return Event::WindowChange,
-                _ = self.suspend.recv() => return Event::Suspend,
+                () = tokio::time::sleep_until(deadline.into()) => return TopEvent::Timer,
+                _ = interrupt::next(&mut self.interrupt) => return TopEvent::Quit,
+                _ = self.window_change.recv() => return TopEvent::WindowChange,
+                _ = self.suspend.recv() => return TopEvent::Suspend,
                 key = key => match key {
-                    Some(b'q' | b'Q') => return Event::Quit,
+                    Some(b'q' | b'Q') => return TopEvent::Quit,
                     Some(_) => {}
                     None => self.keys = None,
                 },
@@ -133,7 +133,7 @@ impl Events {
 /// # Errors
 /// A broken connection, or an error response; on a terminal only for the first status.
 pub async fn top(socket: &Path, output: OutputFormat, args: TopArgs) -> Result<u8, CliError> {
-    let Ok(mut events) = Events::listen() else { return Ok(1) };
+    let Ok(mut events) = TopEvents::listen() else { return Ok(1) };
     let mut source = StatusSource { socket, client: None, last: None };
     let mut status = source.fetch().await;
     if let Err(error) = status {
@@ -173,15 +173,15 @@ pub async fn top(socket: &Path, output: OutputFormat, args: TopArgs) -> Result<u
 
 /// Waits for the deadline; returns early with `true` when the user quits. Redraws `text` when
 /// needed.
-async fn pause(events: &mut Events, deadline: Instant, screen: Option<&Screen>, text: &str) -> bool {
+async fn pause(events: &mut TopEvents, deadline: Instant, screen: Option<&Screen>, text: &str) -> bool {
     loop {
         match (events.next(deadline).await, screen) {
-            (Event::Timer, _) => return false,
-            (Event::Quit, _) => return true,
-            (Event::WindowChange, None) => {}
-            (Event::WindowChange, Some(screen)) => screen.show(text),
-            (Event::Suspend, None) => drop(nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)),
-            (Event::Suspend, Some(screen)) => {
+            (TopEvent::Timer, _) => return false,
+            (TopEvent::Quit, _) => return true,
+            (TopEvent::WindowChange, None) => {}
+            (TopEvent::WindowChange, Some(screen)) => screen.show(text),
+            (TopEvent::Suspend, None) => drop(nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)),
+            (TopEvent::Suspend, Some(screen)) => {
                 screen.suspend();
                 screen.show(text);
             }

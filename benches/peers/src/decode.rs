@@ -1,4 +1,4 @@
-//! The multiplexed stream's decoder on one core, in memory, and how often it allocates.
+//! Throughput and allocations of the decoder of multiplexed streams, on one core, in memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -10,24 +10,24 @@ use docker::stdcopy::{Decoder, StdStream};
 const FRAME: usize = 32 << 10;
 const FRAMES: usize = 2048;
 const ROUNDS: usize = 40;
-/// As much as a read from a socket brings.
+/// Size of a read from a socket.
 const PIECE: usize = 64 << 10;
 
-/// The system's allocator, counted.
+/// The system allocator with a counter.
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: hands everything on to the system's allocator.
+// SAFETY: forwards every call to the system allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -42,7 +42,7 @@ pub fn measure() {
         stream.extend_from_slice(&(FRAME as u32).to_be_bytes());
         stream.resize(stream.len() + FRAME, number as u8);
     }
-    // into buffers that are there already, as a report's are: decoding and one copy of every byte
+    // Decodes into existing buffers, as for a report: one copy of every byte.
     let mut streams = [Vec::with_capacity(stream.len()), Vec::with_capacity(stream.len())];
     let (mut decoding, mut copying) = (f64::MAX, f64::MAX);
     let mut allocations = 0;

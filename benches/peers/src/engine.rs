@@ -1,4 +1,4 @@
-//! An engine of this run's own, behind mutual TLS on its own loopback.
+//! A private engine with mutual TLS, in a network namespace of its own.
 
 use std::fs::File;
 use std::future::Future;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
-/// It ends with this value, and with this process.
+/// The engine; it ends on drop, or when this process ends.
 pub struct PrivateEngine {
     script: Child,
     folder: tempfile::TempDir,
@@ -42,7 +42,7 @@ impl PrivateEngine {
         self.folder.path().join("certs/client")
     }
 
-    /// Runs something where the engine's loopback is.
+    /// Runs a function in the engine's network namespace.
     pub fn inside(&self, work: impl Future<Output = ()> + Send + 'static) {
         let pid = std::fs::read_to_string(self.folder.path().join("pid")).unwrap();
         let namespace = File::open(format!("/proc/{}/ns/net", pid.trim())).unwrap();

@@ -1,11 +1,12 @@
-//! Our Engine client beside bollard's, on one engine, in one run, turn by turn: `make bench` runs it.
+//! assay's Engine client against bollard, on the same engine in the same run (`make bench`).
 //!
 //! * Unix socket: ping, list, inspect; calls per second and the 99th percentile.
-//! * TLS on loopback, to an engine of this run's own: the same calls.
+//! * TLS on loopback, to an engine that the benchmark starts: the same calls.
 //! * create + start + remove of one container.
-//! * The multiplexed stream's decoder, in memory, beside copying the same bytes.
+//! * The decoder of multiplexed streams, in memory, against a copy of the same bytes.
 //!
-//! Blocks of both clients alternate, so that whatever else the machine does hits both. `BENCH_RUNS` (default 200) scales it.
+//! Blocks of calls alternate between the clients, so that other load affects both. `BENCH_RUNS`
+//! (default 200) sets the number of calls.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 mod decode;
@@ -33,7 +34,7 @@ const LABEL: (&str, &str) = ("assay.bench", "peers");
 
 fn main() {
     let runs = std::env::var("BENCH_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(200);
-    println!("{:<40} {:>22} {:>22} {:>7}", "assay's Engine client beside bollard 0.21", "assay", "bollard", "ratio");
+    println!("{:<40} {:>22} {:>22} {:>7}", "assay's Engine client and bollard 0.21", "assay", "bollard", "ratio");
     decode::measure();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(over_unix(runs));
@@ -56,13 +57,13 @@ impl Sample {
     }
 }
 
-/// Prints a row and what a higher rate is worth.
+/// Prints a row: rates, latencies and their ratio.
 fn row(name: &str, [ours, theirs]: &[Sample; 2]) {
     let cell = |sample: &Sample| format!("{:.0}/s p99 {:.2} ms", sample.rate(), sample.at(0.99));
     println!("{name:<40} {:>22} {:>22} {:>6.2}x", cell(ours), cell(theirs), ours.rate() / theirs.rate());
 }
 
-/// Calls of both, block by block: `rounds` times `block` calls each.
+/// Alternates between the clients: `rounds` times `block` calls of each.
 macro_rules! alternate {
     ($rounds:expr, $block:expr, $ours:expr, $theirs:expr) => {{
         let mut samples = [Sample::default(), Sample::default()];
@@ -80,7 +81,7 @@ macro_rules! alternate {
     }};
 }
 
-/// The three calls that only look.
+/// The three read-only calls.
 async fn look(title: &str, ours: &Client, theirs: &Docker, id: &str, rounds: usize) {
     let filters = Filters::new().with("label", &format!("{}={}", LABEL.0, LABEL.1));
     let labels = HashMap::from([("label", vec![format!("{}={}", LABEL.0, LABEL.1)])]);
@@ -109,7 +110,7 @@ async fn over_unix(runs: usize) {
     let ours = Client::unix(SOCKET);
     let theirs = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
     let theirs = theirs.negotiate_version().await.unwrap();
-    // what a run before left that was killed
+    // A run that was killed may have left it.
     ours.remove_container(NAME, true).await.unwrap();
     import(&ours).await;
     let id = ours.create_container(NAME, &spec()).await.unwrap().id;
@@ -147,7 +148,7 @@ fn over_tls(runs: usize) {
     });
 }
 
-/// An image of one static program, which waits.
+/// An image with one static program that waits.
 async fn import(client: &Client) {
     let folder = tempfile::tempdir().unwrap();
     let (source, program) = (folder.path().join("wait.c"), folder.path().join("wait"));
