@@ -84,6 +84,6 @@ pub fn submissions() -> Vec<CompletionCandidate> {
 
 /// Methods of the protocol.
 pub fn methods() -> Vec<CompletionCandidate> {
-    let methods = server::rpc::method::Method::ALL.iter();
+    let methods = protocol::Method::ALL.iter();
     methods.map(|method| CompletionCandidate::new(method.name()).help(Some(method.summary().into()))).collect()
 }

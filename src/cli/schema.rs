@@ -12,7 +12,7 @@ use super::judge::JudgeOutput;
 use super::out::OutputFormat;
 use super::rejudge::RejudgeOutput;
 use super::{CliError, out};
-use server::rpc::schema as protocol;
+use protocol::schema;
 
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub struct SchemaArgs {
 const CLI_SCHEMAS: [&str; 4] = ["cli.judge", "cli.rejudge", "cli.doctor", "cli.error"];
 
 fn names() -> Vec<String> {
-    protocol::names().into_iter().chain(CLI_SCHEMAS.map(str::to_owned)).collect()
+    schema::names().into_iter().chain(CLI_SCHEMAS.map(str::to_owned)).collect()
 }
 
 fn candidates() -> Vec<CompletionCandidate> {
@@ -45,9 +45,9 @@ pub fn named(name: &str) -> Option<Value> {
         "cli.rejudge" => generator.subschema_for::<RejudgeOutput>(),
         "cli.doctor" => generator.subschema_for::<DoctorOutput>(),
         "cli.error" => generator.subschema_for::<ErrorOutput>(),
-        _ => return protocol::named(name),
+        _ => return schema::named(name),
     };
-    Some(protocol::self_contained(part.to_value(), &Value::Object(generator.take_definitions(true))))
+    Some(schema::self_contained(part.to_value(), &Value::Object(generator.take_definitions(true))))
 }
 
 /// Runs `assay schema`.
@@ -60,7 +60,7 @@ pub fn schema(output: OutputFormat, args: &SchemaArgs) -> Result<u8, CliError> {
         return Ok(0);
     }
     let schema = match &args.name {
-        None => protocol::document(),
+        None => schema::document(),
         Some(name) => named(name)
             .ok_or_else(|| CliError::Usage(format!("no schema is called {name}; `assay schema --list` lists them")))?,
     };

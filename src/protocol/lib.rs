@@ -1,26 +1,34 @@
-//! The published types: submissions, reports, limits and profiles. No IO, no clock, no engine.
+//! The published types: methods with their parameters and results, error codes, submissions, reports, limits, profiles.
+//! [`schema`] publishes them as JSON Schema. No IO, no clock, no engine.
 //!
 //! [`submission`] and [`report`] are JSON of the socket protocol (docs/PROTOCOL.md): their field
 //! names are a contract, with units last. Types that stay inside the daemon use
 //! [`std::time::Duration`].
 
 pub mod caller;
+pub mod code;
 pub mod counts;
 pub mod isolation;
 pub mod limits;
+pub mod method;
 pub mod outcome;
+pub mod params;
 pub mod prewarm;
 pub mod profile;
 pub mod report;
+pub mod results;
 pub mod rows;
+pub mod schema;
 pub mod status;
 pub mod submission;
 pub mod verdict;
 
 pub use caller::Caller;
+pub use code::Code;
 pub use counts::Counts;
 pub use isolation::{Isolation, IsolationRequest, Relaxation};
 pub use limits::{Ceilings, Limits, LimitsRequest, Preset};
+pub use method::{Method, Notification, Role};
 pub use outcome::{Evidence, MemorySource, Outcome, RunFacts};
 pub use prewarm::{PrewarmSpec, PrewarmedRuntime};
 pub use profile::Profile;

@@ -9,14 +9,14 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
-use super::code::Code;
 use super::context::{CallResult, Context};
 use super::error::CallError;
 use super::message::params;
-use super::params::{BlobGetParams, BlobPutParams};
-use super::results::{BlobPiece, BlobPut};
 use super::{decode, to_value};
 use config::bounds;
+use protocol::code::Code;
+use protocol::params::{BlobGetParams, BlobPutParams};
+use protocol::results::{BlobPiece, BlobPut};
 use scheduler::BlobStore;
 
 #[derive(Debug)]

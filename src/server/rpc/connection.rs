@@ -12,19 +12,19 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::code::Code;
 use super::connections::CountGuard;
 use super::context::{Context, OutgoingLine, ReceivedAt};
 use super::error::CallError;
 use super::input_line::{self, InputLine};
 use super::message::{parse, response};
-use super::method::{Method, Notification};
 use super::methods;
 use super::peer::Peer;
-use super::results::{Hello, HelloLimits};
 use super::state::Daemon;
 use super::to_value;
 use config::bounds;
+use protocol::code::Code;
+use protocol::method::{Method, Notification};
+use protocol::results::{Hello, HelloLimits};
 
 /// How often a connection is checked for a hang-up after its caller sent end-of-file.
 const HANG_UP_CHECK: Duration = Duration::from_millis(50);

@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use super::connections::CountGuard;
 use super::error::CallError;
 use super::message::notification;
-use super::method::Notification;
 use super::peer::Peer;
 use super::state::Daemon;
+use protocol::method::Notification;
 use scheduler::SubmissionHandle;
 
 /// When a call was received.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::code::{Code, METHOD_NOT_FOUND};
-use super::results::{ErrorBody, ErrorData};
 use super::to_value;
 use judge::rejected::Rejected;
+use protocol::code::{Code, METHOD_NOT_FOUND};
+use protocol::results::{ErrorBody, ErrorData};
 use scheduler::Refusal;
 
 /// A suggested delay when nothing better is known: a drain or a host that is down.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::code::Code;
 use super::context::{CallResult, Context};
 use super::error::CallError;
 use super::message::params;
-use super::method::Notification;
 use super::methods::find_host;
-use super::params::ImageParams;
-use super::results::{ImageMade, ImageProgress, ImagesMade};
 use super::to_value;
 use config::bounds;
+use protocol::code::Code;
+use protocol::method::Notification;
+use protocol::params::ImageParams;
+use protocol::results::{ImageMade, ImageProgress, ImagesMade};
 use sandbox::host::Host;
 use sandbox::image::{BuildEvent, PullMode, ResolvedImage, is_registry_name};
 

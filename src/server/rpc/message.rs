@@ -4,10 +4,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::code::{Code, INVALID_REQUEST, PARSE_ERROR};
 use super::error::CallError;
-use super::method::Notification;
 use config::bounds;
+use protocol::code::{Code, INVALID_REQUEST, PARSE_ERROR};
+use protocol::method::Notification;
 
 /// A request whose method and parameters are not yet interpreted.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::code::Code;
 use super::context::{CallResult, Context, ReceivedAt, Reply};
 use super::error::CallError;
 use super::message::params;
-use super::method::{Method, Role};
-use super::params::{HostParams, Nothing};
-use super::results::{Empty, Hosts, ImageList, Pools, Sandboxes};
-use super::{blobs, images, schema, submissions, to_value, views};
+use super::{blobs, images, submissions, to_value, views};
+use protocol::code::Code;
+use protocol::method::{Method, Role};
+use protocol::params::{HostParams, Nothing};
+use protocol::results::{Empty, Hosts, ImageList, Pools, Sandboxes};
+use protocol::schema;
 use sandbox::host::Host;
 
 /// Executes one call.

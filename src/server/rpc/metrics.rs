@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::code::Code;
+use protocol::code::Code;
 use telemetry::metrics::{MetricsWriter, labels};
 
 #[derive(Debug, Default)]

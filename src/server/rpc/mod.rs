@@ -7,17 +7,15 @@
 //!     end-of-file: calls continue, responses are still written      hang-up: the connection's runs are cancelled
 //! ```
 //!
-//! An invalid line costs one error response, never the connection, as long as the framing holds.
+//! The published types are in the crate [`protocol`]. An invalid line costs one error response, never the connection, as long as the framing holds.
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`method`], [`params`], [`results`], [`code`], [`schema`] | the published protocol |
 //! | [`server`], [`connection`], [`context`], [`input_line`], [`message`], [`error`] | transport and framing |
 //! | [`peer`], [`connections`], [`state`] | callers, their number, and the state shared by connections |
 //! | [`methods`], [`submissions`], [`images`], [`blobs`], [`views`] | the methods |
 
 mod blobs;
-pub mod code;
 mod connection;
 mod connections;
 mod context;
@@ -25,20 +23,15 @@ mod error;
 mod images;
 mod input_line;
 mod message;
-pub mod method;
 mod methods;
 mod metrics;
-pub mod params;
 mod peer;
-pub mod results;
-pub mod schema;
 mod server;
 mod state;
 mod submissions;
 mod views;
 
 pub use blobs::MemoryBlobs;
-pub use code::Code;
 pub use connections::Connections;
 pub use error::CallError;
 pub use metrics::RpcMetrics;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use super::code::Code;
 use super::connection;
 use super::error::CallError;
 use super::state::Daemon;
 use config::bounds;
+use protocol::code::Code;
 use telemetry::throttle::LogThrottle;
 
 /// Pause after a failed accept, which mostly means that the process is out of file descriptors.

@@ -7,21 +7,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
-use super::code::Code;
 use super::context::{CallResult, Context, ReceivedAt, Reply};
 use super::error::CallError;
 use super::message::params;
-use super::method::Notification;
-use super::params::{CancelParams, IdParams, InputParams, ListParams, WaitParams};
-use super::results::{
-    Empty, EventBody, EventData, EventKind, LogRow, StillGoing, SubmissionLogs, SubmissionRow, SubmissionState,
-    Submissions, Submitted, UsageRow, WaitResult,
-};
 use super::views::state_word;
 use super::{decode, to_value};
 use judge::accept::accept;
 use judge::events::{EventLog, EventReader, NumberedEvent, SubmissionEvent};
 use judge::rejected::Rejected;
+use protocol::code::Code;
+use protocol::method::Notification;
+use protocol::params::{CancelParams, IdParams, InputParams, ListParams, WaitParams};
+use protocol::results::{
+    Empty, EventBody, EventData, EventKind, LogRow, StillGoing, SubmissionLogs, SubmissionRow, SubmissionState,
+    Submissions, Submitted, UsageRow, WaitResult,
+};
 use protocol::{Report, RunReport, Submission};
 use scheduler::{Arrival, KeptForNextDaemon, SubmissionHandle, SubmissionPhase, Viewer};
 use telemetry::text::clean;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::results::{CallerRow, DaemonStatus, HostRow, ProfileRow, ProfileRows, QueueStatus, RoomRow, StateWord};
 use super::state::Daemon;
+use protocol::results::{CallerRow, DaemonStatus, HostRow, ProfileRow, ProfileRows, QueueStatus, RoomRow, StateWord};
 use protocol::rows::PoolState;
 use protocol::status::Health;
 use protocol::{LimitsRequest, Profile};

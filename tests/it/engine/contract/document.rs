@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use protocol::Method;
+use protocol::schema;
 use serde_json::Value;
-use server::rpc::method::Method;
-use server::rpc::schema;
 
 use super::{Validation, must_be};
 use crate::harness::root;

@@ -12,8 +12,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use protocol::schema;
 use serde_json::{Value, json};
-use server::rpc::schema;
 
 use crate::harness::root;
 

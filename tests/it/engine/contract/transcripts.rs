@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
+use protocol::schema;
 use serde_json::{Value, json};
-use server::rpc::schema;
 
 use super::{Validation, must_be};
 use crate::harness::{Caller, Daemon, Options, eventually, patient, root, submission, with};

@@ -17,8 +17,8 @@ use serde_json::{Map, Value, json};
 use super::method::{Method, Notification};
 use super::params::*;
 use super::results::*;
-use protocol::status::Health;
-use protocol::{Report, Submission};
+use crate::status::Health;
+use crate::{Report, Submission};
 
 type Shape = fn(&mut SchemaGenerator) -> schemars::Schema;
 

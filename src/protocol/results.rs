@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::code::Code;
-use protocol::rows::{HostState, ImageRow, PoolState, SandboxRow};
-use protocol::status::{Counters, StageRow};
-use protocol::{LimitsRequest, Outcome, Report, Verdict};
+use crate::rows::{HostState, ImageRow, PoolState, SandboxRow};
+use crate::status::{Counters, StageRow};
+use crate::{LimitsRequest, Outcome, Report, Verdict};
 
 /// Body of `server.hello`, the first line of a connection.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -142,13 +142,13 @@ pub struct LogRow {
     pub name: String,
     /// stdout, if it is UTF-8: text, or `{"blob": id}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stdout: Option<protocol::report::Output>,
+    pub stdout: Option<crate::report::Output>,
     /// stdout in base64, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout_b64: Option<String>,
     /// stderr, if it is UTF-8: text, or `{"blob": id}`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stderr: Option<protocol::report::Output>,
+    pub stderr: Option<crate::report::Output>,
     /// stderr in base64, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr_b64: Option<String>,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use protocol::Submission;
+use crate::Submission;
 
 /// No parameters: `{}`, or no `params` at all.
 #[derive(Debug, Deserialize, JsonSchema)]
