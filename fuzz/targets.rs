@@ -4,11 +4,9 @@
 
 mod deciders;
 mod policy;
-mod scripted;
 
 use deciders::{admission, health, placement, stock};
 use policy::policy;
-use scripted::{attach, client};
 
 /// The body of a target.
 type Target = fn(&[u8]);
@@ -20,70 +18,15 @@ pub fn run(name: &str, data: &[u8]) {
 }
 
 /// Every target; `cargo fuzz list` shows the same names.
-const ALL: [(&str, Target); 13] = [
+const ALL: [(&str, Target); 7] = [
     ("admission", admission),
-    ("attach", attach),
-    ("client", client),
-    ("errorbody", errorbody),
     ("health", health),
-    ("jsonlines", jsonlines),
     ("fair_queue", fair_queue),
     ("placement", placement),
     ("policy", policy),
-    ("stdcopy", stdcopy),
     ("stock", stock),
-    ("version", version),
     ("wire", wire),
 ];
-
-/// The Engine's multiplexed stream: whole and byte by byte give the same payload and the same end.
-fn stdcopy(data: &[u8]) {
-    use docker::stdcopy::{Decoder, StdStream};
-    let run = |size: usize| {
-        let mut decoder = Decoder::new();
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let mut end = Ok(());
-        for piece in data.chunks(size) {
-            end = decoder.push(piece, |stream, payload| match stream {
-                StdStream::Stderr => stderr.extend_from_slice(payload),
-                _ => stdout.extend_from_slice(payload),
-            });
-            if end.is_err() {
-                break;
-            }
-        }
-        (stdout, stderr, end.and_then(|()| decoder.finish()))
-    };
-    let whole = run(data.len().max(1));
-    assert!(whole.0.len() + whole.1.len() <= data.len());
-    assert_eq!(whole, run(1));
-}
-
-/// JSON lines: the same lines for every way to split the input.
-fn jsonlines(data: &[u8]) {
-    let run = |size: usize| {
-        let mut splitter = docker::jsonlines::Splitter::new();
-        let mut lines = Vec::new();
-        for piece in data.chunks(size) {
-            splitter.push(piece);
-            while let Ok(Some(line)) = splitter.next_line() {
-                lines.push(line.to_vec());
-            }
-        }
-        lines.extend(splitter.finish().map(<[u8]>::to_vec));
-        lines
-    };
-    assert_eq!(run(data.len().max(1)), run(1));
-}
-
-/// The body of an error: a text of bounded length, and the same text when an engine sends it.
-fn errorbody(data: &[u8]) {
-    use docker::error_text;
-    let text = error_text(data);
-    assert!(text.len() <= 4096);
-    let again = serde_json::json!({ "message": &text }).to_string();
-    assert_eq!(error_text(again.as_bytes()), text.trim());
-}
 
 /// The fair queue against a plain list: nothing is lost, duplicated, or served without a free
 /// sandbox, and whatever can be served is served.
@@ -133,16 +76,6 @@ fn fair_queue(data: &[u8]) {
         assert!(model.pop().is_some());
     }
     assert!(model.is_empty() && queue.is_empty());
-}
-
-/// Version strings: a parsed one is displayed as it was, and negotiation stays in our range.
-fn version(data: &[u8]) {
-    use docker::version::{NEWEST, OLDEST, negotiate};
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Some(version) = docker::ApiVersion::parse(text) {
-        assert_eq!(version.to_string(), text);
-        assert!(negotiate(version).map_or(true, |spoken| (OLDEST..=NEWEST).contains(&spoken)));
-    }
 }
 
 /// Wire frames in pieces of several sizes: what decodes encodes to the same bytes.

@@ -73,3 +73,8 @@ pub use target::{EngineTarget, Environment, Settings, SetupError};
 pub use tls::{TlsFileKind, TlsFiles, TlsProblem, TlsSetupError};
 pub use types::*;
 pub use version::{ApiVersion, VersionError};
+
+/// Compiles the example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("README.md")]
+struct ReadmeExample;

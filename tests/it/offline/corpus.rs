@@ -1,4 +1,5 @@
-//! Replays every fuzz corpus with the stable toolchain.
+//! Replays the corpora of `fuzz` with the stable toolchain. Those of the Engine client are replayed
+//! by its own tests.
 
 use crate::harness::root;
 
@@ -9,7 +10,7 @@ mod targets;
 fn every_fuzz_corpus_replays_without_a_finding() {
     let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
     let names: Vec<&str> = manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")).collect();
-    assert!(names.len() >= 13, "{names:?}");
+    assert!(names.len() >= 7, "{names:?}");
     for name in names.iter().map(|file| file.trim_end_matches(".rs\"")) {
         let mut count = 0;
         for entry in std::fs::read_dir(root().join("fuzz/corpus").join(name)).unwrap() {
