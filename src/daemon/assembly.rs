@@ -11,7 +11,7 @@ use config::{self, Config, EnvVars, Loaded, Origins, load_profiles};
 use docker::{self, Client, EngineTarget};
 use judge::cache::Cache;
 use protocol::Profile;
-use sandbox::host::{EngineCallMetrics, Host, HostConfig};
+use sandbox::host::{EngineCallMetrics, Host, HostOptions};
 use sandbox::image::Registries;
 use sandbox::lifecycle::Slots;
 use server::rpc::Roles;
@@ -112,7 +112,7 @@ impl Assembly {
             tracing::warn!(host = %engine.config.name, engine = %engine.target.endpoint,
                 "the connection to the engine has no TLS (allow_plaintext): anyone who can reach its port is root there");
         }
-        Host::start(HostConfig {
+        Host::start(HostOptions {
             name: engine.config.name.clone(),
             client: engine.client.clone(),
             calls: engine.calls.clone(),

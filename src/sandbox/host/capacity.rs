@@ -1,6 +1,6 @@
-//! The CPUs and memory that a host has for runs, and how much of it is reserved. The scheduler admits
-//! only as many runs as fit, so that large profiles cannot exhaust the machine and runs do not slow
-//! each other down.
+//! The CPUs and memory that a host has for runs, and how much of it is reserved. The scheduler
+//! admits only as many runs as fit, so that large profiles cannot exhaust the machine and runs do
+//! not slow each other down.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ pub struct Resources {
     pub memory: u64,
 }
 
-/// Whether `need` fits into `total` next to `reserved`. If nothing runs, anything fits: a machine that is
-/// too small for a profile still runs it, alone.
+/// Whether `need` fits into `total` next to `reserved`. If nothing runs, anything fits: a machine
+/// that is too small for a profile still runs it, alone.
 pub fn fits(reserved: Resources, running: usize, need: Resources, total: Resources) -> bool {
     let cpus = reserved.cpus + need.cpus <= total.cpus + CPU_EPSILON;
     running == 0 || (cpus && reserved.memory.saturating_add(need.memory) <= total.memory)

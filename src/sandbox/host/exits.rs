@@ -22,8 +22,8 @@ pub struct ContainerEnd {
 }
 
 impl ContainerEnd {
-    /// Whether the init exited by itself. Nothing in a sandbox can send SIGKILL to the init, so a killed
-    /// one was killed from outside.
+    /// Whether the init exited by itself. Nothing in a sandbox can send SIGKILL to the init, so a
+    /// killed one was killed from outside.
     pub fn is_its_own(&self) -> bool {
         !self.oom && self.exit_code.is_some_and(|code| code != KILLED && code != UNKNOWN_EXIT)
     }

@@ -49,8 +49,8 @@ struct SandboxCreation<'a> {
 }
 
 impl SandboxCreation<'_> {
-    /// Creates a sandbox with the isolation that the profile asks for. With `auto`, falls back to `split`
-    /// on a host where cells are not possible.
+    /// Creates a sandbox with the isolation that the profile asks for. With `auto`, falls back to
+    /// `split` on a host where cells are not possible.
     async fn make_best(&self) -> Result<Sandbox, MakeError> {
         match (self.profile.isolation, self.host.cell_unavailable_reason()) {
             (IsolationRequest::Split, _) | (IsolationRequest::Auto, Some(_)) => self.make(Isolation::Split).await,
@@ -68,13 +68,13 @@ impl SandboxCreation<'_> {
     }
 
     async fn make(&self, isolation: Isolation) -> Result<Sandbox, MakeError> {
-        let (host, config) = (self.host, self.host.config());
-        if isolation == Isolation::Split && config.require_nonroot {
+        let (host, settings) = (self.host, self.host.options());
+        if isolation == Isolation::Split && settings.require_nonroot {
             let reason = host.cell_unavailable_reason().unwrap_or_else(|| "the profile asks for split".to_owned());
             return Err(MakeError::NeedsCells { reason });
         }
         let name = format!("assay-{}-{}", self.profile.name, uuid::Uuid::new_v4().simple());
-        let slot = config.slots.take(name).ok_or(MakeError::NoUid)?;
+        let slot = settings.slots.take(name).ok_or(MakeError::NoUid)?;
         let plan = self.plan(isolation, &slot);
         let options = CreateOptions {
             approved: policy::approve(policy::build(&plan))?,
@@ -89,24 +89,24 @@ impl SandboxCreation<'_> {
             host.mark_suspect();
         }
         let sandbox = made?;
-        if config.require_userns && isolation == Isolation::Split && !sandbox.ready().userns_remapped {
+        if settings.require_userns && isolation == Isolation::Split && !sandbox.ready().userns_remapped {
             return Err(MakeError::NeedsUserNamespaces);
         }
         Ok(sandbox)
     }
 
     fn plan(&self, isolation: Isolation, slot: &Slot) -> SandboxPlan {
-        let (profile, config) = (self.profile, self.host.config());
-        let runtime = profile.runtime.clone().or_else(|| config.runtime.clone());
+        let (profile, settings) = (self.profile, self.host.options());
+        let runtime = profile.runtime.clone().or_else(|| settings.runtime.clone());
         let forks = || profile.prewarm.iter().filter(|prewarm| prewarm.fork);
         SandboxPlan {
             image_id: self.image.to_owned(),
-            instance: config.instance.clone(),
+            instance: settings.instance.clone(),
             profile: profile.name.clone(),
             slot: slot.number(),
             uid: slot.uid(),
             isolation,
-            apparmor: config.apparmor.clone(),
+            apparmor: settings.apparmor.clone(),
             limits: self.limits,
             overheads: MemoryOverheads {
                 runtime: runtime.is_some(),

@@ -7,7 +7,7 @@ use protocol::rows::HostState;
 
 use super::handle::Host;
 
-/// All hosts.
+/// All hosts of the daemon.
 #[derive(Debug, Default)]
 pub struct Fleet {
     hosts: Mutex<Arc<Vec<Arc<Host>>>>,
@@ -33,7 +33,8 @@ impl Fleet {
         self.all().iter().find(|host| host.name() == name).cloned()
     }
 
-    /// The hosts that may be given work: those that are up, or if there is none, those that are suspect.
+    /// The hosts that may be given work: those that are up, or if there is none, those that are
+    /// suspect.
     pub fn schedulable(&self) -> Vec<Arc<Host>> {
         let all = self.all();
         let in_state = |state: HostState| all.iter().filter(|host| host.state() == state).cloned().collect::<Vec<_>>();

@@ -12,15 +12,15 @@ use protocol::{Isolation, IsolationRequest, Profile};
 
 use super::call_metrics::EngineCallMetrics;
 use super::capacity::{Capacity, Resources};
-use super::config::HostConfig;
 use super::exits::ContainerEnd;
 use super::images::Images;
 use super::monitor::{HostHealth, HostMonitor};
+use super::options::HostOptions;
 use crate::lifecycle::{self, ContainerId};
 use crate::pool::{CreationLimiter, HostShare, Pool};
 
-/// Time for creations in progress when a host is closed. A start takes a third of a second, and longer on
-/// a busy engine.
+/// Time for creations in progress when a host is closed. A start takes a third of a second, and
+/// longer on a busy engine.
 const LAST_CREATIONS: Duration = Duration::from_secs(10);
 /// Interval of checks whether those creations have ended.
 const CREATION_POLL: Duration = Duration::from_millis(20);
@@ -33,7 +33,7 @@ const LAST_SWEEP_PAUSE: Duration = Duration::from_millis(300);
 /// A Docker host.
 #[derive(Debug)]
 pub struct Host {
-    config: HostConfig,
+    options: HostOptions,
     monitor: HostMonitor,
     share: HostShare,
     capacity: Capacity,
@@ -59,26 +59,26 @@ pub async fn first_probes_done(hosts: &[Arc<Host>]) {
 
 impl Host {
     /// A host without pools, and without tasks that watch it.
-    pub(super) fn new(config: HostConfig) -> Host {
+    pub(super) fn new(options: HostOptions) -> Host {
         let share = HostShare {
-            creating: CreationLimiter::new(config.max_creating),
+            creating: CreationLimiter::new(options.max_creating),
             running: Arc::new(AtomicUsize::new(0)),
-            capacity_changed: config.capacity_changed.clone(),
+            capacity_changed: options.capacity_changed.clone(),
         };
         Host {
-            monitor: HostMonitor::new(config.name.clone(), config.client.clone()),
-            images: Images::new(config.client.clone(), &config),
-            capacity: Capacity::new(config.capacity_changed.clone()),
+            monitor: HostMonitor::new(options.name.clone(), options.client.clone()),
+            images: Images::new(options.client.clone(), &options),
+            capacity: Capacity::new(options.capacity_changed.clone()),
             share,
             profiles: Mutex::default(),
             pools: Mutex::default(),
             leased: Mutex::default(),
-            config,
+            options,
         }
     }
 
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.options.name
     }
 
     /// The engine's address as a text.
@@ -87,7 +87,7 @@ impl Host {
     }
 
     pub fn client(&self) -> &Client {
-        &self.config.client
+        &self.options.client
     }
 
     pub fn images(&self) -> &Images {
@@ -103,53 +103,47 @@ impl Host {
     }
 
     pub fn calls(&self) -> &EngineCallMetrics {
-        &self.config.calls
+        &self.options.calls
     }
 
-    pub(super) fn config(&self) -> &HostConfig {
-        &self.config
+    pub(super) fn options(&self) -> &HostOptions {
+        &self.options
     }
 
     pub(super) fn share(&self) -> &HostShare {
         &self.share
     }
 
-    /// See [`HostMonitor::health`].
+    // Shortcuts for methods of the monitor.
+
     pub fn health(&self) -> HostHealth {
         self.monitor.health()
     }
 
-    /// See [`HostMonitor::state`].
     pub fn state(&self) -> HostState {
         self.monitor.state()
     }
 
-    /// See [`HostMonitor::answers`].
     pub fn answers(&self) -> bool {
         self.monitor.answers()
     }
 
-    /// See [`HostMonitor::first_probe_done`].
     pub async fn first_probe_done(&self) {
         self.monitor.first_probe_done().await;
     }
 
-    /// See [`HostMonitor::mark_suspect`].
     pub fn mark_suspect(&self) {
         self.monitor.mark_suspect();
     }
 
-    /// See [`HostMonitor::container_end`].
     pub async fn container_end(&self, container: &ContainerId) -> ContainerEnd {
         self.monitor.container_end(container).await
     }
 
-    /// See [`HostMonitor::was_healthy_since`].
     pub async fn was_healthy_since(&self, then: Instant) -> bool {
         self.monitor.was_healthy_since(then).await
     }
 
-    /// See [`HostMonitor::cell_unavailable_reason`].
     pub fn cell_unavailable_reason(&self) -> Option<String> {
         self.monitor.cell_unavailable_reason()
     }
@@ -212,7 +206,7 @@ impl Host {
         for pool in self.pools() {
             rows.extend(pool.ready_sandboxes().into_iter().map(|(id, age)| SandboxRow {
                 id,
-                host: self.config.name.clone(),
+                host: self.options.name.clone(),
                 profile: pool.profile().to_owned(),
                 state: "ready",
                 age_ms: age.as_millis() as u64,
@@ -222,7 +216,7 @@ impl Host {
         }
         rows.extend(self.leased.lock().iter().map(|(id, leased)| SandboxRow {
             id: id.short().to_owned(),
-            host: self.config.name.clone(),
+            host: self.options.name.clone(),
             profile: leased.profile.clone(),
             state: "leased",
             age_ms: leased.since.elapsed().as_millis() as u64,
@@ -235,7 +229,7 @@ impl Host {
     /// Stops giving work to the host, or resumes.
     pub fn set_drained(&self, drained: bool) {
         self.monitor.set_drained(drained);
-        tracing::info!(host = %self.config.name, drained, "host drained or resumed by command");
+        tracing::info!(host = %self.options.name, drained, "host drained or resumed by command");
         for pool in self.pools() {
             pool.pause(drained);
         }
@@ -259,7 +253,8 @@ impl Host {
         self.stop();
     }
 
-    /// Stops the host and removes every container with our label from its engine. For the daemon's end.
+    /// Stops the host and removes every container with our label from its engine. For the daemon's
+    /// end.
     pub async fn close(&self) {
         self.stop();
         // wait for creations in progress: the engine may finish one after the last sweep
@@ -271,7 +266,7 @@ impl Host {
         for _ in 0..LAST_SWEEPS {
             // most containers are removed by the engine, since their connections are closed
             tokio::time::sleep(LAST_SWEEP_PAUSE).await;
-            match lifecycle::sweep(self.client(), &self.config.instance, None).await {
+            match lifecycle::sweep(self.client(), &self.options.instance, None).await {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }

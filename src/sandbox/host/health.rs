@@ -10,8 +10,8 @@
 //!   drain: the scheduler sees Draining instead of Up or Suspect until resume; probing continues
 //! ```
 //!
-//! A suspect host is given work only if no other host is up: one failed call may have a cause of its own,
-//! and the probe that follows at once decides.
+//! A suspect host is given work only if no other host is up: one failed call may have a cause of
+//! its own, and the probe that follows at once decides.
 
 use protocol::rows::HostState;
 

@@ -1,4 +1,5 @@
-//! The images of one host: found, built if the configuration allows it, layered with the init, and cached.
+//! The images of one host: found, built if the configuration allows it, layered with the init, and
+//! cached.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 use protocol::Profile;
 use protocol::rows::ImageRow;
 
-use super::config::HostConfig;
+use super::options::HostOptions;
 use crate::image::{BuildEvent, BuildWatcher, Builder, ImageError, ImageUnavailable, PullMode, ResolvedImage, layer};
 
 /// The step of a build that has reported none yet.
@@ -48,19 +49,20 @@ pub struct Images {
 }
 
 impl Images {
-    pub(super) fn new(client: Client, config: &HostConfig) -> Images {
-        let (definitions, logs) = (config.images_dir.clone(), config.logs_dir.clone());
+    pub(super) fn new(client: Client, options: &HostOptions) -> Images {
+        let (definitions, logs) = (options.images_dir.clone(), options.logs_dir.clone());
         Images {
-            builder: Builder::new(client.clone(), definitions, logs, config.registries.clone()),
+            builder: Builder::new(client.clone(), definitions, logs, options.registries.clone()),
             client,
-            host: config.name.clone(),
-            build_missing: config.build_missing,
-            init: Arc::new(config.init.clone()),
+            host: options.name.clone(),
+            build_missing: options.build_missing,
+            init: Arc::new(options.init.clone()),
             cache: Arc::default(),
         }
     }
 
-    /// The image, if sandboxes can be created from it now. A missing one may be built after this call.
+    /// The image, if sandboxes can be created from it now. A missing one may be built after this
+    /// call.
     pub(super) async fn ready(&self, name: &str) -> Result<LayeredImage, ImageUnavailable> {
         if let Some(image) = self.cache.lock().ready.get(name) {
             return Ok(image.clone());

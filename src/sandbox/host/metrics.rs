@@ -1,4 +1,5 @@
-//! Writes the metrics of hosts, engines and pools. A scrape never asks an engine: the monitor has its facts.
+//! Writes the metrics of hosts, engines and pools. A scrape never asks an engine: the monitor has
+//! its facts.
 
 use std::fmt;
 use std::sync::Arc;

@@ -14,7 +14,8 @@ use super::exits::{ContainerEnd, ContainerExits, KILLED};
 use super::health::{EngineStatus, Observation};
 use crate::lifecycle::{ContainerId, CreateError};
 
-/// Streams of one engine that break together are seen to break within this time, also on a busy machine.
+/// Streams of one engine that break together are seen to break within this time, also on a busy
+/// machine.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Interval of checks for an event that is expected.
@@ -136,8 +137,8 @@ impl HostMonitor {
         self.health.lock().engine = facts;
     }
 
-    /// Records that a call failed as if the engine were gone. The engine is probed at once; meanwhile the
-    /// host is given work only if no other host is up.
+    /// Records that a call failed as if the engine were gone. The engine is probed at once;
+    /// meanwhile the host is given work only if no other host is up.
     pub fn mark_suspect(&self) {
         let mut health = self.health.lock();
         health.status = health.status.after(Observation::Suspected);
@@ -220,8 +221,9 @@ impl HostMonitor {
         *self.watched_since.lock() = watched.then(Instant::now);
     }
 
-    /// How a container ended, as far as the engine reported it. The events arrive some time after the end
-    /// of the connection, `oom` possibly after `die`, so this waits for both within a bound (2.2 s).
+    /// How a container ended, as far as the engine reported it. The events arrive some time after
+    /// the end of the connection, `oom` possibly after `die`, so this waits for both within a bound
+    /// (2.2 s).
     pub async fn container_end(&self, container: &ContainerId) -> ContainerEnd {
         let known = || self.exits.lock().get(container.as_str());
         let mut polls = EXIT_POLLS;
@@ -237,8 +239,9 @@ impl HostMonitor {
         known()
     }
 
-    /// Whether the engine provably did not fail since `then`: its stream of events has been open all the
-    /// time, and it answers now. Waits first, so that the end of that stream would have been seen.
+    /// Whether the engine provably did not fail since `then`: its stream of events has been open
+    /// all the time, and it answers now. Waits first, so that the end of that stream would have
+    /// been seen.
     pub async fn was_healthy_since(&self, then: Instant) -> bool {
         tokio::time::sleep(SETTLE).await;
         let watched = || self.watched_since.lock().is_some_and(|since| since <= then);

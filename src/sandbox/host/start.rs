@@ -4,24 +4,24 @@ use std::sync::Arc;
 
 use protocol::Profile;
 
-use super::config::HostConfig;
 use super::factory::ProfileFactory;
 use super::handle::Host;
+use super::options::HostOptions;
 use super::watch::watch;
 use crate::pool::{Levels, Pool, PoolSettings};
 
 impl Host {
     /// Starts a host, its pools, and the tasks that watch its engine.
-    pub fn start(config: HostConfig) -> Arc<Host> {
-        let profiles = config.profiles.clone();
-        let host = Arc::new(Host::new(config));
+    pub fn start(options: HostOptions) -> Arc<Host> {
+        let profiles = options.profiles.clone();
+        let host = Arc::new(Host::new(options));
         host.set_profiles(&profiles);
         tokio::spawn(watch(host.clone()));
         host
     }
 
-    /// Replaces the profiles. A new or changed profile gets a new pool; pools of removed and changed
-    /// profiles are closed.
+    /// Replaces the profiles. A new or changed profile gets a new pool; pools of removed and
+    /// changed profiles are closed.
     pub fn set_profiles(self: &Arc<Self>, profiles: &[Arc<Profile>]) {
         let before = std::mem::replace(&mut *self.profiles.lock(), profiles.to_vec());
         let is_unchanged = |profile: &Profile| before.iter().any(|other| **other == *profile);

@@ -91,7 +91,8 @@ async fn query_facts(client: &Client) -> Result<EngineFacts, EngineError> {
     })
 }
 
-/// The engine answers for the first time, or again: its sandboxes are gone, and it may be another engine.
+/// The engine answers for the first time, or again: its sandboxes are gone, and it may be another
+/// engine.
 async fn start_over(host: &Host, facts: EngineFacts) {
     host.images().forget();
     for pool in host.pools() {
@@ -99,7 +100,7 @@ async fn start_over(host: &Host, facts: EngineFacts) {
     }
     sweep(host).await;
     host.capacity().resize(Resources {
-        cpus: facts.cpus.max(1) as f64 * host.config().cpu_overcommit,
+        cpus: facts.cpus.max(1) as f64 * host.options().cpu_overcommit,
         memory: (facts.memory_bytes.max(0) as u64).saturating_mul(MEMORY_PERCENT) / 100,
     });
     host.monitor().record_answer(facts);
@@ -108,10 +109,10 @@ async fn start_over(host: &Host, facts: EngineFacts) {
     }
 }
 
-/// Removes containers with our label and without a slot: those of an earlier daemon, and those whose
-/// creation's reply was lost.
+/// Removes containers with our label and without a slot: those of an earlier daemon, and those
+/// whose creation's reply was lost.
 async fn sweep(host: &Host) {
-    match lifecycle::sweep(host.client(), &host.config().instance, Some(&host.config().slots)).await {
+    match lifecycle::sweep(host.client(), &host.options().instance, Some(&host.options().slots)).await {
         Ok(0) => {}
         Ok(left) => tracing::info!(host = %host.name(), left, "removed sandboxes that were left behind"),
         Err(error) => tracing::warn!(host = %host.name(), %error, "could not look for left-over sandboxes"),
@@ -119,10 +120,11 @@ async fn sweep(host: &Host) {
 }
 
 /// Records how containers end. An open stream also proves that the engine has been alive
-/// ([`HostMonitor::was_healthy_since`](super::HostMonitor::was_healthy_since)). Events are hints only,
-/// since engines drop events of slow readers: the init's own counters decide if the init is alive.
+/// ([`HostMonitor::was_healthy_since`](super::HostMonitor::was_healthy_since)). Events are hints
+/// only, since engines drop events of slow readers: the init's own counters decide if the init is
+/// alive.
 async fn follow_events(host: Arc<Host>) {
-    let label = format!("{LABEL_INSTANCE}={}", host.config().instance);
+    let label = format!("{LABEL_INSTANCE}={}", host.options().instance);
     let filters = Filters::new().with("label", &label).with("event", "oom").with("event", "die");
     let monitor = host.monitor();
     loop {

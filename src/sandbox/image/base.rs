@@ -35,7 +35,8 @@ pub(super) struct BaseAttempt<'a, 'w> {
 }
 
 impl BaseAttempt<'_, '_> {
-    /// Tries the registry, then the helper unit if the daemon is not root, else the bootstrap script.
+    /// Tries the registry, then the helper unit if the daemon is not root, else the bootstrap
+    /// script.
     pub(super) async fn make(mut self) -> Result<(), AttemptError> {
         if self.pull_base().await? {
             return Ok(());
@@ -124,8 +125,8 @@ fn spawn(program: &Path) -> Result<Child, AttemptError> {
         .map_err(|source| AttemptError::Start { program: PathBuf::from(program), source })
 }
 
-/// Imports a script's output. The import starts at the first byte: the engine and our client allow an
-/// upload a minute of silence, and the script needs longer before it writes.
+/// Imports a script's output. The import starts at the first byte: the engine and our client allow
+/// an upload a minute of silence, and the script needs longer before it writes.
 async fn import_output(
     client: &Client,
     definition: &Definition,

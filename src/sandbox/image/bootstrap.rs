@@ -1,13 +1,14 @@
-//! The base's root file system from the helper unit: a tar stream of Debian's packages, written by a
-//! script that needs root.
+//! The base's root file system from the helper unit: a tar stream of Debian's packages, written by
+//! a script that needs root.
 //!
 //! ```text
-//!  daemon is root               --> images/base/bootstrap | import
-//!  daemon is not, systemd runs  --> /run/assay/bootstrap.sock: a root unit runs the same script; its output is the stream
+//!  daemon is root            --> images/base/bootstrap | import
+//!  not root, with systemd    --> /run/assay/bootstrap.sock: a root unit runs the same script;
+//!                                its output is the stream
 //! ```
 //!
-//! The unit takes no input. Whether its script succeeded is visible in the stream: a complete tar ends
-//! in two blocks of zeros, which a failed script never writes.
+//! The unit takes no input. Whether its script succeeded is visible in the stream: a complete tar
+//! ends in two blocks of zeros, which a failed script never writes.
 
 use std::io;
 use std::path::Path;
@@ -47,8 +48,8 @@ impl StreamEnd {
 }
 
 impl BootstrapStream {
-    /// Connects, which starts the script, and waits for the first byte. `None` when the script failed
-    /// before it wrote any.
+    /// Connects, which starts the script, and waits for the first byte. `None` when the script
+    /// failed before it wrote any.
     pub(super) async fn open(socket: &Path) -> io::Result<Option<(BootstrapStream, StreamEnd)>> {
         let mut stream = BufReader::with_capacity(64 * 1024, UnixStream::connect(socket).await?);
         let first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.fill_buf()).await;

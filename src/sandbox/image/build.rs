@@ -1,5 +1,5 @@
-//! Finds and builds images: the base first, up to three attempts with exponential backoff. The log is
-//! kept and named in the error.
+//! Finds and builds images: the base first, up to three attempts with exponential backoff. The log
+//! is kept and named in the error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -24,8 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Events of a build that are buffered for other waiting requests. A slow one misses the oldest.
 const MAX_BUFFERED_EVENTS: usize = 64;
 
-/// Finds and builds the images of one engine. Each image is built once at a time; concurrent requests
-/// for it wait and see the progress. Clones share this state.
+/// Finds and builds the images of one engine. Each image is built once at a time; concurrent
+/// requests for it wait and see the progress. Clones share this state.
 #[derive(Debug, Clone)]
 pub struct Builder {
     client: Client,

@@ -1,5 +1,5 @@
-//! Definitions of images: a folder with a Dockerfile. The tag is a hash of its content, so that an image
-//! that is up to date is found by its tag alone.
+//! Definitions of images: a folder with a Dockerfile. The tag is a hash of its content, so that an
+//! image that is up to date is found by its tag alone.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,8 +25,8 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// Reads the folder `name` below `images`. `base_digest` is the digest of the image it builds on;
-    /// empty for the base itself.
+    /// Reads the folder `name` below `images`. `base_digest` is the digest of the image it builds
+    /// on; empty for the base itself.
     ///
     /// # Errors
     /// A folder or file cannot be read.

@@ -1,5 +1,5 @@
-//! Why an image cannot be used: the error of one attempt to build it, of the image as a whole, and of a
-//! sandbox that needs it now.
+//! Why an image cannot be used: the error of one attempt to build it, of the image as a whole, and
+//! of a sandbox that needs it now.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Adds the init to an image as one layer with one file. Built through the Engine API, so that it also
-//! works on a remote engine.
+//! Adds the init to an image as one layer with one file. Built through the Engine API, so that it
+//! also works on a remote engine.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -3,16 +3,16 @@
 //! ```text
 //!  images/NAME/Dockerfile --digest--> assay/NAME:DIGEST  there? --yes--> its id
 //!                                          | no
-//!      assay/base:DIGEST  there? --no--> pull debian:bookworm-slim, else images/base/bootstrap | import
+//!      assay/base:DIGEST  there? --no--> pull debian:bookworm-slim, else bootstrap | import
 //!                                          v
 //!                             classic build over the base, three attempts, log kept
 //!
-//!  any image's id + the init's bytes --> assay/sandbox:HASH   one added file: what a sandbox is created from
+//!  any image's id + the init's bytes --> assay/sandbox:HASH   what sandboxes are created from
 //!  r.example/team/tool:1 (a slash, a tag or a digest) --trusted? pull policy--> its id
 //! ```
 //!
-//! [`catalog`] reads definitions, [`build`] builds them, `base` makes the base image, [`layer`] adds the
-//! init, `registry` pulls from registries.
+//! [`catalog`] reads definitions, [`build`] builds them, `base` makes the base image, [`layer`]
+//! adds the init, `registry` pulls from registries.
 
 mod base;
 mod bootstrap;

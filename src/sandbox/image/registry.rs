@@ -26,8 +26,8 @@ pub struct Registries {
     pub pulled: Arc<Mutex<HashSet<String>>>,
 }
 
-/// Whether a profile's image is one of a registry and not a folder of ours: it has a slash, a tag or a
-/// digest.
+/// Whether a profile's image is one of a registry and not a folder of ours: it has a slash, a tag
+/// or a digest.
 pub fn is_registry_name(name: &str) -> bool {
     name.contains(['/', ':', '@'])
 }
@@ -48,8 +48,8 @@ impl Registries {
         Ok(Pull { image, policy: self.policy, credentials })
     }
 
-    /// Finds an image that the engine has. An image that is no longer trusted is not found. With the
-    /// policy `always`, an image is missing until it was pulled once since the daemon's start.
+    /// Finds an image that the engine has. An image that is no longer trusted is not found. With
+    /// the policy `always`, an image is missing until it was pulled once since the daemon's start.
     pub(super) async fn find(&self, client: &Client, name: &str) -> Result<ResolvedImage, ImageError> {
         let pull = self.pull(name)?;
         let missing = || ImageError::Missing { name: name.to_owned(), tag: pull.image.to_string() };

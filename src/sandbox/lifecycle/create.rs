@@ -1,4 +1,5 @@
-//! Creates a sandbox: create, attach, start, Hello, Ready, verify. A step that fails removes the container.
+//! Creates a sandbox: create, attach, start, Hello, Ready, verify. A step that fails removes the
+//! container.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use super::slots::Slot;
 use super::verify::verify;
 use crate::policy::{Approved, MemoryOverheads, SHM_BYTES, SandboxPlan, TMPFS_INODES};
 
-/// Time from a started container to its init's Ready. The engine starts a container in 0.3 s, a loaded
-/// one in a few seconds.
+/// Time from a started container to its init's Ready. The engine starts a container in 0.3 s, a
+/// loaded one in a few seconds.
 const READY_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What [`create`] needs.
@@ -30,8 +31,8 @@ pub struct CreateOptions {
     /// The limits that the init must see.
     pub limits: Limits,
     pub isolation: Isolation,
-    /// What else runs in the container. A runtime other than the engine's default may have a kernel of
-    /// its own and show no cgroup, as gVisor does.
+    /// What else runs in the container. A runtime other than the engine's default may have a kernel
+    /// of its own and show no cgroup, as gVisor does.
     pub overheads: MemoryOverheads,
     /// Determines the container's name and the program's uid.
     pub slot: Slot,
@@ -54,7 +55,7 @@ pub enum CreateError {
     #[error("create the sandbox's container: the engine warned: {0}")]
     Warned(String),
     /// The init did not report Ready.
-    #[error("hear Ready from the sandbox's init: {0}")]
+    #[error("wait for Ready from the sandbox's init: {0}")]
     Hello(#[from] Lost),
     /// Cells are not possible on this host.
     #[error("make a cell: {step}: {reason}")]
@@ -64,7 +65,7 @@ pub enum CreateError {
         reason: String,
     },
     /// The init sees other limits than were asked for.
-    #[error("trust the sandbox: {0}")]
+    #[error("verify the sandbox: {0}")]
     Mismatch(String),
     /// The kernel gave no random bytes for the session's nonce.
     #[error("choose the session's nonce: {0}")]
@@ -101,8 +102,8 @@ impl CreateError {
         }
     }
 
-    /// Whether the cause may be what cells require beyond `split`, so that a `split` sandbox is worth
-    /// an attempt. A silent init is not such a case: it was slow because the machine is busy.
+    /// Whether the cause may be what cells require beyond `split`, so that a `split` sandbox is
+    /// worth an attempt. A silent init is not such a case: it was slow because the machine is busy.
     pub fn may_be_due_to_cells(&self) -> bool {
         match self {
             CreateError::Hello(Lost::Silent) => false,

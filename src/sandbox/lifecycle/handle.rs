@@ -93,8 +93,8 @@ impl Sandbox {
         self.parts.ended.clone()
     }
 
-    /// Starts the profile's runtimes in advance, once. Does not wait: a run that comes before they are
-    /// ready starts without them.
+    /// Starts the profile's runtimes in advance, once. Does not wait: a run that comes before they
+    /// are ready starts without them.
     pub fn prewarm(&mut self) {
         if !std::mem::replace(&mut self.is_prewarmed, true) {
             self.parts.prewarm_state.lock().wanted = self.parts.prewarm.len();
@@ -128,8 +128,8 @@ impl Sandbox {
         let run = self.next_run;
         self.next_run += 1;
         let (events, receiver) = mpsc::unbounded_channel();
-        // A full or closed queue means that the link has ended: the sender of events is dropped, and
-        // the handle reports Lost.
+        // A full or closed queue means that the link has ended: the sender of events is dropped,
+        // and the handle reports Lost.
         let _ = self.parts.commands.try_send(LinkCommand::Run { run, order: Box::new(order), events });
         RunHandle::new(run, receiver, self.parts.commands.clone())
     }

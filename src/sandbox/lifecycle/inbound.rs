@@ -1,4 +1,5 @@
-//! The reading side of a sandbox's connection: bytes, then the engine's stream frames, then our frames.
+//! The reading side of a sandbox's connection: bytes, then the engine's stream frames, then our
+//! frames.
 
 use std::time::Duration;
 

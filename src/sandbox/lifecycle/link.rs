@@ -1,9 +1,9 @@
 //! The task that owns a sandbox's connection.
 //!
-//! It never stops reading, since an unread attach stream blocks the container (docs/ENGINE.md). It never
-//! half-closes the stream. It never waits for a write: outgoing bytes are in a buffer that is bounded
-//! by the input window and by one run order. Incoming bytes are bounded by the windows as well; an init
-//! that sends more has broken the protocol.
+//! It never stops reading, since an unread attach stream blocks the container (docs/ENGINE.md). It
+//! never half-closes the stream. It never waits for a write: outgoing bytes are in a buffer that is
+//! bounded by the input window and by one run order. Incoming bytes are bounded by the windows as
+//! well; an init that sends more has broken the protocol.
 //!
 //! ```text
 //!             commands (bounded)                     bytes

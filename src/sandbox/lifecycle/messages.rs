@@ -56,8 +56,8 @@ pub struct RunOrder {
     pub program: Run,
     /// Standard input. Its end follows unless `stdin_open` is set.
     pub stdin: Bytes,
-    /// Whether more input follows through [`RunHandle::input`](super::RunHandle::input), and its end
-    /// through [`RunHandle::end_input`](super::RunHandle::end_input).
+    /// Whether more input follows through [`RunHandle::input`](super::RunHandle::input), and its
+    /// end through [`RunHandle::end_input`](super::RunHandle::end_input).
     pub stdin_open: bool,
 }
 

@@ -8,9 +8,9 @@
 //!  any failure: Broken, then Removing
 //! ```
 //!
-//! One task, the *link*, owns a sandbox's connection from Ready to its end: it always reads, pings every
-//! [`HEARTBEAT`](wire::frame::HEARTBEAT), and routes frames to the run in progress. A [`Sandbox`] is a
-//! handle of that task; dropping it ends the sandbox.
+//! One task, the *link*, owns a sandbox's connection from Ready to its end: it always reads, pings
+//! every [`HEARTBEAT`](wire::frame::HEARTBEAT), and routes frames to the run in progress. A
+//! [`Sandbox`] is a handle of that task; dropping it ends the sandbox.
 //!
 //! This module knows nothing about verdicts, queues and profiles.
 

@@ -1,7 +1,8 @@
 //! Removes containers: of one sandbox at its end, and all left-overs of an instance.
 //!
-//! Closing the connection already ends a sandbox: the init reads end of file and exits, and AutoRemove
-//! removes the container. `retire` confirms that, late enough not to race with the engine's removal.
+//! Closing the connection already ends a sandbox: the init reads end of file and exits, and
+//! AutoRemove removes the container. `retire` confirms that, late enough not to race with the
+//! engine's removal.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use docker::{Client, Error as EngineError, Filters, Removal};
 use super::slots::{Slot, Slots};
 use crate::policy::LABEL_INSTANCE;
 
-/// Time for the engine's own removal. Measured: 52 ms after the end of the connection, several times
-/// that on a busy machine.
+/// Time for the engine's own removal. Measured: 52 ms after the end of the connection, several
+/// times that on a busy machine.
 const GRACE: Duration = Duration::from_millis(400);
 
 /// Pauses between checks of a removal in progress, in milliseconds. Their sum bounds the wait.

@@ -28,8 +28,8 @@ impl RunHandle {
         RunHandle { run, events, commands, unacked: 0, pending_input: 0, has_ended: false }
     }
 
-    /// The next event. The queue of events is bounded by the output window; [`RunHandle::credit`] lets
-    /// the init send more. Cancel-safe.
+    /// The next event. The queue of events is bounded by the output window; [`RunHandle::credit`]
+    /// lets the init send more. Cancel-safe.
     pub async fn next(&mut self) -> RunEvent {
         let event = self.events.recv().await.unwrap_or(RunEvent::Lost(Lost::Closed));
         match &event {

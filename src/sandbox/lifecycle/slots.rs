@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// A fixed number of slots, shared by all hosts of the daemon. A slot is taken before its container is
-/// created and freed after the engine has removed it. So the slots also know every container of this
-/// daemon: a container with our label and without a slot is a left-over.
+/// A fixed number of slots, shared by all hosts of the daemon. A slot is taken before its container
+/// is created and freed after the engine has removed it. So the slots also know every container of
+/// this daemon: a container with our label and without a slot is a left-over.
 #[derive(Debug, Clone)]
 pub struct Slots {
     base_uid: u32,

@@ -1,5 +1,5 @@
-//! Changes the limits of a ready sandbox with one `containers/update`. This is the only Engine call that
-//! a lease may cost.
+//! Changes the limits of a ready sandbox with one `containers/update`. This is the only Engine call
+//! that a lease may cost.
 
 use docker::{Client, Error as EngineError, UpdateResources};
 use protocol::Limits;
@@ -10,12 +10,12 @@ use super::verify::verify;
 use crate::policy::SandboxPlan;
 
 /// Why a sandbox could not be given other limits. It can then only be retired. Only
-/// [`UpdateError::Lost`] means that the sandbox died; in all other cases the host is healthy and a new
-/// sandbox may be used instead.
+/// [`UpdateError::Lost`] means that the sandbox died; in all other cases the host is healthy and a
+/// new sandbox may be used instead.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
-    /// The engine refused or failed. Typical cause: the sandbox already uses more memory than the new
-    /// limit, for example because of a pre-started JVM.
+    /// The engine refused or failed. Typical cause: the sandbox already uses more memory than the
+    /// new limit, for example because of a pre-started JVM.
     #[error("update the sandbox's container: {0}")]
     Engine(#[source] EngineError),
     /// The engine updated the container but dropped a limit.

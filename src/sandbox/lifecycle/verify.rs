@@ -19,8 +19,8 @@ pub(super) fn verify(
     isolation: Isolation,
     overheads: MemoryOverheads,
 ) -> Result<(), String> {
-    // A runtime with a kernel of its own shows no cgroup: its cgroup contains the whole runtime. The
-    // engine gave no warning, so the limits hold.
+    // A runtime with a kernel of its own shows no cgroup: its cgroup contains the whole runtime.
+    // The engine gave no warning, so the limits hold.
     let has_cgroup = !overheads.runtime || ready.cgroup_version != 0;
     let allowed_caps = if isolation == Isolation::Cell { 0 } else { SPLIT_CAPS_MASK };
     let memory = SandboxPlan::container_memory(limits, overheads);

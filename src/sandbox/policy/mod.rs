@@ -1,12 +1,12 @@
-//! Which containers may exist. Pure: a plan is built into a specification, which is approved or denied.
-//! Nothing else in the program can make an [`Approved`].
+//! Which containers may exist. Pure: a plan is built into a specification, which is approved or
+//! denied. Nothing else in the program can make an [`Approved`].
 //!
 //! ```text
-//! SandboxPlan --spec::build--> ContainerSpec --rules::approve--> Approved | Denial{rule, field, remedy}
+//! SandboxPlan --build--> ContainerSpec --approve--> Approved | Denial{rule, field, remedy}
 //! ```
 //!
-//! The rules read the specification that goes to the engine, not the plan, so that a mistake in `build`
-//! is caught like a mistake in the configuration.
+//! The rules read the specification that goes to the engine, not the plan, so that a mistake in
+//! `build` is caught like a mistake in the configuration.
 
 mod rules;
 mod spec;

@@ -1,4 +1,5 @@
-//! The rules that no setting can switch off, as one table over the specification that goes to the engine.
+//! The rules that no setting can switch off, as one table over the specification that goes to the
+//! engine.
 
 use std::borrow::Cow;
 
@@ -41,8 +42,8 @@ struct Rule {
 /// The uids that programs may have (`uids` in the configuration).
 const UNPRIVILEGED_UIDS: std::ops::Range<u32> = 1000..65_534;
 
-/// True if the container's user is root, as `split` requires; false if it is unprivileged, as in cells;
-/// `None` if it is neither and must be denied.
+/// True if the container's user is root, as `split` requires; false if it is unprivileged, as in
+/// cells; `None` if it is neither and must be denied.
 fn is_root(spec: &ContainerSpec) -> Option<bool> {
     if spec.user == ROOT {
         return Some(true);

@@ -20,29 +20,29 @@ pub const INIT_PATH: &str = "/.assay/init";
 /// User of the init in `split` sandboxes.
 pub(super) const ROOT: &str = "0:0";
 
-/// Capabilities of the init in `split` sandboxes, with their numbers (capabilities(7)). Programs never
-/// have them.
+/// Capabilities of the init in `split` sandboxes, with their numbers (capabilities(7)). Programs
+/// never have them.
 pub(super) const SPLIT_CAPS: [(&str, u32); 3] = [("SETUID", 7), ("SETGID", 6), ("KILL", 5)];
 
 /// [`SPLIT_CAPS`] as a mask, as in `/proc/PID/status`.
 pub const SPLIT_CAPS_MASK: u64 = 1 << SPLIT_CAPS[0].1 | 1 << SPLIT_CAPS[1].1 | 1 << SPLIT_CAPS[2].1;
 
-/// Container memory beyond the program's limit: the init (about 1 MiB, locked), page tables, and kernel
-/// memory of the sandbox itself.
+/// Container memory beyond the program's limit: the init (about 1 MiB, locked), page tables, and
+/// kernel memory of the sandbox itself.
 pub const MEMORY_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Container processes beyond the program's limit: the init, the helpers that it forks, and pre-started
-/// runtimes (a JVM has twenty threads). The program's own limit is RLIMIT_NPROC.
+/// Container processes beyond the program's limit: the init, the helpers that it forks, and
+/// pre-started runtimes (a JVM has twenty threads). The program's own limit is RLIMIT_NPROC.
 pub const PIDS_RESERVE: u32 = 64;
 
-/// Memory and processes of an OCI runtime with a kernel of its own (gVisor's sentry). Chosen generously,
-/// not measured: with these values the Python tests pass under runsc.
+/// Memory and processes of an OCI runtime with a kernel of its own (gVisor's sentry). Chosen
+/// generously, not measured: with these values the Python tests pass under runsc.
 const RUNTIME_MEMORY_BYTES: u64 = 96 * 1024 * 1024;
 const RUNTIME_PIDS: u32 = 512;
 
-/// Memory of a template runtime, from which programs are forked. Pages that a program shares with it are
-/// charged to one of the two only. Measured for a sandbox with one template (`scripts/bench hot`):
-/// 4.4 MiB for Python, 18 MiB with numpy.
+/// Memory of a template runtime, from which programs are forked. Pages that a program shares with
+/// it are charged to one of the two only. Measured for a sandbox with one template (`scripts/bench
+/// hot`): 4.4 MiB for Python, 18 MiB with numpy.
 const TEMPLATE_MEMORY_BYTES: u64 = 12 * 1024 * 1024;
 const LOADED_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -72,8 +72,8 @@ pub const TMPFS_INODES: u32 = 32 * 1024;
 /// Size of /dev/shm, which Python's multiprocessing needs. It is counted as memory and audited.
 pub const SHM_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The seccomp profile of containers with cells: what an unprivileged init needs to make a cell, and
-/// what programs may be allowed. The init adds a stricter filter for each program.
+/// The seccomp profile of containers with cells: what an unprivileged init needs to make a cell,
+/// and what programs may be allowed. The init adds a stricter filter for each program.
 pub const CELL_SECCOMP: &str = include_str!("../../../config/seccomp/cell.json");
 
 /// Upper bound on any container's memory.
@@ -103,8 +103,8 @@ pub struct SandboxPlan {
     /// Memory, CPU share and processes of the program.
     pub limits: Limits,
     pub overheads: MemoryOverheads,
-    /// Send `NetworkDisabled: true`. Halves the start time with runc; gVisor fails to start with it, so
-    /// leave it false for other runtimes.
+    /// Send `NetworkDisabled: true`. Halves the start time with runc; gVisor fails to start with
+    /// it, so leave it false for other runtimes.
     pub network_disabled: bool,
 }
 
@@ -114,8 +114,8 @@ impl SandboxPlan {
         (limits.memory_bytes + MEMORY_RESERVE_BYTES + overheads.memory_bytes()).min(MAX_MEMORY_BYTES)
     }
 
-    /// Size of the tmpfs at /box in bytes. Together with [`SandboxPlan::tmp_bytes`] it does not exceed
-    /// the program's limit: files alone can never use up the init's reserve.
+    /// Size of the tmpfs at /box in bytes. Together with [`SandboxPlan::tmp_bytes`] it does not
+    /// exceed the program's limit: files alone can never use up the init's reserve.
     pub fn box_bytes(limits: &Limits) -> u64 {
         limits.memory_bytes / 4 * 3
     }
@@ -141,8 +141,8 @@ impl SandboxPlan {
 pub fn build(plan: &SandboxPlan) -> ContainerSpec {
     let memory = SandboxPlan::container_memory(&plan.limits, plan.overheads) as i64;
     let cell = plan.isolation == Isolation::Cell;
-    // With cells, each cell covers /tmp with a tmpfs of its own. Old versions of runc ignore mode= where
-    // the folder exists, but not uid=.
+    // With cells, each cell covers /tmp with a tmpfs of its own. Old versions of runc ignore mode=
+    // where the folder exists, but not uid=.
     let tmp_bytes = if cell { 64 * 1024 } else { SandboxPlan::tmp_bytes(&plan.limits) };
     let owner = if cell { format!(",uid={0},gid={0}", plan.uid) } else { String::new() };
     let folder = |bytes: u64| format!("rw,exec,nosuid,nodev,mode=1777,size={bytes},nr_inodes={TMPFS_INODES}{owner}");
@@ -155,8 +155,8 @@ pub fn build(plan: &SandboxPlan) -> ContainerSpec {
         security_opt.push(format!("seccomp={CELL_SECCOMP}"));
         security_opt.extend(plan.apparmor.iter().map(|name| format!("apparmor={name}")));
     }
-    // The kernel allows a cell to mount its own /proc only if the container's /proc has no masks. The
-    // cell masks the same paths again.
+    // The kernel allows a cell to mount its own /proc only if the container's /proc has no masks.
+    // The cell masks the same paths again.
     let unmasked = cell.then(Vec::new);
     ContainerSpec {
         image: plan.image_id.clone(),

@@ -1,8 +1,9 @@
-//! How many sandboxes to keep ready, from the rate at which they are taken. Pure: the time is a parameter.
+//! How many sandboxes to keep ready, from the rate at which they are taken. Pure: the time is a
+//! parameter.
 //!
 //! While one replacement is created, `rate x creation time` sandboxes are taken. That many must be
-//! ready for nobody to wait, and as many again for arrivals that come in bursts. The result never
-//! falls below the floor and never exceeds the ceiling.
+//! ready so that no submission waits, and as many again for arrivals that come in bursts. The result
+//! never falls below the floor and never exceeds the ceiling.
 
 use std::time::{Duration, Instant};
 

@@ -2,11 +2,11 @@
 //!
 //! | variant | blame | step | retry |
 //! |---|---|---|---|
-//! | `Create` | the host if the engine is unreachable, else assay | the step of the creation | as the engine's error says |
-//! | `Image` | as the engine's error says, else assay | `image` | while it is being built |
-//! | `HostDown`, `HostRemoved` | the host | `host` | `HostDown` |
+//! | `Create` | host if the engine is unreachable, else assay | of the creation | as the cause says |
+//! | `Image` | host if the engine is unreachable, else assay | `image` | while it is built |
+//! | `HostDown`, `HostRemoved` | host | `host` | `HostDown` only |
 //! | `NoUid` | assay | `uid` | yes |
-//! | `Limits`, `Denied`, `NeedsCells`, `NeedsUserNamespaces` | assay (its configuration) | `policy` | no |
+//! | `Limits`, `Denied`, `NeedsCells`, `NeedsUserNamespaces` | assay | `policy` | no |
 
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ pub enum MakeError {
     /// The profile's image is missing, being built, or could not be built.
     #[error(transparent)]
     Image(#[from] ImageUnavailable),
-    /// The engine does not answer. `source` is the failed probe; `None` while its result is awaited.
+    /// The engine does not answer. `source` is the failed probe; `None` while its result is
+    /// awaited.
     #[error("{}", source.as_ref().map_or("the engine has not answered".to_owned(), ToString::to_string))]
     HostDown { source: Option<Arc<EngineError>> },
     #[error("the host was removed from the configuration")]
@@ -48,7 +49,8 @@ pub enum MakeError {
 }
 
 impl MakeError {
-    /// Who is responsible. Never the caller: a submission cannot influence how a sandbox is created.
+    /// Who is responsible. Never the caller: a submission cannot influence how a sandbox is
+    /// created.
     pub fn blame(&self) -> Blame {
         match self {
             MakeError::HostDown { .. } | MakeError::HostRemoved => Blame::Host,
@@ -104,8 +106,8 @@ impl MakeError {
         }
     }
 
-    /// Whether a creation was really attempted. An image that is being built and a host that is down
-    /// have rows of their own and are not counted as failed creations.
+    /// Whether a creation was really attempted. An image that is being built and a host that is
+    /// down have rows of their own and are not counted as failed creations.
     pub fn is_failed_creation(&self) -> bool {
         matches!(self, MakeError::Create(_))
     }

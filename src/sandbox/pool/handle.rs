@@ -39,8 +39,8 @@ impl Pool {
         &self.inner.profile
     }
 
-    /// Iterations of the replenisher's loop. It grows after each [`Pool::wake`] unless the replenisher
-    /// hangs. `None` once the pool is closed.
+    /// Iterations of the replenisher's loop. It grows after each [`Pool::wake`] unless the
+    /// replenisher hangs. `None` once the pool is closed.
     pub fn loop_count(&self) -> Option<u64> {
         let count = self.inner.loop_count.load(Ordering::Relaxed);
         (!self.inner.lock().closed).then_some(count)
@@ -88,7 +88,8 @@ impl Pool {
         self.wake();
     }
 
-    /// Retires every ready and kept sandbox; the replenisher creates new ones (the engine was restarted).
+    /// Retires every ready and kept sandbox; the replenisher creates new ones (the engine was
+    /// restarted).
     pub fn flush(&self) {
         self.inner.lock().clear();
         self.wake();
@@ -112,8 +113,8 @@ impl Pool {
         inventory.stock.ready.iter().map(row).collect()
     }
 
-    /// Sets the demand: `demand` submissions wait for their first sandbox, `referee_demand` wait for a
-    /// second one. The latter are exempt from the ceiling, or they could deadlock.
+    /// Sets the demand: `demand` submissions wait for their first sandbox, `referee_demand` wait
+    /// for a second one. The latter are exempt from the ceiling, or they could deadlock.
     pub fn set_demand(&self, demand: usize, referee_demand: usize) {
         let stock = &mut self.inner.lock().stock;
         let grew = demand > stock.demand || referee_demand > stock.referee_demand;

@@ -1,4 +1,5 @@
-//! The state of a pool behind its lock: which sandboxes are ready, kept or being created, and what failed last.
+//! The state of a pool behind its lock: which sandboxes are ready, kept or being created, and what
+//! failed last.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -144,8 +145,8 @@ impl PoolInventory {
         None
     }
 
-    /// Retires kept sandboxes that died, are too old, were kept too long, or whose place is needed by
-    /// waiting submissions.
+    /// Retires kept sandboxes that died, are too old, were kept too long, or whose place is needed
+    /// by waiting submissions.
     pub(super) fn evict_kept(&mut self, max_age: Duration, levels: Levels) {
         let stats = &mut self.stats;
         self.kept.retain(|kept| {

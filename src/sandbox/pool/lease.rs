@@ -24,8 +24,8 @@ impl Offer {
         Offer { pooled: Some(pooled), owner, pool }
     }
 
-    /// Leases the sandbox for a submission that waited for `waited`. A wait longer than the sandbox's
-    /// age means that the sandbox was created meanwhile: a cold start.
+    /// Leases the sandbox for a submission that waited for `waited`. A wait longer than the
+    /// sandbox's age means that the sandbox was created meanwhile: a cold start.
     pub fn accept(mut self, waited: Duration) -> Option<Lease> {
         let PooledSandbox { sandbox, image, uses } = self.pooled.take()?;
         let start = if sandbox.age() <= waited { StartKind::Cold } else { StartKind::Warm };
@@ -68,7 +68,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Sets why the sandbox is retired when the lease is dropped; the default is [`RetireReason::Used`].
+    /// Sets why the sandbox is retired when the lease is dropped; the default is
+    /// [`RetireReason::Used`].
     pub fn retire_as(&mut self, reason: RetireReason) {
         self.guard.reason = reason;
     }

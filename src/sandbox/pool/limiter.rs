@@ -4,9 +4,10 @@
 //!   acquire --> queue --> the most urgent creation --> CreationPermit --drop--> the next one
 //! ```
 //!
-//! A pool with waiting submissions comes first. Then the pool with the fewest ready sandboxes, so that
-//! after a start every profile has one before any has two; then the profile's priority; then the
-//! order of arrival. Urgency is evaluated when a permit is granted, not when a creation is queued.
+//! A pool with waiting submissions comes first. Then the pool with the fewest ready sandboxes, so
+//! that after a start every profile has one before any has two; then the profile's priority; then
+//! the order of arrival. Urgency is evaluated when a permit is granted, not when a creation is
+//! queued.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -87,7 +88,8 @@ impl CreationLimiter {
             let next = queue.waiting.remove(index);
             queue.free -= 1;
             drop(queue);
-            // the receiver was dropped just now: take the permit back without recursion through Drop
+            // the receiver was dropped just now: take the permit back without recursion through
+            // Drop
             if let Err(mut permit) = next.reply.send(CreationPermit(Some(self.clone()))) {
                 permit.0 = None;
                 self.0.lock().free += 1;
@@ -127,8 +129,8 @@ mod tests {
         Arc::new(FakePool { idle, ready: ready.into(), priority })
     }
 
-    /// The order in which a limiter of one grants permits to these pools, when all are queued before
-    /// the first is granted. Each permit adds a ready sandbox to its pool.
+    /// The order in which a limiter of one grants permits to these pools, when all are queued
+    /// before the first is granted. Each permit adds a ready sandbox to its pool.
     async fn order(pools: Vec<Arc<FakePool>>) -> Vec<usize> {
         let limiter = CreationLimiter::new(1);
         let held = limiter.acquire(pool(true, 0, 0)).await;

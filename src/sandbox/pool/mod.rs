@@ -1,17 +1,19 @@
-//! The sandboxes of one profile on one host: ready, being created, leased, and kept for their caller.
+//! The sandboxes of one profile on one host: ready, being created, leased, and kept for their
+//! caller.
 //!
 //! ```text
-//!                 plan               create              offer            accept
-//!  replenisher --------> ticket ----------------> ready -------> Offer ----------> Lease --drop--> retired
-//!    ^                     | failed: backoff       | ^ declined    |                 |
-//!    |                     |                       | '-------------'                 |
-//!    '------- wake --------+--- died, too old -----'---------------------------------'
+//!               plan            create           offer         accept
+//!  replenisher ------> ticket ----------> ready -------> Offer -------> Lease --drop--> retired
+//!    ^                   | failed: backoff | ^ declined    |              |
+//!    |                   |                 | '-------------'              |
+//!    '------ wake -------+- died, too old -'------------------------------'
 //! ```
 //!
-//! Pure, with unit tests: [`stock`] decides how many sandboxes to create, `demand` how many are worth
-//! keeping ready. `limiter` decides which pool of the host creates next. `replenisher` is the pool's
-//! task. The pool does not decide which submission gets a sandbox: the scheduler sets the demand
-//! ([`Pool::set_demand`]), is notified when a sandbox is ready, and takes offers. [`stats`] counts.
+//! Pure, with unit tests: [`stock`] decides how many sandboxes to create, `demand` how many are
+//! worth keeping ready. `limiter` decides which pool of the host creates next. `replenisher` is the
+//! pool's task. The pool does not decide which submission gets a sandbox: the scheduler sets the
+//! demand ([`Pool::set_demand`]), is notified when a sandbox is ready, and takes offers. [`stats`]
+//! counts.
 
 mod demand;
 mod error;

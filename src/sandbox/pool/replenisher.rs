@@ -1,8 +1,8 @@
 //! The task of a pool that creates sandboxes up to the current level and retires unusable ones.
 //!
-//! It is woken by events: an offer was taken, a lease ended, the demand changed, a creation ended, a
-//! ready sandbox died, a run on the host ended. After a failed creation it waits, exponentially longer
-//! each time, and then tries one creation alone; `last_error` stays set until one succeeds.
+//! It is woken by events: an offer was taken, a lease ended, the demand changed, a creation ended,
+//! a ready sandbox died, a run on the host ended. After a failed creation it waits, exponentially
+//! longer each time, and then tries one creation alone; `last_error` stays set until one succeeds.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

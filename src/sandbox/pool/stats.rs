@@ -1,4 +1,5 @@
-//! Counters of a pool since it was started. They only grow; a reload that replaces the pool starts at zero.
+//! Counters of a pool since it was started. They only grow; a reload that replaces the pool starts
+//! at zero.
 
 use std::time::Duration;
 

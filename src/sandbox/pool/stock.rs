@@ -1,7 +1,8 @@
-//! How many sandboxes a pool has in which state, and how many more to create. Pure: no clock, no IO.
+//! How many sandboxes a pool has in which state, and how many more to create. Pure: no clock, no
+//! IO.
 //!
-//! Every sandbox is counted in exactly one place: `ready.len()`, `creating`, `leased` or `kept`. Their
-//! sum exceeds the ceiling only by referee sandboxes.
+//! Every sandbox is counted in exactly one place: `ready.len()`, `creating`, `leased` or `kept`.
+//! Their sum exceeds the ceiling only by referee sandboxes.
 
 use std::collections::VecDeque;
 
@@ -69,8 +70,8 @@ impl<S> Stock<S> {
         (self.demand + self.referee_demand).saturating_sub(self.ready.len() + self.creating)
     }
 
-    /// The number of kept sandboxes to evict, because waiting submissions need their place below the
-    /// ceiling: a kept sandbox serves only its own caller.
+    /// The number of kept sandboxes to evict, because waiting submissions need their place below
+    /// the ceiling: a kept sandbox serves only its own caller.
     pub fn to_evict(&self, levels: Levels) -> usize {
         self.unserved().saturating_sub(self.below_ceiling(levels)).min(self.kept)
     }

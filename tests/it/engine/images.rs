@@ -1,4 +1,4 @@
-//! Images that are made: what takes its time, and who waits for it.
+//! A build that takes long, and requests that wait for it.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Options, engine};
 
-/// A base that says what it does and writes nothing for longer than an upload may be silent.
+/// A bootstrap script that reports its steps, and writes its first byte later than the longest pause
+/// that an upload may have.
 const SLOW: &str = "#!/bin/sh
 set -eu
 for step in 1 2 3 4 5 6 7; do sleep 10; echo \"step $step\" >&2; done
@@ -17,7 +18,7 @@ tar -C \"$root\" -cf - .
 ";
 
 #[test]
-fn a_base_that_takes_long_is_made_and_everybody_who_waits_for_it_hears_of_it() {
+fn a_slow_base_is_built_and_every_waiting_request_sees_its_progress() {
     let folder = tempfile::tempdir().unwrap();
     let (images, profiles) = (folder.path().join("images"), folder.path().join("profiles"));
     std::fs::create_dir_all(images.join("base")).unwrap();
@@ -42,14 +43,14 @@ fn a_base_that_takes_long_is_made_and_everybody_who_waits_for_it_hears_of_it() {
                 scope.spawn(|| {
                     let mut caller = daemon.caller();
                     let call = caller.send("image.build", &json!({ "profile": "slow" }));
-                    let mut heard = Vec::new();
+                    let mut lines = Vec::new();
                     loop {
                         let line = caller.line();
                         if line["id"] == call {
-                            assert!(heard.contains(&json!("step 7")), "{heard:?} {line}");
+                            assert!(lines.contains(&json!("step 7")), "{lines:?} {line}");
                             return line["result"]["tag"].as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
                         }
-                        heard.push(line["params"]["line"].clone());
+                        lines.push(line["params"]["line"].clone());
                     }
                 })
             })
@@ -61,7 +62,7 @@ fn a_base_that_takes_long_is_made_and_everybody_who_waits_for_it_hears_of_it() {
     let (status, layered) = engine(&format!("GET /images/{}/json", tags[0]));
     assert_eq!(status, 200, "{layered}");
     let id = serde_json::from_str::<Value>(&layered).unwrap()["Id"].as_str().unwrap().to_owned();
-    // what bears our init in it, and itself
+    // the layered image and the image itself
     let filter = format!("%7B%22label%22%3A%5B%22assay.image%3D{id}%22%5D%7D");
     let rows: Value = serde_json::from_str(&engine(&format!("GET /images/json?filters={filter}")).1).unwrap();
     let ids = rows.as_array().unwrap().iter().map(|row| row["Id"].as_str().unwrap().to_owned());

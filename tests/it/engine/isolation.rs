@@ -1,11 +1,11 @@
-//! How runs are kept apart, and what may come out and be used again.
+//! Isolation of runs, reuse of sandboxes, and collected files.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Caller, Daemon, Options, eventually, images, patient, root, skip, submission, with};
 use crate::private_engine::{PrivateEngine, load_images};
 
-/// A folder with one profile, changed.
+/// A folder with a changed copy of one profile.
 fn profile(name: &str, top: &str, pool: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(root().join(format!("config/profiles/{name}.toml"))).unwrap();
@@ -33,7 +33,7 @@ fn of(tenant: &str, code: &str) -> Value {
     with(submission("python", code), "tenant", json!(tenant))
 }
 
-/// Runs it, and says in which sandbox; waits until that one has been kept or retired.
+/// Runs a submission. Returns the report and the sandbox's id when the sandbox was kept or retired.
 fn run(caller: &mut Caller, work: Value) -> (Value, String) {
     let report = caller.ok("submission.run", work);
     let id = report["sandbox"]["id"].as_str().unwrap_or("none").to_owned();
@@ -52,14 +52,14 @@ fn reuse_in(isolation: &str) {
     assert_eq!(report["sandbox"]["isolation"], isolation);
     let clean = "['left', 'main.py'] ['left'] ['left']\n";
     assert_eq!(report["run"]["stdout"], clean);
-    // its own caller's next comes into the same, and finds nothing; four times in all
+    // the caller's next submissions run in the same sandbox and find it clean; four in total
     for _ in 0..3 {
         let (report, id) = run(&mut caller, of("a", leave));
         assert_eq!((&report["run"]["stdout"], &id), (&json!(clean), &first), "{report:#}");
     }
     assert_ne!(run(&mut caller, of("a", leave)).1, first);
 
-    // nobody else gets it: another tenant, another uid, no tenant
+    // no other caller gets it: neither another tenant, nor another uid, nor one without a tenant
     let (_, of_a) = run(&mut caller, of("a", "print(1)"));
     let (_, of_b) = run(&mut caller, of("b", "print(1)"));
     assert_ne!(of_a, of_b);
@@ -68,13 +68,13 @@ fn reuse_in(isolation: &str) {
     assert_ne!(run(&mut caller, submission("python", "print(1)")).1, nameless);
     assert_eq!(run(&mut caller, of("b", "print(1)")).1, of_b);
 
-    // what leaves something behind, or ran out of memory, was the last there
+    // a sandbox with residue, or one that ran out of memory, is not reused
     let shm = "import ctypes\nlibc = ctypes.CDLL(None)\nprint(libc.shmget(77, 4096, 0o1600) >= 0)";
     let (report, id) = run(&mut caller, of("c", shm));
     assert_eq!(report["run"]["stdout"], "True\n", "{report:#}");
     let next = run(&mut caller, of("c", "print(1)")).1;
     let residue = caller.ok("daemon.status", json!({}))["counters"]["residue"].clone();
-    // in a cell the segment was gone with its namespace
+    // in a cell the segment disappeared with its namespace
     match isolation {
         "cell" => assert_eq!((residue, &next), (json!(0), &id)),
         _ => assert!(residue == 1 && next != id, "{residue} {next}"),
@@ -95,7 +95,7 @@ fn a_used_sandbox_serves_its_own_caller_again_in_cell() {
 }
 
 #[test]
-fn kept_sandboxes_give_way_to_those_who_wait() {
+fn kept_sandboxes_are_evicted_for_waiting_submissions() {
     let folder = profile("python", "", "reuse = 9");
     let options =
         Options { profiles: "python", profiles_dir: Some(folder.path()), floor: 1, ceiling: 2, ..Options::default() };
@@ -110,7 +110,7 @@ fn kept_sandboxes_give_way_to_those_who_wait() {
 }
 
 #[test]
-fn files_come_back_by_pattern_and_what_does_not_says_why() {
+fn files_are_collected_by_pattern_or_refused_with_a_reason() {
     let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
     let code = r#"
 import os
@@ -139,7 +139,7 @@ open('not asked for', 'w')
     let piece = caller.ok("blob.get", json!({ "blob": blob, "offset": 2_999_999 }));
     assert_eq!(piece, json!({ "data_b64": "eA==", "eof": true }));
     assert!(report["timing"]["collect_ms"].as_f64().unwrap() > 0.0);
-    // beyond the bound on all of it
+    // beyond the limit on their sum
     let code = "for n in range(3): open(f'f{n}', 'wb').write(bytes(30_000_000))";
     let report = caller.ok("submission.run", with(submission("python", code), "collect", json!(["f*"])));
     assert_eq!(
@@ -149,14 +149,14 @@ open('not asked for', 'w')
 }
 
 #[test]
-fn what_is_demanded_of_sandboxes_is_had_or_the_pool_says_why() {
+fn required_isolation_is_provided_or_the_pool_reports_why_not() {
     let folder = profile("bash", "isolation = 'split'", "");
     let config = "[isolation]\nrequire_nonroot=true\n";
     let options =
         Options { profiles: "bash", profiles_dir: Some(folder.path()), floor: 1, config, ..Options::default() };
     let daemon = Daemon::start(&options);
     let mut caller = daemon.caller();
-    eventually("the pool says why", || {
+    eventually("the pool reports why", || {
         let pool = caller.ok("pool.list", json!({}))["pools"][0].clone();
         pool["broken"].as_str().is_some_and(|why| why.contains("require_nonroot"))
     });
@@ -175,24 +175,24 @@ fn what_is_demanded_of_sandboxes_is_had_or_the_pool_says_why() {
 }
 
 #[test]
-fn an_operator_gives_a_profile_back_what_its_programs_need() {
+fn a_profile_may_allow_denied_system_calls() {
     let code = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nprint(libc.ptrace(0, 0, 0, 0), libc.shmget(77, 4096, 0o1600) >= 0)";
-    for (allow, said) in
+    for (allow, output) in
         [("", "-1 False\n"), ("allow = ['ptrace']", "0 False\n"), ("allow = ['sysv_ipc']", "-1 True\n")]
     {
         let folder = profile("python", allow, "");
         let daemon = start("python", &folder, "");
-        assert_eq!(daemon.caller().run("python", code)["run"]["stdout"], said, "{allow}");
+        assert_eq!(daemon.caller().run("python", code)["run"]["stdout"], output, "{allow}");
     }
 }
 
 #[test]
-fn programs_run_on_a_kernel_of_their_own_in_gvisor() {
+fn gvisor_gives_programs_a_kernel_of_their_own() {
     if !std::path::Path::new("/usr/bin/runsc").exists() {
         return skip("there is no /usr/bin/runsc");
     }
     images();
-    // the engine's network mode "none" and runsc's own network do not go together (ENGINE.md 5.1)
+    // the engine's network mode "none" does not work with runsc's own network (docs/ENGINE.md)
     let folder = tempfile::tempdir().unwrap();
     let runtime = folder.path().join("runsc");
     std::fs::write(&runtime, "#!/bin/sh\nexec /usr/bin/runsc --network=none \"$@\"\n").unwrap();
@@ -212,7 +212,7 @@ fn programs_run_on_a_kernel_of_their_own_in_gvisor() {
     let version = patient(submission("python", "import os\nprint(os.uname().version, os.getuid() > 0)"));
     let report = caller.ok("submission.run", version);
     assert_eq!(report["verdict"], "accepted", "{report:#}\n{}", daemon.log());
-    // gVisor says that it is Linux 4.4
+    // gVisor reports that it is Linux 4.4
     assert!(report["run"]["stdout"].as_str().unwrap().starts_with("#1 SMP Sun Jan 10"), "{report:#}");
     let spin = with(submission("python", "while True: pass"), "limits", json!({ "cpu_ms": 1000, "wall_ms": 60_000 }));
     assert_eq!(caller.ok("submission.run", spin)["run"]["outcome"], "cpu_limit");
@@ -222,7 +222,7 @@ fn programs_run_on_a_kernel_of_their_own_in_gvisor() {
 }
 
 #[test]
-fn nobody_is_turned_away_because_a_kept_sandbox_went_to_somebody_else_or_ended() {
+fn no_submission_fails_because_a_kept_sandbox_was_evicted_or_ended() {
     let folder = profile("bash", "", "reuse = 1000");
     let options = Options {
         profiles: "bash",
@@ -234,7 +234,7 @@ fn nobody_is_turned_away_because_a_kept_sandbox_went_to_somebody_else_or_ended()
     };
     let daemon = Daemon::start(&options);
     daemon.caller().run("bash", ":");
-    // more tenants than there can be sandboxes: kept ones are evicted all the time, while their callers come back for them
+    // more tenants than sandboxes: kept ones are evicted all the time while their callers come back
     let callers: Vec<_> = (0..6)
         .map(|n| {
             let mut caller = daemon.caller_as(4200);

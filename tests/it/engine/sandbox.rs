@@ -1,6 +1,6 @@
-//! The cancellation matrix: every step of a sandbox's creation goes well, fails, is slow, never ends or loses its reply, crossed
-//! with a caller that leaves at every point where it can. In simulated time, against an engine that keeps books: at the end it
-//! holds nothing, and every uid is free again.
+//! The cancellation matrix: every step of a sandbox's creation succeeds, fails, is slow, never ends
+//! or loses its reply, crossed with the future being dropped at every poll. Runs in simulated time
+//! against a fake engine that tracks its containers: at the end none is left, and every uid is free.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,33 +24,34 @@ use crate::engine::docker::support::read_request;
 const STEPS: [&str; 5] = ["create", "attach", "start", "hello", "remove"];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum How {
-    Well,
-    Error,
-    Slow,
-    Never,
-    /// It is done, and the connection ends before the reply.
-    Lost,
+enum Behaviour {
+    Succeeds,
+    Fails,
+    IsSlow,
+    NeverEnds,
+    /// The engine does it, and the connection ends before the reply.
+    LosesReply,
 }
 
-const HOWS: [How; 5] = [How::Well, How::Error, How::Slow, How::Never, How::Lost];
+const BEHAVIOURS: [Behaviour; 5] =
+    [Behaviour::Succeeds, Behaviour::Fails, Behaviour::IsSlow, Behaviour::NeverEnds, Behaviour::LosesReply];
 
-/// Containers by name; whether they run.
+/// Containers by name, and whether they run.
 type Containers = Arc<Mutex<BTreeMap<String, bool>>>;
 
 #[derive(Clone)]
 struct Engine {
     containers: Containers,
     step: &'static str,
-    /// What happens to the first call of that step.
-    how: Arc<Mutex<How>>,
+    /// The behaviour of the first call of that step.
+    behaviour: Arc<Mutex<Behaviour>>,
 }
 
 impl Engine {
     fn client(&self) -> Client {
         let engine = self.clone();
         Client::with_connector(
-            "an engine that keeps books",
+            "a fake engine",
             Arc::new(move || {
                 let (ours, theirs) = duplex(64 << 10);
                 tokio::spawn(engine.clone().serve(theirs));
@@ -59,12 +60,12 @@ impl Engine {
         )
     }
 
-    /// What is to happen to this step now. Only once: a second try goes well.
-    fn how(&self, step: &str) -> How {
+    /// The behaviour of this call. Only the first call of the step is special; a second one succeeds.
+    fn behaviour(&self, step: &str) -> Behaviour {
         if step != self.step {
-            return How::Well;
+            return Behaviour::Succeeds;
         }
-        std::mem::replace(&mut *self.how.lock().unwrap(), How::Well)
+        std::mem::replace(&mut *self.behaviour.lock().unwrap(), Behaviour::Succeeds)
     }
 
     async fn serve(self, mut stream: DuplexStream) {
@@ -80,17 +81,17 @@ impl Engine {
                 ("DELETE", ..) => "remove",
                 _ => "look",
             };
-            let how = self.how(step);
-            let reply = if how == How::Error {
+            let behaviour = self.behaviour(step);
+            let reply = if behaviour == Behaviour::Fails {
                 (500, r#"{"message":"scripted"}"#.to_owned())
             } else {
                 self.act(step, &request, &name)
             };
-            match how {
-                How::Slow => sleep(Duration::from_secs(4)).await,
-                How::Never => std::future::pending().await,
-                How::Lost => return,
-                How::Well | How::Error => {}
+            match behaviour {
+                Behaviour::IsSlow => sleep(Duration::from_secs(4)).await,
+                Behaviour::NeverEnds => std::future::pending().await,
+                Behaviour::LosesReply => return,
+                Behaviour::Succeeds | Behaviour::Fails => {}
             }
             if step == "attach" && reply.0 == 101 {
                 let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
@@ -138,7 +139,8 @@ impl Engine {
         }
     }
 
-    /// The init behind an attach. The stream's end is its own, and that of a running container: AutoRemove.
+    /// The init behind an attach. It exits at the end of the stream, and a running container is then
+    /// removed (AutoRemove).
     async fn init(&self, mut stream: DuplexStream, name: &str) {
         let mut frames = FrameReader::new();
         let mut piece = [0; 4096];
@@ -146,11 +148,11 @@ impl Engine {
             frames.push(&piece[..count]);
             while let Ok(Some(body)) = frames.next() {
                 let Ok(ToInit::Hello(hello)) = decode_to_init(body) else { continue };
-                match self.how("hello") {
-                    How::Error | How::Lost => return self.ended(name),
-                    How::Slow => sleep(Duration::from_secs(1)).await,
-                    How::Never => continue,
-                    How::Well => {}
+                match self.behaviour("hello") {
+                    Behaviour::Fails | Behaviour::LosesReply => return self.exit(name),
+                    Behaviour::IsSlow => sleep(Duration::from_secs(1)).await,
+                    Behaviour::NeverEnds => continue,
+                    Behaviour::Succeeds => {}
                 }
                 let mut bytes = Vec::new();
                 encode_from_init(&FromInit::Ready(Box::new(ready(hello.nonce))), &mut bytes);
@@ -162,10 +164,10 @@ impl Engine {
                 }
             }
         }
-        self.ended(name);
+        self.exit(name);
     }
 
-    fn ended(&self, name: &str) {
+    fn exit(&self, name: &str) {
         let mut containers = self.containers.lock().unwrap();
         if containers.get(name) == Some(&true) {
             containers.remove(name);
@@ -194,10 +196,10 @@ fn ready(nonce: [u8; 16]) -> Ready {
     }
 }
 
-/// A future that is given up at its n-th poll.
-struct Until<F>(F, usize);
+/// Gives up a future at its n-th poll.
+struct DropAtPoll<F>(F, usize);
 
-impl<F: Future + Unpin> Future for Until<F> {
+impl<F: Future + Unpin> Future for DropAtPoll<F> {
     type Output = Option<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -209,11 +211,11 @@ impl<F: Future + Unpin> Future for Until<F> {
     }
 }
 
-/// One creation; whether it came to its end before its caller left.
-fn scenario(step: &'static str, how: How, polls: usize) -> bool {
+/// One creation. Returns whether it ended before it was dropped at the poll number `polls`.
+fn scenario(step: &'static str, behaviour: Behaviour, polls: usize) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let engine = Engine { containers: Containers::default(), step, how: Arc::new(Mutex::new(how)) };
+        let engine = Engine { containers: Containers::default(), step, behaviour: Arc::new(Mutex::new(behaviour)) };
         let (client, slots) = (engine.client(), Slots::new(52_000, 4));
         let limits = Preset::Judge.limits();
         let slot = slots.take("assay-1".to_owned()).unwrap();
@@ -238,36 +240,36 @@ fn scenario(step: &'static str, how: How, polls: usize) -> bool {
             slot,
             prewarm: Vec::new(),
         };
-        let made = Until(pin!(create(&client, recipe)), polls).await;
+        let made = DropAtPoll(pin!(create(&client, recipe)), polls).await;
         let ended = made.is_some();
-        if how == How::Well || step == "remove" {
-            assert!(made.as_ref().is_none_or(Result::is_ok), "{step} {how:?} after {polls} polls: {made:?}");
+        if behaviour == Behaviour::Succeeds || step == "remove" {
+            assert!(made.as_ref().is_none_or(Result::is_ok), "{step} {behaviour:?} after {polls} polls: {made:?}");
         }
         drop(made);
-        // longer than every deadline and every pause together
+        // longer than all deadlines and pauses together
         sleep(Duration::from_secs(1800)).await;
         let left = engine.containers.lock().unwrap().clone();
-        assert!(left.is_empty(), "{step} {how:?}, left at poll {polls}: {left:?}");
+        assert!(left.is_empty(), "{step} {behaviour:?}, dropped at poll {polls}: {left:?}");
         let free = std::iter::from_fn(|| slots.take("free".to_owned())).fold(Vec::new(), |mut all, slot| {
             all.push(slot);
             all
         });
-        assert_eq!(free.len(), 4, "{step} {how:?}, left at poll {polls}: a uid is not free again");
+        assert_eq!(free.len(), 4, "{step} {behaviour:?}, dropped at poll {polls}: a uid is not free");
         ended
     })
 }
 
 #[test]
-fn whatever_a_step_does_and_whenever_the_caller_leaves_nothing_is_left() {
+fn a_creation_leaves_nothing_however_a_step_behaves_and_whenever_it_is_dropped() {
     let mut count = 0;
     for step in STEPS {
-        for how in HOWS {
+        for behaviour in BEHAVIOURS {
             let ended_at = (0..400).find(|polls| {
                 count += 1;
-                scenario(step, how, *polls)
+                scenario(step, behaviour, *polls)
             });
-            assert!(ended_at.is_some(), "{step} {how:?} never ends");
-            assert!(ended_at > Some(2), "{step} {how:?}: the caller had nowhere to leave");
+            assert!(ended_at.is_some(), "{step} {behaviour:?} never ends");
+            assert!(ended_at > Some(2), "{step} {behaviour:?}: there were too few polls to drop it at");
         }
     }
     eprintln!("{count} scenarios");

@@ -12,7 +12,7 @@ use crate::image::Registries;
 use crate::lifecycle::Slots;
 
 #[derive(Debug)]
-pub struct HostConfig {
+pub struct HostOptions {
     /// The host's name in reports.
     pub name: String,
     pub client: Client,
