@@ -13,7 +13,7 @@
 //!
 //! | module | |
 //! |---|---|
-//! | [`admission`] | who gets in; pure |
+//! | [`admission`] | admits or refuses; pure |
 //! | [`fair_queue`] | whose turn it is; pure |
 //! | [`host_choice`] | on which host; pure |
 //! | `wait_estimator` | how long a submission will wait; pure |

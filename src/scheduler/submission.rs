@@ -50,22 +50,12 @@ pub enum SubmissionPhase {
     Running,
     /// Its sandboxes are released; its report is written, or it is tried again.
     Settling,
-    /// Answered.
     Done(Arc<Report>),
     /// Unfinished when the daemon ended; saved for the next daemon.
     Kept,
 }
 
 impl SubmissionPhase {
-    /// The state's name in the protocol.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            SubmissionPhase::Queued | SubmissionPhase::Acquiring | SubmissionPhase::Kept => "queued",
-            SubmissionPhase::Running | SubmissionPhase::Settling => "running",
-            SubmissionPhase::Done(_) => "done",
-        }
-    }
-
     /// Whether it has not run yet.
     pub(super) fn is_waiting(&self) -> bool {
         matches!(self, SubmissionPhase::Queued | SubmissionPhase::Acquiring)

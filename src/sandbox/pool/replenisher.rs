@@ -54,7 +54,7 @@ fn plan(pool: &Arc<PoolInner>) -> Option<(Vec<CreationTicket>, Duration)> {
 
 async fn create_one(ticket: CreationTicket) {
     let pool = ticket.pool.clone();
-    let _permit = pool.share.creating.acquire(pool.clone()).await;
+    let permit = pool.share.creating.acquire(pool.clone()).await;
     if pool.lock().closed {
         return;
     }
@@ -64,7 +64,10 @@ async fn create_one(ticket: CreationTicket) {
         Err(error) => return pool.record_failure(error, random_fraction()),
     };
     let mut end = sandbox.watch_end();
-    if pool.add_ready(ticket, sandbox, image, begun.elapsed()) {
+    let is_ready = pool.add_ready(ticket, sandbox, image, begun.elapsed());
+    // the permit is for the creation only, not for the sandbox's life
+    drop(permit);
+    if is_ready {
         let _ = end.wait_for(|ended| *ended).await;
         pool.wake.notify_one();
     }

@@ -291,14 +291,17 @@ fn a_memory_limit_below_what_a_hot_runtime_holds_gets_a_report_of_the_program() 
     let daemon = Daemon::start(&Options { profiles: "java", floor: 1, ceiling: 2, ..Options::default() });
     let mut caller = daemon.caller();
     let hello = r#"public class Main { public static void main(String[] args) { System.out.println("hello"); } }"#;
-    for round in 0..3 {
+    let small = json!({
+        "language": "java",
+        "files": [{ "path": "Main.java", "content": hello }],
+        "limits": { "memory_bytes": 64 << 20 },
+    });
+    for _ in 0..3 {
         eventually("a sandbox is ready with its runtimes", || {
             let pool = caller.ok("pool.list", json!({}))["pools"][0].clone();
             pool["hot"].as_u64() >= Some(1)
         });
-        let limits = json!({ "memory_bytes": 64 << 20 });
-        let report = caller.ok("submission.run", with(submission("java", hello), "limits", limits));
-        eprintln!("round {round}: {report:#}");
+        let report = caller.ok("submission.run", small.clone());
         let verdict = report["verdict"].as_str().unwrap();
         assert!(["accepted", "compile_error", "memory_limit", "runtime_error"].contains(&verdict), "{report:#}");
         assert_eq!(report["blame"], Value::Null, "{report:#}");
