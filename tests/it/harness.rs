@@ -131,9 +131,12 @@ fn spawn(options: &Options<'_>) -> Daemon {
     let passing = ["sh", "-c", PASS, "sh"].into_iter().filter(|_| options.is_passed);
     let mut words = options.under.iter().copied().chain(passing).chain([program("assayd")]);
     let mut command = Command::new(words.next().unwrap());
-    command.args(words).arg("--config").arg(&path).env("ASSAY_PROFILES", options.profiles).env("NO_COLOR", "1");
-    command.env_remove("ASSAY_SOCKET").env_remove("ASSAY_STATE_DIR");
-    command.envs(options.env.iter().copied());
+    command.args(words).arg("--config").arg(&path);
+    // settings of the environment, and variables of these tests, are not for this daemon
+    std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ASSAY_")).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command.env("ASSAY_PROFILES", options.profiles).env("NO_COLOR", "1").envs(options.env.iter().copied());
     let usual = format!("unix://{}", engine_socket().display());
     if !options.config.contains("[[hosts]]") {
         command.env("ASSAY_ENGINE_HOST", options.engine.unwrap_or(&usual));
