@@ -70,8 +70,8 @@ impl Default for Options<'_> {
     }
 }
 
-/// Reports that a test cannot run on this machine; to be followed by a return. With `ASSAY_REQUIRE_ALL=1`, which CI sets,
-/// the test fails instead.
+/// Reports that a test cannot run on this machine; to be followed by a return. With
+/// `ASSAY_REQUIRE_ALL=1`, which CI sets, the test fails instead.
 pub fn skip(reason: &str) {
     let is_required = std::env::var("ASSAY_REQUIRE_ALL").is_ok_and(|value| value == "1");
     assert!(!is_required, "skipped although ASSAY_REQUIRE_ALL=1: {reason}");
@@ -197,8 +197,8 @@ impl Daemon {
     pub fn caller_as(&self, uid: u32) -> Caller {
         let socket = self.socket();
         let connecting = std::thread::spawn(move || {
-            // SAFETY: plain numbers. The raw system call changes this thread only; the wrapper of the
-            // C library would change all threads.
+            // SAFETY: plain numbers. The raw system call changes this thread only; the wrapper of
+            // the C library would change all threads.
             let done = unsafe { nix::libc::syscall(nix::libc::SYS_setresuid, uid, uid, uid) };
             assert_eq!(done, 0);
             UnixStream::connect(socket).unwrap()

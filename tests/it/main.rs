@@ -1,6 +1,7 @@
-//! Integration tests, in three groups: `offline` needs nothing but Rust, `engine` a Docker Engine, `machine` root, further tools or
-//! much time. Each daemon is an instance of its own, with its own socket, state folder and uids; it is ended with everything
-//! it made when its test ends, also by failing.
+//! Integration tests, in three groups: `offline` needs nothing but Rust, `engine` a Docker Engine,
+//! `machine` root, further tools or much time. Each daemon is an instance of its own, with its own
+//! socket, state folder and uids; it is ended with everything it made when its test ends, also by
+//! failing.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 

@@ -1,5 +1,5 @@
-//! A private engine for one test (`scripts/private-engine`), which may be stopped, killed or given TLS.
-//! It has a network namespace of its own, so that it cannot disturb another engine;
+//! A private engine for one test (`scripts/private-engine`), which may be stopped, killed or given
+//! TLS. It has a network namespace of its own, so that it cannot disturb another engine;
 //! [`PrivateEngine::inside`] runs code there.
 
 use std::path::{Path, PathBuf};
@@ -144,7 +144,8 @@ pub fn enter(namespace: &Path) {
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
         self.end();
-        // our file system, the mount that dockerd makes over it, and what a killed dockerd left below
+        // our file system, the mount that dockerd makes over it, and what a killed dockerd left
+        // below
         for _ in 0..4 {
             let _ = nix::mount::umount2(&self.data(), nix::mount::MntFlags::MNT_DETACH);
         }

@@ -1,4 +1,5 @@
-//! Where the workspace's programs are: built before the first use, so that a test never runs an old one.
+//! Where the workspace's programs are: built before the first use, so that a test never runs an old
+//! one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,7 +27,8 @@ pub fn program(name: &str) -> &'static str {
     path.to_str().unwrap()
 }
 
-/// Builds with the same selection of packages as `cargo test --test it`, so that nothing is compiled twice.
+/// Builds with the same selection of packages as `cargo test --test it`, so that nothing is
+/// compiled twice.
 fn build() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Options, engine};
 
-/// A bootstrap script that reports its steps, and writes its first byte later than the longest pause
-/// that an upload may have.
+/// A bootstrap script that reports its steps, and writes its first byte later than the longest
+/// pause that an upload may have.
 const SLOW: &str = "#!/bin/sh
 set -eu
 for step in 1 2 3 4 5 6 7; do sleep 10; echo \"step $step\" >&2; done

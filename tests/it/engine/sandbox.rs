@@ -1,6 +1,7 @@
 //! The cancellation matrix: every step of a sandbox's creation succeeds, fails, is slow, never ends
 //! or loses its reply, crossed with the future being dropped at every poll. Runs in simulated time
-//! against a fake engine that tracks its containers: at the end none is left, and every uid is free.
+//! against a fake engine that tracks its containers: at the end none is left, and every uid is
+//! free.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -60,7 +61,8 @@ impl Engine {
         )
     }
 
-    /// The behaviour of this call. Only the first call of the step is special; a second one succeeds.
+    /// The behaviour of this call. Only the first call of the step is special; a second one
+    /// succeeds.
     fn behaviour(&self, step: &str) -> Behaviour {
         if step != self.step {
             return Behaviour::Succeeds;
@@ -139,8 +141,8 @@ impl Engine {
         }
     }
 
-    /// The init behind an attach. It exits at the end of the stream, and a running container is then
-    /// removed (AutoRemove).
+    /// The init behind an attach. It exits at the end of the stream, and a running container is
+    /// then removed (AutoRemove).
     async fn init(&self, mut stream: DuplexStream, name: &str) {
         let mut frames = FrameReader::new();
         let mut piece = [0; 4096];

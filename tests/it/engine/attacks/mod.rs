@@ -2,9 +2,9 @@
 //! cheat, each with its expected result, in `split` and in `cell`.
 //!
 //! After every attack the same sandbox runs a check: no file, process or lowered priority is left,
-//! memory and processes are available. Meanwhile a neighbour in another sandbox uses its own inotify
-//! instances, processes and files and must not be disturbed. At the end the daemon has reported no
-//! fault of its own and the engine holds no sandbox.
+//! memory and processes are available. Meanwhile a neighbour in another sandbox uses its own
+//! inotify instances, processes and files and must not be disturbed. At the end the daemon has
+//! reported no fault of its own and the engine holds no sandbox.
 //!
 //! `ATTACKS_ROUNDS` repeats everything; `ATTACKS_TABLE=1` prints every row.
 
@@ -48,8 +48,8 @@ fn daemon(isolation: &str, profiles: &Path) -> Daemon {
     daemon
 }
 
-/// The result of a run in one word: what the program printed if it exited with 0, otherwise its exit
-/// status, signal or outcome.
+/// The result of a run in one word: what the program printed if it exited with 0, otherwise its
+/// exit status, signal or outcome.
 fn word(run: &Value) -> String {
     let text = run["stdout"].as_str().unwrap_or("?").trim();
     match run["outcome"].as_str() {
@@ -183,8 +183,8 @@ fn every_attack_fails_in_cell() {
     run_every_attack("cell");
 }
 
-/// The same programs, each executed by a prewarmed Python: a process that was started ahead must not
-/// have inherited anything that a fresh one lacks.
+/// The same programs, each executed by a prewarmed Python: a process that was started ahead must
+/// not have inherited anything that a fresh one lacks.
 #[test]
 fn every_attack_fails_in_a_prewarmed_runtime() {
     let profiles = profiles("cell");

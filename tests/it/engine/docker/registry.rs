@@ -15,8 +15,8 @@ use crate::harness::{Daemon, Options, eventually, root, submission, with};
 /// The user assay with the bcrypt hash of "secret".
 const HTPASSWD: &str = "assay:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
 
-/// The registry's program. The package is unpacked instead of installed: installing it would start a
-/// service on port 5000.
+/// The registry's program. The package is unpacked instead of installed: installing it would start
+/// a service on port 5000.
 pub fn program() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
