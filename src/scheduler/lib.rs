@@ -18,7 +18,7 @@
 //! | [`host_choice`] | on which host; pure |
 //! | `wait_estimator` | how long a submission will wait; pure |
 //! | [`allocator`] | hands out sandboxes |
-//! | [`submission`] | the states of one submission |
+//! | [`submission`], `phase` | the states of one submission |
 //! | `leases` | limits and reuse of its sandboxes |
 //! | `blame` | reports without a judgement, and whose fault they are |
 //! | `service` | admission and the books of all submissions |
@@ -42,6 +42,7 @@ mod language_metrics;
 mod leases;
 mod metrics;
 mod persistence;
+mod phase;
 mod registry;
 mod report_store;
 mod service;
@@ -51,8 +52,8 @@ mod wait_estimator;
 pub use admission::Refusal;
 pub use allocator::Allocator;
 pub use health::check_health;
+pub use phase::SubmissionPhase;
 pub use registry::{KeptForNextDaemon, SubmissionHandle, SubmissionIo, Viewer};
 pub use report_store::BlobStore;
 pub use service::{Arrival, SubmissionService};
 pub use stages::Stage;
-pub use submission::SubmissionPhase;

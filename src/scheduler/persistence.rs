@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::phase::SubmissionPhase;
 use super::registry::{SubmissionHandle, SubmissionIo};
 use super::report_store::StoredReport;
-use super::submission::SubmissionPhase;
 use super::{Arrival, SubmissionService, blame};
 use judge::events::EventLog;
 use judge::work::Work;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::submission::SubmissionPhase;
+use super::phase::SubmissionPhase;
 use config::bounds;
 use judge::events::EventLog;
 use judge::pipe::Pipe;

@@ -16,10 +16,11 @@ use super::admission::{QueueBounds, QueueLoad, Refusal, admit};
 use super::allocator::Allocator;
 use super::counters::SubmissionCounters;
 use super::language_metrics::LanguageMetrics;
+use super::phase::SubmissionPhase;
 use super::registry::{IdClaim, Registry, SubmissionHandle, SubmissionIo, Viewer};
 use super::report_store::{BlobStore, ReportStore};
 use super::stages::{Stage, StageMetrics, StageTimes};
-use super::submission::{SubmissionPhase, SubmissionTask};
+use super::submission::{SubmissionTask, TaskResources};
 use super::unfinished::UnfinishedStore;
 use config::{QueueSettings, bounds};
 use judge::cache::Cache;
@@ -225,7 +226,16 @@ impl SubmissionService {
         slot: AdmissionSlot,
     ) {
         let language = work.profile.name.clone();
-        let mut task = SubmissionTask::new(self, &work, &handle, received, times);
+        let resources = TaskResources {
+            allocator: &self.allocator,
+            default_patience: self.queue_config().patience(),
+            cache: &self.cache,
+            blobs: &*self.blobs,
+            counters: &self.counters,
+            languages: &self.languages,
+            drain_ended: self.drain_ended.subscribe(),
+        };
+        let mut task = SubmissionTask::new(resources, &work, &handle, received, times);
         let report = task.run().await;
         let times = task.times;
         let report = match report {
@@ -364,10 +374,6 @@ impl SubmissionService {
         &self.allocator
     }
 
-    pub(super) fn cache(&self) -> &Cache {
-        &self.cache
-    }
-
     /// Counts of submissions since the daemon's start.
     pub fn counters(&self) -> Counters {
         self.counters.snapshot()
@@ -391,11 +397,6 @@ impl SubmissionService {
     /// Refuses new submissions from now on.
     pub fn stop_admitting(&self) {
         self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// A receiver that becomes true at the end of a drain.
-    pub(super) fn drain_ended(&self) -> watch::Receiver<bool> {
-        self.drain_ended.subscribe()
     }
 
     /// Waits until every submission is answered. After `[queue] drain_ms` submissions that outlive

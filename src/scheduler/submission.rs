@@ -23,12 +23,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::SubmissionService;
-use super::allocator::{Allocation, NoSandbox, RefereeLease, RunningGuard};
+use tokio::sync::watch;
+
+use super::allocator::{Allocation, Allocator, NoSandbox, RefereeLease, RunningGuard};
 use super::blame::{self, Death};
+use super::counters::SubmissionCounters;
+use super::language_metrics::LanguageMetrics;
 use super::leases::{Unfit, allocate_referees, audit_and_keep, may_keep, set_limits};
+use super::phase::SubmissionPhase;
 use super::registry::SubmissionHandle;
+use super::report_store::BlobStore;
 use super::stages::{Stage, StageTimes};
+use judge::cache::Cache;
 use judge::drive::{AssignedSandbox, Judged, LostSandbox, RunContext, judge};
 use judge::render::{self, millis};
 use judge::work::Work;
@@ -38,29 +44,6 @@ use sandbox::host::capacity::Reservation;
 use sandbox::host::{BusyGuard, Host};
 use sandbox::lifecycle::{ContainerId, Lost, UpdateError};
 use sandbox::pool::{Lease, RetireReason};
-
-/// Where a submission is.
-#[derive(Debug, Clone)]
-pub enum SubmissionPhase {
-    /// Waiting for a sandbox.
-    Queued,
-    /// Holding a sandbox, waiting for those of its referees.
-    Acquiring,
-    /// Judged on its sandboxes.
-    Running,
-    /// Its sandboxes are released; its report is written, or it is tried again.
-    Settling,
-    Done(Arc<Report>),
-    /// Unfinished when the daemon ended; saved for the next daemon.
-    Kept,
-}
-
-impl SubmissionPhase {
-    /// Whether it has not run yet.
-    pub(super) fn is_waiting(&self) -> bool {
-        matches!(self, SubmissionPhase::Queued | SubmissionPhase::Acquiring)
-    }
-}
 
 /// What one attempt holds on hosts. Fields are dropped in this order: the referees' sandboxes, then
 /// what counts the submission as running, its reservation, and last its own sandbox.
@@ -214,9 +197,22 @@ impl Placement {
     }
 }
 
+/// What a task uses besides its submission.
+pub(super) struct TaskResources<'a> {
+    pub(super) allocator: &'a Allocator,
+    /// How long a submission without a deadline waits for its sandboxes.
+    pub(super) default_patience: Duration,
+    pub(super) cache: &'a Cache,
+    pub(super) blobs: &'a dyn BlobStore,
+    pub(super) counters: &'a Arc<SubmissionCounters>,
+    pub(super) languages: &'a LanguageMetrics,
+    /// True from the end of a drain on.
+    pub(super) drain_ended: watch::Receiver<bool>,
+}
+
 /// Drives one submission to its report.
 pub(super) struct SubmissionTask<'a> {
-    pub(super) service: &'a SubmissionService,
+    resources: TaskResources<'a>,
     pub(super) work: &'a Work,
     pub(super) handle: &'a SubmissionHandle,
     /// When the last byte of its call was read.
@@ -233,14 +229,14 @@ pub(super) struct SubmissionTask<'a> {
 
 impl<'a> SubmissionTask<'a> {
     pub(super) fn new(
-        service: &'a SubmissionService,
+        resources: TaskResources<'a>,
         work: &'a Work,
         handle: &'a SubmissionHandle,
         received: Instant,
         times: StageTimes,
     ) -> SubmissionTask<'a> {
         SubmissionTask {
-            service,
+            resources,
             work,
             handle,
             received,
@@ -262,7 +258,7 @@ impl<'a> SubmissionTask<'a> {
             match self.settle(attempt) {
                 Next::Answer(report) => return Some(*report),
                 Next::Keep => return None,
-                Next::Retry => self.service.counters.count(&self.service.counters.retried),
+                Next::Retry => self.resources.counters.count(&self.resources.counters.retried),
             }
         }
     }
@@ -270,14 +266,14 @@ impl<'a> SubmissionTask<'a> {
     /// Waits for the sandboxes that the submission needs.
     async fn acquire(&mut self) -> Result<Placement, Attempt> {
         let work = self.work;
-        let allocator = self.service.allocator();
-        let patience = work.deadline.unwrap_or_else(|| self.service.queue_config().patience());
+        let allocator = self.resources.allocator;
+        let patience = work.deadline.unwrap_or(self.resources.default_patience);
         let patience = patience.saturating_sub(self.received.elapsed());
         self.queued_at = Instant::now();
         let avoid = self.deaths.last().map(|death| death.host.clone());
         let allocated = self.unless_withdrawn(allocator.allocate(work, avoid.as_deref(), patience)).await?;
         self.times.set(Stage::Queue, self.queued_at.elapsed());
-        self.service.languages.record_wait(&work.profile.name, self.queued_at.elapsed());
+        self.resources.languages.record_wait(&work.profile.name, self.queued_at.elapsed());
         let allocation = allocated.map_err(Attempt::NoSandbox)?;
         if self.handle.phase().is_waiting() {
             self.handle.set_phase(SubmissionPhase::Acquiring);
@@ -294,7 +290,7 @@ impl<'a> SubmissionTask<'a> {
     /// Waits for `ready`, unless the submission is cancelled or to be saved for the next daemon.
     async fn unless_withdrawn<T>(&self, ready: impl Future<Output = T>) -> Result<T, Attempt> {
         let mut cancel = self.handle.cancelled();
-        let mut drain_ended = self.service.drain_ended();
+        let mut drain_ended = self.resources.drain_ended.clone();
         tokio::select! {
             biased;
             _ = cancel.wait_for(|cancelled| *cancelled) => Err(Attempt::Cancelled),
@@ -312,7 +308,7 @@ impl<'a> SubmissionTask<'a> {
             log: &self.handle.io.log,
             input: self.handle.io.input.as_deref(),
             cancel: self.handle.cancelled(),
-            cache: self.service.cache(),
+            cache: self.resources.cache,
         };
         let result = placement.judge(work, context, leased_at).await;
         self.handle.set_phase(SubmissionPhase::Settling);
@@ -323,7 +319,7 @@ impl<'a> SubmissionTask<'a> {
                 let lease = placement.release();
                 if may_keep(work, &lease, &judged) {
                     let (caller, profile) = (work.caller.clone(), work.profile.name.clone());
-                    audit_and_keep(lease, caller, profile, self.service.counters.clone());
+                    audit_and_keep(lease, caller, profile, self.resources.counters.clone());
                 }
                 Attempt::Finished(Box::new(Finished { judged, start, sandbox, lease_time }))
             }
@@ -387,7 +383,7 @@ impl<'a> SubmissionTask<'a> {
         self.times.set_judging(&judged.timings);
         let deciding = Instant::now();
         let uid = self.work.caller.uid;
-        let mut report = render::report(&self.work.id, judged, &|bytes| self.service.blobs.keep(uid, bytes));
+        let mut report = render::report(&self.work.id, judged, &|bytes| self.resources.blobs.keep(uid, bytes));
         self.times.add(Stage::Decide, deciding.elapsed());
         report.start = Some(start);
         report.sandbox = Some(sandbox);

@@ -1,0 +1,28 @@
+//! Where a submission is on its way to its report; `submission` draws the machine.
+
+use std::sync::Arc;
+
+use protocol::Report;
+
+/// Where a submission is.
+#[derive(Debug, Clone)]
+pub enum SubmissionPhase {
+    /// Waiting for a sandbox.
+    Queued,
+    /// Holding a sandbox, waiting for those of its referees.
+    Acquiring,
+    /// Judged on its sandboxes.
+    Running,
+    /// Its sandboxes are released; its report is written, or it is tried again.
+    Settling,
+    Done(Arc<Report>),
+    /// Unfinished when the daemon ended; saved for the next daemon.
+    Kept,
+}
+
+impl SubmissionPhase {
+    /// Whether it has not run yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self, SubmissionPhase::Queued | SubmissionPhase::Acquiring)
+    }
+}
