@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
-use super::drive::{Judged, TestResult};
+use super::drive::{Judged, TestResult, Timings};
 use super::suite::{CaseStatus, SuiteResult};
 use super::transcript::{Speaker, Transcript};
 use config::bounds;
@@ -33,66 +33,61 @@ pub fn report(id: &str, judged: Judged, store: StoreBlob<'_>) -> Report {
     // a quarter of the bound: base64 and JSON escapes can double the size
     let mut budget = InlineBudget { left: bounds::MAX_REPORT_BYTES / 4 };
     let score = score(&judged);
-    let is_compiled = judged.compile.is_some();
+    let timing = timing(&judged.timings);
     let mut run = |facts: RunFacts| run_report(facts, store, &mut budget);
-    let compile = judged.compile.map(&mut run).map(|mut report| {
-        report.cached = Some(judged.is_cached);
-        report
-    });
-    debug_assert_eq!(is_compiled, compile.is_some());
-    let tests = judged
-        .tests
-        .into_iter()
-        .map(|test| {
-            let points = points(&test);
-            let Transcript { turns, is_truncated } = test.transcript.unwrap_or_default();
-            TestReport {
-                points,
-                name: test.name,
-                verdict: test.verdict,
-                message: test.message,
-                group: test.group,
-                feedback: test.feedback,
-                transcript: turns.into_iter().map(transcript_entry).collect(),
-                transcript_truncated: is_truncated,
-                run: test.run.map(&mut run),
-            }
-        })
-        .collect();
+    let compile = judged.compile.map(|facts| RunReport { cached: Some(judged.is_cached), ..run(facts) });
+    let tests = judged.tests.into_iter().map(|test| test_report(test, &mut run)).collect();
     let suite = judged.suite.map(|suite| suite_report(suite, &mut run));
+    let main_run = judged.run.map(&mut run);
     let refused = judged.files.refused.iter().map(|(path, reason)| FileReport {
         path: path.clone(),
         error: Some(refusal(*reason).to_owned()),
         ..FileReport::default()
     });
-    let run = judged.run.map(&mut run);
     let files = judged.files.files.into_iter().map(|(path, bytes)| file_report(path, bytes, store, &mut budget));
-    let files = files.chain(refused).collect();
     Report {
         id: id.to_owned(),
         verdict: judged.verdict,
         message: judged.message,
         compile,
         tests,
-        run,
+        run: main_run,
         suite,
         score,
-        timing: Timing {
-            copy_in_ms: millis(judged.timings.copy_in),
-            compile_ms: millis(judged.timings.compile),
-            run_ms: millis(judged.timings.run),
-            setup_ms: millis(judged.timings.setup),
-            overhead_ms: millis(
-                judged.timings.run.saturating_sub(judged.timings.setup).saturating_sub(judged.timings.program),
-            ),
-            check_ms: millis(judged.timings.check),
-            collect_ms: millis(judged.timings.collect),
-            ..Timing::default()
-        },
+        timing,
         start: None,
         sandbox: None,
-        files,
+        files: files.chain(refused).collect(),
         blame: judged.blame,
+    }
+}
+
+fn test_report(test: TestResult, run: &mut dyn FnMut(RunFacts) -> RunReport) -> TestReport {
+    let points = points(&test);
+    let Transcript { turns, is_truncated } = test.transcript.unwrap_or_default();
+    TestReport {
+        points,
+        name: test.name,
+        verdict: test.verdict,
+        message: test.message,
+        group: test.group,
+        feedback: test.feedback,
+        transcript: turns.into_iter().map(transcript_entry).collect(),
+        transcript_truncated: is_truncated,
+        run: test.run.map(run),
+    }
+}
+
+fn timing(timings: &Timings) -> Timing {
+    Timing {
+        copy_in_ms: millis(timings.copy_in),
+        compile_ms: millis(timings.compile),
+        run_ms: millis(timings.run),
+        setup_ms: millis(timings.setup),
+        overhead_ms: millis(timings.run.saturating_sub(timings.setup).saturating_sub(timings.program)),
+        check_ms: millis(timings.check),
+        collect_ms: millis(timings.collect),
+        ..Timing::default()
     }
 }
 
