@@ -39,8 +39,8 @@ pub const UPDATE: Duration = Duration::from_secs(15);
 pub const STATS: Duration = Duration::from_secs(10);
 /// Taking over the connection after a 101.
 pub const UPGRADE: Duration = Duration::from_secs(5);
-/// The head of a commit or a prune: layers are written or deleted.
-pub const LAYERS: Duration = Duration::from_secs(300);
+/// The head of a prune: layers are deleted.
+pub const PRUNE: Duration = Duration::from_secs(300);
 /// Silence during a pull, an import, a load or an archive, in either direction.
 pub const TRANSFER_IDLE: Duration = Duration::from_secs(60);
 /// Silence during a build: a `RUN` step may compile for minutes and print nothing.

@@ -1,4 +1,4 @@
-//! Containers as objects: create, inspect, list, rename, update, remove, prune.
+//! Containers as objects: create, inspect, list, update, remove, prune.
 
 use serde::Deserialize;
 
@@ -69,17 +69,6 @@ impl Client {
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `POST /containers/{id}/rename`. 5 s for the head. If dropped: it may have either name.
-    ///
-    /// # Errors
-    /// 404: no such container; 409: the name is in use.
-    pub async fn rename_container(&self, id: &str, name: &str) -> Result<(), Error> {
-        static OP: Op = Op::post("rename a container");
-        let call = Call::new(&OP, format!("/containers/{}/rename", path::name(&OP, id)?))
-            .query("name", path::name(&OP, name)?);
-        self.call(call, &[204]).await.map(drop)
-    }
-
     /// `POST /containers/{id}/update`: changes limits. Returns the engine's warnings; a warning means
     /// that a limit was ignored. 15 s for the head.
     ///
@@ -134,7 +123,7 @@ impl Client {
             containers_deleted: Option<Vec<String>>,
             space_reclaimed: Option<i64>,
         }
-        static OP: Op = Op::post("prune containers").within(deadlines::LAYERS);
+        static OP: Op = Op::post("prune containers").within(deadlines::PRUNE);
         require_label(&OP, filters)?;
         let call = Call::new(&OP, "/containers/prune").optional("filters", filters.json());
         let report: Report = self.call(call, &[200]).await?.json().await?;

@@ -1,4 +1,4 @@
-//! Images as objects: inspect, list, history, tag, remove, prune, commit; and pull policies.
+//! Images as objects: inspect, list, tag, remove, prune; and pull policies.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::op::Op;
 use crate::path;
 use crate::registry::{Credentials, ImageName};
 use crate::request::Call;
-use crate::types::{Filters, HistoryRow, ImageInfo, ImageSummary, ProgressMessage, Pruned};
+use crate::types::{Filters, ImageInfo, ImageSummary, ProgressMessage, Pruned};
 
 /// Not a call of its own: [`Client::ensure_image`] reports its own failures under this name.
 static FIND: Op = Op::get("find an image");
@@ -59,16 +59,6 @@ impl Client {
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /images/{name}/history`: its layers, newest first. 5 s for the head. If dropped: no effect.
-    ///
-    /// # Errors
-    /// 404: no such image.
-    pub async fn image_history(&self, name: &str) -> Result<Vec<HistoryRow>, Error> {
-        static OP: Op = Op::get("read an image's history");
-        let call = Call::new(&OP, format!("/images/{}/history", path::image(&OP, name)?));
-        self.call(call, &[200]).await?.json().await
-    }
-
     /// `POST /images/{name}/tag`. 5 s for the head. If dropped: the tag may exist; tagging again is
     /// harmless.
     ///
@@ -110,7 +100,7 @@ impl Client {
         struct Deleted {
             deleted: Option<String>,
         }
-        static OP: Op = Op::post("prune images").within(deadlines::LAYERS);
+        static OP: Op = Op::post("prune images").within(deadlines::PRUNE);
         require_label(&OP, filters)?;
         let call = Call::new(&OP, "/images/prune").optional("filters", filters.json());
         let report: Report = self.call(call, &[200]).await?.json().await?;
@@ -119,33 +109,6 @@ impl Client {
             removed: deleted.into_iter().filter_map(|image| image.deleted).collect(),
             bytes: report.space_reclaimed.unwrap_or_default(),
         })
-    }
-
-    /// `POST /commit`: makes an image of a container's file system, and returns its id. `changes` are
-    /// Dockerfile instructions. The container is paused meanwhile. 300 s for the head. If dropped: the
-    /// image may appear.
-    ///
-    /// # Errors
-    /// 404: no such container.
-    pub async fn commit_container(&self, id: &str, repo: &str, tag: &str, changes: &[String]) -> Result<String, Error> {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "PascalCase", default)]
-        struct Committed {
-            id: String,
-        }
-        static OP: Op = Op::post("commit a container").within(deadlines::LAYERS);
-        let mut call = Call::new(&OP, "/commit")
-            .query("container", path::name(&OP, id)?)
-            .query("repo", repo)
-            .query("tag", tag)
-            .flag("pause", true);
-        for change in changes {
-            call = call.query("changes", change);
-        }
-        // the engine requires a container configuration as the body
-        let call = call.json(&serde_json::json!({}))?;
-        let committed: Committed = self.call(call, &[201]).await?.json().await?;
-        Ok(committed.id)
     }
 
     /// Returns the image of a name, pulled according to its policy. An image named by its digest is

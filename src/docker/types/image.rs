@@ -101,24 +101,6 @@ impl ProgressMessage {
     }
 }
 
-/// A layer in an image's history (`GET /images/{name}/history`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct HistoryRow {
-    /// `<missing>` for a layer that was not built by this engine.
-    #[serde(deserialize_with = "lax")]
-    pub id: String,
-    /// Unix time in seconds.
-    #[serde(deserialize_with = "lax")]
-    pub created: i64,
-    /// The instruction that made it.
-    #[serde(deserialize_with = "lax")]
-    pub created_by: String,
-    /// In bytes.
-    #[serde(deserialize_with = "lax")]
-    pub size: i64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
