@@ -11,7 +11,7 @@ use super::dial::{Connector, Dialer};
 use super::endpoint::Endpoint;
 use super::error::Error;
 use super::observe::Observer;
-use super::reply::Reply;
+use super::reply::EngineReply;
 use super::request::Call;
 use super::target::{EngineTarget, SetupError};
 use super::transport::Transport;
@@ -97,9 +97,9 @@ impl Client {
         Error::Version { endpoint: self.endpoint().clone(), problem, app: self.shared.transport.app }
     }
 
-    /// Sends a call under the negotiated version, negotiating first if needed. Statuses that are not
-    /// in `accept` are errors.
-    pub(super) async fn call(&self, mut call: Call, accept: &[u16]) -> Result<Reply, Error> {
+    /// Sends a call under the negotiated version, negotiating first if needed. Statuses that are
+    /// not in `accept` are errors.
+    pub(super) async fn call(&self, mut call: Call, accept: &[u16]) -> Result<EngineReply, Error> {
         let first = self.send(&mut call).await?.accept(accept).await;
         match first {
             Err(error) if error.is_stale_version() => {
@@ -121,7 +121,7 @@ impl Client {
     }
 
     /// Sends a call under the negotiated version, negotiating first if needed. Accepts any status.
-    pub(super) async fn send(&self, call: &mut Call) -> Result<Reply, Error> {
+    pub(super) async fn send(&self, call: &mut Call) -> Result<EngineReply, Error> {
         let version = match self.negotiated() {
             Some(version) => version,
             None => {
@@ -134,11 +134,11 @@ impl Client {
     }
 
     /// Sends a call under a given version, or without any.
-    pub(super) async fn send_as(&self, call: &mut Call, version: Option<ApiVersion>) -> Result<Reply, Error> {
+    pub(super) async fn send_as(&self, call: &mut Call, version: Option<ApiVersion>) -> Result<EngineReply, Error> {
         let start = Instant::now();
         let reply = self.shared.transport.send(call, version).await;
         if let Some(observer) = self.shared.observer.get() {
-            observer.answered(call.op, start.elapsed(), reply.as_ref().map(Reply::status));
+            observer.answered(call.op, start.elapsed(), reply.as_ref().map(EngineReply::status));
         }
         let reply = reply.inspect_err(|error| {
             if error.is_unreachable() {
@@ -154,20 +154,6 @@ impl Client {
         Ok(reply)
     }
 }
-
-/// Compile-time check: the futures of calls are `Send`, so they can be spawned.
-const _: fn(&Client) = |client| {
-    fn assert_send(_: impl Send) {}
-    let (filters, spec) = (super::Filters::new(), super::ContainerSpec::default());
-    let options = super::BuildOptions::default();
-    assert_send(client.ping());
-    assert_send(client.events(&filters));
-    assert_send(client.create_container("a", &spec));
-    assert_send(client.attach("a"));
-    assert_send(client.begin_wait("a", super::WaitCondition::NextExit));
-    assert_send(client.import_image("a", "b", &[], tokio::io::empty(), &mut |_| {}));
-    assert_send(client.build_image(&options, bytes::Bytes::new(), &mut |_| {}));
-};
 
 #[cfg(test)]
 mod tests {

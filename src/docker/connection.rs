@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!           dial                   head                  body read to its end
-//!  (none) --------> Connection ------------> Reply ---------------------------> IdlePool
+//!  (none) --------> HttpConnection --------> EngineReply ---------------------> IdlePool
 //!                       ^      request on it   |                                 (not Unix)
 //!                       |                      | dropped before its end, or 101     |
 //!                       |                      v                                    |
@@ -31,7 +31,7 @@ const MAX_IDLE: usize = 8;
 const MAX_BUFFER: usize = 256 * 1024;
 
 /// An open connection.
-pub(super) struct Connection {
+pub(super) struct HttpConnection {
     pub(super) sender: SendRequest<RequestBody>,
     task: ConnectionTask,
 }
@@ -45,16 +45,16 @@ impl Drop for ConnectionTask {
     }
 }
 
-impl Connection {
+impl HttpConnection {
     /// Starts HTTP/1.1 on a stream.
-    pub(super) async fn open(stream: EngineStream) -> Result<Connection, hyper::Error> {
+    pub(super) async fn open(stream: EngineStream) -> Result<HttpConnection, hyper::Error> {
         let handshake = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await?;
         let task = ConnectionTask(tokio::spawn(async move {
             // An error here also reaches the call through the call's own future.
             let _ = connection.with_upgrades().await;
         }));
-        Ok(Connection { sender, task })
+        Ok(HttpConnection { sender, task })
     }
 
     /// The task alone. During an upgrade it must finish by itself.
@@ -71,10 +71,10 @@ pub(super) fn take_over(upgraded: hyper::upgrade::Upgraded) -> Option<(EngineStr
 
 /// Idle connections with the time since when each is idle. The last one used is taken first.
 #[derive(Default)]
-pub(super) struct IdlePool(Mutex<Vec<(Connection, Instant)>>);
+pub(super) struct IdlePool(Mutex<Vec<(HttpConnection, Instant)>>);
 
 impl IdlePool {
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self) -> Option<HttpConnection> {
         let mut idle = self.0.lock();
         while let Some((connection, since)) = idle.pop() {
             if since.elapsed() < deadlines::IDLE_CONNECTION && !connection.sender.is_closed() {
@@ -85,7 +85,7 @@ impl IdlePool {
     }
 
     /// Returns a connection whose last reply was read to its end.
-    pub(super) fn put(&self, connection: Connection) {
+    pub(super) fn put(&self, connection: HttpConnection) {
         let mut idle = self.0.lock();
         if connection.sender.is_closed() {
             return;

@@ -158,8 +158,8 @@ impl Error {
         self.status() == Some(409)
     }
 
-    /// Whether the engine itself is absent, hangs or denies access: a fact about the host, not about
-    /// this call.
+    /// Whether the engine itself is absent, hangs or denies access: a fact about the host, not
+    /// about this call.
     ///
     /// A late head counts only for [immediate](Op::immediate) calls: an `inspect` or a `start` that
     /// hangs means that something holds that container's lock (moby issue 41827), while the engine
@@ -173,8 +173,8 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed a little later. Says nothing about whether the first attempt
-    /// took effect; see [`Error::may_have_happened`].
+    /// Whether the same call may succeed a little later. Says nothing about whether the first
+    /// attempt took effect; see [`Error::may_have_happened`].
     pub fn retryable(&self) -> bool {
         match self {
             Error::Connect { problem, .. } => problem.is_transient(),

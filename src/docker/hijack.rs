@@ -8,8 +8,8 @@
 //!   `poll_shutdown` only flushes, and dropping the writer has no effect.
 //! - Bytes that arrive with the head belong to the stream. The reader returns them first.
 //!
-//! The connection closes when both halves are dropped. The owner of the reader must keep reading: an
-//! engine that cannot deliver output keeps the container's lock, and then even a forced removal
+//! The connection closes when both halves are dropped. The owner of the reader must keep reading:
+//! an engine that cannot deliver output keeps the container's lock, and then even a forced removal
 //! hangs (moby issue 41827). Close the attach before removing the container.
 
 use std::fmt;
@@ -21,11 +21,11 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
-use super::connection::{Connection, take_over};
+use super::connection::{HttpConnection, take_over};
 use super::deadlines;
 use super::dial::{BoxedIo, EngineStream};
 use super::error::{Error, Phase};
-use super::reply::Reply;
+use super::reply::EngineReply;
 
 /// A hijacked connection.
 pub struct Hijacked {
@@ -44,7 +44,7 @@ pub struct HijackWriter(WriteHalf<EngineStream>);
 
 impl Hijacked {
     /// Takes the connection over if the engine answered 101.
-    pub(super) async fn take(reply: Reply) -> Result<Hijacked, Error> {
+    pub(super) async fn take(reply: EngineReply) -> Result<Hijacked, Error> {
         let call = reply.op();
         match reply.status() {
             101 => {}
@@ -54,7 +54,7 @@ impl Hijacked {
             _ => return Err(reply.into_error().await),
         }
         let (upgrade, connection) = reply.into_upgrade();
-        let task = connection.map(Connection::into_task);
+        let task = connection.map(HttpConnection::into_task);
         let after = deadlines::UPGRADE;
         let upgraded = timeout(after, upgrade)
             .await

@@ -1,7 +1,7 @@
 //! Newline-separated JSON, split without I/O.
 //!
-//! Pulls, builds and events arrive as one JSON object per line, ended by LF or CRLF. The splitter is
-//! pushed bytes and lends lines out of one buffer; it skips blank lines. The length of a line is
+//! Pulls, builds and events arrive as one JSON object per line, ended by LF or CRLF. The splitter
+//! is pushed bytes and lends lines out of one buffer; it skips blank lines. The length of a line is
 //! bounded, so a stream without a newline ends in an error instead of filling memory. The last line
 //! may lack its newline: [`Splitter::finish`] lends it, and the JSON parser decides whether it is
 //! complete.
@@ -36,7 +36,8 @@ impl Splitter {
         Splitter::default()
     }
 
-    /// Appends received bytes. Take all lines before pushing again: the buffer is not bounded otherwise.
+    /// Appends received bytes. Take all lines before pushing again: the buffer is not bounded
+    /// otherwise.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.scanned -= self.start;

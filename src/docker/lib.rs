@@ -13,7 +13,7 @@
 //!   transport.rs            |  IdlePool, or dial.rs (Unix, TCP, tls.rs) ----> engine
 //!                           |  head <---------------------------------------- status line
 //!                           v
-//!              +--------- Reply -------+--------------------+
+//!              +------ EngineReply ----+--------------------+
 //!              | status refused        | 2xx                | 101
 //!              v                       v                    v
 //!        error body, 4 KiB       whole body, capped    Hijacked: the raw stream,
@@ -27,9 +27,9 @@
 //! means root, so the set of calls is closed.
 //!
 //! **Versions.** The API version is negotiated once: the lower of the engine's newest and 1.51, at
-//! least 1.41. Every reply names the engine's newest version, and a change is followed at once. After
-//! a failed connect, or when the engine rejects our version, negotiation starts again: the engine may
-//! have been upgraded. Fields without a note exist in API 1.41.
+//! least 1.41. Every reply names the engine's newest version, and a change is followed at once.
+//! After a failed connect, or when the engine rejects our version, negotiation starts again: the
+//! engine may have been upgraded. Fields without a note exist in API 1.41.
 
 mod app;
 mod call;

@@ -15,8 +15,8 @@ pub(super) fn name<'a>(call: &'static Op, name: &'a str) -> Result<&'a str, Erro
     if first && name.len() <= 255 && name.bytes().all(rest) { Ok(name) } else { Err(invalid(call, name)) }
 }
 
-/// An image reference, percent-encoded for a path, at most 1024 bytes. `/`, `:` and `@` are kept: the
-/// engine's routes expect them.
+/// An image reference, percent-encoded for a path, at most 1024 bytes. `/`, `:` and `@` are kept:
+/// the engine's routes expect them.
 pub(super) fn image(call: &'static Op, name: &str) -> Result<String, Error> {
     let valid = |segment: &str| !segment.is_empty() && segment != "." && segment != "..";
     if name.len() <= 1024 && name.split('/').all(valid) { Ok(encode(name, b"/:@")) } else { Err(invalid(call, name)) }

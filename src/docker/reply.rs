@@ -4,8 +4,8 @@
 //! very old engines, and HTML from a proxy. So it is parsed as JSON, and if that fails the first
 //! 4 KiB are taken as text.
 //!
-//! A reply owns its connection. Read to its end, it returns the connection to the idle pool; dropped
-//! earlier, it closes it.
+//! A reply owns its connection. Read to its end, it returns the connection to the idle pool;
+//! dropped earlier, it closes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use hyper::body::{Body, Incoming};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::{Connection, IdlePool};
+use super::connection::{HttpConnection, IdlePool};
 use super::deadlines;
 use super::error::{Error, MAX_ERROR_TEXT, Phase, shorten};
 use super::jsonlines::{self, LineError, Splitter};
@@ -28,15 +28,15 @@ use super::types::ProgressMessage;
 const MAX_BODY: usize = 32 << 20;
 
 /// A reply whose head has arrived.
-pub(super) struct Reply {
+pub(super) struct EngineReply {
     op: &'static Op,
     response: Response<Incoming>,
-    connection: Option<Connection>,
+    connection: Option<HttpConnection>,
     idle: Option<Arc<IdlePool>>,
     ended: bool,
 }
 
-impl Drop for Reply {
+impl Drop for EngineReply {
     fn drop(&mut self) {
         let ended = self.ended || self.response.body().is_end_stream();
         if ended && let (Some(connection), Some(idle)) = (self.connection.take(), self.idle.take()) {
@@ -45,16 +45,16 @@ impl Drop for Reply {
     }
 }
 
-impl Reply {
+impl EngineReply {
     pub(super) fn new(
         op: &'static Op,
         response: Response<Incoming>,
-        connection: Connection,
+        connection: HttpConnection,
         idle: Option<Arc<IdlePool>>,
-    ) -> Reply {
+    ) -> EngineReply {
         // An upgraded connection cannot be reused.
         let idle = idle.filter(|_| response.status().as_u16() != 101);
-        Reply { op, response, connection: Some(connection), idle, ended: false }
+        EngineReply { op, response, connection: Some(connection), idle, ended: false }
     }
 
     pub(super) fn op(&self) -> &'static Op {
@@ -70,7 +70,7 @@ impl Reply {
     }
 
     /// The reply if its status is one of `statuses`, else the error in its body.
-    pub(super) async fn accept(self, statuses: &[u16]) -> Result<Reply, Error> {
+    pub(super) async fn accept(self, statuses: &[u16]) -> Result<EngineReply, Error> {
         if statuses.contains(&self.status()) { Ok(self) } else { Err(self.into_error().await) }
     }
 
@@ -184,7 +184,7 @@ impl Reply {
     }
 
     /// The future stream of an upgrade, and the connection.
-    pub(super) fn into_upgrade(mut self) -> (hyper::upgrade::OnUpgrade, Option<Connection>) {
+    pub(super) fn into_upgrade(mut self) -> (hyper::upgrade::OnUpgrade, Option<HttpConnection>) {
         (hyper::upgrade::on(&mut self.response), self.connection.take())
     }
 }
@@ -195,7 +195,7 @@ fn parse<T: DeserializeOwned>(call: &'static Op, body: &[u8]) -> Result<T, Error
 
 /// A body of JSON lines.
 pub(super) struct ReplyLines {
-    reply: Reply,
+    reply: EngineReply,
     idle: Option<Duration>,
     splitter: Splitter,
 }

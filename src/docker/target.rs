@@ -13,8 +13,8 @@
 //!
 //! TLS files come from the same source as the address: a context has its own files; for an address
 //! they come from the settings, else from `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH`. A TCP address
-//! without TLS is refused unless the settings allow plaintext: access to that port means root on the
-//! engine's machine.
+//! without TLS is refused unless the settings allow plaintext: access to that port means root on
+//! the engine's machine.
 //!
 //! The environment is a value ([`Environment`]), so tests do not touch the process's environment.
 
@@ -250,7 +250,8 @@ fn current_context(folder: &Path) -> Result<Option<String>, SetupError> {
     Ok(config.current_context.filter(|name| !name.is_empty() && name != "default"))
 }
 
-/// Reads a context from the docker command's files, whose names are the digest of the context's name.
+/// Reads a context from the docker command's files, whose names are the digest of the context's
+/// name.
 fn read_context(folder: Option<&Path>, name: &str, from: &str) -> Result<EngineTarget, SetupError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]

@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::app::App;
-use super::connection::{Connection, IdlePool};
+use super::connection::{HttpConnection, IdlePool};
 use super::dial::{Dialer, dial};
 use super::endpoint::Endpoint;
 use super::error::{Error, Phase};
 use super::op::Op;
-use super::reply::Reply;
+use super::reply::EngineReply;
 use super::request::{Call, UploadProgress};
 use super::tls::TlsProblem;
 use super::version::ApiVersion;
@@ -43,7 +43,7 @@ impl Transport {
     }
 
     /// Sends a call and waits for the head of its reply, whatever its status.
-    pub(super) async fn send(&self, call: &mut Call, version: Option<ApiVersion>) -> Result<Reply, Error> {
+    pub(super) async fn send(&self, call: &mut Call, version: Option<ApiVersion>) -> Result<EngineReply, Error> {
         let mut request = call.request(version, self.app.user_agent)?;
         let mut idle = self.idle.as_ref().and_then(|pool| pool.take());
         loop {
@@ -56,7 +56,7 @@ impl Transport {
             }
             let response = connection.sender.try_send_request(request);
             match head_of(response, call.op, call.head, &call.progress).await? {
-                Ok(response) => return Ok(Reply::new(call.op, response, connection, self.idle.clone())),
+                Ok(response) => return Ok(EngineReply::new(call.op, response, connection, self.idle.clone())),
                 Err(mut failed) => {
                     let unsent = failed.take_message();
                     let error = failed.into_error();
@@ -72,10 +72,10 @@ impl Transport {
         }
     }
 
-    async fn open(&self, op: &'static Op) -> Result<Connection, Error> {
+    async fn open(&self, op: &'static Op) -> Result<HttpConnection, Error> {
         let stream = dial(&self.endpoint, &self.dialer, self.app).await?;
         let broken = |source: hyper::Error| Error::Broken { call: op, phase: Phase::Head, source: source.into() };
-        Connection::open(stream).await.map_err(broken)
+        HttpConnection::open(stream).await.map_err(broken)
     }
 
     /// What a failure before the head means.

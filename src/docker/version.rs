@@ -1,8 +1,9 @@
 //! API versions: parsing, comparison as numbers (`1.9 < 1.41`), and negotiation.
 //!
 //! This client speaks at most 1.51, because 1.52 omits empty fields and removes old ones, and at
-//! least 1.41 (Docker 20.10), because `CgroupnsMode` starts there and an older engine would ignore it
-//! silently. The version is never pinned: Docker 20.10 speaks at most 1.41, Docker 29.0 at least 1.44.
+//! least 1.41 (Docker 20.10), because `CgroupnsMode` starts there and an older engine would ignore
+//! it silently. The version is never pinned: Docker 20.10 speaks at most 1.41, Docker 29.0 at least
+//! 1.44.
 
 use std::fmt;
 use std::str::FromStr;

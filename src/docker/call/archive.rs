@@ -12,7 +12,8 @@ use crate::request::Call;
 use crate::types::PathStat;
 
 impl Client {
-    /// `HEAD /containers/{id}/archive`: metadata of a path. 5 s for the head. If dropped: no effect.
+    /// `HEAD /containers/{id}/archive`: metadata of a path. 5 s for the head. If dropped: no
+    /// effect.
     ///
     /// # Errors
     /// 404: no such container or path.
@@ -30,8 +31,8 @@ impl Client {
     }
 
     /// `GET /containers/{id}/archive`: writes a file or a folder to `into` as a tar archive, and
-    /// returns the archive's size in bytes. 5 s for the head, at most 60 s of silence, at most `limit`
-    /// bytes. If dropped: no effect on the engine.
+    /// returns the archive's size in bytes. 5 s for the head, at most 60 s of silence, at most
+    /// `limit` bytes. If dropped: no effect on the engine.
     ///
     /// # Errors
     /// 404: no such container or path; [`Error::TooLarge`]; [`Error::Upload`] if writing to `into`

@@ -16,8 +16,8 @@ impl Client {
     /// `POST /containers/create`. Never pulls. 15 s for the head.
     ///
     /// The only call in this file that is not idempotent. If its reply is lost, the container is
-    /// inspected by its name and returned if it has the requested labels ([`Created::recovered`]). So
-    /// make names unique: a second attempt under the same name is a conflict instead of a second
+    /// inspected by its name and returned if it has the requested labels ([`Created::recovered`]).
+    /// So make names unique: a second attempt under the same name is a conflict instead of a second
     /// container.
     ///
     /// If dropped after the request was sent: the container may exist; remove it by `name`.
@@ -50,16 +50,16 @@ impl Client {
     /// `GET /containers/{id}/json`. 5 s for the head. If dropped: no effect.
     ///
     /// # Errors
-    /// 404: no such container. A timeout means that something holds the container's lock, often output
-    /// that no client reads.
+    /// 404: no such container. A timeout means that something holds the container's lock, often
+    /// output that no client reads.
     pub async fn inspect_container(&self, id: &str) -> Result<ContainerInfo, Error> {
         static OP: Op = Op::get("inspect a container");
         let call = Call::new(&OP, format!("/containers/{}/json", path::name(&OP, id)?));
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /containers/json`; `all` includes containers that are not running. 10 s for the head. If
-    /// dropped: no effect.
+    /// `GET /containers/json`; `all` includes containers that are not running. 10 s for the head.
+    /// If dropped: no effect.
     ///
     /// # Errors
     /// No error specific to this call.
@@ -69,14 +69,14 @@ impl Client {
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `POST /containers/{id}/update`: changes limits. Returns the engine's warnings; a warning means
-    /// that a limit was ignored. 15 s for the head.
+    /// `POST /containers/{id}/update`: changes limits. Returns the engine's warnings; a warning
+    /// means that a limit was ignored. 15 s for the head.
     ///
     /// If dropped: the limits may have changed; set them again, or remove the container.
     ///
     /// # Errors
-    /// 404: no such container; 409: it is being removed; 500: the kernel refuses (on cgroup v1, memory
-    /// below the current usage).
+    /// 404: no such container; 409: it is being removed; 500: the kernel refuses (on cgroup v1,
+    /// memory below the current usage).
     pub async fn update_container(&self, id: &str, resources: &UpdateResources) -> Result<Vec<String>, Error> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "PascalCase", default)]
@@ -89,14 +89,15 @@ impl Client {
         Ok(updated.warnings.unwrap_or_default())
     }
 
-    /// `DELETE /containers/{id}`, with its anonymous volumes; `force` kills it first. 60 s for the head.
+    /// `DELETE /containers/{id}`, with its anonymous volumes; `force` kills it first. 60 s for the
+    /// head.
     ///
     /// Close its attach first: output that no client reads can block the removal indefinitely. If
     /// dropped: the removal continues.
     ///
     /// # Errors
-    /// 409: it is running and `force` is false. 500 (a device is busy) is retryable; the name stays in
-    /// use until then.
+    /// 409: it is running and `force` is false. 500 (a device is busy) is retryable; the name stays
+    /// in use until then.
     pub async fn remove_container(&self, id: &str, force: bool) -> Result<Removal, Error> {
         static OP: Op = Op::delete("remove a container").within(deadlines::REMOVE);
         let call = Call::new(&OP, format!("/containers/{}", path::name(&OP, id)?)).flag("v", true).flag("force", force);
@@ -111,8 +112,9 @@ impl Client {
         }
     }
 
-    /// `POST /containers/prune`: removes stopped containers. A label filter is required: without one,
-    /// containers of other programs would be removed. 300 s for the head. If dropped: it continues.
+    /// `POST /containers/prune`: removes stopped containers. A label filter is required: without
+    /// one, containers of other programs would be removed. 300 s for the head. If dropped: it
+    /// continues.
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] without a label; 409: another prune is running.

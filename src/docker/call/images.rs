@@ -71,8 +71,8 @@ impl Client {
         self.call(call, &[201]).await.map(drop)
     }
 
-    /// `DELETE /images/{name}`: removes a name, and with the last name the image. An absent image is a
-    /// success. 60 s for the head. If dropped: the removal continues.
+    /// `DELETE /images/{name}`: removes a name, and with the last name the image. An absent image
+    /// is a success. 60 s for the head. If dropped: the removal continues.
     ///
     /// # Errors
     /// 409: a container uses it.
@@ -82,9 +82,9 @@ impl Client {
         self.call(call, &[200, 404]).await.map(drop)
     }
 
-    /// `POST /images/prune`: removes images without a name, or with the filter `dangling=false` all that
-    /// no container uses. A label filter is required: without one, images of other programs would be
-    /// removed. 300 s for the head. If dropped: it continues.
+    /// `POST /images/prune`: removes images without a name, or with the filter `dangling=false` all
+    /// that no container uses. A label filter is required: without one, images of other programs
+    /// would be removed. 300 s for the head. If dropped: it continues.
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] without a label; 409: another prune is running.

@@ -16,19 +16,19 @@ use crate::error::{Error, shorten};
 use crate::hijack::Hijacked;
 use crate::op::Op;
 use crate::path;
-use crate::reply::{Reply, ReplyLines};
+use crate::reply::{EngineReply, ReplyLines};
 use crate::request::Call;
 use crate::stdcopy::{Decoder, StdStream, StdcopyError};
 use crate::types::{Stats, Top, WaitCondition};
 
 impl Client {
-    /// `POST /containers/{id}/attach`: takes over the connection, with all three streams. 5 s for the
-    /// head, 5 s for the upgrade.
+    /// `POST /containers/{id}/attach`: takes over the connection, with all three streams. 5 s for
+    /// the head, 5 s for the upgrade.
     ///
-    /// Attach before the start, or the first output is lost. Attaching to a container that never starts,
-    /// or has exited, succeeds and stays silent forever: set a deadline for the first byte. Attach only
-    /// once: a second client gets a copy of the output, and its input is mixed in. If dropped: the
-    /// connection closes, which for a `StdinOnce` container ends its input.
+    /// Attach before the start, or the first output is lost. Attaching to a container that never
+    /// starts, or has exited, succeeds and stays silent forever: set a deadline for the first byte.
+    /// Attach only once: a second client gets a copy of the output, and its input is mixed in. If
+    /// dropped: the connection closes, which for a `StdinOnce` container ends its input.
     ///
     /// # Errors
     /// 404: no such container; 409: it is paused or restarting.
@@ -44,7 +44,8 @@ impl Client {
         Hijacked::take(self.send(&mut call).await?).await
     }
 
-    /// `POST /containers/{id}/start`; a container that already runs is a success. 30 s for the head.
+    /// `POST /containers/{id}/start`; a container that already runs is a success. 30 s for the
+    /// head.
     ///
     /// When this returns, PID 1 may not have run yet. If dropped: the start continues.
     ///
@@ -57,9 +58,9 @@ impl Client {
         self.call(call, &[204, 304]).await.map(drop)
     }
 
-    /// `POST /containers/{id}/stop`: sends the stop signal, and SIGKILL after `grace`. A container that
-    /// is not running or does not exist is a success. `grace` (rounded up to seconds) plus 15 s for the
-    /// head. If dropped: the stop continues.
+    /// `POST /containers/{id}/stop`: sends the stop signal, and SIGKILL after `grace`. A container
+    /// that is not running or does not exist is a success. `grace` (rounded up to seconds) plus
+    /// 15 s for the head. If dropped: the stop continues.
     ///
     /// # Errors
     /// 500: the engine could not stop it.
@@ -72,9 +73,9 @@ impl Client {
         self.call(call, &[204, 304, 404]).await.map(drop)
     }
 
-    /// `POST /containers/{id}/kill` with SIGKILL; returns when the container has exited. A container
-    /// that is not running or does not exist is a success. 15 s for the head. If dropped: the kill
-    /// continues.
+    /// `POST /containers/{id}/kill` with SIGKILL; returns when the container has exited. A
+    /// container that is not running or does not exist is a success. 15 s for the head. If dropped:
+    /// the kill continues.
     ///
     /// # Errors
     /// 500: the engine could not kill it.
@@ -84,8 +85,8 @@ impl Client {
         self.call(call, &[204, 404, 409]).await.map(drop)
     }
 
-    /// `POST /containers/{id}/wait`: waits for the condition and returns the exit status. To avoid a
-    /// race with the start, see [`Client::begin_wait`]. If dropped: the engine stops waiting.
+    /// `POST /containers/{id}/wait`: waits for the condition and returns the exit status. To avoid
+    /// a race with the start, see [`Client::begin_wait`]. If dropped: the engine stops waiting.
     ///
     /// # Errors
     /// 404: no such container; [`Error::Reported`]: the engine could not wait.
@@ -93,8 +94,8 @@ impl Client {
         self.begin_wait(id, condition).await?.exit_status().await
     }
 
-    /// Begins a wait. When this returns, the engine is waiting, so a later exit is not missed. 5 s for
-    /// the head. If dropped: the engine stops waiting.
+    /// Begins a wait. When this returns, the engine is waiting, so a later exit is not missed. 5 s
+    /// for the head. If dropped: the engine stops waiting.
     ///
     /// # Errors
     /// 404: no such container.
@@ -106,8 +107,8 @@ impl Client {
     }
 
     /// `GET /containers/{id}/logs` of a container without a terminal. 5 s for the head; silence is
-    /// bounded to 10 s unless the log is followed. If dropped, now or as a [`LogStream`]: the connection
-    /// closes.
+    /// bounded to 10 s unless the log is followed. If dropped, now or as a [`LogStream`]: the
+    /// connection closes.
     ///
     /// # Errors
     /// 404: no such container; 501 or 400 with the log driver `none`.
@@ -135,8 +136,8 @@ impl Client {
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /containers/{id}/stats`: one sample, taken immediately (`one-shot`). 10 s for the head. If
-    /// dropped: no effect.
+    /// `GET /containers/{id}/stats`: one sample, taken immediately (`one-shot`). 10 s for the head.
+    /// If dropped: no effect.
     ///
     /// # Errors
     /// 404: no such container.
@@ -148,8 +149,8 @@ impl Client {
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /containers/{id}/stats`: one sample per second for as long as the container exists. 10 s for
-    /// the head. If dropped, now or as a [`StatsStream`]: the connection closes.
+    /// `GET /containers/{id}/stats`: one sample per second for as long as the container exists.
+    /// 10 s for the head. If dropped, now or as a [`StatsStream`]: the connection closes.
     ///
     /// # Errors
     /// 404: no such container.
@@ -161,7 +162,7 @@ impl Client {
 }
 
 /// A wait that has begun. Dropping it ends the wait.
-pub struct Wait(Reply);
+pub struct Wait(EngineReply);
 
 impl Wait {
     /// Waits without a deadline and returns the exit status.
@@ -205,13 +206,14 @@ pub struct LogOptions {
 
 /// A container's log. Dropping it closes the connection.
 pub struct LogStream {
-    reply: Reply,
+    reply: EngineReply,
     idle: Option<Duration>,
     decoder: Decoder,
 }
 
 impl LogStream {
-    /// Reads the next bytes and passes each piece to `sink`; returns false at the end. Not cancel-safe.
+    /// Reads the next bytes and passes each piece to `sink`; returns false at the end. Not
+    /// cancel-safe.
     ///
     /// # Errors
     /// The connection broke, the stream is not valid, or the engine reported an error in it.

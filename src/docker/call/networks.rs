@@ -11,8 +11,8 @@ use crate::request::Call;
 use crate::types::{Filters, NetworkInfo, NetworkSpec};
 
 impl Client {
-    /// `POST /networks/create`: returns the network's id. 15 s for the head. If dropped after the request
-    /// was sent: the network may exist; inspect it by name.
+    /// `POST /networks/create`: returns the network's id. 15 s for the head. If dropped after the
+    /// request was sent: the network may exist; inspect it by name.
     ///
     /// # Errors
     /// 409: the name is in use; 403: the name is reserved.

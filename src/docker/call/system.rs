@@ -13,8 +13,8 @@ use crate::request::Call;
 use crate::types::{DiskUsage, EngineEvent, Filters, Info, Ping, VersionInfo};
 
 impl Client {
-    /// `GET /_ping`, without a version: negotiates the API version. 5 s for the head. If dropped: no
-    /// effect; the negotiated version stays as it was.
+    /// `GET /_ping`, without a version: negotiates the API version. 5 s for the head. If dropped:
+    /// no effect; the negotiated version stays as it was.
     ///
     /// # Errors
     /// [`Error::Version`] if there is no common version; the negotiated version is then reset.
@@ -39,7 +39,8 @@ impl Client {
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /info`: the engine's machine and configuration. 10 s for the head. If dropped: no effect.
+    /// `GET /info`: the engine's machine and configuration. 10 s for the head. If dropped: no
+    /// effect.
     ///
     /// # Errors
     /// No error specific to this call.
@@ -49,10 +50,11 @@ impl Client {
         self.call(call, &[200]).await?.json().await
     }
 
-    /// `GET /system/df`: the engine's disk usage. The engine walks all files, so 60 s for the head. If
-    /// dropped: the engine completes its walk.
+    /// `GET /system/df`: the engine's disk usage. The engine walks all files, so 60 s for the head.
+    /// If dropped: the engine completes its walk.
     ///
-    /// Engines before 23 serve one client at a time and refuse the others. This call retries for 60 s.
+    /// Engines before 23 serve one client at a time and refuse the others. This call retries for
+    /// 60 s.
     ///
     /// # Errors
     /// 500: other clients' calls were running for 60 s.
@@ -73,8 +75,8 @@ impl Client {
     /// `GET /events`: events from now on. 5 s for the head, silence is not bounded.
     ///
     /// Delivery is not reliable: engines drop events when a reader is slow for 100 ms. So list the
-    /// objects after every connect and periodically. If dropped, now or as [`Events`]: the connection
-    /// closes.
+    /// objects after every connect and periodically. If dropped, now or as [`Events`]: the
+    /// connection closes.
     ///
     /// # Errors
     /// No error specific to this call.

@@ -1,7 +1,7 @@
 //! Image transfers with progress: pull, import, load, build.
 //!
-//! The engine answers 200 when a transfer begins, so a failure arrives as a line of the stream: every
-//! line is checked, and a stream that is cut is a failure too.
+//! The engine answers 200 when a transfer begins, so a failure arrives as a line of the stream:
+//! every line is checked, and a stream that is cut is a failure too.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -17,7 +17,8 @@ use crate::registry::{Credentials, ImageName};
 use crate::request::Call;
 use crate::types::ProgressMessage;
 
-/// Options of a build with the classic builder, which needs no session and still exists in Docker 29.
+/// Options of a build with the classic builder, which needs no session and still exists in Docker
+/// 29.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildOptions {
     /// `name:tag` of the result; no name if empty.
@@ -42,8 +43,8 @@ impl Client {
     /// If dropped: the engine stops pulling and keeps complete layers.
     ///
     /// # Errors
-    /// 404 (no such image, or no access to it) before the pull begins, [`Error::Reported`] after; 500:
-    /// the registry cannot be reached or rejects the credentials.
+    /// 404 (no such image, or no access to it) before the pull begins, [`Error::Reported`] after;
+    /// 500: the registry cannot be reached or rejects the credentials.
     pub async fn pull_image(
         &self,
         image: &ImageName,
@@ -60,11 +61,11 @@ impl Client {
     }
 
     /// `POST /images/create?fromSrc=-`: makes an image of one layer from a tar archive, which is
-    /// streamed. `changes` are Dockerfile instructions such as `LABEL a=b`. At most 60 s of silence,
-    /// also of the archive's reader.
+    /// streamed. `changes` are Dockerfile instructions such as `LABEL a=b`. At most 60 s of
+    /// silence, also of the archive's reader.
     ///
-    /// If dropped: the engine sees a cut archive and makes no image; if the whole archive had arrived,
-    /// the image may appear.
+    /// If dropped: the engine sees a cut archive and makes no image; if the whole archive had
+    /// arrived, the image may appear.
     ///
     /// # Errors
     /// 500 or [`Error::Reported`]: not a valid archive; [`Error::Upload`]: reading it failed.
@@ -84,8 +85,8 @@ impl Client {
         self.call(call.tar(tar), &[200]).await?.follow(deadlines::TRANSFER_IDLE, progress).await
     }
 
-    /// `POST /images/load`: loads an archive written by `docker save`, with its image names. At most
-    /// 60 s of silence.
+    /// `POST /images/load`: loads an archive written by `docker save`, with its image names. At
+    /// most 60 s of silence.
     ///
     /// If dropped: complete layers and images remain.
     ///
@@ -101,11 +102,11 @@ impl Client {
         self.call(call, &[200]).await?.follow(deadlines::TRANSFER_IDLE, progress).await
     }
 
-    /// `POST /build` with the classic builder: builds the tar archive `context_tar`, which contains the
-    /// Dockerfile, and returns the image's id. At most 600 s of silence.
+    /// `POST /build` with the classic builder: builds the tar archive `context_tar`, which contains
+    /// the Dockerfile, and returns the image's id. At most 600 s of silence.
     ///
-    /// If dropped: the engine cancels the build and removes its containers; complete steps stay in its
-    /// cache.
+    /// If dropped: the engine cancels the build and removes its containers; complete steps stay in
+    /// its cache.
     ///
     /// # Errors
     /// [`Error::Reported`] with the builder's message: a step failed.

@@ -238,7 +238,8 @@ pub enum Removal {
     Removed,
     /// The container did not exist.
     AlreadyGone,
-    /// Another removal is running, such as by `AutoRemove`: inspect until 404 instead of repeating this.
+    /// Another removal is running, such as by `AutoRemove`: inspect until 404 instead of repeating
+    /// this.
     InProgress,
 }
 
@@ -253,8 +254,8 @@ pub struct Top {
     pub processes: Vec<Vec<String>>,
 }
 
-/// A sample of a container's counters (`GET /containers/{id}/stats`). A counter that the engine does
-/// not report is 0.
+/// A sample of a container's counters (`GET /containers/{id}/stats`). A counter that the engine
+/// does not report is 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Stats {
@@ -284,7 +285,7 @@ pub struct CpuStats {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct CpuUsage {
-    /// In nanoseconds.
+    /// In nanoseconds of CPU time.
     #[serde(deserialize_with = "lax")]
     pub total_usage: u64,
 }
@@ -329,7 +330,7 @@ pub struct PathStat {
     /// The last component of the path.
     #[serde(deserialize_with = "lax")]
     pub name: String,
-    /// In bytes.
+    /// The size in bytes.
     #[serde(deserialize_with = "lax")]
     pub size: i64,
     /// Go's `os.FileMode`; the highest bit marks a folder.

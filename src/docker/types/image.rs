@@ -17,7 +17,7 @@ pub struct ImageInfo {
     /// `name@sha256:...` for each registry it was pulled from or pushed to.
     #[serde(deserialize_with = "lax")]
     pub repo_digests: Vec<String>,
-    /// In bytes.
+    /// The size in bytes.
     #[serde(deserialize_with = "lax")]
     pub size: i64,
     /// Build time, in RFC 3339.
@@ -36,7 +36,7 @@ pub struct ImageSummary {
     pub id: String,
     #[serde(deserialize_with = "lax")]
     pub repo_tags: Vec<String>,
-    /// In bytes.
+    /// The size in bytes.
     #[serde(deserialize_with = "lax")]
     pub size: i64,
     /// Unix time in seconds.

@@ -42,7 +42,7 @@ pub struct Info {
     pub name: Option<String>,
     #[serde(rename = "NCPU")]
     pub ncpu: Option<i64>,
-    /// In bytes.
+    /// Physical memory in bytes.
     pub mem_total: Option<i64>,
     /// The storage driver.
     pub driver: Option<String>,
@@ -62,7 +62,7 @@ pub struct Info {
     pub images: Option<i64>,
     pub server_version: Option<String>,
     pub kernel_version: Option<String>,
-    /// The distribution.
+    /// The name of the distribution.
     pub operating_system: Option<String>,
     /// Whether memory limits are supported.
     pub memory_limit: Option<bool>,

@@ -1,4 +1,5 @@
-//! Bad input: invalid addresses, certificates and peers. Each gives a clear error within its bounds.
+//! Bad input: invalid addresses, certificates and peers. Each gives a clear error within its
+//! bounds.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -253,8 +254,8 @@ async fn a_denied_socket_names_the_group_to_join() {
     let (socket, copy) = (folder.path().join("docker.sock"), folder.path().join("test"));
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660)).unwrap();
-    // copied by another process: a writable descriptor of this one could leak into a child that starts
-    // meanwhile, and executing the copy would fail with ETXTBSY
+    // copied by another process: a writable descriptor of this one could leak into a child that
+    // starts meanwhile, and executing the copy would fail with ETXTBSY
     assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&copy).status().unwrap().success());
     let mut command = Command::new(&copy);
     command.args(["a_denied_socket_names_the_group_to_join", "--nocapture"]).env(SOCKET, &socket);

@@ -1,8 +1,8 @@
 //! A scripted engine: answers common requests by itself, and others as a test specifies.
 //!
 //! It writes raw bytes instead of using a server library, because the faults are faults of bytes: a
-//! cut chunk, a lost reply, a stalled body. It keeps connections open like a real engine, and counts
-//! them.
+//! cut chunk, a lost reply, a stalled body. It keeps connections open like a real engine, and
+//! counts them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -117,8 +117,8 @@ impl Fake {
         (fake, Client::unix(path), Listening { _folder: Some(folder), task })
     }
 
-    /// The next request that begins with `request` (such as `"POST /containers/create"`) gets `answer`.
-    /// A create still creates the container.
+    /// The next request that begins with `request` (such as `"POST /containers/create"`) gets
+    /// `answer`. A create still creates the container.
     pub fn script(&self, request: &str, answer: Answer) -> &Fake {
         self.state.lock().unwrap().script.push_back((request.to_owned(), answer));
         self
