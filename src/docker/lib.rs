@@ -6,8 +6,8 @@
 //!   goes on doing is documented at each call, because it differs.
 //!
 //! ```text
-//!   Settings + Environment --target.rs--> EngineTarget --Client::open--> Client (Arc: Transport, version)
-//!                                                                      |
+//!   Settings + Environment --target.rs--> EngineTarget --Client::open--> Client
+//!                                                              (Transport, version)
 //!   call/*.rs  --------->  Call  (Op, path, query, body)               |
 //!                           |                                          |
 //!   transport.rs            |  IdlePool, or dial.rs (Unix, TCP, tls.rs) ----> engine
