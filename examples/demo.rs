@@ -1,8 +1,9 @@
-//! The demonstration: judges submissions over the socket, checks every verdict, shows the timings, and
-//! compares a warm run with `docker run` of the same hardening.
+//! The demonstration: judges submissions over the socket, checks every verdict, shows the timings,
+//! and compares a warm run with `docker run` of the same hardening.
 //!
-//! Run by `make demo`; by hand: `ASSAY_SOCKET=/run/assay/assay.sock cargo run --release --example demo`.
-//! Exit status: 0 if every verdict is as expected, 1 if not, 125 if the daemon cannot be reached.
+//! Run by `make demo`; by hand: `ASSAY_SOCKET=/run/assay/assay.sock cargo run --release --example
+//! demo`. Exit status: 0 if every verdict is as expected, 1 if not, 125 if the daemon cannot be
+//! reached.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::{Command, ExitCode, Stdio};
@@ -285,8 +286,8 @@ async fn compare(client: &mut RpcClient) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// Waits, for at most 5 s, until a Python sandbox is ready and none is being created, so that a warm
-/// run on an idle machine is measured.
+/// Waits, for at most 5 s, until a Python sandbox is ready and none is being created, so that a
+/// warm run on an idle machine is measured.
 async fn wait_until_ready(client: &mut RpcClient) {
     for _ in 0..100 {
         let Ok(pools) = client.call("pool.list", json!({})).await else { return };

@@ -8,8 +8,8 @@ use super::{Sources, environment};
 
 /// Runs untrusted code submissions in Docker sandboxes that are already started.
 ///
-/// Settings come from the configuration file, its drop-ins (FILE.d/*.toml), ASSAY_* variables and flags; the later wins.
-/// docs/OPERATIONS.md lists them all.
+/// Settings come from the configuration file, its drop-ins (FILE.d/*.toml), ASSAY_* variables and
+/// flags; the later wins. docs/OPERATIONS.md lists them all.
 #[derive(Debug, Parser)]
 #[command(name = "assayd", version)]
 pub struct Arguments {
@@ -31,7 +31,8 @@ pub struct Arguments {
     /// The log level, such as debug or "info, pool=debug" (log.level)
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
-    /// Print the effective configuration with the origin of each value, and exit; with status 1 if it is invalid
+    /// Print the effective configuration with the origin of each value, and exit; with status 1 if
+    /// it is invalid
     #[arg(long)]
     pub check_config: bool,
     /// The same as JSON

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A line of the socket protocol: fits a submission of ordinary size in base64; anything larger is sent as a blob.
+/// A line of the socket protocol: fits a submission of ordinary size in base64; anything larger is
+/// sent as a blob.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Nesting of JSON. A submission has a depth of 6.
@@ -122,7 +123,8 @@ pub const MAX_CASES_BYTES: usize = 1024 * 1024;
 /// Number of open HTTP connections: several times the number of usual scrapers and health checks.
 pub const MAX_HTTP_CONNECTIONS: usize = 32;
 
-/// Time limit of a request's head, from the start of the connection or the end of the last response.
+/// Time limit of a request's head, from the start of the connection or the end of the last
+/// response.
 pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(5);
 
 /// Size of a request's head. Prometheus sends 250 bytes; 8 KiB is hyper's minimum.

@@ -1,5 +1,5 @@
-//! Checks that the types cannot make: ranges, names, mutual exclusion. Pure: takes a configuration, returns mistakes with
-//! their keys.
+//! Checks that the types cannot make: ranges, names, mutual exclusion. Pure: takes a configuration,
+//! returns mistakes with their keys.
 
 use super::model::Config;
 use docker::Endpoint;

@@ -1,7 +1,8 @@
 //! The address of the HTTP listener; none by default.
 //!
-//! HTTP has no authentication, so it listens on loopback or on a Unix socket. Any other address is refused unless
-//! `allow_remote` is set. The same holds for a socket that the service manager opened.
+//! HTTP has no authentication, so it listens on loopback or on a Unix socket. Any other address is
+//! refused unless `allow_remote` is set. The same holds for a socket that the service manager
+//! opened.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,17 +1,17 @@
-//! Configuration: files, variables and flags become one effective configuration, and each value knows its origin. Every
-//! error names the origin, the setting and a valid value.
+//! Configuration: files, variables and flags become one effective configuration, and each value
+//! knows its origin. Every error names the origin, the setting and a valid value.
 //!
 //! ```text
-//!   structs --schema--> the settings: names, kinds, defaults, documentation     (model, schema)
-//!   file, variable, flag --> (key, value, origin)...                            (sources, value, units)
-//!   all sources merged, the later wins --> Config                               (load)
-//!   ranges, names, mutual exclusion --> problems with their origins             (check, problem)
-//!   Config and origins --> the output of --check-config                         (show)
+//!   structs --schema--> settings: names, kinds, defaults, docs    (model, schema)
+//!   file, variable, flag --> (key, value, origin)...              (sources, value, units)
+//!   all sources merged, the later wins --> Config                 (load)
+//!   ranges, names, mutual exclusion --> problems with origins     (check, problem)
+//!   Config and origins --> the output of --check-config           (show)
 //! ```
 //!
-//! No setting has code of its own: a new field of a struct is a setting with its variable and its flag. The environment
-//! is passed as a value, so that tests never touch that of the process. Fixed bounds, which operators cannot change, are
-//! in [`bounds`].
+//! No setting has code of its own: a new field of a struct is a setting with its variable and its
+//! flag. The environment is passed as a value, so that tests never touch that of the process. Fixed
+//! bounds, which operators cannot change, are in [`bounds`].
 
 mod arguments;
 pub mod bounds;

@@ -1,7 +1,8 @@
 //! Merges all sources setting by setting, deserializes the result into the structs, and checks it.
 //!
 //! ```text
-//!   files, drop-ins, variables, flags --sources--> (key, value, origin)... --merge--> one tree --serde--> Config --check-->
+//!   files, drop-ins, variables, flags --sources--> (key, value, origin)...
+//!       --merge--> one tree --serde--> Config --check-->
 //! ```
 
 use std::collections::BTreeMap;
@@ -41,8 +42,8 @@ pub struct Loaded {
 pub struct Origins(BTreeMap<String, SettingOrigin>);
 
 impl Origins {
-    /// Origin of a mistake: that of the setting, or, if it has its default, of another setting of its section that does
-    /// not fit the default.
+    /// Origin of a mistake: that of the setting, or, if it has its default, of another setting of
+    /// its section that does not fit the default.
     fn of_mistake(&self, key: &str) -> SettingOrigin {
         match (self.of(key), key.rsplit_once('.')) {
             (SettingOrigin::Default, Some((section, _))) => self.of(section),
@@ -135,7 +136,8 @@ impl MergedSources {
         root
     }
 
-    /// Deserializes the merged values; `whole` is the origin of mistakes without a line of their own.
+    /// Deserializes the merged values; `whole` is the origin of mistakes without a line of their
+    /// own.
     pub(super) fn into<T: DeserializeOwned>(
         self,
         whole: &SettingOrigin,
@@ -215,7 +217,8 @@ impl Sources {
 }
 
 impl Config {
-    /// Loads a file ([`super::DEFAULT_PATH`] if `None`) with its drop-ins, and the variables; no flags.
+    /// Loads a file ([`super::DEFAULT_PATH`] if `None`) with its drop-ins, and the variables; no
+    /// flags.
     ///
     /// # Errors
     /// See [`ConfigError`].

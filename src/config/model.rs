@@ -1,9 +1,9 @@
-//! The settings: one struct per section, one field per setting. Name, type, default and documentation of a setting are
-//! defined here only; the reference in docs/OPERATIONS.md, variables, flags, units and errors follow from them
-//! ([`super::schema`]).
+//! The settings: one struct per section, one field per setting. Name, type, default and
+//! documentation of a setting are defined here only; the reference in docs/OPERATIONS.md,
+//! variables, flags, units and errors follow from them ([`super::schema`]).
 //!
-//! A field whose name ends in a unit (`_ms`, `_s`, `_bytes`) is a quantity: see [`super::units`] for its two spellings. A
-//! path is marked `x-path`: it is relative to the file that sets it.
+//! A field whose name ends in a unit (`_ms`, `_s`, `_bytes`) is a quantity: see [`super::units`]
+//! for its two spellings. A path is marked `x-path`: it is relative to the file that sets it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -120,7 +120,8 @@ impl Default for SocketSettings {
 pub struct EngineSettings {
     /// The name of the host in reports and commands.
     pub name: String,
-    /// `unix:///path` or `tcp://host:port`; if absent, the address from Docker's own variables and context.
+    /// `unix:///path` or `tcp://host:port`; if absent, the address from Docker's own variables and
+    /// context.
     pub host: Option<String>,
     /// A Docker context, in place of an address.
     pub context: Option<String>,
@@ -140,14 +141,16 @@ pub struct EngineSettings {
     pub tls_server_name: Option<String>,
     /// Whether TCP without TLS is allowed: anyone who can reach that port is root there.
     pub allow_plaintext: bool,
-    /// The OCI runtime of sandboxes, such as `runsc`; the engine's default if absent. A profile may override it.
+    /// The OCI runtime of sandboxes, such as `runsc`; the engine's default if absent. A profile may
+    /// override it.
     pub runtime: Option<String>,
-    /// The AppArmor profile of cells, if the engine's default forbids their mounts (config/apparmor/assay-cell).
+    /// The AppArmor profile of cells, if the engine's default forbids their mounts
+    /// (config/apparmor/assay-cell).
     pub apparmor_profile: Option<String>,
     /// The maximum number of concurrent creations of sandboxes.
     pub max_creating: usize,
-    /// CPUs assigned to runs for each CPU of the machine. With more than 1, concurrent runs slow each other down: their
-    /// CPU time stays the same, their wall time grows.
+    /// CPUs assigned to runs for each CPU of the machine. With more than 1, concurrent runs slow
+    /// each other down: their CPU time stays the same, their wall time grows.
     pub cpu_overcommit: f64,
 }
 
@@ -220,7 +223,8 @@ pub struct ImageSettings {
     pub init: Option<PathBuf>,
     /// When an image is pulled from its registry: `always`, `if-missing`, `never`.
     pub pull: PullPolicy,
-    /// Repositories from which images may be pulled: `registry/path`, or `registry/path/*` for everything below it.
+    /// Repositories from which images may be pulled: `registry/path`, or `registry/path/*` for
+    /// everything below it.
     #[schemars(with = "Vec<String>")]
     pub trusted: Trusted,
 }
@@ -296,7 +300,8 @@ impl QueueSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UidSettings {
-    /// The first uid. Must be disjoint for daemons on one engine, and below 65536 so that remapped engines can map it.
+    /// The first uid. Must be disjoint for daemons on one engine, and below 65536 so that remapped
+    /// engines can map it.
     pub base: u32,
     /// The number of uids, which is the maximum number of sandboxes.
     pub count: u32,
@@ -322,13 +327,15 @@ impl Default for CacheSettings {
     }
 }
 
-/// Requirements on every sandbox. A sandbox that does not meet them is not created; its pool reports the reason.
+/// Requirements on every sandbox. A sandbox that does not meet them is not created; its pool
+/// reports the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IsolationSettings {
     /// No process in a sandbox may be root, not even the init: requires cells.
     pub require_nonroot: bool,
-    /// Root in a sandbox must not be root on the host: requires an engine with user namespaces, or cells.
+    /// Root in a sandbox must not be root on the host: requires an engine with user namespaces, or
+    /// cells.
     pub require_userns: bool,
 }
 
@@ -336,7 +343,8 @@ pub struct IsolationSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
-    /// The level: `error`, `warn`, `info`, `debug` or `trace`, also of single modules, such as `info, pool=debug`.
+    /// The level: `error`, `warn`, `info`, `debug` or `trace`, also of single modules, such as
+    /// `info, pool=debug`.
     pub level: String,
     /// The destination and format.
     pub target: log::LogTarget,

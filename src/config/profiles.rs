@@ -15,7 +15,8 @@ use protocol::prewarm::MAX_PREWARMED;
 /// Reads the profiles of the configured folder, ordered by name.
 ///
 /// # Errors
-/// A folder or file cannot be read, a file is not a valid profile, or a name is used twice or unknown.
+/// A folder or file cannot be read, a file is not a valid profile, or a name is used twice or
+/// unknown.
 pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>, ConfigError> {
     let folder = &config.profiles.dir;
     let read = |error: std::io::Error| {

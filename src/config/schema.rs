@@ -1,5 +1,6 @@
-//! The settings, derived from the types: `schemars` provides names, kinds, defaults and documentation of the structs'
-//! fields, so that a new field is a setting with its variable, flag, errors and line in the reference.
+//! The settings, derived from the types: `schemars` provides names, kinds, defaults and
+//! documentation of the structs' fields, so that a new field is a setting with its variable, flag,
+//! errors and line in the reference.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -230,7 +231,8 @@ impl SettingsTable {
     }
 }
 
-/// The known name with the smallest edit distance, if that is at most a third of the length; ignores case and hyphens.
+/// The known name with the smallest edit distance, if that is at most a third of the length;
+/// ignores case and hyphens.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace('-', "_");
     let given = plain(name);

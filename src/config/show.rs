@@ -1,5 +1,5 @@
-//! The effective configuration with the origin of each value: as a file that can be loaded again, or as JSON. A reload
-//! compares its rows.
+//! The effective configuration with the origin of each value: as a file that can be loaded again,
+//! or as JSON. A reload compares its rows.
 
 use std::fmt::Write as _;
 

@@ -1,11 +1,12 @@
-//! The sources of settings, each read into a list of settings with their origins. The later overrides the earlier:
+//! The sources of settings, each read into a list of settings with their origins. The later
+//! overrides the earlier:
 //!
 //! ```text
 //!   defaults < assayd.toml < assayd.toml.d/*.toml by name < ASSAY_* variables < flags
 //! ```
 //!
-//! A list of values replaces the earlier list. In a list of sections (`[[hosts]]`), sections of the same name are merged.
-//! All mistakes of a source are found, not only the first.
+//! A list of values replaces the earlier list. In a list of sections (`[[hosts]]`), sections of the
+//! same name are merged. All mistakes of a source are found, not only the first.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -322,7 +323,8 @@ pub fn variables() -> BTreeMap<String, String> {
     all
 }
 
-/// Reads the variables. An unknown one is only a warning: variables of clients and tests have the same prefix.
+/// Reads the variables. An unknown one is only a warning: variables of clients and tests have the
+/// same prefix.
 pub fn environment(environment: &EnvVars) -> SourceSettings {
     let known = variables();
     let mut all = SourceSettings::default();

@@ -7,8 +7,9 @@
 //!   patience = "2min"         a text with a unit: the name has none
 //! ```
 //!
-//! A text with a unit is also valid with the long name. A plain number with the short name is refused, because its unit
-//! would be a guess. Conversions are exact: a value finer than the setting's unit is refused, not rounded.
+//! A text with a unit is also valid with the long name. A plain number with the short name is
+//! refused, because its unit would be a guess. Conversions are exact: a value finer than the
+//! setting's unit is refused, not rounded.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -28,7 +29,8 @@ const TIMES: &[(&str, u128)] = &[
     ("d", 86_400_000_000_000),
 ];
 
-/// Units of size, in bytes. A single letter is binary, as in systemd's units and in the docker command.
+/// Units of size, in bytes. A single letter is binary, as in systemd's units and in the docker
+/// command.
 const SIZES: &[(&str, u128)] = &[
     ("b", 1),
     ("kib", 1 << 10),
@@ -148,7 +150,8 @@ impl Unit {
     }
 }
 
-/// Multiplies a decimal number by an integer; `None` if the number is invalid or the product is not an integer.
+/// Multiplies a decimal number by an integer; `None` if the number is invalid or the product is not
+/// an integer.
 fn times(number: &str, size: u128) -> Option<u128> {
     let plain = number.replace('_', "");
     let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));

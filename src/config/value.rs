@@ -1,5 +1,5 @@
-//! Conversion of one value: from its spelling in a file, or the text of a variable or flag, to the type of its setting.
-//! Pure.
+//! Conversion of one value: from its spelling in a file, or the text of a variable or flag, to the
+//! type of its setting. Pure.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! Resolves a configuration into clients, profiles, roles and hosts. Start and reload share this, so a reload finds every
-//! mistake before it changes anything.
+//! Resolves a configuration into clients, profiles, roles and hosts. Start and reload share this,
+//! so a reload finds every mistake before it changes anything.
 
 use std::collections::BTreeMap;
 use std::path::Path;

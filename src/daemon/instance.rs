@@ -1,5 +1,6 @@
-//! Identity of this daemon: a name from the configuration and a random id kept in the state folder, so that two daemons
-//! on one engine never remove each other's sandboxes. A lock on the folder keeps a second daemon of the instance out.
+//! Identity of this daemon: a name from the configuration and a random id kept in the state folder,
+//! so that two daemons on one engine never remove each other's sandboxes. A lock on the folder
+//! keeps a second daemon of the instance out.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use nix::fcntl::{Flock, FlockArg};
 
 use config;
 
-/// How long a new daemon waits for the lock, which the reaper of an old daemon holds while it sweeps: longer than the
-/// reaper waits for an engine that hangs.
+/// How long a new daemon waits for the lock, which the reaper of an old daemon holds while it
+/// sweeps: longer than the reaper waits for an engine that hangs.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A claimed instance. The lock is released on drop, or by the kernel when the process ends.

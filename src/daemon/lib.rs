@@ -1,15 +1,17 @@
 //! The process: lock, start, serve, drain, exit. `main.rs` parses the arguments and calls [`run`].
 //!
 //! ```text
-//!  start:      lock the state folder -> start the reaper -> hosts and pools -> the socket, bound or passed -> READY
+//!  start:      lock the state folder -> reaper -> hosts, pools -> socket, bound or passed -> READY
 //!  serve:      SIGHUP, daemon.reload: a new configuration, all of it or nothing
-//!  shut_down:  SIGTERM, SIGINT, daemon.drain: stop admitting -> finish what runs -> close pools -> dismiss the reaper
+//!  shut_down:  SIGTERM, SIGINT, daemon.drain: stop admitting -> finish runs -> close pools
+//!              -> dismiss the reaper
 //!  (SIGKILL:   the reaper's pipe closes -> the reaper removes all sandboxes by label)
 //! ```
 //!
-//! The socket answers before any engine does: the first submissions wait for the first probe of the engines
-//! ([`SubmissionService::wait_for_first_probe`]). With a socket of the service manager ([`service`]) the shutdown begins with a
-//! hand-over: new connections wait for the next daemon at once, while connected callers may finish.
+//! The socket answers before any engine does: the first submissions wait for the first probe of the
+//! engines ([`SubmissionService::wait_for_first_probe`]). With a socket of the service manager
+//! ([`service`]) the shutdown begins with a hand-over: new connections wait for the next daemon at
+//! once, while connected callers may finish.
 
 pub mod assembly;
 mod instance;
@@ -44,7 +46,8 @@ pub use service::PassedSockets;
 
 /// How long a hand-over waits for connected callers.
 const HAND_OVER_TIME: Duration = Duration::from_secs(1);
-/// How long it waits for connections that have not sent their first call: a busy machine delays the first line.
+/// How long it waits for connections that have not sent their first call: a busy machine delays the
+/// first line.
 const FIRST_CALL_TIME: Duration = Duration::from_secs(10);
 /// How long the shutdown waits for responses to reach the sockets.
 const RESPONSE_TIME: Duration = Duration::from_millis(50);
@@ -82,7 +85,8 @@ struct Life {
     retiring: JoinSet<()>,
 }
 
-/// Runs the daemon until it is told to end. A reload reads `sources` again; `loaded` is what they contain now.
+/// Runs the daemon until it is told to end. A reload reads `sources` again; `loaded` is what they
+/// contain now.
 ///
 /// # Errors
 /// A message: the daemon could not start, or could not listen for signals.
@@ -231,7 +235,8 @@ impl Life {
         tracing::info!("assayd ends");
     }
 
-    /// Leaves new connections to the next daemon, and waits a bounded time for the callers that are connected.
+    /// Leaves new connections to the next daemon, and waits a bounded time for the callers that are
+    /// connected.
     async fn hand_over(&self) {
         let connections = &self.daemon.connections;
         tracing::info!("new connections wait for the next daemon");
@@ -248,7 +253,8 @@ impl Life {
     }
 }
 
-/// Takes over the reports and the unfinished submissions that the previous daemon left in the state folder.
+/// Takes over the reports and the unfinished submissions that the previous daemon left in the state
+/// folder.
 fn resume(service: &Arc<SubmissionService>, assembly: &Assembly) {
     let reports = service.load_reports();
     if reports > 0 {
@@ -268,7 +274,8 @@ async fn wait_for_responses(connections: &Connections) {
     }
 }
 
-/// File descriptors that the daemon may need: one per connection, one per attached sandbox, and some more.
+/// File descriptors that the daemon may need: one per connection, one per attached sandbox, and
+/// some more.
 const OPEN_FILES: u64 = 2 * bounds::MAX_CONNECTIONS as u64;
 
 /// Raises the limit of open files to the hard limit; warns when that is too low.
@@ -307,4 +314,35 @@ async fn listen(sockets: PassedSockets, config: &Config) -> Result<(UnixListener
         .and_then(|()| UnixListener::from_std(listener))
         .map(|listener| (listener, None))
         .map_err(|error| format!("failed to use the socket that was passed: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::type_name;
+
+    use super::Life;
+
+    #[test]
+    fn every_module_with_a_log_level_of_its_own_exists() {
+        let types = [
+            type_name::<Life>(),
+            type_name::<config::Config>(),
+            type_name::<docker::Client>(),
+            type_name::<judge::cache::Cache>(),
+            type_name::<sandbox::host::Host>(),
+            type_name::<sandbox::image::ResolvedImage>(),
+            type_name::<sandbox::lifecycle::Sandbox>(),
+            type_name::<sandbox::policy::Approved>(),
+            type_name::<sandbox::pool::Pool>(),
+            type_name::<scheduler::SubmissionService>(),
+            type_name::<server::http::Gateway>(),
+            type_name::<server::rpc::Daemon>(),
+            type_name::<telemetry::liveness::LivenessProbe>(),
+        ];
+        // the daemon does not link the CLI
+        for (name, path) in telemetry::log::MODULES.iter().filter(|(name, _)| *name != "cli") {
+            let prefix = format!("{path}::");
+            assert!(types.iter().any(|found| found.starts_with(&prefix)), "{name}: no type of {path}");
+        }
+    }
 }

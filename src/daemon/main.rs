@@ -1,4 +1,5 @@
-//! The program `assayd`: parses its arguments, reads the configuration, starts the log, and runs the daemon.
+//! The program `assayd`: parses its arguments, reads the configuration, starts the log, and runs
+//! the daemon.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::Path;

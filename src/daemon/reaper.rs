@@ -1,11 +1,13 @@
-//! The reaper: a child process of the daemon that only holds a pipe. When the daemon dies, the pipe closes, and the
-//! reaper removes what the dead-man switch cannot: containers that were being created, or that never started.
+//! The reaper: a child process of the daemon that only holds a pipe. When the daemon dies, the pipe
+//! closes, and the reaper removes what the dead-man switch cannot: containers that were being
+//! created, or that never started.
 //!
 //! ```text
 //!  daemon ---pipe---> reaper (own session, so that killing the daemon's group does not reach it)
 //!     a line of targets: the engines from now on
-//!     "bye": exit at once          end-of-file: lock, sweep by label until two sweeps a second apart find nothing;
-//!                                  an engine does not answer: release the lock for a moment, repeat
+//!     "bye": exit at once
+//!     end-of-file: lock, sweep by label until two sweeps a second apart find nothing;
+//!                  an engine does not answer: release the lock for a moment, repeat
 //!     "failed": the same, but the daemon exited with an error that it has logged; it did not die
 //! ```
 
@@ -96,7 +98,8 @@ impl Reaper {
 }
 
 impl Drop for Reaper {
-    /// A reaper that was not dismissed is told that the daemon exits with an error. Does not wait for its sweep.
+    /// A reaper that was not dismissed is told that the daemon exits with an error. Does not wait
+    /// for its sweep.
     fn drop(&mut self) {
         if let Some(pipe) = self.pipe.as_mut().filter(|_| !std::thread::panicking()) {
             let _ = writeln!(pipe, "{FAILED}");
@@ -106,7 +109,8 @@ impl Drop for Reaper {
 
 /// The main function of the reaper process.
 pub fn run(instance: &str, folder: &Path) {
-    // a session of its own: neither a terminal's hang-up nor a kill of the daemon's group reaches it
+    // a session of its own: neither a terminal's hang-up nor a kill of the daemon's group reaches
+    // it
     let _ = nix::unistd::setsid();
     let mut targets: Vec<EngineTarget> = Vec::new();
     let mut has_failed = false;
@@ -128,8 +132,9 @@ pub fn run(instance: &str, folder: &Path) {
     let deadline = Instant::now() + ENGINE_TIMEOUT;
     let (mut removed, mut is_logged) = (0, false);
     while !clients.is_empty() && Instant::now() < deadline {
-        // a new daemon waits for this lock; if it has the lock already, its start-up sweep does the work. The dying
-        // daemon may hold it for a moment longer: the kernel closes its pipe before its lock
+        // a new daemon waits for this lock; if it has the lock already, its start-up sweep does the
+        // work. The dying daemon may hold it for a moment longer: the kernel closes its pipe before
+        // its lock
         let Ok(held) = lock(&folder.join("lock"), LOCK_TIMEOUT) else { return };
         match has_failed {
             _ if is_logged => {}
@@ -147,8 +152,8 @@ pub fn run(instance: &str, folder: &Path) {
     tracing::info!(%instance, removed, engines_silent = clients.len(), "sweep finished: no sandboxes of the dead daemon remain on the engines that answered");
 }
 
-/// Sweeps all engines until `empty_sweeps` sweeps in a row found nothing; returns the number of removed sandboxes. Only
-/// clients of engines that did not answer remain in `clients`.
+/// Sweeps all engines until `empty_sweeps` sweeps in a row found nothing; returns the number of
+/// removed sandboxes. Only clients of engines that did not answer remain in `clients`.
 async fn sweep_all(clients: &mut Vec<Client>, instance: &str, empty_sweeps: u32) -> usize {
     let mut sweeps = tokio::task::JoinSet::new();
     for client in clients.drain(..) {
@@ -180,8 +185,9 @@ pub enum DaemonExit {
     Unclean,
 }
 
-/// `assayd --sweep` (ExecStopPost= of the unit, and removal of the package): removes the sandboxes of this instance from
-/// its engines. Does nothing while a daemon or a reaper of this instance runs.
+/// `assayd --sweep` (ExecStopPost= of the unit, and removal of the package): removes the sandboxes
+/// of this instance from its engines. Does nothing while a daemon or a reaper of this instance
+/// runs.
 ///
 /// # Errors
 /// A message: the configuration or the state folder cannot be read.
@@ -214,7 +220,8 @@ async fn sweep_until_empty(client: &Client, instance: &str, empty_sweeps: u32) -
         if empty == empty_sweeps {
             return Ok(removed);
         }
-        // found sandboxes are gone when sweep returns; a creation under way shows up within the next second
+        // found sandboxes are gone when sweep returns; a creation under way shows up within the
+        // next second
         tokio::time::sleep(if empty == 1 { SWEEP_PERIOD } else { SWEEP_PERIOD / 5 }).await;
     }
 }

@@ -1,8 +1,8 @@
 //! Reload of the configuration (SIGHUP, `daemon.reload`).
 //!
-//! All or nothing: if the new configuration is invalid, nothing changes. Unchanged hosts and profiles continue
-//! undisturbed. A host that was removed or changed gets no more work and is closed after its last run. The result lists
-//! the settings that take effect only after a restart.
+//! All or nothing: if the new configuration is invalid, nothing changes. Unchanged hosts and
+//! profiles continue undisturbed. A host that was removed or changed gets no more work and is
+//! closed after its last run. The result lists the settings that take effect only after a restart.
 
 use serde_json::{Value, json};
 
@@ -19,9 +19,9 @@ use std::time::Duration;
 /// How long a reload waits for the first probe of new engines.
 const FIRST_PROBE_TIME: Duration = Duration::from_secs(3);
 
-/// Splits a configuration into the settings that a reload applies and those that need a restart; each half has the
-/// defaults in place of the other's settings. The pattern names every section, so a new section does not compile until
-/// it is assigned to a half.
+/// Splits a configuration into the settings that a reload applies and those that need a restart;
+/// each half has the defaults in place of the other's settings. The pattern names every section, so
+/// a new section does not compile until it is assigned to a half.
 fn split(config: &Config) -> (Config, Config) {
     let Config {
         instance,

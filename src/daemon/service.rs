@@ -1,14 +1,14 @@
 //! The service manager: sockets that it passed, and notifications to it.
 //!
 //! ```text
-//!  the manager listens --callers connect and wait--> assayd gets the listener (LISTEN_FDS), sends READY=1
+//!  the manager listens --callers wait--> assayd gets the listener (LISTEN_FDS), sends READY=1
 //!     reload: RELOADING=1 .. READY=1       shutdown: STOPPING=1, stop accepting, drain
 //!             new callers wait for the next daemon: the manager has been listening all the time
 //! ```
 //!
-//! A passed socket belongs to the manager: it is neither bound, nor given a mode, nor removed here. The one named
-//! `http` (`FileDescriptorName=`) is for HTTP, any other for callers. Without a manager all of this does nothing, and
-//! the daemon binds its own socket.
+//! A passed socket belongs to the manager: it is neither bound, nor given a mode, nor removed here.
+//! The one named `http` (`FileDescriptorName=`) is for HTTP, any other for callers. Without a
+//! manager all of this does nothing, and the daemon binds its own socket.
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -30,8 +30,8 @@ pub struct PassedSockets {
 }
 
 impl PassedSockets {
-    /// Takes the sockets that were passed to this process. Must be called while it has a single thread: it removes the
-    /// variables from the environment, so that no child process uses them.
+    /// Takes the sockets that were passed to this process. Must be called while it has a single
+    /// thread: it removes the variables from the environment, so that no child process uses them.
     ///
     /// # Errors
     /// A message: a passed socket has the wrong type.

@@ -1,11 +1,13 @@
-//! Signals that the daemon handles, with their sender: an operator wants to know who stopped the daemon.
+//! Signals that the daemon handles, with their sender: an operator wants to know who stopped the
+//! daemon.
 //!
 //! ```text
 //!  a thread waits for signals (signal-hook, siginfo) --bounded queue--> main loop
 //! ```
 //!
-//! The thread blocks while the queue is full, so a signal of another kind is never lost. Several signals of one kind
-//! that arrive faster than they are handled may merge into one, as in the kernel.
+//! The thread blocks while the queue is full, so a signal of another kind is never lost. Several
+//! signals of one kind that arrive faster than they are handled may merge into one, as in the
+//! kernel.
 
 use std::io;
 

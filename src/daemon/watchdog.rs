@@ -1,13 +1,15 @@
-//! Feeds the service manager's watchdog, only while every loop that the daemon depends on makes progress.
+//! Feeds the service manager's watchdog, only while every loop that the daemon depends on makes
+//! progress.
 //!
 //! ```text
-//!  every third of WatchdogSec:  request an acknowledgement from each loop -> all acknowledge -> WATCHDOG=1
-//!                                   -> one is stuck: its name is logged, no WATCHDOG=1 until it acknowledges
+//!  every third of WatchdogSec:  request an acknowledgement from each loop
+//!      -> all acknowledge: WATCHDOG=1
+//!      -> one is stuck: its name is logged, no WATCHDOG=1 until it acknowledges
 //! ```
 //!
-//! Monitored are the loop that accepts connections, the main loop, the allocator of the scheduler and the replenisher
-//! of each pool. None of them waits for an engine: an engine that is down or hangs is no reason to kill the daemon.
-//! No timer sends WATCHDOG=1 by itself.
+//! Monitored are the loop that accepts connections, the main loop, the allocator of the scheduler
+//! and the replenisher of each pool. None of them waits for an engine: an engine that is down or
+//! hangs is no reason to kill the daemon. No timer sends WATCHDOG=1 by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +72,8 @@ fn monitored_loops(
 /// Time between two looks at the acknowledgements.
 const POLL_PERIOD: Duration = Duration::from_millis(10);
 
-/// Resolves when every loop has acknowledged since the call. Logs once which loops are missing after `patience`.
+/// Resolves when every loop has acknowledged since the call. Logs once which loops are missing
+/// after `patience`.
 async fn all_acknowledged(loops: &[MonitoredLoop], patience: Duration) {
     let mut missing: Vec<(&MonitoredLoop, u64)> = loops
         .iter()
@@ -95,7 +98,8 @@ async fn all_acknowledged(loops: &[MonitoredLoop], patience: Duration) {
     }
 }
 
-/// Sends WATCHDOG=1 while the daemon makes progress; `timeout` is the service manager's WatchdogSec.
+/// Sends WATCHDOG=1 while the daemon makes progress; `timeout` is the service manager's
+/// WatchdogSec.
 pub(super) async fn watch(
     fleet: Arc<Fleet>,
     submissions: Arc<SubmissionService>,

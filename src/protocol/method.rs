@@ -2,7 +2,8 @@
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-/// Every method. Parsing a name ([`std::str::FromStr`]) is the only way from a request's text to a method.
+/// Every method. Parsing a name ([`std::str::FromStr`]) is the only way from a request's text to a
+/// method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 pub enum Method {
     #[strum(serialize = "submission.run")]
@@ -134,7 +135,8 @@ impl Method {
         matches!(self, Method::SubmissionRun | Method::SubmissionSubmit)
     }
 
-    /// Whether a call waits for a report; the end of the daemon waits until such responses are written.
+    /// Whether a call waits for a report; the end of the daemon waits until such responses are
+    /// written.
     pub fn waits_for_report(self) -> bool {
         matches!(self, Method::SubmissionRun | Method::SubmissionWait)
     }

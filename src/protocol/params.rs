@@ -1,7 +1,8 @@
 //! Parameters of the methods as they appear in JSON. Unknown fields are errors.
 //!
-//! A submission is given directly in `params` or under `submission`, so the daemon takes the parameters of
-//! `submission.run` and `submission.submit` apart by hand; [`RunParams`] and [`SubmitParams`] only describe them.
+//! A submission is given directly in `params` or under `submission`, so the daemon takes the
+//! parameters of `submission.run` and `submission.submit` apart by hand; [`RunParams`] and
+//! [`SubmitParams`] only describe them.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,7 +15,8 @@ use crate::Submission;
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
-/// Parameters of `submission.run`: the fields of the submission, or the submission under `submission`; plus `stream`.
+/// Parameters of `submission.run`: the fields of the submission, or the submission under
+/// `submission`; plus `stream`.
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged)]
 #[allow(clippy::large_enum_variant, reason = "describes a shape; never constructed")]
@@ -48,7 +50,8 @@ pub struct RunNamed {
     pub stream: bool,
 }
 
-/// Parameters of `submission.submit`: the fields of the submission, or the submission under `submission`.
+/// Parameters of `submission.submit`: the fields of the submission, or the submission under
+/// `submission`.
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged)]
 #[allow(clippy::large_enum_variant, reason = "describes a shape; never constructed")]

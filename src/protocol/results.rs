@@ -1,4 +1,5 @@
-//! Results of the methods and bodies of the notifications as they appear in JSON. Clients ignore unknown fields.
+//! Results of the methods and bodies of the notifications as they appear in JSON. Clients ignore
+//! unknown fields.
 
 use std::collections::BTreeMap;
 
@@ -417,7 +418,8 @@ pub struct EventBody {
     /// The test that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
-    /// Text for `stdout` and `stderr`, a word for `state`, `compile` and `test`, figures for `usage`.
+    /// Text for `stdout` and `stderr`, a word for `state`, `compile` and `test`, figures for
+    /// `usage`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<EventData>,
     /// Output that is not UTF-8, in base64.

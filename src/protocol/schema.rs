@@ -1,12 +1,13 @@
-//! The published schema: every method with its parameters and result, as JSON Schema (draft 2020-12).
+//! The published schema: every method with its parameters and result, as JSON Schema (draft
+//! 2020-12).
 //!
 //! ```text
 //!  params, results, model  --derive-->  [ $defs ]  <--$ref--  Method (name, role, params, result)
-//!        docs/protocol.schema.json, `assay schema`: all of it      `rpc.discover`: the same as OpenRPC
+//!      docs/protocol.schema.json, `assay schema`: all of it    `rpc.discover`: the same as OpenRPC
 //! ```
 //!
-//! Parameters are strict (unknown fields are errors), results are open (fields may be added), as in the protocol. The
-//! root accepts any single line of a conversation, in either direction.
+//! Parameters are strict (unknown fields are errors), results are open (fields may be added), as in
+//! the protocol. The root accepts any single line of a conversation, in either direction.
 
 use std::collections::BTreeSet;
 
@@ -116,7 +117,8 @@ impl Definitions {
         }
     }
 
-    /// All referenced definitions. A test checks that a type which is both read and written has one shape.
+    /// All referenced definitions. A test checks that a type which is both read and written has one
+    /// shape.
     fn all(mut self) -> Map<String, Value> {
         let mut all = self.open.take_definitions(true);
         all.extend(self.strict.take_definitions(true));
@@ -187,7 +189,8 @@ pub fn document() -> Value {
     })
 }
 
-/// A part of [`document`] as a complete schema: one of [`names`], or `METHOD.params`, `METHOD.result`.
+/// A part of [`document`] as a complete schema: one of [`names`], or `METHOD.params`,
+/// `METHOD.result`.
 pub fn named(name: &str) -> Option<Value> {
     let parse = |name: &str| name.parse::<Method>().ok();
     let document = document();

@@ -1,12 +1,14 @@
-//! Sends log lines to the systemd journal (JOURNAL_NATIVE_PROTOCOL): one datagram per line, one `NAME=value` per row.
+//! Sends log lines to the systemd journal (JOURNAL_NATIVE_PROTOCOL): one datagram per line, one
+//! `NAME=value` per row.
 //!
-//! Each field appears twice: as a journal field, for `journalctl ASSAY_SUBMISSION=...`, and after the message in
-//! MESSAGE, because `journalctl -u assayd` shows nothing else. Every value is cleaned, so none needs the protocol's
-//! form for multi-line values, and bounded, so a line always fits in one datagram.
+//! Each field appears twice: as a journal field, for `journalctl ASSAY_SUBMISSION=...`, and after
+//! the message in MESSAGE, because `journalctl -u assayd` shows nothing else. Every value is
+//! cleaned, so none needs the protocol's form for multi-line values, and bounded, so a line always
+//! fits in one datagram.
 //!
-//! A line that the journal does not accept within [`SEND_TIMEOUT`] is dropped, so that judging never waits for the
-//! journal. The next line that is sent carries the number of dropped lines. (`tracing-journald` has neither the
-//! timeout nor the count.)
+//! A line that the journal does not accept within [`SEND_TIMEOUT`] is dropped, so that judging
+//! never waits for the journal. The next line that is sent carries the number of dropped lines.
+//! (`tracing-journald` has neither the timeout nor the count.)
 
 use std::fmt::{Debug, Write as _};
 use std::io;
@@ -74,7 +76,8 @@ impl Visit for EventFields {
     }
 }
 
-/// Syslog priority. Info maps to informational (6), so that `journalctl -p notice` shows only warnings and errors.
+/// Syslog priority. Info maps to informational (6), so that `journalctl -p notice` shows only
+/// warnings and errors.
 fn priority(level: &Level) -> u8 {
     match *level {
         Level::ERROR => 3,

@@ -1,7 +1,8 @@
-//! What the daemon reports about itself: its log, metrics, process statistics and the liveness of its loops.
+//! What the daemon reports about itself: its log, metrics, process statistics and the liveness of
+//! its loops.
 //!
-//! Log lines that a caller or a program can trigger go through a [`throttle::LogThrottle`], so nobody outside can
-//! flood the log. Text from outside goes through [`text::clean`].
+//! Log lines that a caller or a program can trigger go through a [`throttle::LogThrottle`], so
+//! nobody outside can flood the log. Text from outside goes through [`text::clean`].
 
 mod journal;
 pub mod liveness;

@@ -1,5 +1,6 @@
-//! Liveness probe of a loop: a monitor requests a check, the loop acknowledges it in its next iteration. A loop that
-//! hangs acknowledges nothing; an idle loop wakes up and acknowledges at once.
+//! Liveness probe of a loop: a monitor requests a check, the loop acknowledges it in its next
+//! iteration. A loop that hangs acknowledges nothing; an idle loop wakes up and acknowledges at
+//! once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,7 +22,8 @@ impl LivenessProbe {
         self.request.notify_one();
     }
 
-    /// Loop: resolves when an acknowledgement is requested. Cancel-safe: a request made meanwhile is kept.
+    /// Loop: resolves when an acknowledgement is requested. Cancel-safe: a request made meanwhile
+    /// is kept.
     pub async fn requested(&self) {
         self.request.notified().await;
     }

@@ -1,13 +1,15 @@
-//! The log of a process: where it goes, and the levels, which can change at run time ([`set_level`]).
+//! The log of a process: where it goes, and the levels, which can change at run time
+//! ([`set_level`]).
 //!
 //! ```text
-//!   auto:  is stderr the journal's (JOURNAL_STREAM)?  --yes--> journald, with fields (ASSAY_SUBMISSION=...)
-//!                                                     --no---> lines of text on stderr, with colours on a terminal
+//!   auto:  is stderr the journal's (JOURNAL_STREAM)?
+//!              --yes--> journald, with fields (ASSAY_SUBMISSION=...)
+//!              --no---> lines of text on stderr, with colours on a terminal
 //!   journal, text, json: fixed; json is one object per line on stderr
 //! ```
 //!
-//! Nothing from a program or a caller may look like a log line of ours: it is escaped where it enters
-//! ([`clean`]), and once more when a line of text is made.
+//! Nothing from a program or a caller may look like a log line of ours: it is escaped where it
+//! enters ([`clean`]), and once more when a line of text is made.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -26,7 +28,7 @@ use super::journal::Journal;
 use super::text::{clean, quoted};
 
 /// Names that `log.level` accepts before `=`, and the module path each stands for.
-const MODULES: &[(&str, &str)] = &[
+pub const MODULES: &[(&str, &str)] = &[
     ("cli", "cli"),
     ("config", "config"),
     ("daemon", "daemon"),

@@ -1,12 +1,13 @@
-//! Building blocks of metrics: counters and histograms that live next to the code they measure, and the writer that
-//! turns them into text when a scraper asks.
+//! Building blocks of metrics: counters and histograms that live next to the code they measure, and
+//! the writer that turns them into text when a scraper asks.
 //!
-//! There is no global registry: each owner writes its own metrics ([`MetricsSource`]). [`Counter`] and [`Histogram`]
-//! are shared by cloning; an increment is one atomic operation, an observation holds a lock for about twenty
-//! comparisons. A [`Family`] finds its member by labels under a read lock.
+//! There is no global registry: each owner writes its own metrics ([`MetricsSource`]). [`Counter`]
+//! and [`Histogram`] are shared by cloning; an increment is one atomic operation, an observation
+//! holds a lock for about twenty comparisons. A [`Family`] finds its member by labels under a read
+//! lock.
 //!
-//! Label values come from closed lists or from the configuration (hosts, profiles). Nothing from a caller, a program or
-//! an engine creates a new series.
+//! Label values come from closed lists or from the configuration (hosts, profiles). Nothing from a
+//! caller, a program or an engine creates a new series.
 
 use std::fmt;
 
@@ -39,15 +40,16 @@ impl Format {
     }
 }
 
-/// Bucket bounds of histograms, in seconds or bytes. Each bucket costs one series per member of a family.
+/// Bucket bounds of histograms, in seconds or bytes. Each bucket costs one series per member of a
+/// family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Buckets {
     /// Steps of the hot path: 50 µs (parsing) to 1 min.
     Steps,
     /// Whole submissions and waits for a sandbox: 1 ms to 2 min.
     Waits,
-    /// Creation of sandboxes and calls of the engine: a ping takes 1 ms, a start 120 to 290 ms, a removal under load
-    /// seconds.
+    /// Creation of sandboxes and calls of the engine: a ping takes 1 ms, a start 120 to 290 ms, a
+    /// removal under load seconds.
     Engine,
     /// Memory of programs: 4 MiB to the policy's ceiling of 2 GiB.
     Memory,
@@ -112,7 +114,8 @@ macro_rules! labels {
 }
 pub use crate::labels;
 
-/// Writes metrics in the format of the current scrape. A metric without rows is left out, name and help included.
+/// Writes metrics in the format of the current scrape. A metric without rows is left out, name and
+/// help included.
 #[derive(Debug)]
 pub struct MetricsWriter<'a> {
     encoder: DescriptorEncoder<'a>,

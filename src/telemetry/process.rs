@@ -30,7 +30,8 @@ fn system_value(name: SysconfVar, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-/// Parses `/proc/self/stat` and the boot time in `/proc/stat` (proc(5)). `ticks` is CLK_TCK, `page` in bytes.
+/// Parses `/proc/self/stat` and the boot time in `/proc/stat` (proc(5)). `ticks` is CLK_TCK, `page`
+/// in bytes.
 fn parse(stat: &str, boot: &str, ticks: u64, page: u64) -> Option<ProcessStats> {
     // the name is in parentheses and may itself contain parentheses
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();

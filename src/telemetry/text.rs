@@ -5,7 +5,8 @@ use std::borrow::Cow;
 /// Bound of one value in a log line, in characters: five times an error with all its causes.
 const MAX_CHARS: usize = 2000;
 
-/// Escapes control characters and marks that change the direction of text, and cuts after 2,000 characters.
+/// Escapes control characters and marks that change the direction of text, and cuts after 2,000
+/// characters.
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (count, c) in text.chars().enumerate() {
@@ -21,7 +22,8 @@ pub fn clean(text: &str) -> String {
     out
 }
 
-/// Quotes a value that contains a space, `=` or a quote, so that it cannot be read as several fields.
+/// Quotes a value that contains a space, `=` or a quote, so that it cannot be read as several
+/// fields.
 pub(super) fn quoted(text: &str) -> Cow<'_, str> {
     match text.contains([' ', '=', '"']) && !text.starts_with('"') {
         true => format!("{text:?}").into(),

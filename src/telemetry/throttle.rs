@@ -1,5 +1,5 @@
-//! Rate limit for log lines that a caller or a program can trigger: at most one line a second, which reports how
-//! many were suppressed since the previous one.
+//! Rate limit for log lines that a caller or a program can trigger: at most one line a second,
+//! which reports how many were suppressed since the previous one.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +24,8 @@ impl LogThrottle {
         LogThrottle(Mutex::new(ThrottleState { last: None, suppressed: 0 }))
     }
 
-    /// `Some` when the line may be logged now, with the number of lines suppressed since the last logged one.
+    /// `Some` when the line may be logged now, with the number of lines suppressed since the last
+    /// logged one.
     pub fn allow(&self) -> Option<u64> {
         self.allow_at(Instant::now())
     }

@@ -8,7 +8,8 @@ use prometheus_client::encoding::EncodeLabelSet;
 
 use telemetry::metrics::{Counter, Family, MetricsWriter, labels};
 
-/// `path` is one of the served paths or `other`, so that a client cannot create series; `code` is the HTTP status.
+/// `path` is one of the served paths or `other`, so that a client cannot create series; `code` is
+/// the HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     path: &'static str,

@@ -1,4 +1,5 @@
-//! Connections of the HTTP listener: their number, lifetime and the size of a request's head. Knows no routes.
+//! Connections of the HTTP listener: their number, lifetime and the size of a request's head. Knows
+//! no routes.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -44,7 +45,8 @@ impl HttpListener {
         match listen {
             Listen::Tcp(address) => match TcpListener::bind(address).await {
                 Ok(listener) => Ok(HttpListener::Tcp(listener)),
-                // the unit as shipped: a private network, and RestrictAddressFamilies= without AF_INET
+                // the unit as shipped: a private network, and RestrictAddressFamilies= without
+                // AF_INET
                 Err(error) if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => Err(format!(
                     "listen on {address} for HTTP: {error}: the unit gives the daemon no network (http.listen); \
                      remove the setting and run: systemctl enable assay-http.socket && systemctl restart assayd"
@@ -113,7 +115,8 @@ fn refuse(stream: HttpStream) {
     };
 }
 
-/// Serves until `stop`; then lets responses under way complete, within [`bounds::HTTP_SHUTDOWN_TIME`].
+/// Serves until `stop`; then lets responses under way complete, within
+/// [`bounds::HTTP_SHUTDOWN_TIME`].
 pub(super) async fn serve(listener: HttpListener, routes: Arc<Routes>, mut stop: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(bounds::MAX_HTTP_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -187,7 +190,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::Instant;
 
-    /// The client's end of a connection to a service that responds `body`, and the task that serves it.
+    /// The client's end of a connection to a service that responds `body`, and the task that serves
+    /// it.
     fn connect(body: &'static [u8]) -> (DuplexStream, tokio::task::JoinHandle<()>) {
         let (ours, theirs) = duplex(1024);
         let service = service_fn(move |_| async move { Ok(Response::new(Full::new(Bytes::from_static(body)))) });

@@ -1,5 +1,5 @@
-//! The daemon's metrics, assembled for `/metrics`. Each layer writes its own; metrics that belong to no layer are
-//! written here.
+//! The daemon's metrics, assembled for `/metrics`. Each layer writes its own; metrics that belong
+//! to no layer are written here.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,10 +1,11 @@
-//! HTTP listener for health checks and metrics. Disabled unless the configuration or the service manager enables it.
+//! HTTP listener for health checks and metrics. Disabled unless the configuration or the service
+//! manager enables it.
 //!
 //! ```text
-//!  accept --> connection limit reached? --yes--> 503, closed          (TCP on loopback, or a Unix socket)
+//!  accept --> connection limit reached? --yes--> 503, closed    (TCP on loopback, or a Unix socket)
 //!               | no
 //!               v
-//!     head, 5 s at most --> GET or HEAD, no body, a known path --> response --> next head ... closed after 60 s
+//!     head, at most 5 s --> GET or HEAD, no body, known path --> response --> next head ... 60 s
 //!        | timeout: closed       | anything else: 404, 405, 413, with the list of paths
 //!        | too large: 431
 //!        | not HTTP: 400
@@ -15,15 +16,15 @@
 //! | `/health` | health in JSON: 200 also when degraded, 500 when no work can be done |
 //! | `/livez` | 200 as long as the process responds |
 //! | `/readyz` | 200 while work is accepted; 503 while draining and when no host takes work |
-//! | `/metrics` | all metrics, as OpenMetrics or in Prometheus' text format 0.0.4, as the client asks |
+//! | `/metrics` | all metrics, as OpenMetrics or Prometheus text 0.0.4, as the client asks |
 //!
-//! It responds during a drain too, which is when an operator looks. It changes nothing and calls no engine: it reads
-//! state whose locks are held for microseconds. The text of the metrics is made on a thread of its own, one at a time
-//! and at most ten times a second. There is no authentication, so it listens on loopback or on a Unix socket only
-//! ([`config::HttpSettings`]).
+//! It responds during a drain too, which is when an operator looks. It changes nothing and calls no
+//! engine: it reads state whose locks are held for microseconds. The text of the metrics is made on
+//! a thread of its own, one at a time and at most ten times a second. There is no authentication,
+//! so it listens on loopback or on a Unix socket only ([`config::HttpSettings`]).
 //!
-//! A daemon whose unit gives it no network gets the listener from the service manager ([`PassedListener`]), which
-//! takes precedence over the configuration.
+//! A daemon whose unit gives it no network gets the listener from the service manager
+//! ([`PassedListener`]), which takes precedence over the configuration.
 
 mod counts;
 mod listener;
@@ -73,8 +74,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Serves on the listener of the service manager, else on the configured address; `None` when there is neither.
-    /// `state_dir` is the state folder, whose disk usage is a metric.
+    /// Serves on the listener of the service manager, else on the configured address; `None` when
+    /// there is neither. `state_dir` is the state folder, whose disk usage is a metric.
     ///
     /// # Errors
     /// A message: the address is invalid, not allowed or in use.

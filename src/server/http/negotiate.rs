@@ -1,12 +1,13 @@
 //! Chooses the format of the metrics from the `Accept` header of a scraper. Pure.
 //!
-//! Prometheus lists OpenMetrics first and the older text format after it; `curl` accepts anything and gets the older
-//! format, which more tools read. Other formats in the header (protobuf) are not supported and skipped.
+//! Prometheus lists OpenMetrics first and the older text format after it; `curl` accepts anything
+//! and gets the older format, which more tools read. Other formats in the header (protobuf) are not
+//! supported and skipped.
 
 use telemetry::metrics::Format;
 
-/// The format with the higher quality; OpenMetrics on a tie. A scraper that accepts neither gets the older text
-/// format, as from Prometheus' own exporters.
+/// The format with the higher quality; OpenMetrics on a tie. A scraper that accepts neither gets
+/// the older text format, as from Prometheus' own exporters.
 pub(super) fn format(accept: Option<&str>) -> Format {
     let quality_of = |kind: &str, version: &[&str]| {
         let ranges = accept.unwrap_or("*/*").split(',').filter_map(|range| quality(range, kind, version));
@@ -17,7 +18,8 @@ pub(super) fn format(accept: Option<&str>) -> Format {
     if open > 0.0 && open >= plain { Format::OpenMetrics } else { Format::Plain }
 }
 
-/// Quality (`q`, 0 to 1) of a media range if it names `kind` in one of `versions`; otherwise `None`.
+/// Quality (`q`, 0 to 1) of a media range if it names `kind` in one of `versions`; otherwise
+/// `None`.
 fn quality(range: &str, kind: &str, versions: &[&str]) -> Option<f64> {
     let mut parts = range.split(';').map(str::trim);
     if !parts.next()?.eq_ignore_ascii_case(kind) {

@@ -155,8 +155,8 @@ impl Routes {
         }
     }
 
-    /// The text of the metrics, at most [`bounds::METRICS_FRESH`] old. Rendering continues when the client
-    /// disconnects, so the next request finds the text in the cache.
+    /// The text of the metrics, at most [`bounds::METRICS_FRESH`] old. Rendering continues when the
+    /// client disconnects, so the next request finds the text in the cache.
     async fn metrics(&self, format: Format) -> Option<Bytes> {
         let cached = match format {
             Format::OpenMetrics => &self.open_metrics,

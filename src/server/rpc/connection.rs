@@ -1,4 +1,5 @@
-//! One connection: a reader that never waits for a call, one task per call, and a writer with a bounded queue.
+//! One connection: a reader that never waits for a call, one task per call, and a writer with a
+//! bounded queue.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -61,8 +62,8 @@ fn hello(daemon: &Daemon) -> Hello {
     }
 }
 
-/// Serves a connection to its end: a hang-up, a slow reader, or `closed`. After end-of-file, the calls under way are
-/// still answered.
+/// Serves a connection to its end: a hang-up, a slow reader, or `closed`. After end-of-file, the
+/// calls under way are still answered.
 pub(super) async fn serve(
     stream: UnixStream,
     peer: Peer,
@@ -154,7 +155,8 @@ impl Connection {
         Action::Continue
     }
 
-    /// Waits until all calls are answered, or nobody can read the responses any more; then cancels what is left.
+    /// Waits until all calls are answered, or nobody can read the responses any more; then cancels
+    /// what is left.
     async fn drain_calls(
         &mut self,
         writing: &JoinHandle<()>,
@@ -184,7 +186,8 @@ fn is_hung_up(fd: &OwnedFd) -> bool {
     is_ready && fds[0].revents().is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
 }
 
-/// Writes the queue to the socket. A caller that reads nothing for [`bounds::SLOW_READER`] is disconnected.
+/// Writes the queue to the socket. A caller that reads nothing for [`bounds::SLOW_READER`] is
+/// disconnected.
 async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<OutgoingLine>, uid: u32, daemon: Arc<Daemon>) {
     while let Some(OutgoingLine { text, ready_at, pending }) = queue.recv().await {
         let mut rest = text.as_bytes();

@@ -1,4 +1,5 @@
-//! What the calls of one connection share: the caller, the outbound queue, and the submissions under way.
+//! What the calls of one connection share: the caller, the outbound queue, and the submissions
+//! under way.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +43,8 @@ impl From<String> for OutgoingLine {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) value: Value,
-    /// When the report became available; used to time the reply. `None` for replies that are not reports.
+    /// When the report became available; used to time the reply. `None` for replies that are not
+    /// reports.
     pub(super) ready_at: Option<Instant>,
 }
 

@@ -68,7 +68,8 @@ async fn make(context: &Context, profile: &str, image: &str, host: Option<String
     Ok(to_value(&ImagesMade { first, hosts: rows }))
 }
 
-/// Makes the image on one host and sends its progress. A slow reader misses progress lines; the build never waits.
+/// Makes the image on one host and sends its progress. A slow reader misses progress lines; the
+/// build never waits.
 async fn make_on(
     context: &Context,
     host: &Arc<Host>,

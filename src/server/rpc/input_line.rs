@@ -1,4 +1,5 @@
-//! Framing: lines of bounded length. A line that is too long is skipped to its end, so that the connection survives.
+//! Framing: lines of bounded length. A line that is too long is skipped to its end, so that the
+//! connection survives.
 
 use std::time::Instant;
 
@@ -14,8 +15,8 @@ pub(super) enum InputLine {
     End,
 }
 
-/// Reads the next line that is not empty. The last line need not be terminated, so `printf '...' | nc -U` works.
-/// `first_byte` becomes the time at which the first byte of the line was available.
+/// Reads the next line that is not empty. The last line need not be terminated, so `printf '...' |
+/// nc -U` works. `first_byte` becomes the time at which the first byte of the line was available.
 pub(super) async fn read(
     reader: &mut (impl AsyncBufRead + Unpin),
     bound: usize,

@@ -28,7 +28,8 @@ struct RawRequest {
     params: Value,
 }
 
-/// Parses a line. An error comes with the id to respond to, which is null if the line has no valid one.
+/// Parses a line. An error comes with the id to respond to, which is null if the line has no valid
+/// one.
 pub(super) fn parse(line: &[u8]) -> Result<Request, (Value, CallError)> {
     let fail = |id: Value, number, message: String| Err((id, CallError::malformed(number, message)));
     let text = line.trim_ascii();

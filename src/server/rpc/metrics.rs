@@ -1,4 +1,5 @@
-//! Metrics of the socket since the start of the daemon: connections, and submissions that were refused.
+//! Metrics of the socket since the start of the daemon: connections, and submissions that were
+//! refused.
 
 use std::fmt;
 use std::sync::Arc;

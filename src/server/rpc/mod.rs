@@ -1,18 +1,20 @@
-//! Server of the socket protocol, version 1: JSON-RPC 2.0, one object per LF-terminated line, multiplexed by id.
+//! Server of the socket protocol, version 1: JSON-RPC 2.0, one object per LF-terminated line,
+//! multiplexed by id.
 //!
 //! ```text
 //!  accept --> peer (SO_PEERCRED, role) --> server.hello
-//!     reader: line (bounded) --> call task ----> outbound queue (bounded) --> writer (disconnects a slow reader)
+//!     reader: line (bounded) --> call task --> outbound queue (bounded) --> writer (or closed)
 //!                                   |  events first, the response last
-//!     end-of-file: calls continue, responses are still written      hang-up: the connection's runs are cancelled
+//!     end-of-file: calls continue, responses are written   hang-up: its runs are cancelled
 //! ```
 //!
-//! The published types are in the crate [`protocol`]. An invalid line costs one error response, never the connection, as long as the framing holds.
+//! The published types are in the crate [`protocol`]. An invalid line costs one error response,
+//! never the connection, as long as the framing holds.
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`server`], [`connection`], [`context`], [`input_line`], [`message`], [`error`] | transport and framing |
-//! | [`peer`], [`connections`], [`state`] | callers, their number, and the state shared by connections |
+//! | [`server`], [`connection`], [`context`], [`input_line`], [`message`], [`error`] | transport |
+//! | [`peer`], [`connections`], [`state`] | callers, their number, shared state |
 //! | [`methods`], [`submissions`], [`images`], [`blobs`], [`views`] | the methods |
 
 mod blobs;

@@ -21,7 +21,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Delay that a refused caller is told to wait.
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
 
-/// Binds the socket. Replaces a socket file on which no process listens; leaves any other file alone.
+/// Binds the socket. Replaces a socket file on which no process listens; leaves any other file
+/// alone.
 ///
 /// # Errors
 /// A message: the path is in use or cannot be created.
@@ -62,8 +63,8 @@ fn refuse(stream: &UnixStream, uid: u32) {
     let _ = stream.try_write(format!("{line}\n").as_bytes());
 }
 
-/// Accepts connections until `stop`, then closes the listener; a socket of the service manager stays open there.
-/// Accepted connections continue until `closed`.
+/// Accepts connections until `stop`, then closes the listener; a socket of the service manager
+/// stays open there. Accepted connections continue until `closed`.
 pub async fn serve(
     listener: UnixListener,
     daemon: Arc<Daemon>,

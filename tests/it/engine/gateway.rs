@@ -1,4 +1,5 @@
-//! The HTTP door, from outside: what it says, to whom it does not listen, and that nobody at it keeps the daemon from judging.
+//! The HTTP door, from outside: what it says, to whom it does not listen, and that nobody at it
+//! keeps the daemon from judging.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -288,7 +289,8 @@ fn a_unix_socket_is_the_groups_only_and_gone_with_the_daemon() {
     assert!(!path.exists());
 }
 
-/// Execs what follows with a listener that bears the name of the HTTP door's, as systemd does with assay-http.socket.
+/// Execs what follows with a listener that bears the name of the HTTP door's, as systemd does with
+/// assay-http.socket.
 const PASSED: &str = "import os, socket, sys
 door = socket.create_server(('127.0.0.1', 0))
 os.dup2(door.fileno(), 3)

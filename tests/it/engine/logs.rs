@@ -1,5 +1,5 @@
-//! The log: one line per submission, nothing secret, nothing raw, levels that change; as lines, as JSON, and as the journal
-//! gets it.
+//! The log: one line per submission, nothing secret, nothing raw, levels that change; as lines, as
+//! JSON, and as the journal gets it.
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixDatagram;
@@ -12,10 +12,12 @@ use crate::harness::{Daemon, Options, eventually, submission, with};
 /// What must never stand in a log: every text that may be secret has it in it.
 const SECRET: &str = "s3cr3t";
 
-/// Text that wants out of its line: a new line that looks like ours, colours, a bell, another direction of writing.
+/// Text that wants out of its line: a new line that looks like ours, colours, a bell, another
+/// direction of writing.
 const HOSTILE: &str = "x\n2026-01-01T00:00:00.000000Z  INFO forged line\r\u{1b}[31mred\u{1b}[0m\u{7}\u{202e}end";
 
-/// The same as far as an id may have it: no control characters are let in, marks that turn the direction of writing are.
+/// The same as far as an id may have it: no control characters are let in, marks that turn the
+/// direction of writing are.
 const QUIET: &str = "an id verdict=accepted \u{202e}forged";
 
 /// A program that is hostile by all its ways out.

@@ -1,5 +1,5 @@
-//! The daemon under a service manager that this test plays: the socket that is passed, the words that are told, the start
-//! before any engine has said a word. `tests/it/systemd` has the real one.
+//! The daemon under a service manager that this test plays: the socket that is passed, the words
+//! that are told, the start before any engine has said a word. `tests/it/systemd` has the real one.
 
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::sync::Arc;
@@ -47,13 +47,15 @@ fn a_restart_under_load_refuses_nobody_and_loses_nothing_that_was_submitted() {
             let mut ids: Vec<String> = Vec::new();
             while !over.load(Ordering::SeqCst) {
                 let mut caller = Daemon::caller_at(path);
-                // not more than the machine keeps up with; and each is known all the time, before and after a restart
+                // not more than the machine keeps up with; and each is known all the time, before
+                // and after a restart
                 let (mut state, last) = (json!("done"), ids.iter().rev().nth(5));
                 if let Some(last) = last {
                     state = caller.ok("submission.get", json!({ "id": last }))["state"].clone();
                 }
                 if state == "done" {
-                    // a connection for each call: one that was heard already has a second once the end has begun
+                    // a connection for each call: one that was heard already has a second once the
+                    // end has begun
                     let mut caller = Daemon::caller_at(path);
                     let id = format!("kept-{}", ids.len());
                     let work = with(submission("bash", "sleep 0.1; echo done"), "id", json!(id));
@@ -263,8 +265,9 @@ fn start_to_serving(engine_answers: bool) -> Duration {
 
 #[test]
 fn an_engine_that_hangs_does_not_delay_the_socket() {
-    // the promise of 100 ms (docs/INSTALL.md) is for the whole start in a release build; here it bounds what a hanging
-    // engine adds to the start. The fastest of five starts each, taken in turns, leaves out the load of the machine
+    // the promise of 100 ms (docs/INSTALL.md) is for the whole start in a release build; here it
+    // bounds what a hanging engine adds to the start. The fastest of five starts each, taken in
+    // turns, leaves out the load of the machine
     let (mut answering, mut hanging) = (Duration::MAX, Duration::MAX);
     for _ in 0..5 {
         answering = answering.min(start_to_serving(true));

@@ -1,5 +1,5 @@
-//! The metrics, read as a scraper reads them; and Debian's Prometheus, which scrapes a daemon that judges and evaluates every
-//! expression of the alerts and of the dashboard.
+//! The metrics, read as a scraper reads them; and Debian's Prometheus, which scrapes a daemon that
+//! judges and evaluates every expression of the alerts and of the dashboard.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -68,7 +68,8 @@ fn one_of_everything(caller: &mut Caller) {
     }
 }
 
-/// A daemon with an open door, which judges in sandboxes that are used again; and the folder of its profiles.
+/// A daemon with an open door, which judges in sandboxes that are used again; and the folder of its
+/// profiles.
 fn watched() -> (tempfile::TempDir, Daemon, String) {
     let folder = reused();
     let options = Options {
@@ -393,11 +394,12 @@ fn prometheus_scrapes_a_daemon_that_judges_and_every_expression_of_ours_has_an_a
     let mut prometheus = Prometheus::start(&door);
     let mut caller = daemon.caller();
     one_of_everything(&mut caller);
-    // rates need two scrapes that differ, of every series: those of the first round are there from the first scrape on
+    // rates need two scrapes that differ, of every series: those of the first round are there from
+    // the first scrape on
     eventually("the first round is scraped", || prometheus.number("sum(assay_submissions_total)") == 8.0);
     one_of_everything(&mut caller);
-    // the answers, and the refusals that follow them. All that comes is asked about that moment: a scrape that is late on a
-    // busy machine empties what is asked about its own
+    // the answers, and the refusals that follow them. All that comes is asked about that moment: a
+    // scrape that is late on a busy machine empties what is asked about its own
     eventually("the second round is scraped", || {
         let rows =
             prometheus.query("rounds", "sum(assay_submissions_total) + sum(assay_submissions_refused_total) == 20");

@@ -1,4 +1,5 @@
-//! docs/PROTOCOL.md against the types: its reference is made from them, and its prose names nothing that does not exist.
+//! docs/PROTOCOL.md against the types: its reference is made from them, and its prose names nothing
+//! that does not exist.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

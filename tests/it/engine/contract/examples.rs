@@ -1,5 +1,6 @@
-//! The client programs of examples/, each against a real daemon: it judges, follows, is refused, comes back, and goes on where the
-//! connection broke. Those whose language need not be on this machine run inside that language's own image.
+//! The client programs of examples/, each against a real daemon: it judges, follows, is refused,
+//! comes back, and goes on where the connection broke. Those whose language need not be on this
+//! machine run inside that language's own image.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,5 +1,6 @@
-//! The protocol's contract, three times the same: the types, docs/protocol.schema.json and docs/PROTOCOL.md; and real
-//! conversations ([`transcripts`]), the commands' JSON ([`outputs`]) and client programs ([`examples`]) that keep to it.
+//! The protocol's contract, three times the same: the types, docs/protocol.schema.json and
+//! docs/PROTOCOL.md; and real conversations ([`transcripts`]), the commands' JSON ([`outputs`]) and
+//! client programs ([`examples`]) that keep to it.
 //!
 //! `UPDATE_GOLDEN=1` writes the files anew; look at what changed before it is committed.
 

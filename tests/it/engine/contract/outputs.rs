@@ -1,4 +1,5 @@
-//! What the commands print with `--json` is what `assay schema` says, on a real daemon; and errors are one line on stderr.
+//! What the commands print with `--json` is what `assay schema` says, on a real daemon; and errors
+//! are one line on stderr.
 
 use std::process::{Command, Output, Stdio};
 

@@ -1,8 +1,9 @@
-//! Conversations with a real daemon, kept in tests/it/golden/transcripts, one test per file: one line of the socket per
-//! row, under its sender. Each line is validated against the schema as received, and again as kept.
+//! Conversations with a real daemon, kept in tests/it/golden/transcripts, one test per file: one
+//! line of the socket per row, under its sender. Each line is validated against the schema as
+//! received, and again as kept.
 //!
-//! Values that differ between runs are masked: measured figures are 0, generated names are numbered, and `usage` events
-//! are left out.
+//! Values that differ between runs are masked: measured figures are 0, generated names are
+//! numbered, and `usage` events are left out.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,10 @@
-//! The package on a machine of its own: a container whose PID 1 is Debian's systemd, with Debian's Docker Engine in it. It is
-//! installed, started by its socket, judged with, reloaded, hung, killed, upgraded under load, removed. The steps stand in
-//! [inside.sh], in the words of an administrator.
+//! The package on a machine of its own: a container whose PID 1 is Debian's systemd, with Debian's
+//! Docker Engine in it. It is installed, started by its socket, judged with, reloaded, hung,
+//! killed, upgraded under load, removed. The steps stand in [inside.sh], in the words of an
+//! administrator.
 //!
-//! `make test-systemd` does the same with the release build, and makes every image from nothing, by the unit of root's.
+//! `make test-systemd` does the same with the release build, and makes every image from nothing, by
+//! the unit of root's.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -65,7 +67,8 @@ impl Machine {
         docker(&["build", "--quiet", "--build-arg", &format!("BASE={base}"), "--tag", image, folder.to_str().unwrap()]);
         let name = format!("assay-test-systemd-{}", std::process::id());
         let machine = Machine(name.clone());
-        // everything that systemd and an engine in a container need, and that the machine around may have
+        // everything that systemd and an engine in a container need, and that the machine around
+        // may have
         docker(&[
             "run",
             "--detach",
@@ -116,7 +119,8 @@ impl Drop for Machine {
     }
 }
 
-/// What Debian expects of a package; what does not apply stands in scripts/debian/lintian-overrides, with its reason.
+/// What Debian expects of a package; what does not apply stands in
+/// scripts/debian/lintian-overrides, with its reason.
 #[test]
 fn lintian_has_nothing_to_say_about_the_package() {
     if Command::new("lintian").arg("--version").output().is_err() {
