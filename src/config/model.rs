@@ -29,11 +29,11 @@ pub struct Config {
     pub engine: EngineSettings,
     /// The Docker Engines, if there are several; each with the settings of `[engine]`.
     pub hosts: Vec<EngineSettings>,
-    /// Images.
+    /// Images of the profiles.
     pub images: ImageSettings,
-    /// Profiles.
+    /// Profiles of languages.
     pub profiles: ProfileSettings,
-    /// The queue.
+    /// The queue of submissions.
     pub queue: QueueSettings,
     /// The uids of programs.
     pub uids: UidSettings,
@@ -41,7 +41,7 @@ pub struct Config {
     pub cache: CacheSettings,
     /// Requirements on every sandbox.
     pub isolation: IsolationSettings,
-    /// The log.
+    /// The daemon's log.
     pub log: LogSettings,
     /// The HTTP listener for health checks and scrapers.
     pub http: HttpSettings,
@@ -209,7 +209,7 @@ impl EngineSettings {
     }
 }
 
-/// Images.
+/// Images of the profiles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageSettings {
@@ -241,7 +241,7 @@ impl Default for ImageSettings {
     }
 }
 
-/// Profiles.
+/// Profiles of languages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProfileSettings {
@@ -262,7 +262,7 @@ impl Default for ProfileSettings {
     }
 }
 
-/// The queue.
+/// The queue of submissions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueSettings {
@@ -339,7 +339,7 @@ pub struct IsolationSettings {
     pub require_userns: bool,
 }
 
-/// The log.
+/// The daemon's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {

@@ -44,7 +44,6 @@ impl fmt::Display for SettingOrigin {
     }
 }
 
-/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
     pub origin: SettingOrigin,

@@ -17,7 +17,6 @@ use protocol::Profile;
 #[derive(Debug, Clone)]
 pub struct SettingsTable {
     pub fields: BTreeMap<String, SettingsNode>,
-    /// Its documentation.
     pub doc: String,
 }
 
@@ -34,7 +33,6 @@ pub enum SettingsNode {
 #[derive(Debug, Clone)]
 pub struct SettingSchema {
     pub kind: ValueKind,
-    /// Its documentation.
     pub doc: String,
     /// Its default; null if it is absent by default.
     pub default: Value,

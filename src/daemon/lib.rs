@@ -39,7 +39,7 @@ use sandbox::lifecycle::Slots;
 use scheduler::SubmissionService;
 use server::http::Gateway;
 use server::rpc::{self, Connections, Daemon, Live, MemoryBlobs, ReloadRequest};
-use signals::{Request, SignalReceived, Signals};
+use signals::{SignalReceived, SignalRequest, Signals};
 use telemetry::liveness::LivenessProbe;
 
 pub use service::PassedSockets;
@@ -184,7 +184,7 @@ impl Life {
         loop {
             tokio::select! {
                 SignalReceived { request, name, sender } = signals.next() => {
-                    if request == Request::Exit {
+                    if request == SignalRequest::Exit {
                         tracing::info!(%sender, "{name}: shutting down");
                         return Ok(());
                     }

@@ -21,7 +21,7 @@ const QUEUE_LENGTH: usize = 8;
 
 /// What a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub enum SignalRequest {
     /// SIGTERM, SIGINT: drain and exit.
     Exit,
     /// SIGHUP: reload the configuration.
@@ -30,7 +30,7 @@ pub enum Request {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignalReceived {
-    pub request: Request,
+    pub request: SignalRequest,
     pub name: &'static str,
     /// The sending process, for the log.
     pub sender: String,
@@ -68,9 +68,9 @@ impl Signals {
 
 fn received(origin: &Origin) -> SignalReceived {
     let (request, name) = match origin.signal {
-        SIGHUP => (Request::Reload, "SIGHUP"),
-        SIGINT => (Request::Exit, "SIGINT"),
-        _ => (Request::Exit, "SIGTERM"),
+        SIGHUP => (SignalRequest::Reload, "SIGHUP"),
+        SIGINT => (SignalRequest::Exit, "SIGINT"),
+        _ => (SignalRequest::Exit, "SIGTERM"),
     };
     let sender = match origin.process {
         Some(process) => {
@@ -94,7 +94,7 @@ mod tests {
         let mut signals = Signals::listen().unwrap();
         signal_hook::low_level::raise(SIGHUP).unwrap();
         let SignalReceived { request, name, sender } = signals.next().await;
-        assert_eq!((request, name), (Request::Reload, "SIGHUP"));
+        assert_eq!((request, name), (SignalRequest::Reload, "SIGHUP"));
         let me = format!("process {}, uid {}", std::process::id(), nix::unistd::getuid());
         assert!(sender.contains(&me), "{sender} is not {me}");
         // SIGTERM is handled after any number of SIGHUPs
@@ -105,7 +105,7 @@ mod tests {
         signal_hook::low_level::raise(SIGTERM).unwrap();
         // SIGTERM arrives at a full queue
         std::thread::sleep(std::time::Duration::from_millis(100));
-        let exit = async { while signals.next().await.request != Request::Exit {} };
+        let exit = async { while signals.next().await.request != SignalRequest::Exit {} };
         tokio::time::timeout(std::time::Duration::from_secs(20), exit).await.unwrap();
     }
 }

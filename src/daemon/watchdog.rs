@@ -9,7 +9,7 @@
 //!
 //! Monitored are the loop that accepts connections, the main loop, the allocator of the scheduler
 //! and the replenisher of each pool. None of them waits for an engine: an engine that is down or
-//! hangs is no reason to kill the daemon. No timer sends WATCHDOG=1 by itself.
+//! hangs must not get the daemon killed. No timer sends WATCHDOG=1 by itself.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The published types: methods with their parameters and results, error codes, submissions, reports, limits, profiles.
-//! [`schema`] publishes them as JSON Schema. No IO, no clock, no engine.
+//! The published types: methods with their parameters and results, error codes, submissions,
+//! reports, limits, profiles. [`schema`] publishes them as JSON Schema. No IO, no clock, no engine.
 //!
 //! [`submission`] and [`report`] are JSON of the socket protocol (docs/PROTOCOL.md): their field
 //! names are a contract, with units last. Types that stay inside the daemon use

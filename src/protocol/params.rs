@@ -31,7 +31,7 @@ pub enum RunParams {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct RunPlain {
-    /// The submission.
+    /// The submission to judge.
     #[schemars(flatten)]
     pub submission: Submission,
     /// Whether `submission.event` notifications precede the report.
@@ -43,7 +43,7 @@ pub struct RunPlain {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct RunNamed {
-    /// The submission.
+    /// The submission to judge.
     pub submission: Submission,
     /// Whether `submission.event` notifications precede the report.
     #[schemars(default)]
@@ -66,7 +66,7 @@ pub enum SubmitParams {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct SubmitNamed {
-    /// The submission.
+    /// The submission to judge.
     pub submission: Submission,
 }
 

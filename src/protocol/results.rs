@@ -76,7 +76,7 @@ impl StateWord {
 pub struct SubmissionState<'a> {
     /// Id of the submission.
     pub id: &'a str,
-    /// Its state.
+    /// State of the submission or host.
     pub state: StateWord,
     /// Its report, when it is done.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +89,7 @@ pub struct SubmissionState<'a> {
 #[serde(untagged)]
 #[allow(clippy::large_enum_variant, reason = "one result at a time")]
 pub enum WaitResult {
-    /// The report.
+    /// Report of the submission.
     Report(Report),
     /// The state, when `timeout_ms` expired first.
     State(StillGoing),
@@ -100,7 +100,7 @@ pub enum WaitResult {
 pub struct StillGoing {
     /// Id of the submission.
     pub id: String,
-    /// Its state.
+    /// State of the submission or host.
     pub state: StateWord,
 }
 
@@ -116,7 +116,7 @@ pub struct Submissions {
 pub struct SubmissionRow {
     /// Id of the submission.
     pub id: String,
-    /// Its state.
+    /// State of the submission or host.
     pub state: StateWord,
     /// uid of its caller.
     pub uid: u32,
@@ -192,7 +192,7 @@ pub struct HostRow {
     pub name: String,
     /// Address of its engine.
     pub endpoint: String,
-    /// Its state.
+    /// State of the submission or host.
     pub state: HostState,
     /// Version of the engine; empty before its first response.
     pub engine: String,
@@ -245,7 +245,7 @@ pub struct ProfileRow {
     pub name: String,
     /// One line of text for a human.
     pub description: String,
-    /// Its image.
+    /// Name of its image.
     pub image: String,
     /// Default entry file.
     pub entry: String,
@@ -276,7 +276,7 @@ pub struct ImagesMade {
     /// The first host.
     #[serde(flatten)]
     pub first: ImageMade,
-    /// Every host.
+    /// One row per host.
     pub hosts: Vec<ImageMade>,
 }
 
@@ -334,7 +334,7 @@ pub struct DaemonStatus<'a> {
     pub hosts: Vec<HostRow>,
     /// The rows of `pool.list`.
     pub pools: Vec<PoolState>,
-    /// The queue.
+    /// The queue of submissions.
     pub queue: QueueStatus,
     /// Counts of submissions since the start.
     pub counters: Counters,
@@ -374,7 +374,7 @@ pub struct QueueStatus {
 /// A uid with waiting or running runs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CallerRow {
-    /// The uid.
+    /// uid of the caller.
     pub uid: u32,
     /// Its runs that wait for a sandbox.
     pub waiting: usize,
@@ -398,11 +398,11 @@ pub struct Reloaded {
 /// Names of hosts, by what a reload did with them.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ReloadedHosts {
-    /// Unchanged hosts.
+    /// Hosts without changes.
     pub kept: Vec<String>,
-    /// New hosts.
+    /// Hosts that were added.
     pub added: Vec<String>,
-    /// Removed hosts.
+    /// Hosts that were removed.
     pub removed: Vec<String>,
 }
 
@@ -454,24 +454,24 @@ pub enum EventKind {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum EventData {
-    /// Of `compile`.
+    /// Data of `compile`.
     Outcome(Outcome),
-    /// Of `test`.
+    /// Data of `test`.
     Verdict(Verdict),
-    /// Of `stdout` and `stderr`; `running`, of `state`.
+    /// Data of `stdout` and `stderr`; `running`, of `state`.
     Text(String),
-    /// Of `usage`.
+    /// Data of `usage`.
     Usage(UsageRow),
 }
 
 /// What the running program has used so far.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct UsageRow {
-    /// Wall time.
+    /// Wall time so far.
     pub wall_ms: f64,
-    /// CPU time.
+    /// CPU time so far.
     pub cpu_ms: f64,
-    /// Memory.
+    /// Memory in use.
     pub memory_bytes: u64,
 }
 

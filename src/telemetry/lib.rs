@@ -2,7 +2,7 @@
 //! its loops.
 //!
 //! Log lines that a caller or a program can trigger go through a [`throttle::LogThrottle`], so
-//! nobody outside can flood the log. Text from outside goes through [`text::clean`].
+//! that they cannot flood the log. Text from outside goes through [`text::clean`].
 
 mod journal;
 pub mod liveness;

@@ -25,7 +25,7 @@ pub use prometheus_client::registry::Unit;
 /// Text format of a scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// OpenMetrics 1.0.
+    /// OpenMetrics, version 1.0.
     OpenMetrics,
     /// Prometheus' text format 0.0.4: what `curl` gets and `promtool check metrics` reads.
     Plain,

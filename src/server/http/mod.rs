@@ -2,7 +2,7 @@
 //! manager enables it.
 //!
 //! ```text
-//!  accept --> connection limit reached? --yes--> 503, closed    (TCP on loopback, or a Unix socket)
+//!  accept --> connection limit reached? --yes--> 503, closed   (TCP on loopback, or a Unix socket)
 //!               | no
 //!               v
 //!     head, at most 5 s --> GET or HEAD, no body, known path --> response --> next head ... 60 s

@@ -85,7 +85,7 @@ fn host_errors(health: &Health) -> String {
     if errors.is_empty() { "no Docker host is up".to_owned() } else { errors.join("; ") }
 }
 
-/// `GET /readyz`.
+/// The response to `GET /readyz`.
 fn ready(health: &Health, is_draining: bool) -> HttpReply {
     let not_ready = |reason: &str| {
         HttpReply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not ready", "reason": reason }))

@@ -40,7 +40,7 @@ enum Action {
     Stop,
 }
 
-struct Connection {
+struct ClientConnection {
     context: Arc<Context>,
     calls: JoinSet<()>,
     permits: Arc<Semaphore>,
@@ -77,7 +77,7 @@ pub(super) async fn serve(
     let mut writing = tokio::spawn(write(writer, queue, peer.uid, daemon.clone()));
     let context = Arc::new(Context::new(daemon, peer, outbound, silent));
     context.notify(Notification::ServerHello, &to_value(&hello(&context.daemon))).await;
-    let mut connection = Connection {
+    let mut connection = ClientConnection {
         context,
         calls: JoinSet::new(),
         permits: Arc::new(Semaphore::new(bounds::MAX_CALLS_PER_CONNECTION)),
@@ -112,7 +112,7 @@ pub(super) async fn serve(
     }
 }
 
-impl Connection {
+impl ClientConnection {
     /// Starts the call in a line, or makes the error response.
     fn accept_line(&mut self, line: std::io::Result<InputLine>, received: ReceivedAt) -> Action {
         let fail = |id: &Value, error: CallError| Action::Respond(response(id, Err(error)).into());
@@ -155,7 +155,7 @@ impl Connection {
         Action::Continue
     }
 
-    /// Waits until all calls are answered, or nobody can read the responses any more; then cancels
+    /// Waits until all calls are answered, or the responses cannot be read any more; then cancels
     /// what is left.
     async fn drain_calls(
         &mut self,

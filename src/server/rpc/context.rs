@@ -41,16 +41,16 @@ impl From<String> for OutgoingLine {
 
 /// Result of a call.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct CallReply {
     pub(super) value: Value,
     /// When the report became available; used to time the reply. `None` for replies that are not
     /// reports.
     pub(super) ready_at: Option<Instant>,
 }
 
-impl From<Value> for Reply {
-    fn from(value: Value) -> Reply {
-        Reply { value, ready_at: None }
+impl From<Value> for CallReply {
+    fn from(value: Value) -> CallReply {
+        CallReply { value, ready_at: None }
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use super::context::{CallResult, Context};
 use super::error::CallError;
 use super::message::params;
-use super::methods::find_host;
 use super::to_value;
+use super::views::find_host;
 use config::bounds;
 use protocol::code::Code;
 use protocol::method::Notification;
@@ -49,7 +49,7 @@ fn image_of(context: &Context, profile: &str) -> Result<String, CallError> {
 async fn make(context: &Context, profile: &str, image: &str, host: Option<String>, mode: PullMode) -> CallResult {
     context.daemon.submissions.wait_for_first_probe().await;
     let hosts = match host {
-        Some(name) => vec![find_host(context, &name)?],
+        Some(name) => vec![find_host(&context.daemon, &name)?],
         None => context.daemon.fleet.all().iter().filter(|host| host.answers()).cloned().collect(),
     };
     let mut rows = Vec::new();

@@ -11,7 +11,7 @@ use protocol::method::Notification;
 
 /// A request whose method and parameters are not yet interpreted.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Request {
+pub(super) struct ParsedRequest {
     pub(super) id: Value,
     pub(super) method: String,
     pub(super) params: Value,
@@ -30,7 +30,7 @@ struct RawRequest {
 
 /// Parses a line. An error comes with the id to respond to, which is null if the line has no valid
 /// one.
-pub(super) fn parse(line: &[u8]) -> Result<Request, (Value, CallError)> {
+pub(super) fn parse(line: &[u8]) -> Result<ParsedRequest, (Value, CallError)> {
     let fail = |id: Value, number, message: String| Err((id, CallError::malformed(number, message)));
     let text = line.trim_ascii();
     if text.first() == Some(&b'[') {
@@ -62,7 +62,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Request, (Value, CallError)> {
     if raw.jsonrpc != "2.0" {
         return fail(raw.id, INVALID_REQUEST, "jsonrpc: must be \"2.0\"".to_owned());
     }
-    Ok(Request { id: raw.id, method: raw.method, params: raw.params })
+    Ok(ParsedRequest { id: raw.id, method: raw.method, params: raw.params })
 }
 
 /// The nesting depth, if it exceeds the bound. Brackets in strings do not count.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::context::{CallResult, Context, ReceivedAt, Reply};
+use super::context::{CallReply, CallResult, Context, ReceivedAt};
 use super::error::CallError;
 use super::message::params;
 use super::{blobs, images, submissions, to_value, views};
@@ -14,7 +14,6 @@ use protocol::method::{Method, Role};
 use protocol::params::{HostParams, Nothing};
 use protocol::results::{Empty, Hosts, ImageList, Pools, Sandboxes};
 use protocol::schema;
-use sandbox::host::Host;
 
 /// Executes one call.
 pub(super) async fn call(
@@ -23,7 +22,7 @@ pub(super) async fn call(
     id: &Value,
     params: Value,
     received: ReceivedAt,
-) -> Result<Reply, CallError> {
+) -> Result<CallReply, CallError> {
     let reply = match check_role(context, method) {
         Ok(()) => dispatch(context, method, id, params, received).await,
         Err(error) => Err(error),
@@ -54,7 +53,7 @@ async fn dispatch(
     id: &Value,
     params: Value,
     received: ReceivedAt,
-) -> Result<Reply, CallError> {
+) -> Result<CallReply, CallError> {
     let value = match method {
         Method::SubmissionRun => return submissions::run(context, id, params, received).await,
         Method::SubmissionWait => return submissions::wait(context, params, received).await,
@@ -81,7 +80,7 @@ async fn dispatch(
         Method::ImagePull => images::pull(context, params).await,
         Method::RpcDiscover => nothing(params).map(|()| schema::open_rpc()),
     };
-    value.map(Reply::from)
+    value.map(CallReply::from)
 }
 
 fn nothing(value: Value) -> Result<(), CallError> {
@@ -104,19 +103,9 @@ async fn reload(context: &Context, given: Value) -> CallResult {
     reloaded.map_err(|error| CallError::new(Code::BadRequest, message(error)))
 }
 
-pub(super) fn find_host(context: &Context, name: &str) -> Result<Arc<Host>, CallError> {
-    let fleet = &context.daemon.fleet;
-    fleet.find(name).ok_or_else(|| {
-        let known = fleet.all().iter().map(|host| host.name().to_owned()).collect::<Vec<_>>().join(", ");
-        let name = name.chars().take(64).collect::<String>();
-        CallError::new(Code::NotFound, format!("host: there is no host {name:?}; the hosts are {known}"))
-            .at_field("host")
-    })
-}
-
 fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
     let HostParams { host } = params(given)?;
-    find_host(context, &host)?.set_drained(drained);
+    views::find_host(&context.daemon, &host)?.set_drained(drained);
     Ok(to_value(&Empty {}))
 }
 

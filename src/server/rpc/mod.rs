@@ -14,9 +14,10 @@
 //! | module | contents |
 //! |---|---|
 //! | [`server`], [`connection`], [`context`], [`input_line`], [`message`], [`error`] | transport |
-//! | [`peer`], [`connections`], [`state`] | callers, their number, shared state |
+//! | [`peer`], [`connections`], [`blob_store`], [`state`] | shared state |
 //! | [`methods`], [`submissions`], [`images`], [`blobs`], [`views`] | the methods |
 
+mod blob_store;
 mod blobs;
 mod connection;
 mod connections;
@@ -33,7 +34,7 @@ mod state;
 mod submissions;
 mod views;
 
-pub use blobs::MemoryBlobs;
+pub use blob_store::MemoryBlobs;
 pub use connections::Connections;
 pub use error::CallError;
 pub use metrics::RpcMetrics;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::blobs::MemoryBlobs;
+use super::blob_store::MemoryBlobs;
 use super::connections::Connections;
 use super::metrics::RpcMetrics;
 use super::peer::Roles;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
-use super::context::{CallResult, Context, ReceivedAt, Reply};
+use super::context::{CallReply, CallResult, Context, ReceivedAt};
 use super::error::CallError;
 use super::message::params;
 use super::views::state_word;
@@ -91,13 +91,13 @@ fn report_reply(
     entry: &SubmissionHandle,
     report: Result<Arc<Report>, KeptForNextDaemon>,
     received: ReceivedAt,
-) -> Result<Reply, CallError> {
+) -> Result<CallReply, CallError> {
     let report = report.map_err(|KeptForNextDaemon| {
         let message = "the daemon is shutting down; the submission is kept and runs after the restart: ask again then";
         CallError::new(Code::Draining, message)
     })?;
     let ready_at: Option<Instant> = entry.done_at().map(|done| done.max(received.last_byte));
-    Ok(Reply { value: serialize(&*report)?, ready_at })
+    Ok(CallReply { value: serialize(&*report)?, ready_at })
 }
 
 fn serialize(value: &impl serde::Serialize) -> CallResult {
@@ -109,7 +109,7 @@ pub(super) async fn run(
     call: &Value,
     mut value: Value,
     received: ReceivedAt,
-) -> Result<Reply, CallError> {
+) -> Result<CallReply, CallError> {
     let stream = take_stream(&mut value)?;
     let submission = submission(value)?;
     let log = EventLog::new(stream);
@@ -183,7 +183,7 @@ fn find(context: &Context, id: &str) -> Result<Arc<SubmissionHandle>, CallError>
     found.ok_or_else(|| CallError::new(Code::NotFound, "id: you have no such submission (any more)").at_field("id"))
 }
 
-pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) -> Result<Reply, CallError> {
+pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) -> Result<CallReply, CallError> {
     let WaitParams { id, timeout_ms, stream, from_seq } = params(given)?;
     if from_seq.is_some() && !stream {
         return Err(CallError::bad("from_seq", "from_seq: is the start of a stream; set stream as well"));

@@ -2,13 +2,25 @@
 
 use std::sync::Arc;
 
+use super::error::CallError;
 use super::state::Daemon;
+use protocol::code::Code;
 use protocol::results::{CallerRow, DaemonStatus, HostRow, ProfileRow, ProfileRows, QueueStatus, RoomRow, StateWord};
 use protocol::rows::PoolState;
 use protocol::status::Health;
 use protocol::{LimitsRequest, Profile};
 use sandbox::host::Host;
 use scheduler::{SubmissionPhase, check_health};
+
+pub(super) fn find_host(daemon: &Daemon, name: &str) -> Result<Arc<Host>, CallError> {
+    let fleet = &daemon.fleet;
+    fleet.find(name).ok_or_else(|| {
+        let known = fleet.all().iter().map(|host| host.name().to_owned()).collect::<Vec<_>>().join(", ");
+        let name = name.chars().take(64).collect::<String>();
+        CallError::new(Code::NotFound, format!("host: there is no host {name:?}; the hosts are {known}"))
+            .at_field("host")
+    })
+}
 
 pub(super) fn pools(daemon: &Daemon) -> Vec<PoolState> {
     let hosts = daemon.fleet.all();

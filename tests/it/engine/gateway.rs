@@ -1,4 +1,4 @@
-//! The HTTP door, from outside: what it says, to whom it does not listen, and that nobody at it
+//! The HTTP listener from outside: its responses, what it refuses, and that no client of it
 //! keeps the daemon from judging.
 
 use std::io::{Read, Write};

@@ -228,7 +228,7 @@ fn the_journal_gets_fields_when_stderr_leads_there() {
     assert_eq!((field("SYSLOG_IDENTIFIER"), field("PRIORITY")), (Some("assayd"), Some("6")));
     assert_eq!(field("ASSAY_SANDBOX"), report["sandbox"]["id"].as_str());
     assert!(field("ASSAY_WAIT_MS").unwrap().parse::<f64>().is_ok());
-    // whoever only reads the messages reads it all
+    // the message alone has everything
     let message = field("MESSAGE").unwrap();
     assert!(
         message

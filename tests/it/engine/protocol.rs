@@ -190,7 +190,7 @@ fn a_caller_that_no_longer_listens_is_let_go() {
     let daemon = Daemon::start_bare(&Options { profiles: "", floor: 0, ..Options::default() });
     let mut caller = daemon.caller();
     caller.writer.shutdown(Shutdown::Read).unwrap();
-    // the answer finds nobody, and the connection ends, and nothing else: a task that panics is
+    // the answer cannot be delivered; the connection ends, and nothing else: a task that panics is
     // seen by the harness
     let hung_up =
         || (0..200).any(|_| writeln!(caller.writer, r#"{{"jsonrpc":"2.0","id":1,"method":"daemon.health"}}"#).is_err());

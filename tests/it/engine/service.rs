@@ -157,7 +157,7 @@ impl Manager {
         self.words.recv_timeout(Duration::from_secs(90)).expect("the daemon says nothing")
     }
 
-    /// The next word that is no sign of life.
+    /// The next notification other than WATCHDOG=1.
     fn news(&self) -> String {
         std::iter::repeat_with(|| self.word()).find(|word| word != "WATCHDOG=1\n").unwrap()
     }

@@ -1,0 +1,179 @@
+//! Store of content that is larger than a line: in memory, bounded per uid in size, number and time.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
+
+use config::bounds;
+use scheduler::BlobStore;
+
+#[derive(Debug)]
+enum BlobContent {
+    Growing(BytesMut),
+    Complete(Bytes),
+}
+
+#[derive(Debug)]
+struct Blob {
+    uid: u32,
+    content: BlobContent,
+    last_used: Instant,
+}
+
+impl Blob {
+    fn len(&self) -> usize {
+        match &self.content {
+            BlobContent::Growing(bytes) => bytes.len(),
+            BlobContent::Complete(bytes) => bytes.len(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlobError {
+    /// The uid has no such blob.
+    #[error("blob: you have no blob {0:?}")]
+    Unknown(String),
+    #[error("blob: {0:?} is already complete")]
+    Complete(String),
+    /// `given` leaves a gap or overlaps.
+    #[error("offset: is {given}, but the blob has {have} bytes")]
+    Offset { given: u64, have: u64 },
+    #[error("{0}")]
+    Full(String),
+}
+
+#[derive(Debug, Default)]
+pub struct MemoryBlobs {
+    blobs: Mutex<HashMap<String, Blob>>,
+}
+
+impl MemoryBlobs {
+    /// Locks the blobs, without those that have expired.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Blob>> {
+        let mut blobs = self.blobs.lock();
+        blobs.retain(|_, blob| blob.last_used.elapsed() < bounds::BLOB_TTL);
+        blobs
+    }
+
+    /// Appends to a blob, or begins one when `id` is `None`. Returns its id.
+    ///
+    /// # Errors
+    /// See [`BlobError`]; nothing was changed.
+    pub fn put(&self, uid: u32, id: Option<&str>, offset: u64, data: &[u8], eof: bool) -> Result<String, BlobError> {
+        let mut blobs = self.lock();
+        let (mut count, mut total) = (0, 0);
+        for blob in blobs.values().filter(|blob| blob.uid == uid) {
+            count += 1;
+            total += blob.len() as u64;
+        }
+        if total + data.len() as u64 > bounds::MAX_BLOBS_BYTES_PER_UID {
+            return Err(BlobError::Full(format!("your blobs exceed {} bytes", bounds::MAX_BLOBS_BYTES_PER_UID)));
+        }
+        let id = match id {
+            Some(id) => id.to_owned(),
+            None if count >= bounds::MAX_BLOBS_PER_UID => {
+                return Err(BlobError::Full(format!("you have {count} blobs already")));
+            }
+            None => {
+                let id = uuid::Uuid::new_v4().to_string();
+                let content = BlobContent::Growing(BytesMut::new());
+                blobs.insert(id.clone(), Blob { uid, content, last_used: Instant::now() });
+                id
+            }
+        };
+        let unknown = || BlobError::Unknown(id.chars().take(64).collect());
+        let blob = blobs.get_mut(&id).filter(|blob| blob.uid == uid).ok_or_else(unknown)?;
+        let have = blob.len() as u64;
+        let BlobContent::Growing(bytes) = &mut blob.content else { return Err(BlobError::Complete(id)) };
+        if offset != have {
+            return Err(BlobError::Offset { given: offset, have });
+        }
+        if have + data.len() as u64 > bounds::MAX_BLOB_BYTES {
+            return Err(BlobError::Full(format!("a blob has at most {} bytes", bounds::MAX_BLOB_BYTES)));
+        }
+        bytes.extend_from_slice(data);
+        if eof {
+            blob.content = BlobContent::Complete(std::mem::take(bytes).freeze());
+        }
+        blob.last_used = Instant::now();
+        Ok(id)
+    }
+
+    /// A complete blob of this uid.
+    pub fn get(&self, uid: u32, id: &str) -> Option<Bytes> {
+        let mut blobs = self.lock();
+        let blob = blobs.get_mut(id).filter(|blob| blob.uid == uid)?;
+        blob.last_used = Instant::now();
+        match &blob.content {
+            BlobContent::Complete(bytes) => Some(bytes.clone()),
+            BlobContent::Growing(_) => None,
+        }
+    }
+}
+
+impl BlobStore for MemoryBlobs {
+    fn keep(&self, uid: u32, bytes: Bytes) -> Option<String> {
+        let id = self.put(uid, None, 0, &[], false).ok()?;
+        let mut blobs = self.lock();
+        let total: u64 = blobs.values().filter(|blob| blob.uid == uid).map(|blob| blob.len() as u64).sum();
+        if total + bytes.len() as u64 > bounds::MAX_BLOBS_BYTES_PER_UID {
+            blobs.remove(&id);
+            return None;
+        }
+        blobs.insert(id.clone(), Blob { uid, content: BlobContent::Complete(bytes), last_used: Instant::now() });
+        Some(id)
+    }
+
+    fn get(&self, uid: u32, blob: &str) -> Option<Bytes> {
+        MemoryBlobs::get(self, uid, blob)
+    }
+
+    fn put_back(&self, uid: u32, blob: &str, bytes: Bytes) {
+        let content = BlobContent::Complete(bytes);
+        self.lock().insert(blob.to_owned(), Blob { uid, content, last_used: Instant::now() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_put_in_pieces_and_read_as_a_whole() {
+        let blobs = MemoryBlobs::default();
+        let id = blobs.put(1, None, 0, b"ab", false).unwrap();
+        assert_eq!(blobs.get(1, &id), None);
+        blobs.put(1, Some(&id), 2, b"c", true).unwrap();
+        assert_eq!(blobs.get(1, &id).unwrap(), "abc");
+        assert_eq!(blobs.put(1, Some(&id), 3, b"d", true), Err(BlobError::Complete(id)));
+    }
+
+    #[test]
+    fn a_blob_is_invisible_to_other_uids() {
+        let blobs = MemoryBlobs::default();
+        let id = blobs.put(1, None, 0, b"ab", true).unwrap();
+        assert_eq!(blobs.get(2, &id), None);
+        assert_eq!(blobs.put(2, Some(&id), 2, b"c", true), Err(BlobError::Unknown(id)));
+    }
+
+    #[test]
+    fn a_gap_is_refused_with_the_size_of_the_blob() {
+        let blobs = MemoryBlobs::default();
+        let id = blobs.put(1, None, 0, b"ab", false).unwrap();
+        assert_eq!(blobs.put(1, Some(&id), 5, b"x", false), Err(BlobError::Offset { given: 5, have: 2 }));
+        assert!(blobs.put(1, None, 9, b"x", false).is_err());
+    }
+
+    #[test]
+    fn the_number_of_blobs_per_uid_is_bounded() {
+        let blobs = MemoryBlobs::default();
+        for _ in 0..bounds::MAX_BLOBS_PER_UID {
+            blobs.put(1, None, 0, b"", true).unwrap();
+        }
+        assert!(matches!(blobs.put(1, None, 0, b"", true), Err(BlobError::Full(_))));
+        assert!(blobs.put(2, None, 0, b"", true).is_ok());
+    }
+}
