@@ -6,11 +6,11 @@ use serde::Serialize;
 /// Counts of submissions and sandboxes since the daemon's start. They only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counters {
-    /// Submissions admitted.
+    /// Submissions admitted to the queue.
     pub admitted: usize,
     /// Submissions answered with a report.
     pub answered: usize,
-    /// Submissions refused.
+    /// Submissions refused at admission.
     pub refused: usize,
     /// Submissions retried because a sandbox was lost or unfit.
     pub retried: usize,
@@ -72,7 +72,7 @@ pub enum CheckKind {
 /// The check of one host or pool.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct HealthCheck {
-    /// Not published.
+    /// For the summary of `/health`; not published.
     #[serde(skip)]
     pub kind: CheckKind,
     /// `docker` or `pool`, with the host's or profile's name.

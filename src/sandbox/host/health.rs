@@ -36,7 +36,7 @@ pub enum EngineStatus {
     Answers,
     /// One probe or call failed since the last answer.
     Doubtful,
-    /// Probes fail.
+    /// Several probes failed.
     Gone,
 }
 

@@ -9,7 +9,7 @@ pub struct BuildEvent {
     pub image: String,
     /// The current activity, in a few words.
     pub step: String,
-    /// Steps completed.
+    /// Steps completed so far.
     pub done: Option<u32>,
     /// Steps in total.
     pub total: Option<u32>,

@@ -104,7 +104,8 @@ impl Sandbox {
         }
     }
 
-    /// Ends the pre-started runtimes for good, to free their memory. Returns before they have ended.
+    /// Ends the pre-started runtimes for good, to free their memory. Returns before they have
+    /// ended.
     ///
     /// # Errors
     /// The sandbox is lost.

@@ -2,8 +2,8 @@
 //! parameter.
 //!
 //! While one replacement is created, `rate x creation time` sandboxes are taken. That many must be
-//! ready so that no submission waits, and as many again for arrivals that come in bursts. The result
-//! never falls below the floor and never exceeds the ceiling.
+//! ready so that no submission waits, and as many again for arrivals that come in bursts. The
+//! result never falls below the floor and never exceeds the ceiling.
 
 use std::time::{Duration, Instant};
 

@@ -2,8 +2,8 @@
 //!
 //! | variant | blame | step | retry |
 //! |---|---|---|---|
-//! | `Create` | host if the engine is unreachable, else assay | of the creation | as the cause says |
-//! | `Image` | host if the engine is unreachable, else assay | `image` | while it is built |
+//! | `Create` | host if unreachable, else assay | of the creation | as the cause says |
+//! | `Image` | host if unreachable, else assay | `image` | while it is built |
 //! | `HostDown`, `HostRemoved` | host | `host` | `HostDown` only |
 //! | `NoUid` | assay | `uid` | yes |
 //! | `Limits`, `Denied`, `NeedsCells`, `NeedsUserNamespaces` | assay | `policy` | no |

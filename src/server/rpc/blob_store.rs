@@ -1,4 +1,5 @@
-//! Store of content that is larger than a line: in memory, bounded per uid in size, number and time.
+//! Store of content that is larger than a line: in memory, bounded per uid in size, number and
+//! time.
 
 use std::collections::HashMap;
 use std::time::Instant;

@@ -235,7 +235,7 @@ async fn a_silent_port_and_a_plaintext_port_are_distinguished() {
     assert!(error.to_string().contains("does not speak TLS") && error.remedy().unwrap().contains("2376"), "{error}");
 }
 
-/// Root may use any socket, so the test runs a copy of itself as the user nobody.
+/// Root may use any socket, so the test runs a copy of itself as `nobody`.
 #[tokio::test]
 async fn a_denied_socket_names_the_group_to_join() {
     const SOCKET: &str = "ASSAY_TEST_DENIED_SOCKET";

@@ -79,7 +79,7 @@ fn every_command_prints_the_json_that_its_schema_describes() {
     assert_eq!(untried, ["images pull", "rpc", "schema", "completions", "man"]);
     for (words, code) in [
         (&["run", "main.py", "--language", "cobol"][..], "unknown_profile"),
-        (&["wait", "nobody"], "not_found"),
+        (&["wait", "unknown"], "not_found"),
         (&["frobnicate"], "usage"),
         (&["run", "missing.py"], "usage"),
         (&["get", "one", "--socket", "/nonexistent"], "unreachable"),
