@@ -5,7 +5,7 @@
 //!
 //! | variant | at fault | anything sent | retry |
 //! |---|---|---|---|
-//! | `Connect`, `Tls` | the host, or its configuration | no | unless the configuration must change |
+//! | `Connect`, `Tls` | the host or its configuration | no | unless the configuration must change |
 //! | `Timeout`, `Broken` | the host | perhaps | yes, if the call is idempotent |
 //! | `Status` | 4xx the caller, 5xx the host | yes | 5xx and 429 |
 //! | `Reported` | the engine or its registry | yes | yes |
