@@ -4,15 +4,15 @@
 //!  init (a plain uid, no capability)
 //!    '- fork into new namespaces: the cell init (`cell_init`)
 //!         mount: uid maps, /tmp, /box, /dev/shm, /proc, masks    in advance, if there is time
-//!         bind_files: the files that the host put                when the run arrives
+//!         bind_files: the files that the daemon put              when the run arrives
 //!         then the program; when the cell init exits, the kernel ends all processes, mounts,
 //!         tmpfs contents and IPC objects of the run
 //! ```
 //!
-//! Files from the host are in the store, which is the container's own /box. In the cell a new tmpfs
-//! covers it. The store's folders are created there again, and each of its files is bind-mounted
-//! read-only over an empty one. So the program can add files anywhere but change none of the
-//! host's.
+//! Files from the daemon are in the store, which is the container's own /box. In the cell a new
+//! tmpfs covers it. The store's folders are created there again, and each of its files is
+//! bind-mounted read-only over an empty one. So the program can add files anywhere but change none
+//! of the daemon's.
 //!
 //! Outside the cell the program has the init's uid, but inside it reaches nothing of the init:
 //! other pids, other mounts, another user namespace, and no capability in its own. The cell init is
@@ -68,7 +68,7 @@ fn at<T>(name: &'static str, result: Result<T, Errno>) -> StepResult<T> {
 pub struct CellFolders {
     /// The cell's own /box.
     pub box_folder: OwnedFd,
-    /// The container's /box with the host's files, which the cell's /box covers.
+    /// The container's /box with the daemon's files, which the cell's /box covers.
     pub store: OwnedFd,
 }
 

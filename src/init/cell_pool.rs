@@ -18,7 +18,7 @@ use wire::frame::{Prepare, Relax, Run};
 
 use nix::libc;
 
-/// A prewarmed runtime that the host asked for, and the cell it waits in.
+/// A prewarmed runtime that the daemon asked for, and the cell it waits in.
 struct PreparedRuntime {
     prepare: Prepare,
     cell: Option<ReadyCell>,
@@ -29,7 +29,7 @@ struct PreparedRuntime {
     failed: bool,
 }
 
-/// Whether a prewarmed runtime is ready or failed, for the host.
+/// Whether a prewarmed runtime is ready or failed, for the daemon.
 pub struct PrepareResult {
     /// [`Prepare::id`] of the runtime.
     pub id: u32,

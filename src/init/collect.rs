@@ -1,9 +1,9 @@
-//! Files that the last run left, selected by pattern and read by the host.
+//! Files that the last run left, selected by pattern and read by the daemon.
 //!
 //! Works only between runs, when no process of the program is alive, so an entry does not change
 //! after it was checked. The walk goes down from the box by descriptors, follows no link, opens
 //! only regular files, and bounds entries, files and bytes. Files are opened once and then read
-//! piece by piece, at the host's pace.
+//! piece by piece, at the daemon's pace.
 
 use super::clean::{DIR, MAX_DEPTH, MAX_ENTRIES};
 use super::files::{Files, MAX_FILES};
@@ -20,7 +20,7 @@ const MAX_REFUSED: usize = 64;
 /// Longest path in [`Collected::refused`], in bytes.
 const MAX_REFUSED_PATH: usize = 1024;
 
-/// Open files that the host may read.
+/// Open files that the daemon may read.
 #[derive(Default)]
 pub struct Collection(Vec<OwnedFd>);
 

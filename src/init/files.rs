@@ -1,8 +1,8 @@
-//! The files of the box: put by the host, kept for it, removed for it, cleaned between runs.
+//! The files of the box: put, kept and removed at the daemon's request, and cleaned between runs.
 //!
-//! A program cannot change or replace the host's files. No path is followed through a link, and an
-//! entry of the program that is in the way is removed. Every path is walked one component at a time
-//! from the box's descriptor.
+//! A program cannot change or replace the daemon's files. No path is followed through a link, and
+//! an entry of the program that is in the way is removed. Every path is walked one component at a
+//! time from the box's descriptor.
 //!
 //! The init has none of CHOWN, DAC_OVERRIDE and FOWNER. Therefore folders that it creates are
 //! root-owned with mode 1777 (sticky: the program can add entries but not rename or remove root's),
@@ -120,7 +120,7 @@ impl Files {
         self.left.as_ref().unwrap_or(&self.base)
     }
 
-    /// Whether the last run's files are in another folder than the host's, that of its cell.
+    /// Whether the last run's files are in another folder than the daemon's, that of its cell.
     pub fn has_separate_box(&self) -> bool {
         self.left.is_some()
     }
@@ -230,7 +230,7 @@ impl Files {
         Ok(KeepSource::Program(file, meta.size))
     }
 
-    /// Opens a file that the host put, or that was kept.
+    /// Opens a file that the daemon put, or that was kept.
     pub fn open_stored(&self, path: &str) -> Result<OwnedFd, Errno> {
         let (folder, name) = self.parent(path, false)?;
         match sys::stat_at(&folder, &name)? {
@@ -241,7 +241,7 @@ impl Files {
         }
     }
 
-    /// Whether the path is a file that the host put, or that was kept.
+    /// Whether the path is a file that the daemon put, or that was kept.
     pub fn is_stored(&self, path: &str) -> bool {
         self.open_stored(path).is_ok()
     }
@@ -382,7 +382,7 @@ impl Files {
 
 /// A file to keep.
 enum KeepSource {
-    /// The host's own; there is nothing to do.
+    /// The daemon's own; there is nothing to do.
     Stored,
     /// The program's, open, with its size.
     Program(OwnedFd, u64),

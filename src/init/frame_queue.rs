@@ -1,12 +1,12 @@
-//! Frames to the host: queued, then written to stdout as the host reads.
+//! Frames to the daemon: queued, then written to stdout as the daemon reads.
 //!
 //! Writing must never block the loop. But fd 1 must not be made non-blocking either: its open file
 //! description is shared with the process that created the pipe. So the pipe is opened again
 //! through /proc, which makes a new open file description. Where that fails, the init writes at
 //! most PIPE_BUF bytes each time poll reports room, which never blocks (pipe(7)).
 //!
-//! Output is bounded by its window and everything else answers the host, so the queue only needs a
-//! last-resort bound.
+//! Output is bounded by its window and everything else answers the daemon, so the queue only needs
+//! a last-resort bound.
 
 use super::sys;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -15,7 +15,7 @@ use wire::frame::{FromInit, OutputStream};
 
 use nix::libc;
 
-/// With this much queued, the host has stopped reading and the session ends.
+/// With this much queued, the daemon has stopped reading and the session ends.
 const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
 
 /// The queue and the descriptor it is written to.
@@ -58,14 +58,14 @@ impl FrameQueue {
         self.written == self.queue.len()
     }
 
-    /// Whether the host stopped reading long ago.
+    /// Whether the daemon stopped reading long ago.
     #[must_use]
     pub fn is_over_full(&self) -> bool {
         self.queue.len() - self.written > MAX_QUEUED_BYTES
     }
 
     /// Writes what can be written without waiting. `has_room`: poll just reported room. An error
-    /// means that the host closed the pipe.
+    /// means that the daemon closed the pipe.
     pub fn flush(&mut self, has_room: bool) -> Result<(), sys::Errno> {
         while !self.is_empty() {
             let rest = self.queue.get(self.written..).unwrap_or_default();

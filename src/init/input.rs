@@ -1,7 +1,7 @@
-//! A program's input: bytes that the host sent and the program has not read yet, within the window.
+//! A program's input: bytes from the daemon that the program has not read yet, within the window.
 //!
 //! ```text
-//!  Stdin --> pending --> the pipe, as far as it has room --> credit back to the host
+//!  Stdin --> pending --> the pipe, as far as it has room --> credit back to the daemon
 //!  End of input and nothing pending, or the program closed its end: the pipe is closed; what still
 //!  arrives is discarded and credited.
 //! ```
@@ -14,7 +14,7 @@ use wire::frame::{FromInit, STDIN_WINDOW_BYTES};
 
 use nix::libc;
 
-/// The host sent more than the window allows.
+/// The daemon sent more than the window allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overrun;
 
@@ -41,7 +41,7 @@ impl Input {
         self.already_written = bytes;
     }
 
-    /// Takes input from the host.
+    /// Takes input from the daemon.
     pub fn feed(&mut self, data: &[u8], out: &mut FrameQueue) -> Result<(), Overrun> {
         let (written, data) = data.split_at(self.already_written.min(data.len()));
         self.already_written -= written.len();
@@ -58,7 +58,7 @@ impl Input {
         Ok(())
     }
 
-    /// The host sent the end of the input.
+    /// The daemon sent the end of the input.
     pub fn end(&mut self) {
         self.is_ended = true;
         if self.pending.is_empty() {
@@ -125,7 +125,7 @@ pub struct BufferedInput {
 }
 
 impl BufferedInput {
-    /// Takes input from the host.
+    /// Takes input from the daemon.
     pub fn feed(&mut self, data: &[u8]) -> Result<(), Overrun> {
         if self.data.len() + data.len() > STDIN_WINDOW_BYTES as usize {
             return Err(Overrun);
@@ -139,7 +139,7 @@ impl BufferedInput {
         &self.data
     }
 
-    /// The host sent the end of the input.
+    /// The daemon sent the end of the input.
     pub fn end(&mut self) {
         self.is_ended = true;
     }
@@ -149,7 +149,7 @@ impl BufferedInput {
         self.is_ended
     }
 
-    /// The host sent a Kill.
+    /// The daemon sent a Kill.
     pub fn kill(&mut self) {
         self.is_killed = true;
     }

@@ -1,9 +1,9 @@
-//! PID 1 of a sandbox: receives files and runs from the host on stdin, sends output and facts on
+//! PID 1 of a sandbox: receives files and runs from the daemon on stdin, sends output and facts on
 //! stdout.
 //!
 //! It sends nothing before Hello. At most one program runs, and when its Done is sent none of its
-//! processes is alive. The one poll(2) is the only wait. When the host is gone (end of file,
-//! or silence), the sandbox ends. Facts are not judged here; verdicts are the host's.
+//! processes is alive. The one poll(2) is the only wait. When the daemon is gone (end of file,
+//! or silence), the sandbox ends. Facts are not judged here; verdicts are the daemon's.
 //!
 //! ```text
 //!                    +------------------- session: one turn --------------------+
@@ -17,7 +17,7 @@
 //! | files | content |
 //! |---|---|
 //! | `session`, `sandbox_state`, `run`, `queued_run` | the loop, and the states that it drives |
-//! | `input`, `outputs`, `frame_queue` | the program's stdin and outputs, frames to the host |
+//! | `input`, `outputs`, `frame_queue` | the program's stdin and outputs, frames to the daemon |
 //! | `setup`, `filter`, `limits` | from a Run frame to a confined program |
 //! | `cell`, `cell_init`, `ready_cell`, `cell_pool`, `folder_snapshot` | cells |
 //! | `template`, `fds` | prewarmed runtimes |
@@ -54,8 +54,8 @@ mod setup;
 mod sys;
 mod template;
 
-/// Serves as PID 1 until the host is gone. Refuses to run as another process, because it would kill
-/// every process that it may.
+/// Serves as PID 1 until the daemon is gone. Refuses to run as another process: there it would kill
+/// every process that it is allowed to.
 pub fn run() -> ! {
     if !sys::is_pid1() {
         let _ = sys::write_all(2, b"assay-init: runs only as PID 1 of a sandbox\n");

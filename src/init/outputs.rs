@@ -1,10 +1,10 @@
-//! A program's output: its two pipes, read within the host's window and the run's limit.
+//! A program's output: its two pipes, read within the daemon's window and the run's limit.
 //!
 //! ```text
 //!            read
-//!  a pipe ---------> below the limit: sent to the host, whose credit makes room again
+//!  a pipe ---------> below the limit: sent to the daemon, whose credit makes room again
 //!                    beyond the limit: counted and discarded; the run may end for it
-//!                    end of file: closed, and reported if the host asked for that
+//!                    end of file: closed, and reported if the daemon asked for that
 //! ```
 
 use super::frame_queue::FrameQueue;
@@ -20,7 +20,7 @@ pub struct Outputs {
     pipes: [Option<OwnedFd>; 2],
     /// Bytes read from each pipe.
     counted: [u64; 2],
-    /// Bytes sent to the host.
+    /// Bytes sent to the daemon.
     sent: u64,
     /// Bytes sent and not credited yet.
     unacked: u64,
@@ -55,7 +55,7 @@ impl Outputs {
         }
     }
 
-    /// The host consumed this many bytes.
+    /// The daemon consumed this many bytes.
     pub fn credit(&mut self, bytes: u32) {
         self.unacked = self.unacked.saturating_sub(u64::from(bytes));
     }

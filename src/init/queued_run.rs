@@ -80,8 +80,8 @@ impl QueuedRun {
         true
     }
 
-    /// Takes input from the host. It is buffered in any case, because a run that has to be started
-    /// again needs it again.
+    /// Takes input from the daemon. It is buffered in any case, because a run that has to be
+    /// started again needs it again.
     pub fn feed(&mut self, data: &[u8]) -> Result<(), Overrun> {
         self.input.feed(data)?;
         if let Some(sent) = &mut self.sent {

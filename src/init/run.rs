@@ -64,7 +64,7 @@ pub enum CellRemains {
 
 /// A run in progress.
 pub struct RunState {
-    /// What the host asked for.
+    /// What the daemon asked for.
     pub spec: Run,
     /// The main process, or the cell init.
     pid: i32,
@@ -458,7 +458,7 @@ impl RunState {
         }
     }
 
-    /// The host consumed output.
+    /// The daemon consumed output.
     pub fn credit(&mut self, bytes: u32, now: u64) {
         self.outputs.credit(bytes);
         self.progress_at = now;

@@ -52,7 +52,7 @@ pub struct SandboxState {
     /// Whether to make a cell in advance as soon as nothing runs.
     wants_cell: bool,
     audit_baseline: AuditBaseline,
-    /// The last run's files that the host may read.
+    /// The last run's files that the daemon may read.
     pub collection: Collection,
     /// The first Put that failed and was not repeated successfully. No run starts while it is set.
     put_failed: Option<(String, i32)>,
@@ -61,7 +61,7 @@ pub struct SandboxState {
 }
 
 impl SandboxState {
-    /// Opens the sandbox that the host describes, or returns why it cannot.
+    /// Opens the sandbox that the daemon describes, or returns why it cannot.
     pub fn new(hello: InitHello) -> Result<Self, String> {
         if hello.version != VERSION {
             let theirs = hello.version;

@@ -1,4 +1,4 @@
-//! The session with the host: one loop with one poll(2). Nothing else waits.
+//! The session with the daemon: one loop with one poll(2). Nothing else waits.
 //!
 //! ```text
 //!          Hello              Run                              run is over: keep, remove
@@ -31,14 +31,14 @@ pub struct Session {
     reader: FrameReader,
     /// `None` until Hello.
     sandbox: Option<SandboxState>,
-    /// When the host last sent something.
+    /// When the daemon last sent something.
     received_at: u64,
     buffer: Vec<u8>,
 }
 
 /// Why the session ends.
 enum SessionEnd {
-    /// The host is gone, silent, or asked for it.
+    /// The daemon is gone, silent, or asked for it.
     Disconnected,
     /// A protocol or internal error, to be reported.
     Fault(String),
@@ -204,7 +204,7 @@ impl Session {
         Ok(())
     }
 
-    /// One read from the host, and every frame in it.
+    /// One read from the daemon, and every frame in it.
     fn recv(&mut self, now: u64) -> Result<(), SessionEnd> {
         let n = match sys::read(0, &mut self.buffer) {
             Ok(0) | Err(_) => return Err(SessionEnd::Disconnected),

@@ -14,12 +14,12 @@ const SIGXCPU: u8 = 24;
 /// SIGXFSZ: RLIMIT_FSIZE was exceeded.
 const SIGXFSZ: u8 = 25;
 
-/// What the host itself knows about a run, in addition to the init's facts.
+/// What the daemon itself knows about a run, in addition to the init's facts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostView {
     /// The caller cancelled the submission while it ran.
     pub cancelled: bool,
-    /// The host's own backstop timer ended the run.
+    /// The daemon's own backstop timer ended the run.
     pub backstop: bool,
 }
 

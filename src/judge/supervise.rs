@@ -1,4 +1,4 @@
-//! One run from its order to `Done`: output, input, cancellation, and the host's own timers.
+//! One run from its order to `Done`: output, input, cancellation, and the daemon's own timers.
 //!
 //! ```text
 //!  next() --> Event      output: captured, streamed to the caller, piped into another program
@@ -50,7 +50,7 @@ pub(super) struct RunIo<'a> {
     pub discards_stdout: bool,
 }
 
-/// How a run ended: the init's facts, what the host knows, and the output.
+/// How a run ended: the init's facts, what the daemon knows, and the output.
 pub(super) struct FinishedRun {
     pub done: Box<Done>,
     pub view: HostView,

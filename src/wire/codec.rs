@@ -67,7 +67,7 @@ pub fn encode_output(run: u32, stream: OutputStream, data: &[u8], out: &mut Vec<
     });
 }
 
-/// Decodes the body of a frame (kind and payload, without the length) from the host.
+/// Decodes the body of a frame (kind and payload, without the length) from the daemon.
 ///
 /// # Errors
 /// See [`DecodeError`].

@@ -1,10 +1,10 @@
-//! The frames that host and init exchange, as plain values.
+//! The frames that daemon and init exchange, as plain values.
 //!
 //! This file defines the vocabulary only: the bytes of a frame are in `codec`, splitting a stream
 //! into frames is in `stream`. Durations are nanoseconds and sizes are bytes.
 //!
 //! ```text
-//! host                                            init
+//! daemon                                          init
 //!  | -- Hello{version, nonce, uid, gid, ...} -----> |   first; the init never sends before it
 //!  | <------------- Ready{nonce, limits seen} ----- |
 //!  | -- Prepare --> / <-- Prepared ---------------- |   a prewarmed runtime (cells only)
@@ -20,12 +20,12 @@
 //!  | -- Reset --> / <-- Audited ------------------- |   between runs: remove everything, audit
 //!  | -- Collect{patterns} --> / <-- Collected ----- |   between runs: list files of the last run
 //!  | -- Read{file, at} --> / <-- Piece ------------ |   their content, until the next Put or Run
-//!  | -- Ping{token} --> / <-- Pong{token} --------- |   any time; the host's heartbeat
+//!  | -- Ping{token} --> / <-- Pong{token} --------- |   any time; the daemon's heartbeat
 //! ```
 
 use std::time::Duration;
 
-/// Version of the wire format. Host and init refuse another version in the first exchange.
+/// Version of the wire format. Daemon and init refuse another version in the first exchange.
 pub const VERSION: u16 = 5;
 
 /// Largest frame (kind byte and payload). A larger length means a corrupt stream.
@@ -48,13 +48,13 @@ pub const MAX_RESIDUE: usize = 16;
 /// Most prewarmed runtimes in one sandbox.
 pub const MAX_PREPARED: usize = 4;
 
-/// An init that receives nothing from its host for this long kills everything and exits.
+/// An init that receives nothing from its daemon for this long kills everything and exits.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Interval between the host's pings.
+/// Interval between the daemon's pings.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// A frame from the host to the init.
+/// A frame from the daemon to the init.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToInit {
     /// Opens the session. Any other first frame is a protocol error and ends the init.
@@ -81,7 +81,7 @@ pub enum ToInit {
     /// Acknowledges output, so that more may be sent.
     Credit {
         run: u32,
-        /// Bytes that the host consumed.
+        /// Bytes that the daemon consumed.
         bytes: u32,
     },
     /// Ends a run at once. Ignored when it has already ended.
@@ -104,7 +104,7 @@ pub enum ToInit {
     Probe,
 }
 
-/// A frame from the init to the host.
+/// A frame from the init to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromInit {
     /// Answer to Hello and to Probe.
@@ -175,7 +175,7 @@ pub enum FromInit {
 /// Opens a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitHello {
-    /// [`VERSION`] of the host.
+    /// [`VERSION`] of the daemon.
     pub version: u16,
     /// Random 128 bits per session, echoed in Ready.
     pub nonce: [u8; 16],
@@ -294,7 +294,7 @@ pub struct Put {
 /// the same environment and `relax`. It is started again after each reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepare {
-    /// Chosen by the host. A Run that uses a runtime ends those with lower ids.
+    /// Chosen by the daemon. A Run that uses a runtime ends those with lower ids.
     pub id: u32,
     /// Command line of the runtime itself.
     pub argv: Vec<String>,
@@ -316,7 +316,7 @@ pub struct Prepare {
 /// Runs one program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Chosen by the host; increases within a session.
+    /// Chosen by the daemon; increases within a session.
     pub run: u32,
     /// The program and its arguments. `argv[0]` is searched in the PATH of `env` unless it contains
     /// a slash.
@@ -339,7 +339,7 @@ pub struct Run {
     pub report_output_ends: bool,
     /// Interval of [`FromInit::Usage`] in nanoseconds; 0 for none.
     pub usage_interval_ns: u64,
-    /// Whether another run follows at once. Its cell is then made while the host processes this
+    /// Whether another run follows at once. Its cell is then made while the daemon processes this
     /// run's facts.
     pub more: bool,
     /// Whether a prewarmed runtime may be used.
@@ -374,7 +374,7 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// What the init sees of its sandbox. The host compares it with what it asked the engine for.
+/// What the init sees of its sandbox. The daemon compares it with what it asked the engine for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ready {
     /// [`VERSION`] of the init.

@@ -1,5 +1,5 @@
-//! Frames between the host and the init: their values, their bytes, and how a byte stream is split
-//! into them. No I/O, standard library only.
+//! Frames between the daemon and the init: their values, their bytes, and how to split a byte
+//! stream into them. No I/O, standard library only.
 //!
 //! ```text
 //! bytes from a pipe --push--> stream::FrameReader --next--> body of one frame --decode--> value
