@@ -7,7 +7,7 @@ use super::out::{self, OutputFormat, TextStyle};
 use super::table::TextTable;
 use super::{CliError, lists, progress};
 
-/// Stages in the order in which a submission passes them. Others follow, sorted by name.
+/// Stages that come first, in this order. The others follow, sorted by name.
 const STAGE_ORDER: [&str; 7] = ["queue", "lease", "copy_in", "compile", "run", "collect", "total"];
 
 /// Runs `assay status`.

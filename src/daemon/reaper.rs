@@ -98,8 +98,8 @@ impl Reaper {
 }
 
 impl Drop for Reaper {
-    /// A reaper that was not dismissed is told that the daemon exits with an error. Does not wait
-    /// for its sweep.
+    /// Notifies a reaper that was not dismissed that the daemon exits with an error. Does not wait
+    /// for the reaper's sweep.
     fn drop(&mut self) {
         if let Some(pipe) = self.pipe.as_mut().filter(|_| !std::thread::panicking()) {
             let _ = writeln!(pipe, "{FAILED}");

@@ -2,8 +2,8 @@
 //!
 //! - Every wait is bounded and has a name ([`deadlines`]); every buffer is bounded.
 //! - Every error says whose fault it was, in which call, and whether to try again ([`Error`]).
-//! - Dropping a future closes that call's connection and has no other effect here. What the engine
-//!   goes on doing is documented at each call, because it differs.
+//! - Dropping a future closes that call's connection and has no other effect here. Whether
+//!   the engine continues the operation differs, and is documented at each call.
 //!
 //! ```text
 //!   Settings + Environment --target.rs--> EngineTarget --Client::open--> Client

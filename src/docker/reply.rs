@@ -1,11 +1,11 @@
-//! A reply: its status is checked, its body is read under a cap and a deadline.
+//! A reply: its status is checked, its body is read with a size limit and a deadline.
 //!
 //! An error's body is JSON with a `message` on Docker and Podman, plain text on an attach and from
 //! very old engines, and HTML from a proxy. So it is parsed as JSON, and if that fails the first
 //! 4 KiB are taken as text.
 //!
-//! A reply owns its connection. Read to its end, it returns the connection to the idle pool;
-//! dropped earlier, it closes it.
+//! A reply owns its connection. If the body was read to its end, dropping the reply returns the
+//! connection to the idle pool; otherwise it closes the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,7 +166,7 @@ impl EngineReply {
     }
 
     /// Reads a progress stream to its end. A failure arrives as one of its lines, after a 200; a
-    /// stream that is cut is a failure too.
+    /// truncated stream is a failure too.
     pub(super) async fn follow(
         self,
         idle: Duration,

@@ -52,7 +52,7 @@ pub struct CellPool {
     cgroup: Rc<Cgroup>,
     /// The cell without a runtime.
     plain: Option<ReadyCell>,
-    /// The last run's, and most likely the next one's.
+    /// The filter of the last run, and most likely of the next one.
     relax: Relax,
     /// Ordered by id.
     prepared: Vec<PreparedRuntime>,
@@ -154,7 +154,7 @@ impl CellPool {
 
     /// Starts every requested runtime that does not wait in a cell, and the template.
     pub fn prewarm(&mut self, config: CellConfig, now: u64) -> Option<PrepareResult> {
-        // while the template is still loading, there is time for a runtime of the cell's own
+        // a template that is started now must load first; a cell can load its own runtime meanwhile
         let is_loaded = self.template.is_some();
         if !is_loaded && let Some(runtime) = self.prepared.iter().find(|runtime| runtime.prepare.forks) {
             match Template::start(&runtime.prepare) {
@@ -257,7 +257,7 @@ impl PreparedRuntime {
 
     /// Whether it waits, and can serve this run.
     fn waits_for(&self, run: &Run) -> bool {
-        // one that loads nothing is as far as a cold start would be, even while it is starting
+        // a runtime that loads nothing is never later than a cold start, even while it is starting
         let is_cold_start = self.prepare.load.is_empty() && self.prepare.argv == self.prepare.stands_for;
         let waits = self.cell.is_some() && (self.ready.is_none() || is_cold_start);
         waits && can_serve(&self.prepare, run)

@@ -106,7 +106,7 @@ impl Walk<'_> {
                 }
             } else if meta.is_dir {
                 if self.patterns.iter().any(|pattern| may_match_below(pattern, path)) {
-                    // a folder that its owner may not read: the owner can change that
+                    // the program may have removed its own permission to read the folder
                     let _ = sys::chmod_at(folder, &name, meta.mode | 0o700);
                     if let Ok(inner) = sys::open_at(folder, &name, DIR, 0) {
                         self.below(&inner, path)?;
@@ -153,7 +153,7 @@ impl Walk<'_> {
     fn open_one(&self, folder: &OwnedFd, name: &CString, path: &str) -> Result<(OwnedFd, u64), Refused> {
         let unreadable = |_| Refused::Unreadable;
         let open = || sys::open_at(folder, name, libc::O_RDONLY | libc::O_NONBLOCK, 0);
-        // in a cell, a file that was put or kept is covered by an empty one
+        // a cell's mounts end with it: what is left in place of a stored file is empty
         let file = match self.files.has_separate_box().then(|| self.files.open_stored(path)) {
             Some(Ok(stored)) => stored,
             _ => open().or_else(|_| sys::chmod_at(folder, name, 0o400).and_then(|()| open())).map_err(unreadable)?,

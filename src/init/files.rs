@@ -204,7 +204,7 @@ impl Files {
     fn open_source(&self, path: &str) -> Result<KeepSource, Errno> {
         let parts = components(path)?;
         let (name, folders) = parts.split_last().ok_or(libc::EINVAL)?;
-        // a program in a cell cannot replace a stored file, which an empty one covers
+        // in a cell a stored file is mounted over an empty one, so the program cannot replace it
         if self.left.is_some() && self.is_stored(path) {
             return Ok(KeepSource::Stored);
         }

@@ -1,4 +1,4 @@
-//! A submission on its lease, from its files to its result. Decides what runs next.
+//! Judges a submission in its sandbox, from its files to its result. Decides what runs next.
 //!
 //! ```text
 //!  compile --> ok? --no--> compile_error
@@ -42,7 +42,7 @@ pub struct AssignedSandbox<'a> {
     pub key: Option<CacheKey>,
 }
 
-/// What a submission is connected to while it is judged.
+/// What all runs of a submission share.
 #[derive(Debug, Clone)]
 pub struct RunContext<'a> {
     pub log: &'a EventLog,
@@ -227,7 +227,7 @@ async fn prepare_referees<'a>(
     Ok(PreparedReferees::Ready(runners))
 }
 
-/// What messages call a referee.
+/// The word for a referee in messages.
 fn role(work: &Work, referee: usize) -> &'static str {
     let talks = |test: &PlannedTest| matches!(&test.checker, Checker::Interactor(index, _) if *index == referee);
     match &work.plan {
@@ -387,10 +387,10 @@ impl TestDriver<'_, '_> {
         Ok(conversation.facts)
     }
 
-    /// A broken referee leaves the output's worth unknown.
+    /// A test whose referee failed has no verdict on its output.
     fn apply_broken(&self, role: &str, broken: &str, test: &PlannedTest, result: &mut TestResult) {
         (result.verdict, result.message) = match test.secret {
-            // it was killed, not broken
+            // the cancellation killed the referee
             _ if *self.runner.cancel.borrow() => (Verdict::Cancelled, CANCELLED.to_owned()),
             // its last line of stderr may show what is expected
             true => (Verdict::SystemError, format!("The {role} failed; this is not the submission's fault.")),

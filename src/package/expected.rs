@@ -1,4 +1,5 @@
-//! The verdicts that a submission's folder, or a line in its source, says to expect.
+//! The verdicts that a problem package expects of a submission: by the name of the submission's
+//! folder, or by a line in its source.
 
 /// Verdicts that a folder's name below `submissions/` allows; `None` for an unknown name.
 pub fn verdicts_of_folder(name: &str) -> Option<&'static [&'static str]> {

@@ -1,4 +1,4 @@
-//! Points of a scored problem: tests add up to groups, groups to the whole.
+//! Points of a scored problem: from tests to groups, and from groups to the problem.
 //!
 //! A group combines the points of its tests and subgroups by its aggregation. The root is a sum
 //! unless it has an aggregation of its own.

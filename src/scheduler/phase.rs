@@ -1,10 +1,10 @@
-//! Where a submission is on its way to its report; `submission` draws the machine.
+//! The phases of a submission; the state diagram is in `submission`.
 
 use std::sync::Arc;
 
 use protocol::Report;
 
-/// Where a submission is.
+/// A phase between admission and report.
 #[derive(Debug, Clone)]
 pub enum SubmissionPhase {
     /// Waiting for a sandbox.

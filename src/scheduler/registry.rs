@@ -64,7 +64,7 @@ pub struct SubmissionHandle {
     pub caller: Caller,
     /// A digest of the content, to detect another submission with the same id.
     pub(super) digest: [u8; 32],
-    /// The submission goes on without a waiting caller, and past a drain.
+    /// Whether it continues when its caller disconnects, and is kept when a drain ends.
     pub(super) outlives_caller: bool,
     /// Its event log and open input.
     pub io: SubmissionIo,

@@ -47,7 +47,7 @@ pub struct Arrival {
     pub accepting: Duration,
     /// Where its events go.
     pub log: Arc<EventLog>,
-    /// It goes on without a waiting caller, and past a drain.
+    /// Whether it continues when its caller disconnects, and is kept when a drain ends.
     pub outlives_caller: bool,
 }
 

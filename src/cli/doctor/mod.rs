@@ -131,8 +131,8 @@ fn configuration(args: &DoctorArgs, environment: &EnvVars, found: &mut Vec<Docto
     config
 }
 
-/// Permissions of the client's private key, which gives root access to the engine's machine [CIS
-/// 3.14].
+/// Permissions of the client's private key, which gives root access to the engine's machine (CIS
+/// Docker Benchmark 3.14).
 fn tls_key(config: &Config, environment: &EnvVars) -> Option<DoctorCheck> {
     let key = config.engine.target(environment).ok()?.tls?.key?;
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key).ok()?.permissions()) & 0o777;

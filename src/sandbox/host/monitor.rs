@@ -14,7 +14,7 @@ use super::exits::{ContainerEnd, ContainerExits, KILLED};
 use super::health::{EngineStatus, Observation};
 use crate::lifecycle::{ContainerId, CreateError};
 
-/// Streams of one engine that break together are seen to break within this time, also on a busy
+/// When an engine fails, the ends of all its streams are noticed within this time, also on a busy
 /// machine.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -75,13 +75,13 @@ impl HostHealth {
     }
 }
 
-/// The knowledge about one engine. It outlives single connections and engine restarts.
+/// What is known about one engine, across connections and restarts of the engine.
 #[derive(Debug)]
 pub struct HostMonitor {
     host: String,
     client: Client,
     health: Mutex<HostHealth>,
-    /// Why cells are not possible, as found out by trying.
+    /// Why cells are not possible: the error of the last attempt to make one.
     cell_unavailable: Mutex<Option<String>>,
     exits: Mutex<ContainerExits>,
     /// Since when the stream of events has been open without interruption.

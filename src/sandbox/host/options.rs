@@ -22,7 +22,7 @@ pub struct HostOptions {
     pub instance: String,
     /// Creations at a time.
     pub max_creating: usize,
-    /// CPUs' worth of runs that are admitted per CPU.
+    /// CPUs that running submissions may reserve, per CPU of the host.
     pub cpu_overcommit: f64,
     /// The OCI runtime of the sandboxes; `None` for the engine's default.
     pub runtime: Option<String>,

@@ -1,5 +1,5 @@
-//! The base's root file system from the helper unit: a tar stream of Debian's packages, written by
-//! a script that needs root.
+//! The base image's root file system from the helper unit: a tar stream of Debian's packages,
+//! written by a script that needs root.
 //!
 //! ```text
 //!  daemon is root            --> images/base/bootstrap | import

@@ -349,7 +349,7 @@ impl Link {
                 Ok(())
             }
             other => {
-                // put it back, so that it is told that the sandbox is lost
+                // put the run back, so that its handle receives the loss of the sandbox
                 self.runs.extend(other);
                 Err(Lost::Protocol(format!("unexpected Done for run {}", done.run)))
             }

@@ -52,7 +52,7 @@ pub struct MemoryBlobs {
 }
 
 impl MemoryBlobs {
-    /// Locks the blobs, without those that have expired.
+    /// Removes the blobs that have expired, and locks the others.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Blob>> {
         let mut blobs = self.blobs.lock();
         blobs.retain(|_, blob| blob.last_used.elapsed() < bounds::BLOB_TTL);
