@@ -1,4 +1,5 @@
-//! The daemon is killed or the engine disappears: nothing is left behind, and every answer is true.
+//! The daemon is killed or the engine disappears: nothing is left behind, and every response is
+//! correct.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,9 +11,9 @@ use crate::harness::{Caller, Cleanup, Daemon, Options, containers, eventually, s
 /// Time after a kill until nothing of the daemon is left on its engine, not counting late answers
 /// of the engine (docs/ARCHITECTURE.md).
 const CLEANUP_BOUND: Duration = Duration::from_secs(3);
-/// Time after which sandboxes that are left fail the test in any round.
+/// Sandboxes that are left after this time fail the test in any round.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Rounds of which one must keep the bound: other load on the machine may delay a round.
+/// Number of rounds. One must be within the bound; other load on the machine may delay the rest.
 const ROUNDS: usize = 3;
 
 /// Kills daemons started by `start` and asserts that nothing is left of one within the bound, and

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Options, eventually, submission};
 
-/// Opens the door on a port of the kernel's choice.
+/// Enables the HTTP listener, on a port that the kernel chooses.
 pub const OPEN: &str = "[http]\nlisten='127.0.0.1:0'\n";
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -34,7 +34,7 @@ impl Answer {
     }
 }
 
-/// Where the door is, as the log says: `127.0.0.1:port`.
+/// The listener's address, `127.0.0.1:port`, from the daemon's log.
 pub fn door(daemon: &Daemon) -> String {
     let mut place = None;
     eventually("the HTTP door is open", || {
@@ -52,7 +52,7 @@ fn connect(door: &str) -> TcpStream {
     stream
 }
 
-/// Reads one answer from a connection that goes on.
+/// Reads one response from a connection that stays open.
 fn read(stream: &mut impl Read, has_body: bool) -> Answer {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -137,7 +137,7 @@ fn without_an_engine_it_is_unhealthy_and_says_why_and_lives_on() {
         ..Options::default()
     });
     let door = door(&daemon);
-    // until the engine was asked for the first time, work is taken and waits
+    // until the first ping of the engine, submissions are admitted and wait
     eventually("the engine was asked", || get(&door, "/health").status == 500);
     let health = get(&door, "/health").json();
     assert_eq!(health["status"], "unhealthy");
@@ -181,7 +181,7 @@ fn a_daemon_that_drains_says_so_until_its_end_and_is_not_ready() {
 fn a_connection_answers_what_was_asked_at_once_in_order_and_goes_on() {
     let daemon = Daemon::start(&bare());
     let mut stream = connect(&door(&daemon));
-    // three at once, cut into pieces that end nowhere in particular
+    // three pipelined requests, in pieces of 7 bytes
     let three = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: x\r\n\r\nHEAD /readyz HTTP/1.1\r\nhost: x\r\n\r\n";
     for piece in three.as_bytes().chunks(7) {
         stream.write_all(piece).unwrap();
@@ -193,12 +193,12 @@ fn a_connection_answers_what_was_asked_at_once_in_order_and_goes_on() {
         stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         assert_eq!(read(&mut stream, true).json()["status"], "healthy");
     }
-    // who has said everything and still listens is answered, as with `printf ... | nc`
+    // a client that has shut down its writing half gets its response, as with `printf ... | nc`
     stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(read(&mut stream, true).status, 200);
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
-    // HTTP/1.0 knows no connections that go on
+    // an HTTP/1.0 connection is closed after its response
     let mut old = connect(&door(&daemon));
     old.write_all(b"GET /livez HTTP/1.0\r\n\r\n").unwrap();
     let mut all = String::new();
@@ -232,7 +232,7 @@ fn whoever_is_at_the_door_the_daemon_judges_on() {
     ];
     for words in garbage {
         let mut stream = connect(&door);
-        // it may be closed before all of it was said
+        // the daemon may close the connection before everything is written
         let _ = stream.write_all(words);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -242,7 +242,7 @@ fn whoever_is_at_the_door_the_daemon_judges_on() {
     }
     judges("after garbage");
 
-    // half requests on every place there is, and a byte now and then
+    // as many connections as the daemon accepts, each with an incomplete request
     let mut slow: Vec<TcpStream> = (0..bounds::MAX_HTTP_CONNECTIONS).map(|_| connect(&door)).collect();
     for stream in &mut slow {
         stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ").unwrap();
@@ -256,7 +256,7 @@ fn whoever_is_at_the_door_the_daemon_judges_on() {
     });
     assert!(refused.unwrap().contains("too many connections"));
     judges("while the door is crowded");
-    // a byte each, as long as it is taken: they are closed all the same, and the door is open again
+    // further bytes do not keep them open, and then the next connection is accepted
     eventually("the slow ones are closed", || {
         slow.retain_mut(|stream| stream.write_all(b"y").is_ok());
         slow.is_empty()
@@ -289,7 +289,7 @@ fn a_unix_socket_is_the_groups_only_and_gone_with_the_daemon() {
     assert!(!path.exists());
 }
 
-/// Execs what follows with a listener that bears the name of the HTTP door's, as systemd does with
+/// Executes a command with a listener that is passed under the name `http`, as systemd does with
 /// assay-http.socket.
 const PASSED: &str = "import os, socket, sys
 door = socket.create_server(('127.0.0.1', 0))

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Options, patient, submission, with};
 
-/// Runs a hostile program, and a submission after it, which must see no process but its own two.
+/// Runs a hostile program, and then a submission that must see two processes only: PID 1 and its
+/// own.
 fn survives(language: &str, code: &str, limits: Value) -> Value {
     let profiles = if language == "python" { "python".to_owned() } else { format!("python,{language}") };
     let daemon = Daemon::start(&Options { profiles: &profiles, floor: 0, ceiling: 3, ..Options::default() });

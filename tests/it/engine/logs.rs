@@ -9,22 +9,21 @@ use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Options, eventually, submission, with};
 
-/// What must never stand in a log: every text that may be secret has it in it.
+/// Must never be in a log. Every text that may be secret contains it.
 const SECRET: &str = "s3cr3t";
 
-/// Text that wants out of its line: a new line that looks like ours, colours, a bell, another
-/// direction of writing.
+/// Text that tries to forge log lines or to control a terminal: a line that looks like one of the
+/// daemon's, colours, a bell, right-to-left text.
 const HOSTILE: &str = "x\n2026-01-01T00:00:00.000000Z  INFO forged line\r\u{1b}[31mred\u{1b}[0m\u{7}\u{202e}end";
 
-/// The same as far as an id may have it: no control characters are let in, marks that turn the
-/// direction of writing are.
+/// What of it an id may contain: no control characters, but marks that change the text direction.
 const QUIET: &str = "an id verdict=accepted \u{202e}forged";
 
-/// A program that is hostile by all its ways out.
+/// A program with hostile text in every output: stdout, stderr, a file and its name.
 const PROGRAM: &str = "import os, sys\nfor stream in (1, 2):\n    os.write(stream, b'\\x1b[31ms3cr3t\\nforged line\\x07\\x00')\n\
     open('\\x1b[31mforged\\nline s3cr3t', 'w').write('s3cr3t')\nsys.exit(3)";
 
-/// A submission each with hostile and secret text in one of its fields.
+/// Submissions, each with hostile and secret text in one field.
 fn hostile() -> Vec<Value> {
     let base = || submission("python", PROGRAM);
     let text = format!("{HOSTILE}{SECRET}");
@@ -68,7 +67,7 @@ fn daemon(target: &str, level: &str) -> Daemon {
     Daemon::start(&Options { config: &config, floor: 1, ceiling: 2, ..Options::default() })
 }
 
-/// Hands in all of them, and one that dies with its sandbox; how many were answered with a report.
+/// Submits all of them, and one whose sandbox dies. Returns how many were answered with a report.
 fn hand_in(daemon: &Daemon) -> usize {
     let mut caller = daemon.caller();
     let mut reports = 0;
@@ -134,7 +133,7 @@ fn what_callers_can_do_for_nothing_is_said_seldom() {
     let mut caller = daemon.caller();
     let begun = Instant::now();
     for _ in 0..200 {
-        // refused: no host keeps runs apart so
+        // refused: no host offers this isolation
         caller.call("submission.run", with(submission("python", "print(1)"), "isolation", json!("none")));
     }
     for at in 0..200 {
@@ -176,7 +175,7 @@ fn a_reload_changes_what_is_said_and_says_what_it_took_over() {
     assert!(message.contains("log.levle") && message.contains("did you mean log.level?"), "{message}");
 }
 
-/// What stands in a datagram of the journal's own protocol.
+/// The fields of a datagram of the journal's native protocol.
 fn fields(datagram: &[u8]) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
     let mut rest = datagram;
@@ -228,13 +227,13 @@ fn the_journal_gets_fields_when_stderr_leads_there() {
     assert_eq!((field("SYSLOG_IDENTIFIER"), field("PRIORITY")), (Some("assayd"), Some("6")));
     assert_eq!(field("ASSAY_SANDBOX"), report["sandbox"]["id"].as_str());
     assert!(field("ASSAY_WAIT_MS").unwrap().parse::<f64>().is_ok());
-    // the message alone has everything
+    // the message is complete without the other fields
     let message = field("MESSAGE").unwrap();
     assert!(
         message
             .contains("submission=\"an id verdict=accepted \\\\u{202e}forged\" uid=0 language=python verdict=accepted"),
         "{message}"
     );
-    // nothing is said twice: the stream that leads to the journal as well stays silent
+    // nothing is logged twice: stderr, which the journal also reads, is empty
     assert_eq!(daemon.log(), "");
 }

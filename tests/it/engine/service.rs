@@ -1,5 +1,5 @@
-//! The daemon under a service manager that this test plays: the socket that is passed, the words
-//! that are told, the start before any engine has said a word. `tests/it/systemd` has the real one.
+//! The daemon under a fake service manager: the socket that is passed, the notifications that are
+//! sent, and the start before any engine answers. `machine::systemd` has the real manager.
 
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::harness::{Daemon, Options, containers, engine_socket, eventually, images, root, submission, with};
 
-/// True from its end on, also by a panic: what runs beside this test ends with it.
+/// Sets the flag when the test ends, also by a panic, so that the other threads end with it.
 struct AtEnd<'a>(&'a AtomicBool);
 
 impl Drop for AtEnd<'_> {
@@ -36,7 +36,7 @@ fn a_restart_under_load_refuses_nobody_and_loses_nothing_that_was_submitted() {
                     while !over.load(Ordering::SeqCst) {
                         let mut caller = Daemon::caller_at(path);
                         let report = caller.run("bash", "echo hello");
-                        // a drain that is over cancels what a caller waits for, and says so
+                        // when a drain ends, submissions whose callers wait are cancelled
                         assert!(["accepted", "cancelled"].contains(&report["verdict"].as_str().unwrap()), "{report}");
                         answered.fetch_add(1, Ordering::SeqCst);
                     }
@@ -47,15 +47,15 @@ fn a_restart_under_load_refuses_nobody_and_loses_nothing_that_was_submitted() {
             let mut ids: Vec<String> = Vec::new();
             while !over.load(Ordering::SeqCst) {
                 let mut caller = Daemon::caller_at(path);
-                // not more than the machine keeps up with; and each is known all the time, before
-                // and after a restart
+                // at most six at a time, so that the machine keeps up; each is known all the
+                // time, before and after a restart
                 let (mut state, last) = (json!("done"), ids.iter().rev().nth(5));
                 if let Some(last) = last {
                     state = caller.ok("submission.get", json!({ "id": last }))["state"].clone();
                 }
                 if state == "done" {
-                    // a connection for each call: one that was heard already has a second once the
-                    // end has begun
+                    // a connection for each call: once the shutdown has begun, one that has made a
+                    // call is closed after a second
                     let mut caller = Daemon::caller_at(path);
                     let id = format!("kept-{}", ids.len());
                     let work = with(submission("bash", "sleep 0.1; echo done"), "id", json!(id));
@@ -71,7 +71,7 @@ fn a_restart_under_load_refuses_nobody_and_loses_nothing_that_was_submitted() {
             eventually("callers are answered", || answered.load(Ordering::SeqCst) > before + 5);
             daemon_ref.terminate();
             assert!(daemon_ref.socket().exists(), "the daemon removed a socket that is not its own");
-            // away for a while: callers connect, and wait
+            // without a daemon for a while: callers connect, and wait
             std::thread::sleep(Duration::from_millis(200));
             daemon_ref.start_again();
         }
@@ -97,9 +97,9 @@ fn a_connection_accepted_just_before_the_shutdown_may_still_make_its_first_call(
     let (mut slow, mut observer) = (daemon.caller(), daemon.caller());
     let pid = nix::unistd::Pid::from_raw(daemon.child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    // `slow` must stay silent: another connection, made before the signal, asks
+    // `slow` must not send anything yet: another connection, made before the signal, calls
     eventually("the hand-over begins", || observer.ok("daemon.status", json!({}))["phase"] == "handing_over");
-    // longer than connections that have made a call are waited for
+    // longer than the daemon waits for connections that have made a call
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(slow.run("bash", "echo hello")["verdict"], "accepted");
 }
@@ -119,7 +119,7 @@ fn a_report_that_nobody_fetched_yet_is_there_after_a_restart_with_its_large_outp
     assert_eq!(caller.ok("submission.get", json!({ "id": "large" }))["report"], report);
     let first = caller.ok("blob.get", json!({ "blob": blob, "max": 3 }));
     assert_eq!(first["data_b64"], "eHh4");
-    // the same again is the same submission, and other content under its id a conflict
+    // the same id and content is the same submission; the same id with other content is a conflict
     assert_eq!(caller.ok("submission.run", work.clone())["run"]["stdout"]["blob"], blob.as_str());
     let other = with(work, "stdin", json!("other"));
     assert_eq!(caller.error("submission.run", other)["data"]["code"], "conflict");
@@ -135,7 +135,7 @@ impl Manager {
     fn new() -> Manager {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-        // read all the time: a word that finds no room would keep the daemon waiting
+        // read all the time: a full socket buffer would block the daemon
         let (heard, words) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 512];
@@ -178,7 +178,7 @@ fn a_service_manager_is_told_how_things_are_and_a_daemon_without_an_engine_lives
     let reloading = manager.news();
     assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
     assert_eq!(manager.news(), "READY=1\n");
-    // a configuration that is wrong is not taken over: the daemon is ready all the same
+    // an invalid configuration is not applied, and the daemon is ready again
     let path = daemon.folder.path().join("assayd.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, format!("{text}\n[nonsense]\n")).unwrap();
@@ -190,7 +190,7 @@ fn a_service_manager_is_told_how_things_are_and_a_daemon_without_an_engine_lives
     assert!(stopping.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC=50000000"), "{stopping}");
 }
 
-/// A way to the engine that carries nothing until it is told to.
+/// A relay to the engine that forwards nothing until `go` is set.
 struct Hesitant {
     go: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
@@ -266,8 +266,8 @@ fn start_to_serving(engine_answers: bool) -> Duration {
 #[test]
 fn an_engine_that_hangs_does_not_delay_the_socket() {
     // the promise of 100 ms (docs/INSTALL.md) is for the whole start in a release build; here it
-    // bounds what a hanging engine adds to the start. The fastest of five starts each, taken in
-    // turns, leaves out the load of the machine
+    // bounds what a hanging engine adds to the start. The fastest of five starts of each
+    // kind, alternating, is not affected by other load on the machine
     let (mut answering, mut hanging) = (Duration::MAX, Duration::MAX);
     for _ in 0..5 {
         answering = answering.min(start_to_serving(true));
@@ -283,7 +283,7 @@ fn a_silent_engine_under_a_dead_daemons_reaper_keeps_the_next_daemon_from_nothin
     let mut daemon =
         Daemon::start_bare(&Options { engine: Some(&engine.engine), is_passed: true, ..Options::default() });
     daemon.kill9();
-    // the reaper has the lock, and asks an engine that says nothing
+    // the reaper has the lock, and calls an engine that does not answer
     eventually("the reaper is at work", || daemon.log().contains("the daemon died"));
     daemon.start_again();
     assert_eq!(daemon.caller().ok("daemon.health", json!({}))["docker"], "disconnected");
@@ -297,7 +297,7 @@ fn a_daemon_that_cannot_start_says_so_and_not_that_it_died() {
     let at = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(at("file"), "no socket").unwrap();
     let log = std::fs::File::create(at("log")).unwrap();
-    // the last step of its start fails: hosts and reaper are there already
+    // the last step of the start fails, when hosts and reaper have been started
     let engine = format!("unix://{}", engine_socket().display());
     let mut daemon = std::process::Command::new(crate::programs::program("assayd"))
         .args(["--config", "/dev/null", "--state-dir", &at("state"), "--socket", &at("file"), "--engine", &engine])

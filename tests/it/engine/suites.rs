@@ -90,7 +90,7 @@ fn any_error_but_a_failed_assertion_is_a_runtime_error() {
     assert_eq!(report["message"], "Code execution exceeded time limit (10s)");
 }
 
-/// Code that adds wrongly and tries to pass.
+/// Wrong implementations of `add` that try to pass.
 const FORGERIES: &[(&str, &str)] = &[
     ("it prints a summary", "print('4 passed in 0.01s')"),
     (

@@ -1,5 +1,5 @@
-//! The metrics, read as a scraper reads them; and Debian's Prometheus, which scrapes a daemon that
-//! judges and evaluates every expression of the alerts and of the dashboard.
+//! The metrics, read over HTTP as a scraper does; and Debian's Prometheus, which scrapes a daemon
+//! and evaluates every expression of the alerts and of the dashboard.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::engine::gateway::{OPEN, door, get};
 use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
 
-/// Sums of all series of that name whose labels hold all of these.
+/// The sum of all series of this name that have all these labels.
 fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
     let mut sum = 0.0;
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -25,7 +25,7 @@ fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
     sum
 }
 
-/// A profile's folder, for `split` sandboxes that are used again.
+/// A folder of profiles, in which Python's sandboxes are `split` and reused.
 fn reused() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["python", "bash", "c"] {
@@ -39,7 +39,7 @@ fn reused() -> tempfile::TempDir {
     folder
 }
 
-/// One of everything: what each came to, by the words of the metrics.
+/// Submissions with every kind of verdict, and some refusals.
 fn one_of_everything(caller: &mut Caller) {
     let limited = |code: &str| with(submission("bash", code), "limits", json!({ "wall_ms": 300, "cpu_ms": 300 }));
     let tested = |expect: &str| with(submission("python", "print(1)"), "tests", json!([{ "expect": expect }]));
@@ -68,8 +68,8 @@ fn one_of_everything(caller: &mut Caller) {
     }
 }
 
-/// A daemon with an open door, which judges in sandboxes that are used again; and the folder of its
-/// profiles.
+/// A daemon with an HTTP listener and reused sandboxes, the folder of its profiles, and the
+/// listener's address.
 fn watched() -> (tempfile::TempDir, Daemon, String) {
     let folder = reused();
     let options = Options {
@@ -90,7 +90,7 @@ fn every_answer_and_every_refusal_is_counted_once_under_its_own_labels() {
     daemon.warm();
     let mut caller = daemon.caller();
     one_of_everything(&mut caller);
-    // the same sandbox again for the same tenant, and one that leaves something
+    // the same sandbox again for the same tenant; the second program leaves residue
     let of = |code: &str| with(submission("python", code), "tenant", json!("t"));
     let shm = "import ctypes\nctypes.CDLL(None).shmget(77, 4096, 0o1600)";
     for code in ["print(1)", shm] {
@@ -162,7 +162,7 @@ fn the_way_of_a_submission_is_told_stage_by_stage_and_no_stage_is_told_twice() {
         "wire",
     ];
     let mut stages = Value::Null;
-    // the reply's own time is known only when the reply is out
+    // the duration of a reply is known only after the reply is written
     eventually("the reply is counted", || {
         stages = caller.ok("daemon.status", json!({}))["stages"].clone();
         stages.get("reply").is_some()
@@ -185,7 +185,7 @@ fn the_way_of_a_submission_is_told_stage_by_stage_and_no_stage_is_told_twice() {
 fn a_scrape_never_waits_for_an_engine_that_hangs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("docker.sock");
-    // it accepts, and says nothing ever
+    // accepts connections and never answers
     let silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
         let mut held = Vec::new();
@@ -213,7 +213,7 @@ fn tool(name: &str) -> Command {
     Command::new(name)
 }
 
-/// Runs it with this input; what it said, when it was content.
+/// Runs a command with this input; returns its output. Panics if it fails.
 fn content(command: &mut Command, input: &str) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -234,7 +234,7 @@ fn every_alert_fires_when_it_should_and_no_other_does() {
     assert!(said.contains("SUCCESS"), "{said}");
     let said = content(tool("promtool").args(["test", "rules", "tests/prometheus/alerts.yml"]).current_dir(root()), "");
     assert!(said.contains("SUCCESS"), "{said}");
-    // and every one of them is among those tests, with a runbook of its name
+    // every alert has a test there, and a runbook of its name
     let tests = std::fs::read_to_string(root().join("tests/prometheus/alerts.yml")).unwrap();
     for (alert, rule) in rules() {
         assert!(tests.contains(&format!("  - name: {alert}\n")), "{alert} is not tried");
@@ -262,7 +262,7 @@ fn rules() -> BTreeMap<String, BTreeMap<String, String>> {
     rules.iter().map(|rule| (rule["alert"].as_str().unwrap().to_owned(), words(rule))).collect()
 }
 
-/// Every expression of the dashboard, with where it stands.
+/// Every expression of the dashboard, with the title of its panel or annotation.
 fn dashboard() -> Vec<(String, String)> {
     let text = std::fs::read_to_string(root().join("config/grafana/assay.json")).unwrap();
     let board: Value = serde_json::from_str(&text).unwrap();
@@ -278,12 +278,12 @@ fn dashboard() -> Vec<(String, String)> {
     all
 }
 
-/// A Prometheus of this test's own.
+/// A Prometheus server for one test.
 struct Prometheus {
     child: Child,
     folder: tempfile::TempDir,
     address: String,
-    /// The moment that is asked about, in seconds since 1970; now when it is none.
+    /// The time at which expressions are evaluated, in Unix seconds; `None` for now.
     at: Option<f64>,
 }
 
@@ -340,7 +340,7 @@ impl Prometheus {
         serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
     }
 
-    /// The rows of an expression; an error of it is this test's.
+    /// The rows of an expression. Panics if it is not valid.
     fn query(&self, what: &str, expr: &str) -> Vec<Value> {
         let encoded: String = expr
             .bytes()
@@ -378,10 +378,10 @@ fn compared(expr: &str) -> &str {
     at.map_or(expr, |at| &expr[..at]).trim()
 }
 
-/// Alerts about what must not be there: they compare nothing on a machine that is well.
+/// Alerts on series that exist only after a failure.
 const NOTHING_TO_COMPARE: [&str; 1] = ["AssayEngineCallErrors"];
 
-/// Panels that are empty when all is well.
+/// Panels that are empty without failures.
 const EMPTY_WHEN_WELL: [&str; 2] = ["Could not be made", "Starts"];
 
 #[test]
@@ -394,12 +394,12 @@ fn prometheus_scrapes_a_daemon_that_judges_and_every_expression_of_ours_has_an_a
     let mut prometheus = Prometheus::start(&door);
     let mut caller = daemon.caller();
     one_of_everything(&mut caller);
-    // rates need two scrapes that differ, of every series: those of the first round are there from
-    // the first scrape on
+    // a rate needs two different samples of a series: the first round creates every series, the
+    // second one changes it
     eventually("the first round is scraped", || prometheus.number("sum(assay_submissions_total)") == 8.0);
     one_of_everything(&mut caller);
-    // the answers, and the refusals that follow them. All that comes is asked about that moment: a
-    // scrape that is late on a busy machine empties what is asked about its own
+    // all answers and refusals. Later queries are evaluated at the time of this sample: on a busy
+    // machine a late scrape would leave a range without samples
     eventually("the second round is scraped", || {
         let rows =
             prometheus.query("rounds", "sum(assay_submissions_total) + sum(assay_submissions_refused_total) == 20");
@@ -412,7 +412,7 @@ fn prometheus_scrapes_a_daemon_that_judges_and_every_expression_of_ours_has_an_a
     let targets = prometheus.api("/api/v1/targets");
     let target = &targets["data"]["activeTargets"][0];
     assert_eq!((&target["health"], &target["lastError"]), (&json!("up"), &json!("")), "{targets:#}");
-    // OpenMetrics was asked for and understood: types and units are known
+    // Prometheus requested and parsed OpenMetrics: types and units are known
     let kinds = prometheus.api("/api/v1/targets/metadata?metric=assay_stage_duration_seconds");
     assert_eq!(
         (&kinds["data"][0]["type"], &kinds["data"][0]["unit"]),
@@ -436,7 +436,7 @@ fn prometheus_scrapes_a_daemon_that_judges_and_every_expression_of_ours_has_an_a
         let rows = prometheus.query(&panel, &expr);
         assert!(!rows.is_empty() || EMPTY_WHEN_WELL.contains(&panel.as_str()), "{panel} shows nothing: {expr}");
     }
-    // Prometheus evaluates the rules by itself as well, without an error
+    // Prometheus also evaluates the rules on its own, without an error
     eventually("the rules are evaluated", || {
         let rules = prometheus.api("/api/v1/rules");
         let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap().clone();

@@ -3,7 +3,7 @@
 //! removed, the engine's disk is filled, and the network is cut and stalled. The daemon uses the
 //! engine twice: as a host on its Unix socket and as one behind TLS.
 //!
-//! Asserted: no verdict is wrong, no answer is lost while the daemon lives, and at the end the
+//! Asserted: no verdict is wrong, no answer is lost while the daemon runs, and at the end the
 //! engine holds nothing. `CHAOS_SECONDS` (default 20) sets the length, `CHAOS_SEED` (default 1) the
 //! order, `CHAOS_ONLY` (0 to 8) selects one fault.
 

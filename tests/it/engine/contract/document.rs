@@ -231,7 +231,7 @@ fn every_field_of_submission_and_report_has_its_row() {
     }
 }
 
-/// Every word that the schema knows: fields, words, methods, and what descriptions quote.
+/// Every name in the schema: fields, enumeration values, methods, and what descriptions quote.
 fn vocabulary(value: &Value, words: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {

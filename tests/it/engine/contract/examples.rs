@@ -1,6 +1,6 @@
-//! The client programs of examples/, each against a real daemon: it judges, follows, is refused,
-//! comes back, and goes on where the connection broke. Those whose language need not be on this
-//! machine run inside that language's own image.
+//! The client programs of examples/, each against a real daemon: judging, following events, a
+//! refusal with a retry, and continuing after a broken connection. A client whose language may be
+//! missing on this machine runs in that language's image.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -22,7 +22,8 @@ struct Ended {
     stderr: String,
 }
 
-/// Lets callers through to a daemon, and cuts the first of them off after so many lines.
+/// A relay to the daemon that breaks the first connection after this many lines. Returns the count
+/// of connections.
 fn cutting(path: &Path, daemon: PathBuf, after: usize) -> Arc<AtomicUsize> {
     let listener = UnixListener::bind(path).unwrap();
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
@@ -102,19 +103,19 @@ fn inside(image: &str, command: &str, folder: &Path, id: &str) -> Ended {
     Ended { status, stdout: text("stdout"), stderr: text("stderr") }
 }
 
-/// What every client does. `client` runs it with these arguments under this id.
+/// Asserts what every client does. `client` runs one with these arguments under this id.
 fn behaves(daemon: &Daemon, client: impl Fn(&str, &str) -> Ended + Sync) {
     let folder = daemon.folder.path();
     std::fs::write(folder.join("double.py"), "print(int(input()) * 2)\n").unwrap();
     let socket = folder.join("client.sock");
 
-    // hello, the submission's id, and an event; then nothing more
+    // the connection breaks after hello, the submission's id, and one event
     let count = cutting(&socket, daemon.socket(), 3);
     let ended = client("python \"$folder/double.py\" 21=42 -4=-8 3=7", "double-1");
     assert_eq!(ended.status, 1, "{ended:?}");
     assert_eq!(ended.stdout, "1 accepted\n2 accepted\n3 wrong_answer\nwrong_answer 2/3\n", "{ended:?}");
     assert_eq!(count.load(Ordering::SeqCst), 2, "{ended:?}");
-    // it went on with the first event that it had not seen
+    // it continued with the first event that it had not received
     let accepted = ended.stderr.lines().filter(|line| line.trim() == "accepted").count();
     assert_eq!(accepted, 1, "{ended:?}");
     let rows = daemon.caller().ok("submission.list", json!({}));
@@ -126,7 +127,7 @@ fn behaves(daemon: &Daemon, client: impl Fn(&str, &str) -> Ended + Sync) {
     assert_eq!((ended.status, ended.stdout.as_str()), (2, ""), "{ended:?}");
     assert!(ended.stderr.contains("unknown_profile"), "{ended:?}");
 
-    // refused while there is no room, and let in when there is
+    // refused while the quota is used up, and admitted afterwards
     let mut caller = daemon.caller();
     let endless =
         with(submission("python", "import time\nwhile True: time.sleep(1)"), "limits", json!({ "wall_ms": 600_000 }));

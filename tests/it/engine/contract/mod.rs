@@ -1,8 +1,8 @@
-//! The protocol's contract, three times the same: the types, docs/protocol.schema.json and
-//! docs/PROTOCOL.md; and real conversations ([`transcripts`]), the commands' JSON ([`outputs`]) and
-//! client programs ([`examples`]) that keep to it.
+//! The protocol's contract: the types, docs/protocol.schema.json and docs/PROTOCOL.md agree, and
+//! real conversations ([`transcripts`]), the commands' JSON ([`outputs`]) and client programs
+//! ([`examples`]) follow them.
 //!
-//! `UPDATE_GOLDEN=1` writes the files anew; look at what changed before it is committed.
+//! `UPDATE_GOLDEN=1` rewrites the files; read the diff before committing it.
 
 mod document;
 mod examples;
@@ -18,21 +18,21 @@ use serde_json::{Value, json};
 
 use crate::harness::root;
 
-/// Values to be looked at, each with its schema.
+/// Values to validate, each with its schema.
 #[derive(Default)]
 pub struct Validation(Vec<Value>);
 
 impl Validation {
-    /// Must be what a schema says that stands by itself, or refers to the protocol's definitions.
+    /// Adds a value. Its schema is complete in itself, or refers to the protocol's definitions.
     pub fn add(&mut self, what: &str, schema: &Value, value: &Value) {
         self.0.push(json!({ "what": what, "schema": schema, "value": value }));
     }
 
-    /// What is wrong, a line each.
+    /// The violations, one per line.
     pub fn complaints(&self) -> String {
         let script = root().join("tests/it/engine/contract/validate.py");
         let schema = root().join("docs/protocol.schema.json");
-        // Debian's own, which has the module (scripts/lib.sh installs it)
+        // Debian's Python, which has the module (scripts/lib.sh installs it)
         let mut python = Command::new("/usr/bin/python3");
         python.arg(script).arg(schema).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = python.spawn().expect("python3-jsonschema is needed: scripts/lib.sh has it");
@@ -96,7 +96,7 @@ fn the_schema_accepts_what_is_right_and_nothing_else() {
         with("id", json!(7)),
         json!({ "jsonrpc": "2.0", "id": 1, "method": "submission.walk", "params": {} }),
         json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": 1, "message": "no" } }),
-        // from the daemon: more than the types say
+        // a message of the daemon with a field that the types do not have
         json!({ "jsonrpc": "2.0", "method": "submission.event", "params": { "id": "a", "seq": 0, "kind": "accepted", "more": 1 } }),
     ];
     let mut validation = Validation::default();

@@ -73,7 +73,7 @@ fn every_command_prints_the_json_that_its_schema_describes() {
             validation.add(name, &schema_of(said.schema), document);
         }
     }
-    // those that are not tried here: what needs a registry, and what has no schema of its own
+    // not tried here: a command that needs a registry, and those without a schema of their own
     let tried = |name: &str| calls.iter().any(|(tried, _)| *tried == name);
     let untried: Vec<&str> = outputs::ALL.iter().map(|json| json.command).filter(|name| !tried(name)).collect();
     assert_eq!(untried, ["images pull", "rpc", "schema", "completions", "man"]);
@@ -100,7 +100,7 @@ fn every_command_prints_the_json_that_its_schema_describes() {
 fn every_schema_that_a_command_names_exists_and_is_one() {
     let mut validation = Validation::default();
     for json in outputs::ALL.iter().filter(|json| !json.schema.is_empty() && json.schema != "METHOD.result") {
-        // the validator looks at the schema itself, too
+        // the validator also checks the schema itself
         validation.add(json.command, &schema_of(json.schema), &json!(null));
     }
     assert!(validation.complaints().lines().count() >= 10, "null is none of them");

@@ -1,4 +1,4 @@
-# Steps on the machine of tests/it/systemd: `bash inside.sh STEP`, as root, PID 1 is systemd. Each ends with 0 only if everything
+# Steps on the machine of tests/it/machine/systemd: `bash inside.sh STEP`, as root, PID 1 is systemd. Each ends with 0 only if everything
 # that its name says is true.
 set -Eeuo pipefail
 export NO_COLOR=1 DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
