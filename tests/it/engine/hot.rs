@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Caller, Daemon, Options, eventually, patient, root, submission, with};
 
-/// A folder with one profile, as shipped but for `change`.
+/// A folder with one of the shipped profiles, changed by `change`.
 fn profile(name: &str, change: impl FnOnce(String) -> String) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(root().join(format!("config/profiles/{name}.toml"))).unwrap();

@@ -237,7 +237,7 @@ fn a_half_sent_line_and_a_reader_that_stops_cost_only_themselves() {
     rude.send_raw(b"{\"jsonrpc\":\"2.0\",\"id\":1,");
     let mut deaf = daemon.caller();
     deaf.writer.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-    // asks and asks and never reads an answer, until the socket takes no more
+    // sends calls and never reads a response, until the socket buffer is full
     for index in 0..20_000u64 {
         let line = json!({ "jsonrpc": "2.0", "id": index, "method": "daemon.status" });
         if deaf.writer.write_all(format!("{line}\n").as_bytes()).is_err() {
@@ -267,7 +267,7 @@ fn a_thousand_connections_are_served_also_where_few_files_may_be_open_at_first()
         assert_eq!(lines.next().unwrap()["method"], "server.hello");
         assert_eq!(lines.next().unwrap()["id"], at);
     }
-    // while they are all there, others work, and one uid does not get all there is
+    // meanwhile other callers are served, and one uid cannot take all connections
     assert_eq!(daemon.caller_as(3010).run("python", "print(1)")["verdict"], "accepted");
     let mut more: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
     let refused = more.iter_mut().filter_map(|stream| {

@@ -223,7 +223,7 @@ fn the_side_that_ends_first_decides() {
         (text("verdict"), text("message"), report)
     };
     let none = json!({});
-    // too many guesses: the interactor's verdict, although the program goes on
+    // too many guesses: the interactor's verdict, although the program continues
     let (verdict, message, _) = one(GUESSING, "while True:\n  print(1, flush=True)\n  input()", none.clone());
     assert_eq!((verdict.as_str(), message.as_str()), ("wrong_answer", "Too many guesses."));
     // the program crashes first

@@ -41,8 +41,7 @@ fn a_caller_with_many_submissions_takes_turns_with_the_others() {
     for _ in 0..4 {
         assert_eq!(outcome(&modest.call("submission.run", sleeper(0.05))), "accepted");
     }
-    // each of the modest caller's four waited for a turn or two of the busy one, not for all of
-    // them
+    // each of the four submissions waited for one or two of the busy caller's, not for all sixty
     let passed = answered_count(&mut admin) - before;
     assert!(passed <= 30, "{passed} were answered while a modest caller had four");
     for id in ids {

@@ -1,5 +1,5 @@
 # The environment for docs/DOCKER.md and docs/OPERATIONS.md. Sourced by bash, as root, in mount, network and PID
-# namespaces of its own (tests/it/docs/mod.rs). It has its own /etc, /run, engine and registry; `systemctl` is a
+# namespaces of its own (tests/it/machine/docs/mod.rs). It has its own /etc, /run, engine and registry; `systemctl` is a
 # function that knows the two services. $machine is its folder, $repo the checkout, $bin the programs under test,
 # $registry_program Debian's docker-registry.
 set -euo pipefail

@@ -1,4 +1,4 @@
-//! A sandbox and the host's side of the wire, for tests. Handles credit and windows by itself.
+//! A sandbox and the daemon's side of the wire, for tests. Handles credit and windows by itself.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -300,7 +300,7 @@ fn a_program_cannot_affect_the_init(isolation: IsolationMode) {
     assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
 }
 
-/// Errnos of attempts to change a file that the host put: no permission in `split`, read-only and
+/// Errnos of attempts to change a file that the daemon put: no permission in `split`, read-only and
 /// busy mounts in a cell.
 fn untouchable(isolation: IsolationMode) -> &'static str {
     match isolation {
@@ -435,7 +435,7 @@ fn only_regular_files_of_the_last_run_are_collected(isolation: IsolationMode) {
     sandbox.send(&wanted(&["out/plain", "out/locked"], 1, MIB));
     let FromInit::Collected(collected) = sandbox.expect() else { panic!() };
     assert_eq!((collected.files.len(), collected.refused), (1, vec![("out/plain".to_owned(), Refused::TooMany)]));
-    // the host's file is unchanged
+    // the daemon's file is unchanged
     sandbox.send(&wanted(&["given", "../*", "/etc/passwd"], 9, MIB));
     let FromInit::Collected(collected) = sandbox.expect() else { panic!() };
     assert_eq!(collected.files, [("given".to_owned(), 10)]);

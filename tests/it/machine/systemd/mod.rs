@@ -1,10 +1,10 @@
-//! The package on a machine of its own: a container whose PID 1 is Debian's systemd, with Debian's
-//! Docker Engine in it. It is installed, started by its socket, judged with, reloaded, hung,
-//! killed, upgraded under load, removed. The steps stand in [inside.sh], in the words of an
-//! administrator.
+//! The Debian package on a machine of its own: a container whose PID 1 is Debian's systemd, with
+//! Debian's Docker Engine in it. The test installs the package, starts the daemon by its socket,
+//! judges, reloads, hangs and kills the daemon, upgrades it under load and removes it. The steps
+//! are shell functions in inside.sh.
 //!
-//! `make test-systemd` does the same with the release build, and makes every image from nothing, by
-//! the unit of root's.
+//! `make test-systemd` does the same with the release build, and builds every image from nothing,
+//! with the root unit assay-bootstrap.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::harness::{images, root};
 
-/// Whether it is `make test-systemd`.
+/// Whether this is `make test-systemd`.
 fn is_full() -> bool {
     std::env::var("ASSAY_SYSTEMD_FULL").is_ok_and(|full| full == "1")
 }
@@ -44,7 +44,7 @@ fn package(folder: &Path, version: &str) -> String {
     Path::new(path.trim()).file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// A debug build is mostly what debuggers want.
+/// The programs without debug information, which is most of a debug build's size.
 fn stripped(folder: &Path, built: &Path) -> PathBuf {
     let to = folder.join("bin");
     if !to.exists() {
@@ -56,7 +56,7 @@ fn stripped(folder: &Path, built: &Path) -> PathBuf {
     to
 }
 
-/// It ends with this value, and with all that is in it.
+/// The container's name. Dropping the value removes it and everything in it.
 struct Machine(String);
 
 impl Machine {
@@ -67,8 +67,8 @@ impl Machine {
         docker(&["build", "--quiet", "--build-arg", &format!("BASE={base}"), "--tag", image, folder.to_str().unwrap()]);
         let name = format!("assay-test-systemd-{}", std::process::id());
         let machine = Machine(name.clone());
-        // everything that systemd and an engine in a container need, and that the machine around
-        // may have
+        // what systemd and an engine in a container need, without SYS_RESOURCE, which this machine
+        // may not have itself
         docker(&[
             "run",
             "--detach",
@@ -114,13 +114,13 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = Command::new("docker").args(["rm", "--force", "--volumes", &self.0]).output();
-        // what its systemd made of this machine's cgroups would break `docker stats` for everybody
+        // what the container's systemd changed in this machine's cgroups would break `docker stats`
         let _ = Command::new(root().join("scripts/forget-cgroups")).output();
     }
 }
 
-/// What Debian expects of a package; what does not apply stands in
-/// scripts/debian/lintian-overrides, with its reason.
+/// What Debian requires of a package. Exceptions are in scripts/debian/lintian-overrides, each with
+/// its reason.
 #[test]
 fn lintian_has_nothing_to_say_about_the_package() {
     if Command::new("lintian").arg("--version").output().is_err() {
@@ -164,7 +164,7 @@ fn the_package_lives_its_life_on_a_machine_with_systemd() {
     machine.step(&["removes_and_purges"]);
 }
 
-/// Every file below a folder, and what is in those that are small.
+/// Every file below a folder, with the content of small ones.
 fn files(folder: &Path) -> std::collections::BTreeMap<PathBuf, String> {
     let mut found = std::collections::BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
