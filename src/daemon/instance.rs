@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use config;
 
 /// How long a new daemon waits for the lock, which the reaper of an old daemon holds while it
 /// sweeps: longer than the reaper waits for an engine that hangs.

@@ -100,8 +100,8 @@ fn testlib(code: i32, run: &RunFacts, weight: f64) -> Result<CheckerResult, Stri
         1 | 4 => result(Verdict::WrongAnswer, None, "The checker does not accept the output."),
         2 | 8 => result(Verdict::WrongAnswer, None, "The checker cannot parse the output: it has the wrong format."),
         7 => {
-            let words = comment.as_deref().unwrap_or_default().split_ascii_whitespace();
-            let points = words.skip_while(|word| *word == "points").next().and_then(parse_points);
+            let mut words = comment.as_deref().unwrap_or_default().split_ascii_whitespace();
+            let points = words.find(|word| *word != "points").and_then(parse_points);
             partial(points.ok_or_else(|| format!("gives points without a number{}", last_line(&run.stderr)))?)
         }
         50..=250 => partial(weight * f64::from(code - 50) / 200.0),

@@ -159,7 +159,8 @@ impl SubmissionService {
             return;
         }
         let mut probes = JoinSet::new();
-        for host in self.fleet.all().iter().cloned() {
+        for host in self.fleet.all().iter() {
+            let host = Arc::clone(host);
             probes.spawn(async move { host.first_probe_done().await });
         }
         let probed = async { while self.fleet.schedulable().is_empty() && probes.join_next().await.is_some() {} };
