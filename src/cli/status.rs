@@ -1,14 +1,13 @@
 //! `assay status`: daemon, queue, hosts, pools and stage times.
 
+use protocol::status::Stage;
 use serde_json::{Value, json};
+use strum::VariantArray as _;
 
 use super::client::RpcClient;
 use super::out::{self, OutputFormat, TextStyle};
 use super::table::TextTable;
 use super::{CliError, lists, progress};
-
-/// Stages that come first, in this order. The others follow, sorted by name.
-const STAGE_ORDER: [&str; 7] = ["queue", "lease", "copy_in", "compile", "run", "collect", "total"];
 
 /// Runs `assay status`.
 ///
@@ -81,8 +80,10 @@ fn stage_table(stages: &Value) -> TextTable {
     let mut table = TextTable::new(&["stage", "count", "p50", "p95", "p99"]);
     let Some(stages) = stages.as_object() else { return table };
     let mut names: Vec<&String> = stages.keys().collect();
+    // stages in their order, then those that this version does not know
     let position = |name: &str| {
-        STAGE_ORDER.iter().position(|stage| *stage == name.trim_end_matches("_ms")).unwrap_or(STAGE_ORDER.len())
+        let known = Stage::VARIANTS.iter().position(|stage| stage.as_str() == name.trim_end_matches("_ms"));
+        known.unwrap_or(Stage::VARIANTS.len())
     };
     names.sort_by_key(|name| (position(name), name.as_str()));
     for name in names {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-
 /// How long a new daemon waits for the lock, which the reaper of an old daemon holds while it
 /// sweeps: longer than the reaper waits for an engine that hangs.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);

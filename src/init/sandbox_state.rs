@@ -65,7 +65,7 @@ impl SandboxState {
     pub fn new(hello: InitHello) -> Result<Self, String> {
         if hello.version != VERSION {
             let theirs = hello.version;
-            return Err(format!("the host speaks wire version {theirs}, this init version {VERSION}"));
+            return Err(format!("the daemon uses wire version {theirs}, this init version {VERSION}"));
         }
         if hello.uid == 0 || hello.gid == 0 || hello.uid == u32::MAX || hello.gid == u32::MAX {
             return Err("a program may not run as root".to_owned());

@@ -2,6 +2,35 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use strum::{EnumCount, IntoStaticStr, VariantArray};
+
+/// A stage of a submission, in order. `scheduler::stages` describes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Stage {
+    Accept,
+    Parse,
+    Admit,
+    Queue,
+    Lease,
+    Send,
+    Compile,
+    SetUp,
+    Run,
+    Wire,
+    Check,
+    Collect,
+    Decide,
+    Reply,
+    Total,
+}
+
+impl Stage {
+    /// The name in `daemon.status` and in metrics.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
 
 /// Counts of submissions and sandboxes since the daemon's start. They only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]

@@ -44,42 +44,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strum::{EnumCount, IntoStaticStr, VariantArray};
+use strum::{EnumCount as _, VariantArray as _};
 
 use judge::drive::Timings;
+pub use protocol::status::Stage;
 use protocol::status::StageRow;
 use telemetry::metrics::{Buckets, Histogram};
 
 /// Measurements kept per stage for percentiles.
 const SAMPLES: usize = 1024;
-
-/// A stage of a submission, in order. The module's head describes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum Stage {
-    Accept,
-    Parse,
-    Admit,
-    Queue,
-    Lease,
-    Send,
-    Compile,
-    SetUp,
-    Run,
-    Wire,
-    Check,
-    Collect,
-    Decide,
-    Reply,
-    Total,
-}
-
-impl Stage {
-    /// The name in `daemon.status` and in metrics.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
 
 /// The time that one submission took in each stage it passed through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

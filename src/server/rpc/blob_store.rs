@@ -71,12 +71,17 @@ impl MemoryBlobs {
             total += blob.len() as u64;
         }
         if total + data.len() as u64 > bounds::MAX_BLOBS_BYTES_PER_UID {
-            return Err(BlobError::Full(format!("your blobs exceed {} bytes", bounds::MAX_BLOBS_BYTES_PER_UID)));
+            return Err(BlobError::Full(format!(
+                "your blobs exceed {} bytes; those not used for ten minutes are removed",
+                bounds::MAX_BLOBS_BYTES_PER_UID
+            )));
         }
         let id = match id {
             Some(id) => id.to_owned(),
             None if count >= bounds::MAX_BLOBS_PER_UID => {
-                return Err(BlobError::Full(format!("you have {count} blobs already")));
+                return Err(BlobError::Full(format!(
+                    "you have {count} blobs already; those not used for ten minutes are removed"
+                )));
             }
             None => {
                 let id = uuid::Uuid::new_v4().to_string();

@@ -202,8 +202,9 @@ fn a_doc_comment_has_three_words_or_is_not_there() {
         let lines: Vec<&str> = file.text.lines().map(str::trim).collect();
         for (number, line) in lines.iter().enumerate() {
             let is_doc = |line: &str| line.starts_with("///");
-            let stands_alone =
-                !(number > 0 && is_doc(lines[number - 1])) && !lines.get(number + 1).is_some_and(|next| is_doc(next));
+            let before = number.checked_sub(1).map_or("", |before| lines[before]);
+            let after = lines.get(number + 1).copied().unwrap_or_default();
+            let stands_alone = !is_doc(before) && !is_doc(after);
             // clap takes the help of an argument from its doc comment
             let is_help = file.name.starts_with("src/cli/") || file.name == "src/config/arguments.rs";
             if is_doc(line) && stands_alone && !is_help && line.split_whitespace().count() < 4 {

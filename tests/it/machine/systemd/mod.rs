@@ -62,7 +62,7 @@ struct Machine(String);
 impl Machine {
     fn boot() -> Machine {
         let base = tags("assay/base").into_iter().next().expect("there is a base");
-        let folder = root().join("tests/it/systemd");
+        let folder = root().join("tests/it/machine/systemd");
         let image = "assay-test-systemd:latest";
         docker(&["build", "--quiet", "--build-arg", &format!("BASE={base}"), "--tag", image, folder.to_str().unwrap()]);
         let name = format!("assay-test-systemd-{}", std::process::id());
