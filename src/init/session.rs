@@ -160,11 +160,14 @@ impl Session {
     /// Acts on what poll reported.
     fn dispatch(&mut self, ready: Readiness) -> Result<(), SessionEnd> {
         let now = sys::now();
+        // read before the flush, whose CPU time is the init's, not the program's
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.wake_clock = WakeClock::read(now);
+        }
         if ready.host_output {
             self.out.flush(true).map_err(|_| SessionEnd::Disconnected)?;
         }
         if let Some(sandbox) = &mut self.sandbox {
-            sandbox.wake_clock = WakeClock::read(now);
             if let Some(active) = &mut sandbox.active {
                 for (is_ready, i) in [(ready.stdout, 0), (ready.stderr, 1)] {
                     if is_ready {
