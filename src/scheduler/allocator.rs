@@ -30,13 +30,14 @@ use sandbox::host::capacity::{Reservation, Resources};
 use sandbox::host::{Fleet, Host};
 use sandbox::pool::{Lease, MakeError, Offer};
 
-/// A sandbox for a submission, and the capacity reserved for its run.
+/// A sandbox for a submission, and the capacity reserved for its run. Fields are dropped in this
+/// order: the end of the reservation wakes the queue, which must then see the submission as ended.
 #[derive(Debug)]
 pub(super) struct Allocation {
-    pub(super) host: Arc<Host>,
-    pub(super) lease: Lease,
-    pub(super) reservation: Reservation,
     pub(super) running: RunningGuard,
+    pub(super) reservation: Reservation,
+    pub(super) lease: Lease,
+    pub(super) host: Arc<Host>,
 }
 
 /// A sandbox for a checker or interactor of a submission that already has its own.
@@ -259,7 +260,7 @@ impl Allocator {
         if let Ok(Ok(handover)) = tokio::time::timeout(patience, handover).await {
             let Handover { host, offer, reservation, running } = handover;
             if let Some(lease) = offer.accept(begun.elapsed()) {
-                return Ok(Allocation { host, lease, reservation, running });
+                return Ok(Allocation { running, reservation, lease, host });
             }
         }
         Err(self.no_sandbox(&profile))

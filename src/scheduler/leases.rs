@@ -61,6 +61,14 @@ pub(super) async fn set_limits(
     profile: &Profile,
     limits: &Limits,
 ) -> Result<(), UpdateError> {
+    let result = try_set_limits(host, lease, profile, limits).await;
+    if result.as_ref().is_err_and(UpdateError::is_unreachable) {
+        host.mark_suspect();
+    }
+    result
+}
+
+async fn try_set_limits(host: &Host, lease: &mut Lease, profile: &Profile, limits: &Limits) -> Result<(), UpdateError> {
     if has_profile_limits(profile, limits) {
         return Ok(());
     }

@@ -51,8 +51,8 @@ use sandbox::pool::{Lease, RetireReason};
 struct Placement {
     referees: Vec<RefereeLease>,
     occupied: Vec<BusyGuard>,
-    reservation: Reservation,
     running: RunningGuard,
+    reservation: Reservation,
     lease: Lease,
     host: Arc<Host>,
 }
@@ -107,8 +107,8 @@ enum Next {
 
 impl Placement {
     fn new(allocation: Allocation, referees: Vec<RefereeLease>) -> Placement {
-        let Allocation { host, lease, reservation, running } = allocation;
-        Placement { referees, occupied: Vec::new(), reservation, running, lease, host }
+        let Allocation { running, reservation, lease, host } = allocation;
+        Placement { referees, occupied: Vec::new(), running, reservation, lease, host }
     }
 
     /// The first of its sandboxes that does not isolate runs as the submission requires.
@@ -190,9 +190,9 @@ impl Placement {
 
     /// Releases everything but the submission's own sandbox.
     fn release(self) -> Lease {
-        let Placement { referees, occupied, reservation, running, lease, .. } = self;
+        let Placement { referees, occupied, running, reservation, lease, .. } = self;
         drop(referees);
-        drop((occupied, reservation, running));
+        drop((occupied, running, reservation));
         lease
     }
 }
