@@ -153,7 +153,7 @@ pub async fn create(client: &Client, options: CreateOptions) -> Result<Sandbox, 
             tracing::debug!(sandbox = %container, %lost, "a sandbox ended by itself");
         }
         let _ = ended_sender.send(true);
-        retire(&client, container.as_str(), slot).await;
+        retire(&client, container.as_str(), container.short(), slot).await;
     });
     Ok(Sandbox::new(SandboxParts { id, isolation, overheads, ready, prewarm, commands, ended, prewarm_state }))
 }
@@ -214,7 +214,7 @@ impl Drop for CreateGuard {
         let client = self.client.clone();
         // without a runtime, at its very end, the sweep and the reaper remove it
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { retire(&client, &name, slot).await });
+            runtime.spawn(async move { retire(&client, &name, &name, slot).await });
         }
     }
 }

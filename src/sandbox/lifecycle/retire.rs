@@ -19,11 +19,11 @@ const GRACE: Duration = Duration::from_millis(400);
 const PAUSES_MS: [u64; 8] = [50, 100, 200, 400, 800, 1600, 3200, 6400];
 
 /// Waits until the engine has removed a container, removes it if it has not, and frees the slot.
-/// `container` is an id or a name.
-pub(super) async fn retire(client: &Client, container: &str, slot: Option<Slot>) {
+/// `container` is an id or a name, and `label` what the log calls it.
+pub(super) async fn retire(client: &Client, container: &str, label: &str, slot: Option<Slot>) {
     tokio::time::sleep(GRACE).await;
     if let Err(error) = remove(client, container).await {
-        tracing::warn!(sandbox = %container, %error, "a sandbox could not be removed; the next sweep tries again");
+        tracing::warn!(sandbox = %label, %error, "a sandbox could not be removed; the next sweep tries again");
     }
     drop(slot);
 }
