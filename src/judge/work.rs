@@ -87,7 +87,7 @@ pub struct Referee {
     pub protocol: Protocol,
 }
 
-/// PlannedTest files run against the submission.
+/// Test files run against the submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Suite {
     /// The command that runs them, with the test files.

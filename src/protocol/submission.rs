@@ -158,7 +158,7 @@ pub enum SuiteFormat {
     Exit,
 }
 
-/// PlannedTest files that are run against the submission.
+/// Test files that are run against the submission.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuiteSpec {
@@ -283,7 +283,7 @@ pub struct Submission {
     /// The checker of tests without one of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checker: Option<CheckerSpec>,
-    /// PlannedTest files run against the submission.
+    /// Test files run against the submission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suite: Option<SuiteSpec>,
     /// A program that all tests interact with, and that judges them.
