@@ -266,15 +266,19 @@ fn start_to_serving(engine_answers: bool) -> Duration {
 #[test]
 fn an_engine_that_hangs_does_not_delay_the_socket() {
     // the promise of 100 ms (docs/INSTALL.md) is for the whole start in a release build; here it
-    // bounds what a hanging engine adds to the start. The fastest of five starts of each
-    // kind, alternating, is not affected by other load on the machine
-    let (mut answering, mut hanging) = (Duration::MAX, Duration::MAX);
-    for _ in 0..5 {
+    // bounds what a hanging engine adds to the start. The fastest of up to 20 starts each, taken in
+    // turns, leaves out the load of the machine: waiting for the engine would slow down all of them
+    let promise = Duration::from_millis(100);
+    let (mut answering, mut hanging) = (start_to_serving(true), start_to_serving(false));
+    for _ in 1..20 {
+        if hanging < answering + promise {
+            break;
+        }
         answering = answering.min(start_to_serving(true));
         hanging = hanging.min(start_to_serving(false));
     }
     eprintln!("start to serving: {answering:?} with an engine that answers, {hanging:?} with one that hangs");
-    assert!(hanging < answering + Duration::from_millis(100), "{hanging:?} instead of {answering:?}");
+    assert!(hanging < answering + promise, "{hanging:?} instead of {answering:?}");
 }
 
 #[test]
