@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unsupported_address_says_what_to_write_instead() {
+    fn an_unsupported_address_is_refused_with_a_supported_form() {
         assert!(Endpoint::parse("ssh://me@far").unwrap_err().to_string().contains("ssh -L"));
         for text in ["unix://", "unix:///", "unix://relative"] {
             assert!(matches!(Endpoint::parse(text), Err(EndpointError::Relative(_))), "{text}");

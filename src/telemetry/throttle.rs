@@ -1,8 +1,9 @@
 //! Rate limit for log lines that a caller or a program can trigger: at most one line a second,
 //! which reports how many were suppressed since the previous one.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Minimum time between two lines of one throttle.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ impl LogThrottle {
     }
 
     fn allow_at(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if state.last.is_some_and(|last| now.saturating_duration_since(last) < PERIOD) {
             state.suppressed += 1;
             return None;

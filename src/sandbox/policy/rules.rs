@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cells_may_do_is_denied_to_split_and_vice_versa() {
+    fn privileges_of_cells_are_denied_to_split_and_vice_versa() {
         type Break = fn(&mut ContainerSpec);
         let breaks: [(&str, Break); 6] = [
             ("capabilities", |spec| spec.host_config.cap_add.push("SETUID".to_owned())),

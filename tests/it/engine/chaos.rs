@@ -74,7 +74,7 @@ fn a_daemon_killed_at_any_moment_of_a_creation_leaves_nothing_within_three_secon
 }
 
 #[test]
-fn a_daemon_told_to_end_answers_every_caller_and_leaves_nothing() {
+fn a_stopped_daemon_answers_every_caller_and_leaves_nothing() {
     let mut daemon = Daemon::start(&Options { floor: 2, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();
@@ -92,7 +92,7 @@ fn a_daemon_told_to_end_answers_every_caller_and_leaves_nothing() {
 }
 
 #[test]
-fn a_daemon_told_to_end_waits_for_a_caller_that_reads_slowly() {
+fn a_stopped_daemon_waits_for_a_caller_that_reads_slowly() {
     let mut daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();

@@ -85,7 +85,7 @@ fn bare() -> Options<'static> {
 }
 
 #[test]
-fn health_is_told_in_the_words_of_the_queue_worker_that_it_stands_in_for() {
+fn health_has_the_fields_that_existing_queue_worker_probes_read() {
     let daemon = Daemon::start(&bare());
     daemon.wait_for_engine();
     let door = door(&daemon);
@@ -106,7 +106,7 @@ fn health_is_told_in_the_words_of_the_queue_worker_that_it_stands_in_for() {
 }
 
 #[test]
-fn only_get_and_head_of_what_there_is_are_answered_and_the_rest_is_told_what_there_is() {
+fn only_get_and_head_of_known_routes_are_answered() {
     let daemon = Daemon::start(&bare());
     let door = door(&daemon);
     for path in ["/health", "/livez", "/readyz", "/metrics", "/metrics?x=1"] {
@@ -130,7 +130,7 @@ fn only_get_and_head_of_what_there_is_are_answered_and_the_rest_is_told_what_the
 }
 
 #[test]
-fn without_an_engine_it_is_unhealthy_and_says_why_and_lives_on() {
+fn without_an_engine_the_daemon_is_unhealthy_with_a_reason_and_stays_up() {
     let daemon = Daemon::start_bare(&Options {
         engine: Some("unix:///nowhere/docker.sock"),
         config: OPEN,
@@ -154,7 +154,7 @@ fn without_an_engine_it_is_unhealthy_and_says_why_and_lives_on() {
 }
 
 #[test]
-fn a_daemon_that_drains_says_so_until_its_end_and_is_not_ready() {
+fn a_draining_daemon_reports_it_until_its_end_and_is_not_ready() {
     let mut daemon = Daemon::start(&Options { floor: 1, ..bare() });
     let door = door(&daemon);
     daemon.warm();
@@ -178,7 +178,7 @@ fn a_daemon_that_drains_says_so_until_its_end_and_is_not_ready() {
 }
 
 #[test]
-fn a_connection_answers_what_was_asked_at_once_in_order_and_goes_on() {
+fn pipelined_requests_are_answered_in_order_on_one_connection() {
     let daemon = Daemon::start(&bare());
     let mut stream = connect(&door(&daemon));
     // three pipelined requests, in pieces of 7 bytes
@@ -207,7 +207,7 @@ fn a_connection_answers_what_was_asked_at_once_in_order_and_goes_on() {
 }
 
 #[test]
-fn whoever_is_at_the_door_the_daemon_judges_on() {
+fn hostile_http_clients_do_not_stop_judging() {
     let daemon = Daemon::start(&Options { floor: 2, ..bare() });
     let door = door(&daemon);
     daemon.warm();
@@ -299,7 +299,7 @@ os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='h
 os.execvp(sys.argv[1], sys.argv[1:])";
 
 #[test]
-fn a_listener_that_is_passed_as_http_is_the_door_and_goes_before_the_configurations() {
+fn a_listener_passed_as_http_takes_precedence_over_the_configuration() {
     let under = ["python3", "-c", PASSED];
     let config = "[http]\nlisten='127.0.0.1:1'\n";
     let daemon = Daemon::start(&Options { under: &under, config, ..bare() });
@@ -312,7 +312,7 @@ fn a_listener_that_is_passed_as_http_is_the_door_and_goes_before_the_configurati
 }
 
 #[test]
-fn the_door_is_closed_unless_it_is_opened() {
+fn http_is_off_unless_it_is_configured() {
     let daemon = Daemon::start(&Options { config: "", ..bare() });
     assert!(!daemon.log().contains("http://"), "{}", daemon.log());
     let mut listening = String::new();

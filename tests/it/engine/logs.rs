@@ -84,7 +84,7 @@ fn hand_in(daemon: &Daemon) -> usize {
 }
 
 #[test]
-fn nothing_secret_and_nothing_raw_reaches_the_lines_for_people_whatever_is_said() {
+fn no_secret_and_no_raw_text_reaches_the_log_lines() {
     let daemon = daemon("text", "trace");
     let reports = hand_in(&daemon);
     assert!(reports >= 12, "{reports}");
@@ -128,7 +128,7 @@ fn as_json_every_line_is_an_object_with_fields() {
 }
 
 #[test]
-fn what_callers_can_do_for_nothing_is_said_seldom() {
+fn log_lines_that_callers_can_trigger_are_throttled() {
     let daemon = daemon("json", "info");
     let mut caller = daemon.caller();
     let begun = Instant::now();
@@ -154,7 +154,7 @@ fn what_callers_can_do_for_nothing_is_said_seldom() {
 }
 
 #[test]
-fn a_reload_changes_what_is_said_and_says_what_it_took_over() {
+fn a_reload_changes_log_levels_and_logs_what_it_applied() {
     let daemon = daemon("text", "warn");
     daemon.caller().run("python", "print(1)");
     assert!(!daemon.log().contains("submission answered"));

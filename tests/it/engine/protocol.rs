@@ -217,7 +217,7 @@ fn the_same_id_is_the_same_submission_and_other_content_is_a_conflict() {
 }
 
 #[test]
-fn a_full_queue_refuses_and_says_when_to_come_back() {
+fn a_full_queue_refuses_with_a_time_to_retry() {
     let config = "[queue]\nmax=3\nmax_per_uid=2\n";
     let daemon = Daemon::start(&Options { floor: 0, config, ..Options::default() });
     let mut caller = daemon.caller();
@@ -279,7 +279,7 @@ fn a_thousand_connections_are_served_also_where_few_files_may_be_open_at_first()
 }
 
 #[test]
-fn a_stream_that_is_not_read_holds_up_nobody_else_and_loses_nothing() {
+fn an_unread_stream_delays_no_other_caller_and_loses_nothing() {
     let daemon = Daemon::start(&Options { floor: 2, ..Options::default() });
     daemon.warm();
     let mut slow = daemon.caller();

@@ -20,7 +20,7 @@ impl Drop for AtEnd<'_> {
 }
 
 #[test]
-fn a_restart_under_load_refuses_nobody_and_loses_nothing_that_was_submitted() {
+fn a_restart_under_load_refuses_and_loses_no_submission() {
     let config = "[queue]\ndrain_ms=300\n";
     let options = Options { profiles: "bash", floor: 2, ceiling: 2, is_passed: true, config, ..Options::default() };
     let mut daemon = Daemon::start(&options);
@@ -105,7 +105,7 @@ fn a_connection_accepted_just_before_the_shutdown_may_still_make_its_first_call(
 }
 
 #[test]
-fn a_report_that_nobody_fetched_yet_is_there_after_a_restart_with_its_large_output() {
+fn an_unfetched_report_with_large_output_survives_a_restart() {
     let mut daemon = Daemon::start(&Options { profiles: "bash", ..Options::default() });
     let mut caller = daemon.caller();
     let large = submission("bash", "head -c 3000000 /dev/zero | tr '\\0' x");
@@ -164,7 +164,7 @@ impl Manager {
 }
 
 #[test]
-fn a_service_manager_is_told_how_things_are_and_a_daemon_without_an_engine_lives() {
+fn the_service_manager_gets_the_status_and_a_daemon_without_an_engine_stays_up() {
     let manager = Manager::new();
     let notify = manager.path();
     let env = [("NOTIFY_SOCKET", notify.as_str()), ("WATCHDOG_USEC", "600000")];
@@ -295,7 +295,7 @@ fn a_silent_engine_under_a_dead_daemons_reaper_keeps_the_next_daemon_from_nothin
 }
 
 #[test]
-fn a_daemon_that_cannot_start_says_so_and_not_that_it_died() {
+fn a_daemon_that_cannot_start_reports_the_reason_to_the_service_manager() {
     images();
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();

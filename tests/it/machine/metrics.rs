@@ -149,7 +149,7 @@ fn every_answer_and_every_refusal_is_counted_once_under_its_own_labels() {
 }
 
 #[test]
-fn the_way_of_a_submission_is_told_stage_by_stage_and_no_stage_is_told_twice() {
+fn every_stage_of_a_submission_is_recorded_once() {
     let daemon = Daemon::start(&Options { profiles: "python", config: OPEN, ..Options::default() });
     let door = door(&daemon);
     daemon.warm();
@@ -385,7 +385,7 @@ const NOTHING_TO_COMPARE: [&str; 1] = ["AssayEngineCallErrors"];
 const EMPTY_WHEN_WELL: [&str; 2] = ["Could not be made", "Starts"];
 
 #[test]
-fn prometheus_scrapes_a_daemon_that_judges_and_every_expression_of_ours_has_an_answer() {
+fn prometheus_scrapes_a_busy_daemon_and_every_expression_has_a_result() {
     let (_folder, daemon, door) = watched();
     daemon.warm();
     let said = content(tool("promtool").args(["check", "metrics"]), &get(&door, "/metrics").body);

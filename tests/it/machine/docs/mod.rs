@@ -56,11 +56,11 @@ fn run(document: &Path) {
 }
 
 #[test]
-fn every_command_of_the_docker_guide_works_and_every_symptom_has_its_words() {
+fn every_command_of_the_docker_guide_works_and_every_symptom_has_its_message() {
     run(&root().join("docs/DOCKER.md"));
 }
 
 #[test]
-fn every_command_of_the_operations_guide_works_and_every_symptom_has_its_words() {
+fn every_command_of_the_operations_guide_works_and_every_symptom_has_its_message() {
     run(&root().join("docs/OPERATIONS.md"));
 }

@@ -186,7 +186,7 @@ fn files(folder: &Path) -> std::collections::BTreeMap<PathBuf, String> {
 }
 
 #[test]
-fn make_install_keeps_what_was_edited_and_make_uninstall_takes_what_it_brought() {
+fn make_install_keeps_edited_files_and_make_uninstall_removes_what_it_installed() {
     let folder = tempfile::tempdir().unwrap();
     let bin = stripped(folder.path(), crate::programs::programs());
     let to = folder.path().join("root");
