@@ -189,7 +189,7 @@ mod maybe_base64 {
     }
 }
 
-/// The value of an [`Arc`](std::sync::Arc) in place of the pointer.
+/// The value of an [`Arc`] in place of the pointer.
 mod shared {
     use std::sync::Arc;
 
