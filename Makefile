@@ -5,7 +5,7 @@ TRIPLE := $(shell rustc --print host-tuple 2>/dev/null || rustc -vV 2>/dev/null 
 # The folder of the three programs; `BIN=folder make install` takes others.
 BIN ?= target/$(TRIPLE)/release
 
-.PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 attacks chaos soak bench fuzz deny sbom \
+.PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 test-languages accounting attacks chaos separation soak bench bench-crowd fuzz deny sbom \
   reproducible sizes images doctor reference clean
 
 help: ## list the targets
@@ -50,11 +50,24 @@ test-cgroup2: deb ## the same package on cgroup v2, in an emulated machine
 bench: ## compare with bare exec, docker run and another Engine client, in one run
 	scripts/bench
 
+# GO_JUDGE=/path/to/go-judge adds its rows; ROWS=python,cpp selects
+bench-crowd: ## many callers as shipped, against bare exec and go-judge, in one run
+	scripts/bench callers $(if $(ROWS),--rows $(ROWS))
+
+test-languages: ## build and try all further languages, and write the result into docs/LANGUAGES.md
+	scripts/with-engine cargo test --test it more_languages:: -- --include-ignored --nocapture --test-threads 1
+
+accounting: ## the random and the timed tests of figures against limits, ROUNDS=n times as often (default 20)
+	scripts/with-engine env ASSAY_ACCOUNTING_ROUNDS=$(or $(ROUNDS),20) cargo test --test it accounting:: -- --nocapture --test-threads 1
+
 attacks: ## run every attack against both kinds of sandbox, ROUNDS=n times (default 1)
 	scripts/with-engine env ATTACKS_TABLE=1 ATTACKS_ROUNDS=$(or $(ROUNDS),1) cargo test --test it attacks:: -- --nocapture --test-threads 1
 
 chaos: ## kill and stop parts at random for DURATION=n seconds (default 120), in the order of SEED=n
 	scripts/with-engine env CHAOS_SECONDS=$(or $(DURATION),$(SECONDS),120) CHAOS_SEED=$(or $(SEED),1) cargo test --test it storm:: -- --nocapture
+
+separation: ## thirty programs that leave what they can to the next run, and a victim after each, ROUNDS=n times (default 4)
+	ASSAY_SEPARATION_ROUNDS=$(or $(ROUNDS),4) scripts/with-engine cargo test --test it separation:: -- --nocapture --test-threads 1
 
 soak: ## ten thousand submissions through one daemon, a hundred daemons killed: about twenty minutes
 	scripts/with-engine cargo test --test it soak:: -- --ignored --nocapture --test-threads 1

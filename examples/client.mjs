@@ -47,7 +47,9 @@ class Connection {
       socket.on("error", end);
       socket.on("close", () => end());
       socket.setTimeout(patience, () => socket.destroy(new Error("the daemon says nothing")));
-      createInterface({ input: socket, crlfDelay: Infinity }).on("line", (line) => {
+      const lines = createInterface({ input: socket, crlfDelay: Infinity });
+      lines.on("error", () => {}); // the socket's own errors, which are handled above
+      lines.on("line", (line) => {
         let message;
         try {
           message = JSON.parse(line);
@@ -64,7 +66,9 @@ class Connection {
           if (message.error) (call?.reject ?? reject)(new Refused(message.error));
           else call?.resolve(message.result);
         } else if (message.method === "submission.event") {
-          for (const call of connection.#calls.values()) call.onEvent?.(message.params);
+          for (const call of connection.#calls.values()) {
+            if (call.follows === message.params.id) call.onEvent?.(message.params);
+          }
         }
       });
     });
@@ -76,7 +80,7 @@ class Connection {
   call(method, params, onEvent) {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
-      this.#calls.set(id, { resolve, reject, onEvent });
+      this.#calls.set(id, { resolve, reject, onEvent, follows: params.id });
       this.#socket.write(JSON.stringify({ jsonrpc: "2.0", id, method, params }) + "\n");
     });
   }

@@ -1,5 +1,6 @@
 //! The demonstration: judges submissions over the socket, checks every verdict, shows the timings,
-//! and compares a warm run with `docker run` of the same hardening.
+//! and compares a warm run with `docker run` of the same hardening, and one and four callers with
+//! bare execution.
 //!
 //! Run by `make demo`; by hand: `ASSAY_SOCKET=/run/assay/assay.sock cargo run --release --example
 //! demo`. Exit status: 0 if every verdict is as expected, 1 if not, 125 if the daemon cannot be
@@ -212,6 +213,8 @@ async fn demo(socket: &str) -> Result<usize, ClientError> {
     }
     compare(&mut client).await?;
     println!();
+    beside_bare(&mut client, socket).await?;
+    println!();
     match wrong.len() {
         0 => println!("every verdict is as expected"),
         n => println!("{n} verdicts are not as expected"),
@@ -283,6 +286,76 @@ async fn compare(client: &mut RpcClient) -> Result<(), ClientError> {
     let cold_median = median(&mut cold);
     println!("  docker run  median {:>9}  min {:>9}", millis(cold_median), millis(cold[0]));
     println!("  ratio       {:.1}", cold_median / warm_median);
+    Ok(())
+}
+
+/// Callers in the comparison of a crowd, and the time of each part of it.
+const CROWD: usize = 4;
+const CROWD_SECONDS: f64 = 3.0;
+
+/// The rate and the median time of `print(1)` executed bare, in one container of the same image.
+fn bare(image: &str, callers: usize, seconds: f64) -> Option<(f64, f64)> {
+    let output = Command::new("docker")
+        .args(["run", "--rm", "--network=none", "--user=52000:52000", "--tmpfs=/dev/shm"])
+        .args(["--env=PATH=/usr/local/bin:/usr/bin:/bin", "--entrypoint=/usr/bin/python3", image, "-c"])
+        .arg(include_str!("bare.py"))
+        .args([callers.to_string(), seconds.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let (rate, median) = text.trim().split_once(' ')?;
+    Some((rate.parse().ok()?, median.parse().ok()?))
+}
+
+/// The rate of one submission after the other by several callers.
+async fn crowd(socket: &str, callers: usize, seconds: f64) -> Result<f64, ClientError> {
+    let until = Instant::now() + std::time::Duration::from_secs_f64(seconds);
+    let mut tasks = Vec::new();
+    for _ in 0..callers {
+        let mut client = RpcClient::connect(socket).await?;
+        tasks.push(tokio::spawn(async move {
+            let mut count = 0_u32;
+            while Instant::now() < until {
+                let report = client.call("submission.run", program("python", "main.py", "print(1)\n")).await?;
+                count += u32::from(report["run"]["stdout"] == "1\n");
+            }
+            Ok::<u32, ClientError>(count)
+        }));
+    }
+    let mut all = 0;
+    for task in tasks {
+        all += task.await.unwrap_or(Ok(0))?;
+    }
+    Ok(f64::from(all) / seconds)
+}
+
+/// One submission, and four callers back to back, beside the same program executed bare.
+async fn beside_bare(client: &mut RpcClient, socket: &str) -> Result<(), ClientError> {
+    let Some(image) = python_image(client).await else { return Ok(()) };
+    // the first is the machine's to warm up
+    let (_, Some((_, bare_ms))) = (bare(&image, 1, 1.0), bare(&image, 1, 2.0)) else {
+        println!("beside bare execution: skipped, the docker command cannot run the image");
+        return Ok(());
+    };
+    let mut alone = Vec::new();
+    for _ in 0..2 * ROUNDS {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let started = Instant::now();
+        client.call("submission.run", program("python", "main.py", "print(1)\n")).await?;
+        alone.push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    let alone_ms = median(&mut alone);
+    let _ = crowd(socket, CROWD, 1.0).await?;
+    let served = crowd(socket, CROWD, CROWD_SECONDS).await?;
+    let Some((bare_rate, _)) = bare(&image, CROWD, CROWD_SECONDS) else { return Ok(()) };
+    println!("print(1) in Python, beside the same executed bare in one container, without limits or isolation");
+    let (alone, bare_alone) = (millis(alone_ms), millis(bare_ms));
+    println!("  one submission  assay {alone:>9}    bare {bare_alone:>9}    {:.2} of bare", alone_ms / bare_ms);
+    println!(
+        "  {CROWD} callers       assay {served:>7.0}/s    bare {bare_rate:>7.0}/s    {:.2} times bare",
+        served / bare_rate
+    );
     Ok(())
 }
 

@@ -31,7 +31,10 @@ pub fn stock(data: &[u8]) {
     let mut stock: Stock<()> = Stock::default();
     while !numbers.0.is_empty() {
         match numbers.below(9) {
-            0 => stock.demand = numbers.below(30),
+            0 => {
+                stock.demand = numbers.below(30);
+                stock.strangers = stock.demand;
+            }
             1 if stock.creating > 0 => {
                 stock.creating -= 1;
                 stock.ready.push_back(());
@@ -49,12 +52,16 @@ pub fn stock(data: &[u8]) {
                 let want = stock.to_create(levels, load);
                 let target = if load.busy { levels.floor.div_ceil(2) } else { levels.floor };
                 let (mut in_hand, mut more) = (stock.ready.len() + stock.creating, 0);
-                while in_hand + stock.leased + stock.kept < levels.ceiling && in_hand < stock.demand + target {
+                let most = if load.busy { in_hand.max(stock.demand) + 1 } else { usize::MAX };
+                let enough = most.min(stock.demand + target);
+                while in_hand + stock.leased + stock.kept < levels.ceiling && in_hand < enough {
                     in_hand += 1;
                     more += 1;
                 }
                 let evicted = stock.to_evict(levels);
                 assert!(evicted <= stock.kept);
+                let room = stock.to_make_room(levels);
+                assert!((evicted..=stock.kept).contains(&room));
                 stock.kept -= evicted;
                 // every request gets a sandbox, or the ceiling is reached
                 let served = stock.ready.len() + stock.creating + stock.to_create(levels, load);
@@ -88,6 +95,7 @@ pub fn admission(data: &[u8]) {
             create_time: Duration::from_millis(70 * u64::from(numbers.next())),
             predicted_wait: maybe(&mut numbers),
             deadline: maybe(&mut numbers),
+            patience: Duration::from_millis(400),
         };
         let bounds = QueueBounds {
             max: 1 + numbers.below(5),
@@ -98,17 +106,26 @@ pub fn admission(data: &[u8]) {
         let quota = load.admitted_of_uid >= bounds.max_per_uid;
         let heavy = load.admitted_of_uid > 0 && load.bytes_of_uid > bounds.max_bytes_per_uid;
         let late = matches!((load.predicted_wait, load.deadline), (Some(wait), Some(most)) if wait > most);
+        let is_patient = load.deadline.is_none();
+        let long = is_patient && load.predicted_wait.is_some_and(|wait| wait > load.patience * 3 / 5);
         let is_hint =
             |retry_after: Duration| (Duration::from_millis(100)..=Duration::from_secs(10)).contains(&retry_after);
         let is_correct = match admit(load, bounds) {
-            Ok(()) => load.host_up && !load.draining && !full && !quota && !heavy && !late,
+            Ok(()) => load.host_up && !load.draining && !full && !quota && !heavy && !late && !long,
             Err(Refusal::Draining) => load.draining,
             Err(Refusal::NoHost { .. }) => !load.host_up,
             Err(Refusal::QueueFull { retry_after, .. }) => full && is_hint(retry_after),
             Err(Refusal::QuotaExceeded { retry_after, .. }) => quota && is_hint(retry_after),
             Err(Refusal::BytesExceeded { retry_after, .. }) => heavy && is_hint(retry_after),
             Err(Refusal::DeadlineUnreachable { retry_after, .. }) => late && retry_after > Duration::ZERO,
-            Err(Refusal::Conflict { .. } | Refusal::Isolation { .. }) => false,
+            Err(Refusal::WaitTooLong { retry_after, .. }) => long && is_hint(retry_after),
+            Err(
+                Refusal::Conflict { .. }
+                | Refusal::Isolation { .. }
+                | Refusal::NoSandbox { .. }
+                | Refusal::RateExceeded { .. }
+                | Refusal::Paused,
+            ) => false,
         };
         assert!(is_correct, "{load:?} {bounds:?}: {:?}", admit(load, bounds));
     }

@@ -31,7 +31,7 @@ const ALL: [(&str, Target); 7] = [
 /// The fair queue against a plain list: nothing is lost, duplicated, or served without a free
 /// sandbox, and whatever can be served is served.
 fn fair_queue(data: &[u8]) {
-    use scheduler::fair_queue::{FairQueue, ProfileName, QueueKey, QueueTicket};
+    use scheduler::fair_queue::{FairQueue, Lane, ProfileName, QueueKey, QueueTicket};
     #[derive(Debug, Clone, PartialEq)]
     struct Item(u32, ProfileName, usize);
     impl QueueKey for Item {
@@ -48,7 +48,8 @@ fn fair_queue(data: &[u8]) {
             0 | 1 => {
                 let item = Item(u32::from(caller % 5), profile(more), number);
                 let tenant = (caller / 5 % 3).to_string();
-                let ticket = queue.enqueue(item.0, &tenant, &item.1, u32::from(more / 3), item.clone());
+                let lane = Lane { profile: item.1.clone(), fresh: caller >= 128 };
+                let ticket = queue.enqueue(item.0, &tenant, &lane, u32::from(more / 3), item.clone());
                 model.push((ticket, item));
             }
             2 if !model.is_empty() => {
@@ -60,7 +61,7 @@ fn fair_queue(data: &[u8]) {
                 let is_free = |name: &ProfileName| more & (1 << (name.as_bytes()[0] - b'a')) != 0;
                 let may_run = |uid: &u32| *uid != u32::from(caller % 8);
                 let is_servable = model.iter().any(|(_, item)| may_run(&item.0) && is_free(&item.1));
-                let popped = queue.pop_next(&mut |uid| may_run(uid), &mut |_, name| is_free(name));
+                let popped = queue.pop_next(&mut |uid| may_run(uid), &mut |_, lane| is_free(&lane.profile));
                 assert_eq!(popped.is_some(), is_servable);
                 if let Some(popped) = popped {
                     assert!(may_run(&popped.0) && is_free(&popped.1));

@@ -98,8 +98,21 @@ engine_stop() {
   ASSAY_RUN_DIR="$run_dir" scripts/host-engine stop
 }
 
+# Where AppArmor is on, Docker's own profile forbids the mounts of cells.
+use_apparmor_profile() {
+  [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] && [ -z "${ASSAY_ENGINE_APPARMOR_PROFILE:-}" ] || return 0
+  if [ "$(id -u)" = 0 ] && command -v apparmor_parser >/dev/null; then
+    say "loading AppArmor's profile of cells, until the next boot"
+    apparmor_parser --replace --skip-cache config/apparmor/assay-cell
+    export ASSAY_ENGINE_APPARMOR_PROFILE=assay-cell
+  else
+    say "AppArmor is on and its profile config/apparmor/assay-cell is not loaded (as root): no cells, and slower"
+  fi
+}
+
 daemon_pid=''
 daemon_start() { # daemon_start LOG
+  use_apparmor_profile
   "$bin/assayd" --config config/assayd.toml </dev/null >"$1" 2>&1 &
   daemon_pid=$!
   for _ in $(seq 300); do
@@ -197,7 +210,7 @@ wait_for_engine() {
 base_tar() {
   [ "$(id -u)" = 0 ] && command -v docker >/dev/null || return 0
   [ -z "$(docker images -q assay/base)" ] || return 0
-  timeout 60 docker pull -q debian:bookworm-slim && return 0
+  timeout 60 docker pull -q debian:trixie-slim && return 0
   images/base/bootstrap >"$run_dir/base.tar.part" && mv "$run_dir/base.tar.part" "$BOOTSTRAP_TAR"
 }
 

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use crate::{PRINT_ONE, root};
 
+/// For benchmarks of new sandboxes.
+pub const SINGLE_USE: &str = "[isolation]\nreuse = 'never'\n";
+
 /// What a daemon is started with.
 #[derive(Clone)]
 pub struct DaemonOptions<'a> {
@@ -37,7 +40,7 @@ impl Default for DaemonOptions<'_> {
             profiles: "python",
             floor: 4,
             ceiling: 8,
-            config: "",
+            config: SINGLE_USE,
         }
     }
 }
@@ -50,6 +53,11 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(options: &DaemonOptions) -> Daemon {
+        let (floor, ceiling) = (options.floor.to_string(), options.ceiling.to_string());
+        Daemon::spawn(options, &[("ASSAY_POOL_FLOOR", &floor), ("ASSAY_POOL_CEILING", &ceiling)])
+    }
+
+    fn spawn(options: &DaemonOptions, levels: &[(&str, &str)]) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("assayd.toml");
         std::fs::write(&config, options.config).unwrap();
@@ -64,8 +72,7 @@ impl Daemon {
             .env("ASSAY_STATE_DIR", folder.path().join("state"))
             .env("ASSAY_INSTANCE", options.instance)
             .env("ASSAY_PROFILES", options.profiles)
-            .env("ASSAY_POOL_FLOOR", options.floor.to_string())
-            .env("ASSAY_POOL_CEILING", options.ceiling.to_string())
+            .envs(levels.iter().copied())
             .env("ASSAY_UID_BASE", options.uid_base.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -75,8 +82,18 @@ impl Daemon {
         Daemon { child, folder }
     }
 
+    /// Starts a daemon with the shipped settings for these profiles, and the settings in `config`.
+    pub fn start_as_shipped(profiles: &str, config: &str, (instance, uid_base): (&str, u32)) -> Daemon {
+        let options = DaemonOptions { profiles, config, instance, uid_base, ..DaemonOptions::default() };
+        Daemon::spawn(&options, &[])
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("assay.sock")
     }
 
     /// Kills the daemon; its reaper removes its sandboxes.

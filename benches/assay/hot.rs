@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::bare::{RootFs, bare_python, docker_exec, docker_run, has_docker_cli};
-use crate::daemon::{Caller, Daemon, DaemonOptions, ProfileCopy, write_profiles};
+use crate::daemon::{Caller, Daemon, DaemonOptions, ProfileCopy, SINGLE_USE, write_profiles};
 use crate::sample::{Sample, measure, measure_in_turn};
 use crate::{HotOptions, root, throughput};
 use workloads::{WORKLOADS, Workload};
@@ -122,7 +122,7 @@ fn measure_workload(workload: &'static Workload, runs: usize, root: &Path) -> Wo
     // Without hot runtimes: ending an unused one would be part of the warm run.
     let pool = "hot = 0";
     let folder = write_profiles(&[ProfileCopy { name: workload.profile, of: workload.profile, top: "", pool }]);
-    let daemon = Daemon::start_with_profiles(folder.path(), workload.profile, 2, 8, "");
+    let daemon = Daemon::start_with_profiles(folder.path(), workload.profile, 2, 8, SINGLE_USE);
     let mut caller = daemon.caller();
     caller.wait_until_full();
     let mut warm_program = Vec::new();

@@ -3,18 +3,23 @@
 //! | benchmark | measures |
 //! |---|---|
 //! | `warm` | Python's `print(1)` on a warm sandbox against bare execution and `docker run` |
+//! | `callers` | callers as processes against bare exec and go-judge (`make bench-crowd`) |
 //! | `crowd` | many at once: a burst, ten thousand queued, sixty-four idle sandboxes |
+//! | `cells` | a cell against a loop of the same system calls, in CPU time of the whole machine |
 //! | `isolation` | a cell against split, the seccomp filter, reuse against bare execution |
 //! | `judging` | fifty tests, compile cache, precompiled header, 50 MB in and out, repeatability |
+//! | `talk` | a question and its answer of an interactive problem, against a ping |
 //! | `hot` | hot runtimes against the same command executed bare |
 //! | `refill` | what parts of a container's creation cost |
 //! | `pairs` | two builds of the daemon against each other, in alternating pairs |
 //!
-//! Without a name, all but `refill` and `pairs` run. "Bare" is the same program executed directly
-//! in the image's root file system. Every output is verified.
+//! Without a name, all but `callers`, `refill` and `pairs` run. "Bare" is the same program executed
+//! directly in the image's root file system. Every output is verified.
 #![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code)]
 
 mod bare;
+mod callers;
+mod cells;
 mod crowd;
 mod daemon;
 mod engine;
@@ -26,6 +31,7 @@ mod pairs;
 mod programs;
 mod refill;
 mod sample;
+mod talk;
 mod throughput;
 mod warm;
 
@@ -55,11 +61,16 @@ struct Arguments {
 enum Benchmark {
     Warm,
     Crowd,
+    Cells,
     Isolation,
     Judging,
     Hot(HotOptions),
     Refill,
+    Talk,
     Pairs(pairs::PairsOptions),
+    Callers(callers::CallersOptions),
+    #[command(hide = true)]
+    Caller(callers::CallerOptions),
 }
 
 #[derive(Args)]
@@ -87,15 +98,22 @@ fn main() {
         arguments = Arguments::parse_from(["assay-bench", &name]);
     }
     let runs = arguments.runs;
+    if let Some(Benchmark::Caller(options)) = &arguments.benchmark {
+        return callers::caller(options);
+    }
     println!("assay bench on {} CPUs", std::thread::available_parallelism().unwrap());
     match arguments.benchmark {
         Some(Benchmark::Hot(options)) => hot::all(runs, &options),
+        Some(Benchmark::Talk) => talk::all(runs),
         Some(Benchmark::Judging) => judging::all(),
         Some(Benchmark::Pairs(options)) => pairs::all(&options),
+        Some(Benchmark::Callers(options)) => callers::all(&options),
+        Some(Benchmark::Caller(_)) => unreachable!(),
         Some(Benchmark::Refill) => {
             python_image();
             refill::all(runs);
         }
+        Some(Benchmark::Cells) => cells::all(runs),
         Some(Benchmark::Isolation) => isolation::all(&RootFs::export(&python_image())),
         Some(Benchmark::Crowd) => {
             let daemon = Daemon::start(&DaemonOptions::default());
@@ -107,8 +125,10 @@ fn main() {
             let (daemon, root, raw) = warm(runs);
             crowd::all(daemon, raw);
             isolation::all(&root);
+            cells::all(runs);
             drop(root);
             judging::all();
+            talk::all(runs);
             hot::all(runs, &HotOptions { work: None, plot: None });
         }
     }

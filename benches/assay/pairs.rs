@@ -1,14 +1,16 @@
 //! Two builds of the daemon in alternating pairs: the median difference of a hot run, with its 95 %
 //! confidence interval. Both daemons run at the same time, each with an instance, a socket and uids
 //! of its own, on the same engine and images. A pair starts when both pools are full and hot; every
-//! second pair runs in the other order.
+//! second pair runs in the other order. With `--reuse` each daemon serves all its runs from one
+//! sandbox: no container is created beside the measurement, which narrows the interval.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde_json::json;
 
-use crate::daemon::{Daemon, DaemonOptions};
+use crate::daemon::{Caller, Daemon, DaemonOptions, ProfileCopy, write_profiles};
 use crate::hot::workloads::{WORKLOADS, Workload};
 use crate::sample::{Sample, ms_since};
 
@@ -23,13 +25,22 @@ pub struct PairsOptions {
     /// Pairs per row
     #[arg(long, default_value_t = 500)]
     pairs: usize,
+    /// Serve all runs of a daemon from one sandbox
+    #[arg(long)]
+    reuse: bool,
+    /// With --reuse: pause before each run, in which the next runtime is started, in milliseconds
+    #[arg(long, default_value_t = 60)]
+    pause: u64,
     /// Only rows whose title contains this
     #[arg(long, env = "BENCH_WORK")]
     work: Option<String>,
 }
 
-/// Sandboxes in each pool.
+/// Sandboxes in each pool, without reuse.
 const FLOOR: u64 = 2;
+
+/// Submissions that a sandbox serves with `--reuse`: more than a benchmark has.
+const REUSE: &str = "reuse = 1000000";
 
 /// Time for the engine to remove the used sandbox before the next run.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -52,20 +63,27 @@ pub fn all(options: &PairsOptions) {
 
 /// The times of the old and the new daemon, pair by pair.
 fn measure(workload: &Workload, options: &PairsOptions) -> [Sample; 2] {
+    let floor = if options.reuse { 1 } else { FLOOR as usize };
+    // in the profile, since older daemons do not know `isolation.reuse`
+    let pool = if options.reuse { REUSE } else { "reuse = 1" };
+    let profiles = write_profiles(&[ProfileCopy { name: workload.profile, of: workload.profile, top: "", pool }]);
     let sides = [("bench-old", 47_000, &options.old), ("bench-new", 49_000, &options.new)];
     let daemons = sides.map(|(instance, uid_base, folder)| {
         Daemon::start(&DaemonOptions {
             program: Some(folder.join("assayd")),
             instance,
             uid_base,
+            profiles_dir: profiles.path().to_owned(),
             profiles: workload.profile,
-            floor: FLOOR as usize,
+            floor,
+            config: "",
             ..DaemonOptions::default()
         })
     });
     let mut callers = daemons.each_ref().map(Daemon::caller);
     for caller in &mut callers {
         caller.image(workload.profile);
+        caller.wait_until_hot(floor as u64);
     }
     let mut samples = [Sample(Vec::new()), Sample(Vec::new())];
     // The first pair of each order only warms caches up.
@@ -74,12 +92,10 @@ fn measure(workload: &Workload, options: &PairsOptions) -> [Sample; 2] {
         let mut is_hot = true;
         for turn in 0..2 {
             let side = (pair + turn) % 2;
-            for caller in &mut callers {
-                caller.wait_until_hot(FLOOR);
-            }
-            std::thread::sleep(SETTLE);
+            options.wait_until_ready(&mut callers);
             // The same text on both sides, and a new one in each pair, so that nothing is cached.
-            let submission = workload.submission(pair, true);
+            let mut submission = workload.submission(pair, true);
+            submission["tenant"] = json!("pairs");
             let start = Instant::now();
             let report = callers[side].call("submission.run", submission);
             times[side] = ms_since(start);
@@ -92,7 +108,21 @@ fn measure(workload: &Workload, options: &PairsOptions) -> [Sample; 2] {
         if samples[0].0.len() == options.pairs {
             break;
         }
-        assert!(pair < 2 * options.pairs + 10, "too few runs are hot");
+        assert!(pair < 2 * options.pairs + 10, "too few runs are hot: give --pause more");
     }
     samples
+}
+
+impl PairsOptions {
+    /// Waits until a run is likely to be hot on both sides, and the machine quiet.
+    fn wait_until_ready(&self, callers: &mut [Caller; 2]) {
+        if self.reuse {
+            // a kept sandbox does not tell whether its next runtime has started
+            return std::thread::sleep(Duration::from_millis(self.pause));
+        }
+        for caller in callers {
+            caller.wait_until_hot(FLOOR);
+        }
+        std::thread::sleep(SETTLE);
+    }
 }

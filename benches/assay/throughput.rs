@@ -121,7 +121,7 @@ fn engine_cpu_ms() -> BTreeMap<u32, f64> {
 }
 
 /// CPU time of the whole machine, in milliseconds.
-fn machine_cpu_ms() -> f64 {
+pub fn machine_cpu_ms() -> f64 {
     let stat = std::fs::read_to_string("/proc/stat").unwrap();
     let numbers = stat.lines().next().unwrap().split_whitespace().skip(1).map(|word| word.parse::<f64>().unwrap());
     // proc(5): idle and iowait are the fourth and fifth; in ticks of 10 ms.

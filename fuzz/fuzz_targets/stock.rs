@@ -1,3 +1,4 @@
+//! Entry point of the fuzz target `stock`; see `targets.rs`.
 #![no_main]
 #[path = "../targets.rs"]
 mod targets;

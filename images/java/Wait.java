@@ -140,7 +140,7 @@ public final class Wait {
             }
             """);
         PrintWriter nowhere = new PrintWriter(OutputStream.nullOutputStream());
-        for (int i = 0; i < 12; i++) {
+        for (int i = 0; i < 4; i++) {
             com.sun.tools.javac.Main.compile(new String[] {"-d", folder.toString(), source.toString()}, nowhere);
         }
         try (var made = Files.list(folder)) {

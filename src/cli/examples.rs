@@ -83,6 +83,7 @@ pub const ALL: &[(&str, &[Example])] = &[
     ("images list", &[("assay images list", "show which are present")]),
     ("images build", &[("assay images build", "build all"), ("assay images build python c", "build two")]),
     ("images pull", &[("assay images pull mylang", "pull the current image from its registry")]),
+    ("images prune", &[("assay images prune --dry-run", "what would be removed"), ("assay images prune", "remove it")]),
     ("pools", &[("assay pools", "ready sandboxes per profile and host")]),
     (
         "hosts",
@@ -90,6 +91,14 @@ pub const ALL: &[(&str, &[Example])] = &[
     ),
     ("hosts drain", &[("assay hosts drain left", "no new work; what runs there finishes")]),
     ("hosts resume", &[("assay hosts resume left", "back into service")]),
+    (
+        "drain",
+        &[
+            ("assay drain", "nothing new is admitted; the daemon stays"),
+            ("assay drain --wait", "return when nothing runs any more"),
+        ],
+    ),
+    ("resume", &[("assay resume", "end the maintenance: submissions are admitted again")]),
     (
         "top",
         &[

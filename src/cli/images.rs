@@ -1,5 +1,5 @@
-//! `assay images list|build|pull`. Progress is a bar on a terminal, plain lines otherwise, and JSON
-//! lines on stderr with `--json`.
+//! `assay images list|build|pull|prune`. Progress is a bar on a terminal, plain lines otherwise,
+//! and JSON lines on stderr with `--json`.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -32,6 +32,12 @@ pub enum ImagesCommand {
         #[arg(required = true, add = ArgValueCandidates::new(completions::profiles))]
         profiles: Vec<String>,
     },
+    /// Remove assay's own images and layers that no profile and no container needs; never others'
+    Prune {
+        /// Only show what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// Runs `assay images`.
@@ -43,6 +49,7 @@ pub async fn images(client: &mut RpcClient, output: OutputFormat, command: Image
         ImagesCommand::List => list(client, output).await,
         ImagesCommand::Build { profiles } => make(client, output, "image.build", profiles).await,
         ImagesCommand::Pull { profiles } => make(client, output, "image.pull", profiles).await,
+        ImagesCommand::Prune { dry_run } => prune(client, output, dry_run).await,
     }
 }
 
@@ -50,6 +57,33 @@ async fn list(client: &mut RpcClient, output: OutputFormat) -> Result<u8, CliErr
     let reply = progress::show_while(progress::DAEMON, client.call("image.list", json!({}))).await?;
     output.print(&reply, || image_table(out::list(&reply, "images")).print("no images"));
     Ok(0)
+}
+
+async fn prune(client: &mut RpcClient, output: OutputFormat, dry_run: bool) -> Result<u8, CliError> {
+    let call = client.call("image.prune", json!({ "dry_run": dry_run }));
+    let reply = progress::show_while("removing images", call).await?;
+    let rows = out::list(&reply, "images");
+    let failed = rows.iter().filter(|row| row["reason"].is_string()).count();
+    output.print(&reply, || {
+        let mut table = TextTable::new(&["image", "host", "size", "id", ""]);
+        for row in rows {
+            let tags: Vec<&str> = row["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            table.styled_row([
+                (out::clean(&tags.join(" ")), None),
+                (out::text(row, "host"), None),
+                (out::bytes_of(row, "size_bytes"), None),
+                (short_id(row), Some(TextStyle::Dim)),
+                (row["reason"].as_str().map(out::clean).unwrap_or_default(), Some(TextStyle::Red)),
+            ]);
+        }
+        table.print("nothing to remove");
+        match (rows.len() - failed, dry_run) {
+            (0, _) => {}
+            (count, true) => out::line(format_args!("{count} would be removed (sizes include what images share)")),
+            (count, false) => out::line(format_args!("{count} removed (sizes include what images shared)")),
+        }
+    });
+    Ok(u8::from(failed > 0))
 }
 
 fn image_table(images: &[Value]) -> TextTable {

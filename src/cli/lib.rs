@@ -14,6 +14,9 @@ pub mod health;
 pub mod images;
 pub mod interrupt;
 pub mod judge;
+pub mod judge_problem;
+pub mod judge_sources;
+mod languages;
 pub mod lists;
 pub mod man;
 pub mod out;
@@ -43,7 +46,7 @@ use out::OutputFormat;
 
 /// Runs untrusted code in Docker sandboxes and judges it
 #[derive(Debug, Parser)]
-#[command(name = "assay", version, propagate_version = true)]
+#[command(name = "assay", version = env!("ASSAY_VERSION"), propagate_version = true)]
 pub struct Cli {
     /// The daemon's socket
     #[arg(long, global = true, env = "ASSAY_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
@@ -71,13 +74,16 @@ pub enum Command {
     Submit(submission::SubmissionArgs),
     /// Run a program repeatedly and show how verdict, time and memory vary; exits 0 if the verdict
     /// is always the same
+    ///
+    /// Nothing is replaced by it: what a contest system calls rejudging, which judges stored
+    /// submissions again and changes their results, is that system's own.
     Rejudge(rejudge::RejudgeArgs),
     /// Judge submissions to an ICPC problem package; exits 0 if every verdict is as its folder
     /// expects
     ///
     /// Package formats: legacy and 2023-07. Types: pass-fail, scoring, interactive. Validators may
     /// use any profile.
-    Judge(judge::JudgeArgs),
+    Judge(judge_sources::JudgeArgs),
     /// Run test files against code and show the result of each case; exits 0 if all pass
     ///
     /// For python, tests are for pytest or unittest. For other languages, use --format tap, junit
@@ -95,7 +101,7 @@ pub enum Command {
     Health,
     /// Check this machine, its Docker Engine and the daemon; works with the daemon down
     Doctor(doctor::DoctorArgs),
-    /// Show, build or pull the profiles' images
+    /// Show, build, pull or remove images of profiles
     #[command(subcommand)]
     Images(images::ImagesCommand),
     /// Show the pools
@@ -106,9 +112,22 @@ pub enum Command {
         command: Option<lists::HostsCommand>,
     },
     /// Watch the daemon: queue, hosts, pools, stage times
+    ///
+    /// Pools: ready sandboxes wait, hot ones with a started runtime; creating are being made;
+    /// leased ones run a submission; kept ones were used and wait for the same caller; waiting are
+    /// submissions without a sandbox. A pool keeps at least `floor` ready, aims for `level`, and
+    /// has at most `ceiling` in all. Stages are the parts of a submission's time (docs/SPEED.md).
     Top(top::TopArgs),
     /// Make the daemon reload its configuration
     Reload,
+    /// Refuse new submissions, for maintenance; the daemon stays and finishes what it has
+    Drain {
+        /// Return when nothing waits or runs any more
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Admit submissions again after `drain`
+    Resume,
     /// Show the profiles: the values of `--language`
     Profiles,
     /// Show the live sandboxes
@@ -247,6 +266,8 @@ async fn dispatch(socket: &Path, output: OutputFormat, command: Command) -> Resu
         Command::Pools => lists::pools(&mut connect(socket).await?, output).await,
         Command::Hosts { command } => lists::hosts(&mut connect(socket).await?, output, command).await,
         Command::Reload => lists::reload(&mut connect(socket).await?, output).await,
+        Command::Drain { wait } => lists::drain(&mut connect(socket).await?, output, wait).await,
+        Command::Resume => lists::resume(&mut connect(socket).await?, output).await,
         Command::Profiles => lists::profiles(&mut connect(socket).await?, output).await,
         Command::Sandboxes => lists::sandboxes(&mut connect(socket).await?, output).await,
     }

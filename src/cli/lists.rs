@@ -1,5 +1,7 @@
-//! `pools`, `hosts`, `profiles`, `sandboxes`, `reload`: one call, one table. Fields that are
-//! missing in the reply are shown as `-`.
+//! `pools`, `hosts`, `profiles`, `sandboxes`, `reload`, `drain`, `resume`: one call, one table.
+//! Fields that are missing in the reply are shown as `-`.
+
+use std::time::Duration;
 
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCandidates;
@@ -98,6 +100,46 @@ pub async fn reload(client: &mut RpcClient, output: OutputFormat) -> Result<u8, 
         }
     })
     .await
+}
+
+/// How often `assay drain --wait` looks.
+const DRAIN_POLL: Duration = Duration::from_millis(200);
+
+/// Runs `assay drain`: nothing new is admitted, and the daemon stays.
+///
+/// # Errors
+/// A broken connection, or an error response.
+pub async fn drain(client: &mut RpcClient, output: OutputFormat, wait: bool) -> Result<u8, CliError> {
+    let mut admission = client.call("daemon.pause", json!({})).await?;
+    if wait {
+        let idle = async {
+            while admission["queued"] != 0 || admission["running"] != 0 {
+                tokio::time::sleep(DRAIN_POLL).await;
+                // the same again: it says how much is left
+                admission = client.call("daemon.pause", json!({})).await?;
+            }
+            Ok::<(), CliError>(())
+        };
+        progress::show_while("waiting for what runs", idle).await?;
+    }
+    output.print(&admission, || show_admission(&admission));
+    Ok(0)
+}
+
+/// Runs `assay resume`.
+///
+/// # Errors
+/// A broken connection, or an error response.
+pub async fn resume(client: &mut RpcClient, output: OutputFormat) -> Result<u8, CliError> {
+    call_and_print(client, output, "daemon.resume", show_admission).await
+}
+
+fn show_admission(admission: &Value) {
+    let left = format!("{} waiting, {} running", out::text(admission, "queued"), out::text(admission, "running"));
+    out::line(match admission["paused"] == true {
+        true => format!("paused: new submissions are refused until `assay resume`; {left}"),
+        false => format!("resumed: submissions are admitted; {left}"),
+    });
 }
 
 /// Runs `assay profiles`.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -22,6 +22,12 @@ pub struct RunArgs {
     /// Print the verdict on stderr even if that is not a terminal
     #[arg(long, short)]
     pub verbose: bool,
+    /// Files to bring back from the run, such as out/*.png; they are written below --into
+    #[arg(long, value_name = "PATTERN")]
+    pub collect: Vec<String>,
+    /// The folder for the files of --collect
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub into: PathBuf,
     #[command(flatten)]
     pub submission: SubmissionArgs,
 }
@@ -35,6 +41,9 @@ pub async fn run(socket: &Path, output: OutputFormat, args: RunArgs) -> Result<u
     let mut client = connect(socket).await?;
     let mut submission = progress::show_while("uploading the files", draft.upload(&mut client)).await?;
     submission["stream"] = json!(!output.is_json());
+    if !args.collect.is_empty() {
+        submission["collect"] = json!(args.collect);
+    }
     let mut streamed = StreamedOutput::default();
     let waiting = WaitIndicator::new(if output.is_json() { "waiting for the report" } else { QUEUED });
     let mut interrupt = Interrupt::listen();
@@ -63,7 +72,31 @@ pub async fn run(socket: &Path, output: OutputFormat, args: RunArgs) -> Result<u
         output.print(&report, || out::note("assay: interrupted; the submission is cancelled"));
         return Ok(status);
     }
-    print_report(&mut client, output, args.verbose, &report, &streamed).await
+    let status = print_report(&mut client, output, args.verbose, &report, &streamed).await?;
+    write_collected(&mut client, &args.into, &report).await?;
+    Ok(status)
+}
+
+/// Writes the files that the run left and `collect` named.
+async fn write_collected(client: &mut RpcClient, folder: &Path, report: &Value) -> Result<(), CliError> {
+    for file in out::list(report, "files") {
+        let name = out::text(file, "path");
+        if let Some(error) = file["error"].as_str() {
+            out::note(format_args!("assay: {} is not collected: {error}", out::clean(&name)));
+            continue;
+        }
+        // the daemon only names files below the box; what is written here must not leave the folder
+        let is_plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
+        if !Path::new(&name).components().all(is_plain) {
+            return Err(CliError::Usage(format!("the daemon names a file outside of the folder: {name:?}")));
+        }
+        let path = folder.join(&name);
+        let data = kept_output(client, file, "content").await?;
+        let failed = |error: std::io::Error| CliError::Usage(format!("cannot write {}: {error}", path.display()));
+        std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(failed)?;
+        std::fs::write(&path, data).map_err(failed)?;
+    }
+    Ok(())
 }
 
 const QUEUED: &str = "queued: waiting for a turn, or for a sandbox to be created";
@@ -132,7 +165,10 @@ pub async fn print_report(
     }
     let verdict = report["verdict"].as_str().unwrap_or_default();
     if verdict == "compile_error" {
-        out::stderr(kept_output(client, &report["compile"], "stderr").await?);
+        // some compilers write their errors to stdout
+        for stream in ["stdout", "stderr"] {
+            out::stderr(kept_output(client, &report["compile"], stream).await?);
+        }
     }
     let run = &report["run"];
     if streamed.stdout_bytes == 0 {

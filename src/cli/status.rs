@@ -23,7 +23,11 @@ pub async fn status(client: &mut RpcClient, output: OutputFormat) -> Result<u8, 
 pub fn render(status: &Value, rate: Option<f64>) -> String {
     let queue = &status["queue"];
     let counters = &status["counters"];
-    let draining = if status["draining"] == true { ", draining" } else { "" };
+    let draining = match status["phase"].as_str() {
+        Some("paused") => ", paused (`assay resume`)",
+        _ if status["draining"] == true => ", draining",
+        _ => "",
+    };
     let rate = rate.map(|rate| format!(", {rate:.1} answers/s")).unwrap_or_default();
     let mut text = format!(
         "{} {}, instance {}, up {}{draining}\nqueue   {} waiting, {} running, at most {}{rate}\n",
@@ -58,11 +62,20 @@ pub fn render(status: &Value, rate: Option<f64>) -> String {
 }
 
 fn caller_table(callers: &[Value]) -> TextTable {
-    let mut table = TextTable::new(&["uid", "waiting", "running"]);
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut table = TextTable::new(&["uid", "user", "waiting", "running"]);
     for caller in callers {
-        table.row(["uid", "waiting", "running"].map(|key| out::text(caller, key)));
+        let [uid, waiting, running] = ["uid", "waiting", "running"].map(|key| out::text(caller, key));
+        let user = user_of(&users, &uid).map_or("-".to_owned(), out::clean);
+        table.row([uid, user, waiting, running]);
     }
     table
+}
+
+/// The name of a uid in a text as in /etc/passwd.
+fn user_of<'a>(users: &'a str, uid: &str) -> Option<&'a str> {
+    let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    fields.find(|fields| fields.get(2) == Some(&uid)).and_then(|fields| fields.first().copied())
 }
 
 /// Failed creations, by the step that failed.
@@ -97,4 +110,15 @@ fn stage_table(stages: &Value) -> TextTable {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_has_the_name_of_its_user() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/:/bin/false\nbroken\n";
+        assert_eq!((user_of(users, "33"), user_of(users, "3")), (Some("web"), None));
+    }
 }

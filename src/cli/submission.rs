@@ -10,8 +10,8 @@ use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Map, Value, json};
 
 use super::client::{INLINE_BYTES, RpcClient};
+use super::languages::{OfferedLanguages, stated};
 use super::{CliError, completions};
-use package::language_of;
 
 /// Space for inline contents in one line of the protocol; the rest become blobs.
 pub(super) const INLINE_BUDGET_BYTES: usize = INLINE_BYTES / 2;
@@ -21,8 +21,7 @@ pub(super) const INLINE_BUDGET_BYTES: usize = INLINE_BYTES / 2;
 pub struct SubmissionArgs {
     /// The program's source
     pub file: PathBuf,
-    /// The profile; by default the file's extension selects it (py, c, cpp, java, js, ts, go, rs,
-    /// ...)
+    /// The profile; by default the one that has the file's ending in its `extensions`
     #[arg(long, short, add = ArgValueCandidates::new(completions::profiles))]
     pub language: Option<String>,
     /// The program's standard input; by default this command's own, unless that is a terminal
@@ -70,6 +69,9 @@ pub struct SubmissionArgs {
     /// The isolation between programs
     #[arg(long, value_parser = ["auto", "cell", "split"])]
     pub isolation: Option<String>,
+    /// Use a sandbox that serves this submission only
+    #[arg(long)]
+    pub fresh: bool,
     /// An id of your choice; the same id returns the same report
     #[arg(long)]
     pub id: Option<String>,
@@ -91,23 +93,14 @@ pub(super) struct LocalFile {
 #[derive(Debug)]
 pub struct SubmissionDraft {
     value: Value,
+    /// The program's source, if the daemon's profiles say what its language is.
+    unknown: Option<PathBuf>,
     files: Vec<LocalFile>,
     stdin: Option<Vec<u8>>,
 }
 
 /// Values of `--preset`.
 pub(super) const PRESETS: [&str; 3] = ["judge", "lesson", "agent"];
-
-/// The language from `--language`, else from the file's extension.
-///
-/// # Errors
-/// Usage: the extension is unknown.
-pub(super) fn language(option: Option<&str>, file: &Path) -> Result<String, CliError> {
-    option.or_else(|| language_of(file)).map(str::to_owned).ok_or_else(|| {
-        let file = file.display();
-        CliError::Usage(format!("cannot tell the language of {file}: use --language; `assay profiles` lists them"))
-    })
-}
 
 /// Parses a size such as `128M`; K, M and G are powers of 1024.
 pub fn size(text: &str) -> Option<u64> {
@@ -127,7 +120,7 @@ pub fn size(text: &str) -> Option<u64> {
 /// # Errors
 /// Usage: a file cannot be read, the language is unknown, or an option's value is not valid.
 pub fn draft(args: &SubmissionArgs) -> Result<SubmissionDraft, CliError> {
-    let language = language(args.language.as_deref(), &args.file)?;
+    let language = stated(args.language.as_deref(), &args.file)?;
     let entry = file_name(&args.file)?;
     let mut files = vec![read_file(&args.file)?];
     for path in &args.with {
@@ -154,14 +147,17 @@ pub fn draft(args: &SubmissionArgs) -> Result<SubmissionDraft, CliError> {
             value[name] = json!(content);
         }
     }
-    if args.truncate_output {
-        value["truncate_output"] = json!(true);
+    for (name, is_set) in [("truncate_output", args.truncate_output), ("fresh", args.fresh)] {
+        if is_set {
+            value[name] = json!(true);
+        }
     }
     let limits = limits(args)?;
     if !limits.is_empty() {
         value["limits"] = Value::Object(limits);
     }
-    Ok(SubmissionDraft { value, files, stdin: stdin(args.stdin.as_deref())? })
+    let unknown = language.is_none().then(|| args.file.clone());
+    Ok(SubmissionDraft { value, unknown, files, stdin: stdin(args.stdin.as_deref())? })
 }
 
 /// The limits from `--limits` and the options of their own, which win.
@@ -242,12 +238,16 @@ fn stdin(from: Option<&Path>) -> Result<Option<Vec<u8>>, CliError> {
 }
 
 impl SubmissionDraft {
-    /// Uploads what is large, and returns the submission.
+    /// Finds out the language if none was stated, uploads what is large, and returns the
+    /// submission.
     ///
     /// # Errors
-    /// The daemon refuses a blob.
+    /// The language is unknown, or the daemon refuses a blob.
     pub async fn upload(self, client: &mut RpcClient) -> Result<Value, CliError> {
         let mut value = self.value;
+        if let Some(file) = &self.unknown {
+            value["language"] = json!(OfferedLanguages::of(client).await?.of_file(file)?);
+        }
         // All inline contents are in the same line, so they share one budget.
         let line =
             client.limit("max_line_bytes").map_or(2 * INLINE_BYTES, |max| usize::try_from(max).unwrap_or(usize::MAX));

@@ -7,8 +7,9 @@ use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Value, json};
 
 use super::client::{RpcClient, connect};
+use super::languages::{OfferedLanguages, stated};
 use super::out::{OutputFormat, TextStyle};
-use super::submission::{INLINE_BUDGET_BYTES, LocalFile, PRESETS, language, put, read_file};
+use super::submission::{INLINE_BUDGET_BYTES, LocalFile, PRESETS, put, read_file};
 use super::table::TextTable;
 use super::{CliError, completions, out, progress, verdict};
 
@@ -23,11 +24,11 @@ pub struct TestArgs {
     /// Another file of the code under test
     #[arg(long = "with", value_name = "FILE")]
     pub with: Vec<PathBuf>,
-    /// The profile; by default the code's extension selects it
+    /// The profile; by default the one that has the code's ending in its `extensions`
     #[arg(long, short, add = ArgValueCandidates::new(completions::profiles))]
     pub language: Option<String>,
-    /// How the tests report their results; by default pytest for python
-    #[arg(long, value_parser = ["pytest", "junit", "tap", "exit"])]
+    /// How the tests report their results; by default as the profile says in `suite_format`
+    #[arg(long, value_parser = ["pytest", "node", "junit", "tap", "exit"])]
     pub format: Option<String>,
     /// The set of limits to start from
     #[arg(long, value_parser = PRESETS)]
@@ -42,21 +43,33 @@ pub struct TestArgs {
 /// # Errors
 /// Usage, a broken connection, or an error response.
 pub async fn test(socket: &Path, output: OutputFormat, args: TestArgs) -> Result<u8, CliError> {
-    let language = language(args.language.as_deref(), &args.code)?;
-    let format = match (&args.format, language.as_str()) {
-        (Some(format), _) => format.as_str(),
-        (None, "python") => "pytest",
-        (None, _) => {
-            let message = "the format of the test results is unknown: use --format tap, junit or exit";
-            return Err(CliError::Usage(message.into()));
+    let language = stated(args.language.as_deref(), &args.code)?;
+    let read = |paths: &[&PathBuf]| paths.iter().map(|path| read_file(path)).collect::<Result<Vec<_>, _>>();
+    let own: Vec<&PathBuf> = std::iter::once(&args.code).chain(&args.with).collect();
+    let suite: Vec<&PathBuf> = args.tests.iter().collect();
+    let (mut code, mut tests) = (read(&own)?, read(&suite)?);
+    let mut client = connect(socket).await?;
+    let (language, format) = match (language, &args.format) {
+        (Some(language), Some(format)) => (language, format.clone()),
+        (language, format) => {
+            let offered = OfferedLanguages::of(&mut client).await?;
+            let language = language.map_or_else(|| offered.of_file(&args.code), Ok)?;
+            // a command of one's own does not run files of node:test
+            let of_profile =
+                offered.suite_format(&language).filter(|format| format != "node" || args.command.is_empty());
+            let format = format.clone().or(of_profile).ok_or_else(|| {
+                let message = "the format of the test results is unknown: use --format tap, junit or exit";
+                CliError::Usage(message.into())
+            })?;
+            (language, format)
         }
     };
-    let mut code = vec![read_file(&args.code)?];
-    for path in &args.with {
-        code.push(read_file(path)?);
+    if format == "node" {
+        // modules of node find each other by their paths
+        let all: Vec<&PathBuf> = own.into_iter().chain(suite).collect();
+        let names = below_common_folder(&all)?;
+        code.iter_mut().chain(&mut tests).zip(names).for_each(|(file, name)| file.name = name);
     }
-    let tests = args.tests.iter().map(|path| read_file(path)).collect::<Result<Vec<_>, _>>()?;
-    let mut client = connect(socket).await?;
     let mut budget = INLINE_BUDGET_BYTES;
     let code = files(&mut client, code, &mut budget).await?;
     let tests = files(&mut client, tests, &mut budget).await?;
@@ -75,6 +88,19 @@ pub async fn test(socket: &Path, output: OutputFormat, args: TestArgs) -> Result
         Some("system_error" | "cancelled") => verdict::OUR_FAULT,
         _ => 1,
     })
+}
+
+/// The files' paths below the deepest folder that they share.
+fn below_common_folder(paths: &[&PathBuf]) -> Result<Vec<String>, CliError> {
+    let absolute = |path: &&PathBuf| path.canonicalize().map_err(|error| CliError::cannot_read(path, error));
+    let paths = paths.iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+    let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
+    let mut common = paths.first().map(|path| folder(path)).unwrap_or_default();
+    for path in &paths {
+        while !path.starts_with(&common) && common.pop() {}
+    }
+    let below = |path: &PathBuf| path.strip_prefix(&common).unwrap_or(path).to_string_lossy().into_owned();
+    Ok(paths.iter().map(below).collect())
 }
 
 fn show(report: &Value) {

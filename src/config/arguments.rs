@@ -31,10 +31,13 @@ pub struct Arguments {
     /// The log level, such as debug or "info, pool=debug" (log.level)
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
-    /// Print the effective configuration with the origin of each value, and exit; with status 1 if
-    /// it is invalid
+    /// Check all that can be known without the engine, print the effective configuration with the
+    /// origin of each value, and exit; with status 1 if something cannot work
     #[arg(long)]
     pub check_config: bool,
+    /// Check only whether the daemon would start, and exit; with status 78 if not
+    #[arg(long, conflicts_with = "check_config")]
+    pub check_start: bool,
     /// The same as JSON
     #[arg(long, requires = "check_config")]
     pub json: bool,

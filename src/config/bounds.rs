@@ -9,6 +9,19 @@ pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 /// Nesting of JSON. A submission has a depth of 6.
 pub const MAX_DEPTH: usize = 32;
 
+/// Number of values in a line. A value takes up to [`LINE_VALUE_BYTES`] when it is parsed, but only
+/// two in the line. [`MAX_TESTS`] tests with 60 values each.
+pub const MAX_LINE_VALUES: usize = 256 * 1024;
+
+/// Memory of a parsed value besides its text.
+pub const LINE_VALUE_BYTES: usize = 64;
+
+/// Length of a call's id, which its response repeats.
+pub const MAX_CALL_ID_BYTES: usize = 1024;
+
+/// How long a line may take from its first byte to its end: a full line at 280 KB/s.
+pub const LINE_TIME: Duration = Duration::from_secs(30);
+
 /// Size of a blob: the largest test inputs of published contests are around 100 MB.
 pub const MAX_BLOB_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -36,6 +49,9 @@ pub const REPORT_TTL: Duration = Duration::from_secs(600);
 /// Number of kept reports.
 pub const MAX_KEPT_REPORTS: usize = 4096;
 
+/// Total size of the kept reports of one uid: 32 of the largest.
+pub const MAX_KEPT_REPORT_BYTES_PER_UID: usize = 256 * 1024 * 1024;
+
 /// Number of open connections.
 pub const MAX_CONNECTIONS: usize = 2048;
 
@@ -51,8 +67,28 @@ pub const MAX_CALLS_PER_CONNECTION: usize = 1024;
 /// Messages waiting to be written to one connection; beyond it, the calls of that connection wait.
 pub const MAX_OUTBOUND_MESSAGES: usize = 256;
 
-/// A caller that reads nothing for this long is disconnected.
+/// Bytes of replies waiting to be written to one connection; beyond it, further replies wait. One
+/// reply may exceed it by [`MAX_REPORT_BYTES`].
+pub const MAX_OUTBOUND_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of unfinished lines, calls under way and unread replies of one uid: 32 full lines.
+pub const MAX_SOCKET_BYTES_PER_UID: u64 = 256 * 1024 * 1024;
+
+/// A message of this size or less is served when [`MAX_SOCKET_BYTES_PER_UID`] is reached.
+pub const SMALL_MESSAGE_BYTES: u64 = 16 * 1024;
+
+/// Total size of the small messages of one uid beyond that bound.
+pub const SMALL_MESSAGES_BYTES_PER_UID: u64 = 64 * 1024 * 1024;
+
+/// Delay that a caller beyond that bound is told to wait.
+pub const SOCKET_BYTES_RETRY: Duration = Duration::from_secs(1);
+
+/// A caller that reads less than [`SLOW_READER_BYTES`] in this time, while replies wait, is
+/// disconnected.
 pub const SLOW_READER: Duration = Duration::from_secs(30);
+
+/// Bytes that a caller must read in [`SLOW_READER`].
+pub const SLOW_READER_BYTES: usize = 64 * 1024;
 
 /// Number of files of a submission or test.
 pub const MAX_FILES: usize = 1024;
@@ -62,6 +98,19 @@ pub const MAX_PATH_BYTES: usize = 1024;
 
 /// Length of a component of a path: Linux's NAME_MAX.
 pub const MAX_NAME_BYTES: usize = 255;
+
+/// Folders in a path, with the file itself: what the init makes at most.
+pub const MAX_PATH_DEPTH: usize = 64;
+
+/// Points of a test: the sum of all tests' points stays exact to a thousandth.
+pub const MAX_WEIGHT: f64 = 1e9;
+
+/// Runs of one test that a checker may ask for.
+pub const MAX_PASSES: u32 = 100;
+
+/// Sandboxes that the tests of one submission run on at the same time: twice a usual ceiling of a
+/// pool, so that the pool is what bounds them.
+pub const MAX_PARALLEL: u32 = 32;
 
 /// Number of tests of a submission.
 pub const MAX_TESTS: usize = 4096;
@@ -114,11 +163,11 @@ pub const MAX_REFEREES: usize = 4;
 /// Size of the feedback of a checker or interactor.
 pub const MAX_FEEDBACK_BYTES: usize = 4096;
 
-/// Number of cases of a suite.
-pub const MAX_CASES: usize = 4096;
+/// Number of cases of a suite. The largest that are published have some 10,000.
+pub const MAX_CASES: usize = 20_000;
 
-/// Total size of the names and messages of a suite's cases.
-pub const MAX_CASES_BYTES: usize = 1024 * 1024;
+/// Total size of the names and messages of a suite's cases: half of [`MAX_REPORT_BYTES`].
+pub const MAX_CASES_BYTES: usize = 4 * 1024 * 1024;
 
 /// Number of open HTTP connections: several times the number of usual scrapers and health checks.
 pub const MAX_HTTP_CONNECTIONS: usize = 32;

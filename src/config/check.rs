@@ -32,6 +32,14 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
             report(key, "0 admits no submission; use at least 1".to_owned());
         }
     }
+    let rate = config.queue.max_rate_per_uid;
+    if !rate.is_finite() || rate < 0.0 || (rate > 0.0 && rate < 0.001) {
+        let message = format!("{rate} is not a rate; use 0 for no limit, or at least 0.001 submissions per second");
+        report("queue.max_rate_per_uid", message);
+    }
+    if config.queue.burst_per_uid == 0 {
+        report("queue.burst_per_uid", "0 admits nothing; use at least 1".to_owned());
+    }
     if config.queue.patience_ms == 0 {
         report("queue.patience_ms", "0 gives no time to wait for a sandbox; use at least \"1ms\"".to_owned());
     }

@@ -17,6 +17,7 @@ mod arguments;
 pub mod bounds;
 mod check;
 mod http;
+mod image_folders;
 mod load;
 mod model;
 mod problem;
@@ -27,6 +28,7 @@ pub mod sources;
 #[cfg(test)]
 mod tests;
 mod units;
+mod unread;
 mod value;
 
 use std::collections::BTreeMap;
@@ -34,13 +36,14 @@ use std::ffi::OsString;
 
 pub use arguments::Arguments;
 pub use http::{HttpSettings, Listen};
+pub use image_folders::ImageFolders;
 pub use load::{Loaded, Origins, Sources};
 pub use model::{
     CacheSettings, CallerRule, Config, DEFAULT_SOCKET, ENGINE_CLIENT_APP, EngineSettings, ImageSettings,
     InstanceSettings, IsolationSettings, LogSettings, ProfileSettings, QueueSettings, SocketSettings, UidSettings,
 };
 pub use problem::{ConfigError, ConfigProblem, SettingOrigin};
-pub use profiles::load_profiles;
+pub use profiles::{LoadedProfiles, load_profiles, load_profiles_with_warnings};
 pub use show::{SettingRow, json, rows, text, written};
 pub use units::Unit;
 

@@ -15,6 +15,8 @@ use super::check::check;
 use super::model::Config;
 use super::problem::{ConfigError, ConfigProblem, SettingOrigin};
 use super::sources::{self, SettingPath, SourceSettings};
+use super::units::Unit;
+use super::unread::unread;
 use super::{EnvVars, schema};
 
 /// The sources of a configuration.
@@ -39,7 +41,11 @@ pub struct Loaded {
 
 /// Origins of the values that are not defaults, by key.
 #[derive(Debug, Clone, Default)]
-pub struct Origins(BTreeMap<String, SettingOrigin>);
+pub struct Origins {
+    origins: BTreeMap<String, SettingOrigin>,
+    /// The last part of the name as it was written.
+    written: BTreeMap<String, String>,
+}
 
 impl Origins {
     /// Origin of a mistake: that of the setting, or, if it has its default, of another setting of
@@ -54,9 +60,18 @@ impl Origins {
     /// Origin of a setting, or of the first value in a section.
     pub fn of(&self, key: &str) -> SettingOrigin {
         let below = format!("{key}.");
-        let exact = self.0.get(key);
-        let first = || self.0.range(below.clone()..).next().filter(|(name, _)| name.starts_with(&below));
+        let exact = self.origins.get(key);
+        let first = || self.origins.range(below.clone()..).next().filter(|(name, _)| name.starts_with(&below));
         exact.or_else(|| first().map(|(_, origin)| origin)).cloned().unwrap_or(SettingOrigin::Default)
+    }
+
+    /// A setting's key as it was written: a quantity that is set nowhere has its name without the
+    /// unit.
+    pub(super) fn shown(&self, key: &str) -> String {
+        let (above, last) = key.rsplit_once('.').map_or(("", key), |(above, last)| (above, last));
+        let short = || Unit::of(last).map_or(last, |(_, short)| short);
+        let last = self.written.get(key).map_or_else(short, String::as_str);
+        if above.is_empty() { last.to_owned() } else { format!("{above}.{last}") }
     }
 }
 
@@ -66,6 +81,7 @@ pub(super) struct MergedSources {
     values: BTreeMap<SettingPath, (Value, SettingOrigin)>,
     /// Lists of sections, with the names of the sections in order.
     lists: BTreeMap<SettingPath, Vec<(String, SettingOrigin)>>,
+    written: BTreeMap<SettingPath, String>,
     problems: Vec<ConfigProblem>,
     warnings: Vec<String>,
 }
@@ -86,8 +102,24 @@ impl MergedSources {
         for (key, value, origin) in source.values {
             self.values.insert(key, (value, origin));
         }
+        self.written.extend(source.written);
         self.problems.extend(source.problems);
         self.warnings.extend(source.warnings);
+    }
+
+    /// Takes out the problems that were found, so that what is valid can be looked at as well.
+    pub(super) fn take_problems(&mut self) -> Vec<ConfigProblem> {
+        std::mem::take(&mut self.problems)
+    }
+
+    /// Whether a setting has a value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(&vec![key.to_owned()])
+    }
+
+    /// Sets a value, for a setting that has none.
+    pub(super) fn fill(&mut self, key: &str, value: Value) {
+        self.values.insert(vec![key.to_owned()], (value, SettingOrigin::Default));
     }
 
     fn remove_below(&mut self, prefix: &[String]) {
@@ -153,7 +185,8 @@ impl MergedSources {
                 origins.entry(format!("{}.{name}.name", list.join("."))).or_insert(origin.clone());
             }
         }
-        let origins = Origins(origins);
+        let written = self.written.iter().map(|(key, name)| (key.join("."), name.clone())).collect();
+        let origins = Origins { origins, written };
         let typed = serde_path_to_error::deserialize(tree).map_err(|error| {
             let path = error.path().to_string();
             let above = if path == "." { String::new() } else { format!("{path}.") };
@@ -168,7 +201,7 @@ impl MergedSources {
                 SettingOrigin::Default => whole.clone(),
                 origin => origin,
             };
-            ConfigError::one(origin, &key, message)
+            ConfigError::one(origin, &origins.shown(&key), message)
         })?;
         Ok((typed, origins, self.warnings))
     }
@@ -205,11 +238,15 @@ impl Sources {
         merged.settle_engine();
         let whole =
             files.first().map_or(SettingOrigin::Default, |file| SettingOrigin::File { file: file.clone(), line: 0 });
-        let (config, origins, warnings): (Config, Origins, Vec<String>) = merged.into(&whole)?;
+        let (config, origins, mut warnings): (Config, Origins, Vec<String>) = merged.into(&whole)?;
+        warnings.extend(unread(self.path.as_deref(), &self.environment, &config.profiles.dir));
         let mistakes = check(&config);
         if !mistakes.is_empty() {
-            let problem =
-                |(key, message): (String, String)| ConfigProblem { origin: origins.of_mistake(&key), key, message };
+            let problem = |(key, message): (String, String)| ConfigProblem {
+                origin: origins.of_mistake(&key),
+                key: origins.shown(&key),
+                message,
+            };
             return Err(ConfigError::Wrong(mistakes.into_iter().map(problem).collect()));
         }
         Ok(Loaded { config, origins, files, warnings })

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use docker::registry::Trusted;
 use docker::{App, EngineTarget, PullPolicy, SettingNames, Settings, SetupError};
+use protocol::ReusePolicy;
 use telemetry::log;
 
+use super::image_folders::ImageFolders;
 use super::{EnvVars, HttpSettings};
 
 /// The effective configuration.
@@ -39,7 +41,7 @@ pub struct Config {
     pub uids: UidSettings,
     /// The compile cache.
     pub cache: CacheSettings,
-    /// Requirements on every sandbox.
+    /// Requirements on every sandbox, and their reuse.
     pub isolation: IsolationSettings,
     /// The daemon's log.
     pub log: LogSettings,
@@ -213,9 +215,9 @@ impl EngineSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageSettings {
-    /// The folder with one folder per image.
-    #[schemars(extend("x-path" = true))]
-    pub dir: PathBuf,
+    /// The folders with one folder per image: a path, or a list of paths. The first that has an
+    /// image's folder counts.
+    pub dir: ImageFolders,
     /// Whether missing images are built automatically.
     pub build_missing: bool,
     /// The init program; if absent, `assay-init` in the folder of the daemon's program.
@@ -232,7 +234,7 @@ pub struct ImageSettings {
 impl Default for ImageSettings {
     fn default() -> Self {
         ImageSettings {
-            dir: PathBuf::from("/usr/share/assay/images"),
+            dir: ImageFolders::from(["/etc/assay/images", "/usr/share/assay/images"]),
             build_missing: true,
             init: None,
             pull: PullPolicy::IfMissing,
@@ -272,7 +274,13 @@ pub struct QueueSettings {
     pub max_per_uid: usize,
     /// The maximum number of concurrent runs of one uid; 0 for no limit.
     pub max_running_per_uid: usize,
-    /// How long a submission without a deadline waits for a sandbox, in milliseconds.
+    /// Submissions of one uid per second, on average; 0 for no limit. Above it they are refused
+    /// with the time until the next one.
+    pub max_rate_per_uid: f64,
+    /// How many of them may come at once after a pause.
+    pub burst_per_uid: u32,
+    /// How long a submission without a deadline waits for a sandbox, in milliseconds. One whose
+    /// predicted wait is above three fifths of it is refused at once.
     pub patience_ms: u64,
     /// How long a drain waits for running submissions, in milliseconds.
     pub drain_ms: u64,
@@ -280,7 +288,15 @@ pub struct QueueSettings {
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        QueueSettings { max: 4096, max_per_uid: 2048, max_running_per_uid: 0, patience_ms: 120_000, drain_ms: 30_000 }
+        QueueSettings {
+            max: 4096,
+            max_per_uid: 2048,
+            max_running_per_uid: 0,
+            max_rate_per_uid: 0.0,
+            burst_per_uid: 20,
+            patience_ms: 120_000,
+            drain_ms: 30_000,
+        }
     }
 }
 
@@ -327,8 +343,8 @@ impl Default for CacheSettings {
     }
 }
 
-/// Requirements on every sandbox. A sandbox that does not meet them is not created; its pool
-/// reports the reason.
+/// Requirements on every sandbox, and whether sandboxes serve again. A sandbox that does not meet
+/// the requirements is not created; its pool reports the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IsolationSettings {
@@ -337,6 +353,10 @@ pub struct IsolationSettings {
     /// Root in a sandbox must not be root on the host: requires an engine with user namespaces, or
     /// cells.
     pub require_userns: bool,
+    /// Whose used sandboxes serve the same uid and tenant again, each run in a new cell: `always`,
+    /// `tenant` (only where callers state one) or `never`. `pool.reuse` of a profile says how
+    /// often.
+    pub reuse: ReusePolicy,
 }
 
 /// The daemon's log.

@@ -1,23 +1,44 @@
-//! Loads profiles, one TOML file each, with the same units and errors as the configuration.
+//! Loads profiles, one TOML file each, with the same units and errors as the configuration. All
+//! mistakes of all files are found, not only the first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde_json::json;
+
 use super::load::{MergedSources, Origins};
-use super::problem::{ConfigError, SettingOrigin};
+use super::problem::{ConfigError, ConfigProblem, SettingOrigin};
 use super::schema::{self, nearest};
 use super::units::Unit;
 use super::{Config, EnvVars, sources};
 use protocol::Profile;
 use protocol::limits::LimitError;
+use protocol::placeholders::{PLACEHOLDERS, names_in};
 use protocol::prewarm::MAX_PREWARMED;
+
+/// Profiles as their files and the configuration say.
+#[derive(Debug)]
+pub struct LoadedProfiles {
+    /// Ordered by name.
+    pub profiles: Vec<Profile>,
+    /// Settings that have no effect, or less than they say.
+    pub warnings: Vec<String>,
+}
 
 /// Reads the profiles of the configured folder, ordered by name.
 ///
 /// # Errors
 /// A folder or file cannot be read, a file is not a valid profile, or a name is used twice or
-/// unknown.
+/// unknown: all mistakes that were found.
 pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>, ConfigError> {
+    load_profiles_with_warnings(config, origins).map(|loaded| loaded.profiles)
+}
+
+/// The same with what deserves a warning.
+///
+/// # Errors
+/// See [`load_profiles`].
+pub fn load_profiles_with_warnings(config: &Config, origins: &Origins) -> Result<LoadedProfiles, ConfigError> {
     let folder = &config.profiles.dir;
     let read = |error: std::io::Error| {
         let message = format!(
@@ -34,71 +55,289 @@ pub fn load_profiles(config: &Config, origins: &Origins) -> Result<Vec<Profile>,
         }
     }
     paths.sort();
-    let mut profiles: Vec<Profile> = Vec::new();
+    let (mut profiles, mut warnings, mut problems) = (Vec::<Profile>::new(), Vec::new(), Vec::new());
     for path in paths {
-        let mut profile = load_profile(&path)?;
+        let file = ProfileFile::read(&path);
+        problems.extend(file.problems);
+        let Some(mut profile) = file.profile else { continue };
         if profiles.iter().any(|other| other.name == profile.name) {
             let message =
                 format!("another file already has the profile {:?}; give this one another name", profile.name);
-            return Err(ConfigError::one(SettingOrigin::File { file: path, line: 0 }, "name", message));
+            problems.push(ConfigProblem {
+                origin: SettingOrigin::File { file: path, line: 0 },
+                key: "name".to_owned(),
+                message,
+            });
+            continue;
         }
-        if let Some(floor) = config.profiles.floor {
-            profile.pool.floor = floor;
-        }
-        if let Some(ceiling) = config.profiles.ceiling {
-            profile.pool.ceiling = ceiling;
-        }
-        profile.pool.ceiling = profile.pool.ceiling.max(profile.pool.floor).max(1);
+        warnings.extend(file.warnings);
+        warnings.extend(set_levels(&mut profile, config, file.has_ceiling));
         profiles.push(profile);
     }
     let known: BTreeSet<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-    if let Some(missing) = config.profiles.only.iter().find(|name| !known.contains(name.as_str())) {
+    // a profile that is not valid is missing for that reason
+    let missing = config.profiles.only.iter().find(|name| problems.is_empty() && !known.contains(name.as_str()));
+    if let Some(missing) = missing {
         let near = nearest(missing, known.iter().copied());
         let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
         let all = known.iter().copied().collect::<Vec<_>>().join(", ");
         let message = format!("there is no profile {missing:?} in {}{near} (the profiles are {all})", folder.display());
         return Err(ConfigError::one(origins.of("profiles.only"), "profiles.only", message));
     }
+    if !problems.is_empty() {
+        return Err(ConfigError::Wrong(problems));
+    }
     if !config.profiles.only.is_empty() {
         profiles.retain(|profile| config.profiles.only.contains(&profile.name));
     }
     profiles.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(profiles)
+    warnings.extend(shared_extensions(&profiles));
+    Ok(LoadedProfiles { profiles, warnings })
 }
 
-fn load_profile(path: &Path) -> Result<Profile, ConfigError> {
-    let mut merged = MergedSources::default();
-    merged.add(sources::file(path, schema::profile(), &EnvVars::new())?);
-    let whole = SettingOrigin::File { file: path.to_owned(), line: 0 };
-    let (profile, origins, _): (Profile, _, _) = merged.into(&whole)?;
-    let origin = |key: &str| match origins.of(key) {
-        SettingOrigin::Default => whole.clone(),
-        origin => origin,
-    };
-    let limit = |section: &str, error: LimitError| {
-        let key = format!("{section}.{}", error.field);
-        let shown = |number: &str| match (Unit::of(error.field), number.parse()) {
-            (Some((unit, _)), Ok(number)) => format!("{:?}", unit.show(number)),
-            _ => number.to_owned(),
-        };
-        let (given, low, high) = (shown(&error.requested), shown(&error.low), shown(&error.high));
-        let message = format!("{given} is out of range; use {low} to {high}");
-        ConfigError::one(origin(&key), &key, message)
-    };
-    let run = profile.run_limits().map_err(|error| limit("limits", error))?;
-    profile.base_compile_limits(run).map_err(|error| limit("compile_limits", error))?;
-    if profile.run.is_empty() {
-        let message = "it is empty; use a command, such as [\"python3\", \"{entry}\"]";
-        return Err(ConfigError::one(origin("run"), "run", message));
+/// Languages that have one ending, and are told apart by their content (`package::Languages`).
+const TOLD_APART: [[&str; 2]; 2] = [["perl", "prolog"], ["objective-c", "octave"]];
+
+/// Endings that two profiles have, so that they stand for neither.
+fn shared_extensions(profiles: &[Profile]) -> Vec<String> {
+    let mut by_ending = BTreeMap::<&str, Vec<&str>>::new();
+    for profile in profiles {
+        for ending in &profile.extensions {
+            by_ending.entry(ending).or_default().push(&profile.name);
+        }
     }
-    let (all, forks) = (profile.prewarm.len(), profile.prewarm.iter().filter(|prewarm| prewarm.fork).count());
-    let too_many = match (all > MAX_PREWARMED, forks > 1) {
-        (true, _) => Some(format!("{all} runtimes are to wait; use at most {MAX_PREWARMED}")),
-        (_, true) => Some(format!("{forks} have fork = true; at most one may")),
+    let told_apart = |names: &[&str]| TOLD_APART.iter().any(|pair| names.iter().all(|name| pair.contains(name)));
+    let shared = by_ending.into_iter().filter(|(_, names)| names.len() > 1 && !told_apart(names));
+    let warning = |(ending, names): (&str, Vec<&str>)| {
+        let names = names.join(" and ");
+        format!(
+            "the profiles {names} have the same ending {ending:?} in `extensions`, so it stands for none of them; remove it from all but one"
+        )
+    };
+    shared.map(warning).collect()
+}
+
+/// Sets the levels of a profile's pool. A ceiling is never exceeded: a floor for all pools that is
+/// above a profile's own ceiling ends there, with a warning. A ceiling that is not set follows the
+/// floor.
+fn set_levels(profile: &mut Profile, config: &Config, has_ceiling: bool) -> Option<String> {
+    let pool = &mut profile.pool;
+    let stated = config.profiles.ceiling.or(has_ceiling.then_some(pool.ceiling));
+    pool.floor = config.profiles.floor.unwrap_or(pool.floor);
+    pool.ceiling = stated.unwrap_or(pool.ceiling.max(pool.floor)).max(1);
+    if pool.floor <= pool.ceiling {
+        return None;
+    }
+    let message = format!(
+        "profiles.floor, {}, is above the ceiling of the profile {}: {} are kept; raise its pool.ceiling or profiles.ceiling",
+        pool.floor, profile.name, pool.ceiling
+    );
+    pool.floor = pool.ceiling;
+    // a ceiling for all pools below a profile's own floor is meant
+    config.profiles.floor.is_some().then_some(message)
+}
+
+/// What a file of a profile says.
+struct ProfileFile {
+    profile: Option<Profile>,
+    problems: Vec<ConfigProblem>,
+    warnings: Vec<String>,
+    /// Whether it sets `pool.ceiling`.
+    has_ceiling: bool,
+}
+
+impl ProfileFile {
+    fn read(path: &Path) -> ProfileFile {
+        let whole = SettingOrigin::File { file: path.to_owned(), line: 0 };
+        let mut merged = MergedSources::default();
+        let none = |problems| ProfileFile { profile: None, problems, warnings: Vec::new(), has_ceiling: false };
+        match sources::file(path, schema::profile(), &EnvVars::new()) {
+            Ok(source) => merged.add(source),
+            Err(ConfigError::Wrong(problems)) => return none(problems),
+            Err(error @ ConfigError::Read { .. }) => {
+                let message = format!("failed to {error}");
+                return none(vec![ConfigProblem { origin: whole, key: String::new(), message }]);
+            }
+        }
+        let mut problems = merged.take_problems();
+        let is_toml = !problems.iter().any(|problem| problem.key.is_empty());
+        // what is missing is filled in, so that the rest is looked at as well
+        for name in &schema::profile().required {
+            if merged.has(name) {
+                continue;
+            }
+            if is_toml && !problems.iter().any(|problem| problem.key == *name) {
+                let message = "it is required, and has no default; set it".to_owned();
+                problems.push(ConfigProblem { origin: whole.clone(), key: name.clone(), message });
+            }
+            merged.fill(name, if name == "run" { json!(["x"]) } else { json!("x") });
+        }
+        let (profile, origins): (Profile, Origins) = match merged.into(&whole) {
+            Ok((profile, origins, _)) => (profile, origins),
+            Err(ConfigError::Wrong(more)) => return none([problems, more].concat()),
+            Err(error) => {
+                let message = format!("failed to {error}");
+                return none(vec![ConfigProblem { origin: whole, key: String::new(), message }]);
+            }
+        };
+        let mut checks = ProfileChecks { profile: &profile, origins: &origins, whole, problems, warnings: Vec::new() };
+        checks.limits();
+        checks.commands();
+        checks.extensions();
+        checks.prewarmed();
+        checks.levels();
+        checks.idle_settings();
+        let ProfileChecks { problems, warnings, .. } = checks;
+        let has_ceiling = origins.of("pool.ceiling") != SettingOrigin::Default;
+        let profile = problems.is_empty().then_some(profile);
+        ProfileFile { profile, problems, warnings, has_ceiling }
+    }
+}
+
+/// Checks of one profile that the types cannot make.
+struct ProfileChecks<'a> {
+    profile: &'a Profile,
+    origins: &'a Origins,
+    whole: SettingOrigin,
+    problems: Vec<ConfigProblem>,
+    warnings: Vec<String>,
+}
+
+impl ProfileChecks<'_> {
+    fn origin(&self, key: &str) -> SettingOrigin {
+        match self.origins.of(key) {
+            SettingOrigin::Default => self.whole.clone(),
+            origin => origin,
+        }
+    }
+
+    fn wrong(&mut self, key: &str, message: String) {
+        let (origin, key) = (self.origin(key), self.origins.shown(key));
+        self.problems.push(ConfigProblem { origin, key, message });
+    }
+
+    fn limits(&mut self) {
+        let run = self.profile.run_limits();
+        let compile = run.as_ref().ok().map(|run| self.profile.base_compile_limits(*run));
+        let wrong = [("limits", run.err()), ("compile_limits", compile.and_then(Result::err))];
+        for (section, error) in wrong {
+            let Some(error) = error else { continue };
+            let message = out_of_range(&error);
+            self.wrong(&format!("{section}.{}", error.field), message);
+        }
+    }
+
+    fn commands(&mut self) {
+        let profile = self.profile;
+        if profile.run.is_empty() {
+            self.wrong("run", "it is empty; use a command, such as [\"python3\", \"{entry}\"]".to_owned());
+        }
+        let prewarm = profile.prewarm.iter().enumerate();
+        let prewarm = prewarm.flat_map(|(at, spec)| {
+            [(format!("prewarm.{at}.command"), &spec.command), (format!("prewarm.{at}.start"), &spec.start)]
+        });
+        let commands = [("run".to_owned(), &profile.run), ("compile".to_owned(), &profile.compile)];
+        for (key, words) in commands.into_iter().chain(prewarm) {
+            // braces are awk's own
+            let is_awk = words.first().is_some_and(|program| program.ends_with("awk"));
+            for word in words.iter().filter(|_| !is_awk) {
+                if let Some(message) = wrong_placeholder(word, &key) {
+                    self.wrong(&key, message);
+                }
+            }
+        }
+    }
+
+    fn extensions(&mut self) {
+        let profile = self.profile;
+        for (key, endings) in [("extensions", &profile.extensions), ("source_extensions", &profile.source_extensions)] {
+            for (at, ending) in endings.iter().enumerate() {
+                let plain = ending.trim().trim_start_matches(['*', '.']);
+                if plain.is_empty() || ending.contains('/') {
+                    self.wrong(key, format!("{ending:?} is not the ending of a file name; use one such as \"py\""));
+                } else if plain != ending {
+                    self.wrong(key, format!("{ending:?} never matches: an ending has no dot before it; use {plain:?}"));
+                } else if endings[..at].contains(ending) {
+                    self.wrong(key, format!("{ending:?} is there twice; remove one"));
+                }
+            }
+        }
+    }
+
+    fn prewarmed(&mut self) {
+        let prewarm = &self.profile.prewarm;
+        let (all, forks) = (prewarm.len(), prewarm.iter().filter(|prewarm| prewarm.fork).count());
+        if all > MAX_PREWARMED {
+            self.wrong("prewarm", format!("{all} runtimes are to wait; use at most {MAX_PREWARMED}"));
+        } else if forks > 1 {
+            self.wrong("prewarm", format!("{forks} have fork = true; at most one may"));
+        }
+    }
+
+    fn levels(&mut self) {
+        let pool = self.profile.pool;
+        if self.origins.of("pool.ceiling") == SettingOrigin::Default {
+            return;
+        }
+        let floor = if self.origins.of("pool.floor") == SettingOrigin::Default { 1 } else { pool.floor.max(1) };
+        if pool.ceiling == 0 {
+            self.wrong("pool.ceiling", "0 leaves no sandbox; use at least 1".to_owned());
+        } else if pool.ceiling < floor {
+            let message = format!("{} is below pool.floor, {floor}; use at least {floor}", pool.ceiling);
+            self.wrong("pool.ceiling", message);
+        }
+    }
+
+    /// Settings that are set and have no effect.
+    fn idle_settings(&mut self) {
+        let idle = match self.profile.compile.is_empty() {
+            true => ["keep", "compile_limits", "compile_args", "source_extensions"].as_slice(),
+            false => &[],
+        };
+        for key in idle {
+            let origin = self.origins.of(key);
+            if origin != SettingOrigin::Default {
+                self.warnings.push(format!("{origin}: {key} has no effect without a compile command"));
+            }
+        }
+    }
+}
+
+fn out_of_range(error: &LimitError) -> String {
+    let shown = |number: &str| match (Unit::of(error.field), number.parse()) {
+        (Some((unit, _)), Ok(number)) => format!("{:?}", unit.show(number)),
+        _ => number.to_owned(),
+    };
+    let (given, low, high) = (shown(&error.requested), shown(&error.low), shown(&error.high));
+    format!("{given} is out of range; use {low} to {high}")
+}
+
+/// What is wrong with a word of a command: a name in braces that nothing replaces would reach the
+/// program as it is, and every run would fail as if the submission were at fault. `key` is the
+/// command's.
+fn wrong_placeholder(word: &str, key: &str) -> Option<String> {
+    let options = match key {
+        "compile" => Some("compile_args"),
+        "run" => Some("run_args"),
         _ => None,
     };
-    match too_many {
-        Some(message) => Err(ConfigError::one(origin("prewarm"), "prewarm", message)),
-        None => Ok(profile),
+    let known = || PLACEHOLDERS.iter().copied().chain(options);
+    for found in names_in(word) {
+        let name = found.name;
+        let is_several = name == "sources" || Some(name) == options;
+        if is_several && word.len() != name.len() + "{}".len() {
+            return Some(format!("{word:?}: {{{name}}} stands for several words; give it a word of its own"));
+        }
+        if known().any(|known| known == name) {
+            continue;
+        }
+        let near = nearest(name, known());
+        if near.is_none() && found.is_attached {
+            continue;
+        }
+        let near = near.map(|near| format!("; did you mean {{{near}}}?")).unwrap_or_default();
+        let known = known().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+        return Some(format!("{word:?}: {{{name}}} stands for nothing{near} (there are {known})"));
     }
+    None
 }

@@ -17,6 +17,8 @@ use protocol::Profile;
 #[derive(Debug, Clone)]
 pub struct SettingsTable {
     pub fields: BTreeMap<String, SettingsNode>,
+    /// The settings that have no default.
+    pub required: Vec<String>,
     pub doc: String,
 }
 
@@ -56,6 +58,8 @@ pub enum ValueKind {
     /// A uid, `*`, `user:NAME` or `group:NAME`.
     Caller,
     List(Box<ValueKind>),
+    /// A path or a list of paths, each relative to the file that sets it.
+    Paths,
     /// Texts by name.
     Map,
 }
@@ -78,7 +82,12 @@ fn table_of<T: JsonSchema>() -> SettingsTable {
 
 fn table(schema: &Value) -> SettingsTable {
     let fields = schema["properties"].as_object().into_iter().flatten();
-    SettingsTable { fields: fields.map(|(name, schema)| (name.clone(), node(schema))).collect(), doc: doc(schema) }
+    let required = schema["required"].as_array().into_iter().flatten();
+    SettingsTable {
+        fields: fields.map(|(name, schema)| (name.clone(), node(schema))).collect(),
+        required: required.filter_map(|name| name.as_str().map(str::to_owned)).collect(),
+        doc: doc(schema),
+    }
 }
 
 /// The documentation, its lines joined.
@@ -126,6 +135,9 @@ fn kind(schema: &Value) -> ValueKind {
     }
     if schema["anyOf"].is_array() {
         return ValueKind::Caller;
+    }
+    if has_type(schema, "array") && schema["x-path"] == true {
+        return ValueKind::Paths;
     }
     if has_type(schema, "array") {
         return ValueKind::List(Box::new(kind(&schema["items"])));
@@ -250,6 +262,7 @@ mod tests {
         assert_eq!(kind("queue.max"), Some(ValueKind::Unsigned(i64::MAX as u64)));
         assert_eq!(kind("uids.base"), Some(ValueKind::Unsigned(u32::MAX.into())));
         assert_eq!(kind("engine.host"), Some(ValueKind::Text));
+        assert_eq!(kind("images.dir"), Some(ValueKind::Paths));
         assert_eq!(kind("engine.tls_key"), Some(ValueKind::Path));
         assert_eq!(kind("socket.submit"), Some(ValueKind::List(Box::new(ValueKind::Caller))));
         assert_eq!(

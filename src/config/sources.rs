@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -56,6 +56,8 @@ pub struct SourceSettings {
     pub sections: Vec<(SettingPath, String, SettingOrigin)>,
     /// Lists of sections that replace the earlier list instead of being merged with it.
     pub whole: Vec<SettingPath>,
+    /// The last part of each setting's name as it was written.
+    pub written: BTreeMap<SettingPath, String>,
     pub problems: Vec<ConfigProblem>,
     pub warnings: Vec<String>,
 }
@@ -65,18 +67,89 @@ enum Raw {
     Table(Vec<(String, usize, Raw)>),
     List(Vec<(usize, Raw)>),
     Value(Value),
+    /// The text of a key in quotes, which is meant as it is written.
+    Quoted(String),
+}
+
+impl Raw {
+    /// Without the difference that quotes around the key make.
+    fn unquoted(self) -> Raw {
+        match self {
+            Raw::Quoted(text) => Raw::Value(Value::String(text)),
+            other => other,
+        }
+    }
+
+    /// What it is, for errors.
+    fn describe(&self) -> String {
+        match self {
+            Raw::Table(_) => "a section".to_owned(),
+            Raw::List(_) => "a list of sections".to_owned(),
+            Raw::Value(value) => value.to_string(),
+            Raw::Quoted(text) => format!("{text:?}"),
+        }
+    }
 }
 
 /// Parses a TOML text; an error has its line.
 fn raw(text: &str) -> Result<Raw, (usize, String)> {
-    let line = |at: usize| 1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count();
+    let file = TomlText(text);
     match DeTable::parse(text) {
-        Ok(table) => Ok(raw_table(table.into_inner(), &line)),
-        Err(error) => Err((error.span().map_or(0, |span| line(span.start)), error.message().replace('\n', "; "))),
+        Ok(table) => Ok(raw_table(table.into_inner(), &file)),
+        Err(error) => {
+            let message = error.message().replace('\n', "; ");
+            let Some(span) = error.span() else { return Err((0, message)) };
+            let line = file.line(span.start);
+            let twice = (message == "duplicate key").then(|| file.duplicate(line)).flatten();
+            Err((line, twice.unwrap_or(message)))
+        }
     }
 }
 
-fn raw_table(table: DeTable<'_>, line: &dyn Fn(usize) -> usize) -> Raw {
+/// The text of a file, for the places in it.
+struct TomlText<'a>(&'a str);
+
+impl TomlText<'_> {
+    /// The line of a position, from 1.
+    fn line(&self, at: usize) -> usize {
+        1 + self.0.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+    }
+
+    fn is_quoted(&self, at: usize) -> bool {
+        matches!(self.0.as_bytes().get(at), Some(b'"' | b'\''))
+    }
+
+    /// Describes the key or section on this line, which an earlier line has as well. A key is known
+    /// by its section and its name.
+    fn duplicate(&self, second: usize) -> Option<String> {
+        let mut section = "";
+        let mut seen: Vec<(usize, String)> = Vec::new();
+        for (at, line) in self.0.lines().enumerate() {
+            let line = line.trim();
+            let name = match line.strip_prefix('[') {
+                Some(rest) => {
+                    section = rest.trim_start_matches('[').split(']').next().unwrap_or_default().trim();
+                    section.to_owned()
+                }
+                None => {
+                    let key = line.split('=').next().unwrap_or_default().trim();
+                    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+                }
+            };
+            if at + 1 == second {
+                let first = seen.iter().find(|(_, other)| *other == name);
+                return first.map(|(first, name)| {
+                    let what = if line.starts_with('[') { format!("the section [{name}]") } else { name.clone() };
+                    format!("{what} is there twice, first in line {first}; remove one, or make them one")
+                });
+            }
+            seen.push((at + 1, name));
+        }
+        None
+    }
+}
+
+fn raw_table(table: DeTable<'_>, file: &TomlText<'_>) -> Raw {
     let mut entries: Vec<_> = table.into_iter().collect();
     // in the order of the file
     entries.sort_by_key(|(name, _)| name.span().start);
@@ -84,19 +157,23 @@ fn raw_table(table: DeTable<'_>, line: &dyn Fn(usize) -> usize) -> Raw {
     Raw::Table(
         entries
             .map(|(name, value)| {
-                let at = line(name.span().start);
-                (name.into_inner().into_owned(), at, raw_value(value, line))
+                let (at, quoted) = (file.line(name.span().start), file.is_quoted(name.span().start));
+                let value = match raw_value(value, file) {
+                    Raw::Value(Value::String(text)) if quoted => Raw::Quoted(text),
+                    other => other,
+                };
+                (name.into_inner().into_owned(), at, value)
             })
             .collect(),
     )
 }
 
-fn raw_value(value: Spanned<DeValue<'_>>, line: &dyn Fn(usize) -> usize) -> Raw {
+fn raw_value(value: Spanned<DeValue<'_>>, file: &TomlText<'_>) -> Raw {
     let span = value.span();
     match value.into_inner() {
-        DeValue::Table(table) => raw_table(table, line),
+        DeValue::Table(table) => raw_table(table, file),
         DeValue::Array(items) if items.iter().any(|item| matches!(item.get_ref(), DeValue::Table(_))) => {
-            Raw::List(items.into_iter().map(|item| (line(item.span().start), raw_value(item, line))).collect())
+            Raw::List(items.into_iter().map(|item| (file.line(item.span().start), raw_value(item, file))).collect())
         }
         other => {
             let value = toml::de::ValueDeserializer::from(Spanned::new(span, other));
@@ -146,7 +223,8 @@ impl SourceReader<'_> {
 
     fn entry(&mut self, found: FoundSetting<'_>, written: &str, line: usize, raw: Raw, prefix: &[String]) {
         let key = [prefix, &[found.name.to_owned()]].concat();
-        match (found.node, raw) {
+        let is_map = matches!(found.node, SettingsNode::Leaf(leaf) if leaf.kind == ValueKind::Map);
+        match (found.node, if is_map { raw } else { raw.unquoted() }) {
             (SettingsNode::Table(table), Raw::Table(entries)) => self.table(table, entries, &key),
             (SettingsNode::Table(_), _) => {
                 self.wrong(line, &key, format!("it is a section: use [{}], and its settings below", key.join(".")));
@@ -162,33 +240,89 @@ impl SourceReader<'_> {
                     format!("it is a list of sections: use [[{0}]], with two brackets", key.join(".")),
                 );
             }
-            (SettingsNode::Leaf(leaf), Raw::Table(entries)) if leaf.kind == ValueKind::Map => {
-                let items = entries.into_iter().filter_map(|(name, _, raw)| match raw {
-                    Raw::Value(value) => Some((name, value)),
-                    _ => None,
-                });
-                self.leaf(found, written, line, &Value::Object(items.collect()), key);
+            (SettingsNode::Leaf(_), Raw::Table(entries)) if is_map => {
+                let texts = self.texts(entries, &key);
+                self.leaf(found, written, line, &Value::Object(texts), key);
             }
             (SettingsNode::Leaf(_), Raw::Table(_) | Raw::List(_)) => {
                 self.wrong(line, &key, format!("it is a setting, not a section: use {written} = ..."));
             }
             (SettingsNode::Leaf(_), Raw::Value(value)) => self.leaf(found, written, line, &value, key),
+            (SettingsNode::Leaf(_), Raw::Quoted(text)) => {
+                self.leaf(found, written, line, &Value::String(text), key);
+            }
         }
+    }
+
+    /// The texts in a section of texts, such as `[env]`. A setting that stands there by mistake is
+    /// a problem: in TOML everything below a section's head belongs to that section.
+    fn texts(&mut self, entries: Vec<(String, usize, Raw)>, key: &[String]) -> Map<String, Value> {
+        let mut texts = Map::new();
+        for (name, line, raw) in entries {
+            let at = [key, std::slice::from_ref(&name)].concat();
+            match (self.home_of(&name, key), raw) {
+                (_, Raw::Quoted(text)) | (None, Raw::Value(Value::String(text))) => {
+                    texts.insert(name, Value::String(text));
+                }
+                (Some(home), _) => {
+                    let section = key.join(".");
+                    let advice = format!("it is read as a text of [{section}]; if it is one, put its name in quotes");
+                    self.wrong(line, &at, format!("{home}; here {advice}"));
+                }
+                (None, raw) => {
+                    let message = format!("{} is not a text; use {name} = \"...\"", raw.describe());
+                    self.wrong(line, &at, message);
+                }
+            }
+        }
+        texts
+    }
+
+    /// The place of a setting that was found in a section of texts; `None` if no setting has that
+    /// name.
+    fn home_of(&self, name: &str, key: &[String]) -> Option<String> {
+        match self.whole.find(name).map(|found| found.node) {
+            Some(SettingsNode::Table(_)) => {
+                return Some(format!(
+                    "{name} is a section: move it above the first [section] of the file, or use [{name}]"
+                ));
+            }
+            Some(SettingsNode::Sections(_)) => return Some(format!("{name} is a list of sections: use [[{name}]]")),
+            Some(SettingsNode::Leaf(_)) if *name != key.join(".") => {
+                return Some(format!("{name} is a setting of the file: move it above the first [section]"));
+            }
+            _ => {}
+        }
+        let sections = self.whole.fields.iter().filter(|(_, node)| match node {
+            SettingsNode::Table(table) => table.find(name).is_some(),
+            _ => false,
+        });
+        // `limits`, not `compile_limits`
+        let section = sections.map(|(section, _)| section).min_by_key(|section| section.len())?;
+        Some(format!("{name} is a setting of [{section}]: move it there"))
     }
 
     fn leaf(&mut self, found: FoundSetting<'_>, written: &str, line: usize, value: &Value, key: SettingPath) {
         let SettingsNode::Leaf(leaf) = found.node else { return };
+        let mut shown = key.clone();
+        if let Some(last) = shown.last_mut() {
+            written.clone_into(last);
+        }
         if let Some(other) = self.seen.insert(key.clone(), written.to_owned()) {
             let message = format!("it is set twice, as {other} and as {written}; remove one of them");
-            return self.wrong(line, &key, message);
+            return self.wrong(line, &shown, message);
         }
+        self.settings.written.insert(key.clone(), written.to_owned());
         let converted = convert(found, leaf, value, self.style).and_then(|value| match (&leaf.kind, &value) {
-            (ValueKind::Path, Value::String(path)) => Ok(Value::String(self.path(path)?)),
+            (ValueKind::Path | ValueKind::Paths, Value::String(path)) => Ok(Value::String(self.path(path)?)),
+            (ValueKind::Paths, Value::Array(paths)) => {
+                paths.iter().filter_map(Value::as_str).map(|path| self.path(path).map(Value::String)).collect()
+            }
             _ => Ok(value),
         });
         match converted {
             Ok(value) => self.settings.values.push((key, value, (self.origin)(line))),
-            Err(message) => self.wrong(line, &key, message),
+            Err(message) => self.wrong(line, &shown, message),
         }
     }
 
@@ -200,7 +334,9 @@ impl SourceReader<'_> {
                 continue;
             };
             let given = entries.iter().find_map(|(name, _, raw)| match raw {
-                Raw::Value(Value::String(value)) if name == "name" && is_named => Some(value.clone()),
+                Raw::Value(Value::String(value)) | Raw::Quoted(value) if name == "name" && is_named => {
+                    Some(value.clone())
+                }
                 _ => None,
             });
             let default = || match &table.fields.get("name") {
@@ -338,6 +474,7 @@ pub fn environment(environment: &EnvVars) -> SourceSettings {
                 all.values.extend(one.values);
                 all.sections.extend(one.sections);
                 all.whole.extend(one.whole);
+                all.written.extend(one.written);
                 all.problems.extend(one.problems);
             }
             None if name == FILE_VARIABLE => {}

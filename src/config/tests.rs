@@ -139,7 +139,7 @@ fn the_short_variables_work() {
     assert_eq!(config.socket.path, PathBuf::from("/s"));
     // a path in a variable is relative to the working directory
     assert_eq!((config.instance.state_dir, config.instance.name), (PathBuf::from("state"), "i".to_owned()));
-    assert_eq!((config.images.dir, config.profiles.dir), (PathBuf::from("images"), PathBuf::from("profiles")));
+    assert_eq!((config.images.dir, config.profiles.dir), (["images"].into(), PathBuf::from("profiles")));
     assert_eq!(config.profiles.only, ["python", "c"]);
     assert_eq!((config.profiles.floor, config.profiles.ceiling, config.uids.base), (Some(3), Some(4), 41_000));
     assert_eq!((config.log.level.as_str(), config.engine.host), ("debug", None));
@@ -174,6 +174,9 @@ fn paths_are_relative_to_the_file_that_sets_them() {
     let (folder, loaded) = TestCase { files, ..EMPTY }.load();
     let config = loaded.unwrap().config;
     assert_eq!(config.images.dir, folder.path().join("images"));
+    let several = load("[images]\ndir = ['a', '/b']", &[]).unwrap().images.dir;
+    assert!(several.all()[0].is_absolute() && several.all()[0].ends_with("a"), "{several:?}");
+    assert_eq!(several.all()[1], PathBuf::from("/b"));
     assert_eq!(config.engine.tls_ca, Some(folder.path().join("ca.pem")));
     assert_eq!(config.profiles.dir, folder.path().join("assayd.toml.d/../p"));
     assert_eq!(config.socket.path, PathBuf::from("/abs"));
@@ -289,6 +292,55 @@ fn a_profile_may_use_units() {
     assert_eq!((profiles[0].pool.max_age_s, profiles[0].env["PATH"].as_str()), (3600, "/bin"));
 }
 
+#[test]
+fn a_ceiling_is_never_exceeded_and_one_that_is_not_set_follows_the_floor() {
+    let levels = |pool: &str, global: &str| {
+        let config = format!("[profiles]\ndir = 'p'\n{global}");
+        let files = &[("assayd.toml", config.as_str()), ("p/p.toml", &format!("{PROFILE}[pool]\n{pool}"))];
+        let (_folder, loaded) = TestCase { files, ..EMPTY }.load();
+        let loaded = loaded.unwrap();
+        let found = load_profiles_with_warnings(&loaded.config, &loaded.origins).unwrap();
+        (found.profiles[0].pool.floor, found.profiles[0].pool.ceiling, found.warnings.len())
+    };
+    assert_eq!(levels("floor = 2\nceiling = 8", ""), (2, 8, 0));
+    assert_eq!(levels("floor = 20", ""), (20, 20, 0));
+    assert_eq!(levels("floor = 4\nceiling = 8", "ceiling = 2"), (2, 2, 0));
+    assert_eq!(levels("floor = 1\nceiling = 2", "floor = 5"), (2, 2, 1));
+    assert_eq!(levels("floor = 1", "floor = 12"), (12, 12, 0));
+    assert_eq!(levels("floor = 1\nceiling = 2", "floor = 5\nceiling = 6"), (5, 6, 0));
+}
+
+#[test]
+fn a_name_in_quotes_is_a_variable_of_the_program() {
+    let profile = format!("{PROFILE}[env]\n'preset' = 'x'\n\"memory\" = '1'\nPATH = '/bin'");
+    let case = TestCase { files: &[("assayd.toml", "[profiles]\ndir = 'p'"), ("p/p.toml", &profile)], ..EMPTY };
+    let (_folder, loaded) = case.load();
+    let loaded = loaded.unwrap();
+    let profiles = load_profiles(&loaded.config, &loaded.origins).unwrap();
+    assert_eq!((profiles[0].env["preset"].as_str(), profiles[0].env.len()), ("x", 3));
+}
+
+#[test]
+fn files_beside_the_settings_that_are_not_read_are_warnings() {
+    let files = &[
+        ("assayd.toml", "[profiles]\ndir = 'p'"),
+        ("assayd.toml.d/1.toml", ""),
+        ("assayd.toml.d/2.conf", ""),
+        ("assayd.toml.d/README", ""),
+        ("assayd.toml.d/3.toml.disabled", ""),
+        ("assayd.d/4.toml", ""),
+        ("assayd.conf", ""),
+        ("p/p.toml", PROFILE),
+        ("p/q.tml", PROFILE),
+        ("p/r.toml.dpkg-old", PROFILE),
+    ];
+    let (_folder, loaded) = TestCase { files, ..EMPTY }.load();
+    let warnings = loaded.unwrap().warnings;
+    let expected = ["assayd.d is not read", "assayd.conf is not read", "2.conf is not read", "q.tml is not read"];
+    assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+    assert!(expected.iter().all(|text| warnings.iter().any(|warning| warning.contains(text))), "{warnings:?}");
+}
+
 /// The messages of all kinds of mistakes are in a snapshot, so that changes of them are reviewed.
 #[test]
 fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
@@ -380,6 +432,33 @@ fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
         (
             "a profile without an image",
             vec![("assayd.toml", "[profiles]\ndir = 'p'".into()), ("p/p.toml", PROFILE.replace("image = 'p'", ""))],
+            vec![],
+            vec![],
+        ),
+        ("limits below a section of texts", profile("[env]\nPATH = '/bin'\nlimits = { memory = '64MiB' }"), vec![], vec![]),
+        ("a setting below a section of texts", profile("[env]\npreset = 'lesson'\nmemory = '1MiB'"), vec![], vec![]),
+        ("a number in a section of texts", profile("[env]\nLEVEL = 5"), vec![], vec![]),
+        ("sections below a section of texts", profile("[env]\nA = 'b'\n[env.pool]\nfloor = 3"), vec![], vec![]),
+        ("a profile's ceiling below its floor", profile("[pool]\nfloor = 20\nceiling = 8"), vec![], vec![]),
+        ("a profile's ceiling of none", profile("[pool]\nceiling = 0"), vec![], vec![]),
+        ("a placeholder", profile("compile = ['cc', '-o{stm}', '{enrty}', 'x{sources}', '-{compile_args}', '{run_args}']"), vec![], vec![]),
+        ("a placeholder of a runtime", profile("[[prewarm]]\ncommand = ['python3', '{file}']"), vec![], vec![]),
+        ("endings that match nothing", profile("extensions = ['.py', '*.py', '', 'py', 'py', 'a/b']"), vec![], vec![]),
+        ("a list of folders with a number", file("[images]\ndir = ['images', 5]"), vec![], vec![]),
+        ("an empty list of folders", file("[images]\ndir = []"), vec![], vec![]),
+        ("a section twice", file("[queue]\nmax = 3\n[cache]\nmax = '1MiB'\n[queue]\nmax = 4"), vec![], vec![]),
+        ("a memory without a unit", profile("limits = { memory = 256 }"), vec![], vec![]),
+        (
+            "all mistakes of two profiles",
+            vec![
+                ("assayd.toml", "[profiles]\ndir = 'p'".into()),
+                (
+                    "p/p.toml",
+                    "name = 'p'\nentry = 5\nrun = ['{x}']\nlimits = { memory = '3GiB', pid = 3 }\n[pool]\nfloor = 4\nceiling = 2"
+                        .into(),
+                ),
+                ("p/q.toml", "name = 'q'\nimage = 'q'\nentry = 'a'\nrun = []\nmax = 3".into()),
+            ],
             vec![],
             vec![],
         ),

@@ -71,6 +71,18 @@ impl Unit {
         }
     }
 
+    /// What a plain number is likely to have been meant as: small ones are seconds and MiB, others
+    /// are of the unit itself.
+    pub fn guess(self, number: u64) -> String {
+        match self {
+            Unit::Milliseconds if number < 1000 => format!("\"{number}s\""),
+            Unit::Milliseconds => format!("\"{number}ms\""),
+            Unit::Seconds => format!("\"{number}s\""),
+            Unit::Bytes if number < 1 << 20 => format!("\"{number}MiB\""),
+            Unit::Bytes => format!("{:?}", self.show(number)),
+        }
+    }
+
     /// One of this unit, in nanoseconds or bytes.
     fn base(self) -> u128 {
         match self {

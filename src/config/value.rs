@@ -63,11 +63,10 @@ fn quantity(
         (given, _) => Some(given.clone()).filter(Value::is_number),
     };
     match (plain, given) {
-        (Some(number), _) if found.is_short => Err(format!(
-            "{number} has no unit; use one of {}, such as {example}, or {} = {number}",
-            unit.names(),
-            found.name
-        )),
+        (Some(number), _) if found.is_short => {
+            let meant = number.as_u64().map_or_else(|| example.clone(), |number| unit.guess(number));
+            Err(format!("{number} has no unit; use one of {}, such as {meant}", unit.names()))
+        }
         (Some(number), _) => number
             .as_u64()
             .filter(|number| *number <= i64::MAX as u64)
@@ -133,6 +132,17 @@ fn plain(kind: &ValueKind, given: &Value, style: ValueStyle) -> Result<Value, St
         (ValueKind::List(_), _) => {
             Err(format!("{} is not a list; use brackets, such as [{}]", shown(given), shown(given)))
         }
+        (ValueKind::Paths, Value::String(text)) if style == ValueStyle::Text && text.contains(',') => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Ok(items.map(|item| json!(item)).collect())
+        }
+        (ValueKind::Paths, Value::String(_)) => Ok(given.clone()),
+        (ValueKind::Paths, Value::Array(items)) if !items.is_empty() && items.iter().all(Value::is_string) => {
+            Ok(given.clone())
+        }
+        (ValueKind::Paths, _) => {
+            Err(format!("{} is not a path in quotes or a list of such paths; use one", shown(given)))
+        }
         (ValueKind::Map, Value::Object(items)) if items.values().all(Value::is_string) => Ok(given.clone()),
         (ValueKind::Map, _) => {
             Err(format!("{} is not a section of texts; use lines such as NAME = \"value\"", shown(given)))
@@ -173,6 +183,8 @@ mod tests {
         assert_eq!(text("profiles", "only", "python, c"), json!(["python", "c"]));
         assert_eq!(text("socket", "admin", "1000,group:staff"), json!([1000, "group:staff"]));
         assert_eq!(text("images", "pull", "never"), json!("never"));
+        assert_eq!(text("images", "dir", "/a"), json!("/a"));
+        assert_eq!(text("images", "dir", "/a, /b"), json!(["/a", "/b"]));
         assert_eq!(text("socket", "mode", "0660"), json!("0660"));
     }
 
@@ -183,7 +195,10 @@ mod tests {
             ("queue", "max", json!(-1), "not a non-negative integer"),
             ("queue", "max", json!(1.5), "not a non-negative integer"),
             ("uids", "base", json!(5_000_000_000_u64), "at most 4294967295"),
-            ("queue", "patience", json!(120), "\"2min\", or patience_ms = 120"),
+            ("queue", "patience", json!(120), "has no unit; use one of ms, s, min, h or d, such as \"120s\""),
+            ("queue", "patience", json!(1500), "such as \"1500ms\""),
+            ("cache", "max", json!(256), "such as \"256MiB\""),
+            ("cache", "max", json!(536_870_912), "such as \"512MiB\""),
             ("queue", "patience_ms", json!(true), "text such as \"2min\""),
             ("queue", "patience_ms", json!(-5), "-5 is not a non-negative integer"),
             ("images", "pull", json!("allways"), "did you mean \"always\"?"),
@@ -191,6 +206,9 @@ mod tests {
             ("profiles", "only", json!("python"), "use brackets, such as [\"python\"]"),
             ("socket", "submit", json!(["root"]), "user:NAME"),
             ("socket", "path", json!(5), "a text in quotes"),
+            ("images", "dir", json!(5), "a path in quotes or a list of such paths"),
+            ("images", "dir", json!(["a", 5]), "a path in quotes or a list of such paths"),
+            ("images", "dir", json!([]), "a path in quotes or a list of such paths"),
         ] {
             let error = of(section, name, &given, ValueStyle::Typed).unwrap_err();
             assert!(error.contains(expected), "{section}.{name} = {given}: {error}");

@@ -2,19 +2,21 @@
 //! so a reload finds every mistake before it changes anything.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use config::{self, Config, EnvVars, Loaded, Origins, load_profiles};
+use config::{self, Config, EnvVars, Loaded, Origins, load_profiles_with_warnings};
 use docker::{self, Client, EngineTarget};
 use judge::cache::Cache;
 use protocol::Profile;
 use sandbox::host::{EngineCallMetrics, Host, HostOptions};
-use sandbox::image::Registries;
+use sandbox::image::{Registries, check_image};
 use sandbox::lifecycle::Slots;
-use server::rpc::Roles;
+use server::rpc::{LiveSettings, Roles};
+use telemetry::log::{self, LogTarget};
 
 /// An engine of the configuration with its client.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Assembly {
     pub profiles: BTreeMap<String, Arc<Profile>>,
     pub roles: Arc<Roles>,
     pub engines: Vec<ConfiguredEngine>,
+    /// What the files say and has no effect.
+    pub warnings: Vec<String>,
     init: Vec<u8>,
     registries: Registries,
 }
@@ -64,15 +68,27 @@ pub fn engines(config: &Config, origins: &Origins, environment: &EnvVars) -> Res
     config.engines().iter().map(open).collect()
 }
 
+/// Folders of images that are named and not there, where others are.
+fn missing_folders(config: &Config, origins: &Origins) -> Vec<String> {
+    let folders = config.images.dir.all();
+    let origin = origins.of("images.dir");
+    let is_meant = folders.len() > 1 && origin != config::SettingOrigin::Default;
+    let missing = folders.iter().filter(|folder| is_meant && !folder.is_dir());
+    missing
+        .map(|folder| format!("{origin}: images.dir: {} is not there, so it is passed over", folder.display()))
+        .collect()
+}
+
 impl Assembly {
     /// Resolves everything. Reads profiles, certificates and the init program; makes no connection.
     ///
     /// # Errors
     /// A message with the setting to change.
     pub fn of(loaded: Loaded, environment: &EnvVars) -> Result<Assembly, String> {
-        let Loaded { config, origins, .. } = loaded;
+        let Loaded { config, origins, mut warnings, .. } = loaded;
         let engines = engines(&config, &origins, environment)?;
-        let profiles = load_profiles(&config, &origins).map_err(|error| format!("failed to {error}"))?;
+        let profiles = load_profiles_with_warnings(&config, &origins).map_err(|error| format!("failed to {error}"))?;
+        warnings.extend(profiles.warnings);
         let roles =
             Roles::new(&config.socket).map_err(|error| format!("failed to use socket.submit or .admin: {error}"))?;
         let init = match &config.images.init {
@@ -81,6 +97,7 @@ impl Assembly {
                 .map_err(|error| format!("failed to find the daemon's own program: {error}"))?
                 .with_file_name("assay-init"),
         };
+        warnings.extend(missing_folders(&config, &origins));
         let registries = Registries {
             policy: config.images.pull,
             trusted: config.images.trusted.clone(),
@@ -89,16 +106,62 @@ impl Assembly {
             pulled: Arc::default(),
         };
         Ok(Assembly {
-            profiles: profiles.into_iter().map(|profile| (profile.name.clone(), Arc::new(profile))).collect(),
+            profiles: profiles.profiles.into_iter().map(|profile| (profile.name.clone(), Arc::new(profile))).collect(),
             roles: Arc::new(roles),
             init: std::fs::read(&init).map_err(|error| {
                 format!("failed to read the init program {}: {error} (images.init)", init.display())
             })?,
             engines,
+            warnings,
             registries,
             config,
             origins,
         })
+    }
+
+    /// Logs what has no effect, and what cannot work. An image that cannot be had is logged with
+    /// the host that needs it.
+    pub fn log_warnings(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+        if self.profiles.is_empty() {
+            self.faults().iter().for_each(|fault| tracing::error!("{fault}"));
+        }
+    }
+
+    /// What cannot work although the daemon would start, as far as it can be known without the
+    /// engine: each with its place and the remedy.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let dir = &self.config.profiles.dir;
+        if self.profiles.is_empty() {
+            let origin = self.origins.of("profiles.dir");
+            faults.push(format!(
+                "{origin}: profiles.dir: {} has no profile, so no submission can run; copy those that you need from \
+                 config/profiles (/usr/share/assay/profiles)",
+                dir.display()
+            ));
+        }
+        for profile in self.profiles.values() {
+            let Err(error) = check_image(&self.config.images.dir, &self.registries, &profile.image) else { continue };
+            let remedy = error.remedy().map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
+            faults.push(format!("profile {}: image: failed to {error}{remedy}", profile.name));
+        }
+        let state = &self.config.instance.state_dir;
+        if state.exists() && !state.is_dir() {
+            faults.push(format!("instance.state_dir: {} is not a folder", state.display()));
+        }
+        let socket = &self.config.socket.path;
+        if let Ok(found) = std::fs::metadata(socket)
+            && !found.file_type().is_socket()
+        {
+            faults.push(format!("socket.path: {} exists and is not a socket", socket.display()));
+        }
+        if self.config.log.target == LogTarget::Journal && !Path::new(log::JOURNAL_SOCKET).exists() {
+            faults.push("log.target: this machine has no journal; use \"auto\" or \"text\"".to_owned());
+        }
+        faults
     }
 
     pub fn host(
@@ -123,6 +186,7 @@ impl Assembly {
             apparmor: engine.config.apparmor_profile.clone(),
             require_nonroot: self.config.isolation.require_nonroot,
             require_userns: self.config.isolation.require_userns,
+            reuse: self.config.isolation.reuse,
             capacity_changed: capacity_changed.clone(),
             slots: slots.clone(),
             images_dir: self.config.images.dir.clone(),
@@ -132,6 +196,12 @@ impl Assembly {
             init: self.init.clone(),
             profiles: self.profiles.values().cloned().collect(),
         })
+    }
+
+    /// What connections see of the configuration.
+    pub fn live_settings(&self) -> LiveSettings {
+        let profiles = Arc::new(self.profiles.clone());
+        LiveSettings { profiles, roles: self.roles.clone(), reuse: self.config.isolation.reuse }
     }
 
     /// The compile cache in the state folder.

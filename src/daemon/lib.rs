@@ -31,7 +31,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use assembly::Assembly;
-use config::{Config, Loaded, Sources, bounds};
+use config::{Config, Sources, bounds};
 use instance::Instance;
 use reaper::Reaper;
 use sandbox::host::Fleet;
@@ -85,28 +85,28 @@ struct Life {
     retiring: JoinSet<()>,
 }
 
-/// Runs the daemon until it is told to end. A reload reads `sources` again; `loaded` is what they
-/// contain now.
+/// Runs the daemon until it is told to end. A reload reads `sources` again; `assembly` is what they
+/// say now.
 ///
 /// # Errors
 /// A message: the daemon could not start, or could not listen for signals.
-pub async fn run(sources: Sources, loaded: Loaded, sockets: PassedSockets) -> Result<(), String> {
-    let mut life = Life::start(sources, loaded, sockets).await?;
+pub async fn run(sources: Sources, assembly: Assembly, sockets: PassedSockets) -> Result<(), String> {
+    let mut life = Life::start(sources, assembly, sockets).await?;
     life.serve().await?;
     life.shut_down().await;
     Ok(())
 }
 
 impl Life {
-    async fn start(sources: Sources, loaded: Loaded, mut sockets: PassedSockets) -> Result<Life, String> {
-        let assembly = Assembly::of(loaded, &sources.environment)?;
+    async fn start(sources: Sources, assembly: Assembly, mut sockets: PassedSockets) -> Result<Life, String> {
+        assembly.log_warnings();
         let config = &assembly.config;
         raise_open_files();
         let instance = Instance::claim(&config.instance, instance::LOCK_TIMEOUT)?;
         let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder(), &config.log)?;
         let engines: Vec<String> = assembly.engines.iter().map(|engine| engine.target.endpoint.to_string()).collect();
         tracing::info!(
-            version = env!("CARGO_PKG_VERSION"), instance = %instance.label, engines = engines.join(", "),
+            version = env!("ASSAY_VERSION"), instance = %instance.label, engines = engines.join(", "),
             socket = %config.socket.path.display(), profiles = assembly.profiles.len(), "assayd starts"
         );
 
@@ -132,10 +132,11 @@ impl Life {
         let (reload, reloads) = mpsc::channel::<ReloadRequest>(1);
         let daemon = Arc::new(Daemon {
             instance: instance.label.clone(),
+            commit: env!("ASSAY_COMMIT"),
             started: Instant::now(),
             fleet: fleet.clone(),
             submissions: submissions.clone(),
-            live: Arc::new(Live::new(assembly.profiles.clone(), assembly.roles.clone())),
+            live: Arc::new(Live::new(assembly.live_settings())),
             blobs,
             drain: Arc::new(Notify::new()),
             reload,

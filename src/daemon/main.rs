@@ -1,33 +1,65 @@
 //! The program `assayd`: parses its arguments, reads the configuration, starts the log, and runs
 //! the daemon.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-use config::{self, Arguments, Loaded, Sources, load_profiles};
+use clap::{CommandFactory, FromArgMatches};
+use config::{self, Arguments, Loaded, Sources};
+use daemon::assembly::Assembly;
 use daemon::reaper::{self, DaemonExit};
 use daemon::{self, PassedSockets};
+use protocol::{LimitsRequest, Profile};
+use serde_json::{Value, json};
 use telemetry::log;
+
+/// The arguments; `--version` names the commit.
+fn parsed_arguments() -> Arguments {
+    let matches = Arguments::command().version(env!("ASSAY_VERSION")).get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let done = match arguments.as_slice() {
         [_, first, instance, folder] if first == reaper::ARGUMENT => reap(instance, Path::new(folder)),
-        _ => start(&Arguments::parse()),
+        _ => start(&parsed_arguments()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("assayd: {message}");
-            ExitCode::FAILURE
+        Err(Failure { message, status }) => {
+            let journal = std::env::var("JOURNAL_STREAM").ok();
+            eprintln!("{}", log::as_error(&format!("assayd: {message}"), journal.as_deref()));
+            ExitCode::from(status)
         }
     }
 }
 
+/// Why the program ends with a status other than 0.
+struct Failure {
+    message: String,
+    status: u8,
+}
+
+/// The status of a start with a configuration that cannot be used (EX_CONFIG of sysexits). The unit
+/// does not start it again: only a change helps.
+const WRONG_CONFIGURATION: u8 = 78;
+
+impl From<String> for Failure {
+    fn from(message: String) -> Failure {
+        Failure { message, status: 1 }
+    }
+}
+
+/// A failure to use the configuration.
+fn wrong_configuration(message: String) -> Failure {
+    Failure { message, status: WRONG_CONFIGURATION }
+}
+
 /// Runs the reaper, which gets its log settings in variables from the daemon.
-fn reap(instance: &str, folder: &Path) -> Result<(), String> {
+fn reap(instance: &str, folder: &Path) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var(name).ok();
     let level = variable(reaper::LOG_LEVEL).unwrap_or_default();
     let target = variable(reaper::LOG_TARGET).and_then(|name| log::LogTarget::from_name(&name)).unwrap_or_default();
@@ -37,19 +69,21 @@ fn reap(instance: &str, folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn start(arguments: &Arguments) -> Result<(), String> {
+fn start(arguments: &Arguments) -> Result<(), Failure> {
     // the process must have a single thread here
     let sockets = PassedSockets::take()?;
-    let sources = arguments.sources()?;
-    let loaded = sources.load().map_err(|error| format!("failed to {error}"))?;
+    let sources = arguments.sources().map_err(wrong_configuration)?;
+    let loaded = sources.load().map_err(|error| format!("failed to {error}"));
     if arguments.check_config {
-        return check(&loaded, &sources, arguments.json);
+        return Ok(check(loaded?, &sources, arguments.json)?);
+    }
+    let loaded = loaded.map_err(wrong_configuration)?;
+    if arguments.check_start {
+        Assembly::of(loaded, &sources.environment).map_err(wrong_configuration)?;
+        return Ok(());
     }
     let journal = sources.environment.get("JOURNAL_STREAM").map(String::as_str);
-    log::start(&loaded.config.log.level, loaded.config.log.target, journal)?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
+    log::start(&loaded.config.log.level, loaded.config.log.target, journal).map_err(wrong_configuration)?;
     if arguments.sweep {
         // set by the service manager
         let exit = match sources.environment.get("SERVICE_RESULT").map(String::as_str) {
@@ -60,27 +94,80 @@ fn start(arguments: &Arguments) -> Result<(), String> {
         tracing::info!(removed, "sweep finished: no sandboxes of this instance remain on the engines that answered");
         return Ok(());
     }
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("failed to start the runtime: {error}"))?
-        .block_on(daemon::run(sources, loaded, sockets))
+    let assembly = Assembly::of(loaded, &sources.environment).map_err(wrong_configuration)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("failed to start the runtime: {error}"))?;
+    Ok(runtime.block_on(daemon::run(sources, assembly, sockets))?)
 }
 
-fn check(loaded: &Loaded, sources: &Sources, json: bool) -> Result<(), String> {
-    daemon::assembly::engines(&loaded.config, &loaded.origins, &sources.environment)?;
-    let profiles = load_profiles(&loaded.config, &loaded.origins).map_err(|error| format!("failed to {error}"))?;
-    let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
+/// Checks all that can be known without the engine, and prints what is in effect.
+fn check(loaded: Loaded, sources: &Sources, json: bool) -> Result<(), String> {
+    let (mut shown, text) = (config::json(&loaded), config::text(&loaded));
+    let assembly = Assembly::of(loaded, &sources.environment)?;
+    let faults = assembly.faults();
+    let profiles: Vec<_> = assembly.profiles.values().map(|profile| effective_profile(profile)).collect();
     if json {
-        let mut all = config::json(loaded);
-        all["profiles"] = names.into();
-        println!("{all:#}");
-        return Ok(());
+        shown["profiles"] = assembly.profiles.keys().map(String::as_str).collect::<Vec<_>>().into();
+        shown["effective_profiles"] = profiles.into();
+        shown["warnings"] = assembly.warnings.clone().into();
+        shown["faults"] = faults.clone().into();
+        print(&format!("{shown:#}\n"));
+    } else {
+        let names = assembly.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
+        let rows: String = profiles.iter().map(|row| format!("#   {}\n", profile_line(row))).collect();
+        print(&format!("{text}\n# profiles: {names}\n{rows}"));
+        for warning in &assembly.warnings {
+            eprintln!("assayd: warning: {warning}");
+        }
     }
-    print!("{}", config::text(loaded));
-    println!("\n# profiles: {}", names.join(", "));
-    for warning in &loaded.warnings {
-        eprintln!("assayd: warning: {warning}");
+    match faults.as_slice() {
+        [] => Ok(()),
+        faults => Err(format!("the daemon would start, but not everything would work:\n  {}", faults.join("\n  "))),
     }
-    Ok(())
+}
+
+/// What is in effect for a profile, its preset and the configuration's levels included.
+fn effective_profile(profile: &Profile) -> Value {
+    let run = profile.run_limits().unwrap_or_else(|_| profile.preset.limits());
+    let compile = (!profile.compile.is_empty()).then(|| profile.base_compile_limits(run).ok()).flatten();
+    json!({
+        "name": profile.name,
+        "image": profile.image,
+        "isolation": profile.isolation,
+        "floor": profile.pool.floor,
+        "ceiling": profile.pool.ceiling,
+        "limits": LimitsRequest::from(run),
+        "compile_limits": compile.map(LimitsRequest::from),
+    })
+}
+
+/// The same on one line.
+fn profile_line(row: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let limits = |title: &str, limits: &Value| -> String {
+        let Some(limits) = limits.as_object() else { return String::new() };
+        let shown = limits.iter().map(|(name, value)| match (config::Unit::of(name), value.as_u64()) {
+            (Some((unit, short)), Some(number)) => format!("{short} {}", unit.show(number)),
+            _ => format!("{name} {value}"),
+        });
+        format!("; {title}: {}", shown.collect::<Vec<_>>().join(", "))
+    };
+    format!(
+        "{}: image {}, isolation {}, {} to {} sandboxes{}{}",
+        text(&row["name"]),
+        text(&row["image"]),
+        text(&row["isolation"]),
+        row["floor"],
+        row["ceiling"],
+        limits("limits", &row["limits"]),
+        limits("compile", &row["compile_limits"])
+    )
+}
+
+/// Writes to stdout. A reader that has seen enough (`| head`) ends the program without a message.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(128 + 13);
+    }
 }

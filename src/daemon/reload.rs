@@ -87,7 +87,6 @@ impl Life {
 
     async fn apply_sources(&mut self) -> Result<Value, String> {
         let loaded = self.sources.load().map_err(|error| format!("failed to {error}"))?;
-        let warnings = loaded.warnings.clone();
         let next = Assembly::of(loaded, &self.sources.environment)?;
         let (applied, restart) = changes(&self.assembly.config, &next.config);
 
@@ -124,7 +123,7 @@ impl Life {
         self.submissions.set_queue_config(next.config.queue.clone());
         log::set_level(&next.config.log.level)?;
         self.reaper.set_targets(&next.targets());
-        self.daemon.live.replace(next.profiles.clone(), next.roles.clone());
+        self.daemon.live.replace(next.live_settings());
         self.capacity_changed.notify_one();
         let profiles: Vec<&String> = next.profiles.keys().collect();
         let changed = json!({
@@ -133,9 +132,7 @@ impl Life {
             "applied": applied,
             "needs_restart": restart,
         });
-        for warning in warnings {
-            tracing::warn!("{warning}");
-        }
+        next.log_warnings();
         tracing::info!(%changed, "the new configuration is in effect");
         self.assembly = next;
         Ok(changed)
@@ -152,7 +149,7 @@ mod tests {
         match &leaf.kind {
             ValueKind::Bool => json!(leaf.default != json!(true)),
             ValueKind::Unsigned(_) | ValueKind::Signed | ValueKind::Number => json!(7),
-            ValueKind::Text | ValueKind::Path => json!("/other"),
+            ValueKind::Text | ValueKind::Path | ValueKind::Paths => json!("/other"),
             ValueKind::Choice(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
             ValueKind::Caller => json!(7),
             ValueKind::List(of) if **of == ValueKind::Caller => json!([7]),

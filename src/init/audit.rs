@@ -6,17 +6,22 @@
 
 use super::cgroup::Cgroup;
 use super::files::Files;
-use super::sys::Errno;
+use super::sys::{self, Errno};
 use std::fs;
 use wire::frame::MAX_RESIDUE;
 
-/// Memory that may remain in use: the kernel charges in batches, and the init has buffers.
-const SLACK_BYTES: u64 = 4 * 1024 * 1024;
+/// Memory that may remain in use, kernel memory included: what the kernel remembers of the image's
+/// files, and page tables of helpers. Less than a container's reserve.
+const SLACK_BYTES: u64 = 5 * 1024 * 1024;
+
+/// The kernel charges in batches of 64 pages on each CPU.
+const BATCH_BYTES: u64 = 256 * 1024;
+const MAX_BATCHES: u64 = 16;
 
 /// The state of the sandbox before its first run.
 pub struct AuditBaseline {
     memory: u64,
-    held: u64,
+    unreclaimable: u64,
     mounts: usize,
     init_limits: String,
 }
@@ -33,26 +38,41 @@ impl AuditBaseline {
     pub fn read(cgroup: &Cgroup) -> Self {
         Self {
             memory: cgroup.memory(),
-            held: cgroup.held(),
+            unreclaimable: cgroup.unreclaimable(),
             mounts: lines("/proc/self/mountinfo"),
             init_limits: init_limits(),
         }
     }
 }
 
+impl AuditBaseline {
+    /// Takes the memory in use now for the first state: before the first run, when a runtime has
+    /// loaded. `known_bytes` are held by helpers and files that are counted anew each time.
+    pub fn read_memory_again(&mut self, cgroup: &Cgroup, known_bytes: u64) {
+        self.unreclaimable = self.unreclaimable.max(cgroup.unreclaimable().saturating_sub(known_bytes));
+    }
+
+    /// Bytes in use beyond the first state and `known_bytes`, if they are more than may remain.
+    #[must_use]
+    pub fn memory_beyond(&self, cgroup: &Cgroup, known_bytes: u64) -> Option<u64> {
+        let beyond = cgroup.unreclaimable().saturating_sub(self.unreclaimable + known_bytes);
+        (beyond > SLACK_BYTES + BATCH_BYTES * sys::cpus().min(MAX_BATCHES)).then_some(beyond)
+    }
+}
+
 fn lines(path: &str) -> usize {
-    fs::read_to_string(path).map_or(0, |text| text.lines().count())
+    sys::read_text(path).lines().count()
 }
 
 /// The init's resource limits, priority and OOM score, which a process that reaches it could
 /// change.
 fn init_limits() -> String {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let limits = sys::read_text("/proc/self/limits");
+    let stat = sys::read_text("/proc/self/stat");
     // proc(5): after the name in parentheses, priority and nice are the 16th and 17th field
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     let priority = fields.skip(15).take(2).collect::<Vec<_>>().join(" ");
-    let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    let score = sys::read_text("/proc/self/oom_score_adj");
     format!("{limits}{priority} {score}")
 }
 
@@ -66,9 +86,8 @@ pub struct Audit<'a> {
     pub files: &'a Files,
     /// Pids of the init's helper processes, which may be alive.
     pub helpers: &'a [i32],
-    /// Memory of these helpers, in bytes.
-    pub helper_bytes: u64,
-    pub cgroup: &'a Cgroup,
+    /// What earlier runs left in the kernel.
+    pub left: Option<String>,
     pub baseline: &'a AuditBaseline,
 }
 
@@ -76,7 +95,7 @@ impl Audit<'_> {
     /// Everything that is left, at most [`MAX_RESIDUE`] entries. `emptied` is the result of
     /// removing all files.
     #[must_use]
-    pub fn residue(&self, emptied: Result<(), Errno>) -> Vec<String> {
+    pub fn residue(self, emptied: Result<(), Errno>) -> Vec<String> {
         let mut found = Vec::new();
         let mut check = |is_left: bool, message: String| {
             if is_left && found.len() < MAX_RESIDUE {
@@ -89,14 +108,16 @@ impl Audit<'_> {
         check(!self.files.is_clean(self.helpers), "processes, or folders with a changed owner or mode".to_owned());
         check(self.files.count() > 0, format!("{} files", self.files.count()));
         for table in ["shm", "sem", "msg"] {
-            check(rows(table) > 0, format!("{} System V {table} objects", rows(table)));
+            let objects = rows(table);
+            check(objects > 0, format!("{objects} System V {table} objects"));
         }
         let queues = fs::read_dir("/dev/mqueue").map_or(0, Iterator::count);
         check(queues > 0, format!("{queues} message queues"));
         let (mounts, before) = (lines("/proc/self/mountinfo"), self.baseline.mounts);
         check(mounts != before, format!("{mounts} mounts, {before} before"));
-        let held = self.cgroup.held().saturating_sub(self.baseline.held + self.helper_bytes);
-        check(held > SLACK_BYTES, format!("{held} bytes of memory"));
+        if let Some(left) = self.left {
+            check(true, left);
+        }
         check(init_limits() != self.baseline.init_limits, "limits or priority of the init changed".to_owned());
         found
     }

@@ -1,9 +1,10 @@
-//! A cell: one run in user, PID, mount and IPC namespaces of its own, made without any privilege.
+//! A cell: one run in user, PID, mount, IPC, network and cgroup namespaces of its own, made without
+//! any privilege.
 //!
 //! ```text
-//!  init (a plain uid, no capability)
+//!  init (a plain uid, no capability) in the base (`base`)
 //!    '- fork into new namespaces: the cell init (`cell_init`)
-//!         mount: uid maps, /tmp, /box, /dev/shm, /proc, masks    in advance, if there is time
+//!         mount: uid maps, loopback, /tmp, /box, /dev/shm, /proc, masks    in advance
 //!         bind_files: the files that the daemon put              when the run arrives
 //!         then the program; when the cell init exits, the kernel ends all processes, mounts,
 //!         tmpfs contents and IPC objects of the run
@@ -27,11 +28,15 @@ use wire::frame::Space;
 
 use nix::libc;
 
-const USUAL: u64 = libc::MS_NOSUID | libc::MS_NODEV;
-const READ_ONLY: u64 = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY | USUAL;
+/// An empty folder that no process can write to; the base covers it.
+pub const EMPTY: &CStr = c"/dev/mqueue";
 
-/// Kernel files that reveal too much; the same list that engines mask.
-const MASKED: [&CStr; 13] = [
+/// Flags of every mount.
+pub const USUAL: u64 = libc::MS_NOSUID | libc::MS_NODEV;
+
+/// Files in /proc that reveal too much; the same list that engines mask. Other paths are masked in
+/// the base.
+const MASKED: [&CStr; 10] = [
     c"/proc/asound",
     c"/proc/acpi",
     c"/proc/interrupts",
@@ -42,13 +47,43 @@ const MASKED: [&CStr; 13] = [
     c"/proc/timer_stats",
     c"/proc/sched_debug",
     c"/proc/scsi",
-    c"/sys/firmware",
-    c"/sys/devices/virtual/powercap",
-    c"/dev/mqueue",
 ];
 
-/// Kernel files that are made read-only; the same list as the engines'.
-const LOCKED: [&CStr; 5] = [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"];
+/// The OOM score of all processes that are or become a program: the kernel kills them first.
+pub const OOM_SCORE: &[u8] = b"1000";
+
+/// Which of [`MASKED`] there are, a bit for each.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcMasks {
+    folders: u16,
+    files: u16,
+}
+
+impl ProcMasks {
+    /// Looks in this process's own /proc, which has the same entries as a cell's.
+    #[must_use]
+    pub fn find() -> Self {
+        let mut found = Self::default();
+        for (path, bit) in MASKED.iter().zip((0..).map(|at| 1u16 << at)) {
+            // a path that cannot be opened is not a folder
+            match sys::open(path, libc::O_PATH).and_then(|file| sys::stat(&file)) {
+                Ok(meta) if meta.is_dir => found.folders |= bit,
+                Err(libc::ENOENT) => {}
+                _ => found.files |= bit,
+            }
+        }
+        found
+    }
+
+    fn mount(self) -> Result<(), Errno> {
+        for (path, bit) in MASKED.iter().zip((0..).map(|at| 1u16 << at)) {
+            if (self.folders | self.files) & bit != 0 {
+                mask(path, self.files & bit == 0)?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Ids and sizes of a sandbox's cells.
 #[derive(Debug, Clone, Copy)]
@@ -58,25 +93,37 @@ pub struct CellConfig {
     /// The init's own gid, and the only one in the cell.
     pub gid: u32,
     pub space: Space,
+    pub masks: ProcMasks,
 }
 
-fn at<T>(name: &'static str, result: Result<T, Errno>) -> StepResult<T> {
+/// The result of a step, with its name.
+pub fn at<T>(name: &'static str, result: Result<T, Errno>) -> StepResult<T> {
     result.map_err(|errno| (name, errno))
 }
 
-/// The folders of a cell.
-pub struct CellFolders {
+/// Descriptors of a cell.
+pub struct CellParts {
     /// The cell's own /box.
     pub box_folder: OwnedFd,
+    /// The kernel's count of the sockets in its network namespace.
+    pub sockets: OwnedFd,
     /// The container's /box with the daemon's files, which the cell's /box covers.
     pub store: OwnedFd,
 }
 
-/// Mounts a cell's file systems, from inside. Its /box is still empty.
-pub fn mount(config: &CellConfig) -> StepResult<CellFolders> {
-    let CellConfig { uid, gid, space } = *config;
+/// What is still to be had of a cell, also after its end.
+pub struct CellFiles {
+    /// The cell's own /box.
+    pub box_folder: OwnedFd,
+    /// The kernel's count of its sockets. Keeps its network namespace in existence.
+    pub sockets: OwnedFd,
+}
+
+/// Mounts a cell's file systems and sets its network up, from inside. Its /box is still empty.
+pub fn mount(config: &CellConfig) -> StepResult<CellParts> {
+    let CellConfig { uid, gid, space, masks } = *config;
     at("cell maps", map(uid, gid))?;
-    at("cell mounts", sys::mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c""))?;
+    at("cell network", set_network_up())?;
     // bind mounts need a source in this mount namespace
     let store = at("cell /box", sys::open(c"/box", libc::O_RDONLY | libc::O_DIRECTORY))?;
     let tmpfs = |target: &CStr, bytes: u64, mode: &str, flags: u64| {
@@ -86,39 +133,58 @@ pub fn mount(config: &CellConfig) -> StepResult<CellFolders> {
     at("cell /tmp", tmpfs(c"/tmp", space.tmp_bytes, "1777", 0))?;
     at("cell /box", tmpfs(c"/box", space.box_bytes, "755", 0))?;
     at("cell /dev/shm", or_absent(tmpfs(c"/dev/shm", space.shm_bytes, "1777", 0)))?;
-    at("cell /proc", sys::mount(c"proc", c"/proc", c"proc", USUAL | libc::MS_NOEXEC, c""))?;
-    for path in MASKED {
-        at("cell masks", or_absent(mask(path)))?;
-    }
-    for path in LOCKED {
-        at("cell masks", or_absent(bind_read_only(path, path)))?;
-    }
+    at("cell /proc", sys::mount(c"proc", c"/proc", c"proc", USUAL | libc::MS_NOEXEC | libc::MS_RDONLY, c""))?;
+    at("cell masks", masks.mount())?;
     let box_folder = at("cell /box", sys::open(c"/box", libc::O_RDONLY | libc::O_DIRECTORY))?;
-    Ok(CellFolders { box_folder, store })
+    let sockets = at("cell sockets", sys::open(c"/proc/net/sockstat", libc::O_RDONLY))?;
+    Ok(CellParts { box_folder, sockets, store })
+}
+
+/// Gives a cell pseudoterminals of its own. The base masks the container's.
+pub fn make_terminals() -> StepResult<()> {
+    let options = c"newinstance,ptmxmode=0666,mode=0620,max=64";
+    let mounted = sys::mount(c"devpts", c"/dev/pts", c"devpts", libc::MS_NOSUID | libc::MS_NOEXEC, options);
+    at("cell terminals", or_absent(mounted))
 }
 
 /// Makes the store's files visible in a cell's /box: creates its folders and binds each of its
-/// files. Returns the paths of the folders.
-pub fn bind_files(store: &OwnedFd) -> StepResult<Vec<CString>> {
-    let mut binder = FileBinder { store, folders: Vec::new() };
-    at("cell files", binder.bind_below(store, "", 0))?;
-    Ok(binder.folders)
+/// files.
+pub fn bind_files(store: &OwnedFd) -> StepResult<()> {
+    at("cell files", FileBinder { store }.bind_below(store, "", 0))
 }
 
-/// A path that does not exist needs no mount.
-fn or_absent(result: Result<(), Errno>) -> Result<(), Errno> {
+/// A path that does not exist needs nothing.
+pub fn or_absent(result: Result<(), Errno>) -> Result<(), Errno> {
     match result {
         Err(libc::ENOENT) => Ok(()),
         other => other,
     }
 }
 
-fn map(uid: u32, gid: u32) -> Result<(), Errno> {
+/// Loopback only. A program may use every port, as engines allow it in their own networks.
+fn set_network_up() -> Result<(), Errno> {
+    sys::set_loopback_up()?;
+    or_absent(write_file(c"/proc/sys/net/ipv4/ip_unprivileged_port_start", b"0"))
+}
+
+/// How many sockets there are in a cell's network namespace, from the descriptor that came from it.
+#[must_use]
+pub fn sockets_in_use(sockets: &OwnedFd) -> u64 {
+    let mut buffer = [0; 1024];
+    let length = sys::read_from_start(sockets.as_raw_fd(), &mut buffer).unwrap_or(0);
+    let text = buffer.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("sockets: used ")?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Maps this uid and gid into a new user namespace, from inside.
+pub fn map(uid: u32, gid: u32) -> Result<(), Errno> {
     // /proc/self belongs to root while this process is undumpable
     sys::dumpable()?;
     write_file(c"/proc/self/setgroups", b"deny")?;
     write_file(c"/proc/self/uid_map", format!("{uid} {uid} 1").as_bytes())?;
     write_file(c"/proc/self/gid_map", format!("{gid} {gid} 1").as_bytes())?;
+    // inherited by the program, which cannot undo it: its /proc is read-only
+    write_file(c"/proc/self/oom_score_adj", OOM_SCORE)?;
     sys::not_dumpable()
 }
 
@@ -128,19 +194,34 @@ pub fn write_file(path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
     sys::write_all(file.as_raw_fd(), bytes)
 }
 
-fn bind_read_only(source: &CStr, target: &CStr) -> Result<(), Errno> {
+/// Binds a file or folder, read-only.
+pub fn bind_read_only(source: &CStr, target: &CStr) -> Result<(), Errno> {
     sys::mount(source, target, c"", libc::MS_BIND | libc::MS_REC, c"")?;
+    remount_read_only(target, USUAL)
+}
+
+/// Makes a mount read-only and gives it these flags.
+pub fn remount_read_only(target: &CStr, flags: u64) -> Result<(), Errno> {
+    let flags = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY | flags;
     // A remount must repeat the flags that the engine locked on the source.
-    match sys::mount(c"", target, c"", READ_ONLY, c"") {
-        Err(libc::EPERM) => sys::mount(c"", target, c"", READ_ONLY | libc::MS_NOEXEC, c""),
+    match sys::mount(c"", target, c"", flags, c"") {
+        Err(libc::EPERM) => sys::mount(c"", target, c"", flags | libc::MS_NOEXEC, c""),
         other => other,
     }
 }
 
 /// Covers a folder with an empty one, a file with /dev/null.
-fn mask(path: &CStr) -> Result<(), Errno> {
-    match sys::mount(c"tmpfs", path, c"tmpfs", USUAL | libc::MS_RDONLY | libc::MS_NOEXEC, c"size=4k,nr_inodes=1") {
-        Err(libc::ENOTDIR) => sys::mount(c"/dev/null", path, c"", libc::MS_BIND, c""),
+pub fn mask(path: &CStr, is_folder: bool) -> Result<(), Errno> {
+    if !is_folder {
+        return sys::mount(c"/dev/null", path, c"", libc::MS_BIND, c"");
+    }
+    // the base's empty, read-only folder
+    match sys::mount(EMPTY, path, c"", libc::MS_BIND, c"") {
+        // a container without that folder
+        Err(libc::ENOENT) => {
+            let flags = USUAL | libc::MS_RDONLY | libc::MS_NOEXEC;
+            sys::mount(c"tmpfs", path, c"tmpfs", flags, c"size=4k,nr_inodes=1")
+        }
         other => other,
     }
 }
@@ -148,12 +229,10 @@ fn mask(path: &CStr) -> Result<(), Errno> {
 /// Binds the files of the store into /box.
 struct FileBinder<'a> {
     store: &'a OwnedFd,
-    /// Paths of the folders that were created.
-    folders: Vec<CString>,
 }
 
 impl FileBinder<'_> {
-    fn bind_below(&mut self, folder: &OwnedFd, below: &str, depth: usize) -> Result<(), Errno> {
+    fn bind_below(&self, folder: &OwnedFd, below: &str, depth: usize) -> Result<(), Errno> {
         if depth > MAX_DEPTH {
             return Err(libc::ELOOP);
         }
@@ -169,7 +248,7 @@ impl FileBinder<'_> {
         Ok(())
     }
 
-    fn bind_entry(&mut self, folder: &OwnedFd, name: &CStr, path: &str, depth: usize) -> Result<(), Errno> {
+    fn bind_entry(&self, folder: &OwnedFd, name: &CStr, path: &str, depth: usize) -> Result<(), Errno> {
         let path_below = |root: &str| CString::new(format!("{root}{path}")).map_err(|_| libc::EINVAL);
         let target = path_below("/box")?;
         if sys::stat_at(folder, name)?.is_dir {
@@ -177,9 +256,7 @@ impl FileBinder<'_> {
             // a mount point cannot be renamed, and with it what is below
             sys::mount(&target, &target, c"", libc::MS_BIND, c"")?;
             let inner = sys::open_at(folder, name, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
-            self.bind_below(&inner, path, depth + 1)?;
-            self.folders.push(target);
-            Ok(())
+            self.bind_below(&inner, path, depth + 1)
         } else {
             sys::touch(&target)?;
             bind_read_only(&path_below(&format!("/proc/self/fd/{}", self.store.as_raw_fd()))?, &target)
@@ -190,7 +267,7 @@ impl FileBinder<'_> {
 /// Whether cells can be made here: makes one and lets it exit.
 pub fn trial(config: &CellConfig) -> Result<(), StepError> {
     let (reader, writer) = sys::pipe().map_err(StepError::of("pipe"))?;
-    match sys::fork_cell().map_err(StepError::of("cell namespaces"))? {
+    match sys::fork_cell().map_err(denied_namespace)? {
         None => {
             let mounted = mount(config);
             if let Err((step, errno)) = mounted {
@@ -208,4 +285,18 @@ pub fn trial(config: &CellConfig) -> Result<(), StepError> {
             }
         }
     }
+}
+
+/// Names the first namespace that the kernel refuses, together with those before it.
+fn denied_namespace(errno: Errno) -> StepError {
+    let mut flags = 0;
+    for (name, flag) in sys::CELL_NAMESPACES {
+        flags |= flag;
+        match sys::fork_into(flags) {
+            Ok(None) => sys::exit(0),
+            Ok(Some(_)) => drop(sys::wait_one()),
+            Err(errno) => return StepError::new(name, errno),
+        }
+    }
+    StepError::new("cell namespaces", errno)
 }

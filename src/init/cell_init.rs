@@ -2,37 +2,32 @@
 //! and counts what it leaves.
 //!
 //! ```text
-//!  mount -> send /box's descriptor -> fork what waits (a blank child, or a runtime)
+//!  mount -> send descriptors -> fork what waits (a blank child, or a runtime)
 //!        -> receive a Run (control socket closed: exit)
 //!             the waiting process fits ---------------------------------.
 //!             it does not fit, or has exited: kill it, then fork        |
 //!             another blank child or ask the template ------------------+
 //!                                                                       v
 //!        -> bind files -> drop capabilities -> [limits onto the runtime] -> pass the Run on
-//!        -> filter
-//!
-//!  wait; kill and count what is left; report the end
-//!     another run follows and nothing was left (`folder_snapshot`): report the counters;
-//!       receive the next Run, with new pipes; it may be there already (`queued_run`)
-//!       -> fork and exec, or ask the template -> wait again
-//!     otherwise: exit
+//!  wait; kill and count what is left; report the end; exit
 //! ```
+//!
+//! A cell serves one run: whatever a program did to its cell ends with it.
 //!
 //! What waits is confined like a program from its first instruction on: no capability, the filter.
 //! A blank child is our own code: it reads its Run, sets its limits, and executes the program. A
 //! runtime has read nothing but what the image and the profile gave it. It writes `ready` to
-//! [`READY_FD`]. From [`ORDER_FD`] it reads what to load, as one line, and later `go` and its
-//! arguments, each terminated by NUL, until end of file.
+//! [`READY_FD`]. From [`ORDER_FD`] it reads what to load, as one line, and later `go` (a fork
+//! `live` if its output is read as it comes) and its arguments, each terminated by NUL, until end
+//! of file.
 
 use super::cell::{self, CellConfig};
-use super::cgroup::Cgroup;
 use super::fds::{ORDER_FD, READY_FD};
 use super::filter;
-use super::folder_snapshot::FolderSnapshot;
-use super::limits::{self, Resource};
-use super::run_status::{self, CellEnd, CellSnapshot, ProgramStart, StepError, StepResult};
+use super::limits::{self, Counted, Resource};
+use super::run_status::{self, CellEnd, ProgramStart, StepError, StepResult};
 use super::setup::{self, ExecPlan, RlimitPhase, StartReport};
-use super::sys::{self, ExitedChild, Stack};
+use super::sys::{self, ExitedChild};
 use super::template::{ForkedProcess, RuntimeOrigin, TemplateClient};
 use std::os::fd::{AsRawFd, OwnedFd};
 use wire::codec;
@@ -46,7 +41,7 @@ pub struct CellIo {
     pub stdio: [OwnedFd; 3],
     /// Where it and its children report.
     pub status: OwnedFd,
-    /// The control socket to the init: /box's descriptor goes out, Runs come in.
+    /// The control socket to the init: descriptors of the cell go out, a Run comes in.
     pub control: OwnedFd,
 }
 
@@ -63,7 +58,6 @@ pub struct CellInit<'a> {
     pub io: CellIo,
     /// Set if programs are forked from a template.
     pub template: Option<&'a TemplateClient>,
-    pub cgroup: &'a Cgroup,
 }
 
 /// A child of the cell init that waits for its run.
@@ -90,17 +84,12 @@ struct MainProcess {
     before_ns: u64,
 }
 
-/// A Run frame, decoded and as received.
+/// What the init sends to a cell init: which limits the cgroup decides, as one byte, and the Run
+/// frame. Decoded and as received.
 struct ReceivedRun {
     run: Run,
-    frame: Vec<u8>,
-}
-
-/// Whether the next run of the same submission may use this run's cell: one follows, no file is put
-/// or removed in between, and nothing is allowed that would outlive the program unnoticed.
-#[must_use]
-pub fn may_be_followed(run: &Run) -> bool {
-    run.more && run.keep.is_empty() && run.remove_after.is_empty() && run.relax == Relax::NONE
+    counted: Counted,
+    bytes: Vec<u8>,
 }
 
 impl CellInit<'_> {
@@ -115,24 +104,22 @@ impl CellInit<'_> {
             Err(failed) => self.fail(&failed),
         };
         let Some(received) = recv_run(&self.io.control) else { sys::exit(0) };
-        let (main, snapshot) = match self.start_first(&received, waiting, &store) {
-            Ok(started) => started,
+        let main = match self.start_main(&received, waiting, &store) {
+            Ok(main) => main,
             Err(failed) => self.fail(&failed),
         };
-        self.close_all_but_kept(snapshot.as_ref());
-        // The program is already running: this process has no capability any more and is
-        // undumpable.
-        if let Err((step, errno)) = confine(received.run.relax) {
-            self.fail(&StepError::new(step, errno));
-        }
-        self.serve(received.run, main, snapshot.as_ref())
+        self.close_all_but_status();
+        let end = wait_for(&main);
+        run_status::send_end(&self.io.status, &end);
+        sys::exit(0)
     }
 
-    /// Mounts the cell's folders and sends /box to the init. Returns the folder of stored files.
+    /// Mounts the cell's folders and sends the init what it needs of the cell. Returns the folder
+    /// of stored files.
     fn mount(&self, config: &CellConfig) -> StepResult<OwnedFd> {
-        let folders = cell::mount(config)?;
-        sys::send_fds(&self.io.control, 0, [&folders.box_folder]).map_err(|e| ("cell handover", e))?;
-        Ok(folders.store)
+        let cell = cell::mount(config)?;
+        sys::send_fds(&self.io.control, 0, [&cell.box_folder, &cell.sockets]).map_err(|e| ("cell handover", e))?;
+        Ok(cell.store)
     }
 
     /// Starts what waits for a run. With a template and no runtime, nothing: its process is forked
@@ -152,36 +139,6 @@ impl CellInit<'_> {
         }
     }
 
-    /// Waits for runs to end and starts the next ones, as long as the cell stays unchanged.
-    fn serve(&self, mut run: Run, mut main: MainProcess, snapshot: Option<&FolderSnapshot>) -> ! {
-        let mut stack = None;
-        loop {
-            let mut end = wait_for(&main);
-            let unchanged =
-                may_be_followed(&run) && end.survivors == 0 && snapshot.is_some_and(FolderSnapshot::is_unchanged);
-            // The order of the clocks matters: reading this process's own updates the cgroup's.
-            end.unchanged = unchanged.then(|| CellSnapshot {
-                at: sys::now(),
-                cell_init_ns: sys::own_cpu(),
-                counters: self.cgroup.counters(),
-            });
-            run_status::send_end(&self.io.status, &end);
-            if !unchanged {
-                sys::exit(0)
-            }
-            let Ok(stdio) = sys::recv_fds(&self.io.control, true) else { sys::exit(0) };
-            let Some(next) = recv_run(&self.io.control) else { sys::exit(0) };
-            run = next.run;
-            main = match self.fork_from_template(&run, &stdio) {
-                None => self.start_next(&run, &stdio, stack.get_or_insert_with(Stack::new)),
-                Some(process) => match self.release(process, &run) {
-                    Ok(main) => main,
-                    Err(failed) => self.fail(&failed),
-                },
-            };
-        }
-    }
-
     /// Reports a failed step and exits.
     fn fail(&self, failed: &StepError) -> ! {
         run_status::send_failed(&self.io.status, failed);
@@ -190,13 +147,11 @@ impl CellInit<'_> {
 
     /// Closes the program's descriptors and the init's. Numbers 0 to 2 stay in use, so that no
     /// later descriptor gets them.
-    fn close_all_but_kept(&self, snapshot: Option<&FolderSnapshot>) {
+    fn close_all_but_status(&self) {
         for number in 0..3 {
             let _ = sys::dup_onto(&self.io.status, number);
         }
-        let folders = snapshot.into_iter().flat_map(FolderSnapshot::descriptors);
-        let sockets = self.template.map(TemplateClient::socket).into_iter().chain([&self.io.status, &self.io.control]);
-        sys::close_from_3_except(folders.chain(self.cgroup.descriptors()).chain(sockets));
+        sys::close_from_3_except([&self.io.status]);
     }
 
     /// Forks a child that is confined like a program, and executes the program when it reads its
@@ -222,9 +177,9 @@ impl CellInit<'_> {
             return Some(StepError::new(step, errno));
         }
         let ready_at = sys::now();
-        let ReceivedRun { run, .. } = recv_run(order)?;
+        let ReceivedRun { run, counted, .. } = recv_run(order)?;
         let before_ns = sys::own_cpu();
-        Some(match plan_of(&run) {
+        Some(match plan_of(&run, counted) {
             Ok(plan) => {
                 let steps = |plan: &ExecPlan| setup::final_steps(plan, RlimitPhase::Run);
                 let report = StartReport { to: &self.io.status, ready_at, before_ns };
@@ -234,36 +189,10 @@ impl CellInit<'_> {
         })
     }
 
-    /// Starts the next program in an unchanged cell. It inherits the filter and has no capability.
-    fn start_next(&self, run: &Run, stdio: &[OwnedFd; 3], stack: &mut Stack) -> MainProcess {
-        let plan = plan_of(run);
-        let mut child = || {
-            let failed = match &plan {
-                Ok(plan) => {
-                    let steps = |plan: &ExecPlan| {
-                        setup::unprivileged_cell_steps(stdio)?;
-                        setup::final_steps(plan, RlimitPhase::Run)
-                    };
-                    let report = StartReport { to: &self.io.status, ready_at: sys::now(), before_ns: 0 };
-                    setup::exec_program(plan, Some(report), steps)
-                }
-                Err(failed) => failed.clone(),
-            };
-            self.fail(&failed)
-        };
-        let started = sys::fork_to_exec(stack, &mut child);
-        // the child shared this memory until its exec and made it dumpable
-        let _ = sys::not_dumpable();
-        match started {
-            Ok(pid) => MainProcess { pid, before_ns: 0 },
-            Err(errno) => self.fail(&StepError::new("fork", errno)),
-        }
-    }
-
     /// Starts a runtime like a program, with two more descriptors.
     fn start_runtime(&self, prepare: &Prepare, ready: &OwnedFd) -> Result<WaitingProcess, StepError> {
         let Prepare { argv, stands_for, env, load, limits, relax, .. } = prepare;
-        let plan = ExecPlan::new(argv, env, limits, *relax, 1)?;
+        let plan = ExecPlan::new(argv, env, limits, *relax, 1, Counted::default())?;
         let (order_reader, order) = sys::pipe().map_err(StepError::of("pipe"))?;
         let (execs, exec_writer) = sys::pipe().map_err(StepError::of("pipe"))?;
         let steps = |plan: &ExecPlan| -> StepResult<()> {
@@ -301,21 +230,20 @@ impl CellInit<'_> {
 
     /// Has a process forked from the template for this run. `None` (not allowed, or the template is
     /// gone) means a cold start.
-    fn fork_from_template(&self, run: &Run, stdio: &[OwnedFd; 3]) -> Option<WaitingProcess> {
+    fn fork_from_template(&self, run: &Run) -> Option<WaitingProcess> {
         let template = self.template.filter(|template| run.hot && template.serves(run.relax))?;
-        template.fork(stdio).ok().map(WaitingProcess::from)
+        template.fork(&self.io.stdio).ok().map(WaitingProcess::from)
     }
 
-    /// Starts the first run: binds the stored files, drops the capabilities and lets the waiting
-    /// process go, or another one if it does not fit. Also returns the snapshot of the cell's
-    /// folders, if another run may follow.
-    fn start_first(
+    /// Starts the run: binds the stored files, drops the capabilities and lets the waiting process
+    /// go, or another one if it does not fit.
+    fn start_main(
         &self,
         received: &ReceivedRun,
         waiting: Option<WaitingProcess>,
         store: &OwnedFd,
-    ) -> Result<(MainProcess, Option<FolderSnapshot>), StepError> {
-        let ReceivedRun { run, frame } = received;
+    ) -> Result<MainProcess, StepError> {
+        let ReceivedRun { run, counted, bytes } = received;
         let process = match waiting {
             Some(process) if process.can_serve(run) => process,
             other => {
@@ -323,34 +251,36 @@ impl CellInit<'_> {
                     sys::kill_everyone();
                     while sys::wait_one().is_ok() {}
                 }
-                match self.fork_from_template(run, &self.io.stdio) {
+                match self.fork_from_template(run) {
                     Some(process) => process,
                     None => self.start_blank(run.relax)?,
                 }
             }
         };
-        let folders = cell::bind_files(store).map_err(|(name, errno)| StepError::new(name, errno))?;
-        let snapshot = if may_be_followed(run) { FolderSnapshot::take(&folders) } else { None };
+        cell::bind_files(store).map_err(|(name, errno)| StepError::new(name, errno))?;
+        if run.relax.has(Relax::PTY) {
+            cell::make_terminals().map_err(|(name, errno)| StepError::new(name, errno))?;
+        }
         sys::drop_capabilities().map_err(StepError::of("capabilities"))?;
-        let main = match process.kind {
+        match process.kind {
             WaitingKind::Blank(_) => {
                 // read before it can have started
                 let before_ns = sys::cpu_of(process.pid);
                 // a child that has exited has reported why
-                let _ = sys::write_all(process.order.as_raw_fd(), frame);
-                MainProcess { pid: process.pid, before_ns }
+                let _ = sys::write_all(process.order.as_raw_fd(), bytes);
+                Ok(MainProcess { pid: process.pid, before_ns })
             }
-            WaitingKind::Runtime { .. } | WaitingKind::Forked { .. } => self.release(process, run)?,
-        };
-        Ok((main, snapshot))
+            WaitingKind::Runtime { .. } | WaitingKind::Forked { .. } => self.release(process, run, *counted),
+        }
     }
 
     /// Sets the limits of a waiting runtime and sends it the run's arguments.
-    fn release(&self, process: WaitingProcess, run: &Run) -> Result<MainProcess, StepError> {
+    fn release(&self, process: WaitingProcess, run: &Run, counted: Counted) -> Result<MainProcess, StepError> {
         let WaitingProcess { pid, order, kind } = process;
         let own_ns = sys::cpu_of(pid);
-        let limits = limits::resources(&run.limits, run.relax, 1);
+        let limits = limits::resources(&run.limits, run.relax, 1, counted);
         let mut message = Vec::new();
+        let is_live = matches!(kind, WaitingKind::Forked { .. }) && !run.live_env.is_empty();
         let (argv_prefix_len, ready_at, before_ns) = match kind {
             WaitingKind::Forked { argv_prefix_len, ready_at, before_ns } => {
                 // It sets its limits itself: this process has a filter that allows only that.
@@ -370,7 +300,7 @@ impl CellInit<'_> {
                 (0, 0, own_ns)
             }
         };
-        message.extend_from_slice(b"go\0");
+        message.extend_from_slice(if is_live { b"live\0" } else { b"go\0" });
         for argument in run.argv.iter().skip(argv_prefix_len) {
             message.extend_from_slice(argument.as_bytes());
             message.push(0);
@@ -412,8 +342,8 @@ fn set_limits_of(pid: i32, limits: &[Resource], used_ns: u64) -> Result<(), Step
     Ok(())
 }
 
-fn plan_of(run: &Run) -> Result<ExecPlan, StepError> {
-    ExecPlan::new(&run.argv, &run.env, &run.limits, run.relax, 1)
+fn plan_of(run: &Run, counted: Counted) -> Result<ExecPlan, StepError> {
+    ExecPlan::new(&run.argv, &run.whole_env(), &run.limits, run.relax, 1, counted)
 }
 
 /// Sets no_new_privs and installs the filter.
@@ -426,8 +356,7 @@ fn confine(relax: Relax) -> StepResult<()> {
 fn wait_for(main: &MainProcess) -> CellEnd {
     let ended = Ended::Signaled(libc::SIGKILL as u8);
     let before_ns = main.before_ns;
-    let mut end =
-        CellEnd { ended, survivors: 0, at: 0, user_ns: 0, system_ns: 0, max_rss: 0, before_ns, unchanged: None };
+    let mut end = CellEnd { ended, survivors: 0, at: 0, user_ns: 0, system_ns: 0, max_rss: 0, before_ns };
     let mut is_over = false;
     while let Ok(child) = sys::wait_one() {
         let child = if child.pid == main.pid { child.without(before_ns) } else { child };
@@ -455,17 +384,19 @@ fn wait_for(main: &MainProcess) -> CellEnd {
 /// Waits for a Run. `None` when the sender closed its end. Reads no byte beyond the frame: the next
 /// one comes with descriptors.
 fn recv_run(from: &OwnedFd) -> Option<ReceivedRun> {
-    let mut frame = vec![0; 4];
-    read_exact(from, &mut frame)?;
-    let length = u32::from_le_bytes(frame.first_chunk().copied()?) as usize;
+    let mut bytes = vec![0; 5];
+    read_exact(from, &mut bytes)?;
+    let (counted, length) = bytes.split_first()?;
+    let counted = Counted::from_byte(*counted);
+    let length = u32::from_le_bytes(length.first_chunk().copied()?) as usize;
     if length > MAX_FRAME_BYTES {
         return None;
     }
-    frame.resize(4 + length, 0);
-    let body = frame.get_mut(4..)?;
+    bytes.resize(5 + length, 0);
+    let body = bytes.get_mut(5..)?;
     read_exact(from, body)?;
     match codec::decode_to_init(body) {
-        Ok(ToInit::Run(run)) => Some(ReceivedRun { run, frame }),
+        Ok(ToInit::Run(run)) => Some(ReceivedRun { run, counted, bytes }),
         _ => None,
     }
 }

@@ -1,19 +1,16 @@
 //! The cells of one sandbox that are ready for runs.
 //!
 //! A cell without a runtime serves any run. A cell with a prewarmed runtime serves the first run
-//! with the same command, environment and filter. A cell that served a run serves the next one,
-//! unless a file is put or removed in between; it may have been sent that run already
-//! (`queued_run`).
+//! with the same command, environment and filter. No cell serves a second run.
 
 use super::cell::CellConfig;
-use super::cgroup::Cgroup;
+use super::memory_ledger::Inherited;
 use super::own_cpu::OwnCpu;
 use super::ready_cell::{MAX_MESSAGE_BYTES, ReadyCell};
 use super::run_status::StepError;
 use super::sys::{self, ExitedChild};
 use super::template::{RuntimeOrigin, Template, TemplateClient};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::rc::Rc;
 use wire::frame::{Prepare, Relax, Run};
 
 use nix::libc;
@@ -39,17 +36,33 @@ pub struct PrepareResult {
     pub took_ns: u64,
 }
 
-/// Whether the runtime stands for the beginning of this run's command.
+/// What a run starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunSource {
+    /// Its own executable.
+    Nothing,
+    /// The runtime that waits in its cell.
+    WaitingRuntime,
+    /// A fork of the template, made when the run begins.
+    Template,
+}
+
+/// How many programs a template is forked for before its successor is started, beside which it
+/// serves once more. They share its hash seed and its addresses. A new one costs a start of the
+/// runtime.
+const MAX_TEMPLATE_USES: u32 = 31;
+
+/// Whether the runtime stands for this run's command, with the same memory limit: a JVM and node
+/// size their heaps by it. A template does not, nor does the heap of a compiler matter.
 fn can_serve(prepare: &Prepare, run: &Run) -> bool {
-    let Prepare { stands_for, exact, env, relax, .. } = prepare;
-    let length_fits = !exact || run.argv.len() == stands_for.len();
-    length_fits && run.argv.starts_with(stands_for) && run.env == *env && run.relax == *relax
+    let Prepare { env, relax, forks, limits, .. } = prepare;
+    let heap_fits = *forks || !run.keep.is_empty() || run.limits.memory_bytes == limits.memory_bytes;
+    heap_fits && prepare.stands_for_command(&run.argv) && run.env == *env && run.relax == *relax
 }
 
 /// All ready cells of one sandbox, and the template that programs are forked from.
+#[derive(Default)]
 pub struct CellPool {
-    /// Passed to cell inits, for the snapshots that they take.
-    cgroup: Rc<Cgroup>,
     /// The cell without a runtime.
     plain: Option<ReadyCell>,
     /// The filter of the last run, and most likely of the next one.
@@ -57,20 +70,19 @@ pub struct CellPool {
     /// Ordered by id.
     prepared: Vec<PreparedRuntime>,
     template: Option<Template>,
+    /// How many programs were forked from it.
+    template_uses: u32,
+    /// The next template, which loads while the old one serves once more.
+    successor: Option<Template>,
 }
 
 impl CellPool {
-    #[must_use]
-    pub fn new(cgroup: Rc<Cgroup>) -> Self {
-        Self { cgroup, plain: None, relax: Relax::NONE, prepared: Vec::new(), template: None }
-    }
-
     /// Makes a cell for the next run, unless there is one.
     pub fn fill(&mut self, config: CellConfig) {
         if self.plain.is_none() {
             // a failure now repeats when the run comes, and is reported then
             let client = self.template_client();
-            let made = ReadyCell::make(config, self.relax, None, client.as_ref(), &self.cgroup);
+            let made = ReadyCell::make(config, self.relax, None, client.as_ref());
             self.plain = made.ok().map(|(cell, _)| cell);
         }
     }
@@ -83,21 +95,28 @@ impl CellPool {
 
     /// Forgets the template if it is the reaped child; returns whether it is.
     pub fn reaped(&mut self, child: &ExitedChild) -> bool {
-        self.template.take_if(|template| template.pid == child.pid).is_some()
+        let is_child = |template: &mut Template| template.pid == child.pid;
+        self.template.take_if(is_child).or_else(|| self.successor.take_if(is_child)).is_some()
     }
 
-    /// Memory of the template, which survives a reset, in bytes.
-    #[must_use]
-    pub fn template_bytes(&self) -> u64 {
-        self.template.as_ref().map_or(0, Template::own_bytes)
+    /// Memory of the template and of waiting runtimes, in bytes.
+    pub fn helper_bytes(&mut self) -> u64 {
+        let cells = self.prepared.iter_mut().filter_map(|runtime| runtime.cell.as_mut());
+        let runtimes = cells.map(ReadyCell::own_bytes).sum::<u64>();
+        runtimes + self.templates().map(|template| sys::own_bytes_of(template.pid)).sum::<u64>()
+    }
+
+    /// The template and its successor.
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.template.iter().chain(&self.successor)
     }
 
     /// Prewarms a runtime, now and after each reset.
-    pub fn add(&mut self, prepare: Prepare, config: CellConfig, now: u64) -> Option<PrepareResult> {
+    pub fn add(&mut self, prepare: Prepare, config: CellConfig, now: u64, own: &mut OwnCpu) -> Option<PrepareResult> {
         self.prepared.retain(|runtime| runtime.prepare.id != prepare.id);
         self.prepared.push(PreparedRuntime { prepare, cell: None, ready: None, requested_at: now, failed: false });
         self.prepared.sort_by_key(|runtime| runtime.prepare.id);
-        self.prewarm(config, now)
+        self.prewarm(config, now, own)
     }
 
     /// Discards the cells with runtimes.
@@ -111,33 +130,16 @@ impl CellPool {
         self.prepared.clear();
     }
 
-    /// Keeps a used cell for the next run.
-    pub fn keep(&mut self, cell: ReadyCell, own: &mut OwnCpu) {
-        self.plain.replace(cell).into_iter().for_each(|other| other.discard(own));
-    }
-
     /// Discards the cell without a runtime.
     pub fn discard_plain(&mut self, own: &mut OwnCpu) {
         self.plain.take().into_iter().for_each(|cell| cell.discard(own));
     }
 
-    #[must_use]
-    pub fn has_used(&self) -> bool {
-        self.plain.as_ref().is_some_and(ReadyCell::is_used)
-    }
-
-    /// Discards a used cell, whose files are those of the previous run. Returns whether there was
-    /// one.
-    pub fn discard_used(&mut self, own: &mut OwnCpu) -> bool {
-        let used = self.plain.take_if(|cell| cell.is_used());
-        used.map(|cell| cell.discard(own)).is_some()
-    }
-
-    /// The pids of the plain cell and of the template, with their descendants.
+    /// The pids of the plain cell and of the templates, with their descendants.
     pub fn pids(&self) -> Vec<i32> {
         let cells = self.plain.iter().flat_map(|cell| [vec![cell.pid()], sys::children(cell.pid())]).flatten();
         // including the processes between the template and a program
-        let templates = self.template.iter().flat_map(|template| {
+        let templates = self.templates().flat_map(|template| {
             let children = sys::children(template.pid);
             let inner: Vec<i32> = children.iter().flat_map(|child| sys::children(*child)).collect();
             [vec![template.pid], children, inner].concat()
@@ -145,20 +147,21 @@ impl CellPool {
         cells.chain(templates).collect()
     }
 
-    /// CPU time of all ready cells and the template, in nanoseconds.
+    /// CPU time of all ready cells and the templates, in nanoseconds.
     pub fn cpu_ns(&mut self) -> u64 {
-        let template: u64 = self.template.iter().map(|template| sys::cpu_of(template.pid)).sum();
+        let template: u64 = self.templates().map(|template| sys::cpu_of(template.pid)).sum();
         let prepared = self.prepared.iter_mut().filter_map(|runtime| runtime.cell.as_mut());
         template + self.plain.iter_mut().chain(prepared).map(ReadyCell::cpu_ns).sum::<u64>()
     }
 
     /// Starts every requested runtime that does not wait in a cell, and the template.
-    pub fn prewarm(&mut self, config: CellConfig, now: u64) -> Option<PrepareResult> {
+    pub fn prewarm(&mut self, config: CellConfig, now: u64, own: &mut OwnCpu) -> Option<PrepareResult> {
+        self.replace_template(own);
         // a template that is started now must load first; a cell can load its own runtime meanwhile
         let is_loaded = self.template.is_some();
         if !is_loaded && let Some(runtime) = self.prepared.iter().find(|runtime| runtime.prepare.forks) {
             match Template::start(&runtime.prepare) {
-                Ok(template) => self.template = Some(template),
+                Ok(template) => (self.template, self.template_uses) = (Some(template), 0),
                 Err(failed) => return Some(runtime.start_failed(failed)),
             }
         }
@@ -167,13 +170,44 @@ impl CellPool {
             (runtime.requested_at, runtime.failed) = (now, false);
             let forks = runtime.prepare.forks && is_loaded;
             let origin = if forks { RuntimeOrigin::Fork } else { RuntimeOrigin::Exec };
+            self.template_uses += u32::from(forks);
             let wanted = Some((&runtime.prepare, origin));
-            match ReadyCell::make(config, runtime.prepare.relax, wanted, client.as_ref(), &self.cgroup) {
+            match ReadyCell::make(config, runtime.prepare.relax, wanted, client.as_ref()) {
                 Ok((cell, ready)) => (runtime.cell, runtime.ready) = (Some(cell), ready),
                 Err(failed) => return Some(runtime.start_failed(failed)),
             }
         }
         None
+    }
+
+    /// Starts a successor of a template that was used often enough, and the next time puts it in
+    /// its place.
+    fn replace_template(&mut self, own: &mut OwnCpu) {
+        if let Some(successor) = self.successor.take() {
+            // the cell without a runtime has a handle of the old one
+            self.discard_plain(own);
+            if let Some(old) = self.template.replace(successor) {
+                own.add_exiting(old.pid, sys::children(old.pid), 0);
+                sys::kill(old.pid);
+            }
+            self.template_uses = 0;
+        } else if self.template.is_some() && self.template_uses >= MAX_TEMPLATE_USES {
+            let forks = self.prepared.iter().find(|runtime| runtime.prepare.forks);
+            // on failure the old one goes on, and the next reset tries again
+            self.successor = forks.and_then(|runtime| Template::start(&runtime.prepare).ok());
+        }
+    }
+
+    /// Whether a template may be loading.
+    pub fn is_template_loading(&mut self, now: u64) -> bool {
+        let mut templates = self.template.iter_mut().chain(&mut self.successor);
+        templates.any(|template| template.is_loading(now))
+    }
+
+    /// Whether a runtime is not ready yet.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.prepared.iter().any(|runtime| runtime.ready.is_some())
     }
 
     /// The pipe for poll on which runtime `i` reports; otherwise -1.
@@ -191,6 +225,27 @@ impl CellPool {
         if run.hot { self.prepared.iter().position(|runtime| runtime.waits_for(run)) } else { None }
     }
 
+    /// Processes and threads that will be a program's, if the next run is an ordinary one.
+    pub fn count_waiting(&mut self) -> u64 {
+        let prepared = self.prepared.iter_mut().find_map(|runtime| runtime.cell.as_mut());
+        prepared.or(self.plain.as_mut()).map_or(0, ReadyCell::count_waiting)
+    }
+
+    /// What a fork of the template shares with it.
+    #[must_use]
+    pub fn template_holdings(&self) -> Inherited {
+        let Some(template) = &self.template else { return Inherited::default() };
+        let (resident, shared) = sys::memory_of(template.pid);
+        let bytes = resident.saturating_sub(shared).saturating_sub(template.forking_bytes());
+        Inherited { bytes, copied_bytes: template.copied_bytes(), file_bytes: Some(shared) }
+    }
+
+    /// Bytes of a fork's memory that only serve the forking.
+    #[must_use]
+    pub fn forking_bytes(&self) -> u64 {
+        self.template.as_ref().map_or(0, Template::forking_bytes)
+    }
+
     /// Whether the run is served by a fork of the template.
     fn is_forked(&self, run: &Run) -> bool {
         let by_template = |runtime: &PreparedRuntime| {
@@ -200,23 +255,17 @@ impl CellPool {
         run.hot && self.template.is_some() && self.prepared.iter().any(by_template)
     }
 
-    /// Whether this run starts with an exec.
-    #[must_use]
-    pub fn starts_cold(&self, run: &Run) -> bool {
-        !self.is_forked(run) && self.serving(run).is_none()
-    }
-
-    /// Takes a cell for this run. Also returns whether a prewarmed runtime or the template serves
-    /// it. Discards runtimes that must not wait during the run. `was_sent`: the used cell was sent
-    /// this run already.
+    /// Takes a cell for this run, and says what it starts from. Discards runtimes that must not
+    /// wait during the run.
     pub fn take(
         &mut self,
         run: &Run,
         config: CellConfig,
-        was_sent: bool,
         own: &mut OwnCpu,
-    ) -> Result<(ReadyCell, bool), StepError> {
-        let (forks, serving) = if was_sent { (false, None) } else { (self.is_forked(run), self.serving(run)) };
+    ) -> Result<(ReadyCell, RunSource), StepError> {
+        let (forks, serving) = (self.is_forked(run), self.serving(run));
+        // one that was made in advance was counted then
+        self.template_uses += u32::from(forks && serving.is_none());
         self.relax = run.relax;
         let cell = serving.and_then(|i| self.prepared.get_mut(i)?.take_cell());
         // Memory is for the program alone. But runtimes stay during a compile step (`keep`),
@@ -229,17 +278,15 @@ impl CellPool {
             runtime.discard(own);
         }
         if let Some(cell) = cell {
-            return Ok((cell, true));
+            return Ok((cell, RunSource::WaitingRuntime));
         }
-        if run.relax != Relax::NONE {
-            self.discard_used(own);
-        }
+        let source = if forks { RunSource::Template } else { RunSource::Nothing };
         match self.plain.take() {
-            Some(cell) => Ok((cell, forks)),
+            Some(cell) => Ok((cell, source)),
             None => {
                 let client = self.template_client();
-                let made = ReadyCell::make(config, run.relax, None, client.as_ref(), &self.cgroup);
-                made.map(|(cell, _)| (cell, forks))
+                let made = ReadyCell::make(config, run.relax, None, client.as_ref());
+                made.map(|(cell, _)| (cell, source))
             }
         }
     }

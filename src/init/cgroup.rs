@@ -4,8 +4,9 @@
 //! Counters cover the container's whole life, so only differences are meaningful (docs/ENGINE.md,
 //! memory, CPU and process counts).
 
+use super::limits::{Counted, LEAST_COUNTED_PIDS};
 use super::sys;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::libc;
@@ -22,6 +23,20 @@ pub struct CgroupCounters {
     pub memory: u64,
     /// Largest number of bytes ever in use.
     pub memory_peak: u64,
+    /// Bytes of page cache: pages of files outside of any tmpfs.
+    pub cache: u64,
+    /// Bytes of socket buffers that `memory` does not include (version 1).
+    pub sockets: u64,
+    /// Largest number of these bytes ever in use.
+    pub sockets_peak: u64,
+}
+
+impl CgroupCounters {
+    /// Bytes in use that the kernel cannot drop.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        (self.memory + self.sockets).saturating_sub(self.cache)
+    }
 }
 
 /// The limits in force; units and special values as in [`wire::frame::Ready`].
@@ -37,25 +52,47 @@ pub struct CgroupLimits {
     pub nano_cpus: u64,
 }
 
+impl CgroupLimits {
+    /// How many of `cpus` CPUs the sandbox can keep busy, in 1e-9 CPUs: the smaller of affinity and
+    /// quota, at least a hundredth of a CPU.
+    #[must_use]
+    pub fn speed(&self, cpus: u64) -> u64 {
+        let all = cpus.saturating_mul(1_000_000_000);
+        match self.nano_cpus {
+            0 => all,
+            quota => quota.min(all),
+        }
+        .max(10_000_000)
+    }
+}
+
 /// Open files of the counters; `None` for those that are not visible.
 #[derive(Debug, Default)]
 pub struct Cgroup {
     version: u8,
+    /// The folder of the cgroup file system, which the base covers.
+    root: Option<OwnedFd>,
     cpu: Option<OwnedFd>,
     oom: Option<OwnedFd>,
     pids: Option<OwnedFd>,
     memory: Option<OwnedFd>,
     stat: Option<OwnedFd>,
     peak: Option<OwnedFd>,
+    sockets: Option<OwnedFd>,
+    sockets_peak: Option<OwnedFd>,
+    tasks: Option<OwnedFd>,
+    max_tasks: Option<OwnedFd>,
 }
 
-const ROOT: &str = "/sys/fs/cgroup";
+/// Most processes beyond a program's limit that are filled up (`process_room`).
+const MAX_RESERVE: u64 = 128;
+
+const ROOT: &CStr = c"/sys/fs/cgroup";
 const V1_CPU: [&str; 4] = ["cpuacct", "cpu,cpuacct", "cpuacct,cpu", "cpu"];
 const V1_QUOTA: [&str; 3] = ["cpu", "cpu,cpuacct", "cpuacct,cpu"];
 
-fn open(path: &str) -> Option<OwnedFd> {
-    let path = CString::new(format!("{ROOT}/{path}")).ok()?;
-    sys::open(&path, libc::O_RDONLY).ok()
+fn open_below(root: Option<&OwnedFd>, path: &str) -> Option<OwnedFd> {
+    sys::open_at(root?, &CString::new(path).ok()?, libc::O_RDONLY, 0).ok()
 }
 
 /// Reads a kernel file into `buffer` and returns it as text.
@@ -87,6 +124,8 @@ impl Cgroup {
     /// Opens the counters that are visible.
     #[must_use]
     pub fn find() -> Self {
+        let root = sys::open(ROOT, libc::O_PATH | libc::O_DIRECTORY).ok();
+        let open = |path: &str| open_below(root.as_ref(), path);
         if open("cgroup.controllers").is_some() {
             return Self {
                 version: 2,
@@ -96,6 +135,11 @@ impl Cgroup {
                 memory: open("memory.current"),
                 stat: open("memory.stat"),
                 peak: open("memory.peak"),
+                sockets: None,
+                sockets_peak: None,
+                tasks: open("pids.current"),
+                max_tasks: open("pids.max"),
+                root,
             };
         }
         let mut found = Self {
@@ -106,16 +150,16 @@ impl Cgroup {
             memory: open("memory/memory.usage_in_bytes"),
             stat: open("memory/memory.stat"),
             peak: open("memory/memory.max_usage_in_bytes"),
+            sockets: open("memory/memory.kmem.tcp.usage_in_bytes"),
+            sockets_peak: open("memory/memory.kmem.tcp.max_usage_in_bytes"),
+            tasks: open("pids/pids.current"),
+            max_tasks: open("pids/pids.max"),
+            root,
         };
         if found.cpu.is_none() && found.memory.is_none() && found.pids.is_none() {
             found.version = 0;
         }
         found
-    }
-
-    /// The descriptors that it holds open.
-    pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        [&self.cpu, &self.oom, &self.pids, &self.memory, &self.stat, &self.peak].into_iter().flatten()
     }
 
     /// 1, 2, or 0 when no cgroup is visible.
@@ -162,32 +206,91 @@ impl Cgroup {
         number(self.memory.as_ref()).unwrap_or(0)
     }
 
-    /// Bytes of anonymous memory and tmpfs files, which a run can leave behind. Without the page
-    /// cache, which the kernel drops when memory is short.
+    /// Bytes in use without the page cache of files on disk, which the kernel drops when memory is
+    /// short. With kernel memory.
     #[must_use]
-    pub fn held(&self) -> u64 {
+    pub fn unreclaimable(&self) -> u64 {
         let mut buffer = [0; 8192];
         let Some(stat) = text(self.stat.as_ref(), &mut buffer) else { return 0 };
-        let anonymous = keyed(stat, if self.version == 2 { "anon" } else { "rss" });
-        anonymous.unwrap_or(0) + keyed(stat, "shmem").unwrap_or(0)
+        let cache = |list: &str| keyed(stat, list).unwrap_or(0);
+        self.memory().saturating_sub(cache("active_file") + cache("inactive_file"))
+    }
+
+    /// Bytes of page cache.
+    fn cache(&self) -> u64 {
+        let mut buffer = [0; 8192];
+        let Some(stat) = text(self.stat.as_ref(), &mut buffer) else { return 0 };
+        let files = keyed(stat, if self.version == 2 { "file" } else { "cache" });
+        files.unwrap_or(0).saturating_sub(keyed(stat, "shmem").unwrap_or(0))
+    }
+
+    /// Whether its memory counters include socket buffers. On version 1 they do not, because
+    /// runtimes do not set the limit that turns this on (docs/ENGINE.md, memory, CPU and process
+    /// counts).
+    #[must_use]
+    pub fn counts_sockets(&self) -> bool {
+        self.version != 1
+    }
+
+    /// Processes and threads; `None` if they are not visible.
+    #[must_use]
+    pub fn tasks(&self) -> Option<u64> {
+        number(self.tasks.as_ref())
+    }
+
+    /// The limit on processes and threads; `None` if it is not visible.
+    #[must_use]
+    pub fn max_tasks(&self) -> Option<u64> {
+        number(self.max_tasks.as_ref())
+    }
+
+    /// Which limits of a program with this process limit the counters can decide.
+    #[must_use]
+    pub fn counted(&self, pids: u32) -> Counted {
+        let reserve = self.max_tasks().and_then(|max| max.checked_sub(u64::from(pids)));
+        let is_fitting = pids >= LEAST_COUNTED_PIDS && reserve.is_some_and(|reserve| reserve <= MAX_RESERVE);
+        Counted { cpu: self.has_cpu(), pids: is_fitting && self.pids.is_some() && self.tasks.is_some() }
+    }
+
+    /// Forks that the process limit denied so far; `None` if that is not visible.
+    #[must_use]
+    pub fn pids_denied(&self) -> Option<u64> {
+        let mut buffer = [0; 512];
+        text(self.pids.as_ref(), &mut buffer).and_then(|t| keyed(t, "max"))
     }
 
     /// Reads all counters.
     #[must_use]
     pub fn counters(&self) -> CgroupCounters {
-        let mut buffer = [0; 512];
+        CgroupCounters { cpu_ns: self.cpu_ns(), pids_denied: self.pids_denied().unwrap_or(0), ..self.memory_counters() }
+    }
+
+    /// Reads the counters of memory, and OOM kills.
+    #[must_use]
+    pub fn memory_counters(&self) -> CgroupCounters {
         CgroupCounters {
-            cpu_ns: self.cpu_ns(),
             oom_kills: self.oom_kills(),
-            pids_denied: text(self.pids.as_ref(), &mut buffer).and_then(|t| keyed(t, "max")).unwrap_or(0),
             memory: self.memory(),
             memory_peak: number(self.peak.as_ref()).unwrap_or(0),
+            cache: self.cache(),
+            sockets: number(self.sockets.as_ref()).unwrap_or(0),
+            sockets_peak: number(self.sockets_peak.as_ref()).unwrap_or(0),
+            ..CgroupCounters::default()
         }
+    }
+
+    /// The content of a small file of the cgroup file system.
+    #[must_use]
+    pub fn content(&self, path: &str) -> Option<Vec<u8>> {
+        let mut buffer = [0; 4096];
+        let n = sys::read_from_start(open_below(self.root.as_ref(), path)?.as_raw_fd(), &mut buffer).ok()?;
+        buffer.get(..n).map(<[u8]>::to_vec)
     }
 
     /// Reads the current limits. Opens files, so not for the hot path.
     #[must_use]
     pub fn limits(&self) -> CgroupLimits {
+        let open = |path: &str| open_below(self.root.as_ref(), path);
         let read = |path: &str| number(open(path).as_ref());
         match self.version {
             2 => {
@@ -252,5 +355,14 @@ mod tests {
         assert_eq!(quota(Some(150_000), Some(100_000)), 1_500_000_000);
         assert_eq!(quota(Some(u64::MAX), Some(100_000)), u64::MAX);
         assert_eq!(quota(None, Some(1)), 0);
+    }
+
+    #[test]
+    fn speed_is_the_smaller_of_affinity_and_quota() {
+        let with = |nano_cpus| CgroupLimits { memory: 0, swap: 0, pids: 0, nano_cpus };
+        assert_eq!(with(1_500_000_000).speed(2), 1_500_000_000);
+        assert_eq!(with(u64::MAX).speed(2), 2_000_000_000);
+        assert_eq!(with(0).speed(2), 2_000_000_000);
+        assert_eq!(with(4_000_000_000).speed(1), 1_000_000_000);
     }
 }

@@ -8,8 +8,9 @@
 use super::clean::{DIR, MAX_DEPTH, MAX_ENTRIES};
 use super::files::{Files, MAX_FILES};
 use super::sys::{self, Errno};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use wire::frame::{Collect, Collected, Refused};
 
 use nix::libc;
@@ -27,7 +28,6 @@ pub struct Collection(Vec<OwnedFd>);
 /// A search in progress.
 struct Walk<'a> {
     wanted: &'a Collect,
-    patterns: Vec<Vec<&'a str>>,
     entries: u64,
     bytes: u64,
     open: Vec<OwnedFd>,
@@ -40,7 +40,6 @@ impl Collection {
     pub fn find(files: &Files, wanted: &Collect) -> (Self, Collected) {
         let mut walk = Walk {
             wanted,
-            patterns: wanted.patterns.iter().map(|pattern| pattern.split('/').collect()).collect(),
             entries: MAX_ENTRIES,
             bytes: wanted.max_bytes,
             open: Vec::new(),
@@ -48,7 +47,8 @@ impl Collection {
             files,
         };
         // a folder that cannot be read ends the walk; what was found before is kept
-        let _ = files.as_program(|| walk.below(files.left(), &mut Vec::new()));
+        let patterns: Vec<PathPattern> = wanted.patterns.iter().map(|pattern| PathPattern::new(pattern)).collect();
+        let _ = files.as_program(|| walk.below(files.left(), &mut Vec::new(), &patterns));
         (Self(walk.open), walk.collected)
     }
 
@@ -84,7 +84,8 @@ fn matching(files: &Files, pattern: &str) -> Option<Vec<String>> {
 }
 
 impl Walk<'_> {
-    fn below(&mut self, folder: &OwnedFd, path: &mut Vec<String>) -> Result<(), Errno> {
+    /// `patterns` are those that may match something in this folder.
+    fn below(&mut self, folder: &OwnedFd, path: &mut Vec<String>, patterns: &[PathPattern<'_>]) -> Result<(), Errno> {
         if path.len() >= MAX_DEPTH {
             return Ok(());
         }
@@ -100,19 +101,23 @@ impl Walk<'_> {
         for name in all {
             let meta = sys::stat_at(folder, &name)?;
             path.push(name.to_string_lossy().into_owned());
+            let inner_patterns: Vec<_> = patterns.iter().filter_map(|pattern| pattern.enter(&name)).collect();
             if name.to_str().is_err() {
-                if self.patterns.iter().any(|pattern| matches(pattern, path)) {
+                if inner_patterns.iter().any(PathPattern::is_match) {
                     self.refuse(path, Refused::Name);
                 }
             } else if meta.is_dir {
-                if self.patterns.iter().any(|pattern| may_match_below(pattern, path)) {
+                if inner_patterns.iter().any(|pattern| pattern.is_match() && !pattern.ends_in_any_depth()) {
+                    self.refuse(path, Refused::NotAFile);
+                }
+                if inner_patterns.iter().any(PathPattern::may_match_below) {
                     // the program may have removed its own permission to read the folder
                     let _ = sys::chmod_at(folder, &name, meta.mode | 0o700);
                     if let Ok(inner) = sys::open_at(folder, &name, DIR, 0) {
-                        self.below(&inner, path)?;
+                        self.below(&inner, path, &inner_patterns)?;
                     }
                 }
-            } else if self.patterns.iter().any(|pattern| matches(pattern, path)) {
+            } else if inner_patterns.iter().any(PathPattern::is_match) {
                 self.take(folder, &name, meta, path);
             }
             path.pop();
@@ -169,27 +174,60 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a path matches a pattern.
-fn matches(pattern: &[&str], path: &[String]) -> bool {
-    match (pattern.split_first(), path.split_first()) {
-        (None, None) => true,
-        (Some((&"**", rest)), _) => {
-            matches(rest, path) || path.split_first().is_some_and(|(_, below)| matches(pattern, below))
-        }
-        (Some((part, rest)), Some((name, below))) => glob(part.as_bytes(), name.as_bytes()) && matches(rest, below),
-        _ => false,
-    }
+/// Any number of folders.
+const ANY_DEPTH: &str = "**";
+
+/// A pattern of paths, and how much of it the folders down to some place have matched. One step per
+/// folder keeps it linear: a program chooses the names.
+#[derive(Clone)]
+struct PathPattern<'a> {
+    parts: Rc<[&'a str]>,
+    /// How many leading parts may have matched. Ascending; with each [`ANY_DEPTH`] the part after
+    /// it, because it may match no folder.
+    matched: Vec<usize>,
 }
 
-/// Whether a path below this folder can match the pattern. If not, the folder is pruned.
-fn may_match_below(pattern: &[&str], folder: &[String]) -> bool {
-    match (pattern.split_first(), folder.split_first()) {
-        (Some((&"**", _)), _) => true,
-        (Some((part, rest)), Some((name, below))) => {
-            glob(part.as_bytes(), name.as_bytes()) && may_match_below(rest, below)
+impl<'a> PathPattern<'a> {
+    fn new(pattern: &'a str) -> Self {
+        let mut parts: Vec<&str> = pattern.split('/').collect();
+        parts.dedup_by(|part, before| *part == ANY_DEPTH && *before == ANY_DEPTH);
+        let mut matched = Vec::new();
+        Self::push(&parts, 0, &mut matched);
+        Self { parts: parts.into(), matched }
+    }
+
+    fn push(parts: &[&str], at: usize, matched: &mut Vec<usize>) {
+        if matched.last() < Some(&at) {
+            matched.push(at);
+            if parts.get(at) == Some(&ANY_DEPTH) {
+                matched.push(at + 1);
+            }
         }
-        (Some(_), None) => true,
-        (None, _) => false,
+    }
+
+    /// The same in the entry of this name; `None` if nothing can match there.
+    fn enter(&self, name: &CStr) -> Option<Self> {
+        let mut matched = Vec::new();
+        for &at in &self.matched {
+            match self.parts.get(at) {
+                Some(&ANY_DEPTH) => Self::push(&self.parts, at, &mut matched),
+                Some(part) if glob(part.as_bytes(), name.to_bytes()) => Self::push(&self.parts, at + 1, &mut matched),
+                _ => {}
+            }
+        }
+        (!matched.is_empty()).then(|| Self { parts: self.parts.clone(), matched })
+    }
+
+    fn is_match(&self) -> bool {
+        self.matched.last() == Some(&self.parts.len())
+    }
+
+    fn ends_in_any_depth(&self) -> bool {
+        self.parts.last() == Some(&ANY_DEPTH)
+    }
+
+    fn may_match_below(&self) -> bool {
+        self.matched.iter().any(|at| *at < self.parts.len())
     }
 }
 
@@ -225,12 +263,16 @@ mod tests {
     use super::*;
 
     fn is(pattern: &str, path: &str) -> bool {
-        let path: Vec<String> = path.split('/').map(str::to_owned).collect();
-        let pattern: Vec<&str> = pattern.split('/').collect();
-        let found = matches(&pattern, &path);
-        // a match must not be pruned by its prefix
-        assert!(!found || (1..path.len()).all(|n| may_match_below(&pattern, &path[..n])));
-        found
+        let mut names = path.split('/').map(|name| CString::new(name).unwrap()).peekable();
+        let mut pattern = PathPattern::new(pattern);
+        while let Some(name) = names.next() {
+            let Some(inner) = pattern.enter(&name) else { return false };
+            if names.peek().is_some() && !inner.may_match_below() {
+                return false;
+            }
+            pattern = inner;
+        }
+        pattern.is_match()
     }
 
     #[test]
@@ -240,6 +282,14 @@ mod tests {
         assert!(is("a?c*", "abcd") && !is("a?c", "ac") && is("*", "x") && !is("*", "x/y"));
         assert!(is("a*b*c", "a-b-b-c") && !is("a*b*c", "a-b-b"));
         assert!(is("x/**/z", "x/z") && is("x/**/z", "x/1/2/z") && !is("x/**/z", "y/z"));
+    }
+
+    #[test]
+    fn folders_of_one_name_and_many_stars_do_not_take_exponential_time() {
+        let path = vec!["a"; 64].join("/");
+        assert!(!is(&format!("{}b", "**/a/".repeat(30)), &path));
+        assert!(is(&format!("{}a", "**/a/".repeat(30)), &path));
+        assert!(is(&format!("{}**/a", "**/".repeat(100)), &path));
     }
 
     #[test]

@@ -12,17 +12,13 @@
 //! | this run's cell init | init | `cell_init_before_ns`, `post_cell_init`, the live clock |
 //! | the program's process before its run came, if still starting then | init | `post_start` |
 //! | set-up from there to exec | init | `post_start` |
-//! | earlier programs of the same cell | their runs | [`CpuLedger::cell`] |
 //! | the program and all its descendants | program | the rest |
-//!
-//! When a cell is unchanged after its program, its init may already be running the next one. From
-//! then on the [`CellSnapshot`] that it took in between replaces the live clocks.
 //!
 //! User and system time come from rusage and are kept apart: the cgroup does not split them.
 //! The ledger itself makes no system call.
 
 use super::cgroup::{Cgroup, CgroupCounters};
-use super::run_status::{CellEnd, CellSnapshot, ProgramStart};
+use super::run_status::{CellEnd, ProgramStart};
 use super::sys::ExitedChild;
 
 /// The counters when a run begins, and the init's part of them.
@@ -76,9 +72,7 @@ struct CellInitCpu {
     at_kill_ns: u64,
     /// Its CPU time over its whole life, without its children, once it was reaped.
     total_ns: Option<u64>,
-    /// What the kernel counts for its children because of earlier runs.
-    earlier_children_ns: u64,
-    /// The same because of this run, once the cell init reported it.
+    /// What the kernel counts for its children, once the cell init reported it.
     reported_children_ns: Option<u64>,
 }
 
@@ -88,8 +82,6 @@ pub struct CpuLedger {
     requested_at: u64,
     cell: Option<CellInitCpu>,
     setup_ns: u64,
-    snapshot: Option<CellSnapshot>,
-    own_at_snapshot_ns: Option<u64>,
     usage: ChildUsage,
 }
 
@@ -97,28 +89,14 @@ impl CpuLedger {
     /// For a run in `split`. `requested_at` is when its Run arrived, monotonic.
     #[must_use]
     pub fn split(baseline: RunBaseline, requested_at: u64) -> Self {
-        Self {
-            baseline,
-            requested_at,
-            cell: None,
-            setup_ns: 0,
-            snapshot: None,
-            own_at_snapshot_ns: None,
-            usage: ChildUsage::default(),
-        }
+        Self { baseline, requested_at, cell: None, setup_ns: 0, usage: ChildUsage::default() }
     }
 
-    /// For a run in a cell. `cell_init_before_ns` is the CPU time that its cell init had used,
-    /// `earlier_children_ns` what the kernel counts for the cell init's children of earlier runs.
+    /// For a run in a cell. `cell_init_before_ns` is the CPU time that its cell init had used.
     #[must_use]
-    pub fn cell(baseline: RunBaseline, requested_at: u64, cell_init_before_ns: u64, earlier_children_ns: u64) -> Self {
-        let cell = CellInitCpu {
-            before_ns: cell_init_before_ns,
-            at_kill_ns: 0,
-            total_ns: None,
-            earlier_children_ns,
-            reported_children_ns: None,
-        };
+    pub fn cell(baseline: RunBaseline, requested_at: u64, cell_init_before_ns: u64) -> Self {
+        let cell =
+            CellInitCpu { before_ns: cell_init_before_ns, at_kill_ns: 0, total_ns: None, reported_children_ns: None };
         Self { cell: Some(cell), ..Self::split(baseline, requested_at) }
     }
 
@@ -140,12 +118,6 @@ impl CpuLedger {
         self.usage
     }
 
-    /// The counters after the program, when its cell is unchanged.
-    #[must_use]
-    pub fn snapshot(&self) -> Option<CellSnapshot> {
-        self.snapshot
-    }
-
     /// The program started. Set-up is the init's. So is the time of a process that was still
     /// starting when the run was requested, as far as that lies after the request.
     pub fn post_start(&mut self, start: &ProgramStart) {
@@ -161,14 +133,8 @@ impl CpuLedger {
         let Some(cell) = &mut self.cell else { return };
         if cell.reported_children_ns.is_none() {
             cell.reported_children_ns = Some(end.children_ns());
-            self.snapshot = end.unchanged;
             self.usage.add(end.user_ns, end.system_ns, end.max_rss);
         }
-    }
-
-    /// The init's own CPU time at the moment of the snapshot.
-    pub fn post_own_at_snapshot(&mut self, own_ns: u64) {
-        self.own_at_snapshot_ns = Some(own_ns);
     }
 
     /// A process of the program was reaped by the init itself.
@@ -190,10 +156,9 @@ impl CpuLedger {
     pub fn post_cell_init(&mut self, child: ExitedChild) {
         let Some(cell) = &mut self.cell else { return };
         if let Some(children_ns) = cell.reported_children_ns {
-            cell.total_ns = Some(child.cpu_ns().saturating_sub(cell.earlier_children_ns + children_ns));
+            cell.total_ns = Some(child.cpu_ns().saturating_sub(children_ns));
         } else {
             cell.total_ns = Some(cell.at_kill_ns);
-            let child = child.without(cell.earlier_children_ns);
             self.usage.add(child.user_ns, child.system_ns, child.max_rss);
         }
     }
@@ -209,35 +174,18 @@ impl CpuLedger {
     #[must_use]
     pub fn children_ns(&self) -> u64 {
         let of_this_run = self.usage.user_ns + self.usage.system_ns;
-        self.cell.map_or(0, |cell| cell.earlier_children_ns + cell.reported_children_ns.unwrap_or(of_this_run))
+        self.cell.map_or(0, |cell| cell.reported_children_ns.unwrap_or(of_this_run))
     }
 
     /// CPU time of the program so far. `own_ns` is that of the init and its helpers, read before
-    /// the clocks of `live`, which are only read while there is no snapshot.
+    /// `clocks`.
     #[must_use]
-    pub fn program_ns(&self, own_ns: u64, live: impl FnOnce() -> LiveClocks) -> u64 {
-        let clocks = self.snapshot.map_or_else(live, |snapshot| LiveClocks {
-            cell_init_ns: snapshot.cell_init_ns,
-            cgroup_ns: snapshot.counters.cpu_ns,
-        });
-        let cell_init_ns = self.cell.map_or(0, |cell| {
-            let total_ns = cell.total_ns.filter(|_| self.snapshot.is_none());
-            total_ns.unwrap_or(clocks.cell_init_ns).saturating_sub(cell.before_ns)
-        });
-        let own_ns = self.own_ns(own_ns).saturating_sub(self.baseline.own_ns);
+    pub fn program_ns(&self, own_ns: u64, clocks: LiveClocks) -> u64 {
+        let cell_init_ns =
+            self.cell.map_or(0, |cell| cell.total_ns.unwrap_or(clocks.cell_init_ns).saturating_sub(cell.before_ns));
+        let own_ns = own_ns.saturating_sub(self.baseline.own_ns);
         let all_ns = clocks.cgroup_ns.saturating_sub(self.baseline.counters.cpu_ns);
         all_ns.saturating_sub(own_ns + cell_init_ns + self.setup_ns)
-    }
-
-    /// The baseline of a run that follows at once: the snapshot's counters, or those given.
-    #[must_use]
-    pub fn next_baseline(&self, counters: CgroupCounters, own_ns: u64) -> RunBaseline {
-        let counters = self.snapshot.map_or(counters, |snapshot| snapshot.counters);
-        RunBaseline { counters, own_ns: self.own_ns(own_ns) }
-    }
-
-    fn own_ns(&self, now_ns: u64) -> u64 {
-        self.own_at_snapshot_ns.unwrap_or(now_ns)
     }
 }
 
@@ -250,20 +198,16 @@ mod tests {
         RunBaseline { counters: CgroupCounters { cpu_ns, ..Default::default() }, own_ns }
     }
 
-    fn live(cgroup_ns: u64, cell_init_ns: u64) -> impl FnOnce() -> LiveClocks {
-        move || LiveClocks { cell_init_ns, cgroup_ns }
-    }
-
-    fn never() -> LiveClocks {
-        panic!("the live clocks are not read")
+    fn live(cgroup_ns: u64, cell_init_ns: u64) -> LiveClocks {
+        LiveClocks { cell_init_ns, cgroup_ns }
     }
 
     fn start(ready_at: u64, before_ns: u64, setup_ns: u64) -> ProgramStart {
         ProgramStart { at: 0, ready_at, before_ns, setup_ns, hot: false }
     }
 
-    fn end(user_ns: u64, system_ns: u64, before_ns: u64, unchanged: Option<CellSnapshot>) -> CellEnd {
-        CellEnd { ended: Ended::Exited(0), survivors: 0, at: 0, user_ns, system_ns, max_rss: 7, before_ns, unchanged }
+    fn end(user_ns: u64, system_ns: u64, before_ns: u64) -> CellEnd {
+        CellEnd { ended: Ended::Exited(0), survivors: 0, at: 0, user_ns, system_ns, max_rss: 7, before_ns }
     }
 
     fn exited(user_ns: u64, system_ns: u64) -> ExitedChild {
@@ -290,14 +234,14 @@ mod tests {
 
     #[test]
     fn a_cell_init_is_charged_to_the_init_from_the_start_of_the_run() {
-        let ledger = CpuLedger::cell(baseline(1_000, 100), 0, 40, 0);
+        let ledger = CpuLedger::cell(baseline(1_000, 100), 0, 40);
         assert_eq!(ledger.program_ns(100, live(1_200, 70)), 170);
     }
 
     #[test]
     fn a_process_that_was_still_starting_is_charged_to_the_init_from_the_request_on() {
         let with = |start| {
-            let mut ledger = CpuLedger::cell(baseline(0, 0), 500, 0, 0);
+            let mut ledger = CpuLedger::cell(baseline(0, 0), 500, 0);
             ledger.post_start(&start);
             ledger.program_ns(0, live(1_000, 0))
         };
@@ -307,55 +251,35 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_replaces_the_live_clocks() {
-        let mut ledger = CpuLedger::cell(baseline(1_000, 100), 0, 40, 0);
-        let counters = CgroupCounters { cpu_ns: 1_300, oom_kills: 1, ..Default::default() };
-        ledger.post_cell_end(&end(150, 50, 0, Some(CellSnapshot { at: 5, cell_init_ns: 60, counters })));
-        ledger.post_own_at_snapshot(110);
-        // 300 in all, 10 of the init, 20 of the cell init
-        assert_eq!(ledger.program_ns(999, never), 270);
-        let next = ledger.next_baseline(CgroupCounters::default(), 999);
-        assert_eq!((next.counters, next.own_ns), (counters, 110));
-    }
-
-    #[test]
-    fn without_a_snapshot_the_next_baseline_is_read_now() {
-        let ledger = CpuLedger::split(baseline(1_000, 100), 0);
-        let counters = CgroupCounters { cpu_ns: 1_300, ..Default::default() };
-        let next = ledger.next_baseline(counters, 130);
-        assert_eq!((next.counters, next.own_ns), (counters, 130));
-    }
-
-    #[test]
     fn the_end_of_a_cells_program_is_posted_once() {
-        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 0, 1_000);
-        let end = end(150, 50, 30, None);
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 0);
+        let end = end(150, 50, 30);
         ledger.post_cell_end(&end);
         ledger.post_cell_end(&end);
         assert_eq!(ledger.usage(), ChildUsage { user_ns: 150, system_ns: 50, max_rss: 7 });
-        assert_eq!(ledger.children_ns(), 1_230);
+        assert_eq!(ledger.children_ns(), 230);
     }
 
     #[test]
     fn a_reaped_cell_init_is_charged_its_whole_life_without_its_children() {
-        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40, 1_000);
-        ledger.post_cell_end(&end(150, 50, 30, None));
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40);
+        ledger.post_cell_end(&end(150, 50, 30));
         assert!(!ledger.is_cell_init_reaped());
-        ledger.post_cell_init(exited(1_000, 290));
+        ledger.post_cell_init(exited(0, 290));
         assert!(ledger.is_cell_init_reaped());
-        // 1290 - 1000 - 230 = 60 in its life, 40 of them before the run
+        // 290 - 230 = 60 in its life, 40 of them before the run
         assert_eq!(ledger.program_ns(0, live(500, 0)), 480);
         assert_eq!(ledger.usage(), ChildUsage { user_ns: 150, system_ns: 50, max_rss: 7 });
     }
 
     #[test]
     fn a_cell_init_that_was_killed_before_its_report_is_charged_up_to_the_kill() {
-        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40, 1_000);
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40);
         ledger.post_cell_init_killed(70);
         ledger.post_cell_init_killed(60);
-        ledger.post_cell_init(exited(1_200, 0));
+        ledger.post_cell_init(exited(200, 0));
         assert_eq!(ledger.program_ns(0, live(500, 0)), 470);
         assert_eq!(ledger.usage(), ChildUsage { user_ns: 200, system_ns: 0, max_rss: 9 });
-        assert_eq!(ledger.children_ns(), 1_200);
+        assert_eq!(ledger.children_ns(), 200);
     }
 }

@@ -49,6 +49,8 @@ pub struct Files {
     open: Option<(String, OwnedFd, u32)>,
     /// Whether a program may have left something since the last cleaning.
     used: bool,
+    /// Whether a program has run at all.
+    has_served: bool,
 }
 
 impl Files {
@@ -61,7 +63,16 @@ impl Files {
             // /tmp may be read-only or missing by the profile; Ready reports the state of the box.
             let _ = sys::chmod(folder, 0o1777);
         }
-        Ok(Self { base, others, proc: sys::open(c"/proc", DIR).ok(), owner, left: None, open: None, used: false })
+        Ok(Self {
+            base,
+            others,
+            proc: sys::open(c"/proc", DIR).ok(),
+            owner,
+            left: None,
+            open: None,
+            used: false,
+            has_served: false,
+        })
     }
 
     /// Writes a piece of a file; on failure the file is removed.
@@ -102,6 +113,17 @@ impl Files {
     /// Notes that a program is about to run, so that the folders may need cleaning.
     pub fn mark_used(&mut self) {
         self.used = true;
+        self.has_served = true;
+    }
+
+    /// Whether a program has run.
+    pub fn has_served(&self) -> bool {
+        self.has_served
+    }
+
+    /// Bytes that files take in the folders.
+    pub fn stored_bytes(&self) -> u64 {
+        self.others.iter().chain([&self.base]).map(sys::used_bytes).sum()
     }
 
     /// Sets the /box of the cell that has just ended.

@@ -25,27 +25,23 @@ pub struct Input {
     pipe: Option<OwnedFd>,
     pending: VecDeque<u8>,
     is_ended: bool,
-    /// How many of the first bytes that arrive are in the pipe already.
-    already_written: usize,
+    /// Bytes taken and not yet credited.
+    uncredited: usize,
 }
+
+/// Credit is sent for this many bytes at once, so that a conversation in short lines costs no
+/// frames of credit. Less than what the daemon sends ahead of the credit.
+const CREDIT_BYTES: usize = STDIN_WINDOW_BYTES as usize / 4;
 
 impl Input {
     /// `pipe` must be non-blocking.
     #[must_use]
     pub fn new(run: u32, pipe: OwnedFd) -> Self {
-        Self { run, pipe: Some(pipe), pending: VecDeque::new(), is_ended: false, already_written: 0 }
-    }
-
-    /// The first `bytes` that [`Self::feed`] receives are in the pipe already.
-    pub fn set_already_written(&mut self, bytes: usize) {
-        self.already_written = bytes;
+        Self { run, pipe: Some(pipe), pending: VecDeque::new(), is_ended: false, uncredited: 0 }
     }
 
     /// Takes input from the daemon.
     pub fn feed(&mut self, data: &[u8], out: &mut FrameQueue) -> Result<(), Overrun> {
-        let (written, data) = data.split_at(self.already_written.min(data.len()));
-        self.already_written -= written.len();
-        self.credit(written.len(), out);
         if self.pipe.is_none() {
             self.credit(data.len(), out);
             return Ok(());
@@ -100,9 +96,11 @@ impl Input {
         self.credit(taken, out);
     }
 
-    fn credit(&self, bytes: usize, out: &mut FrameQueue) {
-        if bytes > 0 {
-            out.push(&FromInit::StdinCredit { run: self.run, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) });
+    fn credit(&mut self, bytes: usize, out: &mut FrameQueue) {
+        self.uncredited += bytes;
+        if self.uncredited >= CREDIT_BYTES {
+            let bytes = u32::try_from(std::mem::take(&mut self.uncredited)).unwrap_or(u32::MAX);
+            out.push(&FromInit::StdinCredit { run: self.run, bytes });
         }
     }
 

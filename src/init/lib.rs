@@ -18,14 +18,17 @@
 //! |---|---|
 //! | `session`, `sandbox_state`, `run`, `queued_run` | the loop, and the states that it drives |
 //! | `input`, `outputs`, `frame_queue` | the program's stdin and outputs, frames to the daemon |
-//! | `setup`, `filter`, `limits` | from a Run frame to a confined program |
-//! | `cell`, `cell_init`, `ready_cell`, `cell_pool`, `folder_snapshot` | cells |
+//! | `setup`, `filter`, `bpf`, `limits` | from a Run frame to a confined program |
+//! | `base`, `cell`, `cell_init`, `ready_cell`, `cell_pool` | cells |
 //! | `template`, `fds` | prewarmed runtimes |
-//! | `cpu_ledger`, `own_cpu`, `cgroup`, `run_status`, `reap` | counters and who is charged |
+//! | `cpu_ledger`, `own_cpu`, `memory_ledger`, `process_room` | who is charged |
+//! | `cgroup`, `run_status`, `reap` | counters, and what processes report |
 //! | `files`, `collect`, `clean`, `audit`, `ready` | the box, and the state of the sandbox |
 //! | `sys` | every system call |
 
 mod audit;
+mod base;
+mod bpf;
 mod cell;
 mod cell_init;
 mod cell_pool;
@@ -36,12 +39,13 @@ mod cpu_ledger;
 mod fds;
 mod files;
 mod filter;
-mod folder_snapshot;
 mod frame_queue;
 mod input;
 mod limits;
+mod memory_ledger;
 mod outputs;
 mod own_cpu;
+mod process_room;
 mod queued_run;
 mod ready;
 mod ready_cell;

@@ -33,12 +33,25 @@ impl OwnCpu {
         self.exiting.iter().flat_map(|cell| cell.helpers.iter().chain([&cell.pid])).copied().collect()
     }
 
-    /// Books a reaped child if it is an exiting cell; returns whether it is.
-    pub fn reaped(&mut self, child: &ExitedChild) -> bool {
-        let Some(at) = self.exiting.iter().position(|cell| cell.pid == child.pid) else { return false };
+    /// Whether a cell is exiting that has not been reaped.
+    #[must_use]
+    pub fn is_any_exiting(&self) -> bool {
+        !self.exiting.is_empty()
+    }
+
+    /// Whether all of them can be reaped.
+    #[must_use]
+    pub fn have_all_exited(&self) -> bool {
+        self.exiting.iter().all(|cell| sys::has_exited(cell.pid))
+    }
+
+    /// Books a reaped child if it is an exiting cell. Returns how many processes went with it; 0 if
+    /// it is not.
+    pub fn reaped(&mut self, child: &ExitedChild) -> usize {
+        let Some(at) = self.exiting.iter().position(|cell| cell.pid == child.pid) else { return 0 };
         let cell = self.exiting.swap_remove(at);
         self.exited_ns += child.cpu_ns().saturating_sub(cell.charged_ns);
-        true
+        1 + cell.helpers.len()
     }
 
     /// Books a reaped helper that lived longer than a run.
@@ -57,44 +70,9 @@ impl OwnCpu {
     }
 }
 
-/// The init's CPU time when poll(2) last returned. From it follows the CPU time at an earlier
-/// instant during the sleep.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct WakeClock {
-    /// Monotonic, in nanoseconds.
-    woke_at: u64,
-    init_ns: u64,
-}
-
-impl WakeClock {
-    /// Reads the CPU clock; `woke_at` is the monotonic time now.
-    #[must_use]
-    pub fn read(woke_at: u64) -> Self {
-        Self { woke_at, init_ns: sys::own_cpu() }
-    }
-
-    /// The init's CPU time at an instant since it last slept, or now; in nanoseconds.
-    #[must_use]
-    pub fn init_ns(self, at: Option<u64>) -> u64 {
-        let now = sys::own_cpu();
-        at.map_or(now, |at| now.min(self.init_ns.saturating_add(at.saturating_sub(self.woke_at))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sleep_costs_no_cpu_time_and_waking_no_more_than_the_elapsed_time() {
-        let init_ns = sys::own_cpu();
-        let clock = WakeClock { woke_at: 1_000, init_ns };
-        assert_eq!(clock.init_ns(Some(400)), init_ns);
-        assert_eq!(clock.init_ns(Some(1_000)), init_ns);
-        assert!((init_ns..=init_ns + 1).contains(&clock.init_ns(Some(1_001))));
-        assert!(clock.init_ns(Some(u64::MAX)) <= sys::own_cpu());
-        assert!(clock.init_ns(None) >= init_ns);
-    }
 
     #[test]
     fn an_exited_cell_is_booked_without_what_programs_were_charged_for() {
@@ -105,9 +83,11 @@ mod tests {
         assert_eq!(own.pids(), [helper, cell]);
         let mut child =
             ExitedChild { pid: helper, exited: Some(0), signal: None, user_ns: 70, system_ns: 10, max_rss: 0 };
-        assert!(!own.reaped(&child));
+        assert_eq!(own.reaped(&child), 0);
         child.pid = cell;
-        assert!(own.reaped(&child) && !own.reaped(&child));
+        assert!(own.is_any_exiting());
+        assert_eq!((own.reaped(&child), own.reaped(&child)), (2, 0));
+        assert!(!own.is_any_exiting());
         assert_eq!(own.cpu_ns(1_000), 1_050);
         own.add_exited(&child);
         assert_eq!(own.cpu_ns(1_000), 1_130);

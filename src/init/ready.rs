@@ -4,9 +4,8 @@
 //! drops), so everything is read from the kernel. What cannot be read is reported as the weaker
 //! value.
 
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, CgroupLimits};
 use super::sys;
-use std::fs;
 use wire::frame::{InitHello, Ready, VERSION};
 
 /// Interfaces that kernel modules create in every new namespace, down and without a peer (the
@@ -17,19 +16,14 @@ const FALLBACK_TUNNELS: [&str; 9] =
 /// Reads the state of the sandbox.
 #[must_use]
 pub fn probe(hello: &InitHello, cgroup: &Cgroup) -> Ready {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let limits = cgroup.limits();
+    let read = sys::read_text;
     let status = read("/proc/self/status");
     let mounts = read("/proc/self/mountinfo");
     let hex = |key| field(&status, key).and_then(|v| u64::from_str_radix(v, 16).ok());
-    Ready {
+    let ready = Ready {
         version: VERSION,
         nonce: hello.nonce,
         cgroup_version: cgroup.version(),
-        memory_bytes: limits.memory,
-        swap_bytes: limits.swap,
-        pids: limits.pids,
-        nano_cpus: limits.nano_cpus,
         cap_eff: hex("CapEff").unwrap_or(u64::MAX),
         cap_bnd: hex("CapBnd").unwrap_or(u64::MAX),
         no_new_privs: sys::has_no_new_privileges(),
@@ -39,9 +33,23 @@ pub fn probe(hello: &InitHello, cgroup: &Cgroup) -> Ready {
         only_loopback: only_loopback(&read("/proc/net/dev")),
         readonly_root: mount(&mounts, "/").is_some_and(|m| m.has("ro")),
         box_tmpfs: mount(&mounts, "/box").is_some_and(|m| m.kind == "tmpfs" && m.has("rw") && !m.has("noexec")),
-        memory_used_bytes: cgroup.memory(),
         no_cell: None,
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        ..Ready::default()
+    };
+    with_limits(ready, &cgroup.limits(), cgroup)
+}
+
+/// The same state with these limits, and the memory in use now.
+#[must_use]
+pub fn with_limits(ready: Ready, limits: &CgroupLimits, cgroup: &Cgroup) -> Ready {
+    Ready {
+        memory_bytes: limits.memory,
+        swap_bytes: limits.swap,
+        pids: limits.pids,
+        nano_cpus: limits.nano_cpus,
+        memory_used_bytes: cgroup.memory(),
+        ..ready
     }
 }
 

@@ -3,26 +3,32 @@
 //! ```text
 //!            make (fork; its init mounts the folders)        start (a Run)
 //!  nothing --------------------------------------> ReadyCell --------------> StartedProgram
-//!                                                   | ^                              |
-//!                                 discard (SIGKILL) | '--- unchanged at its end, ----'
-//!                                                   v      and another run follows
+//!                                                   | discard (SIGKILL)
+//!                                                   v
 //!                                                 exiting
 //! ```
 
 use super::cell::CellConfig;
 use super::cell_init::{CellInit, CellIo, RuntimeToStart};
-use super::cgroup::Cgroup;
+use super::limits::Counted;
 use super::own_cpu::OwnCpu;
 use super::run_status::{StatusPipe, StepError};
-use super::setup::{self, StartedProgram, StdioEnds, UsedCell};
-use super::sys;
+use super::setup::{self, StartedCell, StartedProgram, StdioEnds};
+use super::sys::{self, Holdings};
 use super::template::{RuntimeOrigin, TemplateClient};
 use std::os::fd::{AsRawFd, OwnedFd};
 use wire::codec;
 use wire::frame::{Prepare, Relax, Run};
 
+use nix::libc;
+
 /// Longest message of a runtime about why it is not ready.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// How long a new cell waits for the network namespaces of ended ones, which the kernel frees in
+/// batches.
+const NETWORK_PATIENCE_NS: u64 = 3_000_000_000;
+const NETWORK_CHECK_NS: u64 = 1_000_000;
 
 /// A cell that waits for its run.
 pub struct ReadyCell {
@@ -30,19 +36,27 @@ pub struct ReadyCell {
     pid: i32,
     control: OwnedFd,
     status: StatusPipe,
-    history: CellHistory,
+    /// Our ends of its program's pipes.
+    stdio: StdioEnds,
+    /// Children of the cell init, once they were looked up.
+    children: Vec<i32>,
+    /// Whether nothing in it runs before its run comes, once what waits in it is ready.
+    is_still: bool,
+    /// What a still process holds, once it was looked up.
+    holdings: Option<Holdings>,
+    /// Where a runtime that was let in early still has to write `ready`.
+    ready: Option<OwnedFd>,
 }
 
-enum CellHistory {
-    Unused {
-        /// Our ends of its first program's pipes.
-        stdio: StdioEnds,
-        /// Children of the cell init, once they were looked up.
-        children: Vec<i32>,
-        /// Where a runtime that was let in early still has to write `ready`.
-        ready: Option<OwnedFd>,
-    },
-    Used(UsedCell),
+/// Forks a cell. At the bound on network namespaces (`base`) waits until the kernel has freed one.
+fn fork_cell() -> Result<Option<i32>, StepError> {
+    let give_up_at = sys::now().saturating_add(NETWORK_PATIENCE_NS);
+    loop {
+        match sys::fork_cell() {
+            Err(libc::ENOSPC) if sys::now() < give_up_at => drop(sys::poll(&mut [], NETWORK_CHECK_NS)),
+            forked => return forked.map_err(StepError::of("cell namespaces")),
+        }
+    }
 }
 
 impl ReadyCell {
@@ -53,23 +67,23 @@ impl ReadyCell {
         relax: Relax,
         runtime: Option<(&Prepare, RuntimeOrigin)>,
         template: Option<&TemplateClient>,
-        cgroup: &Cgroup,
     ) -> Result<(Self, Option<OwnedFd>), StepError> {
         let (stdio, program_stdio) = setup::stdio()?;
         let (status, status_writer) = setup::status_pipe()?;
         let (control, cell_control) = sys::control_socket().map_err(StepError::of("pipe"))?;
+        let is_still = runtime.as_ref().is_none_or(|(_, origin)| *origin == RuntimeOrigin::Fork);
         let ready = match runtime {
             Some(_) => Some(sys::pipe().map_err(StepError::of("pipe"))?),
             None => None,
         };
-        match sys::fork_cell().map_err(StepError::of("cell namespaces"))? {
+        match fork_cell()? {
             Some(pid) => {
                 let ready = ready.map(|(reader, _)| reader);
                 if let Some(reader) = &ready {
                     sys::set_nonblocking(reader).map_err(StepError::of("pipe"))?;
                 }
-                let history = CellHistory::Unused { stdio, children: Vec::new(), ready: None };
-                Ok((Self { pid, control, status, history }, ready))
+                let (children, holdings) = (Vec::new(), None);
+                Ok((Self { pid, control, status, stdio, children, is_still, holdings, ready: None }, ready))
             }
             None => {
                 let ready = ready.map(|(_, writer)| writer);
@@ -78,20 +92,13 @@ impl ReadyCell {
                 let [stdin, stdout, stderr] = &program_stdio;
                 let own = [Some(stdin), Some(stdout), Some(stderr), Some(&status_writer), Some(&cell_control)];
                 let shared = [ready.as_ref(), template.map(TemplateClient::socket)];
-                let kept = own.into_iter().chain(shared).flatten();
-                sys::close_from_3_except(kept.chain(cgroup.descriptors()));
+                sys::close_from_3_except(own.into_iter().chain(shared).flatten());
                 let io = CellIo { stdio: program_stdio, status: status_writer, control: cell_control };
                 let runtime = runtime.zip(ready);
                 let runtime = runtime.map(|((prepare, origin), ready)| RuntimeToStart { prepare, origin, ready });
-                CellInit { io, template, cgroup }.run(&config, relax, runtime)
+                CellInit { io, template }.run(&config, relax, runtime)
             }
         }
-    }
-
-    /// An unchanged cell after its run.
-    #[must_use]
-    pub fn reused(pid: i32, control: OwnedFd, status: StatusPipe, used: UsedCell) -> Self {
-        Self { pid, control, status: status.for_next_run(), history: CellHistory::Used(used) }
     }
 
     #[must_use]
@@ -99,90 +106,76 @@ impl ReadyCell {
         self.pid
     }
 
-    /// Whether it served an earlier run.
+    /// Whether what waits in it does nothing until the run comes: a fork of the template, or a
+    /// blank child.
     #[must_use]
-    pub fn is_used(&self) -> bool {
-        matches!(self.history, CellHistory::Used(_))
+    pub fn is_still(&self) -> bool {
+        self.is_still
     }
 
     /// Lets a runtime in that has not reported yet: its run holds the pipe.
     pub fn set_ready_pipe(&mut self, pipe: Option<OwnedFd>) {
-        if let CellHistory::Unused { ready, .. } = &mut self.history {
-            *ready = pipe;
-        }
+        self.ready = pipe;
     }
 
-    /// CPU time of the cell init in nanoseconds: at the snapshot after the previous run if
-    /// `since_previous_run` and there was one, otherwise now.
+    /// CPU time of the cell init, in nanoseconds.
     #[must_use]
-    pub fn cell_init_ns(&self, since_previous_run: bool) -> u64 {
-        match &self.history {
-            CellHistory::Used(used) if since_previous_run => used.cell_init_ns,
-            _ => sys::cpu_of(self.pid),
-        }
+    pub fn cell_init_ns(&self) -> u64 {
+        sys::cpu_of(self.pid)
     }
 
-    /// What the kernel counts for the cell init's children of earlier runs, in nanoseconds.
-    #[must_use]
-    pub fn earlier_children_ns(&self) -> u64 {
-        match &self.history {
-            CellHistory::Used(used) => used.children_ns,
-            CellHistory::Unused { .. } => 0,
+    /// The process that waits in it for the run, if any.
+    fn waiting(&mut self) -> &[i32] {
+        if self.children.is_empty() {
+            self.children = sys::children(self.pid);
         }
+        &self.children
+    }
+
+    /// Memory of the processes that wait in it and is not of files, in bytes.
+    pub fn own_bytes(&mut self) -> u64 {
+        self.waiting().iter().map(|pid| sys::own_bytes_of(*pid)).sum()
+    }
+
+    /// What the process holds that waits in it.
+    pub fn waiting_holdings(&mut self) -> Option<Holdings> {
+        self.holdings.or_else(|| self.waiting().first().map(|pid| sys::holdings_of(*pid)))
+    }
+
+    /// How many processes and threads wait in it for the run. To be called when it is ready.
+    pub fn count_waiting(&mut self) -> u64 {
+        let held = self.waiting_holdings();
+        self.holdings = held.filter(|_| self.is_still);
+        held.map_or(0, |held| held.threads)
     }
 
     /// CPU time of all processes of the cell, in nanoseconds.
     pub fn cpu_ns(&mut self) -> u64 {
-        let waiting = match &mut self.history {
-            CellHistory::Used(_) => &[][..],
-            CellHistory::Unused { children, .. } => {
-                if children.is_empty() {
-                    *children = sys::children(self.pid);
-                }
-                children
-            }
-        };
-        waiting.iter().chain([&self.pid]).map(|pid| sys::cpu_of(*pid)).sum()
+        let pid = self.pid;
+        self.waiting().iter().chain([&pid]).map(|pid| sys::cpu_of(*pid)).sum()
     }
 
-    /// Starts `run` in it. `sent` are the pipes if the run was sent to the cell init in advance.
-    pub fn start(self, run: &Run, sent: Option<StdioEnds>) -> Result<StartedProgram, StepError> {
-        let Self { pid, control, status, history } = self;
-        let (stdio, ready, used, passed) = match history {
-            CellHistory::Used(used) if let Some(stdio) = sent => {
-                let (control, used) = (Some(control), Some(used));
-                return Ok(StartedProgram { pid, stdio, status, control, ready: None, used });
-            }
-            CellHistory::Unused { stdio, ready, .. } => {
-                // what a runtime printed while it was loading is not the program's output
-                let mut discarded = [0; MAX_MESSAGE_BYTES];
-                for pipe in &stdio.output {
-                    while matches!(sys::read(pipe.as_raw_fd(), &mut discarded), Ok(1..)) {}
-                }
-                (stdio, ready, None, Ok(()))
-            }
-            CellHistory::Used(used) => {
-                let (stdio, [stdin, stdout, stderr]) = setup::stdio()?;
-                let passed = sys::send_fds(&control, 0, [&stdin, &stdout, &stderr]);
-                (stdio, None, Some(used), passed)
-            }
-        };
-        let mut frame = Vec::new();
+    /// Starts `run` in it.
+    pub fn start(self, run: &Run, counted: Counted) -> Result<StartedProgram, StepError> {
+        let Self { pid, control, status, stdio, ready, children, .. } = self;
+        // what a runtime printed while it was loading is not the program's output
+        let mut discarded = [0; MAX_MESSAGE_BYTES];
+        for pipe in &stdio.output {
+            while matches!(sys::read(pipe.as_raw_fd(), &mut discarded), Ok(1..)) {}
+        }
+        let mut frame = vec![counted.to_byte()];
         codec::encode_run(run, &mut frame);
-        if let Err(errno) = passed.and_then(|()| sys::write_all(control.as_raw_fd(), &frame)) {
+        if let Err(errno) = sys::write_all(control.as_raw_fd(), &frame) {
             sys::kill(pid);
             return Err(StepError::new("cell order", errno));
         }
-        Ok(StartedProgram { pid, stdio, status, control: Some(control), ready, used })
+        let (main, cell) = (children.first().copied(), Some(StartedCell::new(control)));
+        Ok(StartedProgram { pid, main, stdio, status, cell, ready })
     }
 
     /// Kills it. Its CPU time is the init's.
     pub fn discard(self, own: &mut OwnCpu) {
-        let (helpers, charged_ns) = match self.history {
-            CellHistory::Unused { .. } => (sys::children(self.pid), 0),
-            CellHistory::Used(used) => (Vec::new(), used.children_ns),
-        };
-        own.add_exiting(self.pid, helpers, charged_ns);
+        own.add_exiting(self.pid, sys::children(self.pid), 0);
         sys::kill(self.pid);
     }
 }

@@ -14,17 +14,16 @@
 //!                                                             die: stuck, not clean)
 //! ```
 
-use super::cell_init;
-use super::cgroup::{Cgroup, CgroupCounters};
-use super::cpu_ledger::{CpuLedger, LiveClocks, RunBaseline};
+use super::cell::{CellFiles, sockets_in_use};
+use super::cgroup::Cgroup;
+use super::cpu_ledger::{CpuLedger, LiveClocks};
 use super::frame_queue::FrameQueue;
 use super::input::{BufferedInput, Input};
-use super::limits::{self, SAMPLE_NS};
+use super::limits::{self, CPU_SLACK_NS, FIRST_SAMPLE_NS, SAMPLE_NS};
+use super::memory_ledger::MemoryLedger;
 use super::outputs::{Outputs, ReadOutcome};
-use super::queued_run::QueuedRun;
-use super::ready_cell::ReadyCell;
 use super::run_status::StatusPipe;
-use super::setup::{StartedProgram, StdioEnds, UsedCell};
+use super::setup::{StartedCell, StartedProgram, StdioEnds};
 use super::sys::{self, ExitedChild};
 use std::os::fd::{OwnedFd, RawFd};
 use wire::frame::{Done, Ended, Fired, FromInit, MemoryMethod, Run};
@@ -43,10 +42,7 @@ enum RunKind {
     /// Children of the init, in its own namespaces.
     Split,
     /// In a cell, below its cell init.
-    Cell {
-        /// Whether the init killed the cell.
-        was_killed: bool,
-    },
+    Cell,
 }
 
 /// What is left of a run's cell after the run.
@@ -58,8 +54,6 @@ pub enum CellRemains {
         /// The part of its rusage that was charged to programs, in nanoseconds.
         charged_ns: u64,
     },
-    /// The unchanged cell, ready for the next run.
-    Unchanged(Box<ReadyCell>),
 }
 
 /// A run in progress.
@@ -69,17 +63,15 @@ pub struct RunState {
     /// The main process, or the cell init.
     pid: i32,
     kind: RunKind,
+    /// The main process in a cell, unless another one replaces the process that waited there.
+    main: Option<i32>,
     ledger: CpuLedger,
     started_at: u64,
     /// CPUs that the sandbox can keep busy, in 1e-9.
     speed: u64,
     status: StatusPipe,
-    /// The control socket to the cell init, through which /box arrives.
-    control: Option<OwnedFd>,
-    /// Set if the cell served an earlier run.
-    used: Option<UsedCell>,
-    /// Whether the cell init was sent the queued run.
-    next_was_sent: bool,
+    /// What is to be had of its cell.
+    cell: Option<StartedCell>,
     /// Held until the run is over: see [`StartedProgram::ready`].
     _ready: Option<OwnedFd>,
     pub input: Input,
@@ -96,14 +88,17 @@ pub struct RunState {
     /// Whether a process survived its kill for too long.
     stuck: bool,
     survivors: u32,
-    /// Largest sample of the cgroup's memory use, in bytes.
-    memory_sample: u64,
+    pub memory: MemoryLedger,
+    /// Bytes in socket buffers when they were last counted, if the cgroup does not count them.
+    socket_bytes: u64,
     deadlines: Deadlines,
 }
 
 /// When [`RunState::tick`] is due, by reason; monotonic, in nanoseconds, u64::MAX for never.
 struct Deadlines {
     sample: u64,
+    /// When socket buffers may be counted again: with many sockets that takes a millisecond.
+    sockets: u64,
     cpu: u64,
     kill: u64,
     usage: u64,
@@ -111,25 +106,25 @@ struct Deadlines {
 
 impl RunState {
     /// The program of `spec` has been started. `speed` is how many CPUs it can keep busy, in 1e-9.
-    pub fn new(spec: Run, started: StartedProgram, ledger: CpuLedger, speed: u64) -> Self {
-        let StartedProgram { pid, stdio: StdioEnds { stdin, output }, status, control, ready, used } = started;
+    pub fn new(spec: Run, started: StartedProgram, ledger: CpuLedger, memory: MemoryLedger, speed: u64) -> Self {
+        let StartedProgram { pid, main, stdio: StdioEnds { stdin, output }, status, cell, ready } = started;
         let now = sys::now();
         let deadlines = Deadlines {
-            sample: now + SAMPLE_NS,
+            sample: now + FIRST_SAMPLE_NS,
+            sockets: now,
             cpu: now.saturating_add(limits::next_cpu_check_ns(0, spec.limits.cpu_ns, speed)),
             kill: u64::MAX,
             usage: if spec.usage_interval_ns == 0 { u64::MAX } else { now },
         };
-        let mut run = Self {
+        Self {
             pid,
-            kind: if control.is_some() { RunKind::Cell { was_killed: false } } else { RunKind::Split },
+            kind: if cell.is_some() { RunKind::Cell } else { RunKind::Split },
+            main,
             ledger,
             started_at: now,
             speed,
             status,
-            control,
-            used,
-            next_was_sent: false,
+            cell,
             _ready: ready,
             input: Input::new(spec.run, stdin),
             outputs: Outputs::new(&spec, output),
@@ -141,13 +136,11 @@ impl RunState {
             all_reaped: false,
             stuck: false,
             survivors: 0,
-            memory_sample: 0,
+            memory,
+            socket_bytes: 0,
             deadlines,
             spec,
-        };
-        // a run that was sent in advance may have started long ago
-        run.recv();
-        run
+        }
     }
 
     /// Reads what the run's processes reported and posts it to the ledger.
@@ -172,7 +165,7 @@ impl RunState {
     /// When [`Self::tick`] is due at the latest.
     #[must_use]
     pub fn next_tick(&self) -> u64 {
-        let Deadlines { sample, cpu, kill, usage } = self.deadlines;
+        let Deadlines { sample, cpu, kill, usage, .. } = self.deadlines;
         match self.killed_at {
             Some(_) if self.outputs.is_discarding() => kill,
             Some(_) => kill.min(self.progress_at.saturating_add(PATIENCE_NS)),
@@ -204,10 +197,13 @@ impl RunState {
         if now >= self.deadlines.cpu && cgroup.has_cpu() {
             let used = self.program_ns(cgroup, own_ns());
             let limit = self.spec.limits.cpu_ns;
-            if used >= limit && !self.has_reported_end() {
+            // The final figure, which decides, can be a little smaller: it knows the init's part
+            // better. It must not be below the limit.
+            let end = limit.saturating_add(CPU_SLACK_NS);
+            if used >= end && !self.has_reported_end() {
                 return self.fire(Fired::Cpu, now);
             }
-            self.deadlines.cpu = now.saturating_add(limits::next_cpu_check_ns(used, limit, self.speed));
+            self.deadlines.cpu = now.saturating_add(limits::next_cpu_check_ns(used, end, self.speed));
         } else if now >= self.deadlines.cpu {
             self.deadlines.cpu = u64::MAX;
         }
@@ -216,10 +212,49 @@ impl RunState {
             self.send_usage(now, cgroup, own_ns(), out);
         }
         if now >= self.deadlines.sample {
-            self.deadlines.sample = now + SAMPLE_NS;
-            self.memory_sample = self.memory_sample.max(cgroup.memory());
-            self.check_oom(now, cgroup);
+            self.sample_memory(now, cgroup);
         }
+    }
+
+    /// Samples the memory and ends the run if it used more than its limit.
+    fn sample_memory(&mut self, now: u64, cgroup: &Cgroup) {
+        let mut counters = cgroup.memory_counters();
+        if !cgroup.counts_sockets() && counters.sockets == 0 {
+            if now >= self.deadlines.sockets {
+                self.socket_bytes = self.read_socket_bytes();
+                self.deadlines.sockets = now + SAMPLE_NS;
+            }
+            counters.sockets = self.socket_bytes;
+        }
+        if !cgroup.has_memory() || self.has_reported_end() {
+            self.deadlines.sample = now + SAMPLE_NS;
+            return;
+        }
+        let is_hidden = self.memory.is_hidden(&counters);
+        self.memory.sample(&counters, if is_hidden { self.mapped_files() } else { None });
+        let (peak, limit) = (self.memory.peak(&counters, 0).0, self.spec.limits.memory_bytes);
+        if peak > limit {
+            return self.fire(Fired::Memory, now);
+        }
+        let age_ns = now.saturating_sub(self.started_at);
+        self.deadlines.sample = now + limits::next_memory_check_ns(limit - peak, is_hidden, age_ns);
+    }
+
+    /// Bytes in socket buffers. Most programs have no socket, which the cell's own count tells at
+    /// once.
+    fn read_socket_bytes(&mut self) -> u64 {
+        let files = self.cell.as_mut().and_then(StartedCell::files);
+        let has_none = files.is_some_and(|files| sockets_in_use(&files.sockets) == 0);
+        if has_none { 0 } else { sys::socket_bytes(self.pid) }
+    }
+
+    /// Bytes of files that the main process has mapped.
+    fn mapped_files(&self) -> Option<u64> {
+        let main = match self.kind {
+            RunKind::Split => Some(self.pid),
+            RunKind::Cell => self.main.or_else(|| sys::children(self.pid).first().copied()),
+        };
+        main.map(|pid| sys::memory_of(pid).1)
     }
 
     fn tick_ending(&mut self, now: u64, killed_at: u64) {
@@ -266,46 +301,17 @@ impl RunState {
         }
     }
 
-    /// When the cell's program ended, if the cell is unchanged; monotonic, in nanoseconds.
-    #[must_use]
-    pub fn unchanged_at(&self) -> Option<u64> {
-        self.ledger.snapshot().map(|snapshot| snapshot.at)
-    }
-
-    /// Sends the queued run to the cell init, if this cell can serve it.
-    pub fn send_next(&mut self, next: &mut QueuedRun) {
-        if self.killed_at.is_none() && cell_init::may_be_followed(&self.spec) && !self.has_reported_end() {
-            self.next_was_sent = self.control.as_ref().is_some_and(|control| next.send(control));
-        }
-    }
-
-    /// Cancels the queued run in this cell by killing the cell: its limits are not enforced until
-    /// this run has ended, so it must not run while this one drains its output.
-    pub fn cancel_next(&mut self) {
-        if self.next_was_sent && !self.was_killed() {
-            self.kill_all();
-            // what the queued run used is counted when its cell is gone
-            self.all_reaped = false;
-        }
-    }
-
-    fn was_killed(&self) -> bool {
-        matches!(self.kind, RunKind::Cell { was_killed: true })
-    }
-
     /// Called after all exited children were reaped; `childless` is true if none remain. Decides
-    /// whether the run has ended. `own_ns` reads the CPU time of the init and its helpers, now or
-    /// at an instant.
-    pub fn settle(&mut self, childless: bool, now: u64, cgroup: &Cgroup, mut own_ns: impl FnMut(Option<u64>) -> u64) {
+    /// whether the run has ended.
+    pub fn settle(&mut self, childless: bool, now: u64, cgroup: &Cgroup) {
         match self.kind {
             RunKind::Split => self.all_reaped = childless,
-            RunKind::Cell { .. } => self.settle_cell(&mut own_ns),
+            RunKind::Cell => self.settle_cell(),
         }
         self.check_oom(now, cgroup);
         if self.ended.is_some() && self.killed_at.is_none() {
-            if self.ended == Some(Ended::Signaled(libc::SIGXCPU as u8))
-                && (!cgroup.has_cpu() || self.program_ns(cgroup, own_ns(None)) >= self.spec.limits.cpu_ns)
-            {
+            // without the cgroup's clock, RLIMIT_CPU is the limit
+            if self.ended == Some(Ended::Signaled(libc::SIGXCPU as u8)) && !cgroup.has_cpu() {
                 self.fired = Fired::Cpu;
             }
             self.end(now);
@@ -313,92 +319,62 @@ impl RunState {
     }
 
     /// The cell init reports the end when all other processes are gone, and exits a little later.
-    fn settle_cell(&mut self, own_ns: &mut impl FnMut(Option<u64>) -> u64) {
+    fn settle_cell(&mut self) {
         self.recv();
         let Some(end) = self.status.status().end.clone().filter(|_| self.ended.is_none()) else { return };
         self.survivors = end.survivors;
         self.ended = Some(end.ended);
         self.end_at.get_or_insert(end.at);
-        if let Some(snapshot) = end.unchanged {
-            self.ledger.post_own_at_snapshot(own_ns(Some(snapshot.at)));
-        }
-        // if the queued run may have started and the cell was killed, its processes are waited for
-        self.all_reaped = !(self.next_was_sent && self.was_killed());
+        self.all_reaped = true;
     }
 
     /// The pipe for poll through which the cell init reports; otherwise -1.
     #[must_use]
     pub fn status_fd(&self) -> RawFd {
         match self.kind {
-            RunKind::Cell { .. } if self.ended.is_none() => self.status.fd(),
+            RunKind::Cell if self.ended.is_none() => self.status.fd(),
             _ => -1,
         }
     }
 
-    /// The /box of its cell. It outlives the cell as long as the descriptor is open.
+    /// Ends the run's life. Returns what was asked for, what is left of its cell, and its files.
     #[must_use]
-    pub fn open_box(&self) -> Option<OwnedFd> {
-        match &self.used {
-            Some(used) => used.folder.try_clone().ok(),
-            None => sys::recv_fds(self.control.as_ref()?, false).ok().map(|[folder]| folder),
-        }
-    }
-
-    /// Ends the run's life. Returns what was asked for and what is left of its cell, whose /box is
-    /// `folder`.
-    #[must_use]
-    pub fn into_remains(self, folder: Option<&OwnedFd>) -> (Run, CellRemains) {
-        let RunKind::Cell { was_killed } = self.kind else {
-            return (self.spec, CellRemains::Nothing);
-        };
-        if self.ledger.is_cell_init_reaped() {
-            return (self.spec, CellRemains::Nothing);
-        }
-        let children_ns = self.ledger.children_ns();
-        let snapshot = self.ledger.snapshot().filter(|_| !was_killed);
-        let remains = match (snapshot, self.control, folder.and_then(|folder| folder.try_clone().ok())) {
-            (Some(snapshot), Some(control), Some(folder)) => {
-                let used = UsedCell { folder, children_ns, cell_init_ns: snapshot.cell_init_ns };
-                CellRemains::Unchanged(Box::new(ReadyCell::reused(self.pid, control, self.status, used)))
+    pub fn into_remains(self) -> (Run, CellRemains, Option<CellFiles>) {
+        let remains = match self.kind {
+            RunKind::Cell if !self.ledger.is_cell_init_reaped() => {
+                CellRemains::Exiting { pid: self.pid, charged_ns: self.ledger.children_ns() }
             }
-            _ => CellRemains::Exiting { pid: self.pid, charged_ns: children_ns },
+            _ => CellRemains::Nothing,
         };
-        (self.spec, remains)
+        (self.spec, remains, self.cell.and_then(StartedCell::into_files))
     }
 
     /// CPU time of the program so far, in nanoseconds.
     fn program_ns(&mut self, cgroup: &Cgroup, own_ns: u64) -> u64 {
         self.recv();
-        self.ledger.program_ns(own_ns, || LiveClocks {
-            cell_init_ns: if self.kind == RunKind::Split { 0 } else { sys::cpu_of(self.pid) },
-            cgroup_ns: cgroup.cpu_ns(),
-        })
+        let cell_init_ns = if self.kind == RunKind::Split { 0 } else { sys::cpu_of(self.pid) };
+        self.ledger.program_ns(own_ns, LiveClocks { cell_init_ns, cgroup_ns: cgroup.cpu_ns() })
     }
 
     fn send_usage(&mut self, now: u64, cgroup: &Cgroup, own_ns: u64, out: &mut FrameQueue) {
         let cpu_ns = self.program_ns(cgroup, own_ns);
-        // The difference reads low when a prewarmed runtime had its memory before, or a discarded
-        // one has freed some since. It is at least what the largest process has.
-        let more = cgroup.memory().saturating_sub(self.ledger.baseline().counters.memory);
-        let resident = |pid| sys::memory_of(pid).0;
-        let largest = match self.kind {
-            RunKind::Split => resident(self.pid),
-            RunKind::Cell { .. } => sys::children(self.pid).into_iter().map(resident).max().unwrap_or_default(),
-        };
+        let memory_bytes =
+            if cgroup.has_memory() { self.memory.now(&cgroup.memory_counters()) } else { sys::memory_of(self.pid).0 };
         out.push(&FromInit::Usage {
             run: self.spec.run,
             wall_ns: now.saturating_sub(self.started_at),
             cpu_ns,
-            memory_bytes: more.max(largest),
+            memory_bytes,
         });
     }
 
     fn check_oom(&mut self, now: u64, cgroup: &Cgroup) {
         let before = self.ledger.baseline().counters.oom_kills;
         if self.fired == Fired::None && cgroup.oom_kills() > before {
-            let is_the_next_runs = self.has_reported_end()
-                && self.ledger.snapshot().is_some_and(|snapshot| snapshot.counters.oom_kills == before);
-            if !is_the_next_runs {
+            let counters = cgroup.memory_counters();
+            self.memory.sample(&counters, None);
+            // otherwise the machine's memory was short: no limit of the program
+            if self.memory.peak(&counters, 0).0 > self.spec.limits.memory_bytes {
                 self.fire(Fired::Memory, now);
             }
         }
@@ -429,10 +405,9 @@ impl RunState {
     }
 
     fn kill_all(&mut self) {
-        match &mut self.kind {
+        match self.kind {
             RunKind::Split => sys::kill_everyone(),
-            RunKind::Cell { was_killed } => {
-                *was_killed = true;
+            RunKind::Cell => {
                 self.ledger.post_cell_init_killed(sys::cpu_of(self.pid));
                 sys::kill(self.pid);
             }
@@ -490,14 +465,11 @@ impl RunState {
         self.killed_at.is_some() && (self.all_reaped || self.stuck) && self.outputs.have_ended()
     }
 
-    /// The facts, and the baseline of a run that follows at once. The session fills in
-    /// `keep_missing` and `clean`.
+    /// The facts. The session fills in `keep_missing` and `clean`.
     #[must_use]
-    pub fn facts(&mut self, cgroup: &Cgroup, own_ns: u64) -> (Done, RunBaseline) {
+    pub fn facts(&mut self, cgroup: &Cgroup, own_ns: u64) -> Done {
         let cpu_ns = self.program_ns(cgroup, own_ns);
-        let counters = self.ledger.snapshot().map_or_else(|| cgroup.counters(), |snapshot| snapshot.counters);
-        let next = self.ledger.next_baseline(counters, own_ns);
-        let (was, is) = (self.ledger.baseline().counters, &next.counters);
+        let (was, is) = (self.ledger.baseline().counters, cgroup.counters());
         let status = self.status.status();
         let hot = status.start.is_some_and(|start| start.hot);
         let ended = match (status.failed.clone(), &self.ended) {
@@ -507,15 +479,15 @@ impl RunState {
         };
         let oom_kills = is.oom_kills.saturating_sub(was.oom_kills);
         let usage = self.ledger.usage();
-        let (memory_bytes, memory_source) = self.memory(&was, is, cgroup);
+        let (memory_bytes, memory_source) = match cgroup.has_memory() {
+            true => self.memory.peak(&is, usage.max_rss),
+            false => (usage.max_rss, MemoryMethod::MaxRss),
+        };
         let [stdout_bytes, stderr_bytes] = self.outputs.counted();
-        let done = Done {
+        Done {
             run: self.spec.run,
             ended,
-            fired: match self.fired {
-                Fired::None if oom_kills > 0 => Fired::Memory,
-                fired => fired,
-            },
+            fired: self.fired,
             wall_ns: self.end_at.unwrap_or(self.started_at).saturating_sub(self.started_at),
             cpu_ns: if cgroup.has_cpu() { cpu_ns } else { usage.user_ns + usage.system_ns },
             user_ns: usage.user_ns,
@@ -532,23 +504,6 @@ impl RunState {
             setup_ns: self.started_at.saturating_sub(self.ledger.requested_at()),
             hot,
             clean: !self.stuck,
-        };
-        (done, next)
-    }
-
-    fn memory(&self, was: &CgroupCounters, is: &CgroupCounters, cgroup: &Cgroup) -> (u64, MemoryMethod) {
-        let max_rss = self.ledger.usage().max_rss;
-        if !cgroup.has_memory() {
-            return (max_rss, MemoryMethod::MaxRss);
         }
-        // Exact except that the kernel charges in batches of 64 pages per CPU.
-        if is.memory_peak > was.memory_peak && was.memory_peak > 0 {
-            let used = is.memory_peak.saturating_sub(was.memory);
-            // Reads low if pages that were freed before the run hid the peak. It is at least what
-            // the largest process had.
-            return (used.max(max_rss), MemoryMethod::CgroupPeak);
-        }
-        let sampled = self.memory_sample.saturating_sub(was.memory);
-        (sampled.max(max_rss), MemoryMethod::Sampled)
     }
 }

@@ -1,19 +1,16 @@
 //! What the processes of a run report to the init, on a close-on-exec pipe: that the program
-//! starts, that a set-up step failed, how the program of a cell ended, and whether the cell is
-//! unchanged. Only our own code writes it: exec closes the pipe.
+//! starts, that a set-up step failed, and how the program of a cell ended. Only our own code writes
+//! it: exec closes the pipe.
 //!
 //! ```text
 //! 'T' start   at u64 | ready_at u64 | before_ns u64 | setup_ns u64 | hot u8
 //! 'F' failed  errno i32 | length u8 | step
 //! 'E' end     kind u8 (0 exited, 1 signaled) | value u8 | survivors u32 | at u64 | user_ns u64
-//!             | system_ns u64 | max_rss u64 | before_ns u64 | unchanged u8
-//!             | [if unchanged: at u64 | cell_init_ns u64 | cpu_ns u64 | oom_kills u64
-//!                | pids_denied u64 | memory u64 | memory_peak u64]
+//!             | system_ns u64 | max_rss u64 | before_ns u64
 //! ```
 //!
 //! All integers are little-endian.
 
-use super::cgroup::CgroupCounters;
 use super::sys::{self, Errno};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use wire::frame::Ended;
@@ -75,8 +72,6 @@ pub struct CellEnd {
     /// CPU time of the main process before it became the program, in nanoseconds. Not contained in
     /// `user_ns` and `system_ns`, but in what the kernel counts for the cell init's children.
     pub before_ns: u64,
-    /// Set when the cell is as it was before its program, and the cell init waits for another run.
-    pub unchanged: Option<CellSnapshot>,
 }
 
 impl CellEnd {
@@ -85,17 +80,6 @@ impl CellEnd {
     pub fn children_ns(&self) -> u64 {
         self.user_ns + self.system_ns + self.before_ns
     }
-}
-
-/// Counters between two programs of one cell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CellSnapshot {
-    /// Monotonic time in nanoseconds.
-    pub at: u64,
-    /// CPU time of the cell init, in nanoseconds.
-    pub cell_init_ns: u64,
-    /// The sandbox's counters.
-    pub counters: CgroupCounters,
 }
 
 /// What was received about one run.
@@ -125,12 +109,6 @@ impl StatusPipe {
     #[must_use]
     pub fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
-    }
-
-    /// The same pipe for the next run. Records about that run stay unparsed until now.
-    #[must_use]
-    pub fn for_next_run(self) -> Self {
-        Self { status: RunStatus::default(), ..self }
     }
 
     /// What was received so far, without reading.
@@ -201,24 +179,6 @@ fn parse_end(rest: &mut &[u8]) -> Option<CellEnd> {
         system_ns: number(rest)?,
         max_rss: number(rest)?,
         before_ns: number(rest)?,
-        unchanged: match take(rest)? {
-            [0] => None,
-            _ => Some(parse_snapshot(rest)?),
-        },
-    })
-}
-
-fn parse_snapshot(rest: &mut &[u8]) -> Option<CellSnapshot> {
-    Some(CellSnapshot {
-        at: number(rest)?,
-        cell_init_ns: number(rest)?,
-        counters: CgroupCounters {
-            cpu_ns: number(rest)?,
-            oom_kills: number(rest)?,
-            pids_denied: number(rest)?,
-            memory: number(rest)?,
-            memory_peak: number(rest)?,
-        },
     })
 }
 
@@ -275,13 +235,6 @@ pub fn send_end(to: &OwnedFd, end: &CellEnd) {
     for number in [end.at, end.user_ns, end.system_ns, end.max_rss, end.before_ns] {
         record.extend(number.to_le_bytes());
     }
-    record.push(u8::from(end.unchanged.is_some()));
-    if let Some(CellSnapshot { at, cell_init_ns, counters }) = end.unchanged {
-        let CgroupCounters { cpu_ns, oom_kills, pids_denied, memory, memory_peak } = counters;
-        for number in [at, cell_init_ns, cpu_ns, oom_kills, pids_denied, memory, memory_peak] {
-            record.extend(number.to_le_bytes());
-        }
-    }
     send(to, &record);
 }
 
@@ -296,21 +249,6 @@ mod tests {
     }
 
     #[test]
-    fn records_of_the_next_run_are_kept_until_its_turn() {
-        let (mut pipe, to) = pipe();
-        let start = |at| ProgramStart { at, ready_at: 0, before_ns: 0, setup_ns: 0, hot: false };
-        let ended = Ended::Exited(0);
-        let unchanged = Some(CellSnapshot::default());
-        let end = CellEnd { ended, survivors: 0, at: 2, user_ns: 0, system_ns: 0, max_rss: 0, before_ns: 0, unchanged };
-        send_start(&to, start(1));
-        send_end(&to, &end);
-        send_start(&to, start(3));
-        assert_eq!((pipe.recv().start, pipe.recv().end.clone()), (Some(start(1)), Some(end)));
-        let mut next = pipe.for_next_run();
-        assert_eq!((next.recv().start, next.recv().end.clone()), (Some(start(3)), None));
-    }
-
-    #[test]
     fn records_are_received_as_sent_and_incomplete_ones_wait() {
         let (mut pipe, to) = pipe();
         assert_eq!(*pipe.recv(), RunStatus::default());
@@ -319,9 +257,7 @@ mod tests {
         assert_eq!(pipe.recv().start, Some(start));
         send_failed(&to, &StepError::new("execve", 13));
         let ended = Ended::Signaled(9);
-        let counters = CgroupCounters { cpu_ns: 7, oom_kills: 8, pids_denied: 9, memory: 10, memory_peak: 11 };
-        let unchanged = Some(CellSnapshot { at: 12, cell_init_ns: 6, counters });
-        let end = CellEnd { ended, survivors: 3, at: 1, user_ns: 2, system_ns: 3, max_rss: 4, before_ns: 5, unchanged };
+        let end = CellEnd { ended, survivors: 3, at: 1, user_ns: 2, system_ns: 3, max_rss: 4, before_ns: 5 };
         send_end(&to, &end);
         let status = pipe.recv().clone();
         assert_eq!((status.failed, status.end), (Some(StepError::new("execve", 13)), Some(end)));

@@ -2,53 +2,86 @@
 //! queued one. The session moves bytes and frames; this file does what they ask for.
 //!
 //! ```text
-//!          start                         finish
-//!  (idle) ------> active, [queued] -------------> Done; a queued run starts at once
-//!                   ^ which may have been sent to its cell already (`queued_run`)
+//!           accept              start                      finish
+//!  (idle) -------> queued ------------> active, [queued] -------> Done; the next queued run starts
+//!                    ^ at once, if nothing of earlier runs is left (`residue`)
 //! ```
 
+mod charges;
+
 use super::audit::{Audit, AuditBaseline};
-use super::cell::{self, CellConfig};
-use super::cell_pool::{CellPool, PrepareResult};
+use super::base::Base;
+use super::cell::{self, CellConfig, ProcMasks};
+use super::cell_pool::{CellPool, PrepareResult, RunSource};
 use super::cgroup::Cgroup;
 use super::collect::{self, Collection};
 use super::cpu_ledger::{CpuLedger, RunBaseline};
 use super::files::{Files, Owner};
 use super::frame_queue::FrameQueue;
-use super::limits;
-use super::own_cpu::{OwnCpu, WakeClock};
-use super::queued_run::{QueuedRun, RunHandover, SentRun};
+use super::memory_ledger::{Inherited, MemoryLedger};
+use super::own_cpu::OwnCpu;
+use super::process_room::ProcessRoom;
+use super::queued_run::QueuedRun;
+use super::ready;
 use super::reap::{self, Reaped};
 use super::run::{CellRemains, RunState};
 use super::run_status::StepError;
 use super::setup;
 use super::sys;
-use std::rc::Rc;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use wire::frame::{
-    Collect, Collected, Done, Ended, Fired, FromInit, InitHello, IsolationMode, MAX_PREPARED, Prepare, Put, Relax, Run,
+    Collect, Collected, Done, Ended, Fired, FromInit, InitHello, IsolationMode, MAX_PREPARED, Prepare, Put, Ready, Run,
     VERSION,
 };
 
 use nix::libc;
 
-/// How often a reset looks for processes that are exiting, and the pause in between.
-const MAX_RESET_CHECKS: usize = 20;
+/// How often a reset looks for what is about to vanish, and the pause in between.
+const MAX_RESET_CHECKS: usize = 40;
 const RESET_CHECK_NS: u64 = 1_000_000;
+
+/// How long a run waits for what earlier ones left, and how often that is looked at.
+const SETTLE_PATIENCE_NS: u64 = 8_000_000_000;
+pub const SETTLE_CHECK_NS: u64 = 2_000_000;
+
+/// When memory is squeezed for the first time, and how often at most. The time doubles.
+const SQUEEZE_AFTER_NS: u64 = 60_000_000;
+const MAX_SQUEEZES: u64 = 3;
 
 /// A sandbox after Hello.
 pub struct SandboxState {
     pub hello: InitHello,
+    config: CellConfig,
     files: Files,
-    pub cgroup: Rc<Cgroup>,
+    pub cgroup: Cgroup,
+    /// `None` in `split`.
+    base: Option<Base>,
+    /// What Hello was answered with.
+    ready: Ready,
     /// How many CPUs the sandbox can keep busy, in 1e-9.
     pub speed: u64,
+    /// The sandbox's memory limit in bytes; 0 unknown.
+    memory_limit: u64,
+    room: ProcessRoom,
+    /// Memory of the init and of waiting cells when the last of earlier cells had exited.
+    quiet_bytes: Option<u64>,
+    /// Memory of the helpers when the run in progress began, if one of them may be loading.
+    helpers_before: Option<u64>,
+    /// Whether `room` may have to change.
+    wants_fit: bool,
     /// The run in progress.
     pub active: Option<RunState>,
-    /// The run after it.
-    pub queued: Option<QueuedRun>,
+    /// The runs after it.
+    queued: VecDeque<QueuedRun>,
+    /// When the first queued run is not waited for any longer; monotonic, in nanoseconds.
+    settle_by: Option<u64>,
+    /// How often memory was squeezed meanwhile.
+    squeezes: u64,
+    /// The sockets of cells that have ended with some in use.
+    sockets: Vec<OwnedFd>,
     pub pool: CellPool,
     own_cpu: OwnCpu,
-    pub wake_clock: WakeClock,
     /// Whether to make a cell in advance as soon as nothing runs.
     wants_cell: bool,
     audit_baseline: AuditBaseline,
@@ -79,19 +112,38 @@ impl SandboxState {
             }
         };
         let files = Files::open(owner).map_err(|e| format!("open /box: errno {e}"))?;
-        let cgroup = Rc::new(Cgroup::find());
-        let speed = limits::speed(sys::cpus(), &cgroup.limits());
+        let cgroup = Cgroup::find();
+        let in_force = cgroup.limits();
+        let mut ready = ready::probe(&hello, &cgroup);
+        let config = CellConfig { uid: hello.uid, gid: hello.gid, space: hello.space, masks: ProcMasks::find() };
+        let base = match enter_base(&hello, &config, &cgroup) {
+            Ok(base) => base,
+            Err(StepError { step, errno }) => {
+                ready.no_cell = Some((step, errno));
+                None
+            }
+        };
         let audit_baseline = AuditBaseline::read(&cgroup);
         Ok(Self {
             hello,
+            config,
             files,
-            pool: CellPool::new(cgroup.clone()),
+            pool: CellPool::default(),
             cgroup,
-            speed,
+            base,
+            ready,
+            speed: in_force.speed(sys::cpus()),
+            memory_limit: in_force.memory,
+            room: ProcessRoom::default(),
+            quiet_bytes: None,
+            helpers_before: None,
+            wants_fit: true,
             active: None,
-            queued: None,
+            queued: VecDeque::new(),
+            settle_by: None,
+            squeezes: 0,
+            sockets: Vec::new(),
             own_cpu: OwnCpu::default(),
-            wake_clock: WakeClock::default(),
             wants_cell: true,
             audit_baseline,
             collection: Collection::default(),
@@ -102,6 +154,7 @@ impl SandboxState {
 
     /// Acts on the timers of the run in progress that are due.
     pub fn tick(&mut self, now: u64, out: &mut FrameQueue) {
+        self.update_loaded(|active| now >= active.next_tick());
         let Some(active) = self.active.as_mut().filter(|active| now >= active.next_tick()) else { return };
         let (own_cpu, pool) = (&self.own_cpu, &mut self.pool);
         active.tick(now, &self.cgroup, || own_ns(pool, own_cpu, sys::own_cpu), out);
@@ -112,9 +165,16 @@ impl SandboxState {
     pub fn reap(&mut self, now: u64) {
         let childless = loop {
             match reap::next() {
-                Reaped::Child(child) if self.own_cpu.reaped(&child) => {}
                 Reaped::Child(child) if self.pool.reaped(&child) => self.own_cpu.add_exited(&child),
                 Reaped::Child(child) => {
+                    let exited = self.own_cpu.reaped(&child);
+                    if exited > 0 {
+                        match &self.active {
+                            Some(_) => self.room.refill(&self.cgroup, exited),
+                            None => self.wants_fit = true,
+                        }
+                        continue;
+                    }
                     if let Some(active) = &mut self.active {
                         active.child_exited(child, now);
                     }
@@ -125,8 +185,7 @@ impl SandboxState {
             }
         };
         if let Some(active) = &mut self.active {
-            let (own_cpu, pool, clock) = (&self.own_cpu, &mut self.pool, self.wake_clock);
-            active.settle(childless, now, &self.cgroup, |at| own_ns(pool, own_cpu, || clock.init_ns(at)));
+            active.settle(childless, now, &self.cgroup);
         }
     }
 
@@ -135,7 +194,8 @@ impl SandboxState {
     pub fn make_cell(&mut self) {
         if self.wants_cell && self.active.is_none() && self.is_cell() && !self.stuck {
             self.wants_cell = false;
-            self.pool.fill(self.cell_config());
+            self.pool.fill(self.config);
+            self.wants_fit = true;
         }
     }
 
@@ -158,18 +218,31 @@ impl SandboxState {
             self.pool.discard_plain(&mut self.own_cpu);
             self.wants_cell = true;
         }
-        Ok(self.pool.add(prepare, self.cell_config(), now))
+        if let Some(base) = &mut self.base {
+            // a runtime may size itself by it
+            base.show_memory_limit(prepare.limits.memory_bytes);
+        }
+        Ok(self.pool.add(prepare, self.config, now, &mut self.own_cpu))
     }
 
     /// Starts the requested runtimes again, after a reset.
     pub fn prewarm(&mut self, now: u64) -> Option<PrepareResult> {
         self.wants_cell = true;
-        if self.is_cell() && !self.stuck { self.pool.prewarm(self.cell_config(), now) } else { None }
+        if !self.is_cell() || self.stuck {
+            return None;
+        }
+        self.pool.prewarm(self.config, now, &mut self.own_cpu)
     }
 
     /// Receives the report of prewarmed runtime `i`, if there is one.
     pub fn recv_ready(&mut self, i: usize, now: u64) -> Option<PrepareResult> {
-        self.pool.recv_ready(i, now, &mut self.own_cpu)
+        let result = self.pool.recv_ready(i, now, &mut self.own_cpu)?;
+        self.wants_fit = true;
+        if self.active.is_none() && !self.files.has_served() {
+            let known = self.known_bytes();
+            self.audit_baseline.read_memory_again(&self.cgroup, known);
+        }
+        Some(result)
     }
 
     pub fn send_prepared(&self, result: PrepareResult, out: &mut FrameQueue) {
@@ -178,19 +251,22 @@ impl SandboxState {
         out.push(&FromInit::Prepared { id, failed, took_ns, memory_bytes });
     }
 
-    fn cell_config(&self) -> CellConfig {
-        CellConfig { uid: self.hello.uid, gid: self.hello.gid, space: self.hello.space }
+    /// What the init sees of its sandbox.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
     }
 
-    /// The step and errno that keep cells from being made here, if cells are wanted.
-    pub fn try_cell(&self) -> Option<(String, i32)> {
-        match self.hello.isolation {
-            IsolationMode::Split => None,
-            IsolationMode::Cell => {
-                let failed = cell::trial(&self.cell_config()).err()?;
-                Some((failed.step, failed.errno))
-            }
+    /// The same, with the limits as they are now.
+    pub fn probe(&mut self) -> &Ready {
+        let limits = self.cgroup.limits();
+        self.speed = limits.speed(sys::cpus());
+        self.memory_limit = limits.memory;
+        self.wants_fit = true;
+        if let Some(base) = &self.base {
+            base.show_limits(&self.cgroup);
         }
+        self.ready = ready::with_limits(std::mem::take(&mut self.ready), &limits, &self.cgroup);
+        &self.ready
     }
 
     /// Ends all prewarmed runtimes for good.
@@ -205,26 +281,67 @@ impl SandboxState {
         }
         self.collection = Collection::default();
         self.put_failed = None;
+        self.wants_cell = true;
         self.pool.discard_prepared(&mut self.own_cpu);
-        self.discard_used();
         let emptied = self.files.empty();
-        let mut helpers = self.helper_pids();
+        let mut left = None;
         for _ in 0..MAX_RESET_CHECKS {
-            if self.files.is_clean(&helpers) {
+            // processes may be exiting, and the kernel frees some memory late
+            self.reap(sys::now());
+            left = self.left_of_earlier_runs();
+            if left.is_none() && self.files.is_clean(&self.helper_pids()) {
                 break;
             }
-            // a process that the template forked may be exiting
             let _ = sys::poll(&mut [], RESET_CHECK_NS);
-            helpers = self.helper_pids();
         }
-        let audit = Audit {
-            files: &self.files,
-            helpers: &helpers,
-            helper_bytes: self.pool.template_bytes(),
-            cgroup: &self.cgroup,
-            baseline: &self.audit_baseline,
-        };
+        let helpers = self.helper_pids();
+        let audit = Audit { files: &self.files, helpers: &helpers, left, baseline: &self.audit_baseline };
         audit.residue(emptied)
+    }
+
+    /// What earlier runs left in the kernel that a run could notice: sockets, which then are in
+    /// other sockets, and memory.
+    fn left_of_earlier_runs(&mut self) -> Option<String> {
+        self.sockets.retain(|sockets| cell::sockets_in_use(sockets) > 0);
+        if !self.sockets.is_empty() {
+            return Some("sockets that are still in use".to_owned());
+        }
+        let known = self.known_bytes();
+        let bytes = self.audit_baseline.memory_beyond(&self.cgroup, known)?;
+        Some(format!("{bytes} bytes of memory"))
+    }
+
+    /// Makes the kernel drop what it only remembers (names and inodes of files) and would otherwise
+    /// drop on the next program's clock: a helper takes all memory that is left for a moment. Once
+    /// after some time in which the kernel may free it by itself, and once more.
+    fn squeeze(&mut self, now: u64) {
+        let since = |settle_by: u64| now.saturating_sub(settle_by.saturating_sub(SETTLE_PATIENCE_NS));
+        let waited = self.settle_by.map_or(0, since);
+        let due = self.sockets.is_empty() && self.squeezes < MAX_SQUEEZES && waited > SQUEEZE_AFTER_NS << self.squeezes;
+        if !due || !self.own_cpu.pids().is_empty() {
+            return;
+        }
+        self.squeezes += 1;
+        let limit = self.cgroup.limits().memory;
+        match sys::fork() {
+            Ok(Some(pid)) => self.own_cpu.add_exiting(pid, Vec::new(), 0),
+            Ok(None) => {
+                // the OOM killer must take this process
+                let score =
+                    sys::dumpable().and_then(|()| cell::write_file(c"/proc/self/oom_score_adj", cell::OOM_SCORE));
+                let mut taken = if score.is_ok() { self.known_bytes() } else { limit };
+                while taken < limit && self.audit_baseline.memory_beyond(&self.cgroup, taken).is_some() {
+                    taken += sys::take_memory();
+                }
+                sys::exit(0)
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Memory that is not a program's: of helpers and of the daemon's files.
+    fn known_bytes(&mut self) -> u64 {
+        self.pool.helper_bytes() + self.files.stored_bytes()
     }
 
     /// The pids of all helper processes that survive a reset or are exiting.
@@ -232,11 +349,6 @@ impl SandboxState {
         let mut pids = self.pool.pids();
         pids.extend(self.own_cpu.pids());
         pids
-    }
-
-    /// Discards a used cell, which has the files as they were before.
-    fn discard_used(&mut self) {
-        self.wants_cell |= self.pool.discard_used(&mut self.own_cpu);
     }
 
     /// Lists files that the last run left. None while something of it may be alive.
@@ -256,20 +368,50 @@ impl SandboxState {
 
     /// The queued run, if it has this number.
     pub fn queued(&mut self, run: u32) -> Option<&mut QueuedRun> {
-        self.queued.as_mut().filter(|queued| queued.run.run == run)
+        self.queued.iter_mut().find(|queued| queued.run.run == run)
     }
 
-    /// Queues a run behind the one in progress. If the current cell may serve it, it is sent there.
-    pub fn queue(&mut self, run: Run) {
-        let mut queued = QueuedRun::new(run);
-        if let Some(active) = &mut self.active
-            && self.put_failed.is_none()
-            && queued.run.relax == Relax::NONE
-            && self.pool.starts_cold(&queued.run)
-        {
-            active.send_next(&mut queued);
+    /// Takes a run. It starts at once if nothing is in the way; otherwise `start_next` starts it.
+    pub fn accept(&mut self, run: Run, now: u64, out: &mut FrameQueue) -> Result<(), String> {
+        if usize::from(self.active.is_some()) + self.queued.len() > 1 {
+            return Err("a third Run arrived during a run".to_owned());
         }
-        self.queued = Some(queued);
+        self.queued.push_back(QueuedRun::new(run));
+        self.start_next(now, out)
+    }
+
+    /// Whether a run waits for what earlier ones left.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.active.is_none() && !self.queued.is_empty()
+    }
+
+    /// Starts the next run, unless it must wait.
+    pub fn start_next(&mut self, now: u64, out: &mut FrameQueue) -> Result<(), String> {
+        while self.is_waiting() {
+            // no run may notice what another one left
+            self.files.set_left(None);
+            if self.is_cell()
+                && self.files.has_served()
+                && !self.stuck
+                && let Some(left) = self.left_of_earlier_runs()
+            {
+                self.squeeze(now);
+                let settle_by = *self.settle_by.get_or_insert(now.saturating_add(SETTLE_PATIENCE_NS));
+                return if now < settle_by { Ok(()) } else { Err(format!("earlier runs left {left}")) };
+            }
+            (self.settle_by, self.squeezes) = (None, 0);
+            let Some(QueuedRun { run, input }) = self.queued.pop_front() else { break };
+            match self.start(run, now) {
+                Ok(()) => {
+                    if let Some(active) = &mut self.active {
+                        active.replay(&input, now, out);
+                    }
+                }
+                Err(done) => out.push(&FromInit::Done(done)),
+            }
+        }
+        Ok(())
     }
 
     /// Writes a file.
@@ -279,7 +421,6 @@ impl SandboxState {
             Err(libc::EBUSY)
         } else {
             self.collection = Collection::default();
-            self.discard_used();
             self.files.put(put)
         };
         match result {
@@ -296,9 +437,8 @@ impl SandboxState {
         result
     }
 
-    /// Starts a run, or returns the facts of its refusal. `handover` comes from a run that has just
-    /// ended.
-    pub fn start(&mut self, run: Run, now: u64, handover: Option<RunHandover>) -> Result<(), Box<Done>> {
+    /// Starts a run, or returns the facts of its refusal.
+    fn start(&mut self, run: Run, now: u64) -> Result<(), Box<Done>> {
         self.files.close();
         self.collection = Collection::default();
         if self.stuck {
@@ -306,6 +446,8 @@ impl SandboxState {
         }
         if let Some((path, errno)) = &self.put_failed {
             let failed = StepError { step: format!("put {path}"), errno: *errno };
+            // the file of this run alone; later runs go without it
+            self.put_failed.take_if(|(path, _)| run.remove_after.contains(path));
             return Err(self.refuse(&run, failed, now));
         }
         if run.clean
@@ -314,11 +456,7 @@ impl SandboxState {
             return Err(self.refuse(&run, StepError::new("clean", errno), now));
         }
         self.files.mark_used();
-        let launched = if self.is_cell() {
-            self.launch_in_cell(run, now, handover)
-        } else {
-            self.launch_split(run, now, handover)
-        };
+        let launched = if self.is_cell() { self.launch_in_cell(run, now) } else { self.launch_split(run, now) };
         match launched {
             Ok(active) => {
                 self.active = Some(active);
@@ -331,63 +469,50 @@ impl SandboxState {
         }
     }
 
-    fn launch_split(
-        &mut self,
-        run: Run,
-        now: u64,
-        handover: Option<RunHandover>,
-    ) -> Result<RunState, Box<(Run, StepError)>> {
-        let baseline = handover.map(|handover| handover.baseline);
-        let baseline = baseline.unwrap_or_else(|| RunBaseline::read(&self.cgroup, self.own_cpu.cpu_ns(sys::own_cpu())));
-        match setup::start_split(&run, self.hello.uid, self.hello.gid) {
-            Ok(started) => Ok(RunState::new(run, started, CpuLedger::split(baseline, now), self.speed)),
+    fn launch_split(&mut self, run: Run, now: u64) -> Result<RunState, Box<(Run, StepError)>> {
+        self.room.fit(&self.cgroup, run.limits.pids, 0);
+        let baseline = RunBaseline::read(&self.cgroup, self.own_cpu.cpu_ns(sys::own_cpu()));
+        let memory = MemoryLedger::new(baseline.counters, Inherited::default(), self.memory_limit);
+        let counted = self.cgroup.counted(run.limits.pids);
+        match setup::start_split(&run, self.hello.uid, self.hello.gid, counted) {
+            Ok(started) => Ok(RunState::new(run, started, CpuLedger::split(baseline, now), memory, self.speed)),
             Err(failed) => Err(Box::new((run, failed))),
         }
     }
 
-    fn launch_in_cell(
-        &mut self,
-        mut run: Run,
-        now: u64,
-        handover: Option<RunHandover>,
-    ) -> Result<RunState, Box<(Run, StepError)>> {
-        let (baseline, sent) = handover.map_or((None, None), |RunHandover { baseline, sent }| (Some(baseline), sent));
-        // If the cell that it was sent to is gone, it starts like any other run.
-        let sent = sent.filter(|_| self.pool.has_used());
-        let config = self.cell_config();
-        let (cell, hot) = match self.pool.take(&run, config, sent.is_some(), &mut self.own_cpu) {
+    fn launch_in_cell(&mut self, mut run: Run, now: u64) -> Result<RunState, Box<(Run, StepError)>> {
+        // a runtime that loads beside a compiler sizes itself by its own limit
+        let is_beside = !run.keep.is_empty() && self.pool.is_loading();
+        if let Some(base) = self.base.as_mut().filter(|_| !is_beside) {
+            base.show_memory_limit(run.limits.memory_bytes);
+        }
+        let (mut cell, source) = match self.pool.take(&run, self.config, &mut self.own_cpu) {
             Ok(taken) => taken,
             Err(failed) => return Err(Box::new((run, failed))),
         };
-        run.hot = hot;
+        run.hot = source != RunSource::Nothing;
         self.wants_cell = run.more;
-        // for a new cell, the baseline must be read after the cell was made
-        let baseline = baseline.filter(|_| cell.is_used());
-        let cell_init_before_ns = cell.cell_init_ns(baseline.is_some());
-        let baseline = match baseline {
-            Some(baseline) => baseline,
-            None => {
-                let own_ns = self.own_ns();
-                RunBaseline::read(&self.cgroup, own_ns)
-            }
-        };
-        let requested_at = sent.as_ref().map_or(now, |sent| sent.at.min(now));
-        let written = sent.as_ref().map_or(0, |sent| sent.written);
-        let ledger = CpuLedger::cell(baseline, requested_at, cell_init_before_ns, cell.earlier_children_ns());
-        match cell.start(&run, sent.map(|sent| sent.stdio)) {
-            Ok(started) => {
-                let mut active = RunState::new(run, started, ledger, self.speed);
-                active.input.set_already_written(written);
-                Ok(active)
-            }
+        // a template that has loaded says then what its forks hold
+        let may_load = self.pool.is_template_loading(now) || self.pool.is_loading();
+        let held = cell.waiting_holdings().unwrap_or_default();
+        let inherited = self.inherited(source, held, cell.is_still());
+        self.wait_for_exits(held.charged, now);
+        self.helpers_before = may_load.then(|| self.pool.helper_bytes());
+        self.room.fit(&self.cgroup, run.limits.pids, held.threads);
+        let counted = self.cgroup.counted(run.limits.pids);
+        let cell_init_before_ns = cell.cell_init_ns();
+        let own_ns = self.own_ns();
+        let baseline = RunBaseline::read(&self.cgroup, own_ns);
+        let memory = MemoryLedger::new(baseline.counters, inherited, self.memory_limit);
+        let ledger = CpuLedger::cell(baseline, now, cell_init_before_ns);
+        match cell.start(&run, counted) {
+            Ok(started) => Ok(RunState::new(run, started, ledger, memory, self.speed)),
             Err(failed) => Err(Box::new((run, failed))),
         }
     }
 
     /// The facts of a run that never had a process.
     fn refuse(&mut self, run: &Run, failed: StepError, requested_at: u64) -> Box<Done> {
-        // a cell that was sent this run must not start it
-        self.discard_used();
         if !self.stuck {
             for path in &run.remove_after {
                 self.files.remove(path);
@@ -401,37 +526,26 @@ impl SandboxState {
     }
 
     /// Finishes the run in progress if it is over: reports it and starts the queued run.
-    pub fn finish_if_over(&mut self, now: u64, out: &mut FrameQueue) {
-        let Some(active) = self.active.take_if(|active| active.is_over()) else { return };
-        let (done, next) = self.finish(active);
-        out.push(&FromInit::Done(Box::new(done)));
-        let Some((QueuedRun { run, input, .. }, handover)) = next else { return };
-        match self.start(run, now, Some(handover)) {
-            Ok(()) => {
-                if let Some(active) = &mut self.active {
-                    active.replay(&input, now, out);
-                }
-            }
-            Err(done) => out.push(&FromInit::Done(done)),
+    pub fn finish_if_over(&mut self, now: u64, out: &mut FrameQueue) -> Result<(), String> {
+        self.update_loaded(RunState::is_over);
+        if let Some(active) = self.active.take_if(|active| active.is_over()) {
+            let done = self.finish(active);
+            out.push(&FromInit::Done(Box::new(done)));
         }
+        self.start_next(now, out)
     }
 
     /// The last part of a run, when none of its processes is alive: counters, files, audit.
-    fn finish(&mut self, mut active: RunState) -> (Done, Option<(QueuedRun, RunHandover)>) {
+    fn finish(&mut self, mut active: RunState) -> Done {
         let own_ns = self.own_ns();
-        let (mut done, baseline) = active.facts(&self.cgroup, own_ns);
-        let next = self.queued.take().map(|mut queued| {
-            let ended_at = active.unchanged_at().unwrap_or(0);
-            let sent = queued.sent.take().map(|sent| SentRun { at: sent.at.max(ended_at), ..sent });
-            (queued, RunHandover { baseline, sent })
-        });
-        let folder = active.open_box();
-        let (spec, remains) = active.into_remains(folder.as_ref());
+        let mut done = active.facts(&self.cgroup, own_ns);
+        let (spec, remains, cell) = active.into_remains();
         match remains {
             CellRemains::Nothing => {}
             CellRemains::Exiting { pid, charged_ns } => self.own_cpu.add_exiting(pid, Vec::new(), charged_ns),
-            CellRemains::Unchanged(cell) => self.pool.keep(*cell, &mut self.own_cpu),
         }
+        let (folder, sockets) = cell.map(|cell| (cell.box_folder, cell.sockets)).unzip();
+        self.sockets.extend(sockets.filter(|sockets| cell::sockets_in_use(sockets) > 0));
         self.files.set_left(folder);
         if done.ended == Ended::Exited(0) && done.fired == Fired::None && !spec.keep.is_empty() {
             done.keep_missing = if done.clean {
@@ -451,7 +565,19 @@ impl SandboxState {
             // A process is still alive: no file of the program may be touched, and nothing may run.
             self.stuck = true;
         }
-        (done, next)
+        done
+    }
+}
+
+/// Enters the base, if cells are wanted, and tries whether one can be made.
+fn enter_base(hello: &InitHello, config: &CellConfig, cgroup: &Cgroup) -> Result<Option<Base>, StepError> {
+    match hello.isolation {
+        IsolationMode::Split => Ok(None),
+        IsolationMode::Cell => {
+            let base = Base::enter(config, cgroup)?;
+            cell::trial(config)?;
+            Ok(Some(base))
+        }
     }
 }
 

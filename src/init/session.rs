@@ -10,12 +10,9 @@
 
 use super::frame_queue::FrameQueue;
 use super::input::Overrun;
-use super::limits;
-use super::own_cpu::WakeClock;
-use super::ready;
 use super::reap::{self, Reaped};
 use super::run::RunState;
-use super::sandbox_state::SandboxState;
+use super::sandbox_state::{SETTLE_CHECK_NS, SandboxState};
 use super::sys::{self, PollFd};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use wire::codec;
@@ -101,6 +98,7 @@ impl Session {
         self.flush()?;
         if let Some(sandbox) = &mut self.sandbox {
             sandbox.make_cell();
+            sandbox.fit_room();
         }
         let readiness = self.wait(wake_at)?;
         self.dispatch(readiness)
@@ -120,12 +118,13 @@ impl Session {
             for i in [0, 1] {
                 while active.read_output(i, now, &mut self.buffer, &mut self.out) {}
             }
-            if !active.is_over() {
-                active.cancel_next();
-            }
         }
-        sandbox.finish_if_over(now, &mut self.out);
-        Ok(sandbox.active.as_ref().map_or(silent_at, |active| silent_at.min(active.next_tick())))
+        sandbox.finish_if_over(now, &mut self.out)?;
+        Ok(match &sandbox.active {
+            Some(active) => silent_at.min(active.next_tick()),
+            None if sandbox.is_waiting() => silent_at.min(now + SETTLE_CHECK_NS),
+            None => silent_at,
+        })
     }
 
     fn flush(&mut self) -> Result<(), SessionEnd> {
@@ -160,10 +159,6 @@ impl Session {
     /// Acts on what poll reported.
     fn dispatch(&mut self, ready: Readiness) -> Result<(), SessionEnd> {
         let now = sys::now();
-        // read before the flush, whose CPU time is the init's, not the program's
-        if let Some(sandbox) = &mut self.sandbox {
-            sandbox.wake_clock = WakeClock::read(now);
-        }
         if ready.host_output {
             self.out.flush(true).map_err(|_| SessionEnd::Disconnected)?;
         }
@@ -237,8 +232,7 @@ impl Session {
             ToInit::Hello(_) => return Err(SessionEnd::Fault("a second Hello arrived".to_owned())),
             ToInit::Ping { token } => self.out.push(&FromInit::Pong { token }),
             ToInit::Probe => {
-                sandbox.speed = limits::speed(sys::cpus(), &sandbox.cgroup.limits());
-                let ready = ready::probe(&sandbox.hello, &sandbox.cgroup);
+                let ready = sandbox.probe().clone();
                 self.out.push(&FromInit::Ready(Box::new(ready)));
             }
             ToInit::Put(put) => {
@@ -276,21 +270,11 @@ impl Session {
     fn obey_run(&mut self, frame: ToInit, now: u64) -> Result<(), SessionEnd> {
         let Some(sandbox) = &mut self.sandbox else { return Ok(()) };
         match frame {
-            ToInit::Run(run) if sandbox.active.is_some() => {
-                if sandbox.queued.is_some() {
-                    return Err(SessionEnd::Fault("a third Run arrived during a run".to_owned()));
-                }
-                sandbox.queue(run);
-            }
-            ToInit::Run(run) => {
-                if let Err(done) = sandbox.start(run, now, None) {
-                    self.out.push(&FromInit::Done(done));
-                }
-            }
+            ToInit::Run(run) => sandbox.accept(run, now, &mut self.out)?,
             ToInit::Stdin { run, data } => {
                 let fed = match sandbox.run(run) {
                     Some(active) => active.input.feed(&data, &mut self.out),
-                    None => sandbox.queued(run).map_or(Ok(()), |queued| queued.feed(&data)),
+                    None => sandbox.queued(run).map_or(Ok(()), |queued| queued.input.feed(&data)),
                 };
                 fed.map_err(|Overrun| "input beyond the window arrived".to_owned())?;
             }
@@ -323,9 +307,7 @@ impl Session {
     /// Opens the sandbox and answers Ready.
     fn open(&mut self, hello: InitHello) -> Result<(), SessionEnd> {
         let sandbox = SandboxState::new(hello)?;
-        let mut ready = ready::probe(&sandbox.hello, &sandbox.cgroup);
-        ready.no_cell = sandbox.try_cell();
-        self.out.push(&FromInit::Ready(Box::new(ready)));
+        self.out.push(&FromInit::Ready(Box::new(sandbox.ready().clone())));
         self.sandbox = Some(sandbox);
         Ok(())
     }

@@ -15,9 +15,10 @@
 //!        -> send start -> execve
 //! ```
 
-use super::cell::write_file;
-use super::filter::{self, Instruction};
-use super::limits::{self, Resource};
+use super::bpf::Instruction;
+use super::cell::{CellFiles, OOM_SCORE, write_file};
+use super::filter;
+use super::limits::{self, Counted, Resource};
 use super::run_status::{self, ProgramStart, StatusPipe, StepError, StepResult};
 use super::sys::{self, CStringArray, Errno};
 use std::ffi::CString;
@@ -35,7 +36,7 @@ pub struct ExecPlan {
     env: CStringArray,
     /// Candidate paths of the executable, in order.
     paths: Vec<CString>,
-    resources: [Resource; 8],
+    resources: [Resource; 9],
 }
 
 impl ExecPlan {
@@ -46,6 +47,7 @@ impl ExecPlan {
         limits: &RunLimits,
         relax: Relax,
         helpers: u64,
+        counted: Counted,
     ) -> Result<ExecPlan, StepError> {
         let string = |step: &str, s: String| CString::new(s).map_err(|_| StepError::new(step, libc::EINVAL));
         let name = argv.first().ok_or_else(|| StepError::new("argv", libc::EINVAL))?;
@@ -76,7 +78,7 @@ impl ExecPlan {
             argv: CStringArray::new(argv.collect::<Result<_, _>>()?),
             env: CStringArray::new(pairs),
             paths,
-            resources: limits::resources(limits, relax, helpers),
+            resources: limits::resources(limits, relax, helpers, counted),
         })
     }
 }
@@ -88,22 +90,46 @@ pub struct StartedProgram {
     pub stdio: StdioEnds,
     /// Where its start, a failed step and the end of a cell's program arrive.
     pub status: StatusPipe,
-    /// The control socket to its cell init; `None` in `split`.
-    pub control: Option<OwnedFd>,
+    /// The main process, if `pid` is its cell init and it is known.
+    pub main: Option<i32>,
+    /// Its cell; `None` in `split`.
+    pub cell: Option<StartedCell>,
     /// Where a runtime that was still loading writes `ready`. Held open so that the write succeeds.
     pub ready: Option<OwnedFd>,
-    /// Set if its cell served an earlier run.
-    pub used: Option<UsedCell>,
 }
 
-/// What is known of a cell that served a run.
-pub struct UsedCell {
-    /// The /box of the cell.
-    pub folder: OwnedFd,
-    /// What the kernel counts for the children of its cell init so far, in nanoseconds.
-    pub children_ns: u64,
-    /// CPU time of its cell init at the snapshot after the previous run, in nanoseconds.
-    pub cell_init_ns: u64,
+/// The cell of a program that was started.
+pub struct StartedCell {
+    /// The control socket to the cell init.
+    control: OwnedFd,
+    /// Its files, once it has sent them: when it has mounted everything.
+    files: Option<CellFiles>,
+}
+
+impl StartedCell {
+    #[must_use]
+    pub fn new(control: OwnedFd) -> Self {
+        let mut cell = Self { control, files: None };
+        cell.files();
+        cell
+    }
+
+    /// Its files, if it has sent them.
+    pub fn files(&mut self) -> Option<&CellFiles> {
+        if self.files.is_none()
+            && let Ok([box_folder, sockets]) = sys::recv_fds(&self.control, false)
+        {
+            self.files = Some(CellFiles { box_folder, sockets });
+        }
+        self.files.as_ref()
+    }
+
+    /// Ends the cell's use and returns its files.
+    #[must_use]
+    pub fn into_files(mut self) -> Option<CellFiles> {
+        self.files();
+        self.files
+    }
 }
 
 /// The init's ends of a program's stdin, stdout and stderr; non-blocking.
@@ -113,12 +139,20 @@ pub struct StdioEnds {
     pub output: [OwnedFd; 2],
 }
 
+/// Room of a program's stdout: the most that the kernel gives a user without privileges.
+const STDOUT_PIPE_BYTES: i32 = 1024 * 1024;
+
 /// The pipes between the init and a program: the init's ends and the program's.
 pub fn stdio() -> Result<(StdioEnds, [OwnedFd; 3]), StepError> {
     let pipe = || sys::pipe().map_err(StepError::of("pipe"));
     let (in_read, stdin) = pipe()?;
     let (stdout, out_write) = pipe()?;
     let (stderr, err_write) = pipe()?;
+    // a program that exits without waiting for its output loses what does not fit. Large pipes are
+    // counted per uid: each sandbox with cells has its own, those without share root's
+    if !sys::is_root() {
+        let _ = sys::set_pipe_size(&stdout, STDOUT_PIPE_BYTES);
+    }
     for fd in [&stdin, &stdout, &stderr] {
         sys::set_nonblocking(fd).map_err(StepError::of("pipe"))?;
     }
@@ -132,14 +166,23 @@ pub fn status_pipe() -> Result<(StatusPipe, OwnedFd), StepError> {
     Ok((StatusPipe::new(reader), writer))
 }
 
+/// Lets programs open pseudoterminals, or not. They are files of the init's user; an engine without
+/// them, or with a kernel of its own, loses nothing.
+fn allow_terminals(allowed: bool) {
+    let mode = if allowed { 0o666 } else { 0 };
+    let _ = sys::open(c"/dev/pts", libc::O_RDONLY | libc::O_DIRECTORY)
+        .and_then(|folder| sys::chmod_at(&folder, c"ptmx", mode));
+}
+
 /// Starts the program of `run` in the sandbox's own namespaces, as this uid and gid.
-pub fn start_split(run: &Run, uid: u32, gid: u32) -> Result<StartedProgram, StepError> {
-    let plan = ExecPlan::new(&run.argv, &run.env, &run.limits, run.relax, 0)?;
+pub fn start_split(run: &Run, uid: u32, gid: u32, counted: Counted) -> Result<StartedProgram, StepError> {
+    let plan = ExecPlan::new(&run.argv, &run.whole_env(), &run.limits, run.relax, 0, counted)?;
     let (ends, stdio) = stdio()?;
     let (status, status_writer) = status_pipe()?;
     let filter = filter::build(run.relax);
+    allow_terminals(run.relax.has(Relax::PTY));
     match sys::fork().map_err(StepError::of("fork"))? {
-        Some(pid) => Ok(StartedProgram { pid, stdio: ends, status, control: None, ready: None, used: None }),
+        Some(pid) => Ok(StartedProgram { pid, main: None, stdio: ends, status, cell: None, ready: None }),
         None => {
             let steps = |plan: &ExecPlan| split_steps(plan, &stdio, uid, gid, &filter);
             let report = StartReport { to: &status_writer, ready_at: 0, before_ns: 0 };
@@ -201,15 +244,6 @@ pub fn enter_session(stdio: &[OwnedFd; 3]) -> StepResult<()> {
     Ok(())
 }
 
-/// Setup shared by all programs: session, stdio, working folder, OOM score.
-fn common_steps(stdio: &[OwnedFd; 3]) -> StepResult<()> {
-    enter_session(stdio)?;
-    // Makes the OOM killer choose the program first. Raising the score needs no privilege; an
-    // engine without the file loses only this preference.
-    let _ = write_file(c"/proc/self/oom_score_adj", b"1000");
-    Ok(())
-}
-
 /// Which resource limits a process gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum RlimitPhase {
@@ -229,8 +263,8 @@ pub fn final_steps(plan: &ExecPlan, phase: RlimitPhase) -> StepResult<()> {
             RlimitPhase::Loading => u64::MAX,
         };
         match sys::limit(resource, soft, hard) {
-            // gVisor has neither this limit nor message queues
-            Err(libc::EPERM) if resource == libc::RLIMIT_MSGQUEUE => {}
+            // gVisor has neither of these limits
+            Err(libc::EPERM) if matches!(resource, libc::RLIMIT_MSGQUEUE | libc::RLIMIT_SIGPENDING) => {}
             limited => step(name, limited)?,
         }
     }
@@ -240,7 +274,9 @@ pub fn final_steps(plan: &ExecPlan, phase: RlimitPhase) -> StepResult<()> {
 }
 
 fn split_steps(plan: &ExecPlan, stdio: &[OwnedFd; 3], uid: u32, gid: u32, filter: &[Instruction]) -> StepResult<()> {
-    common_steps(stdio)?;
+    enter_session(stdio)?;
+    // Raising the score needs no privilege; an engine without the file loses only this preference.
+    let _ = write_file(c"/proc/self/oom_score_adj", OOM_SCORE);
     final_steps(plan, RlimitPhase::Run)?;
     step("setgroups", sys::drop_groups())?;
     step("setresgid", sys::set_gid(gid))?;
@@ -254,15 +290,10 @@ fn split_steps(plan: &ExecPlan, stdio: &[OwnedFd; 3], uid: u32, gid: u32, filter
 
 /// The first steps of a process in a cell, which has the filter already.
 pub fn cell_steps(stdio: &[OwnedFd; 3]) -> StepResult<()> {
-    unprivileged_cell_steps(stdio)?;
-    step("capabilities", sys::drop_capabilities())
-}
-
-/// The same for a process whose parent has dropped its capabilities.
-pub fn unprivileged_cell_steps(stdio: &[OwnedFd; 3]) -> StepResult<()> {
     // without it /proc/self is not accessible; exec sets it anyway
     step("dumpable", sys::dumpable())?;
-    common_steps(stdio)?;
+    enter_session(stdio)?;
     // until exec this is our own code
-    step("dumpable", sys::not_dumpable())
+    step("dumpable", sys::not_dumpable())?;
+    step("capabilities", sys::drop_capabilities())
 }

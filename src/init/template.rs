@@ -8,10 +8,9 @@
 //!                     |
 //!  cell init --request: its namespaces, the program's stdio, pipes for the run and the answer
 //!                     |
-//!                     '- fork: enters the namespaces - fork - fork: the new process
-//!                              (exits)                 (exits)  |  no_new_privs, filter, session,
-//!                                                               |  stdio, /box, no capability;
-//!                                                               |  writes its pid
+//!                     '- fork into them (`sys::crossing_code`): the new process
+//!                        writes its pid               |  no_new_privs, filter, session, stdio,
+//!                                                     |  /box, no capability; writes `ready`
 //!                          cell init: checks it in /proc, sends it its limits and the run
 //! ```
 //!
@@ -21,16 +20,26 @@
 
 use super::fds::ORDER_FD;
 use super::filter;
+use super::limits::Counted;
 use super::run_status::StepError;
 use super::setup::{self, ExecPlan, RlimitPhase, StdioEnds};
 use super::sys;
 use std::os::fd::{AsRawFd, OwnedFd};
-use wire::frame::{Prepare, Relax};
+use wire::frame::{OWN_PIDS, Prepare, Relax};
 
 use nix::libc;
 
 /// Longest answer of the template.
 const MAX_ANSWER_BYTES: usize = 1024;
+
+/// Most tasks of its uid that are not a program's: those of the sandbox, the template's among them.
+const OUR_TASKS: u64 = 4 * OWN_PIDS as u64;
+
+/// How long a template that does not say when it has loaded may be loading.
+const LOADING_NS: u64 = 10_000_000_000;
+
+/// Most memory that its forking code may say to take.
+const MAX_FORKING_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Message when the template has exited.
 const GONE: &str = "the template is gone";
@@ -42,6 +51,11 @@ pub struct Template {
     /// Keeps the other ends of its stdio open.
     _stdio: StdioEnds,
     argv_prefix_len: usize,
+    /// Until when it may be loading; monotonic, in nanoseconds; 0 once it has loaded.
+    loads_until: u64,
+    /// What it told with that message, in bytes.
+    forking_bytes: u64,
+    copied_bytes: u64,
 }
 
 /// What a cell init needs to request a process.
@@ -76,7 +90,7 @@ impl Template {
     /// Starts a template. It loads in the background.
     pub fn start(prepare: &Prepare) -> Result<Self, StepError> {
         let Prepare { argv, stands_for, env, load, limits, relax, .. } = prepare;
-        let plan = ExecPlan::new(argv, env, limits, *relax, 0)?;
+        let plan = ExecPlan::new(argv, env, limits, *relax, OUR_TASKS, Counted::default())?;
         let (ends, stdio) = setup::stdio()?;
         let (socket, template_socket) = sys::packet_socket().map_err(StepError::of("pipe"))?;
         let steps = |plan: &ExecPlan| {
@@ -88,10 +102,15 @@ impl Template {
         };
         match sys::fork().map_err(StepError::of("fork"))? {
             Some(pid) => {
-                let filter: String = filter::bytes(*relax).iter().map(|byte| format!("{byte:02x}")).collect();
-                let request = format!("{filter}\0{}\n", load.join("\0"));
+                let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+                let (filter, load) = (hex(&filter::bytes(*relax)), load.join("\0"));
+                let [crossing, steps, detour] = [sys::crossing_code(), sys::steps_code(), sys::detour_code()].map(hex);
+                let stack = sys::STACK_BYTES;
+                let request = format!("{stack}\0{crossing}\0{steps}\0{detour}\0{filter}\0{load}\n");
                 sys::write_all(socket.as_raw_fd(), request.as_bytes()).map_err(StepError::of("order"))?;
-                Ok(Self { pid, socket, _stdio: ends, argv_prefix_len: stands_for.len() })
+                let loads_until = sys::now().saturating_add(LOADING_NS);
+                let argv_prefix_len = stands_for.len();
+                Ok(Self { pid, socket, _stdio: ends, argv_prefix_len, loads_until, forking_bytes: 0, copied_bytes: 0 })
             }
             None => {
                 // a failure shows when the first process is requested
@@ -101,17 +120,36 @@ impl Template {
         }
     }
 
+    /// Whether it may still be loading. It sends one message when it has loaded: `loaded FORKING
+    /// COPIED`, both in bytes.
+    pub fn is_loading(&mut self, now: u64) -> bool {
+        if self.loads_until > 0
+            && let Some(message) = sys::recv_message(&self.socket)
+        {
+            self.loads_until = 0;
+            let (forking_bytes, copied_bytes) = parse_loaded(&message).unwrap_or_default();
+            self.forking_bytes = forking_bytes.min(MAX_FORKING_BYTES);
+            self.copied_bytes = copied_bytes.min(sys::own_bytes_of(self.pid));
+        }
+        self.loads_until > now
+    }
+
+    /// Bytes of its memory, and of that of its forks, that only serve the forking.
+    #[must_use]
+    pub fn forking_bytes(&self) -> u64 {
+        self.forking_bytes
+    }
+
+    /// Bytes of its memory that each fork copies when it begins.
+    #[must_use]
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
+    }
+
     /// A handle for a cell init whose programs have the filter of `relax`.
     pub fn client(&self, relax: Relax) -> Option<TemplateClient> {
         let socket = self.socket.try_clone().ok()?;
         Some(TemplateClient { socket, argv_prefix_len: self.argv_prefix_len, relax })
-    }
-
-    /// Memory that it does not share with others, in bytes.
-    #[must_use]
-    pub fn own_bytes(&self) -> u64 {
-        let (resident, shared) = sys::memory_of(self.pid);
-        resident.saturating_sub(shared)
     }
 }
 
@@ -131,12 +169,10 @@ impl TemplateClient {
     pub fn fork(&self, stdio: &[OwnedFd; 3]) -> Result<ForkedProcess, StepError> {
         let (order_reader, order) = sys::pipe().map_err(StepError::of("pipe"))?;
         let answer = self.request(stdio, order_reader)?;
-        let mut numbers = answer.split(' ').map(str::parse::<u64>);
-        let (Some(Ok(pid)), Some(Ok(between_ns)), None) = (numbers.next(), numbers.next(), numbers.next()) else {
+        let Some((pid, between_ns)) = parse_answer(&answer) else {
             let message = if answer.is_empty() { GONE } else { answer.trim_end() };
             return Err(StepError::new(message, 0));
         };
-        let pid = i32::try_from(pid).map_err(|_| StepError::new("template", libc::EINVAL))?;
         if !is_confined(pid) {
             return Err(StepError::new("a process forked from the template is not confined", 0));
         }
@@ -144,16 +180,22 @@ impl TemplateClient {
         Ok(ForkedProcess { pid, order, argv_prefix_len: self.argv_prefix_len, before_ns })
     }
 
-    /// Sends the request and reads the whole answer: `pid cpu_ns`, or an error message.
+    /// Sends the request and reads the whole answer, or an error message.
     fn request(&self, stdio: &[OwnedFd; 3], order_reader: OwnedFd) -> Result<String, StepError> {
         let namespace = |path| sys::open(path, libc::O_RDONLY).map_err(StepError::of("namespaces"));
         let user = namespace(c"/proc/self/ns/user")?;
         let mount = namespace(c"/proc/self/ns/mnt")?;
         let ipc = namespace(c"/proc/self/ns/ipc")?;
+        let network = namespace(c"/proc/self/ns/net")?;
+        let cgroup = namespace(c"/proc/self/ns/cgroup")?;
         let pid = namespace(c"/proc/self/ns/pid")?;
         let (answer, answer_writer) = sys::pipe().map_err(StepError::of("pipe"))?;
         let [stdin, stdout, stderr] = stdio;
-        let all = [&user, &mount, &ipc, &pid, stdin, stdout, stderr, &order_reader, &answer_writer];
+        #[rustfmt::skip]
+        let all = [
+            &user, &mount, &ipc, &network, &cgroup, &pid, // in the order in which they are entered
+            stdin, stdout, stderr, &order_reader, &answer_writer,
+        ];
         sys::send_fds(&self.socket, 0, all).map_err(|_| StepError::new(GONE, 0))?;
         drop((order_reader, answer_writer));
         let mut text = Vec::new();
@@ -168,10 +210,26 @@ impl TemplateClient {
     }
 }
 
+/// The two figures of a template that has loaded.
+fn parse_loaded(message: &str) -> Option<(u64, u64)> {
+    let (forking_bytes, copied_bytes) = message.strip_prefix("loaded ")?.split_once(' ')?;
+    Some((forking_bytes.parse().ok()?, copied_bytes.parse().ok()?))
+}
+
+/// The answer in two parts, in either order: `forked PID NS;` from the template, with the CPU time
+/// of the processes in between, and `ready;` from the new process.
+fn parse_answer(answer: &str) -> Option<(i32, u64)> {
+    let mut parts: Vec<&str> = answer.strip_suffix(';')?.split(';').collect();
+    parts.sort_unstable();
+    let [forked, "ready"] = parts.as_slice() else { return None };
+    let (pid, between_ns) = forked.strip_prefix("forked ")?.split_once(' ')?;
+    Some((pid.parse().ok()?, between_ns.parse().ok()?))
+}
+
 /// Checks in /proc that a process is a child of ours with one thread, no capability, no_new_privs
 /// and a filter.
 fn is_confined(pid: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = sys::read_text(&format!("/proc/{pid}/status"));
     let of = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let none = Some("0000000000000000");
     of("PPid:") == Some("1")
@@ -179,4 +237,26 @@ fn is_confined(pid: i32) -> bool {
         && of("NoNewPrivs:") == Some("1")
         && of("Seccomp:") == Some("2")
         && of("Threads:") == Some("1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_has_loaded_tells_two_figures() {
+        assert_eq!(parse_loaded("loaded 4096 8192"), Some((4096, 8192)));
+        for message in ["", "loaded", "loaded 4096", "loaded 4096 x"] {
+            assert_eq!(parse_loaded(message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn an_answer_has_both_parts_in_either_order() {
+        assert_eq!(parse_answer("forked 3 1200;ready;"), Some((3, 1200)));
+        assert_eq!(parse_answer("ready;forked 3 1200;"), Some((3, 1200)));
+        for part in ["", "ready;", "forked 3 1200;", "forked 3 1200;ready", "forked 3;ready;", "OSError: no;ready;"] {
+            assert_eq!(parse_answer(part), None, "{part}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! difference has a line and a column (both from 1, columns in bytes), and shows both sides cut to
 //! [`SHOWN_BYTES`].
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use protocol::submission::{CheckerKind, CheckerSpec};
 
@@ -21,7 +21,7 @@ pub enum Comparison {
 /// The first difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// RunContext of the output, from 1.
+    /// Line of the output, from 1.
     pub line: usize,
     /// Column in bytes, from 1.
     pub column: usize,
@@ -103,6 +103,13 @@ fn same(a: &[u8], b: &[u8], fold: bool) -> bool {
     if fold { a.eq_ignore_ascii_case(b) } else { a == b }
 }
 
+fn order(a: &[u8], b: &[u8], fold: bool) -> Ordering {
+    if !fold {
+        return a.cmp(b);
+    }
+    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
+}
+
 /// Length of the common prefix without regard to case, for the column.
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x.eq_ignore_ascii_case(y)).count()
@@ -115,28 +122,31 @@ fn compare_unordered<'a>(
     got: impl Iterator<Item = Segment<'a>>,
     fold: bool,
 ) -> Comparison {
-    let key = |bytes: &[u8]| if fold { bytes.to_ascii_lowercase() } else { bytes.to_vec() };
-    let mut missing: BTreeMap<Vec<u8>, (usize, &[u8])> = BTreeMap::new();
-    for line in expected {
-        missing.entry(key(line.bytes)).or_insert((0, line.bytes)).0 += 1;
+    let mut sorted: Vec<&[u8]> = expected.map(|line| line.bytes).collect();
+    sorted.sort_by(|a, b| order(a, b, fold));
+    // each distinct line, and how often it is still to come
+    let mut missing: Vec<(&[u8], usize)> = Vec::new();
+    for line in sorted {
+        match missing.last_mut() {
+            Some((known, count)) if same(known, line, fold) => *count += 1,
+            _ => missing.push((line, 1)),
+        }
     }
+    let next = |missing: &[(&[u8], usize)]| missing.iter().find(|(_, count)| *count > 0).map(|(line, _)| shown(line));
     let mut last = 1;
     for line in got {
         last = line.line;
-        match missing.get_mut(&key(line.bytes)) {
-            Some((count, _)) if *count > 0 => *count -= 1,
+        match missing.binary_search_by(|(known, _)| order(known, line.bytes, fold)) {
+            Ok(at) if missing[at].1 > 0 => missing[at].1 -= 1,
             _ => {
-                let next = missing.values().find(|(count, _)| *count > 0).map(|(_, bytes)| shown(bytes));
-                let got = Some(shown(line.bytes));
-                return Comparison::Different(Difference { line: line.line, column: 1, expected: next, got });
+                let (expected, got) = (next(&missing), Some(shown(line.bytes)));
+                return Comparison::Different(Difference { line: line.line, column: 1, expected, got });
             }
         }
     }
-    match missing.values().find(|(count, _)| *count > 0) {
+    match next(&missing) {
         None => Comparison::Equal,
-        Some((_, bytes)) => {
-            Comparison::Different(Difference { line: last, column: 1, expected: Some(shown(bytes)), got: None })
-        }
+        expected => Comparison::Different(Difference { line: last, column: 1, expected, got: None }),
     }
 }
 
@@ -201,11 +211,16 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     })
 }
 
+/// White space as C has it: with the vertical tab.
+fn is_space(byte: &u8) -> bool {
+    byte.is_ascii_whitespace() || *byte == 0x0b
+}
+
 /// Words separated by ASCII white space.
 fn tokens(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     bytes.split(|byte| *byte == b'\n').enumerate().flat_map(|(index, line)| {
         let start = line.as_ptr() as usize;
-        line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(move |word| Segment {
+        line.split(is_space).filter(|word| !word.is_empty()).map(move |word| Segment {
             line: index + 1,
             column: word.as_ptr() as usize - start + 1,
             bytes: word,
@@ -251,6 +266,8 @@ mod tests {
         let found = difference(run(CheckerKind::Tokens, "1 2 3", "1 2"));
         assert_eq!((found.expected.as_deref(), found.got), (Some("3"), None));
         assert_ne!(run(CheckerKind::Tokens, "12", "1 2"), Comparison::Equal);
+        assert_eq!(run(CheckerKind::Tokens, "1 2 3", "1\x0b2\x0c3\x0b"), Comparison::Equal);
+        assert_eq!(run(CheckerKind::Float, "1 2", "1.0\x0b2.0"), Comparison::Equal);
     }
 
     #[test]

@@ -13,6 +13,8 @@
 //!
 //! A broken referee is never the submission's fault.
 
+use bytes::Bytes;
+
 use config::bounds;
 use protocol::submission::Protocol;
 use protocol::{Outcome, RunFacts, Verdict};
@@ -35,6 +37,10 @@ pub(super) struct Feedback {
     pub judge: Option<String>,
     pub team: Option<String>,
     pub score: Option<String>,
+    /// The share of the test's points.
+    pub multiplier: Option<String>,
+    /// The input of the test's next run; only with several passes.
+    pub next_pass: Option<Bytes>,
 }
 
 /// The result of a test that is worth `weight` points.
@@ -60,26 +66,35 @@ pub(super) fn checker_result(
     }
     let code = run.exit_code.unwrap_or(-1);
     match protocol {
-        Protocol::Icpc => icpc(code, run, feedback),
+        Protocol::Icpc => icpc(code, run, feedback, weight),
         Protocol::Testlib => testlib(code, run, weight),
     }
 }
 
-fn icpc(code: i32, run: &RunFacts, feedback: Feedback) -> Result<CheckerResult, String> {
+fn icpc(code: i32, run: &RunFacts, feedback: Feedback, weight: f64) -> Result<CheckerResult, String> {
     let verdict = match code {
         42 => Verdict::Accepted,
         43 => Verdict::WrongAnswer,
         _ => return Err(format!("exited with status {code}, neither 42 nor 43{}", last_line(&run.stderr))),
     };
-    let points = feedback
-        .score
-        .map(|score| parse_points(&score).ok_or(format!("left an invalid number in score.txt: {score:?}")));
+    let points = match (feedback.score, feedback.multiplier) {
+        (None, None) => None,
+        (Some(_), Some(_)) => return Err("left both score.txt and score_multiplier.txt".to_owned()),
+        (Some(score), None) => {
+            Some(parse_points(&score).ok_or(format!("left an invalid number in score.txt: {score:?}"))?)
+        }
+        (None, Some(share)) => {
+            let parsed = parse_points(&share).filter(|share| *share <= 1.0);
+            let invalid = || format!("left no number from 0 to 1 in score_multiplier.txt: {share:?}");
+            Some(parsed.ok_or_else(invalid)? * weight)
+        }
+    };
     let message = match (feedback.team, verdict) {
         (Some(team), _) => team,
         (None, Verdict::Accepted) => "The checker accepts the output.".to_owned(),
         (None, _) => "The checker does not accept the output.".to_owned(),
     };
-    Ok(CheckerResult { verdict, points: points.transpose()?, message, feedback: feedback.judge })
+    Ok(CheckerResult { verdict, points, message, feedback: feedback.judge })
 }
 
 fn testlib(code: i32, run: &RunFacts, weight: f64) -> Result<CheckerResult, String> {
@@ -166,11 +181,18 @@ mod tests {
         for bad in ["", "x", "nan", "-1", "inf"] {
             assert!(result(bad).is_err(), "{bad}");
         }
+        let share = |share: &str, score: Option<&str>| {
+            let (multiplier, score) = (Some(share.to_owned()), score.map(str::to_owned));
+            let feedback = Feedback { multiplier, score, ..Feedback::default() };
+            checker_result(Protocol::Icpc, &exited(42, ""), feedback, 40.0).map(|result| result.points)
+        };
+        assert_eq!(share("0.25", None), Ok(Some(10.0)));
+        assert!(share("1.5", None).is_err() && share("x", None).is_err() && share("0.5", Some("1")).is_err());
     }
 
     #[test]
     fn the_team_message_becomes_the_message() {
-        let feedback = Feedback { judge: Some("j".to_owned()), team: Some("t".to_owned()), score: None };
+        let feedback = Feedback { judge: Some("j".to_owned()), team: Some("t".to_owned()), ..Feedback::default() };
         let result = checker_result(Protocol::Icpc, &exited(43, ""), feedback, 1.0).unwrap();
         assert_eq!((result.message.as_str(), result.feedback.as_deref()), ("t", Some("j")));
     }

@@ -1,18 +1,24 @@
 //! Facts -> outcome -> verdict -> message. Pure.
 //!
 //! Where several causes apply, the first of this list is the outcome: not started, cancelled,
-//! memory, output, CPU time, wall time, signal, exit status. The init reports which armed limit it
-//! acted on and what the kernel counted; what that means is decided here.
+//! memory, output, CPU time, wall time, signal, exit status. The figures decide: one that is above
+//! its limit (for times: that reaches it) is the outcome of that limit, whatever the exit status,
+//! and one that is below never is. The init ends a run only when a figure says so.
 
 use std::time::Duration;
 
+use crate::talk::{self, TalkEnd};
 use protocol::{Evidence, Limits, MemorySource, Outcome, RunFacts, Verdict};
 use wire::frame::{Done, Ended, Fired, MemoryMethod};
 
-/// SIGXCPU: RLIMIT_CPU's soft limit.
-const SIGXCPU: u8 = 24;
 /// SIGXFSZ: RLIMIT_FSIZE was exceeded.
 const SIGXFSZ: u8 = 25;
+
+/// The name of the limit on the time for which both sides of an interactive test wait.
+const IDLE_LIMIT: &str = "idle_ms";
+
+/// The name of the limit on an interactive test as a whole.
+const TALK_LIMIT: &str = "talk_ms";
 
 /// What the daemon itself knows about a run, in addition to the init's facts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,11 +27,12 @@ pub struct HostView {
     pub cancelled: bool,
     /// The daemon's own backstop timer ended the run.
     pub backstop: bool,
+    /// Why the daemon ended its part in an interactive test.
+    pub talk: Option<TalkEnd>,
 }
 
 /// The outcome of a run, by the order above.
 pub fn outcome(done: &Done, limits: &Limits, host: HostView) -> Outcome {
-    let cpu_spent = Duration::from_nanos(done.cpu_ns) >= limits.cpu;
     let killed_by = |signal: u8| done.ended == Ended::Signaled(signal);
     if matches!(done.ended, Ended::NotStarted { .. }) {
         return Outcome::StartFailed;
@@ -33,22 +40,33 @@ pub fn outcome(done: &Done, limits: &Limits, host: HostView) -> Outcome {
     if host.cancelled {
         return Outcome::Cancelled;
     }
-    if done.fired == Fired::Memory || done.oom_kills > 0 {
+    if done.fired == Fired::Memory || done.memory_bytes > limits.memory_bytes {
         return Outcome::MemoryLimit;
     }
     if done.fired == Fired::Output || killed_by(SIGXFSZ) {
         return Outcome::OutputLimit;
     }
-    if done.fired == Fired::Cpu || killed_by(SIGXCPU) || (cpu_spent && !matches!(done.ended, Ended::Exited(_))) {
+    // where no cgroup is visible, the kernel's SIGXCPU is what the init acts on
+    if done.fired == Fired::Cpu || Duration::from_nanos(done.cpu_ns) >= limits.cpu {
         return Outcome::CpuLimit;
     }
-    if done.fired == Fired::Wall || host.backstop {
+    if done.fired == Fired::Wall || host.talk.is_some() || Duration::from_nanos(done.wall_ns) >= limits.wall {
         return Outcome::WallLimit;
+    }
+    // the daemon's timer ended it within its limit; one that ended by itself before is not affected
+    if host.backstop && done.fired == Fired::Kill {
+        return Outcome::Lost;
     }
     match done.ended {
         Ended::Signaled(_) => Outcome::Signaled,
         Ended::Exited(_) | Ended::NotStarted { .. } => Outcome::Exited,
     }
+}
+
+/// Whether the kernel killed a process of a run for memory although the program was within its
+/// limit: the machine was short of memory, or the sandbox had used more than its reserve.
+pub fn is_short_of_memory(done: &Done, limits: &Limits) -> bool {
+    done.oom_kills > 0 && done.memory_bytes <= limits.memory_bytes && done.fired != Fired::Memory
 }
 
 /// The facts of a run, from the init's report and the captured output.
@@ -57,7 +75,11 @@ pub fn facts(done: &Done, limits: &Limits, host: HostView, stdout: Vec<u8>, stde
     let millis = |ns: u64| ns as f64 / 1e6;
     let (limit, limit_value) = match outcome {
         Outcome::CpuLimit => (Some("cpu_ms"), Some(millis_of(limits.cpu))),
-        Outcome::WallLimit => (Some("wall_ms"), Some(millis_of(limits.wall))),
+        Outcome::WallLimit => match host.talk {
+            Some(TalkEnd::Idle) => (Some(IDLE_LIMIT), Some(millis_of(talk::IDLE))),
+            Some(TalkEnd::Whole(limit)) => (Some(TALK_LIMIT), Some(millis_of(limit))),
+            Some(TalkEnd::Wall) | None => (Some("wall_ms"), Some(millis_of(limits.wall))),
+        },
         Outcome::MemoryLimit => (Some("memory_bytes"), Some(limits.memory_bytes)),
         Outcome::OutputLimit if done.ended == Ended::Signaled(SIGXFSZ) => (Some("file_bytes"), Some(limits.file_bytes)),
         Outcome::OutputLimit => (Some("output_bytes"), Some(limits.output_bytes)),
@@ -73,6 +95,7 @@ pub fn facts(done: &Done, limits: &Limits, host: HostView, stdout: Vec<u8>, stde
         _ => None,
     };
     RunFacts {
+        hot: done.hot,
         outcome,
         exit_code,
         signal,
@@ -138,12 +161,17 @@ pub fn compile_message(run: &RunFacts, limits: &Limits, paths: &[&str]) -> Strin
     if run.outcome != Outcome::Exited {
         return format!("The compiler did not finish: {}", message(run, limits));
     }
-    let outputs =
-        [&run.stderr, &run.stdout].map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(256 * 1024)]));
-    match outputs.iter().find_map(|output| first_error(output, paths)) {
+    match error_line(run, paths) {
         Some(line) => format!("The code does not compile: {line}"),
         None => "The code does not compile; the compiler's output is in compile.stderr.".to_owned(),
     }
+}
+
+/// The line of a run's output that reports an error in files with these paths, or else the first.
+pub fn error_line(run: &RunFacts, paths: &[&str]) -> Option<String> {
+    let outputs =
+        [&run.stderr, &run.stdout].map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(256 * 1024)]));
+    outputs.iter().find_map(|output| first_error(output, paths))
 }
 
 /// The first line that reports an error in the submission's own files: compilers also print much
@@ -158,8 +186,10 @@ fn first_error(output: &str, paths: &[&str]) -> Option<String> {
         .or_else(|| lines().find(|line| is_error(line) && !is_foreign(line)))
         .or_else(|| lines().find(is_own))
         .or_else(|| lines().next())?;
-    // some compilers put the error itself on the next line
-    let after = lines().skip_while(|line| *line != found).nth(1).filter(|_| found.ends_with("error:"));
+    // some compilers put the error itself on the next line, perhaps with a code before it
+    let (head, code) = found.rsplit_once(": [").unwrap_or((found, "]"));
+    let is_head = found.ends_with("error:") || (head.ends_with("error") && code.ends_with(']'));
+    let after = lines().skip_while(|line| *line != found).nth(1).filter(|_| is_head);
     Some([Some(found), after].into_iter().flatten().collect::<Vec<_>>().join(" ").chars().take(300).collect())
 }
 
@@ -176,6 +206,29 @@ pub const CANCELLED: &str = "The submission was cancelled.";
 
 /// The message of a run, for the submitter. It never contains expected output.
 pub fn message(run: &RunFacts, limits: &Limits) -> String {
+    let message = outcome_message(run, limits);
+    match run.evidence.pids_denied {
+        0 => message,
+        _ if run.outcome == Outcome::Exited && run.exit_code == Some(0) => message,
+        denied => {
+            let (pids, times) = (limits.pids, if denied == 1 { "once" } else { "more than once" });
+            format!(
+                "{} (it was denied a process or thread {times}: the limit is {pids} processes)",
+                message.trim_end_matches('.')
+            )
+        }
+    }
+}
+
+/// The message of a run whose input is secret: without the program's own words, which may repeat
+/// it.
+pub fn secret_message(run: &RunFacts, limits: &Limits) -> String {
+    let evidence = run.evidence.clone();
+    let bare = RunFacts { exit_code: run.exit_code, signal: run.signal, evidence, ..RunFacts::bare(run.outcome) };
+    message(&bare, limits)
+}
+
+fn outcome_message(run: &RunFacts, limits: &Limits) -> String {
     match run.outcome {
         Outcome::Exited => status(run),
         Outcome::Signaled => {
@@ -187,7 +240,15 @@ pub fn message(run: &RunFacts, limits: &Limits) -> String {
         Outcome::CpuLimit => {
             format!("Code execution exceeded time limit ({} of CPU time)", seconds(limits.cpu))
         }
-        Outcome::WallLimit => format!("Code execution exceeded time limit ({})", seconds(limits.wall)),
+        Outcome::WallLimit if run.evidence.limit.as_deref() == Some(IDLE_LIMIT) => {
+            let idle = seconds(talk::IDLE);
+            format!("Your code and the interactor waited for each other for {idle}; flush the output after each line")
+        }
+        Outcome::WallLimit if run.evidence.limit.as_deref() == Some(TALK_LIMIT) => {
+            let limit = Duration::from_millis(run.evidence.limit_value.unwrap_or_default());
+            format!("The exchange with the interactor took longer than {} in all", seconds(limit))
+        }
+        Outcome::WallLimit => format!("Code execution exceeded time limit ({}): wall time", seconds(limits.wall)),
         Outcome::MemoryLimit => {
             format!("Your code used too much memory (limit {} MiB)", limits.memory_bytes / protocol::limits::MIB)
         }
@@ -201,6 +262,14 @@ pub fn message(run: &RunFacts, limits: &Limits) -> String {
         Outcome::Cancelled => CANCELLED.to_owned(),
         Outcome::Lost => "The sandbox was lost; this is not the submission's fault.".to_owned(),
     }
+}
+
+/// The message of a run whose output was cut off at its limit, where it had to be checked.
+pub fn truncated_message(limits: &Limits) -> String {
+    format!(
+        "Your code printed too much (limit {} bytes): the output was cut off, so it was not checked",
+        limits.output_bytes
+    )
 }
 
 /// The usual cause of a signal.
@@ -222,10 +291,11 @@ fn meaning(signal: i32) -> Option<&'static str> {
 fn with_last_line(head: String, run: &RunFacts) -> String {
     let tail_start = run.stderr.len().saturating_sub(4096);
     let text = String::from_utf8_lossy(&run.stderr[tail_start..]);
-    match describing_line(&text) {
-        Some(line) => format!("{head}: {}", line.trim().chars().take(200).collect::<String>()),
-        None => format!("{head}."),
-    }
+    let Some(line) = describing_line(&text) else { return format!("{head}.") };
+    // a panic of Rust says what happened on the next line
+    let after = text.lines().skip_while(|other| *other != line).nth(1).filter(|_| line.trim_end().ends_with(':'));
+    let words = [Some(line.trim()), after.map(str::trim)].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    format!("{head}: {}", words.chars().take(200).collect::<String>())
 }
 
 /// The line that names the failure: the last one without indentation that does. Stack traces, which
@@ -281,6 +351,8 @@ mod tests {
         let rustc = "error[E0425]: cannot find value `x`\n --> src/a.rs:1:2\n";
         assert_eq!(of(rustc), "The code does not compile: error[E0425]: cannot find value `x`");
         assert_eq!(of("src/a.rs(2): bad\nmore"), "The code does not compile: src/a.rs(2): bad");
+        let ghc = "\nmain.cpp:2:15: error: [GHC-39999]\n    No instance for \u{2018}Num String\u{2019}\n";
+        assert!(of(ghc).ends_with("error: [GHC-39999] No instance for \u{2018}Num String\u{2019}"), "{}", of(ghc));
         assert!(of("").contains("compile.stderr"));
     }
 
@@ -326,11 +398,45 @@ mod tests {
     #[test]
     fn memory_counts_before_every_other_limit() {
         let mut facts = done(Ended::Signaled(9), Fired::Wall);
-        facts.oom_kills = 1;
+        facts.memory_bytes = Preset::Judge.limits().memory_bytes + 1;
         assert_eq!(judged(&facts), (Outcome::MemoryLimit, Verdict::MemoryLimit));
-        let mut facts = done(Ended::Exited(0), Fired::None);
-        facts.oom_kills = 1;
-        assert_eq!(judged(&facts).0, Outcome::MemoryLimit);
+    }
+
+    #[test]
+    fn a_figure_above_its_limit_decides_and_one_below_never_does() {
+        let limits = Preset::Judge.limits();
+        let (cpu, wall) = (limits.cpu.as_nanos() as u64, limits.wall.as_nanos() as u64);
+        let exited = || done(Ended::Exited(0), Fired::None);
+        let figures = |cpu_ns, wall_ns, memory_bytes| Done { cpu_ns, wall_ns, memory_bytes, ..exited() };
+        let memory = limits.memory_bytes;
+        assert_eq!(judged(&figures(cpu - 1, wall - 1, memory)), (Outcome::Exited, Verdict::Accepted));
+        assert_eq!(judged(&figures(0, 0, memory + 1)), (Outcome::MemoryLimit, Verdict::MemoryLimit));
+        assert_eq!(judged(&figures(cpu, 0, 0)), (Outcome::CpuLimit, Verdict::TimeLimit));
+        assert_eq!(judged(&figures(0, wall, 0)), (Outcome::WallLimit, Verdict::TimeLimit));
+        // signals that the kernel sends at a limit, sent by another process
+        for signal in [9, 24] {
+            assert_eq!(judged(&Done { ended: Ended::Signaled(signal), ..exited() }).0, Outcome::Signaled);
+        }
+    }
+
+    #[test]
+    fn an_oom_kill_within_the_limit_is_not_the_programs() {
+        let limits = Preset::Judge.limits();
+        let with = |memory_bytes| Done { oom_kills: 1, memory_bytes, ..done(Ended::Signaled(9), Fired::None) };
+        assert!(is_short_of_memory(&with(limits.memory_bytes), &limits));
+        assert!(!is_short_of_memory(&with(limits.memory_bytes + 1), &limits));
+    }
+
+    #[test]
+    fn a_denied_process_is_named_in_the_message_of_a_failed_run() {
+        let limits = Preset::Judge.limits();
+        let mut facts = done(Ended::Exited(1), Fired::None);
+        facts.pids_denied = 3;
+        let run = super::facts(&facts, &limits, HostView::default(), vec![], b"Error: fork\n".to_vec());
+        assert!(message(&run, &limits).contains("64 processes"), "{}", message(&run, &limits));
+        facts.ended = Ended::Exited(0);
+        let run = super::facts(&facts, &limits, HostView::default(), vec![], vec![]);
+        assert!(!message(&run, &limits).contains("64 processes"));
     }
 
     #[test]
@@ -353,15 +459,25 @@ mod tests {
 
     #[test]
     fn a_cancelled_run_is_cancelled_whatever_its_signal_was() {
-        let host = HostView { cancelled: true, backstop: false };
+        let host = HostView { cancelled: true, ..HostView::default() };
         assert_eq!(outcome(&done(Ended::Signaled(9), Fired::Kill), &Preset::Judge.limits(), host), Outcome::Cancelled);
+    }
+
+    #[test]
+    fn the_daemons_late_timer_does_not_change_the_end_of_a_run() {
+        let host = HostView { backstop: true, ..HostView::default() };
+        let of = |done: &Done| outcome(done, &Preset::Judge.limits(), host);
+        assert_eq!(of(&done(Ended::Exited(0), Fired::None)), Outcome::Exited);
+        assert_eq!(of(&done(Ended::Signaled(9), Fired::Wall)), Outcome::WallLimit);
+        // ended by the daemon within its limit: not the program's fault
+        assert_eq!(of(&done(Ended::Signaled(9), Fired::Kill)), Outcome::Lost);
     }
 
     #[test]
     fn time_and_memory_limits_have_their_documented_messages() {
         let limits = protocol::Preset::Lesson.limits();
         let timed = facts(&done(Ended::Signaled(9), Fired::Wall), &limits, HostView::default(), vec![], vec![]);
-        assert_eq!(message(&timed, &limits), "Code execution exceeded time limit (10s)");
+        assert_eq!(message(&timed, &limits), "Code execution exceeded time limit (10s): wall time");
         let memory = facts(&done(Ended::Signaled(9), Fired::Memory), &limits, HostView::default(), vec![], vec![]);
         assert!(message(&memory, &limits).starts_with("Your code used too much memory"));
     }
@@ -392,10 +508,29 @@ mod tests {
     }
 
     #[test]
+    fn the_message_of_a_secret_test_has_no_words_of_the_program() {
+        let limits = Preset::Judge.limits();
+        let run =
+            facts(&done(Ended::Exited(1), Fired::None), &limits, HostView::default(), vec![], b"the input\n".to_vec());
+        assert_eq!(secret_message(&run, &limits), "The program exited with status 1.");
+        let run = facts(
+            &done(Ended::Signaled(6), Fired::None),
+            &limits,
+            HostView::default(),
+            vec![],
+            b"the input\n".to_vec(),
+        );
+        assert!(secret_message(&run, &limits).contains("SIGABRT") && !secret_message(&run, &limits).contains("input"));
+    }
+
+    #[test]
     fn a_runtime_error_shows_the_interpreters_last_line() {
         let limits = Preset::Judge.limits();
         let stderr = b"Traceback (most recent call last):\nZeroDivisionError: division by zero\n".to_vec();
         let run = facts(&done(Ended::Exited(1), Fired::None), &limits, HostView::default(), vec![], stderr);
         assert!(message(&run, &limits).ends_with("ZeroDivisionError: division by zero"));
+        let stderr = b"\nthread 'main' panicked at main.rs:1:55:\nindex out of bounds\nnote: run with x\n".to_vec();
+        let run = facts(&done(Ended::Exited(101), Fired::None), &limits, HostView::default(), vec![], stderr);
+        assert!(message(&run, &limits).ends_with("thread 'main' panicked at main.rs:1:55: index out of bounds"));
     }
 }

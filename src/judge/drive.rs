@@ -6,33 +6,30 @@
 //!  referees compile --> one does not? --> system_error, nothing is run
 //!     |
 //!     v
-//!  one run | suite | test 1 -> test 2 -> ... (files go with the first step)
-//!     |                '-- ends well: compared, or given to its checker; or an interactive test
-//!     |                '-- limit, crash, wrong answer: a verdict, then the next test (or stop)
-//!     |                    (the next test is queued already, if it does not depend on this one)
+//!  one run | suite | test 1 -> test 2 -> ... (files go with the first step; `test_driver`)
+//!     |                '-- on further sandboxes at the same time (`parallel`)
 //!     '-- a sandbox is lost: Err, the scheduler decides whether to retry
 //! ```
 
-use std::time::Instant;
-
 use super::cache::{Cache, CacheKey};
 pub use super::cancel::CancelSignal;
-use super::check::{Comparison, check};
-use super::checker_result::CheckerResult;
 use super::decide::{self, CANCELLED};
 use super::events::{EventLog, SubmissionEvent};
-use super::interact::{Decision, InteractiveTest, LostParticipant, interact};
+use super::extra::ExtraSandboxes;
+use super::parallel;
 use super::pipe::Pipe;
-use super::referee::{RefereeAnswer, RefereeRunner};
+use super::referee::RefereeRunner;
+pub use super::results::{LostSandbox, TestResult};
+use super::results::{is_rough, skipped};
 pub use super::runner::Timings;
-use super::runner::{CompileResult, PendingRun, Runner};
+use super::runner::{CompileResult, Runner};
 use super::suite::{self, SuiteResult};
 use super::supervise::RunIo;
-use super::transcript::Transcript;
+use super::test_driver::{SharedReferee, TestDriver};
 use crate::work::{Checker, Plan, PlannedTest, Work};
-use protocol::submission::Stop;
-use protocol::{Blame, Outcome, RunFacts, Verdict};
-use sandbox::lifecycle::{CollectedFiles, Lost, Sandbox};
+use protocol::{Blame, RunFacts, Verdict};
+use sandbox::lifecycle::{CollectedFiles, Sandbox};
+use std::sync::{Mutex, PoisonError};
 
 /// A sandbox for the submission or for one of its referees.
 #[derive(Debug)]
@@ -50,25 +47,42 @@ pub struct RunContext<'a> {
     pub input: Option<&'a Pipe>,
     pub cancel: CancelSignal,
     pub cache: &'a Cache,
+    /// Gets the results of the tests that were judged before a sandbox was lost.
+    pub finished: &'a FinishedTests,
+    /// Where sandboxes for further tests at the same time come from.
+    pub extras: &'a dyn ExtraSandboxes,
 }
 
-/// The result of one test.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TestResult {
-    pub name: String,
-    pub group: Option<String>,
-    pub verdict: Verdict,
-    /// Message for the submitter.
-    pub message: String,
-    pub weight: f64,
-    /// Points that a checker gave. Without them an accepted test gives its weight.
-    pub points: Option<f64>,
-    /// A checker's message for the problem author.
-    pub feedback: Option<String>,
-    /// The conversation of an interactive test.
-    pub transcript: Option<Transcript>,
-    /// `None` if the test was skipped.
-    pub run: Option<RunFacts>,
+/// Results of tests that outlive a lost sandbox.
+#[derive(Debug, Default)]
+pub struct FinishedTests(Mutex<Vec<TestResult>>);
+
+impl FinishedTests {
+    /// Takes them. Empty unless a sandbox was lost during the tests.
+    pub fn take(&self) -> Vec<TestResult> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, results: Vec<TestResult>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = results;
+    }
+}
+
+/// The results of all tests when the sandbox died under one of them: those of the tests before it
+/// stay, the rest was not run.
+pub fn interrupted(
+    finished: Vec<TestResult>,
+    plan: &Plan,
+    (verdict, message): (Verdict, &str),
+    run: &RunFacts,
+) -> Vec<TestResult> {
+    let at = finished.len();
+    let mut tests = all_skipped(plan);
+    tests.splice(..at.min(tests.len()), finished);
+    if let Some(test) = tests.get_mut(at) {
+        (test.verdict, test.message, test.run) = (verdict, message.to_owned(), Some(run.clone()));
+    }
+    tests
 }
 
 /// The result of a submission, before it becomes a report.
@@ -117,17 +131,8 @@ impl Judged {
         let suite = self.suite.iter().map(|suite| &suite.run);
         let runs = self.compile.iter().chain(&self.run).chain(suite);
         let mut runs = runs.chain(self.tests.iter().filter_map(|test| test.run.as_ref()));
-        let rough = [Outcome::MemoryLimit, Outcome::Cancelled, Outcome::Lost];
-        runs.all(|run| !rough.contains(&run.outcome) && run.evidence.oom_kills == 0)
+        !runs.any(is_rough)
     }
-}
-
-/// Which sandbox was lost, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LostSandbox {
-    Submission(Lost),
-    /// A referee's, by its index in the work's referees.
-    Referee(usize, Lost),
 }
 
 /// Judges a submission. The referees' sandboxes are in the order of the work's referees.
@@ -143,11 +148,12 @@ pub async fn judge(
     work: &Work,
     context: RunContext<'_>,
 ) -> Result<Judged, LostSandbox> {
-    let RunContext { log, input, cancel, cache } = context;
+    let RunContext { log, input, cancel, cache, finished, extras } = context;
     log.append(SubmissionEvent::Running).await;
     let AssignedSandbox { sandbox, key } = main;
     let mut runner = Runner::new(sandbox, &work.profile, &work.files, work.truncate_output, cancel.clone());
     runner.prewarm = work.prewarm;
+    runner.shares_artifact = parallel::most_sandboxes(work) > 1;
     let mut judged = Judged::bare(Verdict::Accepted, "");
     if let Some(compile) = &work.compile {
         let result = runner.compile(compile, key.map(|key| (cache, key))).await.map_err(LostSandbox::Submission)?;
@@ -163,8 +169,8 @@ pub async fn judge(
             return Ok(Judged { verdict, message, tests: all_skipped(&work.plan), ..judged });
         }
     }
-    let mut referees = match prepare_referees(referees, work, &cancel, cache).await? {
-        PreparedReferees::Ready(referees) => referees,
+    let referees = match prepare_referees(referees, work, &cancel, cache).await? {
+        PreparedReferees::Ready(referees) => referees.into_iter().map(SharedReferee::new).collect::<Vec<_>>(),
         PreparedReferees::Broken(_) if *cancel.borrow() => {
             return Ok(Judged { tests: all_skipped(&work.plan), ..Judged::bare(Verdict::Cancelled, CANCELLED) });
         }
@@ -176,6 +182,7 @@ pub async fn judge(
     let io = RunIo { log: Some((log, None)), input, ..RunIo::default() };
     match &work.plan {
         Plan::Run(step) => {
+            let io = RunIo { is_live: true, ..io };
             let facts = runner.step(step, &[], io).await.map_err(LostSandbox::Submission)?;
             judged.verdict = decide::verdict(&facts);
             judged.message = decide::message(&facts, &step.limits);
@@ -184,19 +191,38 @@ pub async fn judge(
         Plan::Suite(suite) => {
             let result = suite::run(&mut runner, suite, io).await.map_err(LostSandbox::Submission)?;
             (judged.verdict, judged.message) = (result.verdict, result.message.clone());
+            judged.blame = (judged.verdict == Verdict::SystemError).then_some(Blame::Caller);
             judged.suite = Some(result);
         }
         Plan::Tests(tests) => {
-            let (runner, referees) = (&mut runner, referees.as_mut_slice());
-            let mut driver = TestDriver { runner, referees, log, stop: work.stop, queued: None };
-            judged.tests = driver.run_all(tests).await?;
+            let results = match parallel::most_sandboxes(work) {
+                1 => {
+                    let mut driver = TestDriver::new(&mut runner, &referees, work, cancel.clone());
+                    driver.log = Some(log);
+                    driver.run_all(tests).await
+                }
+                most => parallel::run(&mut runner, &referees, work, tests, (log, extras, most)).await,
+            };
+            judged.tests = match results {
+                Ok(results) => results,
+                Err((lost, results)) => {
+                    finished.set(results);
+                    return Err(lost);
+                }
+            };
             (judged.verdict, judged.message) = overall(&judged.tests);
             judged.blame = (judged.verdict == Verdict::SystemError).then_some(Blame::Caller);
         }
     }
-    judged.files = runner.collect(&work.collect).await.map_err(LostSandbox::Submission)?;
+    judged.files = match runner.collect(&work.collect).await {
+        Ok(files) => files,
+        Err(lost) => {
+            finished.set(judged.tests);
+            return Err(LostSandbox::Submission(lost));
+        }
+    };
     (judged.timings, judged.was_hot) = (runner.timings, runner.was_hot);
-    judged.timings.check = referees.iter().map(RefereeRunner::time_spent).sum();
+    judged.timings.check = referees.into_iter().map(|referee| referee.into_inner().time_spent()).sum();
     Ok(judged)
 }
 
@@ -216,7 +242,7 @@ async fn prepare_referees<'a>(
     let mut runners = Vec::with_capacity(sandboxes.len());
     for (index, (assigned, referee)) in sandboxes.into_iter().zip(&work.referees).enumerate() {
         let AssignedSandbox { sandbox, key } = assigned;
-        let mut runner = RefereeRunner::new(sandbox, referee, cancel.clone());
+        let mut runner = RefereeRunner::new(sandbox, referee, work.passes > 1, cancel.clone());
         let key = key.map(|key| (cache, key));
         runner.prepare(key).await.map_err(|lost| LostSandbox::Referee(index, lost))?;
         if let Some(broken) = runner.broken() {
@@ -243,185 +269,12 @@ fn all_skipped(plan: &Plan) -> Vec<TestResult> {
     }
 }
 
-fn skipped(test: &PlannedTest) -> TestResult {
-    TestResult {
-        name: test.name.clone(),
-        group: test.group.clone(),
-        verdict: Verdict::Skipped,
-        message: "Not run.".to_owned(),
-        weight: test.weight,
-        points: None,
-        feedback: None,
-        transcript: None,
-        run: None,
-    }
-}
-
 /// The verdict and message of all tests: those of the first that is not accepted.
-fn overall(results: &[TestResult]) -> (Verdict, String) {
+pub fn overall(results: &[TestResult]) -> (Verdict, String) {
     match results.iter().find(|result| result.verdict != Verdict::Accepted) {
         None => (Verdict::Accepted, format!("All {} tests passed.", results.len())),
         Some(first) => (first.verdict, format!("Test {}: {}", first.name, first.message)),
     }
-}
-
-/// Runs the tests of a submission in order.
-struct TestDriver<'d, 'a> {
-    runner: &'d mut Runner<'a>,
-    referees: &'d mut [RefereeRunner<'a>],
-    log: &'d EventLog,
-    stop: Stop,
-    /// The next test's run, if the sandbox has it already.
-    queued: Option<PendingRun>,
-}
-
-impl TestDriver<'_, '_> {
-    async fn run_all(&mut self, tests: &[PlannedTest]) -> Result<Vec<TestResult>, LostSandbox> {
-        let mut results: Vec<TestResult> = Vec::with_capacity(tests.len());
-        let mut is_stopped = false;
-        for (index, test) in tests.iter().enumerate() {
-            let following = &tests[index + 1..];
-            self.referees.iter_mut().for_each(|referee| referee.expect_more(!following.is_empty()));
-            let mut result = skipped(test);
-            if *self.runner.cancel.borrow() && !is_stopped {
-                if let Some(queued) = self.queued.take() {
-                    // it is killed at once, since the submission is cancelled
-                    let finished = self.runner.finish(queued, &test.step, RunIo::default()).await;
-                    finished.map_err(LostSandbox::Submission)?;
-                }
-                (result.verdict, result.message) = (Verdict::Cancelled, CANCELLED.to_owned());
-            } else if !is_stopped {
-                self.run_test(test, following, &mut result).await?;
-                self.log.append(SubmissionEvent::Test { name: test.name.clone(), verdict: result.verdict }).await;
-                is_stopped = result.verdict != Verdict::Accepted && self.stop == Stop::FirstFailure;
-            }
-            results.push(result);
-        }
-        Ok(results)
-    }
-
-    async fn run_test(
-        &mut self,
-        test: &PlannedTest,
-        following: &[PlannedTest],
-        result: &mut TestResult,
-    ) -> Result<(), LostSandbox> {
-        let facts = match &test.checker {
-            Checker::Interactor(index, args) => self.interact(test, following, (*index, args), result).await?,
-            Checker::Program(index, args) => {
-                let facts = self.run_program(test, following).await?;
-                if decide::verdict(&facts) == Verdict::Accepted {
-                    let answer = self.referees[*index].check(test, args, &facts.stdout).await;
-                    match answer.map_err(|lost| LostSandbox::Referee(*index, lost))? {
-                        RefereeAnswer::Decided(decided) => apply_checker_result(decided, test, result),
-                        RefereeAnswer::Broken(broken) => self.apply_broken("checker", &broken, test, result),
-                    }
-                } else {
-                    apply_run(&facts, test, result);
-                }
-                facts
-            }
-            Checker::Compare(spec) => {
-                let facts = self.run_program(test, following).await?;
-                match (&test.expect, decide::verdict(&facts)) {
-                    (Some(expect), Verdict::Accepted) => {
-                        let started = Instant::now();
-                        (result.verdict, result.message) = match check(spec, expect, &facts.stdout) {
-                            Comparison::Equal => (Verdict::Accepted, "The output is right.".to_owned()),
-                            Comparison::Different(difference) => {
-                                (Verdict::WrongAnswer, difference.message(test.secret))
-                            }
-                        };
-                        self.runner.timings.decide += started.elapsed();
-                    }
-                    _ => apply_run(&facts, test, result),
-                }
-                facts
-            }
-        };
-        result.run = Some(facts);
-        Ok(())
-    }
-
-    /// Runs a test's program, which may be queued already, and queues the next one behind it if
-    /// possible.
-    async fn run_program(&mut self, test: &PlannedTest, following: &[PlannedTest]) -> Result<RunFacts, LostSandbox> {
-        let pending = match self.queued.take() {
-            Some(queued) => queued,
-            None => {
-                self.runner.more = !following.is_empty();
-                self.runner.begin(&test.step, &[], test_io(self.log, test))
-            }
-        };
-        if let Some((next, after_next)) = following.split_first()
-            && self.stop == Stop::Never
-            && can_queue(test, next)
-        {
-            self.runner.more = !after_next.is_empty();
-            self.queued = Some(self.runner.begin(&next.step, &[], test_io(self.log, next)));
-        }
-        let finished = self.runner.finish(pending, &test.step, test_io(self.log, test)).await;
-        finished.map_err(LostSandbox::Submission)
-    }
-
-    async fn interact(
-        &mut self,
-        test: &PlannedTest,
-        following: &[PlannedTest],
-        (index, args): (usize, &[String]),
-        result: &mut TestResult,
-    ) -> Result<RunFacts, LostSandbox> {
-        let interactive = InteractiveTest { test, args, io: test_io(self.log, test) };
-        self.runner.more = !following.is_empty();
-        let conversation = interact(self.runner, &mut self.referees[index], interactive).await;
-        let conversation = conversation.map_err(|lost| match lost {
-            LostParticipant::Submission(lost) => LostSandbox::Submission(lost),
-            LostParticipant::Interactor(lost) => LostSandbox::Referee(index, lost),
-        })?;
-        result.transcript = (!test.secret).then_some(conversation.transcript);
-        match conversation.decision {
-            Decision::Submission => apply_run(&conversation.facts, test, result),
-            Decision::Interactor(decided) => apply_checker_result(decided, test, result),
-            Decision::Broken(broken) => self.apply_broken("interactor", &broken, test, result),
-        }
-        Ok(conversation.facts)
-    }
-
-    /// A test whose referee failed has no verdict on its output.
-    fn apply_broken(&self, role: &str, broken: &str, test: &PlannedTest, result: &mut TestResult) {
-        (result.verdict, result.message) = match test.secret {
-            // the cancellation killed the referee
-            _ if *self.runner.cancel.borrow() => (Verdict::Cancelled, CANCELLED.to_owned()),
-            // its last line of stderr may show what is expected
-            true => (Verdict::SystemError, format!("The {role} failed; this is not the submission's fault.")),
-            false => (Verdict::SystemError, format!("The {role} {broken}; this is not the submission's fault.")),
-        };
-    }
-}
-
-fn test_io<'t>(log: &'t EventLog, test: &'t PlannedTest) -> RunIo<'t> {
-    RunIo { log: Some((log, Some(&test.name))), ..RunIo::default() }
-}
-
-/// Whether a test can be queued in the sandbox behind another one: no file comes or goes between
-/// them, and no interactor takes part in either.
-fn can_queue(test: &PlannedTest, next: &PlannedTest) -> bool {
-    let is_plain = |test: &PlannedTest| test.step.files.is_empty() && !matches!(test.checker, Checker::Interactor(..));
-    is_plain(test) && is_plain(next)
-}
-
-/// The run itself decides the test.
-fn apply_run(facts: &RunFacts, test: &PlannedTest, result: &mut TestResult) {
-    result.verdict = decide::verdict(facts);
-    result.message = decide::message(facts, &test.step.limits);
-}
-
-/// A checker or interactor decides the test.
-fn apply_checker_result(decided: CheckerResult, test: &PlannedTest, result: &mut TestResult) {
-    let CheckerResult { verdict, points, message, feedback } = decided;
-    (result.verdict, result.points, result.message) = (verdict, points, message);
-    // the message for the problem author may show what is expected
-    result.feedback = feedback.filter(|_| !test.secret);
 }
 
 #[cfg(test)]
@@ -439,6 +292,7 @@ mod tests {
             points: None,
             feedback: None,
             transcript: None,
+            passes: None,
             run: None,
         };
         let all = [result("1", Verdict::Accepted), result("2", Verdict::TimeLimit), result("3", Verdict::WrongAnswer)];

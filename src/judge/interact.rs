@@ -11,11 +11,13 @@
 //!   interactor, other status  the submission is killed: the interactor is broken
 //!   submission, with failure  the submission's own verdict; the interactor is killed
 //!   submission, with success  the interactor reads to the end of the input and decides
+//!
+//!   over by the talk's clock  that side decides, whichever process ends first
 //! ```
 //!
 //! EOF is forwarded with a short delay, so that when both sides end together the side that caused
-//! it is seen first. If each side waits for the other, the submission's wall limit ends the test:
-//! it is the shorter of the two.
+//! it is seen first. How wall time is charged, and what ends a talk in which both sides wait, is in
+//! `talk`.
 
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ use super::pipe::Pipe;
 use super::referee::{RefereeAnswer, RefereeRunner};
 use super::runner::Runner;
 use super::supervise::RunIo;
+use super::talk::{TalkClock, TalkSide};
 use super::transcript::{Speaker, Transcript, TranscriptRecorder};
 use crate::work::PlannedTest;
 use protocol::{RunFacts, Verdict};
@@ -47,6 +50,8 @@ pub(super) enum Decision {
     /// The submission's own run, which failed.
     Submission,
     Interactor(CheckerResult),
+    /// The interactor accepts so far and wants another pass with this input.
+    Again(Bytes),
     /// The interactor failed, or both were cancelled.
     Broken(String),
 }
@@ -130,15 +135,18 @@ async fn converse(
     let mut step = test.step.clone();
     step.stdin = Bytes::new();
     // the interactor's run, unless the submission's failure has decided already
+    let clock = TalkClock::start(step.limits.wall, interactor.wall_limit());
     let (facts, interactor_run) = {
-        let io = RunIo { output: Some(&to_interactor), input: Some(&to_submission), ..io };
+        let talk = Some(TalkSide::new(&clock, Speaker::Submission));
+        let io = RunIo { output: Some(&to_interactor), input: Some(&to_submission), talk, ..io };
         let running = submission.step(&step, &[], io);
-        let judging = interactor.talk(test, args, &to_interactor, &to_submission);
+        let judging = interactor.talk(test, args, &to_interactor, &to_submission, &clock);
         tokio::pin!(running, judging);
         tokio::select! {
             facts = &mut running => {
                 let facts = facts.map_err(LostParticipant::Submission)?;
-                if decide::verdict(&facts) == Verdict::Accepted {
+                // an interactor that is over may make the submission fail
+                if decide::verdict(&facts) == Verdict::Accepted || clock.over() == Some(Speaker::Interactor) {
                     (facts, Some(judging.await.map_err(LostParticipant::Interactor)?))
                 } else {
                     overrides.interactor.kill();
@@ -148,10 +156,12 @@ async fn converse(
             }
             run = &mut judging => {
                 let run = run.map_err(LostParticipant::Interactor)?;
-                if !may_have_accepted(&run) {
+                // an interactor reads the end of the input of a submission that is over
+                let decides = clock.over() != Some(Speaker::Submission);
+                if decides && !may_have_accepted(&run) {
                     overrides.submission.kill();
                 }
-                (running.await.map_err(LostParticipant::Submission)?, Some(run))
+                (running.await.map_err(LostParticipant::Submission)?, decides.then_some(run))
             }
         }
     };
@@ -164,6 +174,8 @@ async fn converse(
             {
                 Decision::Submission
             }
+            RefereeAnswer::Again(_) if decide::verdict(&facts) != Verdict::Accepted => Decision::Submission,
+            RefereeAnswer::Again(input) => Decision::Again(input),
             RefereeAnswer::Decided(result) => Decision::Interactor(result),
         },
     };

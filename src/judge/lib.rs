@@ -10,25 +10,34 @@
 //!
 //! [`accept`] turns a request into [`Work`](crate::work::Work); [`decide`], [`check`] and
 //! `checker_result` are pure; [`cache`] keeps compiled artifacts; `runner` runs the steps of one
-//! program on one sandbox and `supervise` watches each of them; [`drive`] decides what comes next,
-//! with `referee` for checkers and `interact` for interactive tests; [`events`] reports progress to
-//! callers that stream. Expected output never enters the sandbox that runs the submission.
+//! program on one sandbox and `supervise` watches each of them; [`drive`] decides what comes next;
+//! `test_driver` runs tests on one sandbox, with `referee` for checkers and `interact` for
+//! interactive tests, and `parallel` on several, in the order of `test_schedule`; [`events`]
+//! reports progress to callers that stream. Expected output never enters the sandbox that runs the
+//! submission.
 
 pub mod accept;
 pub mod cache;
 mod cancel;
 pub mod check;
 mod checker_result;
+mod compute;
 pub mod decide;
 pub mod drive;
 pub mod events;
+pub mod extra;
 mod interact;
+mod parallel;
 pub mod pipe;
 mod referee;
 pub mod rejected;
 pub mod render;
+mod results;
 mod runner;
 pub mod suite;
 mod supervise;
+pub mod talk;
+mod test_driver;
+mod test_schedule;
 pub mod transcript;
 pub mod work;

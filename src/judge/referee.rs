@@ -21,17 +21,26 @@ use super::decide;
 use super::pipe::Pipe;
 use super::runner::Runner;
 use super::supervise::RunIo;
+use super::talk::{TalkClock, TalkSide};
+use super::transcript::Speaker;
 use crate::work::{PlannedTest, ProgramStep, Referee, WorkFile};
 use protocol::RunFacts;
+use protocol::Verdict;
 use protocol::submission::Protocol;
 use sandbox::lifecycle::{Lost, Sandbox};
 
 /// The folder of a test's files, relative to the box.
 pub const CASE: &str = "case";
+/// Its folder for feedback.
+const FEEDBACK: &str = "case/feedback/";
+/// A file that makes the folder exist.
+const KEEP: &str = ".keep";
 
 /// A referee's answer about one test.
 pub(super) enum RefereeAnswer {
     Decided(CheckerResult),
+    /// It accepts so far: the program is to be run again with this input.
+    Again(Bytes),
     /// The referee failed; the text follows its name in a message.
     Broken(String),
 }
@@ -42,12 +51,21 @@ pub(super) struct RefereeRunner<'a> {
     referee: &'a Referee,
     /// Why it cannot be used for any test.
     broken: Option<String>,
+    /// Whether it may ask for another run of the program.
+    is_multi_pass: bool,
+    /// Its feedback folder, from one pass of a test to the next.
+    kept_feedback: Vec<WorkFile>,
 }
 
 impl<'a> RefereeRunner<'a> {
-    pub fn new(sandbox: &'a mut Sandbox, referee: &'a Referee, cancel: CancelSignal) -> RefereeRunner<'a> {
+    pub fn new(
+        sandbox: &'a mut Sandbox,
+        referee: &'a Referee,
+        is_multi_pass: bool,
+        cancel: CancelSignal,
+    ) -> RefereeRunner<'a> {
         let runner = Runner::new(sandbox, &referee.profile, &referee.files, true, cancel);
-        RefereeRunner { runner, referee, broken: None }
+        RefereeRunner { runner, referee, broken: None, is_multi_pass, kept_feedback: Vec::new() }
     }
 
     /// Compiles it, if its language needs that.
@@ -86,42 +104,75 @@ impl<'a> RefereeRunner<'a> {
         args: &[String],
         from_submission: &Pipe,
         to_submission: &Pipe,
+        clock: &TalkClock,
     ) -> Result<RunFacts, Lost> {
-        let mut step = self.test_step(test, args);
-        // it still has its own time after the submission has used up its limit
-        step.limits.wall = test.step.limits.wall + step.limits.wall;
+        let step = self.test_step(test, args);
         // truncated output would leave the submission waiting for the rest
         self.runner.truncate_output = false;
         let io = RunIo {
             output: Some(to_submission),
             input: Some(from_submission),
             discards_stdout: true,
+            talk: Some(TalkSide::new(clock, Speaker::Interactor)),
             ..RunIo::default()
         };
         self.runner.step(&step, &[], io).await
     }
 
+    /// Wall time that its turns in one talk may take together.
+    pub fn wall_limit(&self) -> Duration {
+        self.referee.step.limits.wall
+    }
+
+    /// Forgets what it left for the next pass of a test.
+    pub fn begin_test(&mut self) {
+        self.kept_feedback.clear();
+    }
+
     /// Interprets a run of the referee for a test.
     pub async fn decide(&mut self, test: &PlannedTest, facts: &RunFacts) -> Result<RefereeAnswer, Lost> {
-        let feedback = match self.referee.protocol {
-            Protocol::Icpc => self.feedback().await?,
+        let mut feedback = match self.referee.protocol {
+            Protocol::Icpc => match self.feedback().await? {
+                Ok(feedback) => feedback,
+                Err(broken) => return Ok(RefereeAnswer::Broken(broken)),
+            },
             Protocol::Testlib => Feedback::default(),
         };
-        Ok(match checker_result(self.referee.protocol, facts, feedback, test.weight) {
-            Ok(result) => RefereeAnswer::Decided(result),
-            Err(broken) => RefereeAnswer::Broken(broken),
+        let next_pass = feedback.next_pass.take();
+        Ok(match (checker_result(self.referee.protocol, facts, feedback, test.weight), next_pass) {
+            (Ok(result), Some(input)) if result.verdict == Verdict::Accepted => RefereeAnswer::Again(input),
+            (Ok(_), Some(_)) => RefereeAnswer::Broken("left nextpass.in, but does not accept".to_owned()),
+            (result, _) => Self::answer(result),
         })
     }
 
-    async fn feedback(&mut self) -> Result<Feedback, Lost> {
-        let names = ["judgemessage.txt", "teammessage.txt", "score.txt"];
-        let patterns = names.map(|name| format!("{CASE}/feedback/{name}"));
-        let collected = self.runner.collect(&patterns).await?;
-        let [judge, team, score] = patterns.map(|path| {
-            let found = collected.files.iter().find(|(known, _)| *known == path);
-            found.and_then(|(_, bytes)| feedback_text(bytes))
-        });
-        Ok(Feedback { judge, team, score })
+    fn answer(result: Result<CheckerResult, String>) -> RefereeAnswer {
+        match result {
+            Ok(result) => RefereeAnswer::Decided(result),
+            Err(broken) => RefereeAnswer::Broken(broken),
+        }
+    }
+
+    /// What it left in its feedback folder, or why that cannot be used.
+    async fn feedback(&mut self) -> Result<Result<Feedback, String>, Lost> {
+        let names = ["judgemessage.txt", "teammessage.txt", "score.txt", "score_multiplier.txt"];
+        let paths = names.map(|name| format!("{CASE}/feedback/{name}"));
+        let all = [format!("{CASE}/feedback/**")];
+        let collected = self.runner.collect(if self.is_multi_pass { &all } else { &paths }).await?;
+        let find = |path: &str| collected.files.iter().find(|(known, _)| known == path);
+        let [judge, team, score, multiplier] =
+            paths.map(|path| find(&path).and_then(|(_, bytes)| feedback_text(bytes)));
+        let next_path = format!("{CASE}/feedback/nextpass.in");
+        let next_pass = find(&next_path).filter(|_| self.is_multi_pass).map(|(_, bytes)| Bytes::from(bytes.clone()));
+        if next_pass.is_some() {
+            if let Some((path, _)) = collected.refused.first() {
+                return Ok(Err(format!("left {path:?}, which cannot be kept for the next pass")));
+            }
+            let below = |path: &str| path.strip_prefix(FEEDBACK).filter(|name| *name != KEEP).map(str::to_owned);
+            let kept = collected.files.into_iter().filter(|(path, _)| *path != next_path);
+            self.kept_feedback = kept.filter_map(|(path, data)| Some(kept_file(below(&path)?, data.into()))).collect();
+        }
+        Ok(Ok(Feedback { judge, team, score, multiplier, next_pass }))
     }
 
     /// The referee's step for a test, with the files and arguments of its protocol.
@@ -133,7 +184,14 @@ impl<'a> RefereeRunner<'a> {
         let args = match self.referee.protocol {
             Protocol::Icpc => {
                 // folders are only made for files, so the feedback folder needs one
-                step.files.push(case_file("feedback/.keep", Bytes::new()));
+                step.files.push(case_file(&format!("feedback/{KEEP}"), Bytes::new()));
+                if !self.kept_feedback.is_empty() {
+                    // files of ours are read-only, and it may append to what it left before
+                    step.files.extend(self.kept_feedback.iter().cloned());
+                    let copy = format!("cp -r {CASE}/kept/. {FEEDBACK} && exec \"$@\"");
+                    let command = ["/bin/sh", "-c", &copy, "sh"].map(str::to_owned);
+                    step.argv.splice(..0, command);
+                }
                 vec![path("input"), path("answer"), path("feedback/")]
             }
             Protocol::Testlib => vec![path("input"), path("output"), path("answer")],
@@ -157,6 +215,11 @@ impl<'a> RefereeRunner<'a> {
     pub fn time_spent(&self) -> Duration {
         self.runner.timings.compile + self.runner.timings.run
     }
+}
+
+/// A file of an earlier pass; its copy can be written to.
+fn kept_file(name: String, data: Bytes) -> WorkFile {
+    WorkFile { path: format!("{CASE}/kept/{name}"), mode: 0o644, data }
 }
 
 fn case_file(name: &str, data: Bytes) -> WorkFile {

@@ -11,7 +11,7 @@ use super::transcript::{Speaker, Transcript};
 use config::bounds;
 use protocol::report::{CaseReport, FileReport, Output, Score, SuiteReport, TranscriptEntry};
 use protocol::submission::BlobRef;
-use protocol::{Report, RunFacts, RunReport, TestReport, Timing, Verdict};
+use protocol::{Report, RunFacts, RunReport, StartKind, TestReport, Timing, Verdict};
 use wire::frame::Refused;
 
 /// Stores an output that is too large for a line and returns the blob's id; `None` if the store is
@@ -35,7 +35,11 @@ pub fn report(id: &str, judged: Judged, store: StoreBlob<'_>) -> Report {
     let score = score(&judged);
     let timing = timing(&judged.timings);
     let mut run = |facts: RunFacts| run_report(facts, store, &mut budget);
-    let compile = judged.compile.map(|facts| RunReport { cached: Some(judged.is_cached), ..run(facts) });
+    let compile = judged.compile.map(|facts| {
+        let report = run(facts);
+        let start = report.start.filter(|_| !judged.is_cached);
+        RunReport { cached: Some(judged.is_cached), start, ..report }
+    });
     let tests = judged.tests.into_iter().map(|test| test_report(test, &mut run)).collect();
     let suite = judged.suite.map(|suite| suite_report(suite, &mut run));
     let main_run = judged.run.map(&mut run);
@@ -72,6 +76,7 @@ fn test_report(test: TestResult, run: &mut dyn FnMut(RunFacts) -> RunReport) -> 
         message: test.message,
         group: test.group,
         feedback: test.feedback,
+        passes: test.passes,
         transcript: turns.into_iter().map(transcript_entry).collect(),
         transcript_truncated: is_truncated,
         run: test.run.map(run),
@@ -134,9 +139,13 @@ fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) 
     let count = |statuses: &[CaseStatus]| suite.cases.iter().filter(|case| statuses.contains(&case.status)).count();
     SuiteReport {
         passed: count(&[CaseStatus::Passed]),
-        failed: count(&[CaseStatus::Failed, CaseStatus::Crashed]),
+        failed: count(&[CaseStatus::Failed, CaseStatus::Crashed])
+            + suite.cases.iter().filter(|case| matches!(case.status, CaseStatus::Ended(_))).count(),
         errors: count(&[CaseStatus::Error]),
         skipped: count(&[CaseStatus::Skipped]),
+        not_run: suite.total.saturating_sub(
+            suite.cases.iter().filter(|case| !matches!(case.status, CaseStatus::Skipped | CaseStatus::NotRun)).count(),
+        ),
         cases: suite
             .cases
             .iter()
@@ -154,7 +163,7 @@ fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) 
 fn score(judged: &Judged) -> Score {
     if let Some(suite) = &judged.suite {
         let passed = suite.cases.iter().filter(|case| case.status == CaseStatus::Passed).count();
-        let total = suite.cases.iter().filter(|case| case.status != CaseStatus::Skipped).count();
+        let total = suite.total;
         return Score { passed, total, points: passed as f64, max_points: total as f64 };
     }
     if judged.tests.is_empty() {
@@ -174,6 +183,7 @@ fn run_report(facts: RunFacts, store: StoreBlob<'_>, budget: &mut InlineBudget) 
     let (stdout, stdout_b64) = output(facts.stdout, store, budget, &mut truncated.0);
     let (stderr, stderr_b64) = output(facts.stderr, store, budget, &mut truncated.1);
     RunReport {
+        start: Some(if facts.hot { StartKind::Hot } else { StartKind::Warm }),
         outcome: facts.outcome,
         exit_code: facts.exit_code,
         signal: facts.signal,
@@ -224,6 +234,19 @@ mod tests {
     fn judged(stdout: Vec<u8>) -> Judged {
         let run = Some(RunFacts { stdout, ..RunFacts::bare(Outcome::Exited) });
         Judged { run, ..Judged::bare(Verdict::Accepted, "") }
+    }
+
+    #[test]
+    fn each_run_says_what_it_started_with() {
+        let hot = RunFacts { hot: true, ..RunFacts::bare(Outcome::Exited) };
+        let run = Some(RunFacts::bare(Outcome::Exited));
+        let judged = Judged { compile: Some(hot), run, ..Judged::bare(Verdict::Accepted, "") };
+        let starts = |judged: Judged| {
+            let report = report("id", judged, &|_| None);
+            (report.compile.unwrap().start, report.run.unwrap().start)
+        };
+        assert_eq!(starts(judged.clone()), (Some(StartKind::Hot), Some(StartKind::Warm)));
+        assert_eq!(starts(Judged { is_cached: true, ..judged }), (None, Some(StartKind::Warm)));
     }
 
     #[test]

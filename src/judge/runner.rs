@@ -15,6 +15,7 @@ use super::cancel::CancelSignal;
 use super::decide;
 use super::pipe::Pipe;
 use super::supervise::{FinishedRun, RunIo, Supervisor};
+use super::talk;
 use crate::work::{CompileStep, ProgramStep, WorkFile};
 use config::bounds;
 use protocol::{Profile, RunFacts};
@@ -43,6 +44,17 @@ pub struct Timings {
     pub decide: Duration,
 }
 
+impl Timings {
+    /// Adds the time of runs on another sandbox.
+    pub(super) fn add(&mut self, other: &Timings) {
+        self.copy_in += other.copy_in;
+        self.run += other.run;
+        self.setup += other.setup;
+        self.program += other.program;
+        self.decide += other.decide;
+    }
+}
+
 /// The result of a compile step.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct CompileResult {
@@ -63,6 +75,11 @@ pub(super) struct Runner<'a> {
     artifact_files: Vec<WorkFile>,
     /// Whether the last step made every file it was to keep.
     kept_all: bool,
+    /// Whether other sandboxes run what the compile step makes.
+    pub shares_artifact: bool,
+    /// What other sandboxes need to run the program besides its own files. `None` if that is not
+    /// known.
+    shared: Option<Vec<WorkFile>>,
     /// Whether another step follows the next one at once.
     pub more: bool,
     /// Whether prewarmed runtimes may be used.
@@ -71,6 +88,29 @@ pub(super) struct Runner<'a> {
     pub was_hot: bool,
     /// When the last step ended.
     free_since: Instant,
+}
+
+/// A program that was compiled, for other sandboxes.
+pub(super) struct SharedProgram<'a> {
+    profile: &'a Profile,
+    truncate_output: bool,
+    prewarm: bool,
+    artifact_files: Vec<WorkFile>,
+}
+
+impl SharedProgram<'_> {
+    /// A runner of it on another sandbox. The first step sends its files.
+    pub fn on<'b>(
+        &'b self,
+        sandbox: &'b mut Sandbox,
+        source_files: &'b [WorkFile],
+        cancel: CancelSignal,
+    ) -> Runner<'b> {
+        let mut runner = Runner::new(sandbox, self.profile, source_files, self.truncate_output, cancel);
+        runner.artifact_files.clone_from(&self.artifact_files);
+        runner.prewarm = self.prewarm;
+        runner
+    }
 }
 
 /// A step that was handed to the sandbox. Dropping it kills the program.
@@ -96,6 +136,8 @@ impl<'a> Runner<'a> {
             source_files,
             artifact_files: Vec::new(),
             kept_all: true,
+            shares_artifact: false,
+            shared: Some(Vec::new()),
             more: false,
             prewarm: true,
             was_hot: false,
@@ -120,6 +162,7 @@ impl<'a> Runner<'a> {
                 let sources = self.source_files;
                 self.artifact_files = files;
                 self.artifact_files.retain(|made| !sources.iter().any(|file| file.path == made.path));
+                self.shared = Some(self.artifact_files.clone());
                 CompileResult { facts, is_cached: true }
             }
             None => {
@@ -143,16 +186,25 @@ impl<'a> Runner<'a> {
         self.more = false;
         let Timings { copy_in, decide, .. } = self.timings;
         self.timings = Timings { copy_in, compile_copy_in: copy_in, decide, ..Timings::default() };
-        if decide::compile_verdict(&facts).is_none()
-            && self.kept_all
-            && let Some((cache, key)) = cache
-        {
+        self.shared = None;
+        let is_wanted = cache.is_some() || self.shares_artifact;
+        if decide::compile_verdict(&facts).is_none() && self.kept_all && is_wanted {
             let CollectedFiles { files, refused } = self.fetch(compile.keep.clone()).await?;
             if refused.is_empty() && !files.is_empty() {
-                cache.put(key, Artifact::new(facts.clone(), files));
+                let artifact = Artifact::new(facts.clone(), files);
+                self.shared = self.shares_artifact.then(|| artifact.files.clone());
+                cache.into_iter().for_each(|(cache, key)| cache.put(key, artifact.clone()));
             }
         }
         Ok(facts)
+    }
+
+    /// What other sandboxes need to run the same program. `None` if what the compile step made is
+    /// not known.
+    pub fn program(&self) -> Option<SharedProgram<'a>> {
+        let artifact_files = self.shared.clone()?;
+        let Runner { profile, truncate_output, prewarm, .. } = *self;
+        Some(SharedProgram { profile, truncate_output, prewarm, artifact_files })
     }
 
     /// Brings back the files that match.
@@ -181,6 +233,14 @@ impl<'a> Runner<'a> {
     pub fn begin(&mut self, step: &ProgramStep, keep: &[String], io: RunIo<'_>) -> PendingRun {
         let started = Instant::now();
         let is_streamed = io.log.is_some_and(|(log, _)| log.keeps_output());
+        let mut limits = convert::run_limits(&step.limits);
+        io.talk.into_iter().for_each(|talk| limits.wall_ns = convert::nanos(talk.armed_wall()));
+        let usage_interval = match (io.talk, is_streamed) {
+            (Some(_), _) => talk::USAGE_PERIOD,
+            (None, true) => bounds::USAGE_EVERY,
+            (None, false) => Duration::ZERO,
+        };
+        let is_live = io.is_live && (is_streamed || io.input.is_some());
         let artifact_files = std::mem::take(&mut self.artifact_files);
         let source_files = std::mem::take(&mut self.source_files);
         let order = RunOrder {
@@ -189,16 +249,17 @@ impl<'a> Runner<'a> {
                 run: 0,
                 argv: step.argv.clone(),
                 env: step.env.clone(),
-                limits: convert::run_limits(&step.limits),
+                limits,
                 clean: true,
                 keep: keep.to_vec(),
                 remove_after: step.files.iter().map(|file| file.path.clone()).collect(),
                 truncate_output: self.truncate_output,
                 relax: convert::relax(&self.profile.allow),
                 report_output_ends: io.output.is_some(),
-                usage_interval_ns: if is_streamed { convert::nanos(bounds::USAGE_EVERY) } else { 0 },
+                usage_interval_ns: convert::nanos(usage_interval),
                 more: self.more,
                 hot: self.prewarm,
+                live_env: if is_live { self.live_env(step) } else { Vec::new() },
             },
             stdin: step.stdin.clone(),
             stdin_open: io.input.is_some(),
@@ -206,6 +267,13 @@ impl<'a> Runner<'a> {
         let handle = self.sandbox.run(order);
         self.timings.copy_in += started.elapsed();
         PendingRun { handle, started }
+    }
+
+    /// The profile's variables for a live run that the step does not set itself.
+    fn live_env(&self, step: &ProgramStep) -> Vec<(String, String)> {
+        let is_set = |name: &str| step.env.iter().any(|(set, _)| set == name);
+        let live = self.profile.live_env.iter().filter(|(name, _)| !is_set(name));
+        live.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// Waits for a step that [`Runner::begin`] started; `step` and `io` are the same as there.
@@ -216,7 +284,11 @@ impl<'a> Runner<'a> {
         let started = started.max(std::mem::replace(&mut self.free_since, Instant::now()));
         io.output.into_iter().for_each(Pipe::close);
         io.input.into_iter().for_each(Pipe::close_reader);
-        let FinishedRun { done, view, output } = finished?;
+        let FinishedRun { mut done, view, output } = finished?;
+        io.talk.into_iter().for_each(|talk| done.wall_ns = convert::nanos(talk.charged()));
+        if decide::is_short_of_memory(&done, &step.limits) && !view.cancelled {
+            return Err(Lost::OutOfMemory);
+        }
         let ended = Instant::now();
         self.timings.run += ended.saturating_duration_since(started);
         self.timings.setup += Duration::from_nanos(done.setup_ns);

@@ -7,6 +7,7 @@
 //!             Room       the pipe that takes the output has room again
 //!             Overdue    wall limit + OVERDUE: output that the pipe has no room for is dropped
 //!             Closing    EOF_DELAY after stdout ended: pass the end on to the pipe
+//!             Talk       the side of an interactive test whose run this is may be over: kill
 //!             Backstop   wall limit + BACKSTOP: kill; after as long again the sandbox is lost
 //! ```
 
@@ -20,6 +21,7 @@ use super::cancel::{CancelSignal, cancelled};
 use super::decide::HostView;
 use super::events::{EventLog, SubmissionEvent};
 use super::pipe::Pipe;
+use super::talk::TalkSide;
 use config::bounds;
 use protocol::Limits;
 use sandbox::lifecycle::{Lost, RunEvent, RunHandle};
@@ -46,8 +48,28 @@ pub(super) struct RunIo<'a> {
     pub output: Option<&'a Pipe>,
     /// Feeds stdin. Without it, the step's stdin is all there is.
     pub input: Option<&'a Pipe>,
+    /// Whether a program shall not keep back output that a caller reads as it comes.
+    pub is_live: bool,
     /// Do not capture stdout.
     pub discards_stdout: bool,
+    /// Its side in an interactive test, which then takes the place of the wall limit.
+    pub talk: Option<TalkSide<'a>>,
+}
+
+/// In the order of [`Supervisor::held`].
+const STREAMS: [OutputStream; 2] = [OutputStream::Stdout, OutputStream::Stderr];
+
+/// How many bytes at the end are the beginning of a UTF-8 character: at most three.
+pub(super) fn begun_character(bytes: &[u8]) -> usize {
+    let start = bytes.len().saturating_sub(3);
+    match std::str::from_utf8(&bytes[start..]) {
+        Ok(_) => 0,
+        Err(_) => (start..bytes.len())
+            .find(|at| {
+                std::str::from_utf8(&bytes[*at..]).is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
+            })
+            .map_or(0, |at| bytes.len() - at),
+    }
 }
 
 /// How a run ended: the init's facts, what the daemon knows, and the output.
@@ -66,6 +88,7 @@ enum SupervisorStep {
     Room,
     Overdue,
     Closing,
+    Talk,
     Backstop,
 }
 
@@ -80,16 +103,21 @@ pub(super) struct Supervisor<'a> {
     input: Option<&'a Pipe>,
     overdue: Pin<Box<Sleep>>,
     closing: Pin<Box<Sleep>>,
+    /// When to look at the talk again.
+    talk_check: Pin<Box<Sleep>>,
     backstop: Pin<Box<Sleep>>,
     /// Whether stdout has ended and the pipe does not know yet.
     is_closing: bool,
     /// Whether the program is cancelled or overdue, so that its output must not hold it back.
     is_over: bool,
+    /// The begun character at the end of each stream's last event, which goes with the next.
+    held: [Vec<u8>; 2],
 }
 
 impl<'a> Supervisor<'a> {
     pub(super) fn new(handle: RunHandle, limits: &Limits, io: RunIo<'a>, cancel: CancelSignal) -> Supervisor<'a> {
-        let view = HostView { cancelled: *cancel.borrow(), backstop: false };
+        let view = HostView { cancelled: *cancel.borrow(), ..HostView::default() };
+        let wall = io.talk.map_or(limits.wall, TalkSide::armed_wall);
         Supervisor {
             handle,
             io,
@@ -97,11 +125,13 @@ impl<'a> Supervisor<'a> {
             view,
             output: CapturedOutput::new(limits.output_bytes),
             input: io.input,
-            overdue: Box::pin(tokio::time::sleep(limits.wall + OVERDUE)),
+            overdue: Box::pin(tokio::time::sleep(wall + OVERDUE)),
             closing: Box::pin(tokio::time::sleep(Duration::MAX)),
-            backstop: Box::pin(tokio::time::sleep(limits.wall + bounds::BACKSTOP)),
+            talk_check: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            backstop: Box::pin(tokio::time::sleep(wall + bounds::BACKSTOP)),
             is_closing: false,
             is_over: false,
+            held: Default::default(),
         }
     }
 
@@ -114,7 +144,7 @@ impl<'a> Supervisor<'a> {
             self.handle.kill().await;
         }
         loop {
-            self.is_over = self.view.cancelled || self.overdue.is_elapsed();
+            self.is_over = self.view.cancelled || self.view.talk.is_some() || self.overdue.is_elapsed();
             // a full pipe withholds credit, which stops the program once its output window is used
             // up
             if self.io.output.is_some_and(|pipe| self.is_over || pipe.has_room()) {
@@ -122,6 +152,12 @@ impl<'a> Supervisor<'a> {
             }
             match self.next().await {
                 SupervisorStep::Event(RunEvent::Done(done)) => {
+                    for (stream, held) in STREAMS.into_iter().zip(std::mem::take(&mut self.held)) {
+                        if !held.is_empty() {
+                            self.log_output(stream, held).await;
+                        }
+                    }
+                    self.io.talk.into_iter().for_each(TalkSide::ended);
                     return Ok(FinishedRun { done, view: self.view, output: self.output });
                 }
                 SupervisorStep::Event(RunEvent::Lost(lost)) => return Err(lost),
@@ -141,6 +177,7 @@ impl<'a> Supervisor<'a> {
                     self.is_closing = false;
                     self.io.output.into_iter().for_each(Pipe::close);
                 }
+                SupervisorStep::Talk => self.on_talk_check().await,
                 SupervisorStep::Backstop => self.on_backstop().await?,
             }
         }
@@ -150,6 +187,7 @@ impl<'a> Supervisor<'a> {
         let may_be_cancelled = !self.view.cancelled;
         let takes_input = self.input.is_some() && self.handle.pending_input() < INPUT_AHEAD;
         let owes_credit = self.handle.owes_credit();
+        let talks = self.io.talk.is_some() && self.view.talk.is_none();
         tokio::select! {
             event = self.handle.next() => SupervisorStep::Event(event),
             () = cancelled(&mut self.cancel), if may_be_cancelled => SupervisorStep::Cancelled,
@@ -157,6 +195,7 @@ impl<'a> Supervisor<'a> {
             () = wait_for_room(self.io.output), if owes_credit => SupervisorStep::Room,
             () = &mut self.overdue, if owes_credit => SupervisorStep::Overdue,
             () = &mut self.closing, if self.is_closing => SupervisorStep::Closing,
+            () = &mut self.talk_check, if talks => SupervisorStep::Talk,
             () = &mut self.backstop => SupervisorStep::Backstop,
         }
     }
@@ -169,7 +208,8 @@ impl<'a> Supervisor<'a> {
                 self.closing.as_mut().reset(Instant::now() + EOF_DELAY);
             }
             RunEvent::Usage(usage) => {
-                if let Some((log, test)) = self.io.log {
+                self.io.talk.into_iter().for_each(|talk| talk.used(usage.cpu));
+                if let Some((log, test)) = self.io.log.filter(|(log, _)| log.keeps_output()) {
                     let event = SubmissionEvent::Usage { test: test.map(str::to_owned), usage };
                     // an outdated figure is dropped instead of waiting for a slow reader
                     let _ = tokio::time::timeout(bounds::USAGE_EVERY, log.append(event)).await;
@@ -190,10 +230,24 @@ impl<'a> Supervisor<'a> {
             // once the program is over, output that the pipe has no room for is dropped
             Some(pipe) if stream == OutputStream::Stdout && (!self.is_over || pipe.has_room()) => {
                 pipe.push(Bytes::from(data.clone()));
+                self.io.talk.into_iter().for_each(|talk| talk.wrote(&data, !pipe.has_room()));
             }
             _ => self.handle.credit().await,
         }
-        let Some((log, test)) = self.io.log.filter(|(log, _)| log.keeps_output()) else { return };
+        if self.io.log.is_none_or(|(log, _)| !log.keeps_output()) {
+            return;
+        }
+        let held = &mut self.held[usize::from(stream == OutputStream::Stderr)];
+        let mut whole = std::mem::take(held);
+        whole.extend_from_slice(&data);
+        *held = whole.split_off(whole.len() - begun_character(&whole));
+        if !whole.is_empty() {
+            self.log_output(stream, whole).await;
+        }
+    }
+
+    async fn log_output(&mut self, stream: OutputStream, data: Vec<u8>) {
+        let Some((log, test)) = self.io.log else { return };
         let event = SubmissionEvent::Output { test: test.map(str::to_owned), stream, data };
         let mut cancel = self.cancel.clone();
         tokio::select! {
@@ -203,6 +257,17 @@ impl<'a> Supervisor<'a> {
             () = &mut self.backstop, if !self.view.backstop => {
                 self.backstop.as_mut().reset(Instant::now() + bounds::SLOW_READER);
             }
+        }
+    }
+
+    async fn on_talk_check(&mut self) {
+        match self.io.talk.map(TalkSide::check) {
+            Some(Ok(end)) => {
+                self.view.talk = Some(end);
+                self.handle.kill().await;
+            }
+            Some(Err(again)) => self.talk_check.as_mut().reset(again),
+            None => {}
         }
     }
 
@@ -256,6 +321,26 @@ impl CapturedOutput {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_character_that_is_not_complete_is_held_back() {
+        use super::begun_character;
+        for (bytes, held) in [
+            (&b""[..], 0),
+            (b"abc", 0),
+            ("a\u{e9}".as_bytes(), 0),
+            (b"a\xc3", 1),
+            (b"\xe2\x82", 2),
+            (b"ab\xf0\x9f\x98", 3),
+            ("\u{1f600}".as_bytes(), 0),
+            // not the beginning of a character
+            (b"a\xff", 0),
+            (b"a\x82\x82", 0),
+            (b"\xc3\xc3\xc3", 1),
+        ] {
+            assert_eq!(begun_character(bytes), held, "{bytes:?}");
+        }
+    }
+
     use super::*;
 
     #[test]

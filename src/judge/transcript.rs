@@ -12,6 +12,17 @@ pub enum Speaker {
     Interactor,
 }
 
+impl Speaker {
+    /// The other side.
+    #[must_use]
+    pub fn other(self) -> Speaker {
+        match self {
+            Speaker::Submission => Speaker::Interactor,
+            Speaker::Interactor => Speaker::Submission,
+        }
+    }
+}
+
 /// A recorded conversation, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transcript {

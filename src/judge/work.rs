@@ -93,6 +93,9 @@ pub struct Suite {
     /// The command that runs them, with the test files.
     pub step: ProgramStep,
     pub format: SuiteFormat,
+    /// Paths of the submission's Python files.
+    #[serde(default)]
+    pub own: Vec<String>,
 }
 
 /// What a submission runs after its compile step.
@@ -112,7 +115,39 @@ impl ProgramStep {
     }
 }
 
+/// The limits of a sandbox that has room for the compile step and the runs.
+fn sandbox_limits(run: &Limits, compile: Option<&CompileStep>) -> Limits {
+    let compile_bytes = compile.map_or(0, |compile| compile.step.limits.memory_bytes);
+    Limits { memory_bytes: run.memory_bytes.max(compile_bytes), ..*run }
+}
+
+impl Referee {
+    /// The limits that its sandbox needs.
+    pub fn sandbox_limits(&self) -> Limits {
+        sandbox_limits(&self.step.limits, self.compile.as_ref())
+    }
+}
+
 impl Work {
+    /// The limits that its sandbox needs.
+    pub fn sandbox_limits(&self) -> Limits {
+        sandbox_limits(&self.limits, self.compile.as_ref())
+    }
+
+    /// The commands of its steps, each once, in order; without the compile step's if that was
+    /// cached.
+    pub fn commands(&self, is_cached: bool) -> Vec<Vec<String>> {
+        let compile = self.compile.iter().filter(|_| !is_cached).map(|compile| &compile.step);
+        let runs: Vec<&ProgramStep> = match &self.plan {
+            Plan::Run(step) => vec![step],
+            Plan::Tests(tests) => tests.iter().map(|test| &test.step).collect(),
+            Plan::Suite(suite) => vec![&suite.step],
+        };
+        let mut commands: Vec<Vec<String>> = compile.chain(runs).map(|step| step.argv.clone()).collect();
+        commands.dedup();
+        commands
+    }
+
     /// Bytes that it holds in memory: files, inputs and expected outputs.
     pub fn bytes(&self) -> u64 {
         let files: u64 = self.files.iter().map(|file| file.data.len() as u64).sum();
@@ -129,6 +164,10 @@ impl Work {
     }
 }
 
+fn one() -> u32 {
+    1
+}
+
 /// A submission that is ready to be judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Work {
@@ -136,20 +175,33 @@ pub struct Work {
     pub caller: Caller,
     #[serde(with = "shared")]
     pub profile: Arc<Profile>,
+    /// A profile whose runtime has loaded what the program imports. Its sandboxes do as well.
+    #[serde(skip)]
+    pub loaded: Option<Arc<Profile>>,
     pub files: Vec<WorkFile>,
     pub compile: Option<CompileStep>,
     pub plan: Plan,
     pub referees: Vec<Referee>,
+    /// How often a test may be run.
+    #[serde(default = "one")]
+    pub passes: u32,
+    /// On how many sandboxes at most the tests run at the same time.
+    #[serde(default = "one")]
+    pub parallel: u32,
     /// Whether the caller sends more input during the run.
     pub stdin_open: bool,
     pub stop: Stop,
-    /// The run limits, which set the sandbox's memory, CPU share and processes.
+    /// The run limits, which set the sandbox's CPU share and processes, and the least of its
+    /// memory.
     pub limits: Limits,
     /// Whether output beyond its limit is cut off instead of ending the run.
     pub truncate_output: bool,
     pub isolation: IsolationRequest,
     /// Whether prewarmed runtimes may run it.
     pub prewarm: bool,
+    /// Whether it needs a sandbox that serves it only.
+    #[serde(default)]
+    pub fresh: bool,
     /// Patterns of files to bring back from the last run.
     pub collect: Vec<String>,
     /// Time after which the caller no longer needs a report.

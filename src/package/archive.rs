@@ -12,6 +12,12 @@ use crate::Error;
 /// Largest unpacked size of a package.
 const MAX_UNPACKED_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
+/// Files by which a package's root folder is known.
+const SIGNS: [&str; 2] = ["problem.yaml", "domjudge-problem.ini"];
+
+/// Longest target of a link in a zip, in bytes.
+const MAX_LINK_BYTES: u64 = 4096;
+
 /// Most entries of a zip.
 const MAX_ENTRIES: usize = 20_000;
 
@@ -31,10 +37,15 @@ impl UnpackedArchive {
     /// Many zips hold a single folder with the package inside.
     fn new(folder: TempDir) -> UnpackedArchive {
         let mut path = folder.path().to_owned();
-        if !path.join("problem.yaml").exists() {
+        let is_package = |path: &Path| SIGNS.iter().any(|sign| path.join(sign).exists());
+        if !is_package(&path) {
             let entries: Vec<_> = std::fs::read_dir(&path).into_iter().flatten().flatten().collect();
-            if let [only] = entries.as_slice() {
-                path = only.path();
+            let folders: Vec<PathBuf> = entries.iter().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+            let packages: Vec<&PathBuf> = folders.iter().filter(|path| is_package(path)).collect();
+            match (packages.as_slice(), folders.as_slice()) {
+                ([only], _) => path = (*only).clone(),
+                ([], [only]) => path = only.clone(),
+                _ => {}
             }
         }
         UnpackedArchive { _folder: folder, path }
@@ -57,16 +68,28 @@ pub fn unpack(path: &Path) -> Result<Option<UnpackedArchive>, Error> {
     }
     let folder = tempfile::tempdir().map_err(|error| Error::new(path, error))?;
     let mut left = MAX_UNPACKED_BYTES;
+    // made last, so that no file is written through one
+    let mut links = Vec::new();
     for index in 0..archive.len() {
-        let entry = archive.by_index(index).map_err(|error| Error::new(path, error))?;
+        let mut entry = archive.by_index(index).map_err(|error| Error::new(path, error))?;
         let raw = entry.name().map_err(|error| Error::new(path, error))?.into_owned();
         let name = raw.escape_debug().to_string();
         let leads_out = raw.starts_with('/') || raw.split(['/', '\\']).any(|part| part == "..");
         let Some(inside) = entry.enclosed_name().filter(|_| !leads_out) else {
             return Err(Error::new(path, format!("{name} leads out of the package")));
         };
+        if is_litter(&inside) {
+            continue;
+        }
         if entry.is_symlink() {
-            return Err(Error::new(path, format!("{name} is a link; pack the file itself")));
+            let mut target = String::new();
+            let read = (&mut entry).take(MAX_LINK_BYTES).read_to_string(&mut target);
+            read.map_err(|error| Error::new(path, format!("cannot unpack {name}: {error}")))?;
+            if !stays_inside(&inside, &target) {
+                return Err(Error::new(path, format!("the link {name} leads out of the package")));
+            }
+            links.push((inside, target));
+            continue;
         }
         let target = folder.path().join(inside);
         let failed = |error: std::io::Error| Error::new(path, format!("cannot unpack {name}: {error}"));
@@ -82,5 +105,54 @@ pub fn unpack(path: &Path) -> Result<Option<UnpackedArchive>, Error> {
             .checked_sub(copied)
             .ok_or_else(|| Error::new(path, format!("unpacks to more than {MAX_UNPACKED_BYTES} bytes")))?;
     }
+    let root = folder.path().canonicalize().map_err(|error| Error::new(path, error))?;
+    for (inside, target) in &links {
+        let link = root.join(inside);
+        let made = std::fs::create_dir_all(link.parent().unwrap_or(&root))
+            .and_then(|()| std::os::unix::fs::symlink(target, &link));
+        made.map_err(|error| Error::new(path, format!("cannot unpack the link {}: {error}", inside.display())))?;
+    }
+    // through other links, one may still lead out
+    for (inside, _) in &links {
+        if !root.join(inside).canonicalize().is_ok_and(|real| real.starts_with(&root)) {
+            return Err(Error::new(path, format!("the link {} leads out of the package or nowhere", inside.display())));
+        }
+    }
     Ok(Some(UnpackedArchive::new(folder)))
+}
+
+/// Entries that macOS adds to every zip.
+fn is_litter(inside: &Path) -> bool {
+    let is = |part: &std::ffi::OsStr| part == "__MACOSX" || part == ".DS_Store";
+    inside.iter().any(is)
+}
+
+/// Whether a link at `inside` with this target stays in the folder. What it resolves to is checked
+/// again when it is read.
+fn stays_inside(inside: &Path, target: &str) -> bool {
+    let mut depth = inside.components().count() as i64 - 1;
+    !target.is_empty()
+        && Path::new(target).components().all(|part| {
+            match part {
+                std::path::Component::Normal(_) => depth += 1,
+                std::path::Component::ParentDir => depth -= 1,
+                std::path::Component::CurDir => {}
+                std::path::Component::RootDir | std::path::Component::Prefix(_) => return false,
+            }
+            depth >= 0
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_may_lead_elsewhere_in_the_package_only() {
+        let stays = |inside: &str, target: &str| stays_inside(Path::new(inside), target);
+        assert!(stays("p/submissions/wrong_answer/a.py", "../accepted/a.py") && stays("a", "b/c"));
+        assert!(
+            !stays("a", "../b") && !stays("p/a", "/etc/passwd") && !stays("p/a", "x/../../../b") && !stays("a", "")
+        );
+    }
 }

@@ -13,7 +13,7 @@ pub fn verdicts_of_folder(name: &str) -> Option<&'static [&'static str]> {
         "output_limit_exceeded" => &["output_limit"],
         "compile_error" | "compiler_error" => &["compile_error"],
         "rejected" => REJECTED,
-        "brute_force" => &["accepted", "time_limit", "runtime_error", "memory_limit"],
+        "brute_force" => &["time_limit", "runtime_error", "memory_limit"],
         _ => return None,
     })
 }
@@ -21,24 +21,42 @@ pub fn verdicts_of_folder(name: &str) -> Option<&'static [&'static str]> {
 const REJECTED: &[&str] =
     &["wrong_answer", "partial", "time_limit", "runtime_error", "memory_limit", "output_limit", "compile_error"];
 
-/// Verdicts in DOMjudge's `@EXPECTED_RESULTS@:` line, searched in the first 64 KiB of a source.
-pub fn verdicts_of_source(source: &[u8]) -> Option<Vec<&'static str>> {
-    let text = String::from_utf8_lossy(&source[..source.len().min(64 * 1024)]);
-    let results = text.split_once("@EXPECTED_RESULTS@:")?.1.lines().next()?;
-    let verdicts = |result: &str| -> Option<&'static [&'static str]> {
-        Some(match result.trim().trim_end_matches("*/").trim() {
-            "CORRECT" | "ACCEPTED" => &["accepted"],
-            "WRONG-ANSWER" | "WRONG_ANSWER" | "NO-OUTPUT" => &["wrong_answer"],
-            "TIMELIMIT" | "TIME_LIMIT_EXCEEDED" => &["time_limit"],
-            "RUN-ERROR" | "RUN_TIME_ERROR" => &["runtime_error", "memory_limit"],
-            "MEMORY-LIMIT" => &["memory_limit"],
-            "OUTPUT-LIMIT" => &["output_limit"],
-            "COMPILER-ERROR" => &["compile_error"],
-            _ => return None,
-        })
+/// What a source says about itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StatedResult {
+    /// What follows `@EXPECTED_RESULTS@:`.
+    pub verdicts: Option<Vec<&'static str>>,
+    /// What follows `@EXPECTED_SCORE@:`, or a number among the results.
+    pub points: Option<f64>,
+}
+
+/// DOMjudge's lines in the first 64 KiB of a source, whatever the case.
+pub fn stated_result(source: &[u8]) -> StatedResult {
+    let text = String::from_utf8_lossy(&source[..source.len().min(64 * 1024)]).to_ascii_uppercase();
+    let words = |mark: &str| -> Vec<String> {
+        let line = text.split_once(mark).and_then(|(_, rest)| rest.lines().next()).unwrap_or_default();
+        let line = line.split("*/").next().unwrap_or_default().split("-->").next().unwrap_or_default();
+        line.split(',').map(|word| word.trim().trim_end_matches(['*', '"', '\'', ';']).trim().to_owned()).collect()
     };
-    let all: Vec<&str> = results.split(',').filter_map(verdicts).flatten().copied().collect();
-    (!all.is_empty()).then_some(all)
+    let results = words("@EXPECTED_RESULTS@:");
+    let verdicts: Vec<&str> = results.iter().filter_map(|word| verdicts_of_word(word)).flatten().copied().collect();
+    let number = |word: &String| word.parse::<f64>().ok().filter(|points| points.is_finite());
+    let points = words("@EXPECTED_SCORE@:").iter().find_map(number).or_else(|| results.iter().find_map(number));
+    StatedResult { verdicts: (!verdicts.is_empty()).then_some(verdicts), points }
+}
+
+fn verdicts_of_word(word: &str) -> Option<&'static [&'static str]> {
+    Some(match word.replace('_', "-").as_str() {
+        "CORRECT" | "ACCEPTED" => &["accepted"],
+        "PARTIAL" | "PARTIALLY-ACCEPTED" | "PARTIAL-SCORE" => &["partial"],
+        "WRONG-ANSWER" | "NO-OUTPUT" => &["wrong_answer"],
+        "TIMELIMIT" | "TIME-LIMIT" | "TIME-LIMIT-EXCEEDED" => &["time_limit"],
+        "RUN-ERROR" | "RUN-TIME-ERROR" | "RUNTIME-ERROR" => &["runtime_error", "memory_limit"],
+        "MEMORY-LIMIT" | "MEMORY-LIMIT-EXCEEDED" => &["memory_limit", "runtime_error"],
+        "OUTPUT-LIMIT" | "OUTPUT-LIMIT-EXCEEDED" => &["output_limit"],
+        "COMPILER-ERROR" | "COMPILE-ERROR" => &["compile_error"],
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -50,8 +68,13 @@ mod tests {
         assert_eq!(verdicts_of_folder("accepted"), Some(&["accepted"][..]));
         assert!(verdicts_of_folder("rejected").unwrap().iter().all(|verdict| *verdict != "accepted"));
         assert_eq!(verdicts_of_folder("mine"), None);
-        let source = b"/* @EXPECTED_RESULTS@: TIMELIMIT, CORRECT */";
-        assert_eq!(verdicts_of_source(source), Some(vec!["time_limit", "accepted"]));
-        assert_eq!(verdicts_of_source(b"int main() {}"), None);
+        let of = |source: &str| stated_result(source.as_bytes());
+        assert_eq!(of("/* @EXPECTED_RESULTS@: TIMELIMIT, CORRECT */").verdicts, Some(vec!["time_limit", "accepted"]));
+        assert_eq!(of("int main() {}"), StatedResult::default());
+        assert_eq!(of("// @expected_results@: output_limit").verdicts, Some(vec!["output_limit"]));
+        assert_eq!(of("# @Expected_Results@: No-Output,wrong_answer").verdicts, Some(vec!["wrong_answer"; 2]));
+        assert_eq!(of("# @EXPECTED_SCORE@: 42.5\n").points, Some(42.5));
+        assert_eq!(of("# @EXPECTED_RESULTS@: 30, PARTIAL").points, Some(30.0));
+        assert_eq!(of("<!-- @EXPECTED_RESULTS@: WRONG_ANSWER -->").verdicts, Some(vec!["wrong_answer"]));
     }
 }

@@ -1,32 +1,47 @@
-//! Reader for ICPC problem packages, format `legacy` and `2023-07`.
+//! Reader for ICPC problem packages: the formats `legacy`, `2023-07` and `2025-09`.
 //!
 //! ```text
-//!  problem.yaml      type, limits, validation, flags
+//!  problem.yaml      version, type, limits, validation, flags, constants
 //!  .timelimit, domjudge-problem.ini      time limit in seconds
-//!  data/sample, data/secret[/group...]   NAME.in with NAME.ans, NAME.yaml with args
-//!                                        testdata.yaml (legacy), test_group.yaml (2023-07)
-//!  output_validators/NAME (legacy), output_validator (2023-07)   a program
-//!  submissions/VERDICT/...               the jury's solutions
+//!  data/sample, data/secret[/group...]   NAME.in with NAME.ans, NAME.yaml with args, NAME.files
+//!                                        testdata.yaml (legacy), test_group.yaml
+//!  output_validators/NAME (legacy), output_validator     a program
+//!  include/LANGUAGE                      files for every submission
+//!  submissions/VERDICT/...               the jury's solutions; submissions.yaml
 //! ```
+//!
+//! A key or file that changes how a problem is judged is honoured, or refused by name.
 //!
 //! A package is a folder, or a zip that is unpacked into a temporary folder. It is read and checked
 //! as a whole before anything is judged. Nothing outside the package is read: a link that leads out
 //! of it is an error.
 
 mod archive;
+mod constants;
 mod expected;
+mod glob;
+mod grade;
+mod groups;
+mod languages;
+mod limits;
 mod problem;
 mod program;
-mod score;
+mod submissions;
+mod version;
 mod yaml;
 
 use std::path::{Path, PathBuf};
 
 pub use archive::{UnpackedArchive, unpack};
-pub use expected::{verdicts_of_folder, verdicts_of_source};
-pub use problem::{ProblemLimits, ProblemPackage, ProblemTest};
-pub use program::{SourceProgram, language_of};
-pub use score::{Aggregation, TestGroup, TestScore, points};
+pub use constants::Constants;
+pub use expected::{StatedResult, stated_result, verdicts_of_folder};
+pub use grade::{Aggregation, Grade, TestGroup, TestScore, VerdictMode, grades};
+pub use languages::{Languages, several};
+pub use limits::ProblemLimits;
+pub use problem::{ProblemPackage, ProblemTest};
+pub use program::{SCRIPTED, SourceProgram, profile_of_code};
+pub use submissions::{Demand, SubmissionRule, SubmissionRules};
+pub use version::FormatVersion;
 
 /// A file or folder of a package that cannot be read, or is not supported.
 #[derive(Debug, thiserror::Error)]

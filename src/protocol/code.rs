@@ -13,13 +13,14 @@ pub enum Code {
     BadRequest,
     /// There is no such language.
     UnknownProfile,
-    /// Part of the protocol, but not available on this daemon.
+    /// Part of the protocol, but not available on this daemon, such as a sandbox that no host can
+    /// make.
     Unsupported,
     /// Policy never allows it.
     Denied,
     /// The same id was submitted with other content.
     Conflict,
-    /// The caller's uid has reached its quota.
+    /// The caller's uid has reached its quota, or hands in faster than it may.
     QuotaExceeded,
     /// The queue is full.
     QueueFull,
@@ -37,7 +38,7 @@ pub enum Code {
     TooLarge,
     /// Reserved and never sent: a caller that reads nothing for too long is disconnected.
     SlowReader,
-    /// An image could not be built, pulled or found.
+    /// An image could not be built, pulled or found; no host has that of a submission's profile.
     ImageFailed,
     /// A fault of the daemon.
     Internal,

@@ -50,6 +50,37 @@ impl IsolationRequest {
     }
 }
 
+/// Whose used sandboxes serve again. A sandbox only ever serves the uid and tenant that used it
+/// first, and only with isolation `cell`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum ReusePolicy {
+    /// Those of all callers; one uid's callers without a tenant count as one tenant.
+    #[default]
+    Always,
+    /// Those of callers that state a tenant.
+    Tenant,
+    /// None: each submission gets a new sandbox.
+    Never,
+}
+
+impl ReusePolicy {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether a sandbox of a caller with this tenant may serve it again.
+    pub fn allows(self, tenant: &str) -> bool {
+        match self {
+            ReusePolicy::Always => true,
+            ReusePolicy::Tenant => !tenant.is_empty(),
+            ReusePolicy::Never => false,
+        }
+    }
+}
+
 /// System calls that a profile's programs may make in addition to the default ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -63,4 +94,7 @@ pub enum Relaxation {
     PosixMq,
     /// The calls of io_uring.
     IoUring,
+    /// Pseudoterminals. The machine has a few thousand of them, and their echo is work of the
+    /// kernel that no program is charged.
+    Pty,
 }

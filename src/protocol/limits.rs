@@ -37,7 +37,8 @@ pub struct LimitsRequest {
     /// CPU time in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,
-    /// Wall time in milliseconds.
+    /// Wall time in milliseconds. Absent beside a `cpu_ms`: the largest of twice the CPU time, 2 s,
+    /// and the value of the preset or profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wall_ms: Option<u64>,
     /// Memory in bytes.
@@ -138,14 +139,34 @@ pub struct LimitError {
     pub high: String,
 }
 
+/// The least wall limit that follows from a CPU limit.
+const MIN_FOLLOWING_WALL: Duration = Duration::from_secs(2);
+
+impl From<Limits> for LimitsRequest {
+    fn from(limits: Limits) -> LimitsRequest {
+        LimitsRequest {
+            cpu_ms: Some(limits.cpu.as_millis() as u64),
+            wall_ms: Some(limits.wall.as_millis() as u64),
+            memory_bytes: Some(limits.memory_bytes),
+            pids: Some(limits.pids),
+            cpus: Some(limits.cpus),
+            output_bytes: Some(limits.output_bytes),
+            file_bytes: Some(limits.file_bytes),
+            open_files: Some(limits.open_files),
+        }
+    }
+}
+
 impl Limits {
-    /// Replaces the limits that the request has, each checked against [`Ceilings`].
+    /// Replaces the limits that the request has, each checked against [`Ceilings`]. A CPU limit
+    /// alone also raises the wall limit, so that the program can use its CPU time.
     ///
     /// # Errors
     /// The first field that is out of its range.
     pub fn with(mut self, request: &LimitsRequest) -> Result<Limits, LimitError> {
         if let Some(ms) = request.cpu_ms {
             self.cpu = time("cpu_ms", ms)?;
+            self.wall = self.wall.max((self.cpu * 2).max(MIN_FOLLOWING_WALL)).min(Ceilings::TIME);
         }
         if let Some(ms) = request.wall_ms {
             self.wall = time("wall_ms", ms)?;
@@ -203,6 +224,17 @@ mod tests {
         assert_eq!(error.field, "memory_bytes");
         let request = LimitsRequest { cpus: Some(f64::NAN), ..Default::default() };
         assert_eq!(Preset::Judge.limits().with(&request).unwrap_err().field, "cpus");
+    }
+
+    #[test]
+    fn the_wall_limit_follows_a_cpu_limit_that_is_given_alone() {
+        let wall = |request: LimitsRequest| Preset::Judge.limits().with(&request).unwrap().wall.as_millis();
+        let cpu = |ms| LimitsRequest { cpu_ms: Some(ms), ..Default::default() };
+        assert_eq!((wall(cpu(30_000)), wall(cpu(5_001)), wall(cpu(1_000))), (60_000, 10_002, 10_000));
+        assert_eq!(wall(cpu(3_600_000)), Ceilings::TIME.as_millis());
+        assert_eq!(wall(LimitsRequest { wall_ms: Some(500), ..cpu(30_000) }), 500);
+        let short = Limits { wall: Duration::from_millis(100), ..Preset::Judge.limits() };
+        assert_eq!(short.with(&cpu(10)).unwrap().wall, MIN_FOLLOWING_WALL);
     }
 
     #[test]

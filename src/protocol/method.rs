@@ -34,6 +34,10 @@ pub enum Method {
     DaemonDrain,
     #[strum(serialize = "daemon.reload")]
     DaemonReload,
+    #[strum(serialize = "daemon.pause")]
+    DaemonPause,
+    #[strum(serialize = "daemon.resume")]
+    DaemonResume,
     #[strum(serialize = "pool.list")]
     PoolList,
     #[strum(serialize = "host.list")]
@@ -52,6 +56,8 @@ pub enum Method {
     ImageBuild,
     #[strum(serialize = "image.pull")]
     ImagePull,
+    #[strum(serialize = "image.prune")]
+    ImagePrune,
     #[strum(serialize = "rpc.discover")]
     RpcDiscover,
 }
@@ -69,10 +75,13 @@ impl Method {
             Method::SubmissionRun | Method::SubmissionSubmit | Method::BlobPut => Role::Submit,
             Method::DaemonDrain
             | Method::DaemonReload
+            | Method::DaemonPause
+            | Method::DaemonResume
             | Method::HostDrain
             | Method::HostResume
             | Method::ImageBuild
-            | Method::ImagePull => Role::Admin,
+            | Method::ImagePull
+            | Method::ImagePrune => Role::Admin,
             Method::SubmissionWait
             | Method::SubmissionGet
             | Method::SubmissionCancel
@@ -108,6 +117,8 @@ impl Method {
             Method::DaemonHealth => "whether the daemon can judge, and why not",
             Method::DaemonDrain => "admit no more submissions, finish the running ones, exit",
             Method::DaemonReload => "apply the changed configuration, all of it or nothing",
+            Method::DaemonPause => "admit no more submissions until `daemon.resume`; the daemon stays",
+            Method::DaemonResume => "admit submissions again",
             Method::PoolList => "the pools",
             Method::HostList => "the Docker hosts",
             Method::HostDrain => "give a host no more work",
@@ -117,6 +128,7 @@ impl Method {
             Method::ImageList => "the images that the profiles need",
             Method::ImageBuild => "build the image of a profile if it is missing",
             Method::ImagePull => "pull the image of a profile, even if the engine has it",
+            Method::ImagePrune => "remove assay's own images that no profile and no container needs",
             Method::RpcDiscover => "the methods, as an OpenRPC document",
         }
     }

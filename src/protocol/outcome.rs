@@ -14,11 +14,11 @@ pub enum Outcome {
     Exited,
     /// It was terminated by a signal that the sandbox did not send.
     Signaled,
-    /// It used up its CPU time.
+    /// It used as much CPU time as its limit, or more.
     CpuLimit,
     /// It exceeded its wall time.
     WallLimit,
-    /// The kernel killed a process because the memory limit was reached.
+    /// It used more memory than its limit.
     MemoryLimit,
     /// It wrote too much output, or a file that is too large.
     OutputLimit,
@@ -34,9 +34,10 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MemorySource {
-    /// The cgroup's peak rose during the run: exact for the sandbox.
+    /// The cgroup's peak rose during the run: exact.
     CgroupPeak,
-    /// Samples above the baseline: a lower bound.
+    /// An earlier run of the sandbox used more: samples, and the largest process without its
+    /// mapped files.
     Sampled,
     /// The largest resident set of one process.
     MaxRss,
@@ -47,7 +48,8 @@ pub enum MemorySource {
 #[serde(default)]
 pub struct Evidence {
     /// The limit that was exceeded: `cpu_ms`, `wall_ms`, `memory_bytes`, `output_bytes`,
-    /// `file_bytes`.
+    /// `file_bytes`; `idle_ms` if a submission and its interactor waited for each other,
+    /// `talk_ms` if the whole exchange took too long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
     /// The limit's value, in the unit that its name ends with.
@@ -100,6 +102,9 @@ pub struct RunFacts {
     pub stdout_truncated: bool,
     pub stderr_truncated: bool,
     pub evidence: Evidence,
+    /// Whether a runtime that was already running ran it.
+    #[serde(default)]
+    pub hot: bool,
 }
 
 impl RunFacts {
@@ -117,6 +122,7 @@ impl RunFacts {
             stdout_truncated: false,
             stderr_truncated: false,
             evidence: Evidence::default(),
+            hot: false,
         }
     }
 }

@@ -163,6 +163,17 @@ pub struct HostParams {
     pub host: String,
 }
 
+/// Parameters of `image.prune`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePruneParams {
+    /// Whether to say what would be removed, and to remove nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Host to work on; absent for every host that answers.
+    pub host: Option<String>,
+}
+
 /// Parameters of `image.build` and `image.pull`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,6 @@
 //! Runtimes that are started and loaded before their program arrives (docs/SPEED.md).
 
+use crate::placeholders::Placeholders;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,12 +41,9 @@ pub struct PrewarmedRuntime {
 }
 
 impl PrewarmSpec {
-    /// The runtime, for a profile with this run command and entry.
-    pub(crate) fn runtime(&self, run: &[String], entry: &str) -> PrewarmedRuntime {
-        let stem = entry.rsplit_once('.').map_or(entry, |(stem, _)| stem);
-        let expand = |words: &[String]| -> Vec<String> {
-            words.iter().map(|word| word.replace("{entry}", entry).replace("{stem}", stem)).collect()
-        };
+    /// The runtime, for a profile with this run command.
+    pub(crate) fn runtime(&self, run: &[String], placeholders: &Placeholders) -> PrewarmedRuntime {
+        let expand = |words: &[String]| -> Vec<String> { words.iter().map(|word| placeholders.fill(word)).collect() };
         let stands_for = expand(if self.command.is_empty() { run } else { &self.command });
         let argv = if self.start.is_empty() { stands_for.clone() } else { expand(&self.start) };
         PrewarmedRuntime { argv, stands_for, load: self.load.clone(), exact: self.exact, forks: self.fork }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::isolation::{IsolationRequest, Relaxation};
 use super::limits::{LimitError, Limits, LimitsRequest, Preset};
+use super::placeholders::Placeholders;
 use super::prewarm::{PrewarmSpec, PrewarmedRuntime};
+use super::submission::SuiteFormat;
 
 /// How many sandboxes the pool of a profile keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,7 +26,8 @@ pub struct PoolLevels {
     /// Of pools that need a sandbox equally, the one with the higher priority gets it first.
     pub priority: i32,
     /// Most submissions that one sandbox serves, all of the same uid and tenant, with an audit in
-    /// between. With 1 each submission gets a sandbox of its own.
+    /// between, as far as `isolation.reuse` allows it. With 1 each submission gets a sandbox of its
+    /// own.
     pub reuse: u32,
     /// Ready sandboxes in which the profile's prewarmed runtimes wait.
     pub hot: usize,
@@ -32,7 +35,7 @@ pub struct PoolLevels {
 
 impl Default for PoolLevels {
     fn default() -> Self {
-        PoolLevels { floor: 1, ceiling: 8, max_age_s: 3600, priority: 0, reuse: 1, hot: 2 }
+        PoolLevels { floor: 1, ceiling: 8, max_age_s: 3600, priority: 0, reuse: 200, hot: 2 }
     }
 }
 
@@ -47,7 +50,8 @@ impl PoolLevels {
 ///
 /// In `run` and `compile`, `{entry}` stands for the entry file, `{stem}` for the entry without its
 /// extension, and `{sources}` for every submitted file with one of the `source_extensions` (the
-/// entry alone if there is none).
+/// entry alone if there is none). `{compile_args}` and `{run_args}` stand for the submission's
+/// options of that name; without them, the options come after the program's name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -65,6 +69,12 @@ pub struct Profile {
     /// The compile command. Empty: programs are not compiled.
     #[serde(default)]
     pub compile: Vec<String>,
+    /// Options that a submission may give the compiler: `-O2` is that one, `-D*` all that begin so.
+    #[serde(default)]
+    pub compile_args: Vec<String>,
+    /// Options that a submission may give the interpreter or runtime, as in `compile_args`.
+    #[serde(default)]
+    pub run_args: Vec<String>,
     /// Files that the compile step makes and the runs need, relative to the box: paths, or patterns
     /// as in a submission's `collect`.
     #[serde(default)]
@@ -72,9 +82,34 @@ pub struct Profile {
     /// File name extensions of `{sources}`, without the dot.
     #[serde(default)]
     pub source_extensions: Vec<String>,
+    /// File name extensions that stand for this language where none is stated, without the dot:
+    /// `assay run main.py` runs with the profile that has `py`. Of two profiles with the same one,
+    /// neither is chosen.
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    /// The format of its test suites where a command does not say one.
+    #[serde(default)]
+    pub suite_format: Option<SuiteFormat>,
+    /// Whether compiler or runtime find where a program starts: several files need no entry.
+    #[serde(default)]
+    pub finds_start: bool,
+    /// The profile whose sandboxes run its pytest suites: one with the same image, isolation,
+    /// runtime and allowances, and a runtime in which the runner waits. Absent, or not such a
+    /// profile: its own.
+    #[serde(default)]
+    pub suites: Option<String>,
+    /// Python modules, each with the profile whose runtime has it loaded. Programs that import it
+    /// run in a sandbox of that profile while one waits there; what arrives decides whether one
+    /// does. It must have the same image, isolation, runtime and allowances, or it is not used.
+    #[serde(default)]
+    pub imports: BTreeMap<String, String>,
     /// The environment of the program. The submission's variables are added to it.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Variables for a run whose output is read as it comes (`stream` or `stdin_open`, without
+    /// tests), so that the program does not keep it back.
+    #[serde(default)]
+    pub live_env: BTreeMap<String, String>,
     /// The preset that the limits start from.
     #[serde(default)]
     pub preset: Preset,
@@ -82,7 +117,7 @@ pub struct Profile {
     #[serde(default)]
     pub limits: LimitsRequest,
     /// Limits of the compile step that differ from the defaults (10 s of CPU, 30 s of wall time, 1
-    /// MiB of output).
+    /// GiB of memory or the run's if that is more, 1 MiB of output).
     #[serde(default)]
     pub compile_limits: LimitsRequest,
     /// The isolation that its runs require.
@@ -102,10 +137,22 @@ pub struct Profile {
     pub pool: PoolLevels,
 }
 
+/// Memory of a compile step where neither profile nor submission says otherwise: compilers need
+/// more than most of the programs that they make.
+const COMPILE_MEMORY_BYTES: u64 = 1024 * super::limits::MIB;
+
 impl Profile {
+    /// The place of the submission's `compile_args` in `compile`.
+    pub const COMPILE_ARGS: &str = "{compile_args}";
+    /// The place of the submission's `run_args` in `run`.
+    pub const RUN_ARGS: &str = "{run_args}";
+
     /// The runtimes that wait in the profile's idle sandboxes.
     pub fn prewarmed_runtimes(&self) -> Vec<PrewarmedRuntime> {
-        self.prewarm.iter().map(|spec| spec.runtime(&self.run, &self.entry)).collect()
+        let memory_bytes = self.run_limits().map_or(0, |limits| limits.memory_bytes);
+        let placeholders = Placeholders::new(&self.entry, memory_bytes);
+        let run: Vec<String> = self.run.iter().filter(|word| *word != Self::RUN_ARGS).cloned().collect();
+        self.prewarm.iter().map(|spec| spec.runtime(&run, &placeholders)).collect()
     }
 
     /// The limits of a run where a submission requests none.
@@ -116,8 +163,14 @@ impl Profile {
         self.preset.limits().with(&self.limits)
     }
 
-    /// The limits of the compile step where a submission requests none: the run's memory, processes
-    /// and CPU share, which belong to the sandbox, but more time.
+    /// Memory that the profile's compile step may use by default, in bytes; 0 without one.
+    pub fn compile_memory_bytes(&self) -> u64 {
+        let limits = self.run_limits().and_then(|run| self.base_compile_limits(run));
+        if self.compile.is_empty() { 0 } else { limits.map_or(0, |limits| limits.memory_bytes) }
+    }
+
+    /// The limits of the compile step where a submission requests none: the run's processes and CPU
+    /// share, which belong to the sandbox, but more time and memory.
     ///
     /// # Errors
     /// A limit of the profile that is out of range.
@@ -125,6 +178,7 @@ impl Profile {
         Limits {
             cpu: Duration::from_secs(10),
             wall: Duration::from_secs(30),
+            memory_bytes: run.memory_bytes.max(COMPILE_MEMORY_BYTES),
             output_bytes: super::limits::MIB,
             file_bytes: run.file_bytes.max(64 * super::limits::MIB),
             open_files: run.open_files.max(256),

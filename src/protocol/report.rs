@@ -76,7 +76,7 @@ pub struct RunReport {
     pub signal: Option<i32>,
     /// CPU time in milliseconds.
     pub cpu_ms: f64,
-    /// Wall time in milliseconds.
+    /// Wall time in milliseconds; in an interactive test that of its own turns.
     pub wall_ms: f64,
     /// Peak memory in bytes.
     pub memory_bytes: u64,
@@ -99,6 +99,10 @@ pub struct RunReport {
     pub stderr_truncated: bool,
     /// The evidence for the outcome.
     pub evidence: Evidence,
+    /// What this run started with; absent if it did not run, because its artifact came from the
+    /// cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartKind>,
     /// For a compile step: whether its artifact came from the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<bool>,
@@ -122,6 +126,9 @@ pub struct TestReport {
     /// A checker's message for the problem author; absent for a secret test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feedback: Option<String>,
+    /// How often the program was run, if the submission has `passes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<u32>,
     /// The conversation of an interactive test, in order; absent for a secret test.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transcript: Vec<TranscriptEntry>,
@@ -153,7 +160,8 @@ pub struct TranscriptEntry {
 pub struct CaseReport {
     /// The case's name.
     pub name: String,
-    /// `accepted`, `wrong_answer` (an assertion), `runtime_error` (anything else), `skipped`.
+    /// `accepted`, `wrong_answer` (an assertion), `runtime_error` (anything else), `skipped`, or
+    /// the verdict of a limit that was exceeded while it ran.
     pub verdict: Verdict,
     /// The message of a case that did not pass.
     pub message: String,
@@ -173,8 +181,11 @@ pub struct SuiteReport {
     pub failed: usize,
     /// Cases and files that could not be run.
     pub errors: usize,
-    /// Cases that were skipped.
+    /// Cases that the suite's own source skips.
     pub skipped: usize,
+    /// Cases that were planned and did not run, because the suite ended before their turn.
+    #[serde(default)]
+    pub not_run: usize,
     /// The run of the suite's command.
     pub run: RunReport,
 }
@@ -254,6 +265,8 @@ pub struct SandboxInfo {
     pub isolation: String,
     /// The version of the host's Docker Engine.
     pub engine: String,
+    /// Submissions that it has served, this one included. 1 in a new sandbox.
+    pub uses: u32,
 }
 
 /// The result of a submission.
@@ -292,4 +305,28 @@ pub struct Report {
     pub files: Vec<FileReport>,
     /// Whose fault a `system_error` is; null for any other verdict.
     pub blame: Option<Blame>,
+}
+
+impl Report {
+    /// Its size on a line of the protocol, in bytes.
+    pub fn line_bytes(&self) -> usize {
+        let mut counter = ByteCounter(0);
+        // a report consists of strings and numbers, and the counter takes all
+        let _ = serde_json::to_writer(&mut counter, self);
+        counter.0
+    }
+}
+
+/// Counts what is written to it.
+struct ByteCounter(usize);
+
+impl std::io::Write for ByteCounter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::code::Code;
 use crate::rows::{HostState, ImageRow, PoolState, SandboxRow};
 use crate::status::{Counters, StageRow};
+use crate::submission::SuiteFormat;
 use crate::{LimitsRequest, Outcome, Report, Verdict};
 
 /// Body of `server.hello`, the first line of a connection.
@@ -249,6 +250,11 @@ pub struct ProfileRow {
     pub image: String,
     /// Default entry file.
     pub entry: String,
+    /// File name extensions that stand for it where no language is stated, without the dot.
+    pub extensions: Vec<String>,
+    /// The format of its test suites where none is stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suite_format: Option<SuiteFormat>,
     /// Whether it has a compile step.
     pub compiled: bool,
     /// Limits of a run whose submission sets none.
@@ -297,6 +303,33 @@ pub struct ImageMade {
     pub took_ms: u64,
 }
 
+/// Result of `image.prune`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ImagesPruned {
+    /// Whether nothing was removed, because only a list was asked for.
+    pub dry_run: bool,
+    /// One row per image: first layers, then images, then their bases.
+    pub images: Vec<PrunedImage>,
+}
+
+/// An image of assay's own that no profile and no container needs.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PrunedImage {
+    /// Name of the host.
+    pub host: String,
+    /// Id of the image.
+    pub id: String,
+    /// All names of the image.
+    pub tags: Vec<String>,
+    /// Size in bytes, with what it shares with other images.
+    pub size_bytes: u64,
+    /// Whether it was removed.
+    pub removed: bool,
+    /// Why it could not be removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// Body of `image.progress`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ImageProgress {
@@ -326,7 +359,7 @@ pub struct DaemonStatus<'a> {
     pub version: &'static str,
     /// Time since its start.
     pub uptime_ms: u64,
-    /// Whether it admits no more submissions.
+    /// Whether it is ending: it admits no more submissions, and finishes those that it has.
     pub draining: bool,
     /// Where it is between start and exit.
     pub phase: DaemonPhase,
@@ -342,6 +375,17 @@ pub struct DaemonStatus<'a> {
     pub stages: BTreeMap<&'static str, StageRow>,
 }
 
+/// Result of `daemon.pause` and `daemon.resume`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Admission {
+    /// Whether submissions are refused until `daemon.resume`.
+    pub paused: bool,
+    /// Admitted submissions without a sandbox.
+    pub queued: usize,
+    /// Submissions with a sandbox.
+    pub running: usize,
+}
+
 /// Phase of the daemon's life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -349,6 +393,8 @@ pub enum DaemonPhase {
     /// It accepts connections and submissions.
     #[default]
     Serving,
+    /// It refuses submissions until it is resumed, and finishes those that it has.
+    Paused,
     /// New connections wait for the next daemon; connected callers may still submit.
     HandingOver,
     /// It admits nothing more and finishes what runs.

@@ -47,6 +47,7 @@ fn shapes(method: Method) -> (Shape, Shape) {
         Method::DaemonHealth => both::<Nothing, Health>(),
         Method::DaemonDrain => both::<Nothing, Empty>(),
         Method::DaemonReload => both::<Nothing, Reloaded>(),
+        Method::DaemonPause | Method::DaemonResume => both::<Nothing, Admission>(),
         Method::PoolList => both::<Nothing, Pools>(),
         Method::HostList => both::<Nothing, Hosts>(),
         Method::HostDrain | Method::HostResume => both::<HostParams, Empty>(),
@@ -54,6 +55,7 @@ fn shapes(method: Method) -> (Shape, Shape) {
         Method::SandboxList => both::<Nothing, Sandboxes>(),
         Method::ImageList => both::<Nothing, ImageList>(),
         Method::ImageBuild | Method::ImagePull => both::<ImageParams, ImagesMade>(),
+        Method::ImagePrune => both::<ImagePruneParams, ImagesPruned>(),
         Method::RpcDiscover => both::<Nothing, OpenRpc>(),
     }
 }

@@ -75,7 +75,7 @@ pub struct Health {
     pub status: HealthWord,
     /// `connected` if any host takes work, else `disconnected`.
     pub docker: &'static str,
-    /// One row per host and pool.
+    /// One row per host and pool, and one while the daemon is paused.
     pub checks: Vec<HealthCheck>,
 }
 
@@ -96,15 +96,17 @@ pub enum HealthWord {
 pub enum CheckKind {
     Host,
     Pool,
+    /// Whether submissions are admitted.
+    Admission,
 }
 
-/// The check of one host or pool.
+/// The check of one host or pool, or of admission.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct HealthCheck {
     /// For the summary of `/health`; not published.
     #[serde(skip)]
     pub kind: CheckKind,
-    /// `docker` or `pool`, with the host's or profile's name.
+    /// `docker` or `pool`, with the host's or profile's name; `admission`.
     pub name: String,
     /// Whether the check passed.
     pub ok: bool,

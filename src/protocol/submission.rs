@@ -154,6 +154,8 @@ pub enum SuiteFormat {
     Junit,
     /// The Test Anything Protocol on stdout.
     Tap,
+    /// Files of tests for node:test.
+    Node,
     /// The command's exit status: one case.
     Exit,
 }
@@ -162,9 +164,10 @@ pub enum SuiteFormat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuiteSpec {
-    /// The test files.
+    /// The test files. May be empty if there is a command.
+    #[serde(default)]
     pub files: Vec<FileSpec>,
-    /// The command that runs them; optional for pytest.
+    /// The command that runs them; optional for pytest and node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// The format of the results.
@@ -213,6 +216,9 @@ pub struct TestSpec {
     /// How the test's output is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checker: Option<CheckerSpec>,
+    /// Arguments for the checker program or interactor instead of its own `args`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checker_args: Option<Vec<String>>,
 }
 
 /// When to stop running tests.
@@ -251,6 +257,12 @@ pub struct Submission {
     /// Arguments after the command.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
+    /// Options for the compiler, if the profile's `compile_args` allow them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compile_args: Vec<String>,
+    /// Options for the interpreter or runtime, if the profile's `run_args` allow them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub run_args: Vec<String>,
     /// Environment variables in addition to the profile's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
@@ -275,14 +287,26 @@ pub struct Submission {
     /// Whether prewarmed runtimes may run it; true if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prewarm: Option<bool>,
-    /// Tests that are run in order.
+    /// Whether it needs a sandbox of its own, which serves no other submission before or after it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fresh: bool,
+    /// Tests, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestSpec>,
     /// When to stop running tests.
     pub stop: Stop,
+    /// On how many sandboxes at most the tests run at the same time, 1 to 32; 1 if absent. Further
+    /// sandboxes are used as far as they are free. Order and results are those of tests that run
+    /// one after the other. Without effect with an interactor, `passes` or `collect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<u32>,
     /// The checker of tests without one of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checker: Option<CheckerSpec>,
+    /// How often a test may be run; 1 if absent. With more, an icpc checker or interactor that
+    /// accepts may leave `nextpass.in` in its feedback folder: the input of the test's next run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passes: Option<u32>,
     /// Test files run against the submission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suite: Option<SuiteSpec>,

@@ -21,6 +21,8 @@ pub struct QueueLoad {
     pub predicted_wait: Option<Duration>,
     /// The submission's deadline, from its arrival.
     pub deadline: Option<Duration>,
+    /// How long a submission without a deadline waits at most.
+    pub patience: Duration,
 }
 
 /// The configured limits of the queue.
@@ -35,7 +37,7 @@ pub struct QueueBounds {
 }
 
 /// Why a submission was not admitted. `retry_after` is when capacity is likely.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// `[queue] max` is reached.
     #[error("the queue is full ({max} submissions)")]
@@ -43,18 +45,31 @@ pub enum Refusal {
     /// `[queue] max_per_uid` is reached.
     #[error("your uid has {max} submissions in the queue already")]
     QuotaExceeded { max: usize, retry_after: Duration },
+    /// `[queue] max_rate_per_uid` is exceeded.
+    #[error("your uid hands in more than {per_second} submissions per second")]
+    RateExceeded { per_second: f64, retry_after: Duration },
     /// The predicted wait exceeds the submission's deadline.
     #[error(
         "deadline_ms: the predicted wait for a sandbox is {} ms, the deadline {} ms",
         predicted.as_millis(), deadline.as_millis()
     )]
     DeadlineUnreachable { predicted: Duration, deadline: Duration, retry_after: Duration },
+    /// The predicted wait is about as long as `[queue] patience`, or longer: the submission would
+    /// wait in vain.
+    #[error(
+        "the queue is too long: the predicted wait for a sandbox is {} ms, the most is {} ms",
+        predicted.as_millis(), patience.as_millis()
+    )]
+    WaitTooLong { predicted: Duration, patience: Duration, retry_after: Duration },
     /// The uid's unanswered submissions would hold too many bytes.
     #[error("your uid's submissions in the queue would hold more than {max} bytes")]
     BytesExceeded { max: u64, retry_after: Duration },
     /// The daemon is shutting down.
     #[error("the daemon is draining")]
     Draining,
+    /// An operator paused the daemon.
+    #[error("the daemon is paused for maintenance; `assay resume` ends that")]
+    Paused,
     /// No host takes work. `reason` names each host's failure and the remedy.
     #[error("no Docker host is up: {reason}")]
     NoHost { reason: String },
@@ -66,10 +81,26 @@ pub enum Refusal {
         /// Why cells are unavailable; `None` if the profile asks for the offered isolation.
         why: Option<String>,
     },
+    /// No host can make a sandbox of this profile until the operator does something.
+    #[error(
+        "no sandbox can be made for {profile}: {reason}{}",
+        remedy.as_ref().map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default()
+    )]
+    NoSandbox {
+        profile: String,
+        reason: String,
+        remedy: Option<String>,
+        /// Its image cannot be had.
+        is_image: bool,
+    },
     /// The id belongs to a submission with other content.
     #[error("submission {id:?} exists with other content; choose another id")]
     Conflict { id: String },
 }
+
+/// Without a deadline, a submission is admitted if its predicted wait is at most this share of the
+/// queue's patience: predictions are not exact, and one that is admitted should not wait in vain.
+const PATIENCE_SHARE: f64 = 0.6;
 
 /// Decides about one submission.
 ///
@@ -94,13 +125,21 @@ pub fn admit(load: QueueLoad, bounds: QueueBounds) -> Result<(), Refusal> {
     if load.bytes_of_uid > bounds.max_bytes_per_uid && load.admitted_of_uid > 0 {
         return Err(Refusal::BytesExceeded { max: bounds.max_bytes_per_uid, retry_after });
     }
-    if let (Some(predicted), Some(deadline)) = (load.predicted_wait, load.deadline)
-        && predicted > deadline
-    {
-        let retry_after = predicted.saturating_sub(deadline).clamp(Duration::from_millis(100), Duration::from_secs(60));
-        return Err(Refusal::DeadlineUnreachable { predicted, deadline, retry_after });
+    // when the queue has become so short that the submission would be admitted
+    let after = |predicted: Duration, most: Duration| {
+        predicted.saturating_sub(most).clamp(Duration::from_millis(100), Duration::from_secs(60))
+    };
+    match (load.predicted_wait, load.deadline) {
+        (Some(predicted), Some(deadline)) if predicted > deadline => {
+            let retry_after = after(predicted, deadline);
+            Err(Refusal::DeadlineUnreachable { predicted, deadline, retry_after })
+        }
+        (Some(predicted), None) if predicted > load.patience.mul_f64(PATIENCE_SHARE) => {
+            let (patience, most) = (load.patience, load.patience.mul_f64(PATIENCE_SHARE));
+            Err(Refusal::WaitTooLong { predicted, patience, retry_after: after(predicted, most) })
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -117,6 +156,7 @@ mod tests {
         create_time: Duration::from_millis(300),
         predicted_wait: None,
         deadline: None,
+        patience: Duration::from_secs(120),
     };
 
     #[test]
@@ -148,6 +188,15 @@ mod tests {
         assert_eq!(admit(QueueLoad { deadline: Some(seconds(31)), ..urgent }, BOUNDS), Ok(()));
         assert_eq!(admit(QueueLoad { predicted_wait: None, ..urgent }, BOUNDS), Ok(()));
         assert_eq!(admit(QueueLoad { deadline: None, ..urgent }, BOUNDS), Ok(()));
+    }
+
+    #[test]
+    fn without_a_deadline_a_wait_close_to_the_patience_is_refused() {
+        let seconds = Duration::from_secs;
+        let after = |wait| admit(QueueLoad { predicted_wait: Some(seconds(wait)), ..IDLE }, BOUNDS);
+        assert_eq!(after(70), Ok(()));
+        let (predicted, patience, retry_after) = (seconds(100), seconds(120), seconds(28));
+        assert_eq!(after(100), Err(Refusal::WaitTooLong { predicted, patience, retry_after }));
     }
 
     #[test]

@@ -21,14 +21,16 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
-use super::fair_queue::{FairQueue, ProfileName, QueueKey, QueueTicket};
+use super::fair_queue::{FairQueue, Lane, ProfileName, QueueKey, QueueTicket};
 use super::host_choice::{Candidate, choose, spread};
+use super::no_sandbox::{Busy, NoSandbox, NoSandboxCause};
 use super::wait_estimator::WaitEstimator;
 use judge::work::{Plan, Referee, Work};
-use protocol::{Caller, Counts};
+use protocol::rows::{HostState, PoolState};
+use protocol::{Caller, Counts, Profile};
 use sandbox::host::capacity::{Reservation, Resources};
 use sandbox::host::{Fleet, Host};
-use sandbox::pool::{Lease, MakeError, Offer};
+use sandbox::pool::{Lease, MakeError, Offer, Pool};
 
 /// A sandbox for a submission, and the capacity reserved for its run. Fields are dropped in this
 /// order: the end of the reservation wakes the queue, which must then see the submission as ended.
@@ -40,46 +42,28 @@ pub(super) struct Allocation {
     pub(super) host: Arc<Host>,
 }
 
+/// A further sandbox for tests of a submission that already runs. Fields are dropped in this order,
+/// as in [`Allocation`].
+#[derive(Debug)]
+pub(super) struct FurtherSandbox {
+    _counted: RunningGuard,
+    _reservation: Reservation,
+    pub(super) lease: Lease,
+}
+
+impl FurtherSandbox {
+    /// Releases everything but the sandbox.
+    pub(super) fn release(self) -> Lease {
+        self.lease
+    }
+}
+
 /// A sandbox for a checker or interactor of a submission that already has its own.
 #[derive(Debug)]
 pub(super) struct RefereeLease {
     pub(super) host: Arc<Host>,
     pub(super) lease: Lease,
     _reservation: Reservation,
-}
-
-/// Why no sandbox could be allocated.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("no sandbox became ready in time{}", cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default())]
-pub(super) struct NoSandbox {
-    #[source]
-    pub(super) cause: Option<NoSandboxCause>,
-    /// Whether a host took work.
-    pub(super) host_up: bool,
-}
-
-/// What kept a sandbox from becoming ready.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum NoSandboxCause {
-    #[error("the profile {0} is gone from the configuration")]
-    ProfileGone(ProfileName),
-    /// The last creation on a host that takes work failed.
-    #[error(transparent)]
-    Make(Arc<MakeError>),
-    /// No creation failed, but a host does not answer.
-    #[error("{reason}")]
-    HostDown { reason: String, remedy: Option<String> },
-}
-
-impl NoSandbox {
-    /// What the operator can do about it, if known.
-    pub(super) fn remedy(&self) -> Option<String> {
-        match self.cause.as_ref()? {
-            NoSandboxCause::ProfileGone(_) => None,
-            NoSandboxCause::Make(error) => error.remedy(),
-            NoSandboxCause::HostDown { remedy, .. } => remedy.clone(),
-        }
-    }
 }
 
 /// An allocation on its way to a request. If it is dropped the sandbox returns to its pool, which
@@ -96,7 +80,7 @@ struct Handover {
 #[derive(Debug)]
 struct SandboxRequest {
     caller: Caller,
-    profile: ProfileName,
+    lane: Lane,
     need: Resources,
     /// The host on which the submission lost a sandbox before.
     avoid: Option<String>,
@@ -105,7 +89,7 @@ struct SandboxRequest {
 
 impl QueueKey for SandboxRequest {
     fn key(&self) -> (u32, ProfileName) {
-        (self.caller.uid, self.profile.clone())
+        (self.caller.uid, self.lane.profile.clone())
     }
 }
 
@@ -124,6 +108,12 @@ struct AllocatorState {
     queue: FairQueue<SandboxRequest>,
     referees: VecDeque<RefereeRequest>,
     estimator: WaitEstimator,
+}
+
+impl AllocatorState {
+    fn someone_waits(&self) -> bool {
+        !self.queue.is_empty() || !self.referees.is_empty()
+    }
 }
 
 /// Running submissions by uid.
@@ -161,6 +151,8 @@ pub struct Allocator {
     capacity_changed: Arc<Notify>,
     state: Mutex<AllocatorState>,
     running: RunningByUid,
+    /// The further sandboxes of running submissions.
+    further: RunningByUid,
     /// Running submissions of one uid at most; 0 for no limit.
     max_running_per_uid: AtomicUsize,
     /// Iterations of the serving task.
@@ -202,6 +194,7 @@ impl Allocator {
             capacity_changed: capacity_changed.clone(),
             state: Mutex::default(),
             running: RunningByUid::default(),
+            further: RunningByUid::default(),
             max_running_per_uid: AtomicUsize::new(max_running_per_uid),
             iterations: AtomicU64::new(0),
         });
@@ -246,20 +239,21 @@ impl Allocator {
         let begun = Instant::now();
         let (reply, handover) = oneshot::channel();
         let profile: ProfileName = work.profile.name.as_str().into();
+        let lane = Lane { profile: profile.clone(), fresh: work.fresh };
         let request = SandboxRequest {
             caller: work.caller.clone(),
-            profile: profile.clone(),
-            need: Resources { cpus: work.limits.cpus, memory: work.limits.memory_bytes },
+            lane: lane.clone(),
+            need: need(work),
             avoid: avoid.map(str::to_owned),
             reply,
         };
         let Caller { uid, tenant } = &work.caller;
-        let ticket = self.state().queue.enqueue(*uid, tenant, &profile, cost(work), request);
+        let ticket = self.state().queue.enqueue(*uid, tenant, &lane, cost(work), request);
         let _dequeue = Dequeue { allocator: self, ticket };
         self.serve();
         if let Ok(Ok(handover)) = tokio::time::timeout(patience, handover).await {
             let Handover { host, offer, reservation, running } = handover;
-            if let Some(lease) = offer.accept(begun.elapsed()) {
+            if let Some(lease) = offer.accept(begun.elapsed(), Some(&work.caller)) {
                 return Ok(Allocation { running, reservation, lease, host });
             }
         }
@@ -281,15 +275,48 @@ impl Allocator {
         let (reply, handover) = oneshot::channel();
         // the submission mostly waits while its referee runs, so the referee needs no CPU of its
         // own
-        let need = Resources { cpus: 0.0, memory: referee.step.limits.memory_bytes };
+        let need = Resources { cpus: 0.0, memory: referee.sandbox_limits().memory_bytes };
         self.state().referees.push_back(RefereeRequest { profile: profile.clone(), need, reply });
         self.serve();
         if let Ok(Ok((host, offer, reservation))) = tokio::time::timeout(patience, handover).await
-            && let Some(lease) = offer.accept(begun.elapsed())
+            && let Some(lease) = offer.accept(begun.elapsed(), None)
         {
             return Ok(RefereeLease { host, lease, _reservation: reservation });
         }
         Err(self.no_sandbox(&profile))
+    }
+
+    /// A further sandbox on the host of a submission that runs. Only one that is free: while
+    /// anything waits, and beyond the uid's limit of running submissions, there is none.
+    pub(super) fn take_further(&self, work: &Work, host: &Arc<Host>) -> Option<FurtherSandbox> {
+        let state = self.state();
+        let (uid, most) = (work.caller.uid, self.max_running_per_uid.load(Ordering::Relaxed));
+        let is_within_limit = most == 0 || self.running.lock().get(&uid) + self.further.lock().get(&uid) < most;
+        let need = need(work);
+        let is_willing = self.fleet.schedulable().iter().any(|willing| Arc::ptr_eq(willing, host));
+        if state.someone_waits() || !is_within_limit || !is_willing || !host.capacity().fits(need) {
+            return None;
+        }
+        let pool = host.pool(&work.profile.name)?;
+        let kept = if work.fresh { None } else { pool.offer_kept(&work.caller) };
+        let offer = kept.or_else(|| pool.offer())?;
+        let (_reservation, _counted) = (host.capacity().reserve(need), self.further.start(uid));
+        drop(state);
+        let lease = offer.accept(Duration::ZERO, Some(&work.caller))?;
+        Some(FurtherSandbox { _counted, _reservation, lease })
+    }
+
+    /// Whether a runtime of this profile waits for the caller. If not, it may the next time: pools
+    /// learn what is asked for.
+    pub(super) fn is_hot(&self, profile: &Profile, caller: &Caller, fresh: bool) -> bool {
+        let pools: Vec<Pool> = self.fleet.schedulable().iter().filter_map(|host| host.pool(&profile.name)).collect();
+        pools.iter().for_each(Pool::record_interest);
+        pools.iter().any(|pool| pool.is_hot_for((!fresh).then_some(caller)))
+    }
+
+    /// Whether anything waits for a sandbox.
+    pub(super) fn someone_waits(&self) -> bool {
+        self.state().someone_waits()
     }
 
     fn no_sandbox(&self, profile: &ProfileName) -> NoSandbox {
@@ -306,10 +333,14 @@ impl Allocator {
         if let Some(error) = willing.iter().find_map(|host| host.pool(profile)?.last_error()) {
             return Some(NoSandboxCause::Make(error));
         }
-        hosts.iter().map(|host| host.health()).find_map(|health| {
+        let down = hosts.iter().map(|host| host.health()).find_map(|health| {
             let (reason, remedy) = (health.reason()?, health.remedy());
             Some(NoSandboxCause::HostDown { reason, remedy })
-        })
+        });
+        let pools: Vec<PoolState> =
+            willing.iter().filter_map(|host| host.pool(profile)).map(|pool| pool.state()).collect();
+        let waiting = self.state().queue.waiting_for(profile);
+        down.or_else(|| (!pools.is_empty()).then(|| NoSandboxCause::Busy(Busy::of(pools.iter(), waiting))))
     }
 
     /// Allocates what is available to the requests whose turn it is.
@@ -317,14 +348,14 @@ impl Allocator {
         let hosts = self.fleet.schedulable();
         let mut cache = OfferCache::default();
         let mut state = self.state();
-        self.drop_unknown_profiles(&mut state.queue);
+        self.drop_hopeless(&mut state);
         serve_referees(&mut state.referees, &hosts);
         loop {
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
             let may_run = &mut |uid: &u32| most == 0 || self.running.lock().get(uid) < most;
-            let next = state.queue.pop_next(may_run, &mut |caller, profile| cache.has(&hosts, caller, profile));
+            let next = state.queue.pop_next(may_run, &mut |caller, lane| cache.has(&hosts, caller, lane));
             let Some(request) = next else { break };
-            let Some(found) = cache.take(&hosts, &request.caller, &request.profile) else { break };
+            let Some(found) = cache.take(&hosts, &request.caller, &request.lane) else { break };
             let (host, offer) = prefer_another_host(found, &request, &hosts);
             let others_wait = !state.queue.is_empty();
             state.estimator.record_allocation(Instant::now(), others_wait);
@@ -338,14 +369,27 @@ impl Allocator {
         cache.decline();
     }
 
-    /// Drops requests for profiles that a reload removed from every host.
-    fn drop_unknown_profiles(&self, queue: &mut FairQueue<SandboxRequest>) {
+    /// Drops requests that would wait in vain: for profiles that a reload removed from every host,
+    /// and for those of which no host can make a sandbox.
+    fn drop_hopeless(&self, state: &mut AllocatorState) {
         let hosts = self.fleet.all();
-        let is_gone = |profile: &&ProfileName| !hosts.iter().any(|host| host.pool(profile).is_some());
-        let gone: Vec<ProfileName> = queue.profiles().filter(is_gone).cloned().collect();
+        let is_gone = |profile: &ProfileName| !hosts.iter().any(|host| host.pool(profile).is_some());
+        let is_hopeless = |profile: &ProfileName| is_gone(profile) || self.blocked(profile).is_some();
+        let gone: Vec<ProfileName> = state.queue.profiles().filter(|profile| is_hopeless(profile)).cloned().collect();
         if !gone.is_empty() {
-            while queue.pop_next(&mut |_| true, &mut |_, profile| gone.contains(profile)).is_some() {}
+            while state.queue.pop_next(&mut |_| true, &mut |_, lane| gone.contains(&lane.profile)).is_some() {}
         }
+        state.referees.retain(|request| !is_hopeless(&request.profile));
+    }
+
+    /// Why no host can make a sandbox of a profile, if so. Drained hosts do not count, and a host
+    /// that is down may be able to when it is back.
+    pub(super) fn blocked(&self, profile: &str) -> Option<Arc<MakeError>> {
+        let mut why = None;
+        for host in self.fleet.all().iter().filter(|host| host.state() != HostState::Draining) {
+            why = Some(host.pool(profile)?.blocked()?);
+        }
+        why
     }
 
     /// Tells every pool how many requests wait for it.
@@ -360,7 +404,16 @@ impl Allocator {
                     _ => 0,
                 };
                 let referees = state.referees.iter().filter(|request| *request.profile == *pool.profile()).count();
-                pool.set_demand(share(state.queue.waiting_for(pool.profile())), share(referees));
+                let waiting = share(state.queue.waiting_for(pool.profile()));
+                // one ahead of what can run now: more would wait, and making them slows the runs
+                // that must end first
+                let demand = if waiting > 0 { waiting.min(host.room_for(pool.profile()) + 1) } else { 0 };
+                let is_stranger = &mut |caller: &Caller, lane: &Lane| lane.fresh || !pool.has_sandbox_of(caller);
+                let strangers = match demand {
+                    0 => 0,
+                    _ => state.queue.count_up_to(pool.ceiling(), pool.profile(), is_stranger).min(demand),
+                };
+                pool.set_demand(demand, strangers, share(referees));
             }
         }
     }
@@ -431,7 +484,7 @@ fn prefer_another_host(found: FoundOffer, request: &SandboxRequest, hosts: &[Arc
     if request.avoid.as_deref() != Some(host.name()) {
         return (host, offer);
     }
-    match find(hosts, &request.profile, request.avoid.as_deref(), CapacityCheck::Required) {
+    match find(hosts, &request.lane.profile, request.avoid.as_deref(), CapacityCheck::Required) {
         Some((other, better)) if other.name() != host.name() => {
             offer.decline();
             (other, better)
@@ -464,16 +517,18 @@ struct ProfileOffers {
 
 impl OfferCache {
     /// Whether a sandbox is available to this caller.
-    fn has(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> bool {
+    fn has(&mut self, hosts: &[Arc<Host>], caller: &Caller, lane: &Lane) -> bool {
+        let Lane { profile, fresh } = lane;
         // another profile may have taken the capacity since the offer was found
         let fits = |found: &Option<FoundOffer>| found.as_ref().is_some_and(|(host, _)| host.has_capacity_for(profile));
         let offers = self.offers(hosts, profile);
-        fits(&offers.unused) || offers.reuses && fits(self.kept_for(hosts, caller, profile))
+        fits(&offers.unused) || offers.reuses && !fresh && fits(self.kept_for(hosts, caller, profile))
     }
 
     /// Takes the best offer for this caller: a sandbox kept for it, else an unused one.
-    fn take(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> Option<FoundOffer> {
-        if self.offers(hosts, profile).reuses {
+    fn take(&mut self, hosts: &[Arc<Host>], caller: &Caller, lane: &Lane) -> Option<FoundOffer> {
+        let Lane { profile, fresh } = lane;
+        if self.offers(hosts, profile).reuses && !fresh {
             self.kept_for(hosts, caller, profile);
             if let Some(kept) = self.kept.remove(&(caller.clone(), profile.clone())).flatten() {
                 return Some(kept);
@@ -527,6 +582,11 @@ fn find(hosts: &[Arc<Host>], profile: &str, avoid: Option<&str>, capacity: Capac
             return Some((host.clone(), offer));
         }
     }
+}
+
+/// What a submission reserves for each of its sandboxes.
+fn need(work: &Work) -> Resources {
+    Resources { cpus: work.limits.cpus, memory: work.sandbox_limits().memory_bytes }
 }
 
 /// What a submission pays for its turn: its number of runs.

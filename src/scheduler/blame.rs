@@ -1,10 +1,10 @@
 //! Reports of submissions that could not be judged, and the one place that decides whose fault that
 //! is. Pure: what was observed goes in, a report comes out.
 
-use super::allocator::{NoSandbox, NoSandboxCause};
 use super::leases::Unfit;
+use super::no_sandbox::{NoSandbox, NoSandboxCause};
 use judge::decide::{self, CANCELLED};
-use judge::drive::Judged;
+use judge::drive::{self, Judged, TestResult};
 use judge::render;
 use judge::work::Work;
 use protocol::{Blame, Outcome, Report, RunFacts, Verdict};
@@ -54,13 +54,26 @@ pub(super) fn unfit(id: &str, unfit: &Unfit) -> Report {
 
 /// The result of a submission whose sandbox died, init included, because its memory was exhausted:
 /// the program's limit, not a fault of ours.
-pub(super) fn out_of_memory(work: &Work, lost: &Lost) -> Judged {
-    let mut facts = RunFacts::bare(Outcome::MemoryLimit);
+/// `used_bytes` is what the program used then; `tests` are the results from before.
+pub(super) fn out_of_memory(work: &Work, lost: &Lost, used_bytes: u64, tests: Vec<TestResult>) -> Judged {
+    let mut facts = RunFacts { memory_bytes: used_bytes, ..RunFacts::bare(Outcome::MemoryLimit) };
     facts.evidence.limit = Some("memory_bytes".to_owned());
     facts.evidence.limit_value = Some(work.limits.memory_bytes);
     facts.evidence.lost = Some(lost.to_string());
     let message = decide::message(&facts, &work.limits);
-    Judged { run: Some(facts), ..Judged::bare(Verdict::MemoryLimit, message) }
+    let judged = Judged::bare(Verdict::MemoryLimit, message);
+    with_finished(judged, work, facts, tests)
+}
+
+/// The same result with the tests that were finished before the sandbox died, if it has tests.
+fn with_finished(judged: Judged, work: &Work, facts: RunFacts, finished: Vec<TestResult>) -> Judged {
+    let tests = drive::interrupted(finished, &work.plan, (judged.verdict, &judged.message), &facts);
+    let (verdict, message) = match tests.is_empty() {
+        true => (judged.verdict, judged.message),
+        false => drive::overall(&tests),
+    };
+    let blame = judged.blame.filter(|_| verdict == Verdict::SystemError);
+    Judged { verdict, message, blame, tests, run: Some(facts), ..Judged::bare(verdict, "") }
 }
 
 /// The same for a checker or interactor: the submission cannot be judged.
@@ -82,12 +95,22 @@ pub(super) struct Death {
     pub(super) engine_was_well: bool,
     /// The host's name.
     pub(super) host: String,
+    /// Results of the tests before it.
+    pub(super) tests: Vec<TestResult>,
 }
 
-/// The report of a submission that lost its sandboxes. The submission is to blame only for two
+/// The report of a submission that lost its sandboxes, with the tests that the last of them had
+/// finished. The submission is to blame only for two
 /// deaths, if the engines provably worked all the time and the inits exited by themselves. If an
 /// engine failed, the host is to blame. An init that was killed was killed from outside.
-pub(super) fn lost_report(id: &str, deaths: &[Death]) -> Report {
+pub(super) fn lost_report(work: &Work, deaths: &mut [Death]) -> Report {
+    let finished = deaths.last_mut().map(|death| std::mem::take(&mut death.tests)).unwrap_or_default();
+    let (judged, facts) = lost(deaths);
+    render::report(&work.id, with_finished(judged, work, facts, finished), &|_| None)
+}
+
+/// The result of a submission that lost its sandboxes, and the facts of its run.
+fn lost(deaths: &[Death]) -> (Judged, RunFacts) {
     let host_failed = deaths.iter().any(|death| !death.engine_was_well);
     let evidence = deaths.iter().map(|death| death.lost.to_string()).collect::<Vec<_>>().join("; then ");
     let (blame, message) = if host_failed {
@@ -99,8 +122,7 @@ pub(super) fn lost_report(id: &str, deaths: &[Death]) -> Report {
     };
     let mut facts = RunFacts::bare(Outcome::Lost);
     facts.evidence.lost = Some(evidence);
-    let judged = Judged { blame: Some(blame), run: Some(facts), ..Judged::bare(Verdict::SystemError, message) };
-    render::report(id, judged, &|_| None)
+    (Judged { blame: Some(blame), ..Judged::bare(Verdict::SystemError, message) }, facts)
 }
 
 #[cfg(test)]
@@ -113,26 +135,26 @@ mod tests {
 
     fn death(engine_was_well: bool, exit_code: i64) -> Death {
         let end = ContainerEnd { oom: false, exit_code: Some(exit_code) };
-        Death { lost: Lost::Eof, end, engine_was_well, host: "local".to_owned() }
+        Death { lost: Lost::Eof, end, engine_was_well, host: "local".to_owned(), tests: Vec::new() }
     }
 
     #[test]
     fn the_submission_is_not_blamed_for_an_init_that_was_killed() {
-        assert_eq!(lost_report("1", &[death(true, 137), death(true, 137)]).blame, Some(Blame::Assay));
-        assert_eq!(lost_report("1", &[death(true, 134), death(true, 137)]).blame, Some(Blame::Assay));
+        assert_eq!(lost(&[death(true, 137), death(true, 137)]).0.blame, Some(Blame::Assay));
+        assert_eq!(lost(&[death(true, 134), death(true, 137)]).0.blame, Some(Blame::Assay));
     }
 
     #[test]
     fn a_failed_host_is_blamed_for_a_lost_run() {
-        let report = lost_report("1", &[death(false, 134)]);
-        assert_eq!((report.verdict, report.blame), (Verdict::SystemError, Some(Blame::Host)));
+        let (judged, _) = lost(&[death(false, 134)]);
+        assert_eq!((judged.verdict, judged.blame), (Verdict::SystemError, Some(Blame::Host)));
     }
 
     #[test]
     fn the_submission_is_blamed_for_a_second_death_on_a_healthy_host() {
-        let report = lost_report("1", &[death(true, 134), death(true, 134)]);
-        assert_eq!(report.blame, Some(Blame::Caller));
-        assert_eq!(report.run.unwrap().evidence.lost.unwrap().matches("attach stream ended").count(), 2);
+        let (judged, run) = lost(&[death(true, 134), death(true, 134)]);
+        assert_eq!(judged.blame, Some(Blame::Caller));
+        assert_eq!(run.evidence.lost.unwrap().matches("attach stream ended").count(), 2);
     }
 
     #[test]

@@ -24,12 +24,26 @@ use protocol::Counts;
 /// A profile's name, shared by the queue's indexes.
 pub type ProfileName = Arc<str>;
 
+/// What an item needs: items of one caller with the same needs are served in order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lane {
+    pub profile: ProfileName,
+    /// Whether only an unused sandbox will do.
+    pub fresh: bool,
+}
+
+impl From<&str> for Lane {
+    fn from(profile: &str) -> Lane {
+        Lane { profile: profile.into(), fresh: false }
+    }
+}
+
 /// Identifies a queued item, to remove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueTicket {
     uid: u32,
     tenant: String,
-    profile: ProfileName,
+    lane: Lane,
     number: u64,
 }
 
@@ -40,8 +54,8 @@ struct QueuedItem<T> {
     item: T,
 }
 
-/// Tells whether a sandbox of the profile is free for the caller.
-type IsFree<'a> = &'a mut dyn FnMut(&Caller, &ProfileName) -> bool;
+/// Tells whether a sandbox that the lane needs is free for the caller.
+type IsFree<'a> = &'a mut dyn FnMut(&Caller, &Lane) -> bool;
 
 /// A part of the queue that takes turns with its siblings.
 trait TurnMember<T>: Default {
@@ -52,43 +66,42 @@ trait TurnMember<T>: Default {
     fn is_empty(&self) -> bool;
 }
 
-/// One tenant's items by profile, oldest first.
+/// One tenant's items by lane, oldest first.
 #[derive(Debug)]
 struct TenantQueue<T> {
     caller: Caller,
-    by_profile: BTreeMap<ProfileName, BTreeMap<u64, QueuedItem<T>>>,
+    by_lane: BTreeMap<Lane, BTreeMap<u64, QueuedItem<T>>>,
 }
 
 impl<T> Default for TenantQueue<T> {
     fn default() -> Self {
-        TenantQueue { caller: Caller::default(), by_profile: BTreeMap::new() }
+        TenantQueue { caller: Caller::default(), by_lane: BTreeMap::new() }
     }
 }
 
 impl<T> TurnMember<T> for TenantQueue<T> {
     fn has_servable(&self, is_free: IsFree<'_>) -> bool {
-        self.by_profile.keys().any(|profile| is_free(&self.caller, profile))
+        self.by_lane.keys().any(|lane| is_free(&self.caller, lane))
     }
 
     fn take_next(&mut self, is_free: IsFree<'_>) -> Option<QueuedItem<T>> {
-        let oldest =
-            |(profile, items): (&ProfileName, &BTreeMap<u64, _>)| Some((*items.keys().next()?, profile.clone()));
-        let free = self.by_profile.iter().filter(|(profile, _)| is_free(&self.caller, profile));
-        let (number, profile) = free.filter_map(oldest).min()?;
-        self.remove(&profile, number)
+        let oldest = |(lane, items): (&Lane, &BTreeMap<u64, _>)| Some((*items.keys().next()?, lane.clone()));
+        let free = self.by_lane.iter().filter(|(lane, _)| is_free(&self.caller, lane));
+        let (number, lane) = free.filter_map(oldest).min()?;
+        self.remove(&lane, number)
     }
 
     fn is_empty(&self) -> bool {
-        self.by_profile.is_empty()
+        self.by_lane.is_empty()
     }
 }
 
 impl<T> TenantQueue<T> {
-    fn remove(&mut self, profile: &ProfileName, number: u64) -> Option<QueuedItem<T>> {
-        let items = self.by_profile.get_mut(profile)?;
+    fn remove(&mut self, lane: &Lane, number: u64) -> Option<QueuedItem<T>> {
+        let items = self.by_lane.get_mut(lane)?;
         let found = items.remove(&number);
         if items.is_empty() {
-            self.by_profile.remove(profile);
+            self.by_lane.remove(lane);
         }
         found
     }
@@ -226,27 +239,27 @@ impl<T> Default for FairQueue<T> {
 
 impl<T> FairQueue<T> {
     /// Adds an item. `cost` is in runs, at least 1.
-    pub fn enqueue(&mut self, uid: u32, tenant: &str, profile: &ProfileName, cost: u32, item: T) -> QueueTicket {
+    pub fn enqueue(&mut self, uid: u32, tenant: &str, lane: &Lane, cost: u32, item: T) -> QueueTicket {
         let number = self.next_number;
         self.next_number += 1;
-        self.by_uid_and_profile.increment((uid, profile.clone()));
-        self.by_profile.increment(profile.clone());
+        self.by_uid_and_profile.increment((uid, lane.profile.clone()));
+        self.by_profile.increment(lane.profile.clone());
         let queued = QueuedItem { cost: i64::from(cost.max(1)), item };
         let member = self.uids.member(&uid).member(&tenant.to_owned());
         member.caller = Caller { uid, tenant: tenant.to_owned() };
-        member.by_profile.entry(profile.clone()).or_default().insert(number, queued);
-        QueueTicket { uid, tenant: tenant.to_owned(), profile: profile.clone(), number }
+        member.by_lane.entry(lane.clone()).or_default().insert(number, queued);
+        QueueTicket { uid, tenant: tenant.to_owned(), lane: lane.clone(), number }
     }
 
     /// Removes an item; `None` if it was served or removed before.
     pub fn remove(&mut self, ticket: &QueueTicket) -> Option<T> {
-        let QueueTicket { uid, tenant, profile, number } = ticket;
+        let QueueTicket { uid, tenant, lane, number } = ticket;
         let found = self
             .uids
-            .update(uid, |tenants| tenants.update(tenant, |queue| queue.remove(profile, *number)))
+            .update(uid, |tenants| tenants.update(tenant, |queue| queue.remove(lane, *number)))
             .flatten()
             .flatten()?;
-        self.uncount(*uid, profile);
+        self.uncount(*uid, &lane.profile);
         Some(found.item)
     }
 
@@ -255,12 +268,12 @@ impl<T> FairQueue<T> {
         self.by_profile.decrement(profile);
     }
 
-    /// Removes and returns the next item, among uids that `may_run` accepts and profiles with a
-    /// free sandbox.
+    /// Removes and returns the next item, among uids that `may_run` accepts and lanes with a free
+    /// sandbox.
     pub fn pop_next(
         &mut self,
         may_run: &mut dyn FnMut(&u32) -> bool,
-        is_free: &mut dyn FnMut(&Caller, &ProfileName) -> bool,
+        is_free: &mut dyn FnMut(&Caller, &Lane) -> bool,
     ) -> Option<T>
     where
         T: QueueKey,
@@ -284,6 +297,25 @@ impl<T> FairQueue<T> {
     /// The number of items queued for a profile.
     pub fn waiting_for(&self, profile: &str) -> usize {
         self.by_profile.get(profile)
+    }
+
+    /// Queued items for a profile that `is_counted` accepts, by caller and whether they need an
+    /// unused sandbox; stops at `most`.
+    pub fn count_up_to(&self, most: usize, profile: &str, is_counted: &mut dyn FnMut(&Caller, &Lane) -> bool) -> usize {
+        let tenants = self.uids.members.values().flat_map(|(_, tenants)| tenants.members.values());
+        let mut count = 0;
+        for (_, queue) in tenants {
+            let lanes = queue.by_lane.iter().filter(|(lane, _)| *lane.profile == *profile);
+            for (lane, items) in lanes {
+                if is_counted(&queue.caller, lane) {
+                    count += items.len();
+                }
+            }
+            if count >= most {
+                break;
+            }
+        }
+        count.min(most)
     }
 
     /// Profiles with queued items.
@@ -393,8 +425,8 @@ mod tests {
         let mut queue = FairQueue::default();
         enqueue(&mut queue, 1, "python", 1, 0);
         enqueue(&mut queue, 1, "bash", 1, 1);
-        assert_eq!(queue.pop_next(&mut |_| true, &mut |_, profile| &**profile == "bash"), Some(Item(1, "bash", 1)));
-        assert_eq!(queue.pop_next(&mut |_| true, &mut |_, profile| &**profile == "bash"), None);
+        assert_eq!(queue.pop_next(&mut |_| true, &mut |_, lane| &*lane.profile == "bash"), Some(Item(1, "bash", 1)));
+        assert_eq!(queue.pop_next(&mut |_| true, &mut |_, lane| &*lane.profile == "bash"), None);
         assert_eq!((queue.waiting_for("python"), queue.waiting_for("bash"), queue.len()), (1, 0, 1));
     }
 
@@ -458,7 +490,7 @@ mod tests {
                     QueueMove::Remove(_) => {}
                     QueueMove::Serve { free } => {
                         let is_free = |name: &str| PROFILES.iter().position(|known| *known == name).is_some_and(|at| free[at]);
-                        match queue.pop_next(&mut |_| true, &mut |_, profile| is_free(profile)) {
+                        match queue.pop_next(&mut |_| true, &mut |_, lane| is_free(&lane.profile)) {
                             None => prop_assert!(!model.iter().any(|(_, item, _)| is_free(item.1))),
                             Some(got) => {
                                 prop_assert!(is_free(got.1));

@@ -44,7 +44,7 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
                     None => format!("{} ready, {} being created", state.ready, state.creating),
                     Some(reason) => reason.clone(),
                 },
-                remedy: None,
+                remedy: pool.last_error().and_then(|error| error.remedy()),
             });
         }
     }
@@ -52,8 +52,17 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
 }
 
 /// The health now. Makes no engine call: the hosts' monitors keep the state up to date.
-pub fn check_health(fleet: &Fleet, is_draining: bool) -> Health {
-    let checks = checks(fleet);
+pub fn check_health(fleet: &Fleet, is_draining: bool, is_paused: bool) -> Health {
+    let mut checks = checks(fleet);
+    if is_paused {
+        checks.push(HealthCheck {
+            kind: CheckKind::Admission,
+            name: "admission".to_owned(),
+            ok: false,
+            message: "paused by command: submissions are refused".to_owned(),
+            remedy: Some("When the maintenance is over: assay resume".to_owned()),
+        });
+    }
     let is_up = !fleet.schedulable().is_empty();
     let is_probing = fleet.all().iter().any(|host| host.health().state() == HostState::Unknown);
     let broken = checks.iter().filter(|check| !check.ok).count();

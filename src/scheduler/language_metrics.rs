@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use protocol::{Report, RunReport, StartKind};
+use protocol::{Report, RunReport, StartKind, Verdict};
+use strum::VariantArray;
 use telemetry::metrics::{Buckets, Counter, Family, Histograms, MetricsWriter, Unit, histograms};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,6 +58,20 @@ fn runs(report: &Report) -> impl Iterator<Item = &RunReport> {
 }
 
 impl LanguageMetrics {
+    /// Creates the series of a language that alerts read, so that their first increase is one: a
+    /// series that begins above 0 has no rate.
+    pub(super) fn create(&self, language: &str) {
+        let of = LanguageLabel { language: language.to_owned() };
+        let starts = StartKind::VARIANTS.iter().map(|start| Some(*start)).chain([None]);
+        for start in starts.map(start_label) {
+            for verdict in [Verdict::SystemError.as_str(), Verdict::Accepted.as_str()] {
+                drop(self.answers.get_or_create(&AnswerLabels { language: language.to_owned(), verdict, start }));
+            }
+        }
+        drop(self.waited.get_or_create(&of));
+        drop(self.took.get_or_create(&of));
+    }
+
     /// Records the end of a wait for a sandbox, successful or not.
     pub(super) fn record_wait(&self, language: &str, waited: Duration) {
         self.waited.get_or_create(&LanguageLabel { language: language.to_owned() }).observe(waited.as_secs_f64());
@@ -103,7 +118,7 @@ impl LanguageMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{Outcome, RunFacts, Verdict};
+    use protocol::{Outcome, RunFacts};
     use telemetry::metrics::{Exposition, Format, MetricsSource};
 
     #[derive(Debug)]
@@ -113,6 +128,18 @@ mod tests {
         fn write(&self, writer: &mut MetricsWriter<'_>) -> std::fmt::Result {
             self.0.write(writer)
         }
+    }
+
+    #[test]
+    fn what_alerts_read_is_there_before_the_first_answer() {
+        let metrics = LanguageMetrics::default();
+        metrics.create("python");
+        let text = Exposition::of(OnlyLanguages(metrics)).text(Format::Plain).unwrap();
+        for start in ["none", "cold", "warm", "hot"] {
+            let labels = format!("{{language=\"python\",verdict=\"system_error\",start=\"{start}\"}}");
+            assert!(text.contains(&format!("assay_submissions_total{labels} 0\n")), "{text}");
+        }
+        assert!(text.contains("assay_queue_wait_seconds_count{language=\"python\"} 0\n"), "{text}");
     }
 
     #[test]

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::allocator::{Allocator, NoSandbox, RefereeLease};
+use super::allocator::{Allocator, RefereeLease};
 use super::counters::SubmissionCounters;
-use judge::drive::Judged;
+use super::no_sandbox::NoSandbox;
 use judge::work::Work;
 use protocol::{Caller, Isolation, Limits, Profile};
 use sandbox::host::Host;
-use sandbox::lifecycle::{AuditOutcome, UpdateError, update_limits};
+use sandbox::lifecycle::{AuditOutcome, Sandbox, UpdateError, update_limits};
 use sandbox::pool::{Lease, RetireReason};
 use telemetry::throttle::LogThrottle;
 
@@ -46,12 +46,13 @@ pub(super) async fn allocate_referees(
 const LIMIT_ATTEMPTS: u32 = 5;
 const LIMIT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Sets a sandbox's limits to those of a submission, if they differ from the profile's. This is the
+/// Gives a sandbox the limits that a submission needs, if it was not created with them. This is the
 /// one engine call that a lease may cost. Such a sandbox is never reused, so its limits are not
-/// restored.
+/// restored. A lower memory limit needs no call: the init keeps each program to its own.
 ///
-/// The kernel refuses a memory limit below what the sandbox holds (cgroup v1) or kills processes in
-/// it (v2). Prewarmed runtimes that may not fit below the new limit are ended first.
+/// Where the init cannot do that, the kernel refuses a memory limit below what the sandbox holds
+/// (cgroup v1) or kills processes in it (v2). Prewarmed runtimes that may not fit below the new
+/// limit are ended first.
 ///
 /// # Errors
 /// The limits are not in effect; the sandbox must be retired.
@@ -69,10 +70,10 @@ pub(super) async fn set_limits(
 }
 
 async fn try_set_limits(host: &Host, lease: &mut Lease, profile: &Profile, limits: &Limits) -> Result<(), UpdateError> {
-    if has_profile_limits(profile, limits) {
+    let sandbox = &mut lease.sandbox;
+    if has_limits(sandbox, profile, limits) {
         return Ok(());
     }
-    let sandbox = &mut lease.sandbox;
     let runtimes = sandbox.prewarm_state();
     let is_lower = profile.run_limits().is_ok_and(|usual| limits.memory_bytes < usual.memory_bytes);
     let mut is_prewarmed = runtimes.wanted > 0;
@@ -95,30 +96,42 @@ async fn try_set_limits(host: &Host, lease: &mut Lease, profile: &Profile, limit
     update_limits(host.client(), sandbox, limits).await
 }
 
-/// Whether memory, processes and CPU share are those of the profile's sandboxes.
-fn has_profile_limits(profile: &Profile, limits: &Limits) -> bool {
-    let of_container = |limits: &Limits| (limits.memory_bytes, limits.pids, limits.cpus);
-    profile.run_limits().is_ok_and(|usual| of_container(&usual) == of_container(limits))
+/// Whether a sandbox of this profile was created with the processes and the CPU share of `limits`,
+/// and has room for its memory.
+fn has_limits(sandbox: &Sandbox, profile: &Profile, limits: &Limits) -> bool {
+    profile.run_limits().is_ok_and(|usual| {
+        let has_memory = match sandbox.sees_memory() {
+            true => limits.memory_bytes <= usual.memory_bytes.max(sandbox.overheads().compile_bytes),
+            false => limits.memory_bytes == usual.memory_bytes,
+        };
+        has_memory && (usual.pids, usual.cpus) == (limits.pids, limits.cpus)
+    })
 }
 
-/// Whether a used sandbox may serve its caller again: the profile allows it, the caller named a
-/// tenant, the sandbox has the profile's limits, and no run ended in a way that makes reuse unsafe.
-pub(super) fn may_keep(work: &Work, lease: &Lease, judged: &Judged) -> bool {
-    lease.uses + 1 < work.profile.pool.reuse
-        && !work.caller.tenant.is_empty()
-        && has_profile_limits(&work.profile, &work.limits)
-        && judged.allows_reuse()
+/// Whether a used sandbox may serve its caller again: settings and profile allow it, the submission
+/// does not forbid it, and the sandbox has the profile's limits. Besides, no run may have ended in
+/// a way that makes reuse unsafe.
+pub(super) fn may_keep(work: &Work, lease: &Lease) -> bool {
+    !work.fresh && lease.may_keep(&work.caller) && has_limits(&lease.sandbox, &work.profile, &work.sandbox_limits())
 }
 
 static RESIDUE: LogThrottle = LogThrottle::new();
 
 /// Audits a used sandbox in the background and keeps it for its caller if the audit finds nothing.
-pub(super) fn audit_and_keep(mut lease: Lease, caller: Caller, profile: String, counters: Arc<SubmissionCounters>) {
+/// `commands` are those that the submission ran.
+pub(super) fn audit_and_keep(
+    mut lease: Lease,
+    caller: Caller,
+    profile: String,
+    commands: Vec<Vec<String>>,
+    counters: Arc<SubmissionCounters>,
+) {
     tokio::spawn(async move {
+        let choice = lease.choose_runtimes(commands);
         match lease.sandbox.audit().await {
             Ok(AuditOutcome::Clean(audited)) => {
                 counters.count(&counters.kept);
-                lease.keep(caller, audited);
+                lease.keep(caller, &choice, audited);
             }
             Ok(AuditOutcome::Residue(residue)) => {
                 lease.retire_as(RetireReason::Residue);

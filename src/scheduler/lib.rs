@@ -20,6 +20,7 @@
 //! | [`allocator`] | hands out sandboxes |
 //! | [`submission`], `phase` | the states of one submission |
 //! | `leases` | limits and reuse of its sandboxes |
+//! | `further_sandboxes` | those for more tests at the same time |
 //! | `blame` | reports without a judgement, and whose fault they are |
 //! | `service` | admission and the books of all submissions |
 //! | `registry` | submissions by id |
@@ -37,12 +38,17 @@ pub mod submission;
 mod access_log;
 mod blame;
 mod counters;
+mod further_sandboxes;
 mod health;
 mod language_metrics;
 mod leases;
 mod metrics;
+mod no_sandbox;
+#[cfg(test)]
+mod overload_tests;
 mod persistence;
 mod phase;
+mod rate;
 mod registry;
 mod report_store;
 mod service;

@@ -38,6 +38,7 @@ impl SubmissionService {
         let hosts = self.fleet.all();
         let pools = hosts.iter().flat_map(|host| host.pools());
         let mut waiting: BTreeMap<String, usize> = pools.map(|pool| (pool.profile().to_owned(), 0)).collect();
+        waiting.keys().for_each(|language| self.languages.create(language));
         waiting.extend(self.allocator().waiting_by_profile());
         let rows = waiting.into_iter().map(|(language, count)| (labels!(language = language), count as f64));
         writer.gauges("assay_queue_waiting", "Submissions that wait for a sandbox.", None, rows)?;

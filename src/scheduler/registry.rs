@@ -1,5 +1,5 @@
-//! All submissions that can be looked up, by id and caller. Answered ones are bounded in number and
-//! time.
+//! All submissions that can be looked up, by id and caller. Answered ones are bounded in number,
+//! time, and bytes of one uid.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,8 +72,8 @@ pub struct SubmissionHandle {
     cancel: watch::Sender<bool>,
     /// Cancelled by the end of a drain, and can run again.
     is_interrupted: AtomicBool,
-    /// Counted in `RegistryState::retained`.
-    is_retained: AtomicBool,
+    /// Counted in `RegistryState::retained`, with the bytes of its report.
+    retained_bytes: OnceLock<usize>,
     done_at: OnceLock<Instant>,
 }
 
@@ -94,7 +94,7 @@ impl SubmissionHandle {
             phase: watch::Sender::new(SubmissionPhase::Queued),
             cancel: watch::Sender::new(false),
             is_interrupted: AtomicBool::new(false),
-            is_retained: AtomicBool::new(false),
+            retained_bytes: OnceLock::new(),
             done_at: OnceLock::new(),
         }
     }
@@ -170,13 +170,33 @@ pub(super) enum IdClaim {
     Conflict,
 }
 
+/// The answered submissions of one uid.
+#[derive(Debug, Default)]
+struct Answered {
+    /// In order of their answers. Removed ones are skipped when they come up.
+    queue: VecDeque<(Instant, Weak<SubmissionHandle>)>,
+    /// How many of `queue` are still in `RegistryState::by_id`.
+    count: usize,
+    /// The size of their reports.
+    bytes: usize,
+}
+
+impl Answered {
+    /// Whether the oldest one has been removed, or has to go.
+    fn is_oldest_due(&self, now: Instant) -> bool {
+        let Some((at, oldest)) = self.queue.front() else { return false };
+        let is_over = self.bytes > bounds::MAX_KEPT_REPORT_BYTES_PER_UID && self.count > 1;
+        is_over || now.duration_since(*at) > bounds::REPORT_TTL || oldest.strong_count() == 0
+    }
+}
+
 #[derive(Debug, Default)]
 struct RegistryState {
     /// By id. Several callers may use the same id.
     by_id: HashMap<String, Vec<Arc<SubmissionHandle>>>,
-    /// Answered submissions in order of their answers. Removed ones are skipped when they come up.
-    answered: VecDeque<(Instant, Weak<SubmissionHandle>)>,
-    /// How many of `answered` are still in `by_id`.
+    /// The answered ones of each uid.
+    answered: HashMap<u32, Answered>,
+    /// How many of the answered ones are still in `by_id`.
     retained: usize,
 }
 
@@ -199,7 +219,29 @@ impl RegistryState {
         if with_id.is_empty() {
             self.by_id.remove(&handle.id);
         }
-        self.retained -= usize::from(handle.is_retained.load(Ordering::Relaxed));
+        let Some(bytes) = handle.retained_bytes.get() else { return };
+        self.retained -= 1;
+        if let Some(answered) = self.answered.get_mut(&handle.caller.uid) {
+            answered.count -= 1;
+            answered.bytes -= bytes;
+        }
+    }
+
+    fn remove_oldest(&mut self, uid: u32) {
+        let Some(answered) = self.answered.get_mut(&uid) else { return };
+        let oldest = answered.queue.pop_front();
+        if let Some(oldest) = oldest.and_then(|(_, handle)| handle.upgrade()) {
+            self.remove(&oldest);
+        }
+        self.answered.retain(|_, answered| !answered.queue.is_empty());
+    }
+
+    /// The uid whose oldest answered submission is the next to be removed, if one has to go. Of too
+    /// many, those of the uid that has the most.
+    fn due(&self, now: Instant) -> Option<u32> {
+        let due = self.answered.iter().find(|(_, answered)| answered.is_oldest_due(now));
+        let most = || self.answered.iter().max_by_key(|(_, answered)| answered.count);
+        due.or_else(|| (self.retained > bounds::MAX_KEPT_REPORTS).then(most).flatten()).map(|(uid, _)| *uid)
     }
 }
 
@@ -220,24 +262,21 @@ impl Registry {
         self.lock().by_id.entry(handle.id.clone()).or_default().push(handle);
     }
 
-    /// Records that a submission was answered `age` ago. Removes answered submissions beyond
-    /// `MAX_KEPT_REPORTS` or older than `REPORT_TTL`, oldest first.
-    pub(super) fn record_answer(&self, handle: &Arc<SubmissionHandle>, age: Duration) {
+    /// Records that a submission was answered `age` ago, with a report of this size. Removes
+    /// answered submissions beyond the bounds, oldest first.
+    pub(super) fn record_answer(&self, handle: &Arc<SubmissionHandle>, age: Duration, report_bytes: usize) {
         let now = Instant::now();
         let mut state = self.lock();
-        handle.is_retained.store(true, Ordering::Relaxed);
+        if handle.retained_bytes.set(report_bytes).is_err() {
+            return;
+        }
         state.retained += 1;
-        state.answered.push_back((now.checked_sub(age).unwrap_or(now), Arc::downgrade(handle)));
-        while let Some((at, oldest)) = state.answered.front() {
-            let oldest = oldest.upgrade();
-            let stays = state.retained <= bounds::MAX_KEPT_REPORTS && now.duration_since(*at) <= bounds::REPORT_TTL;
-            if stays && oldest.is_some() {
-                return;
-            }
-            state.answered.pop_front();
-            if let Some(oldest) = oldest {
-                state.remove(&oldest);
-            }
+        let answered = state.answered.entry(handle.caller.uid).or_default();
+        answered.count += 1;
+        answered.bytes += report_bytes;
+        answered.queue.push_back((now.checked_sub(age).unwrap_or(now), Arc::downgrade(handle)));
+        while let Some(uid) = state.due(now) {
+            state.remove_oldest(uid);
         }
     }
 
@@ -246,8 +285,11 @@ impl Registry {
         let state = self.lock();
         let is_retained =
             |handle: &Arc<SubmissionHandle>| state.with_id(&handle.id).iter().any(|known| Arc::ptr_eq(known, handle));
-        let all = state.answered.iter().rev().filter_map(|(at, handle)| Some((handle.upgrade()?, at.elapsed())));
-        all.filter(|(handle, _)| is_retained(handle)).collect()
+        let queues = state.answered.values().flat_map(|answered| &answered.queue);
+        let all = queues.filter_map(|(at, handle)| Some((handle.upgrade()?, at.elapsed())));
+        let mut all: Vec<_> = all.filter(|(handle, _)| is_retained(handle)).collect();
+        all.sort_by_key(|(_, age)| *age);
+        all
     }
 
     pub(super) fn find(&self, viewer: Viewer, id: &str) -> Option<Arc<SubmissionHandle>> {
@@ -267,39 +309,82 @@ impl Registry {
 mod tests {
     use super::*;
 
-    fn handle(id: usize) -> Arc<SubmissionHandle> {
+    fn handle(uid: u32, id: usize) -> Arc<SubmissionHandle> {
         let io = SubmissionIo { log: EventLog::new(false), input: None };
-        Arc::new(SubmissionHandle::new(id.to_string(), Caller { uid: 1, tenant: String::new() }, [0; 32], false, io))
+        Arc::new(SubmissionHandle::new(id.to_string(), Caller { uid, tenant: String::new() }, [0; 32], false, io))
+    }
+
+    fn answer(registry: &Registry, handle: &Arc<SubmissionHandle>, report_bytes: usize) {
+        registry.add(handle.clone());
+        registry.record_answer(handle, Duration::ZERO, report_bytes);
+    }
+
+    fn count(registry: &Registry, uid: u32) -> usize {
+        registry.list(Viewer::Uid(uid)).len()
     }
 
     #[test]
     fn answered_submissions_are_bounded_and_waiting_ones_are_not() {
         let registry = Registry::default();
-        registry.add(handle(0));
+        registry.add(handle(1, 0));
         for id in 1..=bounds::MAX_KEPT_REPORTS + 10 {
-            let handle = handle(id);
-            registry.add(handle.clone());
-            registry.record_answer(&handle, Duration::ZERO);
+            answer(&registry, &handle(1, id), 1000);
         }
-        assert_eq!(registry.list(Viewer::Uid(1)).len(), bounds::MAX_KEPT_REPORTS + 1);
+        assert_eq!(count(&registry, 1), bounds::MAX_KEPT_REPORTS + 1);
         assert!(registry.find(Viewer::Uid(1), "0").is_some() && registry.find(Viewer::Uid(1), "10").is_none());
         assert!(registry.find(Viewer::Uid(1), "11").is_some());
     }
 
     #[test]
+    fn large_reports_are_bounded_for_each_uid_and_cost_no_other_one_its_own() {
+        let registry = Registry::default();
+        answer(&registry, &handle(2, 0), bounds::MAX_REPORT_BYTES);
+        let large = bounds::MAX_REPORT_BYTES;
+        for id in 0..1000 {
+            answer(&registry, &handle(1, id), large);
+        }
+        assert_eq!(count(&registry, 1), bounds::MAX_KEPT_REPORT_BYTES_PER_UID / large);
+        assert!(registry.find(Viewer::Uid(1), "999").is_some());
+        assert_eq!(count(&registry, 2), 1);
+        // the newest stays, whatever its size
+        answer(&registry, &handle(3, 0), bounds::MAX_KEPT_REPORT_BYTES_PER_UID + 1);
+        assert_eq!(count(&registry, 3), 1);
+    }
+
+    #[test]
+    fn of_too_many_reports_the_uid_with_the_most_loses_its_oldest() {
+        let registry = Registry::default();
+        answer(&registry, &handle(2, 0), 1000);
+        for id in 1..=bounds::MAX_KEPT_REPORTS {
+            answer(&registry, &handle(1, id), 1000);
+        }
+        assert_eq!((count(&registry, 1), count(&registry, 2)), (bounds::MAX_KEPT_REPORTS - 1, 1));
+        assert!(registry.find(Viewer::Uid(1), "1").is_none());
+    }
+
+    #[test]
     fn removed_submissions_do_not_count_towards_the_bound() {
         let registry = Registry::default();
-        let retained = handle(0);
-        registry.add(retained.clone());
-        registry.record_answer(&retained, Duration::ZERO);
+        answer(&registry, &handle(1, 0), 1000);
         for id in 1..=bounds::MAX_KEPT_REPORTS * 2 {
-            let handle = handle(id);
-            registry.add(handle.clone());
-            registry.record_answer(&handle, Duration::ZERO);
+            let handle = handle(1, id);
+            answer(&registry, &handle, bounds::MAX_REPORT_BYTES);
             registry.remove(&handle);
         }
         assert!(registry.find(Viewer::Uid(1), "0").is_some());
         let state = registry.lock();
-        assert_eq!((state.by_id.len(), state.retained), (1, 1));
+        assert_eq!((state.by_id.len(), state.retained, state.answered[&1].bytes), (1, 1, 1000));
+    }
+
+    #[test]
+    fn answered_submissions_come_newest_first_of_all_uids() {
+        let registry = Registry::default();
+        for (uid, id, age) in [(1, 0, 30), (2, 1, 20), (1, 2, 10)] {
+            let handle = handle(uid, id);
+            registry.add(handle.clone());
+            registry.record_answer(&handle, Duration::from_secs(age), 1000);
+        }
+        let ids: Vec<String> = registry.answered().into_iter().map(|(handle, _)| handle.id.clone()).collect();
+        assert_eq!(ids, ["2", "1", "0"]);
     }
 }

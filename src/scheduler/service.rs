@@ -17,6 +17,7 @@ use super::allocator::Allocator;
 use super::counters::SubmissionCounters;
 use super::language_metrics::LanguageMetrics;
 use super::phase::SubmissionPhase;
+use super::rate::{RateBound, RateLimiter};
 use super::registry::{IdClaim, Registry, SubmissionHandle, SubmissionIo, Viewer};
 use super::report_store::{BlobStore, ReportStore};
 use super::stages::{Stage, StageMetrics, StageTimes};
@@ -57,12 +58,15 @@ pub struct SubmissionService {
     allocator: Arc<Allocator>,
     queue_config: Mutex<QueueSettings>,
     pub(super) registry: Registry,
+    rates: RateLimiter,
     pub(super) stages: StageMetrics,
     pub(super) admitted: AtomicUsize,
     pub(super) counters: Arc<SubmissionCounters>,
     pub(super) languages: LanguageMetrics,
     pub(super) usage_by_uid: UsageByUid,
     draining: AtomicBool,
+    /// An operator asked for no more submissions, for maintenance.
+    paused: AtomicBool,
     /// Becomes true at the end of a drain: what has not started is saved.
     drain_ended: watch::Sender<bool>,
     pub(super) unfinished: UnfinishedStore,
@@ -136,6 +140,7 @@ impl SubmissionService {
             allocator: Allocator::start(fleet.clone(), capacity_changed, queue.max_running_per_uid),
             fleet,
             queue_config: Mutex::new(queue),
+            rates: RateLimiter::default(),
             registry: Registry::default(),
             stages: StageMetrics::default(),
             admitted: AtomicUsize::new(0),
@@ -143,6 +148,7 @@ impl SubmissionService {
             languages: LanguageMetrics::default(),
             usage_by_uid: UsageByUid::default(),
             draining: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             drain_ended: watch::Sender::new(false),
             unfinished: UnfinishedStore::new(state_folder.join("kept")),
             reports: ReportStore::new(state_folder.join("answers")),
@@ -176,7 +182,7 @@ impl SubmissionService {
     pub fn submit(
         self: &Arc<Self>,
         submission: &Submission,
-        work: Work,
+        mut work: Work,
         arrival: Arrival,
     ) -> Result<Arc<SubmissionHandle>, Refusal> {
         let requested_at = Instant::now();
@@ -188,7 +194,15 @@ impl SubmissionService {
                 IdClaim::Conflict => return Err(Refusal::Conflict { id: work.id }),
             }
         }
+        if self.is_paused() && !self.is_draining() {
+            self.counters.count(&self.counters.refused);
+            return Err(Refusal::Paused);
+        }
+        if let Some(loaded) = work.loaded.take_if(|loaded| self.allocator.is_hot(loaded, &work.caller, work.fresh)) {
+            work.profile = loaded;
+        }
         self.check_isolation(&work)?;
+        self.check_sandboxes(&work)?;
         let slot = self.admit(&work)?;
         Ok(self.start_task(work, digest, arrival, requested_at, slot))
     }
@@ -272,14 +286,14 @@ impl SubmissionService {
         self.languages.record_answer(language, &report, total);
         // before the answer is visible: a caller with an answer may submit again at once
         drop(slot);
-        self.registry.record_answer(handle, Duration::ZERO);
+        self.registry.record_answer(handle, Duration::ZERO, report.line_bytes());
         handle.set_phase(SubmissionPhase::Done(Arc::new(report)));
         handle.io.close();
     }
 
     fn admit(self: &Arc<Self>, work: &Work) -> Result<AdmissionSlot, Refusal> {
         let uid = work.caller.uid;
-        let predicted_wait = work.deadline.and_then(|_| self.allocator.predict_wait(uid, &work.profile.name));
+        let predicted_wait = self.allocator.predict_wait(uid, &work.profile.name);
         let mut by_uid = self.usage_by_uid.lock();
         let usage = by_uid.get(&uid).copied().unwrap_or_default();
         let load = QueueLoad {
@@ -291,10 +305,17 @@ impl SubmissionService {
             create_time: self.create_time(),
             predicted_wait,
             deadline: work.deadline,
+            patience: self.queue_config().patience(),
         };
-        let QueueSettings { max, max_per_uid, .. } = self.queue_config();
+        let QueueSettings { max, max_per_uid, max_rate_per_uid, burst_per_uid, .. } = self.queue_config();
         let limits = QueueBounds { max, max_per_uid, max_bytes_per_uid: bounds::MAX_BYTES_PER_UID };
-        match admit(load, limits) {
+        let rate = RateBound { per_second: max_rate_per_uid, burst: burst_per_uid };
+        // last: what is refused for another reason takes no token
+        let decided = admit(load, limits).and_then(|()| {
+            let refused = |retry_after| Refusal::RateExceeded { per_second: rate.per_second, retry_after };
+            self.rates.take(uid, Instant::now(), rate).map_err(refused)
+        });
+        match decided {
             Ok(()) => Ok(self.take_slot(&mut by_uid, work)),
             Err(refusal) => {
                 self.counters.count(&self.counters.refused);
@@ -325,6 +346,24 @@ impl SubmissionService {
                 self.counters.count(&self.counters.refused);
                 let (profile, why) = (work.profile.name.clone(), host.cell_unavailable_reason());
                 return Err(Refusal::Isolation { profile, offered: offered.as_str(), why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a submission that would wait in vain, because no host can make a sandbox for it or
+    /// its referees.
+    fn check_sandboxes(&self, work: &Work) -> Result<(), Refusal> {
+        let referees = work.referees.iter().map(|referee| &referee.profile);
+        for profile in [&work.profile].into_iter().chain(referees) {
+            if let Some(error) = self.allocator.blocked(&profile.name) {
+                self.counters.count(&self.counters.refused);
+                return Err(Refusal::NoSandbox {
+                    profile: profile.name.clone(),
+                    reason: error.to_string(),
+                    remedy: error.remedy(),
+                    is_image: error.step() == "image",
+                });
             }
         }
         Ok(())
@@ -393,6 +432,16 @@ impl SubmissionService {
     /// Whether new submissions are refused.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new submissions until it is called with `false`. What was admitted is finished. A
+    /// new daemon is not paused.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     /// Refuses new submissions from now on.

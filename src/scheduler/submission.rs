@@ -25,21 +25,23 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::allocator::{Allocation, Allocator, NoSandbox, RefereeLease, RunningGuard};
+use super::allocator::{Allocation, Allocator, RefereeLease, RunningGuard};
 use super::blame::{self, Death};
 use super::counters::SubmissionCounters;
+use super::further_sandboxes::FurtherSandboxes;
 use super::language_metrics::LanguageMetrics;
 use super::leases::{Unfit, allocate_referees, audit_and_keep, may_keep, set_limits};
+use super::no_sandbox::NoSandbox;
 use super::phase::SubmissionPhase;
 use super::registry::SubmissionHandle;
 use super::report_store::BlobStore;
 use super::stages::{Stage, StageTimes};
 use judge::cache::Cache;
-use judge::drive::{AssignedSandbox, Judged, LostSandbox, RunContext, judge};
+use judge::drive::{AssignedSandbox, FinishedTests, Judged, LostSandbox, RunContext, TestResult, judge};
 use judge::render::{self, millis};
 use judge::work::Work;
 use protocol::report::SandboxInfo;
-use protocol::{Profile, Report, StartKind, Verdict};
+use protocol::{Profile, Report, RunReport, StartKind, Verdict};
 use sandbox::host::capacity::Reservation;
 use sandbox::host::{BusyGuard, Host};
 use sandbox::lifecycle::{ContainerId, Lost, UpdateError};
@@ -143,15 +145,14 @@ impl Placement {
         leased_at: Instant,
     ) -> Result<(Judged, Duration), RunFailure> {
         let (caller, cache) = (&work.caller, context.cache);
-        let own = set_limits(&self.host, &mut self.lease, &work.profile, &work.limits).await;
+        let own = set_limits(&self.host, &mut self.lease, &work.profile, &work.sandbox_limits()).await;
         own.map_err(|error| RunFailure::of_update(error, LostSandbox::Submission))?;
         let mut seats = Vec::with_capacity(self.referees.len());
         let leases = self.referees.iter_mut().zip(&work.referees);
         for (at, (RefereeLease { host, lease, .. }, referee)) in leases.enumerate() {
-            let (profile, limits) = (&referee.profile, &referee.step.limits);
-            let limited = set_limits(host, lease, profile, limits).await;
+            let limited = set_limits(host, lease, &referee.profile, &referee.sandbox_limits()).await;
             limited.map_err(|error| RunFailure::of_update(error, |lost| LostSandbox::Referee(at, lost)))?;
-            let key = cache.key(caller, profile, &referee.files, referee.compile.as_ref(), &lease.image);
+            let key = cache.key(caller, &referee.profile, &referee.files, referee.compile.as_ref(), &lease.image);
             seats.push(AssignedSandbox { sandbox: &mut lease.sandbox, key });
         }
         let lease_time = leased_at.elapsed();
@@ -171,8 +172,16 @@ impl Placement {
             profile: work.profile.name.clone(),
             isolation: lease.sandbox.isolation().as_str().to_owned(),
             engine: host.engine_version(),
+            uses: lease.uses + 1,
         };
         (if was_hot { StartKind::Hot } else { lease.start }, info)
+    }
+
+    /// The program's memory when the sandbox's is exhausted, in bytes: its limit without what it
+    /// used before the first program.
+    fn program_bytes_when_full(&self) -> u64 {
+        let ready = self.lease.sandbox.ready();
+        ready.memory_bytes.saturating_sub(ready.memory_used_bytes)
     }
 
     /// Retires the lost sandbox as such; returns its host and its container's id.
@@ -225,6 +234,14 @@ pub(super) struct SubmissionTask<'a> {
     deaths: Vec<Death>,
     /// Attempts that failed and were repeated.
     retries: usize,
+}
+
+/// The first run that the sandbox was used for.
+fn first_run(report: &mut Report) -> Option<&mut RunReport> {
+    let tests = report.tests.iter_mut().filter_map(|test| test.run.as_mut());
+    let suite = report.suite.iter_mut().map(|suite| &mut suite.run);
+    let mut runs = report.compile.iter_mut().chain(report.run.iter_mut()).chain(suite).chain(tests);
+    runs.find(|run| run.start.is_some())
 }
 
 impl<'a> SubmissionTask<'a> {
@@ -304,11 +321,16 @@ impl<'a> SubmissionTask<'a> {
         let (work, leased_at) = (self.work, Instant::now());
         placement.occupy(work);
         self.handle.set_phase(SubmissionPhase::Running);
+        let finished = FinishedTests::default();
+        let TaskResources { allocator, counters, .. } = &self.resources;
+        let extras = FurtherSandboxes::new(allocator, work, &placement.host, &placement.lease, counters);
         let context = RunContext {
             log: &self.handle.io.log,
             input: self.handle.io.input.as_deref(),
             cancel: self.handle.cancelled(),
             cache: self.resources.cache,
+            finished: &finished,
+            extras: &extras,
         };
         let result = placement.judge(work, context, leased_at).await;
         self.handle.set_phase(SubmissionPhase::Settling);
@@ -317,26 +339,37 @@ impl<'a> SubmissionTask<'a> {
                 let (start, sandbox) = placement.describe(work, judged.was_hot);
                 // retiring or auditing the sandbox does not delay the answer
                 let lease = placement.release();
-                if may_keep(work, &lease, &judged) {
+                if may_keep(work, &lease) && judged.allows_reuse() {
                     let (caller, profile) = (work.caller.clone(), work.profile.name.clone());
-                    audit_and_keep(lease, caller, profile, self.resources.counters.clone());
+                    let commands = work.commands(judged.is_cached);
+                    audit_and_keep(lease, caller, profile, commands, self.resources.counters.clone());
                 }
                 Attempt::Finished(Box::new(Finished { judged, start, sandbox, lease_time }))
             }
             Err(RunFailure::Unfit(unfit)) => Attempt::Unfit(unfit),
-            Err(RunFailure::Lost(lost)) => self.examine_loss(placement, lost, leased_at).await,
+            Err(RunFailure::Lost(lost)) => self.examine_loss(placement, lost, finished.take(), leased_at).await,
         }
     }
 
     /// Finds out how a lost sandbox ended.
-    async fn examine_loss(&self, mut placement: Placement, lost: LostSandbox, leased_at: Instant) -> Attempt {
+    async fn examine_loss(
+        &self,
+        mut placement: Placement,
+        lost: LostSandbox,
+        tests: Vec<TestResult>,
+        leased_at: Instant,
+    ) -> Attempt {
         let (start, sandbox) = placement.describe(self.work, false);
+        let used_bytes = placement.program_bytes_when_full();
         let (host, container) = placement.retire_lost(&lost);
         drop(placement.release());
         let end = host.container_end(&container).await;
-        if end.oom {
+        // such a sandbox was alive, and its program within its limit
+        let is_within_limit =
+            matches!(lost, LostSandbox::Submission(Lost::OutOfMemory) | LostSandbox::Referee(_, Lost::OutOfMemory));
+        if end.is_out_of_memory() && !is_within_limit {
             let judged = match &lost {
-                LostSandbox::Submission(lost) => blame::out_of_memory(self.work, lost),
+                LostSandbox::Submission(lost) => blame::out_of_memory(self.work, lost, used_bytes, tests),
                 LostSandbox::Referee(_, lost) => blame::referee_out_of_memory(lost),
             };
             return Attempt::Finished(Box::new(Finished { judged, start, sandbox, lease_time: Duration::ZERO }));
@@ -344,7 +377,7 @@ impl<'a> SubmissionTask<'a> {
         host.mark_suspect();
         let engine_was_well = host.was_healthy_since(leased_at).await;
         let (LostSandbox::Submission(lost) | LostSandbox::Referee(_, lost)) = lost;
-        Attempt::Lost(Death { lost, end, engine_was_well, host: host.name().to_owned() })
+        Attempt::Lost(Death { lost, end, engine_was_well, host: host.name().to_owned(), tests })
     }
 
     /// Decides what follows an attempt.
@@ -386,6 +419,11 @@ impl<'a> SubmissionTask<'a> {
         let mut report = render::report(&self.work.id, judged, &|bytes| self.resources.blobs.keep(uid, bytes));
         self.times.add(Stage::Decide, deciding.elapsed());
         report.start = Some(start);
+        if start == StartKind::Cold
+            && let Some(first) = first_run(&mut report)
+        {
+            first.start = Some(start);
+        }
         report.sandbox = Some(sandbox);
         report.timing.queue_ms = millis(self.queue_time);
         report.timing.lease_ms = millis(lease_time);
@@ -406,7 +444,7 @@ impl<'a> SubmissionTask<'a> {
         // output that was read would be delivered twice, and input that was fed is gone
         let is_observed = self.handle.io.input.is_some() || !self.handle.io.log.discard_unread_output();
         if self.retries > 1 || is_observed || *self.handle.cancelled().borrow() {
-            return Next::Answer(Box::new(blame::lost_report(id, &self.deaths)));
+            return Next::Answer(Box::new(blame::lost_report(self.work, &mut self.deaths)));
         }
         Next::Retry
     }

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Weight of a new gap in the moving average.
-const WEIGHT: f64 = 0.2;
+/// Weight of a new gap in the moving average. Runs of one length end in bursts, one for each place:
+/// the average is over several of them.
+const WEIGHT: f64 = 0.04;
 /// Gaps measured before there is an estimate.
 const MIN_GAPS: u32 = 3;
 
@@ -21,8 +22,9 @@ impl WaitEstimator {
     pub fn record_allocation(&mut self, now: Instant, others_wait: bool) {
         if let Some(last) = self.last {
             let gap = now.saturating_duration_since(last).as_secs_f64();
-            self.mean_gap_secs = Some(self.mean_gap_secs.map_or(gap, |mean| mean + WEIGHT * (gap - mean)));
             self.gaps = self.gaps.saturating_add(1);
+            let weight = WEIGHT.max(1.0 / f64::from(self.gaps));
+            self.mean_gap_secs = Some(self.mean_gap_secs.map_or(gap, |mean| mean + weight * (gap - mean)));
         }
         // with an empty queue the time until the next allocation is idle time, not our speed
         self.last = others_wait.then_some(now);
@@ -48,6 +50,17 @@ mod tests {
         }
         let wait = estimator.estimate(9).unwrap();
         assert!(wait.abs_diff(Duration::from_secs(1)) < Duration::from_millis(1), "{wait:?}");
+    }
+
+    #[test]
+    fn allocations_in_bursts_are_estimated_by_their_mean_gap() {
+        let (mut estimator, begin) = (WaitEstimator::default(), Instant::now());
+        // four places, whose runs of 400 ms end together
+        for number in 0..80u32 {
+            estimator.record_allocation(begin + Duration::from_millis(400) * (number / 4), true);
+            let wait = estimator.estimate(39).map(|wait| wait.as_secs_f64());
+            assert!(number < 16 || wait.is_some_and(|wait| (3.2..5.0).contains(&wait)), "{number}: {wait:?}");
+        }
     }
 
     #[test]

@@ -23,7 +23,8 @@ use tracing_subscriber::layer::Context;
 
 use super::text::{clean, quoted};
 
-const SOCKET: &str = "/run/systemd/journal/socket";
+/// Where the journal listens.
+pub const SOCKET: &str = "/run/systemd/journal/socket";
 
 const SEND_TIMEOUT: Duration = Duration::from_millis(50);
 

@@ -4,6 +4,7 @@
 //! Log lines that a caller or a program can trigger go through a [`throttle::LogThrottle`], so
 //! that they cannot flood the log. Text from outside goes through [`text::clean`].
 
+pub mod disk;
 mod journal;
 pub mod liveness;
 pub mod log;

@@ -25,6 +25,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, fmt as lines, reload};
 
 use super::journal::Journal;
+pub use super::journal::SOCKET as JOURNAL_SOCKET;
 use super::text::{clean, quoted};
 
 /// Names that `log.level` accepts before `=`, and the module path each stands for.
@@ -158,7 +159,18 @@ pub fn start(level: &str, target: LogTarget, journal_stream: Option<&str>) -> Re
     };
     started.map_err(|error| format!("failed to start the log: {error}"))?;
     let _ = LEVEL.set(handle);
+    // a panic ends only its task: without this it is a line without a priority
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{}", clean(&panic.to_string()))));
     Ok(())
+}
+
+/// A message for stderr before the log was started, or when it could not be. The journal reads a
+/// priority at the start of a line; there it is an error.
+pub fn as_error(message: &str, journal_stream: Option<&str>) -> String {
+    match is_journal_stream(journal_stream) {
+        true => message.lines().map(|line| format!("<3>{line}")).collect::<Vec<_>>().join("\n"),
+        false => message.to_owned(),
+    }
 }
 
 /// Formats one field of a line of text.

@@ -22,14 +22,14 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
     let run = (
         any::<[u32; 2]>(),
         strings(),
-        vec((".{0,9}", ".{0,9}"), 0..4),
+        [(); 2].map(|()| vec((".{0,9}", ".{0,9}"), 0..4)),
         limits.clone(),
         any::<[bool; 5]>(),
         strings(),
         strings(),
         any::<u64>(),
     )
-        .prop_map(|([run, relax], argv, env, limits, flags, keep, remove_after, usage_interval_ns)| {
+        .prop_map(|([run, relax], argv, [env, live_env], limits, flags, keep, remove_after, usage_interval_ns)| {
             ToInit::Run(Run {
                 run,
                 argv,
@@ -44,6 +44,7 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
                 usage_interval_ns,
                 more: flags[3],
                 hot: flags[4],
+                live_env,
             })
         });
     let arguments = || vec(".{0,9}", 0..3);

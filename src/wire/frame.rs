@@ -26,7 +26,7 @@
 use std::time::Duration;
 
 /// Version of the wire format. Daemon and init refuse another version in the first exchange.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// Largest frame (kind byte and payload). A larger length means a corrupt stream.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -194,7 +194,8 @@ pub enum IsolationMode {
     /// The init is root with three capabilities, the program an unprivileged uid.
     #[default]
     Split,
-    /// Each run gets fresh user, PID, mount and IPC namespaces; nothing in the container is root.
+    /// Each run gets fresh user, PID, mount, IPC, network and cgroup namespaces; nothing in the
+    /// container is root.
     Cell,
 }
 
@@ -211,6 +212,10 @@ pub struct Space {
     pub inodes: u32,
 }
 
+/// Processes and threads of a container beyond a program's limit: the init, the helpers that it
+/// forks, and pre-started runtimes (a JVM has twenty threads).
+pub const OWN_PIDS: u32 = 64;
+
 /// Bit set of system calls that an operator allows in a profile although the filter denies them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Relax(pub u32);
@@ -225,7 +230,9 @@ impl Relax {
     /// POSIX message queues.
     pub const POSIX_MQ: Relax = Relax(4);
     pub const IO_URING: Relax = Relax(8);
-    pub const ALL: Relax = Relax(15);
+    /// Pseudoterminals, for shells and editors.
+    pub const PTY: Relax = Relax(16);
+    pub const ALL: Relax = Relax(31);
 
     /// Whether every bit of `these` is set.
     #[must_use]
@@ -313,6 +320,14 @@ pub struct Prepare {
     pub relax: Relax,
 }
 
+impl Prepare {
+    /// Whether the runtime stands for the beginning of this command, or for all of it if it must.
+    #[must_use]
+    pub fn stands_for_command(&self, command: &[String]) -> bool {
+        command.starts_with(&self.stands_for) && (!self.exact || command.len() == self.stands_for.len())
+    }
+}
+
 /// Runs one program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -344,6 +359,16 @@ pub struct Run {
     pub more: bool,
     /// Whether a prewarmed runtime may be used.
     pub hot: bool,
+    /// Variables that a program gets besides `env` if its output is read while it runs; a forked
+    /// runtime is told `live` instead. Empty: it is not, or the language needs none.
+    pub live_env: Vec<(String, String)>,
+}
+
+impl Run {
+    /// The environment of a program that is started for this run.
+    pub fn whole_env(&self) -> Vec<(String, String)> {
+        self.env.iter().chain(&self.live_env).cloned().collect()
+    }
 }
 
 /// The limits that the init enforces for one run. Memory, the container's process limit and the CPU
@@ -428,7 +453,7 @@ pub enum Fired {
     Wall,
     /// Output exceeded its limit.
     Output,
-    /// The kernel's OOM killer acted during the run.
+    /// The memory use passed its limit.
     Memory,
     /// A Kill frame arrived.
     Kill,
@@ -452,9 +477,10 @@ pub enum Ended {
 /// How a memory figure was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MemoryMethod {
-    /// The cgroup's peak rose during this run: exact for the sandbox.
+    /// The cgroup's peak rose during this run: exact.
     CgroupPeak,
-    /// Samples of the cgroup's use above the baseline, and the largest resident set: a lower bound.
+    /// An earlier run or a compiler hides the peak: the largest of the samples, and of the largest
+    /// process without its mapped files.
     Sampled,
     /// Only the largest resident set of one process.
     MaxRss,

@@ -169,6 +169,11 @@ impl Daemon {
         self.folder.path().join("assay.sock")
     }
 
+    /// The process of the daemon.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

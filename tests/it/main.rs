@@ -12,19 +12,24 @@ mod programs;
 mod relay;
 
 mod offline {
+    mod check_config;
     mod cli;
     mod corpus;
     mod cycles;
     mod docs;
+    mod languages;
     mod terminal;
     mod tidy;
 }
 
 mod engine {
+    mod accounting;
+    mod as_written;
     mod attacks;
     mod chaos;
     mod contract;
     pub mod docker;
+    mod faults;
     mod first_lesson;
     pub mod gateway;
     mod hostile;
@@ -33,14 +38,21 @@ mod engine {
     mod isolation;
     mod judging;
     mod languages;
+    mod limits;
     mod logs;
+    mod more_languages;
+    mod package_formats;
     mod packages;
+    mod parallel;
     mod protocol;
     mod referees;
     mod sandbox;
     mod scheduling;
+    mod separation;
     mod service;
+    mod socket_memory;
     mod streams;
+    mod suite_results;
     mod suites;
 }
 

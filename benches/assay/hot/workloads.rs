@@ -33,7 +33,7 @@ pub struct Workload {
 
 const PYTHON: &[&[&str]] = &[&["/usr/bin/python3", "main.py"]];
 const HELLO_CPP: &str = "#include <bits/stdc++.h>\nint main() { std::cout << \"hello\\n\"; }\n";
-const HELLO_JAVA: &str =
+pub const HELLO_JAVA: &str =
     "public class Main { public static void main(String[] args) { System.out.println(\"hello\"); } }\n";
 
 pub const WORKLOADS: &[Workload] = &[

@@ -227,9 +227,10 @@ impl HostFiles {
     fn apparmor(&self) -> DoctorCheck {
         let name = "apparmor";
         match self.read("/sys/module/apparmor/parameters/enabled").as_deref().map(str::trim) {
-            Some("Y") => {
-                DoctorCheck::ok(name, "enabled [5.2]; cells need the profile config/apparmor/assay-cell".into())
-            }
+            Some("Y") => DoctorCheck::ok(
+                name,
+                "enabled [5.2]; cells need the profile assay-cell, which the package loads".into(),
+            ),
             _ => {
                 let message =
                     "disabled: one layer less around the init (programs have a seccomp filter of their own) [5.2]"
@@ -263,7 +264,7 @@ impl HostFiles {
         if restricted.is_some_and(|text| text.trim() == "1") {
             let message = "only with an AppArmor profile that allows them".to_owned();
             let load =
-                "apparmor_parser -r config/apparmor/assay-cell, and apparmor_profile = \"assay-cell\" in [engine]";
+                "apparmor_parser -r /etc/apparmor.d/assay-cell, and apparmor_profile = \"assay-cell\" in [engine]";
             return DoctorCheck::warn(name, message, remedy(load));
         }
         DoctorCheck::ok(name, "available: cells work".into())

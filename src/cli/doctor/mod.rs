@@ -318,6 +318,13 @@ fn profiles(config: &Config, tags: &[String]) -> DoctorCheck {
     }
 }
 
+/// Where the daemon's unit is, if it was installed.
+const UNITS: [&str; 3] = [
+    "/etc/systemd/system/assayd.service",
+    "/lib/systemd/system/assayd.service",
+    "/usr/local/lib/systemd/system/assayd.service",
+];
+
 async fn daemon(socket: &Path) -> DoctorCheck {
     let call = async {
         let mut client = RpcClient::connect(socket).await?;
@@ -331,7 +338,14 @@ async fn daemon(socket: &Path) -> DoctorCheck {
                 if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused));
             let (message, _) = super::error_output::describe(&error.into());
             if is_absent {
-                DoctorCheck::warn("daemon", format!("assayd is not running ({})", socket.display()), remedy)
+                let message = format!("assayd is not running ({})", socket.display());
+                // without a socket and without a unit there is none that has died
+                if socket.exists() || UNITS.iter().any(|unit| Path::new(unit).exists()) {
+                    let remedy = remedy.unwrap_or_else(|| "Start it: systemctl start assayd".into());
+                    DoctorCheck::fail("daemon", message, remedy)
+                } else {
+                    DoctorCheck::warn("daemon", message, remedy)
+                }
             } else {
                 DoctorCheck::fail(
                     "daemon",

@@ -82,6 +82,16 @@ impl Client {
         self.call(call, &[200, 404]).await.map(drop)
     }
 
+    /// The same, but images below it that have no name stay.
+    ///
+    /// # Errors
+    /// 409: a container uses it.
+    pub async fn remove_image_alone(&self, name: &str) -> Result<(), Error> {
+        static OP: Op = Op::delete("remove an image").within(deadlines::REMOVE);
+        let call = Call::new(&OP, format!("/images/{}", path::image(&OP, name)?)).flag("noprune", true);
+        self.call(call, &[200, 404]).await.map(drop)
+    }
+
     /// `POST /images/prune`: removes images without a name, or with the filter `dangling=false` all
     /// that no container uses. A label filter is required: without one, images of other programs
     /// would be removed. 300 s for the head. If dropped: it continues.

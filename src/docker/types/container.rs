@@ -181,6 +181,8 @@ pub struct ContainerSummary {
     pub names: Vec<String>,
     #[serde(deserialize_with = "lax")]
     pub image: String,
+    #[serde(rename = "ImageID", deserialize_with = "lax")]
+    pub image_id: String,
     /// `created`, `running`, ...
     #[serde(deserialize_with = "lax")]
     pub state: String,

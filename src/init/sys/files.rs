@@ -19,6 +19,22 @@ pub fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
+/// The content of a kernel file; empty if it cannot be read. The kernel makes most of them in one
+/// piece, so a large buffer saves calls.
+#[must_use]
+pub fn read_text(path: &str) -> String {
+    const PIECE_BYTES: usize = 4096;
+    let mut content = Vec::with_capacity(PIECE_BYTES);
+    let Some(file) = CString::new(path).ok().and_then(|path| open(&path, libc::O_RDONLY).ok()) else {
+        return String::new();
+    };
+    let mut piece = [0; PIECE_BYTES];
+    while let Ok(n @ 1..) = read(file.as_raw_fd(), &mut piece) {
+        content.extend_from_slice(piece.get(..n).unwrap_or_default());
+    }
+    String::from_utf8_lossy(&content).into_owned()
+}
+
 /// pread(2) at offset 0: the current content of a kernel file.
 pub fn read_from_start(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the buffer is ours and has the given length.
@@ -57,12 +73,33 @@ pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Replaces the content of an open file.
+pub fn replace_content(file: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the buffer has the given length.
+    let r = unsafe { libc::pwrite(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+    check(r as i64)?;
+    // SAFETY: plain numbers.
+    check(i64::from(unsafe { libc::ftruncate(file.as_raw_fd(), bytes.len() as libc::off_t) })).map(drop)
+}
+
 /// A pipe, close-on-exec, both ends blocking: (read end, write end).
 pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let mut fds = [0; 2];
     // SAFETY: room for two descriptors.
     check(i64::from(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }))?;
     Ok((own(i64::from(fds[0]))?, own(i64::from(fds[1]))?))
+}
+
+/// Whether this process is root in its user namespace.
+pub fn is_root() -> bool {
+    // SAFETY: cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Gives a pipe room for this many bytes. Fails if its user has too many large ones.
+pub fn set_pipe_size(fd: &OwnedFd, bytes: i32) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    check(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETPIPE_SZ, bytes) })).map(drop)
 }
 
 /// Makes one end of a pipe non-blocking. The other end is a different open file description and
@@ -125,7 +162,7 @@ fn socketpair(kind: i32) -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// Most descriptors in one message.
-const MAX_SENT: usize = 9;
+const MAX_SENT: usize = 11;
 
 /// Buffer for one control message with [`MAX_SENT`] descriptors, aligned as cmsg(3) requires.
 #[repr(C, align(8))]
@@ -198,6 +235,29 @@ pub fn recv_fds<const N: usize>(from: &OwnedFd, may_wait: bool) -> Result<[Owned
             Ok(numbers.map(|number| OwnedFd::from_raw_fd(number)))
         }
     })
+}
+
+/// Takes a short message from a packet socket, if there is one.
+pub fn recv_message(from: &OwnedFd) -> Option<String> {
+    let mut buffer = [0u8; 64];
+    // SAFETY: the buffer has the given length.
+    let r = unsafe { libc::recv(from.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+    let message = buffer.get(..usize::try_from(r).ok()?)?;
+    (!message.is_empty()).then(|| String::from_utf8_lossy(message).into_owned())
+}
+
+/// Sets the loopback interface of this process's network namespace up.
+pub fn set_loopback_up() -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    let socket = own(i64::from(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }))?;
+    // SAFETY: plain data.
+    let mut request = unsafe { std::mem::zeroed::<libc::ifreq>() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *place = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the request outlives the call.
+    check(i64::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &request) })).map(drop)
 }
 
 /// Marks every descriptor from 3 on close-on-exec. Ours are already, so ENOSYS is harmless.
@@ -281,37 +341,28 @@ pub fn stat_at(dir: &OwnedFd, name: &CStr) -> Result<FileMeta, Errno> {
     Ok(meta(&s))
 }
 
-/// Everything about a folder that a program can change, except its access time, and the free space
-/// and inodes of its file system. For comparison with an earlier value.
-pub type FolderState = [u64; 13];
-
-/// The current state of an open folder.
-// field widths differ between architectures
-#[allow(clippy::unnecessary_cast)]
-pub fn folder_state(fd: &OwnedFd) -> Result<FolderState, Errno> {
-    // SAFETY: plain data that outlives the calls.
-    let (s, f, attributes) = unsafe {
-        let mut s = std::mem::zeroed::<libc::stat>();
-        let mut f = std::mem::zeroed::<libc::statfs>();
-        check(i64::from(libc::fstat(fd.as_raw_fd(), &mut s)))?;
-        check(i64::from(libc::fstatfs(fd.as_raw_fd(), &mut f)))?;
-        // length of the list of attribute names; negative where the file system has none
-        (s, f, libc::flistxattr(fd.as_raw_fd(), std::ptr::null_mut(), 0).max(0))
-    };
-    let time = |seconds: i64, nanos: i64| [seconds as u64, nanos as u64];
-    let [mtime, mtime_ns] = time(s.st_mtime, s.st_mtime_nsec);
-    let [ctime, ctime_ns] = time(s.st_ctime, s.st_ctime_nsec);
-    let owner = u64::from(s.st_uid) << 32 | u64::from(s.st_gid);
-    let (links, size) = (s.st_nlink as u64, s.st_size as u64);
-    let (dev, ino, mode) = (s.st_dev as u64, s.st_ino as u64, u64::from(s.st_mode));
-    let (blocks, inodes) = (f.f_bfree as u64, f.f_ffree as u64);
-    Ok([dev, ino, mode, owner, links, size, mtime, mtime_ns, ctime, ctime_ns, blocks, inodes, attributes as u64])
+/// Bytes in use in the file system of an open folder; 0 if that cannot be read.
+#[allow(clippy::unnecessary_cast)] // field widths differ between architectures
+pub fn used_bytes(fd: &OwnedFd) -> u64 {
+    // SAFETY: plain data that outlives the call.
+    let mut f = unsafe { std::mem::zeroed::<libc::statfs>() };
+    // SAFETY: as above.
+    match check(i64::from(unsafe { libc::fstatfs(fd.as_raw_fd(), &mut f) })) {
+        Ok(_) => (f.f_blocks as u64).saturating_sub(f.f_bfree as u64) * f.f_bsize as u64,
+        Err(_) => 0,
+    }
 }
 
 /// fchmod(2) of an open file.
 pub fn chmod(fd: &OwnedFd, mode: u32) -> Result<(), Errno> {
     // SAFETY: plain numbers.
     check(i64::from(unsafe { libc::fchmod(fd.as_raw_fd(), mode as libc::mode_t) })).map(drop)
+}
+
+/// chmod(2) of a path that the init itself chose.
+pub fn chmod_path(path: &CStr, mode: u32) -> Result<(), Errno> {
+    // SAFETY: a C string.
+    check(i64::from(unsafe { libc::chmod(path.as_ptr(), mode as libc::mode_t) })).map(drop)
 }
 
 /// fchmodat(2). Follows a symbolic link, so use it only for an entry that was just checked not to

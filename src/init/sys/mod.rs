@@ -5,15 +5,19 @@
 //! set*id functions signal all threads).
 
 mod clock;
+mod crossing;
 mod errno;
 mod files;
+mod parked;
 mod process;
 mod rights;
 mod signal;
 
 pub use clock::*;
+pub use crossing::{STACK_BYTES, crossing_code, detour_code, steps_code};
 pub use errno::{Errno, errno_of};
 pub use files::*;
+pub use parked::ParkedThreads;
 pub use process::*;
 pub use rights::*;
 pub use signal::*;

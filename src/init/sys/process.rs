@@ -2,18 +2,76 @@
 #![allow(unsafe_code)]
 
 use super::errno::{Errno, check, last_errno};
+use super::files::read_text;
 use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::libc;
 
 /// Resident and shared memory of a process in bytes; 0 when it does not exist.
 #[must_use]
 pub fn memory_of(pid: i32) -> (u64, u64) {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let statm = read_text(&format!("/proc/{pid}/statm"));
     // proc(5): size, resident, shared, in pages
     let mut pages = statm.split_ascii_whitespace().skip(1).map_while(|pages| pages.parse::<u64>().ok());
     let mut bytes = || pages.next().unwrap_or(0) * page_size();
     (bytes(), bytes())
+}
+
+/// Memory of a process that is not of files, in bytes.
+#[must_use]
+pub fn own_bytes_of(pid: i32) -> u64 {
+    let (resident, shared) = memory_of(pid);
+    resident.saturating_sub(shared)
+}
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Bytes that are charged for it: anonymous pages, page tables, stacks in the kernel.
+    pub charged: u64,
+    /// Bytes of mapped files.
+    pub files: u64,
+    pub threads: u64,
+}
+
+/// Bytes of kernel memory per thread: stack and task.
+const PER_THREAD: u64 = 28 * 1024;
+
+/// What a process holds; nothing when it does not exist.
+#[must_use]
+pub fn holdings_of(pid: i32) -> Holdings {
+    let status = read_text(&format!("/proc/{pid}/status"));
+    let of = |name: &str| -> u64 {
+        let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        value.split_ascii_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    };
+    let threads = of("Threads:");
+    let charged = (of("RssAnon:") + of("VmPTE:")) * 1024 + threads * PER_THREAD;
+    Holdings { charged, files: of("RssFile:") * 1024, threads }
+}
+
+/// Bytes in the buffers of TCP and UDP sockets in the network namespace of a process, without the
+/// kernel's overhead. Looks at each socket only if there are any.
+#[must_use]
+pub fn socket_bytes(pid: i32) -> u64 {
+    let read = |file: &str| read_text(&format!("/proc/{pid}/net/{file}"));
+    // `TCP: inuse 2 orphan 0 ...`, `UDP: inuse 0 ...`, `TCP6: inuse 0`
+    let is_used = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let is_counted = words.next().is_some_and(|name| name.starts_with("TCP") || name.starts_with("UDP"));
+        is_counted && words.nth(1).is_some_and(|count| count != "0")
+    };
+    if ![read("sockstat"), read("sockstat6")].iter().any(|text| text.lines().any(is_used)) {
+        return 0;
+    }
+    // the fifth word is TX_QUEUE:RX_QUEUE, in hexadecimal
+    let queued = |line: &str| {
+        let (sent, received) = line.split_ascii_whitespace().nth(4)?.split_once(':')?;
+        Some(u64::from_str_radix(sent, 16).ok()? + u64::from_str_radix(received, 16).ok()?)
+    };
+    let tables = ["tcp", "tcp6", "udp", "udp6"].map(read);
+    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(queued).sum()
 }
 
 fn page_size() -> u64 {
@@ -24,8 +82,17 @@ fn page_size() -> u64 {
 /// Children of a process; none when it does not exist.
 #[must_use]
 pub fn children(pid: i32) -> Vec<i32> {
-    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let listed = read_text(&format!("/proc/{pid}/task/{pid}/children"));
     listed.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// Takes a piece of memory, and returns its size in bytes.
+pub fn take_memory() -> u64 {
+    const PIECE_BYTES: usize = 2 * 1024 * 1024;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    // SAFETY: a new mapping, which nothing refers to.
+    unsafe { libc::mmap(std::ptr::null_mut(), PIECE_BYTES, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    PIECE_BYTES as u64
 }
 
 /// Whether this process is PID 1 of its namespace.
@@ -68,47 +135,40 @@ pub fn fork() -> Result<Option<i32>, Errno> {
     }
 }
 
-/// A stack for [`fork_to_exec`].
-pub struct Stack(Box<[u8]>);
+/// The namespaces of a cell, with the names that errors give them.
+pub const CELL_NAMESPACES: [(&str, i32); 6] = [
+    ("cell user namespace", libc::CLONE_NEWUSER),
+    ("cell PID namespace", libc::CLONE_NEWPID),
+    ("cell mount namespace", libc::CLONE_NEWNS),
+    ("cell IPC namespace", libc::CLONE_NEWIPC),
+    ("cell network namespace", libc::CLONE_NEWNET),
+    ("cell cgroup namespace", libc::CLONE_NEWCGROUP),
+];
 
-impl Stack {
-    /// 256 KiB: enough for a few set-up steps without recursion.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(vec![0; 256 * 1024].into_boxed_slice())
-    }
-}
-
-/// A child that shares this process's memory and suspends it until the child execs or exits
-/// (CLONE_VM | CLONE_VFORK). Nothing is copied, so it takes a third of the time of a fork.
-/// `child` must end in `exec` or `exit`; memory that it allocates before is never freed.
-pub fn fork_to_exec(stack: &mut Stack, child: &mut dyn FnMut()) -> Result<i32, Errno> {
-    extern "C" fn enter(argument: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: the pointer to the closure's reference that is given below; its owner is stopped
-        // and keeps it alive.
-        let child = unsafe { &mut *argument.cast::<&mut dyn FnMut()>() };
-        child();
-        exit(127)
-    }
-    let mut child = child;
-    let argument = std::ptr::from_mut(&mut child).cast();
-    // a stack grows downwards from an end that is aligned to 16
-    let top = stack.0.as_mut_ptr_range().end;
-    let top = top.wrapping_sub(top.addr() % 16).cast();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: this process has one thread, which is stopped until the child has memory of its own
-    // or has exited; the stack is the child's alone.
-    check(i64::from(unsafe { libc::clone(enter, top, flags, argument) })).map(|pid| pid as i32)
-}
-
-/// fork(2) into fresh user, PID, mount and IPC namespaces: `None` in the child, their PID 1.
+/// fork(2) into all fresh [`CELL_NAMESPACES`]: `None` in the child, their PID 1.
 pub fn fork_cell() -> Result<Option<i32>, Errno> {
-    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::SIGCHLD;
+    fork_into(CELL_NAMESPACES.iter().fold(0, |flags, (_, flag)| flags | flag))
+}
+
+/// fork(2) into fresh user and mount namespaces: `None` in the child.
+pub fn fork_base() -> Result<Option<i32>, Errno> {
+    fork_into(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)
+}
+
+/// fork(2) into these fresh namespaces: `None` in the child.
+pub fn fork_into(namespaces: i32) -> Result<Option<i32>, Errno> {
+    let flags = namespaces | libc::SIGCHLD;
     // SAFETY: without CLONE_VM and with no stack of its own it is a fork; the init has one thread.
     match check(unsafe { libc::syscall(libc::SYS_clone, i64::from(flags), 0usize, 0usize, 0usize, 0usize) })? {
         0 => Ok(None),
         pid => Ok(Some(pid as i32)),
     }
+}
+
+/// setns(2): enters the namespace of a descriptor from /proc/PID/ns.
+pub fn enter_namespace(namespace: &OwnedFd) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    check(i64::from(unsafe { libc::setns(namespace.as_raw_fd(), 0) })).map(drop)
 }
 
 /// A child that has exited and was reaped.
@@ -228,21 +288,4 @@ pub fn cpus() -> u64 {
     let r = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, std::mem::size_of_val(&mask), mask.as_mut_ptr()) };
     let count: u32 = mask.iter().map(|word| word.count_ones()).sum();
     if r <= 0 { 1 } else { u64::from(count.max(1)) }
-}
-
-/// Everything about this process's scheduling that another process of the same uid could change:
-/// priority, policy, I/O priority, CPU affinity. For comparison with an earlier value.
-#[must_use]
-pub fn scheduling() -> [u64; 20] {
-    let mut all = [0; 20];
-    let [priority, policy, io_priority, _, cpus @ ..] = &mut all;
-    // SAFETY: numbers, and a buffer of the given length.
-    unsafe {
-        *priority = libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) as u64;
-        *policy = libc::syscall(libc::SYS_sched_getscheduler, 0) as u64;
-        // 1 is IOPRIO_WHO_PROCESS
-        *io_priority = libc::syscall(libc::SYS_ioprio_get, 1, 0) as u64;
-        libc::syscall(libc::SYS_sched_getaffinity, 0, std::mem::size_of_val(cpus), cpus.as_mut_ptr());
-    }
-    all
 }

@@ -100,6 +100,9 @@ fn check_path(field: &str, path: &str) -> Result<(), Rejected> {
     if path.chars().any(char::is_control) {
         return Err(bad(field, "contains a control character"));
     }
+    if path.split('/').count() > bounds::MAX_PATH_DEPTH {
+        return Err(bad(field, format!("is more than {} folders deep", bounds::MAX_PATH_DEPTH)));
+    }
     for component in path.split('/') {
         match component {
             ".." => return Err(bad(field, format!("{path:?} leaves the submission's folder"))),

@@ -5,6 +5,7 @@
 //! run, `referees` the checkers and interactors.
 
 mod content;
+mod imports;
 mod plan;
 mod program;
 mod referees;
@@ -16,12 +17,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rejected::Rejected;
-use crate::work::Work;
+use crate::work::{Plan, Work, WorkFile};
 use config::bounds;
 use content::ContentDecoder;
 use plan::PlanBuilder;
-use program::{ProfileProgram, entry, environment, limit_error};
-use protocol::submission::Submission;
+use program::{ProfileProgram, check_allowed, entry, environment, limit_error};
+use protocol::submission::{CheckerKind, Protocol, Submission, SuiteFormat, TestSpec};
 use protocol::{Caller, Limits, Profile};
 use referees::Referees;
 
@@ -58,7 +59,10 @@ pub fn accept(
     let has_command = submission.command.is_some() || submission.suite.is_some();
     let entry = entry("entry", submission.entry.as_deref(), has_command, profile, &files)?;
     let env = environment("env", &profile.env, &submission.env)?;
-    let program = ProfileProgram { profile, entry: &entry, files: &files, env: &env };
+    let Submission { compile_args, run_args, .. } = submission;
+    check_allowed("compile_args", profile, &profile.compile_args, compile_args)?;
+    check_allowed("run_args", profile, &profile.run_args, run_args)?;
+    let program = ProfileProgram { profile, entry: &entry, files: &files, env: &env, compile_args, run_args };
     let compile = match has_command {
         true => None,
         false => program.compile_step(submission.compile_limits.as_ref(), limits)?,
@@ -68,28 +72,66 @@ pub fn accept(
             return Err(bad("command", "must name a program"));
         }
         Some(command) => command.clone(),
-        None => program.run_command(),
+        None => program.run_command(&limits),
     };
+    let passes = passes(submission)?;
     let referees = Referees::new(submission, profiles);
     let mut builder = PlanBuilder { submission, profile, limits, env, command, files, decoder, referees };
     let plan = builder.plan()?;
     Ok(Work {
         id,
         caller,
-        profile: profile.clone(),
+        profile: Arc::clone(sandbox_profile(&plan, profile, profiles)),
+        loaded: loaded_profile(submission, profile, &builder.files, profiles).cloned(),
         files: builder.files,
         compile,
         plan,
         referees: builder.referees.all,
+        passes,
+        parallel: parallel(submission)?,
         stdin_open: submission.stdin_open,
         stop: submission.stop,
         limits,
         truncate_output: submission.truncate_output,
         isolation: submission.isolation,
         prewarm: submission.prewarm.unwrap_or(true),
+        fresh: submission.fresh,
         collect: collect(&submission.collect)?,
         deadline: deadline(submission)?,
     })
+}
+
+/// The profile whose sandboxes run the plan: for a pytest suite, the one that the language's
+/// profile names for it, if its sandboxes are made alike.
+fn sandbox_profile<'p>(plan: &Plan, profile: &'p Arc<Profile>, profiles: &'p ProfileMap) -> &'p Arc<Profile> {
+    let is_pytest = matches!(plan, Plan::Suite(suite) if suite.format == SuiteFormat::Pytest);
+    let named = profile.suites.as_ref().filter(|_| is_pytest).and_then(|name| profiles.get(name));
+    match named {
+        Some(other) if is_alike(other, profile) => other,
+        _ => profile,
+    }
+}
+
+/// The profile whose runtime has loaded a module that the program imports, if its sandboxes are
+/// made alike.
+fn loaded_profile<'p>(
+    submission: &Submission,
+    profile: &Profile,
+    files: &[WorkFile],
+    profiles: &'p ProfileMap,
+) -> Option<&'p Arc<Profile>> {
+    let may_wait = submission.suite.is_none() && submission.command.is_none() && submission.prewarm != Some(false);
+    let wanted = profile.imports.iter().filter(|(module, _)| may_wait && imports::import(files, module));
+    let mut named = wanted.filter_map(|(_, name)| profiles.get(name));
+    named.find(|other| is_alike(other, profile) && other.run == profile.run && other.env == profile.env)
+}
+
+/// Whether the sandboxes of two profiles are made alike.
+fn is_alike(one: &Profile, other: &Profile) -> bool {
+    one.image == other.image
+        && one.isolation == other.isolation
+        && one.runtime == other.runtime
+        && one.allow == other.allow
 }
 
 fn tenant(submission: &Submission) -> Result<String, Rejected> {
@@ -129,6 +171,34 @@ fn find_profile<'p>(field: &str, language: &str, profiles: &'p ProfileMap) -> Re
     })
 }
 
+/// How often a test may be run: more than once only where an icpc program judges.
+fn passes(submission: &Submission) -> Result<u32, Rejected> {
+    let passes = submission.passes.unwrap_or(1);
+    if passes == 0 || passes > bounds::MAX_PASSES {
+        return Err(bad("passes", format!("must be 1 to {}", bounds::MAX_PASSES)));
+    }
+    let is_icpc = |protocol: Option<Protocol>| protocol.unwrap_or_default() == Protocol::Icpc;
+    let may_repeat =
+        |test: &TestSpec| match (&submission.interactor, test.checker.as_ref().or(submission.checker.as_ref())) {
+            (Some(interactor), _) => is_icpc(interactor.protocol),
+            (None, checker) => {
+                checker.is_some_and(|checker| checker.kind == CheckerKind::Program && is_icpc(checker.protocol))
+            }
+        };
+    if passes > 1 && (submission.tests.is_empty() || !submission.tests.iter().all(may_repeat)) {
+        return Err(bad("passes", "needs tests that a checker program or an interactor of protocol icpc judges"));
+    }
+    Ok(passes)
+}
+
+/// On how many sandboxes at most the tests run at the same time.
+fn parallel(submission: &Submission) -> Result<u32, Rejected> {
+    match submission.parallel.unwrap_or(1) {
+        parallel @ 1..=bounds::MAX_PARALLEL => Ok(parallel),
+        _ => Err(bad("parallel", format!("must be 1 to {}", bounds::MAX_PARALLEL))),
+    }
+}
+
 /// Checks the patterns of files to collect: paths relative to the box, with `*` and `?` in any
 /// part.
 fn collect(patterns: &[String]) -> Result<Vec<String>, Rejected> {
@@ -158,12 +228,12 @@ fn deadline(submission: &Submission) -> Result<Option<Duration>, Rejected> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::work::{Checker, Plan};
+    use crate::work::Checker;
     use protocol::submission::{BlobRef, Content, FileSpec};
 
     fn profiles() -> BTreeMap<String, Arc<Profile>> {
         let text = "name='c'\nimage='c'\nentry='main.c'\nrun=['./main']\ncompile=['gcc','{sources}','-o','main']\n\
-                    keep=['main']\nsource_extensions=['c']";
+                    keep=['main']\nfinds_start=true\nsource_extensions=['c']";
         let c: Profile = toml::from_str(text).unwrap();
         let python: Profile =
             toml::from_str("name='python'\nimage='p'\nentry='main.py'\nrun=['python3','{entry}']").unwrap();
@@ -197,10 +267,41 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_need_not_be_named_where_it_can_be_known() {
+        let of = |language: &str, paths: &[&str]| {
+            let files: Vec<_> = paths.iter().map(|path| serde_json::json!({ "path": path, "content": "" })).collect();
+            parse(&serde_json::json!({ "language": language, "files": files }).to_string()).map(|work| {
+                match work.compile {
+                    Some(compile) => compile.step.argv.join(" "),
+                    None => match work.plan {
+                        Plan::Run(step) => step.argv.join(" "),
+                        _ => String::new(),
+                    },
+                }
+            })
+        };
+        assert_eq!(of("python", &["data.txt", "solve.py"]).unwrap(), "python3 solve.py");
+        assert!(of("python", &["a.py", "b.py"]).is_err() && of("python", &["a.txt", "b.txt"]).is_err());
+        assert_eq!(of("c", &["a.c", "b.c", "a.h"]).unwrap(), "gcc a.c b.c -o main");
+    }
+
+    #[test]
     fn every_invalid_path_is_rejected_by_field() {
         for path in ["/etc/passwd", "../a", "a/../b", "a//b", "./a", "", "a/", "a\\u0000b"] {
             let json = format!(r#"{{"language":"python","files":[{{"path":"{path}","content":""}}]}}"#);
             assert_eq!(field_of(&json), "files[0].path", "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_too_deep_and_weights_that_overflow_are_rejected_by_field() {
+        let deep = vec!["d"; 300].join("/");
+        let json = format!(r#"{{"language":"python","files":[{{"path":"{deep}","content":""}}]}}"#);
+        assert_eq!(field_of(&json), "files[0].path");
+        for weight in ["1e300", "-1", "1e10"] {
+            let tests = format!(r#"[{{"weight":1}},{{"weight":{weight}}}]"#);
+            let json = format!(r#"{{"language":"python","files":[{{"path":"a","content":""}}],"tests":{tests}}}"#);
+            assert_eq!(field_of(&json), "tests[1].weight", "{weight}");
         }
     }
 
@@ -239,6 +340,35 @@ mod tests {
         let mut json = serde_json::json!({ "language": "python", "files": [{ "path": "main.py", "content": "" }] });
         json.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
         parse(&json.to_string())
+    }
+
+    #[test]
+    fn a_wall_limit_of_the_submission_holds_for_a_test_that_sets_its_cpu_time() {
+        use serde_json::json;
+        let walls = |limits: serde_json::Value| {
+            let work = with(json!({ "limits": limits, "tests": [{}, { "limits": { "cpu_ms": 20_000 } }] })).unwrap();
+            let Plan::Tests(tests) = work.plan else { panic!("no tests") };
+            tests.iter().map(|test| test.step.limits.wall.as_secs()).collect::<Vec<_>>()
+        };
+        assert_eq!(walls(json!({})), [10, 40]);
+        assert_eq!(walls(json!({ "cpu_ms": 15_000 })), [30, 40]);
+        assert_eq!(walls(json!({ "wall_ms": 6_000 })), [6, 6]);
+    }
+
+    #[test]
+    fn a_compile_step_has_memory_of_its_own() {
+        let memory = |more: &str| {
+            let json = format!(
+                r#"{{"language":"c","files":[{{"path":"main.c","content":""}}],"limits":{{"memory_bytes":33554432}}{more}}}"#
+            );
+            let work = parse(&json)?;
+            let compile = work.compile.as_ref().unwrap().step.limits.memory_bytes;
+            Ok::<_, Rejected>((work.limits.memory_bytes >> 20, compile >> 20, work.sandbox_limits().memory_bytes >> 20))
+        };
+        assert_eq!(memory("").unwrap(), (32, 1024, 1024));
+        assert_eq!(memory(r#","compile_limits":{"memory_bytes":67108864}"#).unwrap(), (32, 64, 64));
+        let denied = memory(r#","compile_limits":{"cpus":2}"#).unwrap_err();
+        assert_eq!(denied.field(), "compile_limits.cpus");
     }
 
     #[test]
@@ -290,6 +420,46 @@ mod tests {
     }
 
     #[test]
+    fn a_pytest_suite_runs_in_the_profile_that_the_language_names_for_it() {
+        let profile = |text: &str| Arc::new(toml::from_str::<Profile>(text).unwrap());
+        let run = "entry='main.py'\nrun=['python3','{entry}']";
+        let of = |other: &str, format: &str| {
+            let python = profile(&format!("name='python'\nimage='p'\nsuites='q'\n{run}"));
+            let other = profile(&format!("name='q'\n{other}\n{run}"));
+            let profiles = [python, other].map(|one| (one.name.clone(), one)).into();
+            let text = format!(
+                r#"{{"language":"python","files":[{{"path":"main.py","content":""}}],
+                    "suite":{{"files":[{{"path":"t.py","content":""}}],"format":"{format}","command":["pytest"]}}}}"#
+            );
+            accept(&serde_json::from_str(&text).unwrap(), 1, &profiles, &|_| None).unwrap().profile.name.clone()
+        };
+        assert_eq!(of("image='p'", "pytest"), "q");
+        assert_eq!(of("image='p'", "exit"), "python");
+        assert_eq!(of("image='other'", "pytest"), "python");
+        assert_eq!(of("image='p'\nisolation='split'", "pytest"), "python");
+    }
+
+    #[test]
+    fn a_program_that_imports_a_module_may_run_where_it_is_loaded() {
+        let profile = |text: &str| Arc::new(toml::from_str::<Profile>(text).unwrap());
+        let run = "entry='main.py'\nrun=['python3','{entry}']";
+        let of = |other: &str, code: &str, more: &str| {
+            let python = profile(&format!("name='python'\nimage='p'\n{run}\n[imports]\nnumpy='q'"));
+            let other = profile(&format!("name='q'\n{other}\n{run}"));
+            let profiles = [python, other].map(|one| (one.name.clone(), one)).into();
+            let text = format!(r#"{{"language":"python","files":[{{"path":"main.py","content":"{code}"}}]{more}}}"#);
+            let work = accept(&serde_json::from_str(&text).unwrap(), 1, &profiles, &|_| None).unwrap();
+            assert_eq!(work.profile.name, "python");
+            work.loaded.is_some()
+        };
+        assert!(of("image='p'", "import numpy", ""));
+        assert!(!of("image='p'", "print(1)", ""));
+        assert!(!of("image='p'", "import numpy", r#","prewarm":false"#));
+        assert!(!of("image='p'", "import numpy", r#","command":["true"]"#));
+        assert!(!of("image='other'", "import numpy", ""));
+    }
+
+    #[test]
     fn suite_files_replace_submission_files_with_the_same_path() {
         use serde_json::json;
         let suite = |files: serde_json::Value| json!({ "suite": { "files": files, "format": "pytest" } });
@@ -299,6 +469,9 @@ mod tests {
         assert!(work.files.is_empty() && work.compile.is_none());
         let field = |more| with(more).unwrap_err().field().to_owned();
         assert_eq!(field(suite(json!([]))), "suite.files");
+        let named = json!({ "suite": { "command": ["pytest", "main.py"], "format": "pytest" } });
+        let Plan::Suite(named) = with(named).unwrap().plan else { panic!("no suite") };
+        assert_eq!(named.own, ["main.py"]);
         assert_eq!(
             field(json!({ "suite": { "files": [{ "path": "t", "content": "" }], "format": "tap" } })),
             "suite.command"

@@ -12,7 +12,7 @@ use crate::rejected::Rejected;
 use crate::suite;
 use crate::work::{Plan, PlannedTest, ProgramStep, Suite, WorkFile};
 use config::bounds;
-use protocol::submission::{FileSpec, Submission, SuiteFormat, SuiteSpec, TestSpec};
+use protocol::submission::{Submission, SuiteFormat, SuiteSpec, TestSpec};
 use protocol::{Limits, Profile};
 
 /// Builds the plan of a submission.
@@ -78,8 +78,10 @@ impl PlanBuilder<'_> {
 
     fn test(&mut self, index: usize, spec: &TestSpec, shared_stdin: &Bytes) -> Result<PlannedTest, Rejected> {
         let field = format!("tests[{index}]");
-        let checker = self.referees.checker(&mut self.decoder, &field, spec.checker.as_ref())?;
-        let request = spec.limits.unwrap_or_default();
+        let checker = self.referees.checker(&mut self.decoder, &field, spec)?;
+        let mut request = spec.limits.unwrap_or_default();
+        // a wall limit of the submission holds for a test that only sets its CPU time
+        request.wall_ms = request.wall_ms.or(self.submission.limits.and_then(|limits| limits.wall_ms));
         let limits_field = format!("{field}.limits");
         reject_sandbox_limits(&limits_field, &request)?;
         let limits = self.limits.with(&request).map_err(|error| limit_error(&limits_field, &error))?;
@@ -94,8 +96,8 @@ impl PlanBuilder<'_> {
             return Err(bad(format!("{field}.files"), format!("{:?} is already a file of the submission", file.path)));
         }
         let weight = spec.weight.unwrap_or(1.0);
-        if !weight.is_finite() || weight < 0.0 {
-            return Err(bad(format!("{field}.weight"), "must be 0 or more"));
+        if !(0.0..=bounds::MAX_WEIGHT).contains(&weight) {
+            return Err(bad(format!("{field}.weight"), format!("must be 0 to {:e}", bounds::MAX_WEIGHT)));
         }
         let name = spec.name.clone().unwrap_or_else(|| (index + 1).to_string());
         if name.len() > bounds::MAX_NAME_BYTES || name.chars().any(char::is_control) {
@@ -112,37 +114,68 @@ impl PlanBuilder<'_> {
     }
 
     fn suite(&mut self, spec: &SuiteSpec, stdin: Bytes) -> Result<Suite, Rejected> {
-        if spec.files.is_empty() {
-            return Err(bad("suite.files", "is empty; hand in at least one test file"));
+        if spec.files.is_empty() && spec.command.is_empty() {
+            return Err(bad("suite.files", "is empty; hand in at least one test file, or a command"));
         }
         let mut files = self.decoder.files("suite.files", &spec.files)?;
+        self.reject_interference(spec, &files)?;
         let argv = match spec.format {
             SuiteFormat::Pytest => {
-                let is_conftest = |file: &FileSpec| file.path.rsplit('/').next() == Some("conftest.py");
-                if spec.files.iter().any(is_conftest)
-                    && let Some(index) = self.submission.files.iter().position(is_conftest)
-                {
-                    let message = "the submission's conftest.py would change how its tests run; leave it out";
-                    return Err(bad(format!("files[{index}].path"), message));
-                }
                 if !stdin.is_empty() {
                     return Err(bad("stdin", "does not apply to a pytest suite"));
                 }
-                files.push(suite::runner_file());
+                files.extend(suite::runner_files());
                 let mut argv = suite::pytest_command();
                 argv.extend(pytest_arguments(&spec.command)?);
                 argv
             }
+            SuiteFormat::Node if spec.command.is_empty() => suite::node_command(&files),
             _ if spec.command.first().is_none_or(String::is_empty) => {
-                return Err(bad("suite.command", "must name a program; only pytest has one of its own"));
+                return Err(bad("suite.command", "must name a program; only pytest and node have one of their own"));
             }
             _ => spec.command.clone(),
         };
         // the suite's files replace files of the submission with the same path
         self.files.retain(|file| !files.iter().any(|test| test.path == file.path));
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        self.files.retain(|file| !suite::is_byte_code_of(&paths, &file.path));
         check_program("suite.command", &argv, &self.env)?;
+        let own = self.files.iter().map(|file| file.path.clone()).filter(|path| path.ends_with(".py")).collect();
         let step = ProgramStep { argv, env: self.env.clone(), limits: self.limits, stdin, files };
-        Ok(Suite { step, format: spec.format })
+        Ok(Suite { step, format: spec.format, own })
+    }
+
+    /// Rejects files of the submission that would run in place of the suite's, or change how
+    /// it runs.
+    fn reject_interference(&self, spec: &SuiteSpec, files: &[WorkFile]) -> Result<(), Rejected> {
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let runs_pytest = spec.format != SuiteFormat::Pytest
+            && !paths.is_empty()
+            && spec.command.iter().any(|word| word.split(' ').any(|word| word.ends_with("pytest")));
+        let settings = ["conftest.py", "pytest.ini", ".pytest.ini", "tox.ini"];
+        let has_conftest = paths.iter().any(|path| name(path) == "conftest.py");
+        for (index, file) in self.submission.files.iter().enumerate() {
+            let field = format!("files[{index}].path");
+            let own = name(&file.path);
+            if own == "conftest.py" && has_conftest || runs_pytest && settings.contains(&own.as_str()) {
+                let message = format!("the submission's {own} would change how its tests run; leave it out");
+                return Err(bad(field, message));
+            }
+            if let Some(hidden) = suite::shadowed(&paths, &file.path) {
+                let message =
+                    format!("{:?} would be imported in place of the suite's {hidden}; leave it out", file.path);
+                return Err(bad(field, message));
+            }
+            let is_below =
+                |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+            if let Some(other) = paths.iter().find(|path| is_below(&file.path, path) || is_below(path, &file.path)) {
+                let message =
+                    format!("{:?} and the suite's {other:?}: one would be both a file and a folder", file.path);
+                return Err(bad(field, message));
+            }
+        }
+        Ok(())
     }
 }
 

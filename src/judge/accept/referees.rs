@@ -15,7 +15,7 @@ use crate::referee::CASE;
 use crate::rejected::Rejected;
 use crate::work::{Checker, ProgramStep, Referee};
 use config::bounds;
-use protocol::submission::{CheckerKind, CheckerSpec, InteractorSpec, Submission};
+use protocol::submission::{CheckerKind, CheckerSpec, InteractorSpec, Submission, TestSpec};
 use protocol::{Ceilings, LimitsRequest};
 
 /// The referees of a submission, collected test by test.
@@ -32,9 +32,31 @@ impl<'a> Referees<'a> {
         Referees { submission, profiles, all: Vec::new(), specs: Vec::new() }
     }
 
-    /// The checker of a test. `test_field` is the test's path in the request, `own` its own
-    /// checker.
+    /// The checker of a test. `test_field` is the test's path in the request.
     pub fn checker(
+        &mut self,
+        decoder: &mut ContentDecoder<'_>,
+        test_field: &str,
+        test: &TestSpec,
+    ) -> Result<Checker, Rejected> {
+        let checker = self.without_own_args(decoder, test_field, test.checker.as_ref())?;
+        let Some(own) = &test.checker_args else { return Ok(checker) };
+        match checker {
+            Checker::Compare(_) => {
+                let message = "needs a checker program or an interactor";
+                Err(bad(format!("{test_field}.checker_args"), message))
+            }
+            Checker::Program(index, _) => Ok(Checker::Program(index, own.clone())),
+            Checker::Interactor(index, _) => Ok(Checker::Interactor(index, own.clone())),
+        }
+        .and_then(|checker| {
+            check_program(&format!("{test_field}.checker_args"), own, &[])?;
+            Ok(checker)
+        })
+    }
+
+    /// The checker of a test with the arguments that belong to it for all tests.
+    fn without_own_args(
         &mut self,
         decoder: &mut ContentDecoder<'_>,
         test_field: &str,
@@ -101,8 +123,9 @@ impl<'a> Referees<'a> {
         let limits = profile.run_limits().and_then(|limits| limits.with(&DEFAULT_LIMITS)).map_err(denied)?;
         let limits = limits.with(&spec.limits.unwrap_or_default()).map_err(denied)?;
         let env = environment(field, &profile.env, &BTreeMap::new())?;
-        let program = ProfileProgram { profile, entry: &entry, files: &files, env: &env };
-        let argv = program.run_command();
+        let (compile_args, run_args) = (&[][..], &[][..]);
+        let program = ProfileProgram { profile, entry: &entry, files: &files, env: &env, compile_args, run_args };
+        let argv = program.run_command(&limits);
         check_program(&format!("{field}.args"), &[argv.clone(), args].concat(), &env)?;
         let compile = program.compile_step(None, limits)?;
         let step = ProgramStep { argv, env, limits, stdin: Bytes::new(), files: Vec::new() };

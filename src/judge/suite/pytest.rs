@@ -1,8 +1,10 @@
-//! Runs pytest through our own runner (`runner.py`), which signs the results.
+//! Runs pytest through our own runner (`images/python/assay_suite.py`), which signs the results.
 //!
 //! Each run has a key of its own, which the runner reads from the first line of stdin. Records are
-//! numbered from 0. A record that is out of order, repeated or not signed is ignored, and without
-//! the last one the result is invalid.
+//! numbered from 0. A record that is out of order, repeated or not signed is ignored. The names of
+//! all cases come first; without the last record the result is invalid.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,16 +12,34 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::Sha256;
 
-use super::{CaseStatus, ParsedSuite, SuiteCase, add};
-use crate::work::WorkFile;
+use super::{CaseStatus, ParsedSuite, SuiteCase, add, too_many};
+use crate::work::{Suite, WorkFile};
+use config::bounds;
+use protocol::RunFacts;
 
 /// Path of the runner, relative to the box.
 const RUNNER_PATH: &str = ".assay/runner.py";
 
-/// The runner as a file of the step.
-pub(crate) fn runner_file() -> WorkFile {
-    let data = Bytes::from_static(include_bytes!("runner.py"));
-    WorkFile { path: RUNNER_PATH.to_owned(), mode: 0o444, data }
+/// Path of the module that does its work, relative to the box. Where the image has the same module,
+/// a waiting runtime has loaded that already.
+const MODULE_PATH: &str = ".assay/suite.py";
+
+/// The runner as files of the step.
+pub(crate) fn runner_files() -> [WorkFile; 2] {
+    let file = |path: &str, data: &'static [u8]| WorkFile {
+        path: path.to_owned(),
+        mode: 0o444,
+        data: Bytes::from_static(data),
+    };
+    [
+        file(RUNNER_PATH, include_bytes!("runner.py")),
+        file(MODULE_PATH, include_bytes!("../../../images/python/assay_suite.py")),
+    ]
+}
+
+/// Whether a path is one of the runner's own.
+fn is_runner(path: &str) -> bool {
+    [RUNNER_PATH, MODULE_PATH].contains(&path)
 }
 
 /// Precedes every record.
@@ -46,21 +66,24 @@ fn test_files(files: &[WorkFile]) -> Vec<&str> {
         let name = path.rsplit('/').next().unwrap_or_default();
         name.ends_with(".py") && (name.starts_with("test_") || name.ends_with("_test.py"))
     };
-    let is_python = |path: &&str| path.ends_with(".py") && !path.ends_with("conftest.py") && *path != RUNNER_PATH;
+    let is_python = |path: &&str| path.ends_with(".py") && !path.ends_with("conftest.py") && !is_runner(path);
     let paths = || files.iter().map(|file| file.path.as_str());
     let found: Vec<&str> = paths().filter(is_test).collect();
     if found.is_empty() { paths().filter(is_python).collect() } else { found }
 }
 
 /// The first line of the runner's stdin: the key, and what to run.
-pub(super) fn order(key: &SigningKey, files: &[WorkFile]) -> Bytes {
-    let has = |name: &str| files.iter().any(|file| file.path == name || file.path.ends_with(&format!("/{name}")));
-    let config = ["pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml"].into_iter().find(|name| {
-        // only one that belongs to the suite counts
-        files.iter().any(|file| file.path == *name)
-    });
+pub(super) fn order(key: &SigningKey, suite: &Suite) -> Bytes {
+    let files: Vec<&WorkFile> = suite.step.files.iter().filter(|file| !is_runner(&file.path)).collect();
+    let has = |name: &str| files.iter().any(|file| file.path.rsplit('/').next() == Some(name));
+    // only one that belongs to the suite counts
+    let config = ["pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml"]
+        .into_iter()
+        .find(|name| files.iter().any(|file| file.path == *name));
+    let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let order = json!({
-        "key": base16ct::lower::encode_string(key), "files": test_files(files), "conftest": has("conftest.py"), "config": config.unwrap_or("/dev/null"),
+        "key": base16ct::lower::encode_string(key), "files": test_files(&suite.step.files), "suite": paths,
+        "own": suite.own, "conftest": has("conftest.py") || paths.is_empty(), "config": config.unwrap_or("/dev/null"),
     });
     Bytes::from(format!("{order}\n"))
 }
@@ -68,30 +91,48 @@ pub(super) fn order(key: &SigningKey, files: &[WorkFile]) -> Bytes {
 #[derive(Deserialize)]
 struct PytestRecord {
     n: usize,
+    /// Names of cases that will run.
+    #[serde(default)]
+    plan: Vec<String>,
+    /// Places of those in the plan that their marks skip.
+    #[serde(default)]
+    skips: Vec<usize>,
+    /// Which of them this is the result of.
+    i: Option<usize>,
     name: Option<String>,
     end: Option<String>,
     message: Option<String>,
     ms: Option<f64>,
-    collected: Option<usize>,
     done: Option<i32>,
 }
 
+/// pytest's exit status for a wrong command line.
+const USAGE_ERROR: i32 = 4;
+
 /// Removes the records from stdout and reads those that are signed.
-pub(super) fn read(key: &SigningKey, stdout: &mut Vec<u8>) -> ParsedSuite {
+pub(super) fn read(key: &SigningKey, facts: &mut RunFacts) -> ParsedSuite {
     let mut parsed = ParsedSuite::default();
+    let (mut plan, mut has_result): (Vec<String>, Vec<bool>) = Default::default();
+    let (mut next, mut done, mut skips) = (0, None, BTreeSet::new());
+    let stdout = std::mem::take(&mut facts.stdout);
     let (mut rest, mut printed) = (stdout.as_slice(), Vec::with_capacity(stdout.len()));
-    let (mut next, mut collected, mut run, mut done) = (0, 0, 0, None);
-    while let Some(at) = rest.windows(MARK.len()).position(|window| window == MARK) {
+    while let Some(at) = find_mark(rest) {
         let line = rest[at + MARK.len()..].split(|byte| *byte == b'\n').next().unwrap_or_default();
         // each record begins with a line feed of its own
         printed.extend_from_slice(rest[..at].strip_suffix(b"\n").unwrap_or(&rest[..at]));
         rest = rest.get(at + MARK.len() + line.len() + 1..).unwrap_or_default();
         let Some(record) = verified(key, line).filter(|record| record.n == next && done.is_none()) else { continue };
         next += 1;
-        collected = record.collected.unwrap_or(collected);
+        plan.extend(record.plan);
+        skips.extend(record.skips);
+        has_result.resize(plan.len(), false);
         done = record.done;
         let message = record.message.unwrap_or_default();
         let status = match record.end.as_deref() {
+            None if done == Some(USAGE_ERROR) && !message.is_empty() => {
+                parsed.broken = Some(message);
+                continue;
+            }
             None => continue,
             Some("passed") => CaseStatus::Passed,
             Some("skipped") => CaseStatus::Skipped,
@@ -103,18 +144,86 @@ pub(super) fn read(key: &SigningKey, stdout: &mut Vec<u8>) -> ParsedSuite {
             }
             Some(_) => CaseStatus::Error,
         };
-        run += usize::from(record.ms.is_some());
-        add(&mut parsed, SuiteCase { name: record.name.unwrap_or_default(), status, message, duration_ms: record.ms });
+        let name = match record.i {
+            // one result for each case
+            Some(index) if has_result.get(index) != Some(&false) => continue,
+            Some(index) => {
+                has_result[index] = true;
+                plan[index].clone()
+            }
+            None => record.name.unwrap_or_default(),
+        };
+        add(&mut parsed, SuiteCase { name, status, message, duration_ms: record.ms });
     }
     printed.extend_from_slice(rest);
-    *stdout = printed;
-    let is_error = |case: &SuiteCase| case.status == CaseStatus::Error;
-    if parsed.broken.is_none() && done.is_none() {
-        parsed.broken = Some("the code under test ended the test runner".to_owned());
-    } else if parsed.broken.is_none() && run != collected && !parsed.cases.iter().any(is_error) {
-        parsed.broken = Some(format!("{collected} tests were found, {run} were run"));
+    facts.stdout = printed;
+    parsed.planned = plan.len();
+    for (index, name) in plan.into_iter().enumerate().filter(|(index, _)| !has_result[*index]) {
+        if skips.contains(&index) {
+            let status = CaseStatus::Skipped;
+            add(&mut parsed, SuiteCase { name, status, message: "Not run.".to_owned(), duration_ms: None });
+        } else {
+            parsed.missing.push(name);
+        }
     }
+    parsed.stopped = done.is_some();
+    explain(&mut parsed, done, &facts.stderr);
     parsed
+}
+
+/// Why the results are not valid, if they are not. Called when all cases are known.
+fn explain(parsed: &mut ParsedSuite, done: Option<i32>, stderr: &[u8]) {
+    let (planned, missing) = (parsed.planned, parsed.missing.len());
+    // skipped by their marks, and not reached
+    let unreached = parsed.cases.iter().filter(|case| case.message == "Not run.").count();
+    if planned > bounds::MAX_CASES {
+        parsed.missing.clear();
+        parsed.unusable = Some(too_many());
+    } else if done == Some(USAGE_ERROR) && parsed.cases.is_empty() {
+        parsed.broken = parsed.broken.take().or_else(|| Some(format!("pytest says: {}", usage_error(stderr))));
+    }
+    if let Some(broken) = &parsed.broken
+        && planned == 0
+        && parsed.cases.is_empty()
+    {
+        let (name, message) = ("collection".to_owned(), broken.clone());
+        add(parsed, SuiteCase { name, status: CaseStatus::Error, message, duration_ms: None });
+    }
+    if parsed.broken.is_some() || done.is_some() && missing == 0 {
+        return;
+    }
+    let is_bad = |case: &SuiteCase| !matches!(case.status, CaseStatus::Passed | CaseStatus::Skipped);
+    parsed.broken = match (done, parsed.missing.first()) {
+        (None, Some(name)) => {
+            let number = planned - missing - unreached + 1;
+            Some(format!("the code under test ended the test runner in {name} (test {number} of {planned})"))
+        }
+        (None, None) => Some("the code under test ended the test runner".to_owned()),
+        // pytest stopped at a failure, as its options said
+        (Some(_), _) if parsed.cases.iter().any(is_bad) => None,
+        (Some(_), _) => Some(format!("{planned} tests were found, {} were run", planned - missing)),
+    };
+}
+
+/// What pytest wrote about its command line.
+fn usage_error(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = lines().find_map(|line| Some(line.split_once(": error: ")?.1));
+    let line = line.or_else(|| lines().find_map(|line| line.strip_prefix("ERROR: ")));
+    line.or_else(|| lines().next()).unwrap_or("its command line is wrong").chars().take(300).collect()
+}
+
+/// Where the next record begins.
+fn find_mark(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = bytes.get(from..)?.iter().position(|byte| *byte == MARK[0]) {
+        if bytes[from + at..].starts_with(MARK) {
+            return Some(from + at);
+        }
+        from += at + 1;
+    }
+    None
 }
 
 /// The record in a line, if the runner signed it.
@@ -141,22 +250,27 @@ mod tests {
     }
 
     fn parsed(text: &str) -> ParsedSuite {
-        read(&KEY, &mut text.as_bytes().to_vec())
+        of(text).0
     }
 
-    const ONE: &str = r#"{"n": 1, "name": "t.py::test", "end": "passed", "message": "", "ms": 1.5}"#;
+    fn of(text: &str) -> (ParsedSuite, String) {
+        let mut facts = RunFacts { stdout: text.into(), ..RunFacts::bare(protocol::Outcome::Exited) };
+        (read(&KEY, &mut facts), String::from_utf8_lossy(&facts.stdout).into_owned())
+    }
+
+    const ONE: &str = r#"{"n": 1, "i": 0, "end": "passed", "ms": 1.5}"#;
 
     fn whole() -> String {
-        let found = record(&KEY, r#"{"n": 0, "collected": 1}"#);
+        let found = record(&KEY, r#"{"n": 0, "plan": ["t.py::test"]}"#);
         found + &record(&KEY, ONE) + &record(&KEY, r#"{"n": 2, "done": 0}"#)
     }
 
     #[test]
     fn signed_records_are_cases_and_the_rest_is_output() {
-        let mut stdout = format!("hello {}1 passed\n", whole()).into_bytes();
-        let parsed = read(&KEY, &mut stdout);
+        let (parsed, stdout) = of(&format!("hello {}1 passed\n", whole()));
         assert_eq!((parsed.broken, parsed.cases.len(), parsed.cases[0].duration_ms), (None, 1, Some(1.5)));
-        assert_eq!(String::from_utf8(stdout).unwrap(), "hello 1 passed\n");
+        assert_eq!(parsed.cases[0].name, "t.py::test");
+        assert_eq!(stdout, "hello 1 passed\n");
     }
 
     #[test]
@@ -173,9 +287,23 @@ mod tests {
 
     #[test]
     fn fewer_tests_than_were_found_are_not_a_success() {
-        let text =
-            record(&KEY, r#"{"n": 0, "collected": 2}"#) + &record(&KEY, ONE) + &record(&KEY, r#"{"n": 2, "done": 0}"#);
-        assert_eq!(parsed(&text).broken.unwrap(), "2 tests were found, 1 were run");
+        let plan = record(&KEY, r#"{"n": 0, "plan": ["a", "b", "c"]}"#);
+        let text = format!("{plan}{}{}", record(&KEY, ONE), record(&KEY, r#"{"n": 2, "done": 0}"#));
+        assert_eq!(parsed(&text).broken.unwrap(), "3 tests were found, 1 were run");
+        let cut_off = parsed(&format!("{plan}{}", record(&KEY, ONE)));
+        assert_eq!((cut_off.planned, cut_off.missing.len(), cut_off.stopped), (3, 2, false));
+        assert!(cut_off.broken.unwrap().ends_with("in b (test 2 of 3)"));
+        // one case cannot stand for another
+        let twice = record(&KEY, r#"{"n": 2, "i": 0, "end": "passed"}"#);
+        assert_eq!(parsed(&format!("{plan}{}{twice}", record(&KEY, ONE))).cases.len(), 1);
+    }
+
+    #[test]
+    fn a_wrong_command_line_shows_what_pytest_says() {
+        let stderr =
+            "ERROR: usage: runner.py [options]\nrunner.py: error: unrecognized arguments: --bogus\n  inifile: x\n";
+        assert_eq!(usage_error(stderr.as_bytes()), "unrecognized arguments: --bogus");
+        assert_eq!(usage_error(b"ERROR: file or directory not found: no.py\n\n"), "file or directory not found: no.py");
     }
 
     proptest::proptest! {

@@ -30,6 +30,7 @@ pub(super) fn read(stdout: &[u8]) -> ParsedSuite {
         }
     }
     case.into_iter().for_each(|done| add(&mut parsed, done));
+    parsed.planned = plan.unwrap_or(0).min(config::bounds::MAX_CASES);
     if parsed.broken.is_none() {
         parsed.broken = match plan {
             None => Some("there is no plan".to_owned()),
@@ -41,7 +42,7 @@ pub(super) fn read(stdout: &[u8]) -> ParsedSuite {
 }
 
 /// `ok 1 - name # SKIP reason` or `not ok ...`, without indentation.
-fn test_line(line: &str) -> Option<SuiteCase> {
+pub(super) fn test_line(line: &str) -> Option<SuiteCase> {
     let (passed, rest) = match (line.strip_prefix("ok"), line.strip_prefix("not ok")) {
         (Some(rest), _) => (true, rest),
         (_, Some(rest)) => (false, rest),

@@ -9,9 +9,43 @@ use strum::{IntoStaticStr, VariantArray};
 use telemetry::metrics::{Buckets, Histogram};
 
 /// Counters of one client's calls since its start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EngineCallMetrics {
     by_call: Mutex<BTreeMap<&'static str, CallMetrics>>,
+}
+
+/// The calls that a daemon makes, by name. Their series exist from the start: an alert does not see
+/// the first error of a series that begins with it.
+const CALLS: [&str; 16] = [
+    "ask about the engine",
+    "ask the engine's version",
+    "attach to a container",
+    "build an image",
+    "create a container",
+    "follow a container's counters",
+    "follow the engine's events",
+    "inspect a container",
+    "inspect an image",
+    "kill a container",
+    "list containers",
+    "list images",
+    "ping the engine",
+    "remove a container",
+    "start a container",
+    "update a container",
+];
+
+impl Default for EngineCallMetrics {
+    fn default() -> Self {
+        EngineCallMetrics { by_call: Mutex::new(CALLS.into_iter().map(|call| (call, CallMetrics::new())).collect()) }
+    }
+}
+
+impl CallMetrics {
+    fn new() -> CallMetrics {
+        let errors = CallErrorKind::VARIANTS.iter().map(|kind| (*kind, 0)).collect();
+        CallMetrics { took: Buckets::Engine.histogram(), errors }
+    }
 }
 
 /// Counters of one kind of call.
@@ -60,9 +94,7 @@ impl EngineCallMetrics {
 impl Observer for EngineCallMetrics {
     fn answered(&self, op: &'static Op, took: Duration, head: Result<u16, &EngineError>) {
         let mut by_call = self.by_call.lock();
-        let row = by_call
-            .entry(op.name)
-            .or_insert_with(|| CallMetrics { took: Buckets::Engine.histogram(), errors: BTreeMap::new() });
+        let row = by_call.entry(op.name).or_insert_with(CallMetrics::new);
         if head.is_ok() {
             row.took.observe(took.as_secs_f64());
         }
@@ -89,6 +121,23 @@ mod tests {
         }
         let rows = calls.rows();
         let errors: Vec<(&str, u64)> = rows["x"].errors.iter().map(|(kind, count)| (kind.into(), *count)).collect();
-        assert_eq!(errors, [("timeout", 1), ("server_error", 1), ("client_error", 1), ("other", 1)]);
+        let none = [("unreachable", 0), ("broken", 0)];
+        let expected = [none[0], ("timeout", 1), none[1], ("server_error", 1), ("client_error", 1), ("other", 1)];
+        assert_eq!(errors, expected);
+    }
+
+    #[test]
+    fn the_calls_of_a_daemon_are_there_from_the_start() {
+        let rows = EngineCallMetrics::default().rows();
+        assert!(rows["start a container"].errors.values().all(|count| *count == 0));
+        // the names are those of the client's calls
+        let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/call");
+        let texts: String = std::fs::read_dir(sources)
+            .unwrap()
+            .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        for call in rows.keys() {
+            assert!(texts.contains(&format!("(\"{call}\")")), "the client has no call {call:?}");
+        }
     }
 }

@@ -61,6 +61,16 @@ impl Capacity {
         fits(state.reserved, state.reservations, need, state.total)
     }
 
+    /// How many runs that need these resources would fit now.
+    pub fn room(&self, need: Resources) -> usize {
+        let state = self.state.lock();
+        let fraction = |free: f64, need: f64| if need > 0.0 { (free / need + CPU_EPSILON).max(0.0) } else { f64::MAX };
+        let cpus = fraction(state.total.cpus - state.reserved.cpus, need.cpus);
+        let free = state.total.memory.saturating_sub(state.reserved.memory);
+        let room = cpus.min(fraction(free as f64, need.memory as f64)) as usize;
+        room.max(usize::from(state.reservations == 0))
+    }
+
     /// Reserves these resources, whether they fit or not.
     pub fn reserve(&self, resources: Resources) -> Reservation {
         let mut state = self.state.lock();

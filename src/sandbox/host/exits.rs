@@ -22,6 +22,12 @@ pub struct ContainerEnd {
 }
 
 impl ContainerEnd {
+    /// Whether the init was killed because the container was out of memory. A program's OOM kill
+    /// alone does not end the init.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.oom && self.exit_code.is_none_or(|code| code == KILLED)
+    }
+
     /// Whether the init exited by itself. Nothing in a sandbox can send SIGKILL to the init, so a
     /// killed one was killed from outside.
     pub fn is_its_own(&self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use protocol::{Isolation, IsolationRequest, Limits, Profile};
 
 use super::handle::Host;
+use super::images::LayeredImage;
 use crate::lifecycle::{self, CreateOptions, Sandbox, Slot, convert};
 use crate::policy::{self, MemoryOverheads, SandboxPlan};
 use crate::pool::{MakeError, SandboxFactory, SandboxFuture};
@@ -32,9 +33,19 @@ impl SandboxFactory for ProfileFactory {
             }
             let image = host.images().ready(&profile.image).await?;
             let limits = profile.run_limits()?;
-            let creation = SandboxCreation { host: &host, profile: &profile, image: &image.layered, limits };
-            let sandbox = creation.make_best().await?;
-            Ok((sandbox, Arc::from(image.id.as_str())))
+            let make = async |image: &LayeredImage| {
+                let creation = SandboxCreation { host: &host, profile: &profile, image: &image.layered, limits };
+                creation.make_best().await
+            };
+            match make(&image).await {
+                Err(error) if error.is_image_gone() => {
+                    // someone removed it from the engine: it may have to be built again
+                    host.images().forget_one(&profile.image);
+                    let image = host.images().ready(&profile.image).await?;
+                    Ok((make(&image).await?, Arc::from(image.id.as_str())))
+                }
+                made => Ok((made?, Arc::from(image.id.as_str()))),
+            }
         })
     }
 }
@@ -112,6 +123,8 @@ impl SandboxCreation<'_> {
                 runtime: runtime.is_some(),
                 template: isolation == Isolation::Cell && forks().next().is_some(),
                 loaded: forks().any(|prewarm| !prewarm.load.is_empty()),
+                // in a runtime with a kernel of its own the init sees no memory figures
+                compile_bytes: if runtime.is_some() { 0 } else { profile.compile_memory_bytes() },
             },
             network_disabled: runtime.is_none(),
             runtime,

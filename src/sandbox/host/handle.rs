@@ -164,13 +164,20 @@ impl Host {
 
     /// Whether a run with the profile's default limits fits into the capacity now.
     pub fn has_capacity_for(&self, profile: &str) -> bool {
-        let profile = self.profiles.lock().iter().find(|known| known.name == profile).cloned();
-        profile.is_some_and(|profile| {
-            let limits = profile.run_limits().ok();
-            let need =
-                limits.map(|limits| Resources { cpus: limits.cpus, memory: limits.memory_bytes }).unwrap_or_default();
-            self.capacity.fits(need)
-        })
+        self.need_of(profile).is_some_and(|need| self.capacity.fits(need))
+    }
+
+    /// How many runs of a profile the host has capacity for now.
+    pub fn room_for(&self, profile: &str) -> usize {
+        self.need_of(profile).map_or(0, |need| self.capacity.room(need))
+    }
+
+    /// What a run of a profile reserves where the submission requests nothing else.
+    fn need_of(&self, profile: &str) -> Option<Resources> {
+        let profile = self.profiles.lock().iter().find(|known| known.name == profile).cloned()?;
+        let memory = |run: u64| run.max(profile.compile_memory_bytes());
+        let need = profile.run_limits().map(|run| Resources { cpus: run.cpus, memory: memory(run.memory_bytes) });
+        Some(need.unwrap_or_default())
     }
 
     /// The pool of a profile.

@@ -3,13 +3,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use docker::Client;
+use docker::{Client, Error as EngineError, Filters};
 use parking_lot::Mutex;
 use protocol::Profile;
+use protocol::results::PrunedImage;
 use protocol::rows::ImageRow;
 
 use super::options::HostOptions;
+use crate::image::catalog::NAME_LABEL;
+use crate::image::prune::{self, NeededImages, SurplusImage};
 use crate::image::{BuildEvent, BuildWatcher, Builder, ImageError, ImageUnavailable, PullMode, ResolvedImage, layer};
 
 /// The step of a build that has reported none yet.
@@ -26,13 +30,36 @@ pub struct LayeredImage {
     pub layered: String,
 }
 
+/// The pause before a build that failed for a passing reason, such as the network, is started
+/// again; doubled each time.
+const REBUILD_FIRST: Duration = Duration::from_secs(60);
+const REBUILD_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// A build that was started for waiting submissions and failed.
+#[derive(Debug)]
+struct FailedBuild {
+    error: Arc<ImageError>,
+    /// Builds that failed one after the other.
+    count: u32,
+    /// When it may be started again; `None` if only an operator can do something about it.
+    again: Option<Instant>,
+}
+
+impl FailedBuild {
+    fn new(error: Arc<ImageError>, before: u32) -> FailedBuild {
+        let pause = REBUILD_FIRST.saturating_mul(1 << before.min(8)).min(REBUILD_MAX);
+        let again = error.is_retryable().then(|| Instant::now() + pause);
+        FailedBuild { error, count: before + 1, again }
+    }
+}
+
 /// By name, except `layering`.
 #[derive(Debug, Default)]
 struct ImageCache {
     ready: HashMap<String, LayeredImage>,
     /// The current step of each build in progress.
     building: HashMap<String, String>,
-    failed: HashMap<String, Arc<ImageError>>,
+    failed: HashMap<String, FailedBuild>,
     /// By the id of the image below the layer, so that each layer is built once.
     layering: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
 }
@@ -74,6 +101,23 @@ impl Images {
         }
     }
 
+    /// Whether the image can be had: it is there, or may be built or pulled. Starts nothing, and
+    /// asks the engine only if nothing may be built.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub(super) async fn check(&self, name: &str) -> Result<(), ImageUnavailable> {
+        if self.build_missing {
+            return Ok(self.builder.check(name)?);
+        }
+        self.builder.find(name).await.map(drop).map_err(ImageUnavailable::from)
+    }
+
+    /// Forgets an image, since the engine says that it does not exist any more.
+    pub(super) fn forget_one(&self, name: &str) {
+        self.cache.lock().ready.remove(name);
+    }
+
     /// Forgets all images, since another engine may answer now.
     pub(super) fn forget(&self) {
         let mut cache = self.cache.lock();
@@ -97,17 +141,27 @@ impl Images {
         if let Some(step) = cache.building.get(name) {
             return ImageUnavailable::Building { name: name.to_owned(), step: step.clone() };
         }
-        if let Some(error) = cache.failed.get(name) {
-            return ImageUnavailable::Failed(error.clone());
+        if let Some(failed) = cache.failed.get(name)
+            && failed.again.is_none_or(|at| at > Instant::now())
+        {
+            return ImageUnavailable::Failed(failed.error.clone());
         }
+        let before = cache.failed.get(name).map_or(0, |failed| failed.count);
         cache.building.insert(name.to_owned(), FIRST_STEP.to_owned());
         drop(cache);
         let (images, image) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
-            tracing::info!(%image, "an image is missing: building it");
+            let host = images.host.as_str();
+            tracing::info!(%image, host, "an image is missing: building it");
             if let Err(error) = images.ensure(&image, PullMode::AsConfigured, &mut |_| {}).await {
-                tracing::error!(%image, %error, "an image could not be built");
-                images.cache.lock().failed.insert(image, Arc::new(error));
+                let failed = FailedBuild::new(Arc::new(error), before);
+                let again = failed.again.map(|at| at.saturating_duration_since(Instant::now()).as_secs());
+                let remedy = failed.error.remedy();
+                tracing::error!(
+                    %image, host, error = %failed.error, remedy, again_after_s = again,
+                    "an image could not be built"
+                );
+                images.cache.lock().failed.insert(image, failed);
             }
         });
         ImageUnavailable::BuildStarted { name: name.to_owned() }
@@ -134,6 +188,10 @@ impl Images {
         cache.lock().building.remove(name);
         let found = found?;
         self.add_layer(name, found.clone()).await?;
+        if found.built {
+            let took_ms = found.took.as_millis() as u64;
+            tracing::info!(image = name, host = %self.host, tag = %found.tag, took_ms, "an image is ready");
+        }
         Ok(found)
     }
 
@@ -146,13 +204,85 @@ impl Images {
         rows
     }
 
+    /// Finds images of ours that neither a profile (`names` are their images) nor a container
+    /// needs, and removes them unless it is a `dry_run`. One that cannot be removed is in the list
+    /// with the reason.
+    ///
+    /// # Errors
+    /// The engine does not say what it has.
+    pub async fn prune(
+        &self,
+        names: impl Iterator<Item = &str>,
+        dry_run: bool,
+    ) -> Result<Vec<PrunedImage>, EngineError> {
+        let mut needed = NeededImages::default();
+        for name in names {
+            self.builder.add_needed(name, &mut needed);
+            match self.builder.find(name).await {
+                Ok(found) => drop(needed.tags.insert(layer::tag(&found.id, &self.init))),
+                Err(ImageError::Engine(error)) if !error.is_not_found() => return Err(error),
+                // nothing is made of one that is not there
+                Err(_) => {}
+            }
+        }
+        // containers first: one that is made in between has an image that is needed
+        let containers = self.client.list_containers(true, &Filters::new()).await?;
+        let used = containers.into_iter().map(|container| container.image_id).collect();
+        let images = self.client.list_images(&Filters::new()).await?;
+        let mut rows = Vec::new();
+        for image in prune::surplus(&images, &needed, &used) {
+            let removed = if dry_run { Ok(()) } else { self.remove(&image).await };
+            if let (false, Ok(())) = (dry_run, &removed) {
+                tracing::info!(host = %self.host, image = %image.tags.join(" "), id = %image.id, "an image was removed");
+            }
+            rows.push(PrunedImage {
+                host: self.host.clone(),
+                id: image.id,
+                tags: image.tags,
+                size_bytes: image.size,
+                removed: !dry_run && removed.is_ok(),
+                reason: removed.err().map(|error| error.to_string()),
+            });
+        }
+        if !dry_run {
+            // names that no profile has any more
+            self.cache.lock().ready.retain(|_, image| needed.tags.contains(&image.tag));
+        }
+        Ok(rows)
+    }
+
+    async fn remove(&self, image: &SurplusImage) -> Result<(), EngineError> {
+        // an image of others without a name goes with what was made of it, unless it is kept
+        let keeps_below = match &image.below {
+            Some(id) => match self.client.inspect_image(id).await {
+                Ok(below) => {
+                    let labels = below.config.and_then(|config| config.labels).unwrap_or_default();
+                    below.repo_tags.is_empty() && !labels.contains_key(NAME_LABEL)
+                }
+                Err(_) => false,
+            },
+            None => false,
+        };
+        for tag in &image.tags {
+            match keeps_below {
+                true => self.client.remove_image_alone(tag).await?,
+                false => self.client.remove_image(tag, false).await?,
+            }
+        }
+        Ok(())
+    }
+
     async fn row(&self, profile: &Profile) -> ImageRow {
         let name = &profile.image;
         let (tag, reason) = match self.builder.find(name).await {
             Ok(found) => (Some(found.tag), None),
             Err(error) => {
                 let step = self.cache.lock().building.get(name).map(|step| format!("being built: {step}"));
-                (None, Some(step.unwrap_or_else(|| error.to_string())))
+                let reason = || match &error {
+                    ImageError::Missing { .. } => format!("{error}; build it: assay images build {}", profile.name),
+                    _ => error.to_string(),
+                };
+                (None, Some(step.unwrap_or_else(reason)))
             }
         };
         let info = match &tag {

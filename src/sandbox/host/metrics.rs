@@ -1,10 +1,12 @@
 //! Writes the metrics of hosts, engines and pools. A scrape never asks an engine: the monitor has
 //! its facts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use protocol::rows::{HostState, PoolState};
+use telemetry::disk::DiskSpace;
 use telemetry::metrics::{Labels, MetricsWriter, Unit, labels};
 
 use super::capacity::Capacity;
@@ -100,6 +102,16 @@ fn write_engines(writer: &mut MetricsWriter<'_>, hosts: &[Arc<Host>]) -> fmt::Re
     let help = "Time since the engine reported these facts.";
     writer.gauges("assay_engine_facts_age", help, Some(Unit::Seconds), of(age))?;
 
+    let disks: Vec<_> = known
+        .iter()
+        .filter_map(|(host, engine)| Some((labels!(host = host), DiskSpace::of(engine.data.as_deref()?)?)))
+        .collect();
+    let help = "Free bytes of the disk with the engine's data, for users other than root; of engines on this machine.";
+    let free = disks.iter().map(|(labels, disk)| (labels.clone(), disk.free_bytes));
+    writer.gauges("assay_engine_disk_free", help, Some(Unit::Bytes), free)?;
+    let size = disks.iter().map(|(labels, disk)| (labels.clone(), disk.size_bytes));
+    writer.gauges("assay_engine_disk_size", "Bytes of that disk.", Some(Unit::Bytes), size)?;
+
     let calls: Vec<_> = hosts.iter().map(|host| (host.name(), host.calls().rows())).collect();
     let rows = calls.iter().flat_map(|(host, calls)| {
         calls.iter().map(move |(call, row)| (labels!(host = host, call = label_value(call)), row.took.clone()))
@@ -183,7 +195,13 @@ fn write_pools(writer: &mut MetricsWriter<'_>, pools: &[PoolMetrics]) -> fmt::Re
     let refills = pools.iter().map(|row| (row.labels(), row.stats.refills.clone()));
     writer.histograms("assay_pool_refill_duration", "Duration of a successful creation.", Unit::Seconds, refills)?;
     let failures = pools.iter().flat_map(|row| {
-        row.state.failures.iter().map(|(wait, count)| (row.with("wait", &label_value(wait)), *count as f64))
+        // the usual steps from the start, so that their first failure is an increase
+        let mut failures: BTreeMap<&str, usize> = ["create", "hello", "image"].map(|step| (step, 0)).into();
+        failures.extend(row.state.failures.iter().map(|(step, count)| (*step, *count)));
+        failures
+            .into_iter()
+            .map(|(step, count)| (row.with("wait", &label_value(step)), count as f64))
+            .collect::<Vec<_>>()
     });
     let help = "Creations that failed, by step.";
     writer.counters("assay_pool_failures", help, None, failures)?;

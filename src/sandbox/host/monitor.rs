@@ -2,6 +2,7 @@
 //!
 //! [`HostMonitor`] only records and answers; `watch` probes the engine and follows its events.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub struct EngineFacts {
     pub containers_running: i64,
     /// Images on the engine, including those of others.
     pub images: i64,
+    /// The folder of the engine's data, if the engine is on this machine.
+    pub data: Option<PathBuf>,
     /// When the engine reported this. `None` before the first time.
     pub asked: Option<Instant>,
 }

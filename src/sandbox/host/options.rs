@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use config::ImageFolders;
 use docker::Client;
-use protocol::Profile;
+use protocol::{Profile, ReusePolicy};
 use tokio::sync::Notify;
 
 use super::call_metrics::EngineCallMetrics;
@@ -32,11 +33,13 @@ pub struct HostOptions {
     pub require_nonroot: bool,
     /// Require that root in a sandbox is not root outside: a remapping engine, or cells.
     pub require_userns: bool,
+    /// Whose used sandboxes serve again.
+    pub reuse: ReusePolicy,
     /// Notified when a waiting submission may be served.
     pub capacity_changed: Arc<Notify>,
     pub slots: Slots,
-    /// The folder of the images' definitions.
-    pub images_dir: PathBuf,
+    /// The folders of the images' definitions.
+    pub images_dir: ImageFolders,
     /// The folder of build logs.
     pub logs_dir: PathBuf,
     pub registries: Registries,

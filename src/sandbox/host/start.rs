@@ -1,14 +1,16 @@
 //! Starts a host: the tasks that watch its engine, and a pool for each profile.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::Profile;
+use protocol::{Profile, ReusePolicy};
 
 use super::factory::ProfileFactory;
 use super::handle::Host;
 use super::options::HostOptions;
 use super::watch::watch;
-use crate::pool::{Levels, Pool, PoolSettings};
+use crate::image::ImageUnavailable;
+use crate::pool::{Levels, MakeError, Pool, PoolSettings, ReuseRule};
 
 impl Host {
     /// Starts a host, its pools, and the tasks that watch its engine.
@@ -36,18 +38,50 @@ impl Host {
         for profile in profiles {
             pools.entry(profile.name.clone()).or_insert_with(|| {
                 let factory = ProfileFactory::new(Arc::downgrade(self), profile.clone());
-                Pool::start(&profile.name, self.name(), settings(profile), self.share().clone(), Box::new(factory))
+                let settings = settings(profile, self.options().reuse);
+                Pool::start(&profile.name, self.name(), settings, self.share().clone(), Box::new(factory))
             });
+        }
+        drop(pools);
+        if self.answers() {
+            let host = self.clone();
+            tokio::spawn(async move { host.check_images().await });
+        }
+    }
+
+    /// Lets the pools of an image that was just made try again: submissions are not refused for its
+    /// sake any more.
+    pub fn forget_image_errors(&self, image: &str) {
+        for profile in self.profiles.lock().iter().filter(|profile| profile.image == image) {
+            if let Some(pool) = self.pool(&profile.name) {
+                pool.forget_image_error();
+            }
+        }
+    }
+
+    /// Finds the profiles whose images cannot be had, before anyone submits to them.
+    pub(super) async fn check_images(&self) {
+        let profiles = self.profiles.lock().clone();
+        let mut unavailable: BTreeMap<&str, Option<ImageUnavailable>> = BTreeMap::new();
+        for profile in &profiles {
+            let image = profile.image.as_str();
+            if !unavailable.contains_key(image) {
+                unavailable.insert(image, self.images().check(image).await.err());
+            }
+            let error = unavailable.get(image).cloned().flatten().map(MakeError::from);
+            if let (Some(error), Some(pool)) = (error, self.pool(&profile.name)) {
+                pool.record_failure(error);
+            }
         }
     }
 }
 
-fn settings(profile: &Profile) -> PoolSettings {
+fn settings(profile: &Profile, policy: ReusePolicy) -> PoolSettings {
     PoolSettings {
         levels: Levels { floor: profile.pool.floor, ceiling: profile.pool.ceiling },
         max_age: profile.pool.max_age(),
         priority: profile.pool.priority,
-        reuse: profile.pool.reuse,
+        reuse: ReuseRule { policy, uses: profile.pool.reuse },
         hot: if profile.prewarm.is_empty() { 0 } else { profile.pool.hot },
     }
 }

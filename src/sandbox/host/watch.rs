@@ -1,9 +1,10 @@
 //! The tasks that probe one engine, follow its events, and sweep what was left behind on it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use docker::{Client, Error as EngineError, Filters};
+use docker::{Client, Endpoint, Error as EngineError, Filters};
 
 use super::capacity::Resources;
 use super::handle::Host;
@@ -11,9 +12,12 @@ use super::health::EngineStatus;
 use super::monitor::EngineFacts;
 use crate::lifecycle;
 use crate::policy::LABEL_INSTANCE;
+use crate::pool::Pool;
 
 /// Interval of probes of an engine that answers.
 const UP_INTERVAL: Duration = Duration::from_secs(5);
+/// The same until the pools are filled for the first time.
+const FILLING_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of probes of an engine that does not. Its return must be noticed within 5 s.
 const DOWN_INTERVAL: Duration = Duration::from_secs(1);
 /// Time until the second probe after a failed one.
@@ -29,11 +33,14 @@ pub(super) async fn watch(host: Arc<Host>) {
     tokio::spawn(follow_events(host.clone()));
     let monitor = host.monitor();
     let mut last_sweep = Instant::now();
+    // since when the pools are being filled
+    let mut filling: Option<Instant> = None;
     loop {
         match probe(&host).await {
             Ok(facts) => {
                 if matches!(monitor.status(), EngineStatus::Unknown | EngineStatus::Gone) {
                     start_over(&host, facts).await;
+                    filling = Some(Instant::now());
                     last_sweep = Instant::now();
                 } else {
                     monitor.record_answer(facts);
@@ -51,7 +58,11 @@ pub(super) async fn watch(host: Arc<Host>) {
             Err(error) => monitor.record_failure(error),
         }
         monitor.set_first_probe_done();
+        if filling.is_some_and(|since| log_if_filled(&host, since)) {
+            filling = None;
+        }
         let interval = match monitor.status() {
+            EngineStatus::Answers if filling.is_some() => FILLING_INTERVAL,
             EngineStatus::Answers => UP_INTERVAL,
             EngineStatus::Doubtful => DOUBTFUL_INTERVAL,
             EngineStatus::Unknown | EngineStatus::Gone => DOWN_INTERVAL,
@@ -62,6 +73,19 @@ pub(super) async fn watch(host: Arc<Host>) {
             () = monitor.closed() => return,
         }
     }
+}
+
+/// Logs that every pool holds its floor, once after the engine began to answer. A pool that cannot
+/// be filled has an error of its own in the log.
+fn log_if_filled(host: &Host, since: Instant) -> bool {
+    let pools = host.pools();
+    let is_filled = host.answers() && pools.iter().all(|pool| pool.is_filled() && pool.blocked().is_none());
+    if is_filled {
+        let sandboxes: usize = pools.iter().map(Pool::ready).sum();
+        let took_ms = since.elapsed().as_millis() as u64;
+        tracing::info!(host = %host.name(), pools = pools.len(), sandboxes, took_ms, "the pools are warm");
+    }
+    is_filled
 }
 
 /// Pings the engine. Asks for its facts only if they are not known.
@@ -87,6 +111,7 @@ async fn query_facts(client: &Client) -> Result<EngineFacts, EngineError> {
         cgroups: (info.cgroup_driver.unwrap_or_default(), info.cgroup_version.unwrap_or_default()),
         containers_running: info.containers_running.unwrap_or_default(),
         images: info.images.unwrap_or_default(),
+        data: info.docker_root_dir.map(PathBuf::from).filter(|_| matches!(client.endpoint(), Endpoint::Unix(_))),
         asked: Some(Instant::now()),
     })
 }
@@ -99,6 +124,7 @@ async fn start_over(host: &Host, facts: EngineFacts) {
         pool.flush();
     }
     sweep(host).await;
+    host.check_images().await;
     host.capacity().resize(Resources {
         cpus: facts.cpus.max(1) as f64 * host.options().cpu_overcommit,
         memory: (facts.memory_bytes.max(0) as u64).saturating_mul(MEMORY_PERCENT) / 100,

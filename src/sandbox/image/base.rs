@@ -11,19 +11,28 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::bootstrap::{self, BootstrapStream};
-use super::catalog::{BASE, Definition};
+use super::catalog::{DEFAULT_SUITE, Definition, NAME_LABEL, suite_of_base};
 use super::error::AttemptError;
 use super::event::{BuildEvent, BuildWatcher};
 use super::log::BuildLog;
 use super::registry::Registries;
 
-/// The registry's image that serves as the base.
-const REGISTRY_BASE: &str = "debian:bookworm-slim";
+/// The registry's image that serves as the base of a suite.
+fn registry_base(suite: &str) -> String {
+    format!("debian:{suite}-slim")
+}
+
 /// Time to pull it. Without a network the next way is tried soon.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the base has in addition to its files.
 const CHANGES: [&str; 1] = ["ENV LANG=C.UTF-8"];
+
+/// The changes of an import, with the label that says that the image is ours.
+fn changes(definition: &Definition) -> Vec<String> {
+    let label = format!("LABEL {NAME_LABEL}={}", definition.name);
+    CHANGES.into_iter().map(str::to_owned).chain([label]).collect()
+}
 
 /// One attempt to make the base.
 pub(super) struct BaseAttempt<'a, 'w> {
@@ -41,22 +50,27 @@ impl BaseAttempt<'_, '_> {
         if self.pull_base().await? {
             return Ok(());
         }
-        let helper = Path::new(bootstrap::SOCKET);
+        let helper = bootstrap::socket(Some(self.suite()).filter(|suite| *suite != DEFAULT_SUITE));
         if !nix::unistd::geteuid().is_root() && helper.exists() {
-            return self.import_from_helper(helper).await;
+            return self.import_from_helper(&helper).await;
         }
         self.bootstrap().await
     }
 
+    fn suite(&self) -> &str {
+        suite_of_base(&self.definition.name).unwrap_or(DEFAULT_SUITE)
+    }
+
     fn report(&mut self, step: &str, line: Option<String>) {
         self.log.add(line.as_deref().unwrap_or(step));
-        (self.watch)(BuildEvent::new(BASE, step, line));
+        (self.watch)(BuildEvent::new(&self.definition.name, step, line));
     }
 
     /// Pulls the base, if a registry may be asked. False if none was reached.
     async fn pull_base(&mut self) -> Result<bool, AttemptError> {
-        let Some(pull) = self.registries.base(REGISTRY_BASE) else { return Ok(false) };
-        self.report(&format!("asking the registry for {REGISTRY_BASE}"), None);
+        let name = registry_base(self.suite());
+        let Some(pull) = self.registries.base(&name) else { return Ok(false) };
+        self.report(&format!("asking the registry for {name}"), None);
         let mut ignore = |_| {};
         let pulled = tokio::time::timeout(REGISTRY_TIMEOUT, self.client.ensure_image(&pull, &mut ignore)).await;
         if !matches!(pulled, Ok(Ok(_))) {
@@ -64,7 +78,7 @@ impl BaseAttempt<'_, '_> {
             return Ok(false);
         }
         let (repository, digest) = (self.definition.repository(), self.definition.digest());
-        self.client.tag_image(REGISTRY_BASE, &repository, digest).await?;
+        self.client.tag_image(&name, &repository, digest).await?;
         Ok(true)
     }
 
@@ -75,8 +89,7 @@ impl BaseAttempt<'_, '_> {
         let stream = stream.map_err(|source| AttemptError::Helper { socket: helper.to_owned(), source })?;
         let Some((tar, end)) = stream else { return Err(AttemptError::HelperFailed) };
         let (repository, digest) = (self.definition.repository(), self.definition.digest());
-        let changes = CHANGES.map(str::to_owned);
-        let imported = self.client.import_image(&repository, digest, &changes, tar, &mut |_| {}).await;
+        let imported = self.client.import_image(&repository, digest, &changes(self.definition), tar, &mut |_| {}).await;
         if !end.is_complete() {
             remove_partial(self.client, self.definition).await;
             return Err(AttemptError::HelperFailed);
@@ -87,7 +100,7 @@ impl BaseAttempt<'_, '_> {
     /// Runs the bootstrap script and imports its output.
     async fn bootstrap(&mut self) -> Result<(), AttemptError> {
         let program = self.definition.folder.join("bootstrap");
-        let mut child = spawn(&program)?;
+        let mut child = spawn(&program, self.suite())?;
         let (Some(tar), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(AttemptError::Empty);
         };
@@ -114,8 +127,9 @@ async fn remove_partial(client: &Client, definition: &Definition) {
     let _ = client.remove_image(&definition.tag(), true).await;
 }
 
-fn spawn(program: &Path) -> Result<Child, AttemptError> {
+fn spawn(program: &Path, suite: &str) -> Result<Child, AttemptError> {
     Command::new(program)
+        .arg(suite)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -136,7 +150,7 @@ async fn import_output(
     let mut tar = BufReader::with_capacity(64 * 1024, output);
     match tokio::time::timeout(bootstrap::FIRST_BYTE_TIMEOUT, tar.fill_buf()).await {
         Ok(Ok([_, ..])) => {
-            let (repository, changes) = (definition.repository(), CHANGES.map(str::to_owned));
+            let (repository, changes) = (definition.repository(), changes(definition));
             Ok(client.import_image(&repository, definition.digest(), &changes, tar, &mut |_| {}).await?)
         }
         Ok(Ok([])) => Err(AttemptError::Empty),

@@ -11,7 +11,7 @@
 //! ends in two blocks of zeros, which a failed script never writes.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,8 +21,11 @@ use std::time::Duration;
 use tokio::io::{AsyncBufRead as _, AsyncBufReadExt as _, AsyncRead, BufReader, ReadBuf};
 use tokio::net::UnixStream;
 
-/// The socket of the unit assay-bootstrap.socket.
-pub(super) const SOCKET: &str = "/run/assay/bootstrap.sock";
+/// The socket of the unit that makes the default suite, or another one.
+pub(super) fn socket(suite: Option<&str>) -> PathBuf {
+    let suite = suite.map(|suite| format!("-{suite}")).unwrap_or_default();
+    PathBuf::from(format!("/run/assay/bootstrap{suite}.sock"))
+}
 
 /// Time until a bootstrap writes its first byte. It downloads a hundred packages first.
 pub(super) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30 * 60);

@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use config::ImageFolders;
 use docker::{BuildOptions, Client, ProgressMessage};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use super::base::BaseAttempt;
-use super::catalog::{BASE, Definition};
+use super::catalog::{BASE, Definition, NAME_LABEL, suite_of_base};
 use super::error::{AttemptError, ImageError};
 use super::event::{BuildEvent, BuildWatcher, PullMode, ResolvedImage};
 use super::log::BuildLog;
+use super::prune::NeededImages;
 use super::registry::{Registries, is_registry_name};
 
 /// Attempts for one image.
@@ -29,8 +31,8 @@ const MAX_BUFFERED_EVENTS: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Builder {
     client: Client,
-    /// The folder of the definitions.
-    images: PathBuf,
+    /// The folders of the definitions.
+    images: ImageFolders,
     logs: PathBuf,
     registries: Registries,
     locks: Arc<Mutex<HashMap<String, Arc<BuildLock>>>>,
@@ -71,22 +73,34 @@ fn pause_after(tries: u32, retryable: bool) -> Option<Duration> {
     (retryable && tries < MAX_TRIES).then(|| FIRST_PAUSE * 2u32.pow(tries.saturating_sub(1)))
 }
 
+fn definition(images: &ImageFolders, name: &str) -> Result<Definition, ImageError> {
+    let read = match suite_of_base(name) {
+        Some(suite) => Definition::read_base(images.of(BASE), suite),
+        None => Definition::read_with_base(images, name).map(|(definition, _)| definition),
+    };
+    read.map_err(|source| ImageError::Definition { name: name.to_owned(), images: images.clone(), source })
+}
+
+/// Whether an image may be found, built or pulled, as far as the configuration and the folder of
+/// the definitions say. Asks no engine.
+///
+/// # Errors
+/// Its definition cannot be read, or it may not be pulled.
+pub fn check_image(images: &ImageFolders, registries: &Registries, name: &str) -> Result<(), ImageError> {
+    match is_registry_name(name) {
+        true => registries.check(name),
+        false => definition(images, name).map(drop),
+    }
+}
+
 impl Builder {
-    /// A builder for the definitions in the folder `images`, with logs in the folder `logs`.
-    pub fn new(client: Client, images: PathBuf, logs: PathBuf, registries: Registries) -> Builder {
+    /// A builder for the definitions in the folders `images`, with logs in the folder `logs`.
+    pub fn new(client: Client, images: ImageFolders, logs: PathBuf, registries: Registries) -> Builder {
         Builder { client, images, logs, registries, locks: Arc::default() }
     }
 
     fn definition(&self, name: &str) -> Result<Definition, ImageError> {
-        let read = |name: &str, base_digest: &str| {
-            Definition::read(&self.images, name, base_digest).map_err(|source| ImageError::Definition {
-                name: name.to_owned(),
-                folder: self.images.join(name),
-                source,
-            })
-        };
-        let base = read(BASE, "")?;
-        if name == BASE { Ok(base) } else { read(name, base.digest()) }
+        definition(&self.images, name)
     }
 
     /// Finds an image that is up to date. Builds and pulls nothing.
@@ -99,6 +113,31 @@ impl Builder {
         }
         let definition = self.definition(name)?;
         self.inspect(&definition).await?.ok_or(ImageError::Missing { name: name.to_owned(), tag: definition.tag() })
+    }
+
+    /// Whether an image may be found, built or pulled, as far as the configuration and the folder
+    /// of the definitions say. Asks no engine.
+    ///
+    /// # Errors
+    /// Its definition cannot be read, or it may not be pulled.
+    pub fn check(&self, name: &str) -> Result<(), ImageError> {
+        check_image(&self.images, &self.registries, name)
+    }
+
+    /// Adds the names that an image has when it is up to date, with the base that it is built on.
+    /// Of one whose definition cannot be read, all versions are needed.
+    pub fn add_needed(&self, name: &str, needed: &mut NeededImages) {
+        if is_registry_name(name) {
+            return;
+        }
+        let read = self.definition(name).and_then(|definition| {
+            let base = definition.base().map(|base| self.definition(base)).transpose()?;
+            Ok([Some(definition), base])
+        });
+        match read {
+            Ok(definitions) => needed.tags.extend(definitions.iter().flatten().map(Definition::tag)),
+            Err(_) => drop(needed.names.insert(name.to_owned())),
+        }
     }
 
     async fn inspect(&self, definition: &Definition) -> Result<Option<ResolvedImage>, ImageError> {
@@ -137,8 +176,8 @@ impl Builder {
         if let Some(found) = self.inspect(&definition).await? {
             return Ok(found);
         }
-        if name != BASE {
-            Box::pin(self.ensure(BASE, PullMode::AsConfigured, watch)).await?;
+        if let Some(base) = definition.base() {
+            Box::pin(self.ensure(base, PullMode::AsConfigured, watch)).await?;
         }
         let begun = Instant::now();
         self.build_with_retries(&definition, watch).await?;
@@ -177,15 +216,15 @@ impl Builder {
         log: &mut BuildLog,
         watch: BuildWatcher<'_>,
     ) -> Result<(), AttemptError> {
-        if definition.name == BASE {
+        if suite_of_base(&definition.name).is_some() {
             let (client, registries) = (&self.client, &self.registries);
             return BaseAttempt { client, registries, definition, log, watch }.make().await;
         }
-        let base = Definition::read(&self.images, BASE, "").map_err(AttemptError::Definition)?;
+        let (_, base) = Definition::read_with_base(&self.images, &definition.name).map_err(AttemptError::Definition)?;
         let context = definition.context().map_err(AttemptError::Definition)?;
         let options = BuildOptions {
             tag: definition.tag(),
-            labels: BTreeMap::from([("assay.image.name".to_owned(), definition.name.clone())]),
+            labels: BTreeMap::from([(NAME_LABEL.to_owned(), definition.name.clone())]),
             build_args: BTreeMap::from([("BASE".to_owned(), base.tag())]),
             ..BuildOptions::default()
         };

@@ -5,7 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use config::ImageFolders;
+use config::schema::nearest;
 use docker::Error as EngineError;
+
+use super::catalog::known_images;
 
 /// Why one attempt to make an image failed.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +68,11 @@ impl AttemptError {
 /// Why an image is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    #[error("read the definition of image {name:?} in {folder}: {source}", folder = folder.display())]
+    #[error("read the definition of image {name:?} in {}: {source}", images.of(name).join(name).display())]
     Definition {
         name: String,
-        folder: PathBuf,
+        /// Where it was looked for.
+        images: ImageFolders,
         #[source]
         source: io::Error,
     },
@@ -89,7 +94,7 @@ pub enum ImageError {
     #[error("use image {name:?}: {message}")]
     Registry { name: String, message: String },
     /// It does not exist, and was not to be built.
-    #[error("find image {tag}: it is not built yet; build it: assay images build {name}")]
+    #[error("find image {tag} of {name:?}: it is not built yet")]
     Missing { name: String, tag: String },
 }
 
@@ -103,6 +108,47 @@ impl ImageError {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// Whether the image may be there, and only the engine could not say so.
+    pub fn is_engine_trouble(&self) -> bool {
+        matches!(self, ImageError::Engine(error) if error.retryable())
+    }
+
+    /// What the operator can do about it, as a sentence, if known.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            ImageError::Definition { name, images, .. } => {
+                let folder = images.of(name).join(name);
+                if folder.is_dir() && !folder.join("Dockerfile").is_file() {
+                    return Some(format!("Put what the image is built from into {}/Dockerfile.", folder.display()));
+                }
+                let known = known_images(images.all());
+                let near = nearest(name, known.iter().map(String::as_str));
+                let near = near.map(|near| format!(", perhaps {near:?}")).unwrap_or_default();
+                let shown = images.shown();
+                Some(match known.is_empty() {
+                    true => format!("Set images.dir to the folder with the images; {shown} has none."),
+                    false => format!("Correct `image` in the profile{near}; {shown} has {}.", known.join(", ")),
+                })
+            }
+            ImageError::Engine(error) => error.remedy(),
+            ImageError::Failed { log, source, .. } => {
+                let engine = match &**source {
+                    AttemptError::Engine(error) => error.remedy().map(|remedy| format!("{remedy} ")),
+                    _ => None,
+                };
+                Some(format!(
+                    "{}Read {}, correct the cause, and build it again: assay images build PROFILE.",
+                    engine.unwrap_or_default(),
+                    log.display()
+                ))
+            }
+            ImageError::Registry { .. } => None,
+            ImageError::Missing { .. } => {
+                Some("Build it: assay images build PROFILE; or set images.build_missing = true.".to_owned())
+            }
         }
     }
 
@@ -149,5 +195,27 @@ impl ImageUnavailable {
             ImageUnavailable::BuildStarted { .. } | ImageUnavailable::Building { .. } => true,
             ImageUnavailable::Failed(error) => error.is_retryable(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remedy_depends_on_what_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, file) in [("lua", "Dockerfile"), ("low", "dockerfile")] {
+            std::fs::create_dir(folder.path().join(path)).unwrap();
+            std::fs::write(folder.path().join(path).join(file), "").unwrap();
+        }
+        let remedy = |images: ImageFolders, name: &str| {
+            let source = io::Error::from(io::ErrorKind::NotFound);
+            ImageError::Definition { name: name.to_owned(), images, source }.remedy().unwrap()
+        };
+        let images = || ImageFolders::from([folder.path()]);
+        assert!(remedy(images(), "low").contains("low/Dockerfile"), "{}", remedy(images(), "low"));
+        assert!(remedy(images(), "lau").contains("perhaps \"lua\""), "{}", remedy(images(), "lau"));
+        assert!(remedy(ImageFolders::from(["/nonexistent"]), "lua").contains("Set images.dir"));
     }
 }

@@ -11,22 +11,30 @@ use sha2::{Digest, Sha256};
 use super::catalog::append;
 use crate::policy::INIT_PATH;
 
+/// The label of a layer: the id of the image below.
+pub const BELOW_LABEL: &str = "assay.image";
+
 /// The repository of layered images.
 pub const REPOSITORY: &str = "assay/sandbox";
 
 /// Hexadecimal digits of a layered image's tag.
 const TAG_DIGITS: usize = 16;
 
+/// The tag of the image `image_id` with this init added.
+pub fn tag(image_id: &str, init: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(image_id.as_bytes());
+    hash.update([0]);
+    hash.update(init);
+    format!("{REPOSITORY}:{}", &base16ct::lower::encode_string(&hash.finalize())[..TAG_DIGITS])
+}
+
 /// Finds or builds the image `image_id` with this init added. Returns the layered image's id.
 ///
 /// # Errors
 /// An Engine call failed.
 pub async fn ensure(client: &Client, image_id: &str, init: &[u8]) -> Result<String, EngineError> {
-    let mut hash = Sha256::new();
-    hash.update(image_id.as_bytes());
-    hash.update([0]);
-    hash.update(init);
-    let tag = format!("{REPOSITORY}:{}", &base16ct::lower::encode_string(&hash.finalize())[..TAG_DIGITS]);
+    let tag = tag(image_id, init);
     match client.inspect_image(&tag).await {
         Ok(found) => return Ok(found.id),
         Err(error) if error.is_not_found() => {}
@@ -34,7 +42,7 @@ pub async fn ensure(client: &Client, image_id: &str, init: &[u8]) -> Result<Stri
     }
     let options = BuildOptions {
         tag: tag.clone(),
-        labels: BTreeMap::from([("assay.image".to_owned(), image_id.to_owned())]),
+        labels: BTreeMap::from([(BELOW_LABEL.to_owned(), image_id.to_owned())]),
         ..BuildOptions::default()
     };
     client.build_image(&options, context(image_id, init), &mut |_| {}).await?;

@@ -3,7 +3,7 @@
 //! ```text
 //!  images/NAME/Dockerfile --digest--> assay/NAME:DIGEST  there? --yes--> its id
 //!                                          | no
-//!      assay/base:DIGEST  there? --no--> pull debian:bookworm-slim, else bootstrap | import
+//!      assay/base:DIGEST  there? --no--> pull debian:SUITE-slim, else bootstrap | import
 //!                                          v
 //!                             classic build over the base, three attempts, log kept
 //!
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! [`catalog`] reads definitions, [`build`] builds them, `base` makes the base image, [`layer`]
-//! adds the init, `registry` pulls from registries.
+//! adds the init, `registry` pulls from registries, [`prune`] finds what is left over.
 
 mod base;
 mod bootstrap;
@@ -22,9 +22,10 @@ mod error;
 mod event;
 pub mod layer;
 mod log;
+pub mod prune;
 mod registry;
 
-pub use build::Builder;
+pub use build::{Builder, check_image};
 pub use catalog::Definition;
 pub use error::{AttemptError, ImageError, ImageUnavailable};
 pub use event::{BuildEvent, BuildWatcher, PullMode, ResolvedImage};

@@ -48,6 +48,11 @@ impl Registries {
         Ok(Pull { image, policy: self.policy, credentials })
     }
 
+    /// Whether the image may be used.
+    pub(super) fn check(&self, name: &str) -> Result<(), ImageError> {
+        self.pull(name).map(drop)
+    }
+
     /// Finds an image that the engine has. An image that is no longer trusted is not found. With
     /// the policy `always`, an image is missing until it was pulled once since the daemon's start.
     pub(super) async fn find(&self, client: &Client, name: &str) -> Result<ResolvedImage, ImageError> {
@@ -130,6 +135,6 @@ mod tests {
         assert!(registries.pull("r.io/team/python:1").is_ok());
         let error = registries.pull("r.io/other/python:1").unwrap_err().to_string();
         assert!(error.contains("r.io/other/python") && error.contains("images.trusted"), "{error}");
-        assert!(registries.base("debian:bookworm-slim").is_none());
+        assert!(registries.base("debian:trixie-slim").is_none());
     }
 }

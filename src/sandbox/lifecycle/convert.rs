@@ -32,6 +32,7 @@ pub fn relax(allowed: &[Relaxation]) -> Relax {
         Relaxation::SysvIpc => Relax::SYSV_IPC,
         Relaxation::PosixMq => Relax::POSIX_MQ,
         Relaxation::IoUring => Relax::IO_URING,
+        Relaxation::Pty => Relax::PTY,
     };
     allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
 }

@@ -155,7 +155,16 @@ pub async fn create(client: &Client, options: CreateOptions) -> Result<Sandbox, 
         let _ = ended_sender.send(true);
         retire(&client, container.as_str(), container.short(), slot).await;
     });
-    Ok(Sandbox::new(SandboxParts { id, isolation, overheads, ready, prewarm, commands, ended, prewarm_state }))
+    Ok(Sandbox::new(SandboxParts {
+        id,
+        isolation,
+        overheads,
+        ready,
+        runtimes: prewarm,
+        commands,
+        ended,
+        prewarm_state,
+    }))
 }
 
 /// Creates the container, attaches to it, and starts it.

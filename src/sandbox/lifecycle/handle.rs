@@ -8,7 +8,7 @@ use wire::frame::{Collect, Collected, Prepare, Ready, Refused};
 
 use super::id::ContainerId;
 use super::messages::{LinkCommand, Lost, RunOrder};
-use super::prewarm::{PrewarmState, SharedPrewarmState};
+use super::prewarm::{PrewarmState, RuntimeChoice, SharedPrewarmState};
 use super::run::RunHandle;
 use crate::policy::MemoryOverheads;
 
@@ -39,7 +39,8 @@ pub struct Sandbox {
     parts: SandboxParts,
     ready_since: Instant,
     next_run: u32,
-    is_prewarmed: bool,
+    /// Ids of the runtimes that the init was asked for; `None` before the first request.
+    prewarmed: Option<Vec<u32>>,
 }
 
 /// What a creation hands over to the handle.
@@ -49,8 +50,8 @@ pub(super) struct SandboxParts {
     pub(super) isolation: Isolation,
     pub(super) overheads: MemoryOverheads,
     pub(super) ready: Ready,
-    /// Runtimes that [`Sandbox::prewarm`] starts.
-    pub(super) prewarm: Vec<Prepare>,
+    /// The profile's runtimes.
+    pub(super) runtimes: Vec<Prepare>,
     pub(super) commands: mpsc::Sender<LinkCommand>,
     pub(super) ended: watch::Receiver<bool>,
     pub(super) prewarm_state: SharedPrewarmState,
@@ -58,7 +59,7 @@ pub(super) struct SandboxParts {
 
 impl Sandbox {
     pub(super) fn new(parts: SandboxParts) -> Sandbox {
-        Sandbox { parts, ready_since: Instant::now(), next_run: 1, is_prewarmed: false }
+        Sandbox { parts, ready_since: Instant::now(), next_run: 1, prewarmed: None }
     }
 
     pub fn id(&self) -> &ContainerId {
@@ -76,6 +77,11 @@ impl Sandbox {
     /// What the init saw of its sandbox, at its start or at the last [`Sandbox::probe`].
     pub fn ready(&self) -> &Ready {
         &self.parts.ready
+    }
+
+    /// Whether the init sees what its programs use, so that it can keep each to its memory limit.
+    pub fn sees_memory(&self) -> bool {
+        self.parts.ready.cgroup_version > 0 && self.parts.ready.memory_bytes > 0
     }
 
     /// Time since the init reported Ready.
@@ -96,11 +102,33 @@ impl Sandbox {
     /// Starts the profile's runtimes in advance, once. Does not wait: a run that comes before they
     /// are ready starts without them.
     pub fn prewarm(&mut self) {
-        if !std::mem::replace(&mut self.is_prewarmed, true) {
-            self.parts.prewarm_state.lock().wanted = self.parts.prewarm.len();
-            for prepare in std::mem::take(&mut self.parts.prewarm) {
-                let _ = self.parts.commands.try_send(LinkCommand::Prepare(Box::new(prepare)));
-            }
+        if self.prewarmed.is_none() {
+            self.prewarm_for(&RuntimeChoice::All);
+        }
+    }
+
+    /// Starts these runtimes in advance, as far as they were not asked for; the init starts them
+    /// again after each audit. Does not wait.
+    pub fn prewarm_for(&mut self, choice: &RuntimeChoice) {
+        let asked_for = self.prewarmed.get_or_insert_default();
+        let missing = |runtime: &&Prepare| choice.wants(runtime) && !asked_for.contains(&runtime.id);
+        let missing: Vec<Prepare> = self.parts.runtimes.iter().filter(missing).cloned().collect();
+        asked_for.extend(missing.iter().map(|runtime| runtime.id));
+        self.parts.prewarm_state.lock().wanted = asked_for.len();
+        for prepare in missing {
+            let _ = self.parts.commands.try_send(LinkCommand::Prepare(Box::new(prepare)));
+        }
+    }
+
+    /// Ends the runtimes if there are some that are not wanted, so that the next audit does not
+    /// start them again. To be followed by an audit and [`Sandbox::prewarm_for`].
+    pub fn drop_unwanted(&mut self, choice: &RuntimeChoice) {
+        let Some(asked_for) = &mut self.prewarmed else { return };
+        let is_wanted = |runtime: &Prepare| choice.wants(runtime) || !asked_for.contains(&runtime.id);
+        if !self.parts.runtimes.iter().all(is_wanted) {
+            asked_for.clear();
+            *self.parts.prewarm_state.lock() = PrewarmState::default();
+            let _ = self.parts.commands.try_send(LinkCommand::DropPrepared);
         }
     }
 
@@ -110,8 +138,8 @@ impl Sandbox {
     /// # Errors
     /// The sandbox is lost.
     pub async fn drop_prewarmed(&mut self) -> Result<(), Lost> {
-        self.is_prewarmed = true;
-        self.parts.prewarm.clear();
+        self.prewarmed = Some(Vec::new());
+        self.parts.runtimes.clear();
         *self.parts.prewarm_state.lock() = PrewarmState::default();
         self.parts.commands.send(LinkCommand::DropPrepared).await.map_err(|_| Lost::Closed)
     }

@@ -64,8 +64,8 @@ pub(super) struct Link {
     /// Reused for encoding.
     scratch: Vec<u8>,
     prewarm: SharedPrewarmState,
-    /// Prepare frames sent.
-    prepares_sent: usize,
+    /// Above the ids of all runtimes that were asked for.
+    known_runtimes: usize,
 }
 
 impl Link {
@@ -80,7 +80,7 @@ impl Link {
             last_frame: Instant::now(),
             scratch: Vec::new(),
             prewarm,
-            prepares_sent: 0,
+            known_runtimes: 0,
         }
     }
 
@@ -178,7 +178,7 @@ impl Link {
                 self.send(&ToInit::Read { file, at });
             }
             LinkCommand::Prepare(prepare) => {
-                self.prepares_sent += 1;
+                self.known_runtimes = self.known_runtimes.max(prepare.id as usize + 1);
                 self.send(&ToInit::Prepare(*prepare));
             }
             LinkCommand::DropPrepared => self.send(&ToInit::DropPrepared),
@@ -273,7 +273,7 @@ impl Link {
             }
             FromInit::Ready(ready) => Pending::answer(&mut self.pending.probes, *ready, "Ready"),
             FromInit::Prepared { id, failed, took_ns, memory_bytes } => {
-                if id as usize >= self.prepares_sent {
+                if id as usize >= self.known_runtimes {
                     return Err(unexpected("Prepared"));
                 }
                 self.prepared(failed, took_ns, memory_bytes);

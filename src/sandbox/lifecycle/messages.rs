@@ -23,6 +23,9 @@ pub enum Lost {
     /// The init reported an internal error.
     #[error("the init gave up: {0}")]
     Fault(String),
+    /// The kernel killed a process for memory that the program did not use.
+    #[error("a process was killed for memory although the program was within its limit")]
+    OutOfMemory,
     /// No frame arrived within [`SILENCE_LIMIT`], or no Ready within its deadline.
     #[error("the init was silent for {} s", SILENCE_LIMIT.as_secs())]
     Silent,

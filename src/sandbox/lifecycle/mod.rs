@@ -33,7 +33,7 @@ pub use create::{CreateError, CreateOptions, create};
 pub use handle::{AuditOutcome, Audited, CollectedFiles, Sandbox};
 pub use id::ContainerId;
 pub use messages::{Lost, RunEvent, RunOrder, Usage};
-pub use prewarm::PrewarmState;
+pub use prewarm::{PrewarmState, RuntimeChoice};
 pub use retire::sweep;
 pub use run::RunHandle;
 pub use slots::{Slot, Slots};

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use protocol::Preset;
 
-    const NONE: MemoryOverheads = MemoryOverheads { runtime: false, template: false, loaded: false };
+    const NONE: MemoryOverheads = MemoryOverheads { runtime: false, template: false, loaded: false, compile_bytes: 0 };
 
     fn ready() -> Ready {
         let limits = Preset::Judge.limits();

@@ -31,9 +31,9 @@ pub const SPLIT_CAPS_MASK: u64 = 1 << SPLIT_CAPS[0].1 | 1 << SPLIT_CAPS[1].1 | 1
 /// kernel memory of the sandbox itself.
 pub const MEMORY_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Container processes beyond the program's limit: the init, the helpers that it forks, and
-/// pre-started runtimes (a JVM has twenty threads). The program's own limit is RLIMIT_NPROC.
-pub const PIDS_RESERVE: u32 = 64;
+/// Container processes beyond the program's limit. The init fills what it does not use of them, so
+/// that the container's limit is the program's, and the kernel counts what it denies.
+pub const PIDS_RESERVE: u32 = wire::frame::OWN_PIDS;
 
 /// Memory and processes of an OCI runtime with a kernel of its own (gVisor's sentry). Chosen
 /// generously, not measured: with these values the Python tests pass under runsc.
@@ -46,7 +46,7 @@ const RUNTIME_PIDS: u32 = 512;
 const TEMPLATE_MEMORY_BYTES: u64 = 12 * 1024 * 1024;
 const LOADED_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
 
-/// What uses a container's memory in addition to the init and the program.
+/// What a container's memory depends on besides the program's limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryOverheads {
     /// An OCI runtime with a kernel of its own.
@@ -55,6 +55,9 @@ pub struct MemoryOverheads {
     pub template: bool,
     /// A template runtime that has loaded modules.
     pub loaded: bool,
+    /// Memory of the compile step, which may be more than the program's; 0 without one. The init
+    /// keeps each program to its own limit.
+    pub compile_bytes: u64,
 }
 
 impl MemoryOverheads {
@@ -111,7 +114,8 @@ pub struct SandboxPlan {
 impl SandboxPlan {
     /// The container's memory limit in bytes.
     pub fn container_memory(limits: &Limits, overheads: MemoryOverheads) -> u64 {
-        (limits.memory_bytes + MEMORY_RESERVE_BYTES + overheads.memory_bytes()).min(MAX_MEMORY_BYTES)
+        let program = limits.memory_bytes.max(overheads.compile_bytes);
+        (program + MEMORY_RESERVE_BYTES + overheads.memory_bytes()).min(MAX_MEMORY_BYTES)
     }
 
     /// Size of the tmpfs at /box in bytes. Together with [`SandboxPlan::tmp_bytes`] it does not

@@ -3,7 +3,8 @@
 //!
 //! While one replacement is created, `rate x creation time` sandboxes are taken. That many must be
 //! ready so that no submission waits, and as many again for arrivals that come in bursts. The
-//! result never falls below the floor and never exceeds the ceiling.
+//! result never falls below the floor and never exceeds the ceiling. What comes too rarely for that
+//! is expected for a while ([`Interest`]).
 
 use std::time::{Duration, Instant};
 
@@ -37,14 +38,67 @@ impl DemandRate {
 
     /// How many sandboxes to keep ready when creating one takes `creation`.
     pub fn level(&self, now: Instant, creation: Duration, levels: Levels) -> usize {
-        let wanted = (self.rate(now) * creation.as_secs_f64() * MARGIN).ceil();
+        let wanted = self.rate(now) * creation.as_secs_f64() * MARGIN;
+        let wanted = if wanted < NEGLIGIBLE { 0.0 } else { wanted.ceil() };
         (wanted as usize).clamp(levels.floor, levels.ceiling.max(levels.floor))
+    }
+}
+
+/// Below this many sandboxes a rate says nothing: `Interest` decides then.
+const NEGLIGIBLE: f64 = 0.01;
+
+/// How long what was asked for is expected again.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// Which kinds of sandbox are worth one that waits although their floor is 0: those that were asked
+/// for within the last ten minutes. A kind can be asked for by submissions that another one served,
+/// since none of it was waiting.
+#[derive(Debug, Default)]
+pub struct Interest {
+    last: Option<Instant>,
+}
+
+impl Interest {
+    /// Records that a submission asked for such a sandbox. Returns whether that is news.
+    pub fn record(&mut self, now: Instant) -> bool {
+        let is_news = !self.is_expected(now);
+        self.last = Some(now);
+        is_news
+    }
+
+    /// How many to keep ready for it: one at most.
+    pub fn level(&self, now: Instant, levels: Levels) -> usize {
+        usize::from(self.is_expected(now)).min(levels.ceiling)
+    }
+
+    fn is_expected(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now.saturating_duration_since(last) < MEMORY)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_expected_for_ten_minutes() {
+        let (begun, minute, levels) = (Instant::now(), Duration::from_secs(60), Levels { floor: 0, ceiling: 4 });
+        let mut interest = Interest::default();
+        assert_eq!(interest.level(begun, levels), 0);
+        assert!(interest.record(begun) && !interest.record(begun + 9 * minute));
+        assert_eq!(interest.level(begun + 18 * minute, levels), 1);
+        assert_eq!(interest.level(begun + 18 * minute, Levels { ceiling: 0, ..levels }), 0);
+        assert_eq!(interest.level(begun + 20 * minute, levels), 0);
+        assert!(interest.record(begun + 20 * minute));
+    }
+
+    #[test]
+    fn a_rate_of_long_ago_keeps_nothing_ready() {
+        let (demand, now) = after_a_minute_at(4);
+        let levels = Levels { floor: 0, ceiling: 4 };
+        let level = |after: u64| demand.level(now + Duration::from_secs(after), Duration::from_millis(300), levels);
+        assert_eq!([level(0), level(20), level(120)], [3, 1, 0]);
+    }
 
     const LEVELS: Levels = Levels { floor: 2, ceiling: 8 };
 

@@ -87,11 +87,46 @@ impl MakeError {
         }
     }
 
+    /// Whether every creation fails until the operator changes something, or until an image that
+    /// could not be made is tried again: waiting for a sandbox is in vain.
+    pub fn is_hopeless(&self) -> bool {
+        match self {
+            MakeError::Image(ImageUnavailable::Failed(error)) => !error.is_engine_trouble(),
+            MakeError::Image(_) | MakeError::HostRemoved => false,
+            other => !other.is_retryable(),
+        }
+    }
+
+    /// Whether the engine does not have the image that the sandbox was to be made from.
+    pub fn is_image_gone(&self) -> bool {
+        matches!(self, MakeError::Create(CreateError::Engine { step: "create", source }) if source.is_not_found())
+    }
+
+    /// Whether it says nothing that the log does not say elsewhere: a host that is down and an
+    /// image that is being built are logged by themselves.
+    pub(super) fn is_logged_elsewhere(&self) -> bool {
+        match self {
+            MakeError::Image(error) => !matches!(error, ImageUnavailable::Failed(_)),
+            MakeError::HostDown { .. } | MakeError::HostRemoved => true,
+            _ => false,
+        }
+    }
+
     /// What the operator can do about it, as a sentence, if known.
     pub fn remedy(&self) -> Option<String> {
         match self {
+            MakeError::Image(ImageUnavailable::Failed(error)) => error.remedy(),
             MakeError::NoUid => Some("Raise uids.count in the configuration.".to_owned()),
             MakeError::Denied(denial) => Some(denial.remedy.to_string()),
+            MakeError::Limits(_) => Some("Correct the limits of the profile.".to_owned()),
+            MakeError::NeedsCells { .. } => Some(
+                "Make cells possible (`assay doctor` says how), or set isolation.require_nonroot = false.".to_owned(),
+            ),
+            MakeError::NeedsUserNamespaces => Some(
+                "Turn on userns-remap in the engine, or make cells possible (`assay doctor` says how), or set \
+                 isolation.require_userns = false."
+                    .to_owned(),
+            ),
             other => other.engine_error()?.remedy(),
         }
     }
@@ -121,6 +156,7 @@ mod tests {
     use docker::{Op, Phase};
 
     use super::*;
+    use crate::image::ImageError;
 
     static OP: Op = Op::get("create the container");
 
@@ -143,5 +179,26 @@ mod tests {
         assert_eq!((MakeError::NoUid.blame(), MakeError::NoUid.is_retryable()), (Blame::Assay, true));
         assert_eq!(MakeError::NeedsUserNamespaces.blame(), Blame::Assay);
         assert!(MakeError::NoUid.remedy().is_some());
+    }
+
+    #[test]
+    fn waiting_is_in_vain_only_for_what_the_operator_must_change() {
+        let missing = || ImageError::Missing { name: "x".to_owned(), tag: "assay/x:1".to_owned() };
+        let hopeless = [
+            MakeError::Image(missing().into()),
+            MakeError::NeedsUserNamespaces,
+            MakeError::NeedsCells { reason: String::new() },
+            MakeError::Create(CreateError::Mismatch(String::new())),
+        ];
+        assert!(hopeless.iter().all(|error| error.is_hopeless() && !error.is_logged_elsewhere()));
+        assert!(hopeless.iter().take(3).all(|error| error.remedy().is_some()));
+        let passing = [
+            MakeError::Image(ImageError::Engine(timeout()).into()),
+            MakeError::Image(ImageUnavailable::BuildStarted { name: "x".to_owned() }),
+            MakeError::HostDown { source: None },
+            MakeError::NoUid,
+            MakeError::Create(CreateError::Engine { step: "create", source: timeout() }),
+        ];
+        assert!(passing.iter().all(|error| !error.is_hopeless()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::Caller;
 use protocol::rows::PoolState;
@@ -63,6 +63,12 @@ impl Pool {
         self.inner.lock().stock.ready.len()
     }
 
+    /// Whether it holds its floor, counting the sandboxes that are in use.
+    pub fn is_filled(&self) -> bool {
+        let stock = &self.inner.lock().stock;
+        stock.ready.len() + stock.leased + stock.kept >= self.inner.settings.levels.floor
+    }
+
     /// The mean duration of a creation; zero before the first one.
     pub fn mean_creation_time(&self) -> Duration {
         self.inner.lock().mean_creation_time()
@@ -113,12 +119,13 @@ impl Pool {
         inventory.stock.ready.iter().map(row).collect()
     }
 
-    /// Sets the demand: `demand` submissions wait for their first sandbox, `referee_demand` wait
-    /// for a second one. The latter are exempt from the ceiling, or they could deadlock.
-    pub fn set_demand(&self, demand: usize, referee_demand: usize) {
+    /// Sets the demand: `demand` submissions wait for their first sandbox, `strangers` of them
+    /// cannot use a kept one, and `referee_demand` wait for a second one. The latter are exempt
+    /// from the ceiling, or they could deadlock.
+    pub fn set_demand(&self, demand: usize, strangers: usize, referee_demand: usize) {
         let stock = &mut self.inner.lock().stock;
-        let grew = demand > stock.demand || referee_demand > stock.referee_demand;
-        (stock.demand, stock.referee_demand) = (demand, referee_demand);
+        let grew = demand > stock.demand || strangers > stock.strangers || referee_demand > stock.referee_demand;
+        (stock.demand, stock.strangers, stock.referee_demand) = (demand, strangers, referee_demand);
         if grew {
             self.wake();
         }
@@ -130,9 +137,34 @@ impl Pool {
         Some(Offer::new(pooled, None, self.inner.clone()))
     }
 
+    /// Whether the runtimes of a sandbox are ready that this caller may use: an unused one, or one
+    /// that is kept for it.
+    pub fn is_hot_for(&self, caller: Option<&Caller>) -> bool {
+        let inventory = self.inner.lock();
+        let is_hot = |pooled: &super::inventory::PooledSandbox| pooled.sandbox.prewarm_state().is_hot();
+        inventory.stock.ready.iter().any(is_hot) || caller.is_some_and(|caller| inventory.is_kept_hot(caller))
+    }
+
+    /// Records that a submission would be served by this pool if a runtime waited in it.
+    pub fn record_interest(&self) {
+        if self.inner.lock().interest.record(Instant::now()) {
+            self.wake();
+        }
+    }
+
+    /// The most sandboxes at a time.
+    pub fn ceiling(&self) -> usize {
+        self.inner.settings.levels.ceiling
+    }
+
+    /// Whether a sandbox of this pool is in use by this caller, or kept for it.
+    pub fn has_sandbox_of(&self, caller: &Caller) -> bool {
+        self.inner.owners.contains(caller)
+    }
+
     /// Whether used sandboxes are kept for their callers.
     pub fn reuses(&self) -> bool {
-        self.inner.settings.reuse > 1
+        self.inner.settings.reuse.is_on()
     }
 
     /// Reserves a used sandbox that was kept for this caller.
@@ -144,6 +176,22 @@ impl Pool {
     /// The error of the last creation, unless one has succeeded since.
     pub fn last_error(&self) -> Option<Arc<MakeError>> {
         self.inner.lock().last_error.clone()
+    }
+
+    /// Why every submission would wait in vain, if so.
+    pub fn blocked(&self) -> Option<Arc<MakeError>> {
+        self.inner.lock().blocked()
+    }
+
+    /// Forgets that the image could not be had.
+    pub fn forget_image_error(&self) {
+        let mut inventory = self.inner.lock();
+        inventory.last_error.take_if(|error| matches!(**error, MakeError::Image(_)));
+    }
+
+    /// Records that no sandbox can be made, found out without an attempt.
+    pub fn record_failure(&self, error: MakeError) {
+        self.inner.record_failure(error, 0.0);
     }
 
     /// The pool's row in `pool.list`.

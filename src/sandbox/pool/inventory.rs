@@ -11,21 +11,22 @@ use parking_lot::{Mutex, MutexGuard};
 use protocol::{Caller, Isolation, StartKind};
 use tokio::sync::Notify;
 
-use super::demand::DemandRate;
+use super::demand::{DemandRate, Interest};
 use super::error::MakeError;
 use super::factory::SandboxFactory;
 use super::limiter::{CreationLimiter, PermitSeeker, Urgency};
+use super::owners::{Owners, Ownership};
+use super::reuse::{ReuseRule, gives_way, is_over};
 use super::stats::{PoolStats, RetireReason};
 use super::stock::{Levels, Stock};
-use crate::lifecycle::Sandbox;
-
-/// How long a used sandbox is kept for its caller.
-const KEEP_TIMEOUT: Duration = Duration::from_secs(60);
+use crate::lifecycle::{PrewarmState, RuntimeChoice, Sandbox};
 
 /// The pause after the first failed creation; doubled after each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// The longest pause. An engine that is back must be noticed within 5 s.
 const BACKOFF_MAX: Duration = Duration::from_secs(4);
+/// Creations that fail one after the other before it counts as certain that the next one will, too.
+const CERTAIN_FAILURES: u32 = 3;
 /// Up to a quarter of the pause is subtracted, so that pools do not retry at the same moment.
 const JITTER_FRACTION: f64 = 0.25;
 
@@ -37,8 +38,8 @@ pub struct PoolSettings {
     pub max_age: Duration,
     /// Among pools that need a sandbox equally, the higher priority goes first.
     pub priority: i32,
-    /// Submissions that one sandbox serves at most.
-    pub reuse: u32,
+    /// Which used sandboxes serve again.
+    pub reuse: ReuseRule,
     /// How many ready sandboxes have pre-started runtimes.
     pub hot: usize,
 }
@@ -61,6 +62,32 @@ pub(super) struct PooledSandbox {
     pub(super) image: Arc<str>,
     /// Submissions that it served.
     pub(super) uses: u32,
+    /// When the first of them began.
+    pub(super) first_used: Option<Instant>,
+    pub(super) returns: Returns,
+}
+
+/// How fast the caller of a used sandbox comes back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Returns {
+    /// The last wait for it.
+    last: Option<Duration>,
+    /// The longest wait after which a runtime that was wanted was not ready.
+    too_short: Option<Duration>,
+}
+
+impl Returns {
+    fn record(&mut self, waited: Duration, prewarm: &PrewarmState) {
+        self.last = Some(waited);
+        if prewarm.wanted > 0 && !prewarm.is_hot() {
+            self.too_short = self.too_short.max(Some(waited));
+        }
+    }
+
+    /// Whether the caller is likely to come back before a runtime is ready.
+    pub(super) fn is_hasty(&self) -> bool {
+        self.last.is_some() && self.last <= self.too_short
+    }
 }
 
 impl PooledSandbox {
@@ -74,22 +101,33 @@ impl PooledSandbox {
 }
 
 /// The only caller that a used sandbox may serve again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct KeptFor {
-    caller: Caller,
+    pub(super) owner: Ownership,
     since: Instant,
 }
 
 /// A used sandbox that waits for its caller.
 #[derive(Debug)]
 struct KeptSandbox {
-    owner: KeptFor,
+    kept_for: KeptFor,
     pooled: PooledSandbox,
 }
 
 impl KeptSandbox {
     fn is_usable_by(&self, caller: &Caller) -> bool {
-        self.owner.caller == *caller && !self.pooled.sandbox.is_lost()
+        self.kept_for.owner.caller() == caller && !self.pooled.sandbox.is_lost()
+    }
+
+    /// Why it is retired, even if its place is not needed.
+    fn unusable(&self, max_age: Duration) -> Option<RetireReason> {
+        let in_service = self.pooled.first_used.map_or(Duration::ZERO, |first| first.elapsed());
+        let is_over = is_over(self.kept_for.since.elapsed(), in_service);
+        self.pooled.unusable(max_age).or_else(|| is_over.then_some(RetireReason::Idle))
+    }
+
+    fn gives_way(&self) -> bool {
+        gives_way(self.kept_for.since.elapsed(), self.pooled.uses)
     }
 }
 
@@ -113,24 +151,32 @@ pub(super) struct PoolInventory {
     pub(super) failures_by_step: BTreeMap<&'static str, usize>,
     creation_time: Duration,
     demand_rate: DemandRate,
+    /// Whether the pool is worth a ready sandbox although its floor is 0.
+    pub(super) interest: Interest,
     pub(super) stats: PoolStats,
     pub(super) paused: bool,
     pub(super) closed: bool,
 }
 
 impl PoolInventory {
-    fn add_kept(&mut self, pooled: PooledSandbox, owner: KeptFor) {
-        self.kept.push(KeptSandbox { owner, pooled });
+    fn add_kept(&mut self, pooled: PooledSandbox, kept_for: KeptFor) {
+        self.kept.push(KeptSandbox { kept_for, pooled });
         self.stock.kept = self.kept.len();
+    }
+
+    /// Whether the runtimes of a sandbox that is kept for this caller are ready.
+    pub(super) fn is_kept_hot(&self, caller: &Caller) -> bool {
+        self.kept.iter().any(|kept| kept.is_usable_by(caller) && kept.pooled.sandbox.prewarm_state().is_hot())
     }
 
     /// Moves a kept sandbox of this caller to the leased ones.
     pub(super) fn lease_kept(&mut self, caller: &Caller) -> Option<(PooledSandbox, KeptFor)> {
         let index = self.kept.iter().position(|kept| kept.is_usable_by(caller))?;
-        let KeptSandbox { owner, pooled } = self.kept.swap_remove(index);
+        let KeptSandbox { kept_for, mut pooled } = self.kept.swap_remove(index);
+        pooled.returns.record(kept_for.since.elapsed(), &pooled.sandbox.prewarm_state());
         self.stock.kept -= 1;
         self.stock.leased += 1;
-        Some((pooled, owner))
+        Some((pooled, kept_for))
     }
 
     /// Moves the oldest ready sandbox to the leased ones.
@@ -145,22 +191,22 @@ impl PoolInventory {
         None
     }
 
-    /// Retires kept sandboxes that died, are too old, were kept too long, or whose place is needed
-    /// by waiting submissions.
+    /// Retires kept sandboxes that died, are too old, were kept too long, or whose place is needed:
+    /// at once by waiting submissions, after a while by those to come.
     pub(super) fn evict_kept(&mut self, max_age: Duration, levels: Levels) {
         let stats = &mut self.stats;
         self.kept.retain(|kept| {
-            let idle = (kept.owner.since.elapsed() >= KEEP_TIMEOUT).then_some(RetireReason::Idle);
-            let reason = kept.pooled.unusable(max_age).or(idle);
+            let reason = kept.unusable(max_age);
             reason.into_iter().for_each(|reason| stats.record_retired(reason, 1));
             reason.is_none()
         });
         self.stock.kept = self.kept.len();
         // oldest first; `lease_kept` may have changed the order
-        let evicted = self.stock.to_evict(levels);
-        self.kept.sort_by_key(|kept| kept.owner.since);
-        self.kept.drain(..evicted);
-        self.stats.record_retired(RetireReason::Evicted, evicted);
+        self.kept.sort_by_key(|kept| kept.kept_for.since);
+        let idle = self.kept.iter().take_while(|kept| kept.gives_way()).count();
+        let count = self.stock.to_give_up(levels, idle);
+        self.kept.drain(..count);
+        self.stats.record_retired(RetireReason::Evicted, count);
         self.stock.kept = self.kept.len();
     }
 
@@ -199,8 +245,16 @@ impl PoolInventory {
 
     /// The configured levels with the floor raised to follow the demand.
     pub(super) fn levels(&self, configured: Levels) -> Levels {
-        let floor = self.demand_rate.level(Instant::now(), self.mean_creation_time(), configured);
-        Levels { floor, ..configured }
+        let now = Instant::now();
+        let floor = self.demand_rate.level(now, self.mean_creation_time(), configured);
+        Levels { floor: floor.max(self.interest.level(now, configured)), ..configured }
+    }
+
+    /// Why every submission would wait in vain: no sandbox can be made, and none is there.
+    pub(super) fn blocked(&self) -> Option<Arc<MakeError>> {
+        let error = self.last_error.as_ref().filter(|error| error.is_hopeless())?;
+        let is_certain = !error.is_failed_creation() || self.failures >= CERTAIN_FAILURES;
+        (is_certain && self.stock.ready.is_empty() && self.kept.is_empty()).then(|| error.clone())
     }
 
     fn record_success(&mut self, took: Duration, isolation: Isolation) {
@@ -239,6 +293,7 @@ pub(super) struct PoolInner {
     pub(super) share: HostShare,
     pub(super) factory: Box<dyn SandboxFactory>,
     inventory: Mutex<PoolInventory>,
+    pub(super) owners: Owners,
     /// Wakes the replenisher.
     pub(super) wake: Notify,
     /// Iterations of the replenisher's loop.
@@ -260,6 +315,7 @@ impl PoolInner {
             share,
             factory,
             inventory: Mutex::default(),
+            owners: Owners::default(),
             wake: Notify::new(),
             loop_count: AtomicU64::new(0),
         }
@@ -275,23 +331,26 @@ impl PoolInner {
     }
 
     /// Records that an offered sandbox was taken.
-    pub(super) fn record_lease(&self, start: StartKind) {
+    pub(super) fn record_lease(&self, start: StartKind, is_unused: bool) {
         let mut inventory = self.lock();
-        inventory.demand_rate.record(Instant::now());
+        let now = Instant::now();
+        if is_unused {
+            inventory.demand_rate.record(now);
+        }
+        inventory.interest.record(now);
         inventory.stats.record_lease(start);
         drop(inventory);
         self.wake.notify_one();
     }
 
     /// Returns an offered sandbox that was not taken.
-    pub(super) fn put_back(&self, pooled: PooledSandbox, owner: Option<KeptFor>) {
+    pub(super) fn put_back(&self, pooled: PooledSandbox, kept_for: Option<KeptFor>) {
         let mut inventory = self.lock();
         inventory.stock.leased -= 1;
-        if inventory.accepts(&pooled) {
-            match owner {
-                None => inventory.stock.ready.push_front(pooled),
-                Some(owner) => inventory.add_kept(pooled, owner),
-            }
+        match (inventory.accepts(&pooled), kept_for) {
+            (true, None) => inventory.stock.ready.push_front(pooled),
+            (true, Some(kept_for)) => inventory.add_kept(pooled, kept_for),
+            (false, _) => {}
         }
         drop(inventory);
         self.wake.notify_one();
@@ -307,15 +366,18 @@ impl PoolInner {
     }
 
     /// Ends a lease and keeps the used sandbox for its caller.
-    pub(super) fn keep(&self, mut pooled: PooledSandbox, caller: Caller) {
+    pub(super) fn keep(&self, mut pooled: PooledSandbox, owner: Ownership, choice: &RuntimeChoice) {
         // the caller is likely to come back at once
         if self.settings.hot > 0 {
-            pooled.sandbox.prewarm();
+            pooled.sandbox.prewarm_for(choice);
         }
         let mut inventory = self.lock();
         inventory.stock.leased -= 1;
-        if inventory.accepts(&pooled) {
-            inventory.add_kept(pooled, KeptFor { caller, since: Instant::now() });
+        let levels = inventory.levels(self.settings.levels);
+        if !inventory.stock.may_keep(levels) {
+            inventory.stats.record_retired(RetireReason::Evicted, 1);
+        } else if inventory.accepts(&pooled) {
+            inventory.add_kept(pooled, KeptFor { owner, since: Instant::now() });
             inventory.reused += 1;
         }
         drop(inventory);
@@ -328,7 +390,7 @@ impl PoolInner {
         let mut inventory = self.lock();
         ticket.redeem(&mut inventory);
         inventory.record_success(took, sandbox.isolation());
-        let pooled = PooledSandbox { sandbox, image, uses: 0 };
+        let pooled = PooledSandbox { sandbox, image, uses: 0, first_used: None, returns: Returns::default() };
         let accepted = inventory.accepts(&pooled);
         if accepted {
             inventory.stock.ready.push_back(pooled);
@@ -346,11 +408,25 @@ impl PoolInner {
         let mut inventory = self.lock();
         let reason = error.to_string();
         let is_known = inventory.last_error.as_ref().is_some_and(|last| last.to_string() == reason);
-        // a host that is down and an image that is being built are logged by themselves
-        if error.is_failed_creation() && !is_known {
-            tracing::warn!(profile = %self.profile, host = %self.host, error = %reason, "a sandbox could not be made");
+        if !error.is_logged_elsewhere() && !is_known {
+            let (profile, host, step, remedy) = (&self.profile, &self.host, error.step(), error.remedy());
+            match error.is_hopeless() {
+                true => tracing::error!(
+                    %profile, %host, step, error = reason, remedy,
+                    "no sandbox can be made: submissions of this profile are refused"
+                ),
+                false => {
+                    tracing::warn!(%profile, %host, step, error = reason, remedy, "a sandbox could not be made")
+                }
+            }
         }
         inventory.record_failure(error, jitter);
+        let is_blocked = inventory.blocked().is_some();
+        drop(inventory);
+        // what waits for it is answered
+        if is_blocked {
+            self.notify_capacity();
+        }
     }
 }
 

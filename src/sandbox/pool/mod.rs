@@ -10,11 +10,13 @@
 //! ```
 //!
 //! Pure, with unit tests: [`stock`] decides how many sandboxes to create, `demand` how many are
-//! worth keeping ready. `limiter` decides which pool of the host creates next. `replenisher` is the
-//! pool's task. The pool does not decide which submission gets a sandbox: the scheduler sets the
-//! demand ([`Pool::set_demand`]), is notified when a sandbox is ready, and takes offers. [`stats`]
-//! counts.
+//! worth keeping ready, `reuse` which used ones are kept, and how long. `limiter` decides which
+//! pool of the host creates next. `replenisher` is the pool's task. The pool does not decide which
+//! submission gets a sandbox: the scheduler sets the demand ([`Pool::set_demand`]), is notified
+//! when a sandbox is ready, and takes offers. [`stats`] counts.
 
+#[cfg(test)]
+mod crowd_tests;
 mod demand;
 mod error;
 mod factory;
@@ -22,7 +24,9 @@ mod handle;
 mod inventory;
 mod lease;
 mod limiter;
+mod owners;
 mod replenisher;
+mod reuse;
 pub mod stats;
 pub mod stock;
 
@@ -32,5 +36,6 @@ pub use handle::Pool;
 pub use inventory::{HostShare, PoolSettings};
 pub use lease::{Lease, Offer};
 pub use limiter::CreationLimiter;
+pub use reuse::ReuseRule;
 pub use stats::{PoolStats, RetireReason};
 pub use stock::Levels;

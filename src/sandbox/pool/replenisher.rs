@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::inventory::{CreationTicket, PoolInner};
 use super::stock::HostLoad;
 
@@ -44,6 +46,10 @@ fn plan(pool: &Arc<PoolInner>) -> Option<(Vec<CreationTicket>, Duration)> {
     let count = match backoff {
         _ if inventory.paused => 0,
         Some(_) => 0,
+        // the operator may have corrected what keeps all creations from success
+        None if inventory.last_error.as_ref().is_some_and(|error| error.is_hopeless()) => {
+            usize::from(inventory.stock.creating == 0).min(inventory.stock.below_ceiling(levels))
+        }
         None if inventory.failures > 0 => wanted.min(1),
         None => wanted,
     };
@@ -52,25 +58,33 @@ fn plan(pool: &Arc<PoolInner>) -> Option<(Vec<CreationTicket>, Duration)> {
     Some((tickets, backoff.unwrap_or(IDLE_INTERVAL)))
 }
 
+/// Creates a sandbox, and wakes the pool when it dies.
 async fn create_one(ticket: CreationTicket) {
     let pool = ticket.pool.clone();
-    let permit = pool.share.creating.acquire(pool.clone()).await;
+    if let Some(mut end) = create(ticket).await {
+        let _ = end.wait_for(|ended| *ended).await;
+        pool.wake.notify_one();
+    }
+}
+
+/// Creates a sandbox with a permit, which is held for the creation only. Returns the signal of the
+/// sandbox's end if the pool took it.
+async fn create(ticket: CreationTicket) -> Option<watch::Receiver<bool>> {
+    let pool = ticket.pool.clone();
+    let _permit = pool.share.creating.acquire(pool.clone()).await;
     if pool.lock().closed {
-        return;
+        return None;
     }
     let begun = Instant::now();
     let (sandbox, image) = match pool.factory.make().await {
         Ok(made) => made,
-        Err(error) => return pool.record_failure(error, random_fraction()),
+        Err(error) => {
+            pool.record_failure(error, random_fraction());
+            return None;
+        }
     };
-    let mut end = sandbox.watch_end();
-    let is_ready = pool.add_ready(ticket, sandbox, image, begun.elapsed());
-    // the permit is for the creation only, not for the sandbox's life
-    drop(permit);
-    if is_ready {
-        let _ = end.wait_for(|ended| *ended).await;
-        pool.wake.notify_one();
-    }
+    let end = sandbox.watch_end();
+    pool.add_ready(ticket, sandbox, image, begun.elapsed()).then_some(end)
 }
 
 /// A random number between 0 and 1; 0 when the kernel has no randomness to give.

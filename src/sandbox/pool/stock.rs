@@ -35,6 +35,9 @@ pub struct Stock<S> {
     pub kept: usize,
     /// Submissions that wait for a sandbox of this pool.
     pub demand: usize,
+    /// Those of them whose caller has no sandbox of this pool, or that need an unused one: only for
+    /// these a used sandbox gives way.
+    pub strangers: usize,
     /// Waiting submissions that already hold another sandbox. They are exempt from the ceiling:
     /// otherwise all could hold one sandbox and wait for a second one forever.
     pub referee_demand: usize,
@@ -42,7 +45,7 @@ pub struct Stock<S> {
 
 impl<S> Default for Stock<S> {
     fn default() -> Self {
-        Stock { ready: VecDeque::new(), creating: 0, leased: 0, kept: 0, demand: 0, referee_demand: 0 }
+        Stock { ready: VecDeque::new(), creating: 0, leased: 0, kept: 0, demand: 0, strangers: 0, referee_demand: 0 }
     }
 }
 
@@ -50,18 +53,20 @@ impl<S> Stock<S> {
     /// The number of sandboxes to start creating now.
     ///
     /// Waiting submissions come first. While a run is in progress, refilling to the floor waits, so
-    /// that it doesn't take the run's CPU time, unless the stock is below half the floor.
+    /// that it doesn't take the run's CPU time, unless the stock is below half the floor; then one
+    /// is created at a time.
     pub fn to_create(&self, levels: Levels, load: HostLoad) -> usize {
         let available = self.ready.len() + self.creating;
-        let surplus = available.saturating_sub(self.demand + self.referee_demand);
-        let target = if load.busy { levels.floor.div_ceil(2) } else { levels.floor };
-        let for_floor = target.saturating_sub(surplus);
+        let for_floor = match load.busy {
+            true => levels.floor.div_ceil(2).saturating_sub(self.surplus()).min(1),
+            false => levels.floor.saturating_sub(self.surplus()),
+        };
         let wanted = self.unserved() + for_floor;
         wanted.min(self.below_ceiling(levels)).max(self.referee_demand.saturating_sub(available))
     }
 
     /// How many more sandboxes the ceiling allows.
-    fn below_ceiling(&self, levels: Levels) -> usize {
+    pub fn below_ceiling(&self, levels: Levels) -> usize {
         levels.ceiling.saturating_sub(self.ready.len() + self.creating + self.leased + self.kept)
     }
 
@@ -73,7 +78,37 @@ impl<S> Stock<S> {
     /// The number of kept sandboxes to evict, because waiting submissions need their place below
     /// the ceiling: a kept sandbox serves only its own caller.
     pub fn to_evict(&self, levels: Levels) -> usize {
-        self.unserved().saturating_sub(self.below_ceiling(levels)).min(self.kept)
+        self.unserved_strangers().saturating_sub(self.below_ceiling(levels)).min(self.kept)
+    }
+
+    /// Whether one more used sandbox may be kept. Otherwise a busy caller's sandboxes would go from
+    /// one of its submissions to the next, and others would never get one.
+    pub fn may_keep(&self, levels: Levels) -> bool {
+        self.unserved_strangers() < self.below_ceiling(levels).max(1)
+    }
+
+    fn unserved_strangers(&self) -> usize {
+        (self.strangers + self.referee_demand).saturating_sub(self.ready.len() + self.creating)
+    }
+
+    /// How many of the kept sandboxes give their places up, those first that were kept longest:
+    /// those that waiting submissions need at once, and those that the floor needs if they have
+    /// waited for a while. `idle` of them have. Otherwise a pool whose callers all come back would
+    /// replace them all the time.
+    pub fn to_give_up(&self, levels: Levels, idle: usize) -> usize {
+        let at_once = self.to_evict(levels);
+        at_once.max(self.to_make_room(levels).min(idle))
+    }
+
+    /// The number of kept sandboxes whose places waiting submissions and the floor need.
+    pub fn to_make_room(&self, levels: Levels) -> usize {
+        let wanted = self.unserved() + levels.floor.saturating_sub(self.surplus());
+        wanted.saturating_sub(self.below_ceiling(levels)).min(self.kept)
+    }
+
+    /// Ready sandboxes, now or soon, that no submission waits for.
+    fn surplus(&self) -> usize {
+        (self.ready.len() + self.creating).saturating_sub(self.demand + self.referee_demand)
     }
 }
 
@@ -91,11 +126,32 @@ mod tests {
 
     #[test]
     fn a_kept_sandbox_counts_toward_the_ceiling_and_is_evicted_for_waiting_submissions() {
-        let kept = |kept, demand| Stock { kept, ..stock(0, 0, 4, demand) };
+        let kept = |kept, demand| Stock { kept, strangers: demand, ..stock(0, 0, 4, demand) };
         assert_eq!((kept(4, 0).to_create(LEVELS, IDLE), kept(4, 0).to_evict(LEVELS)), (0, 0));
         assert_eq!((kept(3, 2).to_create(LEVELS, IDLE), kept(3, 2).to_evict(LEVELS)), (1, 1));
         assert_eq!(kept(4, 9).to_evict(LEVELS), 4);
         assert_eq!(kept(1, 2).to_evict(LEVELS), 0);
+    }
+
+    #[test]
+    fn a_caller_that_has_sandboxes_takes_none_of_another_and_keeps_its_own_unless_others_wait() {
+        let waiting = |demand, strangers| Stock { kept: 4, strangers, ..stock(0, 0, 3, demand) };
+        assert_eq!((waiting(9, 0).to_evict(LEVELS), waiting(9, 0).may_keep(LEVELS)), (0, true));
+        assert_eq!((waiting(9, 1).to_evict(LEVELS), waiting(9, 1).may_keep(LEVELS)), (0, false));
+        assert_eq!((waiting(9, 3).to_evict(LEVELS), waiting(9, 3).may_keep(LEVELS)), (2, false));
+        // below the ceiling there is room for all
+        let roomy = Stock { strangers: 1, ..stock(0, 0, 3, 1) };
+        assert!(roomy.may_keep(LEVELS));
+    }
+
+    #[test]
+    fn the_floor_takes_places_of_kept_sandboxes_that_waited() {
+        let kept = |ready, kept, leased| Stock { kept, ..stock(ready, 0, leased, 0) };
+        assert_eq!(kept(0, 8, 0).to_make_room(LEVELS), 4);
+        assert_eq!(kept(2, 4, 2).to_make_room(LEVELS), 2);
+        assert_eq!(kept(4, 4, 0).to_make_room(LEVELS), 0);
+        assert_eq!(kept(0, 1, 7).to_make_room(LEVELS), 1);
+        assert_eq!(kept(0, 3, 0).to_make_room(LEVELS), 0);
     }
 
     #[test]
@@ -110,12 +166,13 @@ mod tests {
         assert_eq!(stock(3, 0, 1, 0).to_create(LEVELS, BUSY), 0);
         assert_eq!(stock(3, 0, 1, 0).to_create(LEVELS, IDLE), 1);
         assert_eq!(stock(1, 0, 3, 0).to_create(LEVELS, BUSY), 1);
+        assert_eq!(stock(0, 0, 3, 0).to_create(LEVELS, BUSY), 1);
     }
 
     #[test]
     fn waiting_submissions_are_served_in_addition_to_the_floor() {
         assert_eq!(stock(0, 0, 0, 3).to_create(LEVELS, IDLE), 7);
-        assert_eq!(stock(0, 3, 0, 3).to_create(LEVELS, BUSY), 2);
+        assert_eq!(stock(0, 3, 0, 3).to_create(LEVELS, BUSY), 1);
     }
 
     #[test]

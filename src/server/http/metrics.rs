@@ -5,10 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nix::sys::statvfs::statvfs;
-
 use super::counts::HttpMetrics;
 use crate::rpc::Daemon;
+use telemetry::disk::DiskSpace;
 use telemetry::metrics::{MetricsSource, MetricsWriter, Unit, labels};
 use telemetry::process;
 
@@ -22,8 +21,8 @@ pub(super) struct DaemonMetrics {
 
 impl MetricsSource for DaemonMetrics {
     fn write(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result {
-        let Daemon { instance, fleet, submissions, metrics, .. } = &*self.daemon;
-        let build = labels!(version = env!("CARGO_PKG_VERSION"), instance = instance);
+        let Daemon { instance, commit, fleet, submissions, metrics, .. } = &*self.daemon;
+        let build = labels!(version = env!("CARGO_PKG_VERSION"), commit = commit, instance = instance);
         writer.infos("assay_build", "The daemon.", [build])?;
         let draining = f64::from(u8::from(submissions.is_draining()));
         writer.gauge("assay_draining", "1 while the daemon takes no more work.", None, draining)?;
@@ -39,12 +38,10 @@ impl MetricsSource for DaemonMetrics {
 impl DaemonMetrics {
     /// Disk below the state folder, which holds kept submissions, build logs and the compile cache.
     fn write_disk(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result {
-        let Ok(disk) = statvfs(&self.state_dir) else { return Ok(()) };
-        let (block, bytes) = (disk.fragment_size() as f64, Some(Unit::Bytes));
-        let free = disk.blocks_available() as f64 * block;
+        let Some(disk) = DiskSpace::of(&self.state_dir) else { return Ok(()) };
+        let bytes = Some(Unit::Bytes);
         let help = "Free bytes of the disk with the state folder, for users other than root.";
-        writer.gauge("assay_state_disk_free", help, bytes.clone(), free)?;
-        let size = disk.blocks() as f64 * block;
-        writer.gauge("assay_state_disk_size", "Bytes of the disk with the state folder.", bytes, size)
+        writer.gauge("assay_state_disk_free", help, bytes.clone(), disk.free_bytes)?;
+        writer.gauge("assay_state_disk_size", "Bytes of the disk with the state folder.", bytes, disk.size_bytes)
     }
 }

@@ -86,12 +86,13 @@ fn host_errors(health: &Health) -> String {
 }
 
 /// The response to `GET /readyz`.
-fn ready(health: &Health, is_draining: bool) -> HttpReply {
+fn ready(health: &Health, is_draining: bool, is_paused: bool) -> HttpReply {
     let not_ready = |reason: &str| {
         HttpReply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not ready", "reason": reason }))
     };
     match health.status {
         _ if is_draining => not_ready("the daemon is draining"),
+        _ if is_paused => not_ready("the daemon is paused"),
         HealthWord::Unhealthy => not_ready(&host_errors(health)),
         HealthWord::Healthy | HealthWord::Degraded => HttpReply::json(StatusCode::OK, &json!({ "status": "ready" })),
     }
@@ -138,10 +139,10 @@ impl Routes {
 
     async fn get<B>(&self, path: &str, request: &Request<B>) -> HttpReply {
         let Daemon { fleet, submissions, .. } = &*self.daemon;
-        let draining = submissions.is_draining();
+        let (draining, paused) = (submissions.is_draining(), submissions.is_paused());
         match path {
-            "/health" => health(&check_health(fleet, draining), &self.daemon),
-            "/readyz" => ready(&check_health(fleet, draining), draining),
+            "/health" => health(&check_health(fleet, draining, paused), &self.daemon),
+            "/readyz" => ready(&check_health(fleet, draining, paused), draining, paused),
             "/metrics" => {
                 let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
                 let accept = accept.collect::<Vec<_>>().join(",");
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_daemon_that_accepts_work_is_ready_and_one_that_drains_is_not() {
-        let code = |status, draining| ready(&with_status(status), draining).status.as_u16();
+        let code = |status, draining| ready(&with_status(status), draining, false).status.as_u16();
         assert_eq!(code(HealthWord::Healthy, false), 200);
         assert_eq!(code(HealthWord::Degraded, false), 200);
         assert_eq!(code(HealthWord::Degraded, true), 503);

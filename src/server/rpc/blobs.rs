@@ -5,9 +5,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 use super::blob_store::BlobError;
-use super::context::{CallResult, Context};
+use super::context::{CallReply, CallResult, Context};
 use super::error::CallError;
 use super::message::params;
+use super::socket_bytes::ByteAccount;
 use super::{decode, to_value};
 use config::bounds;
 use protocol::code::Code;
@@ -33,7 +34,8 @@ pub(super) fn put(context: &Context, given: Value) -> CallResult {
     Ok(to_value(&BlobPut { blob: id }))
 }
 
-pub(super) fn get(context: &Context, given: Value) -> CallResult {
+/// A piece of a blob, which counts for the uid before it is made.
+pub(super) fn get(context: &Context, given: Value) -> Result<CallReply, CallError> {
     let BlobGetParams { blob, offset, max } = params(given)?;
     let unknown = || BlobError::Unknown(blob.chars().take(64).collect());
     let bytes = context.daemon.blobs.get(context.peer.uid, &blob).ok_or_else(unknown)?;
@@ -42,5 +44,7 @@ pub(super) fn get(context: &Context, given: Value) -> CallResult {
     let start = offset.min(bytes.len() as u64);
     let end = start.saturating_add(max.unwrap_or(most).min(most)).min(bytes.len() as u64);
     let piece = &bytes[start as usize..end as usize];
-    Ok(to_value(&BlobPiece { data_b64: BASE64.encode(piece), eof: end == bytes.len() as u64 }))
+    let held = context.account.hold(piece.len().div_ceil(3) * 4).ok_or_else(ByteAccount::refusal)?;
+    let value = to_value(&BlobPiece { data_b64: BASE64.encode(piece), eof: end == bytes.len() as u64 });
+    Ok(CallReply { held: Some(held), ..CallReply::from(value) })
 }

@@ -14,15 +14,18 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::connections::CountGuard;
-use super::context::{Context, OutgoingLine, ReceivedAt};
+use super::context::{Context, ReceivedAt};
 use super::error::CallError;
-use super::input_line::{self, InputLine};
-use super::message::{parse, response};
+use super::input_line::{InputLine, LineReader, ReceivedLine};
+use super::message::{LineShape, parse};
 use super::methods;
+use super::outbox::{Outbox, OutgoingLine, QueuedLine};
 use super::peer::Peer;
+use super::socket_bytes::ByteAccount;
 use super::state::Daemon;
 use super::to_value;
 use config::bounds;
+use protocol::ReusePolicy;
 use protocol::code::Code;
 use protocol::method::{Method, Notification};
 use protocol::results::{Hello, HelloLimits};
@@ -36,7 +39,10 @@ const CALL_RETRY: Duration = Duration::from_millis(100);
 /// What the reader does after a line.
 enum Action {
     Continue,
-    Respond(OutgoingLine),
+    /// Respond with an error to the id, or to null.
+    Fail(Value, CallError),
+    /// The same, and read no more.
+    FailAndStop(CallError),
     Stop,
 }
 
@@ -46,7 +52,17 @@ struct ClientConnection {
     permits: Arc<Semaphore>,
 }
 
+/// The feature that names whose used sandboxes serve again.
+fn reuse_feature(policy: ReusePolicy) -> &'static str {
+    match policy {
+        ReusePolicy::Always => "reuse:always",
+        ReusePolicy::Tenant => "reuse:tenant",
+        ReusePolicy::Never => "reuse:never",
+    }
+}
+
 fn hello(daemon: &Daemon) -> Hello {
+    let reuse = reuse_feature(daemon.live.reuse());
     Hello {
         protocol: 1,
         version: env!("CARGO_PKG_VERSION"),
@@ -58,7 +74,20 @@ fn hello(daemon: &Daemon) -> Hello {
             max_report_bytes: bounds::MAX_REPORT_BYTES,
             report_ttl_ms: bounds::REPORT_TTL.as_millis() as u64,
         },
-        features: vec!["stream", "blob", "cancel", "tests", "checker", "interactor", "suite", "input", "collect"],
+        features: vec![
+            "stream",
+            "blob",
+            "cancel",
+            "tests",
+            "checker",
+            "interactor",
+            "suite",
+            "input",
+            "collect",
+            "fresh",
+            "extensions",
+            reuse,
+        ],
     }
 }
 
@@ -73,32 +102,34 @@ pub(super) async fn serve(
 ) {
     let socket = stream.as_fd().try_clone_to_owned().ok();
     let (reader, writer) = stream.into_split();
-    let (outbound, queue) = mpsc::channel(bounds::MAX_OUTBOUND_MESSAGES);
+    let (outbox, queue) = Outbox::new();
     let mut writing = tokio::spawn(write(writer, queue, peer.uid, daemon.clone()));
-    let context = Arc::new(Context::new(daemon, peer, outbound, silent));
-    context.notify(Notification::ServerHello, &to_value(&hello(&context.daemon))).await;
+    let context = Arc::new(Context::new(daemon, peer, outbox, silent));
+    context.notify(Notification::ServerHello, || to_value(&hello(&context.daemon))).await;
+    let reader = BufReader::with_capacity(64 * 1024, reader);
+    let mut reader = LineReader::new(reader, context.account.clone());
     let mut connection = ClientConnection {
         context,
         calls: JoinSet::new(),
         permits: Arc::new(Semaphore::new(bounds::MAX_CALLS_PER_CONNECTION)),
     };
-    let mut reader = BufReader::with_capacity(64 * 1024, reader);
-    let mut first_byte = None;
     loop {
         let line = tokio::select! {
-            line = input_line::read(&mut reader, bounds::MAX_LINE_BYTES, &mut first_byte) => line,
+            line = reader.next(bounds::MAX_LINE_BYTES) => line,
             Some(_) = connection.calls.join_next(), if !connection.calls.is_empty() => continue,
             _ = &mut writing => break,
             _ = closed.wait_for(|closed| *closed) => break,
         };
-        let last_byte = Instant::now();
-        let received = ReceivedAt { first_byte: first_byte.unwrap_or(last_byte), last_byte };
-        match connection.accept_line(line, received) {
+        match connection.accept_line(line) {
             Action::Continue => {}
-            Action::Respond(line) => {
-                if connection.context.outbound.send(line).await.is_err() {
+            Action::Fail(id, error) => {
+                if !connection.context.respond(&id, Err(error), None).await {
                     break;
                 }
+            }
+            Action::FailAndStop(error) => {
+                connection.context.respond(&Value::Null, Err(error), None).await;
+                break;
             }
             Action::Stop => break,
         }
@@ -113,25 +144,38 @@ pub(super) async fn serve(
 }
 
 impl ClientConnection {
-    /// Starts the call in a line, or makes the error response.
-    fn accept_line(&mut self, line: std::io::Result<InputLine>, received: ReceivedAt) -> Action {
-        let fail = |id: &Value, error: CallError| Action::Respond(response(id, Err(error)).into());
+    /// Starts the call in a line, or says what is wrong with it.
+    fn accept_line(&mut self, line: std::io::Result<InputLine>) -> Action {
         let line = match line {
             Ok(InputLine::Complete(line)) => line,
             Ok(InputLine::TooLong) => {
                 let message =
                     format!("the line exceeds {} bytes; send large content with blob.put", bounds::MAX_LINE_BYTES);
-                return fail(&Value::Null, CallError::new(Code::TooLarge, message));
+                return Action::Fail(Value::Null, CallError::new(Code::TooLarge, message));
+            }
+            Ok(InputLine::OverQuota) => return Action::Fail(Value::Null, ByteAccount::refusal()),
+            Ok(InputLine::Unfinished) => {
+                let message =
+                    format!("the line did not end within {} s; send a call as a whole", bounds::LINE_TIME.as_secs());
+                return Action::FailAndStop(CallError::new(Code::BadRequest, message));
             }
             Ok(InputLine::End) | Err(_) => return Action::Stop,
         };
-        let request = match parse(&line) {
+        let ReceivedLine { text, mut held, first_byte } = line;
+        let received = ReceivedAt { first_byte, last_byte: Instant::now() };
+        // parsed, a line takes more than its text
+        if !held.resize(text.len() + LineShape::of(&text).memory_bytes()) {
+            return Action::Fail(Value::Null, ByteAccount::refusal());
+        }
+        let request = match parse(&text) {
             Ok(request) => request,
-            Err((id, error)) => return fail(&id, error),
+            Err((id, error)) => return Action::Fail(id, error),
         };
+        drop(text);
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             let message = format!("{} calls are under way on this connection", bounds::MAX_CALLS_PER_CONNECTION);
-            return fail(&request.id, CallError::new(Code::QuotaExceeded, message).retry_after(CALL_RETRY));
+            let error = CallError::new(Code::QuotaExceeded, message).retry_after(CALL_RETRY);
+            return Action::Fail(request.id, error);
         };
         let method = request.method.parse::<Method>();
         let waits_for_report = method.is_ok_and(Method::waits_for_report);
@@ -140,16 +184,11 @@ impl ClientConnection {
         self.calls.spawn(async move {
             let id = request.id.clone();
             let reply = match method {
-                Ok(method) => methods::call(&context, method, &id, request.params, received).await,
+                Ok(method) => methods::call(&context, method, &id, request.params, received, held).await,
                 Err(_) => Err(CallError::unknown_method(&request.method)),
             };
             context.mark_heard();
-            let (result, ready_at) = match reply {
-                Ok(reply) => (Ok(reply.value), reply.ready_at),
-                Err(error) => (Err(error), None),
-            };
-            let line = OutgoingLine { text: response(&id, result), ready_at, pending };
-            let _ = context.outbound.send(line).await;
+            context.respond(&id, reply, pending).await;
             drop(permit);
         });
         Action::Continue
@@ -186,24 +225,56 @@ fn is_hung_up(fd: &OwnedFd) -> bool {
     is_ready && fds[0].revents().is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
 }
 
-/// Writes the queue to the socket. A caller that reads nothing for [`bounds::SLOW_READER`] is
-/// disconnected.
-async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<OutgoingLine>, uid: u32, daemon: Arc<Daemon>) {
-    while let Some(OutgoingLine { text, ready_at, pending }) = queue.recv().await {
+/// Writes the queue to the socket. A caller that does not read is disconnected.
+async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<QueuedLine>, uid: u32, daemon: Arc<Daemon>) {
+    let mut pace = ReaderPace::new();
+    loop {
+        let mut queued = match queue.try_recv() {
+            Ok(queued) => queued,
+            Err(_) => {
+                let Some(queued) = queue.recv().await else { return };
+                pace = ReaderPace::new();
+                queued
+            }
+        };
+        let OutgoingLine { text, ready_at, pending, held } = &mut queued.line;
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
-            match tokio::time::timeout(bounds::SLOW_READER, writer.write(rest)).await {
-                Ok(Ok(written)) if written > 0 => rest = &rest[written..],
+            match tokio::time::timeout_at(pace.until.into(), writer.write(rest)).await {
+                Ok(Ok(written)) if written > 0 => {
+                    rest = &rest[written..];
+                    pace.add(written);
+                }
                 Ok(_) => return,
                 Err(_) => {
-                    tracing::info!(uid, "disconnected a caller that reads nothing");
+                    tracing::info!(uid, "disconnected a caller that does not read");
                     return;
                 }
             }
         }
-        drop(pending);
+        drop((pending.take(), held.take()));
         if let Some(ready_at) = ready_at {
             daemon.submissions.record_reply(ready_at.elapsed());
+        }
+    }
+}
+
+/// How fast a caller reads while lines wait.
+struct ReaderPace {
+    /// When it must have read [`bounds::SLOW_READER_BYTES`].
+    until: Instant,
+    bytes: usize,
+}
+
+impl ReaderPace {
+    fn new() -> ReaderPace {
+        ReaderPace { until: Instant::now() + bounds::SLOW_READER, bytes: 0 }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= bounds::SLOW_READER_BYTES {
+            *self = ReaderPace::new();
         }
     }
 }

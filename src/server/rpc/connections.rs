@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::socket_bytes::{ByteAccount, SocketBytes};
 use config::bounds;
 use protocol::Counts;
 
-/// Open connections by uid, and what the shutdown waits for.
+/// Open connections and held bytes by uid, and what the shutdown waits for.
 #[derive(Debug, Clone, Default)]
 pub struct Connections {
     by_uid: Arc<Mutex<Counts<u32>>>,
+    bytes: SocketBytes,
     silent: Arc<AtomicUsize>,
     pending_reports: Arc<AtomicUsize>,
 }
@@ -66,6 +68,11 @@ impl Connections {
 
     pub(super) fn count_pending_report(&self) -> CountGuard {
         CountGuard::new(&self.pending_reports)
+    }
+
+    /// Where the bytes of the uid's messages are counted.
+    pub(super) fn byte_account(&self, uid: u32) -> ByteAccount {
+        self.bytes.account(uid)
     }
 
     /// `None` when the uid, or all uids together, have as many connections as they may.

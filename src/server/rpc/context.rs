@@ -1,4 +1,4 @@
-//! What the calls of one connection share: the caller, the outbound queue, and the submissions
+//! What the calls of one connection share: the caller, the lines to be written, and the submissions
 //! under way.
 
 use std::collections::HashMap;
@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use super::connections::CountGuard;
 use super::error::CallError;
-use super::message::notification;
+use super::message::{notification, response};
+use super::outbox::{Outbox, OutgoingLine, Turn};
 use super::peer::Peer;
+use super::socket_bytes::{ByteAccount, HeldBytes};
 use super::state::Daemon;
 use protocol::method::Notification;
 use scheduler::SubmissionHandle;
@@ -24,21 +25,6 @@ pub(super) struct ReceivedAt {
     pub(super) last_byte: Instant,
 }
 
-/// A line to be written.
-pub(super) struct OutgoingLine {
-    pub(super) text: String,
-    /// When the report became available. `None` for lines that are not reports.
-    pub(super) ready_at: Option<Instant>,
-    /// Counts the report as pending until the line is written.
-    pub(super) pending: Option<CountGuard>,
-}
-
-impl From<String> for OutgoingLine {
-    fn from(text: String) -> OutgoingLine {
-        OutgoingLine { text, ready_at: None, pending: None }
-    }
-}
-
 /// Result of a call.
 #[derive(Debug)]
 pub(super) struct CallReply {
@@ -46,11 +32,15 @@ pub(super) struct CallReply {
     /// When the report became available; used to time the reply. `None` for replies that are not
     /// reports.
     pub(super) ready_at: Option<Instant>,
+    /// Set if the reply was made in the call's turn.
+    pub(super) turn: Option<Turn>,
+    /// Counts a reply that had to wait for its turn.
+    pub(super) held: Option<HeldBytes>,
 }
 
 impl From<Value> for CallReply {
     fn from(value: Value) -> CallReply {
-        CallReply { value, ready_at: None }
+        CallReply { value, ready_at: None, turn: None, held: None }
     }
 }
 
@@ -59,7 +49,9 @@ pub(super) type CallResult = Result<Value, CallError>;
 pub(super) struct Context {
     pub(super) daemon: Arc<Daemon>,
     pub(super) peer: Peer,
-    pub(super) outbound: mpsc::Sender<OutgoingLine>,
+    pub(super) outbox: Outbox,
+    /// Counts the bytes of the caller's messages.
+    pub(super) account: ByteAccount,
     /// Submissions of `submission.run` calls under way, by the JSON text of the call's id.
     runs: Mutex<HashMap<String, Arc<SubmissionHandle>>>,
     /// Counts the connection as silent until its first call is admitted or answered.
@@ -67,18 +59,44 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(
-        daemon: Arc<Daemon>,
-        peer: Peer,
-        outbound: mpsc::Sender<OutgoingLine>,
-        silent: CountGuard,
-    ) -> Context {
-        Context { daemon, peer, outbound, runs: Mutex::default(), silent: Mutex::new(Some(silent)) }
+    pub(super) fn new(daemon: Arc<Daemon>, peer: Peer, outbox: Outbox, silent: CountGuard) -> Context {
+        let account = daemon.connections.byte_account(peer.uid);
+        Context { daemon, peer, outbox, account, runs: Mutex::default(), silent: Mutex::new(Some(silent)) }
     }
 
-    /// Sends a notification; waits while the queue is full. False when the connection is gone.
-    pub(super) async fn notify(&self, name: Notification, params: &Value) -> bool {
-        self.outbound.send(notification(name, params).into()).await.is_ok()
+    /// Sends a notification; waits while the caller does not read. False when the connection is
+    /// gone.
+    pub(super) async fn notify(&self, name: Notification, params: impl FnOnce() -> Value) -> bool {
+        let Some(turn) = self.outbox.turn().await else { return false };
+        let text = notification(name, &params());
+        let held = Some(self.account.hold_when_free(text.len()).await);
+        self.outbox.send(turn, OutgoingLine { held, ..text.into() }).await
+    }
+
+    /// Sends the response of a call. False when the connection is gone.
+    pub(super) async fn respond(
+        &self,
+        id: &Value,
+        reply: Result<CallReply, CallError>,
+        pending: Option<CountGuard>,
+    ) -> bool {
+        let (result, ready_at, turn, held) = match reply {
+            Ok(CallReply { value, ready_at, turn, held }) => (Ok(value), ready_at, turn, held),
+            Err(error) => (Err(error), None, None, None),
+        };
+        let turn = match turn {
+            Some(turn) => turn,
+            None => match self.outbox.turn().await {
+                Some(turn) => turn,
+                None => return false,
+            },
+        };
+        let mut text = response(id, result);
+        let mut held = held.unwrap_or_else(|| self.account.nothing());
+        if !held.resize(text.len()) {
+            text = response(id, Err(ByteAccount::refusal()));
+        }
+        self.outbox.send(turn, OutgoingLine { text, ready_at, pending, held: Some(held) }).await
     }
 
     /// A call of this connection was admitted or answered.

@@ -81,15 +81,19 @@ impl From<Rejected> for CallError {
 impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> CallError {
         let (code, retry_after) = match &refusal {
-            Refusal::QueueFull { retry_after, .. } => (Code::QueueFull, Some(*retry_after)),
-            Refusal::QuotaExceeded { retry_after, .. } | Refusal::BytesExceeded { retry_after, .. } => {
-                (Code::QuotaExceeded, Some(*retry_after))
+            Refusal::QueueFull { retry_after, .. } | Refusal::WaitTooLong { retry_after, .. } => {
+                (Code::QueueFull, Some(*retry_after))
             }
+            Refusal::QuotaExceeded { retry_after, .. }
+            | Refusal::BytesExceeded { retry_after, .. }
+            | Refusal::RateExceeded { retry_after, .. } => (Code::QuotaExceeded, Some(*retry_after)),
             Refusal::DeadlineUnreachable { retry_after, .. } => (Code::DeadlineUnreachable, Some(*retry_after)),
-            Refusal::Draining => (Code::Draining, Some(RETRY_LATER)),
+            Refusal::Draining | Refusal::Paused => (Code::Draining, Some(RETRY_LATER)),
             Refusal::NoHost { .. } => (Code::NoHost, Some(RETRY_LATER)),
             Refusal::Conflict { .. } => (Code::Conflict, None),
             Refusal::Isolation { .. } => (Code::Unsupported, None),
+            Refusal::NoSandbox { is_image: true, .. } => (Code::ImageFailed, None),
+            Refusal::NoSandbox { is_image: false, .. } => (Code::Unsupported, None),
         };
         let field = matches!(refusal, Refusal::Isolation { .. }).then(|| "isolation".to_owned());
         CallError { retry_after, field, ..CallError::new(code, refusal.to_string()) }

@@ -1,4 +1,4 @@
-//! `image.build` and `image.pull`, with their progress.
+//! `image.build` and `image.pull`, with their progress; `image.prune`.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use super::views::find_host;
 use config::bounds;
 use protocol::code::Code;
 use protocol::method::Notification;
-use protocol::params::ImageParams;
-use protocol::results::{ImageMade, ImageProgress, ImagesMade};
+use protocol::params::{ImageParams, ImagePruneParams};
+use protocol::results::{ImageMade, ImageProgress, ImagesMade, ImagesPruned};
 use sandbox::host::Host;
-use sandbox::image::{BuildEvent, PullMode, ResolvedImage, is_registry_name};
+use sandbox::image::{BuildEvent, ImageError, PullMode, ResolvedImage, is_registry_name};
 
 pub(super) async fn build(context: &Context, given: Value) -> CallResult {
     let ImageParams { profile, host } = params(given)?;
@@ -35,6 +35,33 @@ pub(super) async fn pull(context: &Context, given: Value) -> CallResult {
     make(context, &profile, &image, host, PullMode::Always).await
 }
 
+/// Removes images of ours that no profile and no container needs.
+pub(super) async fn prune(context: &Context, given: Value) -> CallResult {
+    let ImagePruneParams { dry_run, host } = params(given)?;
+    context.daemon.submissions.wait_for_first_probe().await;
+    let hosts = hosts(context, host)?;
+    if hosts.is_empty() {
+        return Err(CallError::new(Code::NoHost, "no Docker host is up"));
+    }
+    let profiles = context.daemon.live.profiles();
+    let mut images = Vec::new();
+    for host in &hosts {
+        let names = profiles.values().map(|profile| profile.image.as_str());
+        let pruned = host.images().prune(names, dry_run).await;
+        let failed = |error| CallError::new(Code::ImageFailed, format!("failed to {error}"));
+        images.extend(pruned.map_err(failed)?);
+    }
+    Ok(to_value(&ImagesPruned { dry_run, images }))
+}
+
+/// The host of this name, or every host that answers.
+fn hosts(context: &Context, name: Option<String>) -> Result<Vec<Arc<Host>>, CallError> {
+    match name {
+        Some(name) => Ok(vec![find_host(&context.daemon, &name)?]),
+        None => Ok(context.daemon.fleet.all().iter().filter(|host| host.answers()).cloned().collect()),
+    }
+}
+
 fn image_of(context: &Context, profile: &str) -> Result<String, CallError> {
     let profiles = context.daemon.live.profiles();
     let found = profiles.get(profile).ok_or_else(|| {
@@ -48,10 +75,7 @@ fn image_of(context: &Context, profile: &str) -> Result<String, CallError> {
 /// Makes the image on `host`, or on every host that answers.
 async fn make(context: &Context, profile: &str, image: &str, host: Option<String>, mode: PullMode) -> CallResult {
     context.daemon.submissions.wait_for_first_probe().await;
-    let hosts = match host {
-        Some(name) => vec![find_host(&context.daemon, &name)?],
-        None => context.daemon.fleet.all().iter().filter(|host| host.answers()).cloned().collect(),
-    };
+    let hosts = hosts(context, host)?;
     let mut rows = Vec::new();
     for host in &hosts {
         let made = make_on(context, host, profile, image, mode).await?;
@@ -91,14 +115,24 @@ async fn make_on(
                 total: event.total,
                 line: event.line,
             };
-            if !context.notify(Notification::ImageProgress, &to_value(&body)).await {
+            if !context.notify(Notification::ImageProgress, || to_value(&body)).await {
                 return;
             }
         }
     };
     let (made, ()) = tokio::join!(making, reporting);
+    if made.is_ok() {
+        host.forget_image_errors(image);
+    }
     for pool in host.pools() {
         pool.reset_backoff();
     }
-    made.map_err(|error| CallError::new(Code::ImageFailed, error.to_string()))
+    made.map_err(|error| {
+        let remedy = match &error {
+            // its message names the log and the engine's error
+            ImageError::Failed { .. } => None,
+            other => other.remedy().map(|remedy| format!(". Remedy: {remedy}")),
+        };
+        CallError::new(Code::ImageFailed, format!("{error}{}", remedy.unwrap_or_default()))
+    })
 }

@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::unique_keys;
+
 use super::error::CallError;
 use config::bounds;
 use protocol::code::{Code, INVALID_REQUEST, PARSE_ERROR};
@@ -24,7 +26,7 @@ struct RawRequest {
     #[serde(default)]
     id: Value,
     method: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique_keys::deserialize")]
     params: Value,
 }
 
@@ -36,12 +38,17 @@ pub(super) fn parse(line: &[u8]) -> Result<ParsedRequest, (Value, CallError)> {
     if text.first() == Some(&b'[') {
         return fail(Value::Null, INVALID_REQUEST, "batches are not supported; send one object per line".to_owned());
     }
-    if let Some(depth) = too_deep(text) {
-        let bound = bounds::MAX_DEPTH;
+    let shape = LineShape::of(text);
+    if shape.depth > bounds::MAX_DEPTH {
+        let (depth, bound) = (shape.depth, bounds::MAX_DEPTH);
         return fail(Value::Null, INVALID_REQUEST, format!("the line nests {depth} deep; at most {bound} is allowed"));
     }
+    if shape.values > bounds::MAX_LINE_VALUES {
+        let bound = bounds::MAX_LINE_VALUES;
+        return fail(Value::Null, INVALID_REQUEST, format!("the line has more than {bound} values"));
+    }
     let id_of = |text: &[u8]| match serde_json::from_slice::<Value>(text) {
-        Ok(value) => value.get("id").filter(|id| id.is_string() || id.is_i64()).cloned().unwrap_or(Value::Null),
+        Ok(value) => value.get("id").filter(|id| is_short_id(id)).cloned().unwrap_or(Value::Null),
         Err(_) => Value::Null,
     };
     let mut reader = serde_json::Deserializer::from_slice(text);
@@ -59,38 +66,70 @@ pub(super) fn parse(line: &[u8]) -> Result<ParsedRequest, (Value, CallError)> {
     if !(raw.id.is_string() || raw.id.is_i64() || raw.id.is_u64()) {
         return fail(Value::Null, INVALID_REQUEST, "id: must be a string or an integer".to_owned());
     }
+    if raw.id.as_str().is_some_and(|id| id.len() > bounds::MAX_CALL_ID_BYTES) {
+        let message = format!("id: has more than {} bytes", bounds::MAX_CALL_ID_BYTES);
+        return fail(Value::Null, INVALID_REQUEST, message);
+    }
     if raw.jsonrpc != "2.0" {
         return fail(raw.id, INVALID_REQUEST, "jsonrpc: must be \"2.0\"".to_owned());
     }
     Ok(ParsedRequest { id: raw.id, method: raw.method, params: raw.params })
 }
 
-/// The nesting depth, if it exceeds the bound. Brackets in strings do not count.
-fn too_deep(text: &[u8]) -> Option<usize> {
-    let (mut depth, mut at) = (0usize, 0);
-    while let Some(byte) = text.get(at) {
-        at += 1;
-        match byte {
-            // skips the string, which may have megabytes
-            b'"' => loop {
-                at += memchr::memchr2(b'"', b'\\', &text[at..])? + 1;
-                if text[at - 1] == b'"' {
-                    break;
+/// Whether this can be the id of a response.
+fn is_short_id(id: &Value) -> bool {
+    id.is_i64() || id.as_str().is_some_and(|text| text.len() <= bounds::MAX_CALL_ID_BYTES)
+}
+
+/// How much a line holds, found without parsing it. Counting stops beyond a bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct LineShape {
+    /// Nesting depth. Brackets in strings do not count.
+    depth: usize,
+    /// Values, or a few more.
+    values: usize,
+}
+
+impl LineShape {
+    pub(super) fn of(text: &[u8]) -> LineShape {
+        let (mut depth, mut at, mut shape) = (0usize, 0, LineShape { depth: 0, values: 1 });
+        while let Some(byte) = text.get(at) {
+            at += 1;
+            match byte {
+                // skips the string, which may have megabytes
+                b'"' => loop {
+                    let Some(found) = memchr::memchr2(b'"', b'\\', &text[at..]) else { return shape };
+                    at += found + 1;
+                    if text[at - 1] == b'"' {
+                        break;
+                    }
+                    // an escaped quote does not end the string
+                    at = (at + 1).min(text.len());
+                },
+                b'{' | b'[' => {
+                    depth += 1;
+                    shape.values += 1;
+                    shape.depth = shape.depth.max(depth);
                 }
-                // an escaped quote does not end the string
-                at = (at + 1).min(text.len());
-            },
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > bounds::MAX_DEPTH {
-                    return Some(depth);
-                }
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                b',' => shape.values += 1,
+                _ => {}
             }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
+            if shape.depth > bounds::MAX_DEPTH || shape.values > bounds::MAX_LINE_VALUES {
+                return shape;
+            }
+        }
+        shape
+    }
+
+    /// Memory that the parsed values take besides their text. A line beyond a bound is not parsed.
+    pub(super) fn memory_bytes(self) -> usize {
+        if self.depth > bounds::MAX_DEPTH || self.values > bounds::MAX_LINE_VALUES {
+            0
+        } else {
+            self.values * bounds::LINE_VALUE_BYTES
         }
     }
-    None
 }
 
 /// Deserializes the parameters of a call; an error names the field by its path.
@@ -155,7 +194,8 @@ mod tests {
                     _ => {}
                 }
             }
-            proptest::prop_assert_eq!(too_deep(text.as_bytes()), passed);
+            let found = Some(LineShape::of(text.as_bytes()).depth).filter(|depth| *depth > bounds::MAX_DEPTH);
+            proptest::prop_assert_eq!(found, passed);
         }
     }
 
@@ -175,6 +215,10 @@ mod tests {
         assert_eq!(error(r#"{"jsonrpc":"2.0","method":"x"}"#).1.number, INVALID_REQUEST);
         assert!(error(r#"{"jsonrpc":"2.0","id":1,"method":"x","extra":1}"#).1.message.contains("extra"));
         assert!(error(r#"{"jsonrpc":"2.0","id":1,"method":"x","method":"y"}"#).1.message.contains("duplicate"));
+        for params in [r#"{"a":1,"a":2}"#, r#"{"l":{"b":1,"c":[],"b":2}}"#, r#"[{"d":1,"d":1}]"#] {
+            let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{params}}}"#);
+            assert!(error(&line).1.message.contains("duplicate field"), "{params}");
+        }
         assert_eq!(error(r#"{"jsonrpc":"2.0","id":1,"method":"x"} trailing"#).1.number, PARSE_ERROR);
     }
 
@@ -184,6 +228,24 @@ mod tests {
         assert!(error(&deep).1.message.contains("deep"));
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"a":"{}"}}}}"#, "[\\\"".repeat(40));
         assert!(parse(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded_and_commas_in_strings_do_not_count() {
+        let line = |params: String| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{params}}}"#);
+        let many = "0,".repeat(bounds::MAX_LINE_VALUES);
+        assert!(error(&line(format!("[{many}0]"))).1.message.contains("values"));
+        assert!(parse(line(format!(r#"["{many}"]"#)).as_bytes()).is_ok());
+        let empty = LineShape::of(b"{\"a\": [[], 1]}");
+        assert_eq!(empty, LineShape { depth: 3, values: 5 });
+    }
+
+    #[test]
+    fn a_long_id_is_not_repeated() {
+        let long = "x".repeat(bounds::MAX_CALL_ID_BYTES + 1);
+        for rest in [r#""method":"x""#, r#""method":5"#] {
+            assert_eq!(error(&format!(r#"{{"jsonrpc":"2.0","id":"{long}",{rest}}}"#)).0, Value::Null);
+        }
     }
 
     #[test]

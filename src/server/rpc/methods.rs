@@ -8,23 +8,25 @@ use tokio::sync::oneshot;
 use super::context::{CallReply, CallResult, Context, ReceivedAt};
 use super::error::CallError;
 use super::message::params;
+use super::socket_bytes::HeldBytes;
 use super::{blobs, images, submissions, to_value, views};
 use protocol::code::Code;
 use protocol::method::{Method, Role};
 use protocol::params::{HostParams, Nothing};
-use protocol::results::{Empty, Hosts, ImageList, Pools, Sandboxes};
+use protocol::results::{Admission, Empty, Hosts, ImageList, Pools, Sandboxes};
 use protocol::schema;
 
-/// Executes one call.
+/// Executes one call. `held` counts its parameters.
 pub(super) async fn call(
     context: &Arc<Context>,
     method: Method,
     id: &Value,
     params: Value,
     received: ReceivedAt,
+    held: HeldBytes,
 ) -> Result<CallReply, CallError> {
     let reply = match check_role(context, method) {
-        Ok(()) => dispatch(context, method, id, params, received).await,
+        Ok(()) => dispatch(context, method, id, params, received, held).await,
         Err(error) => Err(error),
     };
     if let (true, Err(error)) = (method.is_submitting(), &reply) {
@@ -53,22 +55,48 @@ async fn dispatch(
     id: &Value,
     params: Value,
     received: ReceivedAt,
+    held: HeldBytes,
 ) -> Result<CallReply, CallError> {
-    let value = match method {
-        Method::SubmissionRun => return submissions::run(context, id, params, received).await,
+    // what has been admitted counts in the queue
+    let held = match method {
+        Method::SubmissionRun => return submissions::run(context, id, params, received, held).await,
         Method::SubmissionWait => return submissions::wait(context, params, received).await,
-        Method::SubmissionSubmit => submissions::submit(context, params, received).await,
+        Method::SubmissionSubmit => {
+            return submissions::submit(context, params, received, held).await.map(CallReply::from);
+        }
+        _ => held,
+    };
+    let gone = || CallError::new(Code::Internal, "the connection is closed");
+    let turn = if only_reads(method) { Some(context.outbox.turn().await.ok_or_else(gone)?) } else { None };
+    let reply = match method {
+        Method::BlobGet => blobs::get(context, params),
+        _ => at_once(context, method, params).await.map(CallReply::from),
+    };
+    drop(held);
+    reply.map(|reply| CallReply { turn, ..reply })
+}
+
+/// Whether a method does nothing but make a reply, which is then made in its turn.
+fn only_reads(method: Method) -> bool {
+    let waits_or_acts = matches!(method, Method::SubmissionWait | Method::SubmissionCancel | Method::SubmissionInput);
+    method.role() == Role::Any && !waits_or_acts
+}
+
+/// The methods whose reply is a small value.
+async fn at_once(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
+    match method {
         Method::SubmissionInput => submissions::input(context, params).await,
         Method::SubmissionGet => submissions::get(context, params),
         Method::SubmissionCancel => submissions::cancel(context, params),
         Method::SubmissionList => submissions::list(context, params),
         Method::SubmissionLogs => submissions::logs(context, params),
         Method::BlobPut => blobs::put(context, params),
-        Method::BlobGet => blobs::get(context, params),
         Method::DaemonStatus => nothing(params).map(|()| to_value(&views::status(&context.daemon))),
         Method::DaemonHealth => nothing(params).map(|()| to_value(&views::health(&context.daemon))),
         Method::DaemonDrain => nothing(params).map(|()| drain(context)),
         Method::DaemonReload => reload(context, params).await,
+        Method::DaemonPause => nothing(params).map(|()| set_paused(context, true)),
+        Method::DaemonResume => nothing(params).map(|()| set_paused(context, false)),
         Method::HostDrain => set_drained(context, params, true),
         Method::HostResume => set_drained(context, params, false),
         Method::PoolList => nothing(params).map(|()| to_value(&Pools { pools: views::pools(&context.daemon) })),
@@ -78,9 +106,13 @@ async fn dispatch(
         Method::ImageList => image_list(context, params).await,
         Method::ImageBuild => images::build(context, params).await,
         Method::ImagePull => images::pull(context, params).await,
+        Method::ImagePrune => images::prune(context, params).await,
         Method::RpcDiscover => nothing(params).map(|()| schema::open_rpc()),
-    };
-    value.map(CallReply::from)
+        // see `dispatch`
+        Method::SubmissionRun | Method::SubmissionWait | Method::SubmissionSubmit | Method::BlobGet => {
+            Err(CallError::unknown_method(method.name()))
+        }
+    }
 }
 
 fn nothing(value: Value) -> Result<(), CallError> {
@@ -91,6 +123,18 @@ fn drain(context: &Context) -> Value {
     context.daemon.submissions.stop_admitting();
     context.daemon.drain.notify_one();
     to_value(&Empty {})
+}
+
+fn set_paused(context: &Context, paused: bool) -> Value {
+    let submissions = &context.daemon.submissions;
+    submissions.set_paused(paused);
+    let uid = context.peer.uid;
+    match paused {
+        true => tracing::warn!(uid, "paused by command: submissions are refused until `assay resume`"),
+        false => tracing::info!(uid, "resumed by command: submissions are admitted"),
+    }
+    let (admitted, running, _) = submissions.counts();
+    to_value(&Admission { paused, queued: admitted.saturating_sub(running), running })
 }
 
 async fn reload(context: &Context, given: Value) -> CallResult {

@@ -4,6 +4,7 @@
 //! ```text
 //!  accept --> peer (SO_PEERCRED, role) --> server.hello
 //!     reader: line (bounded) --> call task --> outbound queue (bounded) --> writer (or closed)
+//!                '----- bytes of the uid (bounded) -----'
 //!                                   |  events first, the response last
 //!     end-of-file: calls continue, responses are written   hang-up: its runs are cancelled
 //! ```
@@ -13,8 +14,9 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`server`], [`connection`], [`context`], [`input_line`], [`message`], [`error`] | transport |
-//! | [`peer`], [`connections`], [`blob_store`], [`state`] | shared state |
+//! | [`server`], [`connection`], [`context`], [`message`], [`error`] | transport |
+//! | [`input_line`], [`outbox`] | the lines of a connection |
+//! | [`peer`], [`connections`], [`socket_bytes`], [`blob_store`], [`state`] | shared state |
 //! | [`methods`], [`submissions`], [`images`], [`blobs`], [`views`] | the methods |
 
 mod blob_store;
@@ -28,10 +30,13 @@ mod input_line;
 mod message;
 mod methods;
 mod metrics;
+mod outbox;
 mod peer;
 mod server;
+mod socket_bytes;
 mod state;
 mod submissions;
+mod unique_keys;
 mod views;
 
 pub use blob_store::MemoryBlobs;
@@ -40,7 +45,7 @@ pub use error::CallError;
 pub use metrics::RpcMetrics;
 pub use peer::{Peer, Roles};
 pub use server::{bind, serve};
-pub use state::{Daemon, Live, ReloadRequest};
+pub use state::{Daemon, Live, LiveSettings, ReloadRequest};
 
 /// Serializes a protocol type, which cannot fail: maps have string keys, and no float is NaN.
 fn to_value(of: &impl serde::Serialize) -> serde_json::Value {

@@ -13,6 +13,7 @@ use super::connections::Connections;
 use super::metrics::RpcMetrics;
 use super::peer::Roles;
 use judge::accept::ProfileMap;
+use protocol::ReusePolicy;
 use protocol::results::DaemonPhase;
 use sandbox::host::Fleet;
 use scheduler::SubmissionService;
@@ -23,6 +24,8 @@ use telemetry::liveness::LivenessProbe;
 pub struct Daemon {
     /// Name of the instance, and its random id.
     pub instance: String,
+    /// The commit that the daemon was built from; empty if that is not known.
+    pub commit: &'static str,
     pub started: Instant,
     pub fleet: Arc<Fleet>,
     pub submissions: Arc<SubmissionService>,
@@ -45,6 +48,7 @@ impl Daemon {
         match (self.submissions.is_draining(), self.handing_over.load(Ordering::Relaxed)) {
             (true, _) => DaemonPhase::Draining,
             (false, true) => DaemonPhase::HandingOver,
+            (false, false) if self.submissions.is_paused() => DaemonPhase::Paused,
             (false, false) => DaemonPhase::Serving,
         }
     }
@@ -55,22 +59,35 @@ pub type ReloadRequest = oneshot::Sender<Result<Value, String>>;
 
 /// What a reload can change while connections are open.
 #[derive(Debug)]
-pub struct Live(Mutex<(Arc<ProfileMap>, Arc<Roles>)>);
+pub struct Live(Mutex<LiveSettings>);
+
+/// The settings of [`Live`].
+#[derive(Debug)]
+pub struct LiveSettings {
+    pub profiles: Arc<ProfileMap>,
+    pub roles: Arc<Roles>,
+    pub reuse: ReusePolicy,
+}
 
 impl Live {
-    pub fn new(profiles: ProfileMap, roles: Arc<Roles>) -> Live {
-        Live(Mutex::new((Arc::new(profiles), roles)))
+    pub fn new(settings: LiveSettings) -> Live {
+        Live(Mutex::new(settings))
     }
 
-    pub fn replace(&self, profiles: ProfileMap, roles: Arc<Roles>) {
-        *self.0.lock() = (Arc::new(profiles), roles);
+    pub fn replace(&self, settings: LiveSettings) {
+        *self.0.lock() = settings;
     }
 
     pub fn profiles(&self) -> Arc<ProfileMap> {
-        self.0.lock().0.clone()
+        self.0.lock().profiles.clone()
     }
 
     pub fn roles(&self) -> Arc<Roles> {
-        self.0.lock().1.clone()
+        self.0.lock().roles.clone()
+    }
+
+    /// Whose used sandboxes serve again.
+    pub fn reuse(&self) -> ReusePolicy {
+        self.0.lock().reuse
     }
 }

@@ -10,6 +10,8 @@ use serde_json::Value;
 use super::context::{CallReply, CallResult, Context, ReceivedAt};
 use super::error::CallError;
 use super::message::params;
+use super::outbox::Turn;
+use super::socket_bytes::{ByteAccount, HeldBytes};
 use super::views::state_word;
 use super::{decode, to_value};
 use judge::accept::accept;
@@ -29,7 +31,8 @@ use telemetry::throttle::LogThrottle;
 use wire::frame::OutputStream;
 
 static DENIED: LogThrottle = LogThrottle::new();
-static REFUSED: LogThrottle = LogThrottle::new();
+/// By code: a flood of one must not hide another.
+static REFUSED: [LogThrottle; Code::ALL.len()] = [const { LogThrottle::new() }; Code::ALL.len()];
 
 /// The submission in `params`: its fields directly, or under `submission`. Callers use both forms.
 fn submission(mut value: Value) -> Result<Submission, CallError> {
@@ -73,7 +76,8 @@ async fn admit(
     let (tenant, language) = (work.caller.tenant.clone(), work.profile.name.clone());
     daemon.submissions.submit(submission, work, arrival).map_err(|refusal| {
         let error = CallError::from(refusal);
-        if let Some(suppressed) = REFUSED.allow() {
+        let throttle = Code::ALL.iter().zip(&REFUSED).find(|(code, _)| **code == error.code);
+        if let Some(suppressed) = throttle.and_then(|(_, throttle)| throttle.allow()) {
             let (tenant, code, error) = (clean(&tenant), error.code.as_str(), clean(&error.message));
             tracing::warn!(uid, tenant, language, code, error, suppressed, "submission refused");
         }
@@ -87,7 +91,8 @@ fn arrival(received: ReceivedAt, log: Arc<EventLog>, outlives_caller: bool) -> A
 }
 
 /// A report as a reply, which is timed from when both the call and the report were there.
-fn report_reply(
+async fn report_reply(
+    context: &Context,
     entry: &SubmissionHandle,
     report: Result<Arc<Report>, KeptForNextDaemon>,
     received: ReceivedAt,
@@ -97,7 +102,33 @@ fn report_reply(
         CallError::new(Code::Draining, message)
     })?;
     let ready_at: Option<Instant> = entry.done_at().map(|done| done.max(received.last_byte));
-    Ok(CallReply { value: serialize(&*report)?, ready_at })
+    let (turn, held) = report_turn(context, &report).await?;
+    Ok(CallReply { value: serialize(&*report)?, ready_at, turn, held })
+}
+
+/// Waits for the turn of a report, which counts for its uid meanwhile.
+async fn report_turn(context: &Context, report: &Report) -> Result<(Option<Turn>, Option<HeldBytes>), CallError> {
+    if let Some(turn) = context.outbox.turn_now() {
+        return Ok((Some(turn), None));
+    }
+    let mut size = ByteCount(0);
+    serde_json::to_writer(&mut size, report).map_err(|error| CallError::new(Code::Internal, error.to_string()))?;
+    let held = context.account.hold(size.0).ok_or_else(ByteAccount::refusal)?;
+    Ok((context.outbox.turn().await, Some(held)))
+}
+
+/// Counts what is written, and keeps nothing.
+struct ByteCount(usize);
+
+impl std::io::Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn serialize(value: &impl serde::Serialize) -> CallResult {
@@ -109,6 +140,7 @@ pub(super) async fn run(
     call: &Value,
     mut value: Value,
     received: ReceivedAt,
+    held: HeldBytes,
 ) -> Result<CallReply, CallError> {
     let stream = take_stream(&mut value)?;
     let submission = submission(value)?;
@@ -116,6 +148,8 @@ pub(super) async fn run(
     // this reader misses no event: the program waits for it
     let events = stream.then(|| log.read_all());
     let entry = admit(context, &submission, arrival(received, log.clone(), false)).await?;
+    let has_id = submission.id.is_some();
+    drop((submission, held));
     context.add_run(call, &entry);
     // a hang-up drops this future and cancels the run
     if let Some(events) = events {
@@ -123,26 +157,32 @@ pub(super) async fn run(
         let is_ours = Arc::ptr_eq(&entry.io.log, &log);
         forward(context, &entry.id, if is_ours { events } else { entry.io.log.read_from(0) }).await;
     }
-    let reply = report_reply(&entry, entry.report().await, received);
+    let report = entry.report().await;
+    // its answer can be told, so a hang-up cancels nothing
     context.remove_run(call);
-    if submission.id.is_none() {
+    let reply = report_reply(context, &entry, report, received).await;
+    if !has_id {
         context.daemon.submissions.forget(&entry);
     }
     reply
 }
 
-pub(super) async fn submit(context: &Context, value: Value, received: ReceivedAt) -> CallResult {
+pub(super) async fn submit(context: &Context, value: Value, received: ReceivedAt, held: HeldBytes) -> CallResult {
     let submission = submission(value)?;
     let entry = admit(context, &submission, arrival(received, EventLog::new(true), true)).await?;
+    drop(held);
     Ok(to_value(&Submitted { id: entry.id.clone() }))
 }
 
 /// Sends events as they happen, until the submission is done or the connection is gone.
 async fn forward(context: &Context, id: &str, mut events: EventReader) {
     while let Some(NumberedEvent { seq, event, dropped_bytes }) = events.next().await {
-        let mut body = event_body(id, seq, event);
-        body.dropped_bytes = Some(dropped_bytes).filter(|bytes| *bytes > 0);
-        if !context.notify(Notification::SubmissionEvent, &to_value(&body)).await {
+        let params = || {
+            let mut body = event_body(id, seq, event);
+            body.dropped_bytes = Some(dropped_bytes).filter(|bytes| *bytes > 0);
+            to_value(&body)
+        };
+        if !context.notify(Notification::SubmissionEvent, params).await {
             return;
         }
     }
@@ -200,7 +240,7 @@ pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) 
         Some(ms) => tokio::time::timeout(Duration::from_millis(ms), waiting).await.ok(),
     };
     match report {
-        Some(report) => report_reply(&entry, report, received),
+        Some(report) => report_reply(context, &entry, report, received).await,
         None => {
             let state = StillGoing { id: entry.id.clone(), state: state_word(&entry.phase()) };
             Ok(to_value(&WaitResult::State(state)).into())

@@ -62,17 +62,10 @@ pub(super) fn profiles(daemon: &Daemon) -> ProfileRows {
         description: profile.description.clone(),
         image: profile.image.clone(),
         entry: profile.entry.clone(),
+        extensions: profile.extensions.clone(),
+        suite_format: profile.suite_format,
         compiled: !profile.compile.is_empty(),
-        limits: profile.run_limits().ok().map(|limits| LimitsRequest {
-            cpu_ms: Some(limits.cpu.as_millis() as u64),
-            wall_ms: Some(limits.wall.as_millis() as u64),
-            memory_bytes: Some(limits.memory_bytes),
-            pids: Some(limits.pids),
-            cpus: Some(limits.cpus),
-            output_bytes: Some(limits.output_bytes),
-            file_bytes: Some(limits.file_bytes),
-            open_files: Some(limits.open_files),
-        }),
+        limits: profile.run_limits().ok().map(LimitsRequest::from),
     };
     ProfileRows { profiles: daemon.live.profiles().values().map(row).collect() }
 }
@@ -101,7 +94,8 @@ pub(super) fn status(daemon: &Daemon) -> DaemonStatus<'_> {
 }
 
 pub(super) fn health(daemon: &Daemon) -> Health {
-    check_health(&daemon.fleet, daemon.submissions.is_draining())
+    let submissions = &daemon.submissions;
+    check_health(&daemon.fleet, submissions.is_draining(), submissions.is_paused())
 }
 
 /// The published state. A submission kept for the next daemon is still queued for its caller.

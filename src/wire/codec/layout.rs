@@ -125,6 +125,7 @@ record! { Run {
     usage_interval_ns: U64,
     more: Bool,
     hot: Bool,
+    live_env: List(Pair(TEXT, TEXT)),
 } }
 
 record! { RunLimits {

@@ -31,6 +31,12 @@ fn daemon_of(name: &str, profiles: &Path, floor: u32, ceiling: u32) -> Daemon {
     Daemon::start(&Options { profiles: name, profiles_dir: Some(profiles), floor, ceiling, ..Options::default() })
 }
 
+/// The row of one profile's pool.
+fn pool_of(caller: &mut Caller, profile: &str) -> Value {
+    let pools = caller.ok("pool.list", json!({}));
+    pools["pools"].as_array().unwrap().iter().find(|pool| pool["profile"] == profile).unwrap().clone()
+}
+
 fn pool(caller: &mut Caller) -> Value {
     caller.ok("pool.list", json!({}))["pools"][0].clone()
 }
@@ -237,14 +243,17 @@ fn a_hot_program_is_charged_for_itself_only_and_its_limits_are_exact() {
     let of = |report: &Value, field: &str| report["run"][field].as_f64().unwrap();
     assert_eq!((&hot_one["run"]["stdout"], &cold["run"]["stdout"]), (&json!("3\n"), &json!("3\n")));
     assert!(of(&hot_one, "cpu_ms") < of(&cold, "cpu_ms") / 2.0, "{hot_one:#} {cold:#}");
-    // The memory that a hot program shares with its template counts in full. Files that a cold run
-    // is the first to read are charged to it as page cache, so the least of three is compared.
-    let least_cold = (0..2).fold(of(&cold, "memory_bytes"), |least, _| {
+    // Where an earlier run used more, mapped files may count for a short cold one, so the least of
+    // three is compared.
+    let told_cold = (0..2).fold(of(&cold, "memory_bytes"), |least, _| {
         let cold = caller.ok("submission.run", with(numpy.clone(), "prewarm", json!(false)));
         least.min(of(&cold, "memory_bytes"))
     });
-    let shared = of(&hot(&mut caller, &numpy), "memory_bytes");
-    assert!((shared - least_cold).abs() < 6e6, "{shared} {least_cold}");
+    let told_hot = (0..3).fold(f64::MAX, |least, _| least.min(of(&hot(&mut caller, &numpy), "memory_bytes")));
+    let (one_mib, one_percent): (f64, f64) = (1024.0 * 1024.0, told_cold / 100.0);
+    // the kernel charges in batches of 64 pages, so either figure may be that much too high
+    let batch = 64.0 * 4096.0;
+    assert!((told_hot - told_cold).abs() <= one_mib.max(one_percent) + batch, "{told_hot} {told_cold}");
     let spin = with(python("python-numpy", "while True: pass"), "tenant", json!("t"));
     let report = hot(&mut caller, &with(spin, "limits", json!({ "cpu_ms": 300 })));
     assert_eq!(report["verdict"], "time_limit");
@@ -254,7 +263,7 @@ fn a_hot_program_is_charged_for_itself_only_and_its_limits_are_exact() {
 }
 
 #[test]
-fn a_forked_runtime_owns_its_heap_but_not_all_of_its_memory() {
+fn a_forked_runtime_owns_its_memory_before_its_program_starts() {
     let folder = profile("python", |text| text);
     let daemon = daemon("python", folder.path());
     let mut caller = daemon.caller();
@@ -268,10 +277,48 @@ fn a_forked_runtime_owns_its_heap_but_not_all_of_its_memory() {
     let of = |test: &Value| test["stdout"].as_str().unwrap().trim().parse::<f64>().unwrap();
     let [alone, forks @ ..] = &report["tests"].as_array().unwrap()[..] else { panic!("{report:#}") };
     for fork in forks {
-        // about 0.5 if it owned nothing, about 2 if it had copied the whole template
+        // about 0.5 if it owned nothing
         let share = of(fork) / of(alone);
-        assert!((0.8..1.6).contains(&share), "{share}: {report:#}");
+        assert!((0.9..1.2).contains(&share), "{share}: {report:#}");
     }
+}
+
+/// A fork that is made when its run begins copies then what one that waits has copied before.
+#[test]
+fn all_tests_of_a_submission_tell_the_same_memory_however_their_forks_were_made() {
+    let folder = profile("python", reused);
+    let daemon = daemon_of("python", folder.path(), 0, 1);
+    let mut caller = daemon.caller_as(4105);
+    let code = "held = bytearray(20 << 20)\nheld[::4096] = bytes(len(held[::4096]))";
+    let work = with(python("python", code), "tenant", json!("t"));
+    hot(&mut caller, &work);
+    let figures = |report: &Value| -> Vec<f64> {
+        report["tests"].as_array().unwrap().iter().map(|test| test["memory_bytes"].as_f64().unwrap()).collect()
+    };
+    let cold = with(with(work.clone(), "prewarm", json!(false)), "tests", json!(vec![json!({}); 3]));
+    let cold = figures(&caller.ok("submission.run", cold)).into_iter().fold(f64::MAX, f64::min);
+    let tests = with(work, "tests", json!(vec![json!({}); 20]));
+    let hot = figures(&hot(&mut caller, &tests));
+    // 1 MiB, and a batch of the kernel's charges
+    let bound = 1024.0 * 1024.0 + 64.0 * 4096.0;
+    assert!(hot.iter().all(|told| (told - cold).abs() <= bound), "{cold} cold, {hot:?} hot");
+}
+
+/// A cell that is discarded while the template forks into it leaves a request without a reader.
+#[test]
+fn a_template_survives_runs_that_come_too_early() {
+    let folder = profile("python", reused);
+    let daemon = daemon_of("python", folder.path(), 0, 1);
+    let mut caller = daemon.caller_as(4104);
+    let work = with(python("python", "print('text')"), "tenant", json!("t"));
+    let first = hot(&mut caller, &work);
+    for _ in 0..40 {
+        // the runtime that waits is not used, and another is made
+        let cold = caller.ok("submission.run", with(work.clone(), "prewarm", json!(false)));
+        assert_eq!(cold["verdict"], "accepted", "{cold:#}");
+    }
+    let last = hot(&mut caller, &work);
+    assert_eq!(first["sandbox"]["id"], last["sandbox"]["id"], "{first:#} {last:#}");
 }
 
 #[test]
@@ -334,6 +381,28 @@ fn a_runtime_that_fails_to_prewarm_is_reported_and_runs_start_warm() {
 }
 
 #[test]
+fn a_suite_of_python_starts_hot_as_shipped() {
+    let shipped = root().join("config/profiles");
+    let daemon = daemon("python,python-pytest", &shipped);
+    let mut caller = daemon.caller();
+    eventually("the suites' runner is loaded", || {
+        let pools = caller.ok("pool.list", json!({}));
+        let pools = pools["pools"].as_array().unwrap();
+        let pool = pools.iter().find(|pool| pool["profile"] == "python-pytest").unwrap();
+        assert!(pool["hot_failed"].is_null(), "{pool}");
+        pool["hot"].as_u64() >= Some(1)
+    });
+    let suite = json!({ "format": "pytest", "files": [{ "path": "test_main.py", "content": "from main import f\ndef test(): assert f(1) == 2\n" }] });
+    let work = with(python("python", "def f(x): return x + 1"), "suite", suite);
+    let report = caller.ok("submission.run", work);
+    assert_eq!((&report["verdict"], &report["start"]), (&json!("accepted"), &json!("hot")), "{report:#}");
+    assert_eq!(report["sandbox"]["profile"], "python-pytest", "{report:#}");
+    // the profile as it is shipped has one ready without demand
+    let text = std::fs::read_to_string(shipped.join("python-pytest.toml")).unwrap();
+    assert!(text.contains("floor = 1"), "{text}");
+}
+
+#[test]
 fn a_suite_runs_with_pytest_loaded_ahead() {
     let folder = profile("python-pytest", reused);
     let daemon = daemon("python-pytest", folder.path());
@@ -352,4 +421,34 @@ fn a_suite_runs_with_pytest_loaded_ahead() {
     };
     assert_eq!(cases(&hot), cases(&cold));
     assert_eq!(cases(&hot).len(), 2);
+}
+
+#[test]
+fn programs_that_import_a_module_find_it_loaded_once_some_were_seen() {
+    let daemon = Daemon::start(&Options { profiles: "python,python-numpy", floor: 0, ..Options::default() });
+    let mut caller = daemon.caller();
+    let numpy = patient(python("python", "import numpy as np\nprint(np.arange(3).sum())"));
+    let run = |caller: &mut Caller, work: &Value| {
+        let report = caller.ok("submission.run", work.clone());
+        assert_eq!(report["verdict"], "accepted", "{report:#}");
+        report
+    };
+    // nothing waits yet: it runs as any other program
+    assert_eq!(run(&mut caller, &numpy)["sandbox"]["profile"], "python");
+    eventually("a runtime with numpy waits", || {
+        let pool = pool_of(&mut caller, "python-numpy");
+        assert!(pool["hot_failed"].is_null(), "{pool}");
+        pool["hot"] == 1
+    });
+    let report = run(&mut caller, &numpy);
+    assert_eq!(
+        (&report["start"], &report["sandbox"]["profile"]),
+        (&json!("hot"), &json!("python-numpy")),
+        "{report:#}"
+    );
+    assert_eq!(report["run"]["stdout"], "3\n");
+    // others stay where they were
+    for work in [python("python", "print('import numpy')"), with(numpy, "prewarm", json!(false))] {
+        assert_eq!(run(&mut caller, &work)["sandbox"]["profile"], "python");
+    }
 }

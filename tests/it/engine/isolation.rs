@@ -43,21 +43,24 @@ fn run(caller: &mut Caller, work: Value) -> (Value, String) {
     (report, id)
 }
 
-fn reuse_in(isolation: &str) {
-    let folder = profile("python", &format!("isolation = '{isolation}'\nallow = ['sysv_ipc']"), "reuse = 4");
+const LEAVE: &str = "import os\nopen('left','w'); open('/tmp/left','w'); open('/dev/shm/left','w')\nprint(sorted(os.listdir('.')), os.listdir('/tmp'), os.listdir('/dev/shm'))";
+
+#[test]
+fn a_used_sandbox_serves_its_own_caller_again() {
+    let folder = profile("python", "isolation = 'cell'\nallow = ['sysv_ipc']", "reuse = 4");
     let daemon = start("python", &folder, "");
     let mut caller = daemon.caller_as(4001);
-    let leave = "import os\nopen('left','w'); open('/tmp/left','w'); open('/dev/shm/left','w')\nprint(sorted(os.listdir('.')), os.listdir('/tmp'), os.listdir('/dev/shm'))";
-    let (report, first) = run(&mut caller, of("a", leave));
-    assert_eq!(report["sandbox"]["isolation"], isolation);
+    let (report, first) = run(&mut caller, of("a", LEAVE));
+    assert_eq!(report["sandbox"]["isolation"], "cell");
     let clean = "['left', 'main.py'] ['left'] ['left']\n";
-    assert_eq!(report["run"]["stdout"], clean);
+    assert_eq!((&report["run"]["stdout"], &report["sandbox"]["uses"]), (&json!(clean), &json!(1)));
     // the caller's next submissions run in the same sandbox and find it clean; four in total
-    for _ in 0..3 {
-        let (report, id) = run(&mut caller, of("a", leave));
-        assert_eq!((&report["run"]["stdout"], &id), (&json!(clean), &first), "{report:#}");
+    for uses in 2..=4 {
+        let (report, id) = run(&mut caller, of("a", LEAVE));
+        let seen = (&report["run"]["stdout"], &id, &report["sandbox"]["uses"]);
+        assert_eq!(seen, (&json!(clean), &first, &json!(uses)), "{report:#}");
     }
-    assert_ne!(run(&mut caller, of("a", leave)).1, first);
+    assert_ne!(run(&mut caller, of("a", LEAVE)).1, first);
 
     // no other caller gets it: neither another tenant, nor another uid, nor one without a tenant
     let (_, of_a) = run(&mut caller, of("a", "print(1)"));
@@ -65,33 +68,79 @@ fn reuse_in(isolation: &str) {
     assert_ne!(of_a, of_b);
     assert_ne!(run(&mut daemon.caller_as(4002), of("a", "print(1)")).1, of_a);
     let (_, nameless) = run(&mut caller, submission("python", "print(1)"));
-    assert_ne!(run(&mut caller, submission("python", "print(1)")).1, nameless);
+    assert!(nameless != of_a && nameless != of_b);
     assert_eq!(run(&mut caller, of("b", "print(1)")).1, of_b);
 
-    // a sandbox with residue, or one that ran out of memory, is not reused
+    // one that ran out of memory is not reused; what IPC objects a cell has end with it
     let shm = "import ctypes\nlibc = ctypes.CDLL(None)\nprint(libc.shmget(77, 4096, 0o1600) >= 0)";
     let (report, id) = run(&mut caller, of("c", shm));
     assert_eq!(report["run"]["stdout"], "True\n", "{report:#}");
-    let next = run(&mut caller, of("c", "print(1)")).1;
-    let residue = caller.ok("daemon.status", json!({}))["counters"]["residue"].clone();
-    // in a cell the segment disappeared with its namespace
-    match isolation {
-        "cell" => assert_eq!((residue, &next), (json!(0), &id)),
-        _ => assert!(residue == 1 && next != id, "{residue} {next}"),
-    }
+    assert_eq!(run(&mut caller, of("c", "print(1)")).1, id);
+    assert_eq!(caller.ok("daemon.status", json!({}))["counters"]["residue"], 0);
     let (report, id) = run(&mut caller, of("d", "x = bytearray(1 << 30)"));
     assert_eq!(report["verdict"], "memory_limit", "{report:#}");
     assert_ne!(run(&mut caller, of("d", "print(1)")).1, id);
 }
 
-#[test]
-fn a_used_sandbox_serves_its_own_caller_again_in_split() {
-    reuse_in("split");
+/// The sandboxes of three submissions of one caller, and whether the second and third were the
+/// first's.
+fn uses(caller: &mut Caller, work: &Value) -> Vec<u64> {
+    let mut report = || run(caller, work.clone()).0;
+    (0..3).map(|_| report()["sandbox"]["uses"].as_u64().unwrap()).collect()
 }
 
 #[test]
-fn a_used_sandbox_serves_its_own_caller_again_in_cell() {
-    reuse_in("cell");
+fn sandboxes_serve_again_by_default_and_the_setting_says_whose() {
+    let (nameless, named) = (submission("python", "print(1)"), of("a", "print(1)"));
+    for (setting, without, with_tenant) in [
+        ("", [1, 2, 3], [1, 2, 3]),
+        ("reuse = 'always'", [1, 2, 3], [1, 2, 3]),
+        ("reuse = 'tenant'", [1, 1, 1], [1, 2, 3]),
+        ("reuse = 'never'", [1, 1, 1], [1, 1, 1]),
+    ] {
+        let config = format!("[isolation]\n{setting}\n");
+        let daemon = Daemon::start(&Options { floor: 1, ceiling: 4, config: &config, ..Options::default() });
+        daemon.warm();
+        let mut caller = daemon.caller();
+        let feature = if setting.is_empty() { "reuse:always" } else { &setting.replace(" = ", ":").replace('\'', "") };
+        let features = caller.hello["params"]["features"].as_array().unwrap().clone();
+        assert!(features.contains(&json!(feature)), "{setting}: {features:?}");
+        assert_eq!(uses(&mut caller, &nameless), without, "{setting}");
+        assert_eq!(uses(&mut caller, &named), with_tenant, "{setting}");
+    }
+}
+
+#[test]
+fn single_use_can_be_asked_for_by_submission_and_by_profile() {
+    let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let (_, kept) = run(&mut caller, submission("python", "print(1)"));
+    // neither one that was used, nor one that is used afterwards
+    let fresh = with(submission("python", "print(1)"), "fresh", json!(true));
+    let (report, id) = run(&mut caller, fresh.clone());
+    assert_eq!(report["sandbox"]["uses"], 1);
+    assert_ne!(id, kept);
+    assert_eq!(uses(&mut caller, &fresh), [1, 1, 1]);
+    assert_eq!(run(&mut caller, submission("python", "print(1)")).1, kept);
+    drop(daemon);
+    for (top, pool) in [("", "reuse = 1"), ("isolation = 'split'", "reuse = 9")] {
+        let folder = profile("python", top, pool);
+        let daemon = start("python", &folder, "");
+        assert_eq!(uses(&mut daemon.caller(), &of("a", LEAVE)), [1, 1, 1], "{top} {pool}");
+    }
+}
+
+#[test]
+fn a_fresh_submission_is_not_held_up_by_kept_sandboxes() {
+    // the one place below the ceiling is kept for the same caller
+    let options = Options { floor: 0, ceiling: 1, ..Options::default() };
+    let daemon = Daemon::start(&options);
+    let mut caller = daemon.caller();
+    let (_, kept) = run(&mut caller, submission("python", "print(1)"));
+    let fresh = with(submission("python", "print(2)"), "fresh", json!(true));
+    let (report, id) = run(&mut caller, fresh);
+    assert_eq!((&report["run"]["stdout"], id == kept), (&json!("2\n"), false));
 }
 
 #[test]
@@ -183,6 +232,19 @@ fn a_profile_may_allow_denied_system_calls() {
         let folder = profile("python", allow, "");
         let daemon = start("python", &folder, "");
         assert_eq!(daemon.caller().run("python", code)["run"]["stdout"], output, "{allow}");
+    }
+}
+
+#[test]
+fn a_profile_may_allow_terminals() {
+    let code = "import os\ntry:\n  a, b = os.openpty()\n  os.write(a, b'hi\\n')\n  print(os.read(b, 9))\nexcept OSError as e: print('none')";
+    for isolation in ["cell", "split"] {
+        for (allow, output) in [("", "none\n"), ("allow = ['pty']", "b'hi\\n'\n")] {
+            let folder = profile("python", &format!("isolation = '{isolation}'\n{allow}"), "");
+            let daemon = start("python", &folder, "");
+            let report = daemon.caller().run("python", code);
+            assert_eq!(report["run"]["stdout"], output, "{isolation} {allow}: {report:#}");
+        }
     }
 }
 

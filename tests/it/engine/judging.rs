@@ -54,12 +54,12 @@ fn an_exceeded_limit_is_an_outcome_with_evidence() {
 
     let (result, report) = run("import time; time.sleep(60)", json!({ "wall_ms": 400 }));
     assert_eq!(result, expect("time_limit", "wall_limit", "wall_ms"), "{report}");
-    assert_eq!(report["message"], "Code execution exceeded time limit (400ms)");
+    assert_eq!(report["message"], "Code execution exceeded time limit (400ms): wall time");
 
     // allocating takes time on a busy machine
     let (result, report) = run("x = bytearray(10**9)\nprint(len(x))", json!({ "cpu_ms": 15_000, "wall_ms": 40_000 }));
     assert_eq!(result, expect("memory_limit", "memory_limit", "memory_bytes"), "{report}");
-    assert!(report["run"]["evidence"]["oom_kills"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["run"]["memory_bytes"].as_u64().unwrap() > 256 << 20, "{report}");
 
     let (result, report) = run("while True: print('x' * 1000)", json!({ "output_bytes": 5000 }));
     assert_eq!(result, expect("output_limit", "output_limit", "output_bytes"), "{report}");

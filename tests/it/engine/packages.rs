@@ -13,12 +13,12 @@ fn daemon() -> Daemon {
     Daemon::start(&Options { profiles, floor: 0, config: "[cache]\nmax_bytes = 100000000\n", ..Options::default() })
 }
 
-fn package(name: &str) -> PathBuf {
+pub fn package(name: &str) -> PathBuf {
     root().join("tests/packages").join(name)
 }
 
 /// Exit status, stdout, stderr.
-fn assay(daemon: &Daemon, args: &[&str]) -> (i32, String, String) {
+pub fn assay(daemon: &Daemon, args: &[&str]) -> (i32, String, String) {
     let out = Command::new(crate::programs::program("assay"))
         .arg("--socket")
         .arg(daemon.socket())
@@ -104,7 +104,8 @@ fn an_invalid_package_is_reported_as_one_clear_error() {
         move |root: &Path| std::fs::write(root.join(path), text).unwrap()
     };
     fails(&changed("sum", write("problem.yaml", "a: [")), "sum", &["problem.yaml", "is not valid YAML"]);
-    fails(&changed("sum", write("problem.yaml", "type: multi-pass")), "sum", &["multi-pass is not supported"]);
+    fails(&changed("sum", write("problem.yaml", "type: multi-step")), "sum", &["multi-step", "not supported"]);
+    fails(&changed("sum", write("problem.yaml", "problem_format_version: 2031-01")), "sum", &["2031-01"]);
     fails(&changed("sum", write("problem.yaml", "validation: custom")), "sum", &["output_validators", "is missing"]);
     fails(
         &changed("root", write(".timelimit", "soon")),
@@ -128,8 +129,6 @@ fn an_invalid_package_is_reported_as_one_clear_error() {
     fails(&changed("sum", nothing), "sum", &["submissions", "name the submissions"]);
     let bad_jury = write("submissions/accepted/sum.py", "print(1)");
     fails(&changed("sum", bad_jury), "sum", &["accepted/sum.py should be accepted", "use --time-limit"]);
-    let script = |root: &Path| std::fs::write(root.join("output_validators/guess/build"), "").unwrap();
-    fails(&changed("guess", script), "guess", &["build and run scripts", "not supported"]);
 }
 
 /// A zip of files with any names, valid or not.

@@ -232,17 +232,10 @@ fn the_side_that_ends_first_decides() {
     assert!(message.contains("ValueError: x"), "{message}");
     // the program exits with status 0 too early
     assert_eq!(one(GUESSING, "print(1)", none.clone()).0, "wrong_answer");
-    // each waits for the other: the submission's wall limit is the shorter one
-    let (verdict, _, report) = one(GUESSING, "input()", json!({ "wall_ms": 700 }));
-    assert_eq!(verdict, "time_limit", "{report:#}");
     // accepted by the interactor, but then the program fails
     let (verdict, message, _) = one(GUESSING, "print(7, flush=True)\ninput()\nraise SystemExit(3)", none.clone());
     assert_eq!(verdict, "runtime_error", "{message}");
-    // an interactor that never reads, and one whose output is never read
-    let silent = "import time; time.sleep(60)";
-    let (verdict, _, report) =
-        one(silent, "while True: print('x' * 1000)", json!({ "wall_ms": 700, "output_bytes": 60_000_000 }));
-    assert_eq!(verdict, "time_limit", "{report:#}");
+    // an interactor whose output is never read
     let loud = "import sys\nwhile True: sys.stdout.write('y' * 1000)";
     let (verdict, _, report) = one(loud, "import time; time.sleep(60)", json!({ "wall_ms": 700 }));
     assert_eq!(verdict, "time_limit", "{report:#}");
@@ -260,6 +253,61 @@ fn the_side_that_ends_first_decides() {
 }
 
 #[test]
+fn when_both_sides_wait_the_one_whose_turn_it_is_decides() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let mut one = |interactor: &str, code: &str| {
+        let report = interact(&mut caller, interactor, code, json!([{ "stdin": "7" }]));
+        let test = report["tests"][0].clone();
+        let verdict = test["verdict"].as_str().unwrap().to_owned();
+        (verdict, test["evidence"]["limit"].clone(), test["message"].as_str().unwrap().to_owned(), report)
+    };
+    let waits = ("time_limit".to_owned(), json!("idle_ms"));
+    // it never speaks; it does not flush; it does not end the line
+    let keeps = "import os, sys\nsys.stdout.write('7\\n')\nos.read(0, 1)";
+    for code in ["input()", keeps, "print(7, end='', flush=True)\ninput()"] {
+        let (verdict, limit, message, report) = one(GUESSING, code);
+        assert_eq!((verdict, limit), waits, "{code}: {report:#}");
+        assert!(message.contains("flush"), "{message}");
+    }
+    // an interactor that does not answer, and one that does not read
+    let silent = "import sys, time\nsys.stdin.readline()\ntime.sleep(60)";
+    let deaf = "import time; time.sleep(60)";
+    for (interactor, code) in [(silent, "print(1, flush=True)\ninput()"), (deaf, "while True: print('x' * 1000)")] {
+        let (verdict, _, message, report) = one(interactor, code);
+        assert_eq!((verdict.as_str(), &report["blame"]), ("system_error", &json!("caller")), "{report:#}");
+        assert!(message.contains("interactor"), "{message}");
+    }
+    // one that computes does not wait
+    let computes = "import time\nwhile time.process_time() < 1.7: pass\nprint(7, flush=True)\ninput()";
+    let (verdict, _, _, report) = one(GUESSING, computes);
+    assert_eq!(verdict, "accepted", "{report:#}");
+}
+
+#[test]
+fn waiting_for_the_interactor_is_not_charged() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    // many answers that take no time: the relay's part is not charged
+    let echo = "import sys\nn = int(open(sys.argv[1]).read())\nfor i in range(n):\n  print(i, flush=True)\n  if sys.stdin.readline() != '%d\\n' % i: sys.exit(43)\nprint('end', flush=True)\nsys.exit(42)";
+    let code = "for line in iter(input, 'end'): print(line, flush=True)";
+    let report = interact(&mut caller, echo, code, json!([{ "stdin": "3000" }]));
+    let figures = |report: &Value| {
+        let charged = report["tests"][0]["wall_ms"].as_f64().unwrap();
+        (charged, report["timing"]["run_ms"].as_f64().unwrap())
+    };
+    assert_eq!(verdicts(&report), ["accepted"], "{}", report["tests"][0]["message"]);
+    let (charged, whole) = figures(&report);
+    assert!(charged < whole / 2.0, "{charged} of {whole} ms");
+    // a few answers that take longer than the wall limit in all
+    let slow = "import sys, time\nfor i in range(4):\n  end = time.process_time() + 0.7\n  while time.process_time() < end: pass\n  print(i, flush=True)\n  if sys.stdin.readline() != '%d\\n' % i: sys.exit(43)\nprint('end', flush=True)\nsys.exit(42)";
+    let report = interact(&mut caller, slow, code, json!([{ "stdin": "", "limits": { "wall_ms": 2500 } }]));
+    assert_eq!(verdicts(&report), ["accepted"], "{}", report["tests"][0]["message"]);
+    let (charged, whole) = figures(&report);
+    assert!(charged < 2500.0 && whole > 2500.0, "{charged} of {whole} ms");
+}
+
+#[test]
 fn a_long_conversation_is_relayed_completely() {
     let daemon = daemon();
     let echo = "import os, sys\nn = int(open(sys.argv[1]).read())\nfor i in range(0, n, 1000):\n  for j in range(i, i + 1000): print(j)\n  sys.stdout.flush()\n  for j in range(i, i + 1000):\n    if int(sys.stdin.readline()) != 2 * j: sys.exit(43)\nos.close(1)\nsys.exit(42 if sys.stdin.read() == '' else 43)";
@@ -274,8 +322,7 @@ fn a_long_conversation_is_relayed_completely() {
 #[test]
 fn a_conversation_and_a_check_can_be_cancelled() {
     let daemon = daemon();
-    let sleeper =
-        json!({ "language": "python", "files": [{ "path": "i.py", "content": "import time; time.sleep(50)" }] });
+    let sleeper = json!({ "language": "python", "files": [{ "path": "i.py", "content": "while True: pass" }] });
     let interactive = with(with(submission("python", "input()"), "interactor", sleeper.clone()), "tests", json!([{}]));
     cancelled(&daemon, with(interactive, "id", json!("interactive")));
     let checker = with(sleeper, "kind", json!("program"));

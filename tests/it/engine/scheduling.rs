@@ -66,6 +66,22 @@ fn max_running_per_uid_bounds_one_uid_and_not_the_others() {
 }
 
 #[test]
+fn a_uid_that_submits_too_fast_is_told_when_to_come_again_and_others_are_not() {
+    // one per hour: no test is slow enough to get another one by waiting
+    let text = "[queue]\nmax_rate_per_uid=0.001\nburst_per_uid=2\n";
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, config: text, ..Options::default() });
+    let mut one = daemon.caller_as(3003);
+    for _ in 0..2 {
+        assert_eq!(outcome(&one.call("submission.run", sleeper(0.0))), "accepted");
+    }
+    let data = &one.error("submission.run", sleeper(0.0))["data"];
+    assert_eq!(data["code"], "quota_exceeded", "{data}");
+    assert!(data["message"].as_str().unwrap().contains("0.001 submissions per second"), "{data}");
+    assert!((1..=1_000_000).contains(&data["retry_after_ms"].as_u64().unwrap()), "{data}");
+    assert_eq!(outcome(&daemon.caller_as(3004).call("submission.run", sleeper(0.0))), "accepted");
+}
+
+#[test]
 fn a_deadline_below_the_predicted_wait_is_refused_at_once() {
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ceiling: 1, ..Options::default() });
     let mut caller = daemon.caller();
@@ -81,6 +97,38 @@ fn a_deadline_below_the_predicted_wait_is_refused_at_once() {
     assert!(error["data"]["retry_after_ms"].as_u64() >= Some(100), "{error}");
     // a longer deadline is admitted
     assert_eq!(outcome(&caller.call("submission.run", with(sleeper(0.0), "deadline_ms", json!(110_000)))), "accepted");
+}
+
+#[test]
+fn a_queue_that_is_too_long_refuses_at_once_and_serves_all_that_it_admitted() {
+    let config = "[queue]\npatience = '8s'\n[isolation]\nreuse = 'always'\n";
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ceiling: 4, config, ..Options::default() });
+    daemon.warm();
+    let mut busy = daemon.caller_as(3010);
+    // the wait is estimated after some allocations
+    let first: Vec<u64> = (0..30).map(|_| busy.send("submission.run", &sleeper(0.3))).collect();
+    for id in first {
+        assert_eq!(outcome(&busy.answer(id)), "accepted");
+    }
+    let (mut ids, mut refused, mut modest) = (Vec::new(), 0, daemon.caller_as(3011));
+    for round in 0..8 {
+        ids.extend((0..50).map(|_| busy.send("submission.run", &sleeper(0.3))));
+        // a caller with few submissions is served between those of the busy one
+        let report = modest.call("submission.run", sleeper(0.0));
+        assert_eq!(outcome(&report), "accepted", "round {round}: {report:#}");
+    }
+    for id in ids {
+        let answer = busy.answer(id);
+        match outcome(&answer).as_str() {
+            "accepted" => {}
+            "queue_full" => {
+                refused += 1;
+                assert!(answer["error"]["data"]["retry_after_ms"].as_u64() >= Some(100), "{answer}");
+            }
+            other => panic!("{other}: {answer:#}"),
+        }
+    }
+    assert!(refused > 50, "{refused} of 400 were refused");
 }
 
 #[test]

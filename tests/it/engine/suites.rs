@@ -87,7 +87,7 @@ fn any_error_but_a_failed_assertion_is_a_runtime_error() {
     let endless = lesson("def add(a, b):\n  while True: pass", TESTS);
     let (verdict, _, _, report) = of(caller.ok("submission.run", endless));
     assert_eq!(verdict, "time_limit", "{report:#}");
-    assert_eq!(report["message"], "Code execution exceeded time limit (10s)");
+    assert_eq!(report["message"], "Code execution exceeded time limit (10s): wall time");
 }
 
 /// Wrong implementations of `add` that try to pass.

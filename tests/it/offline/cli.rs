@@ -105,6 +105,18 @@ fn ran(verdict: &str, run: Value) -> Value {
 }
 
 #[test]
+fn the_version_names_the_commit_of_the_build() {
+    let git =
+        Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).current_dir(crate::harness::root()).output();
+    let commit = git.ok().filter(|git| git.status.success()).map(|git| String::from_utf8(git.stdout).unwrap());
+    let commit = commit.map(|commit| format!(" ({})", commit.trim())).unwrap_or_default();
+    for name in ["assay", "assayd"] {
+        let output = Command::new(crate::programs::program(name)).arg("--version").output().unwrap();
+        assert_eq!(out(&output), format!("{name} {}{commit}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
 fn run_exits_with_the_programs_status() {
     for (verdict, run, status) in [
         ("accepted", json!({"outcome": "exited", "exit_code": 0}), 0),

@@ -156,6 +156,7 @@ fn reference(table: &schema::SettingsTable, is_daemons: bool) -> String {
             (ValueKind::Number, _) => "a number".to_owned(),
             (ValueKind::Text, _) => "text".to_owned(),
             (ValueKind::Path, _) => "a path".to_owned(),
+            (ValueKind::Paths, _) => "a path or a list of paths".to_owned(),
             (ValueKind::Choice(words), _) => {
                 words.iter().map(|word| format!("`{word:?}`")).collect::<Vec<_>>().join(", ")
             }
@@ -189,7 +190,7 @@ fn other(leaf: &schema::SettingSchema) -> serde_json::Value {
     match &leaf.kind {
         ValueKind::Bool => json!(leaf.default != json!(true)),
         ValueKind::Unsigned(_) | ValueKind::Signed | ValueKind::Number | ValueKind::Caller => json!(7),
-        ValueKind::Text | ValueKind::Path => json!("/other"),
+        ValueKind::Text | ValueKind::Path | ValueKind::Paths => json!("/other"),
         ValueKind::Choice(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
         ValueKind::List(of) if **of == ValueKind::Caller => json!([7]),
         ValueKind::List(_) => json!(["other"]),

@@ -6,8 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_alg.h>
+#include <linux/filter.h>
 #include <linux/vm_sockets.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -15,6 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
@@ -33,7 +38,9 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -89,6 +96,64 @@ static void send_fds(void) {
     say(-1);
 }
 
+
+/* an int option of a new socket */
+static void option(int family, int type, int level, int name) { int one = 1; say(setsockopt(socket(family, type, 0), level, name, &one, sizeof one)); }
+static void option_of(int family, int type, int level, int name, const void *value, socklen_t n) { say(setsockopt(socket(family, type, 0), level, name, value, n)); }
+static struct sockaddr_in local(int port) { struct sockaddr_in a = {AF_INET, htons(port), {htonl(INADDR_LOOPBACK)}}; return a; }
+/* the line of a file that begins with a text, without it; "none" if there is none */
+static const char *line_of(const char *path, const char *begin) {
+    static char lines[8][4096];
+    static int calls;
+    char *line = lines[calls++ % 8];
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, 4096, f)) {
+        char *at = line + strspn(line, " ");
+        if (!strncmp(at, begin, strlen(begin))) { fclose(f); at += strlen(begin); at[strcspn(at, "\n")] = 0; return at; }
+    }
+    if (f) fclose(f);
+    return "none";
+}
+/* how many regular files below a folder can be read, limits of a cgroup excepted */
+static int readable_below(const char *folder, int depth) {
+    int n = 0;
+    DIR *d = depth > 6 ? 0 : opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[4096], byte;
+        const char *limits[] = {"memory.limit_in_bytes", "memory.soft_limit_in_bytes", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.shares", "cpuset.cpus", "cpuset.mems",
+                                "cgroup.controllers", "memory.max", "memory.high", "cpu.max", "cpu.weight", "cpuset.cpus.effective"};
+        int is_limit = e->d_name[0] == '.';
+        for (unsigned i = 0; i < sizeof limits / sizeof *limits; i++) is_limit |= !strcmp(e->d_name, limits[i]);
+        if (is_limit) continue;
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        struct stat st;
+        if (lstat(path, &st)) continue;
+        if (S_ISDIR(st.st_mode)) n += readable_below(path, depth + 1);
+        int fd = S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_NONBLOCK) : -1;
+        if (fd >= 0) { n += read(fd, &byte, 1) > 0; close(fd); }
+    }
+    if (d) closedir(d);
+    return n;
+}
+/* a child that outlives this program, if it can */
+static int orphan(void) { if (fork()) return 0; setsid(); return 1; }
+/* keeps sending until nothing more is taken; the receiver never reads */
+static void stuff(int fd) { fcntl(fd, F_SETFL, O_NONBLOCK); while (send(fd, big, sizeof big, MSG_NOSIGNAL) > 0 || send(fd, big, 4096, MSG_NOSIGNAL) > 0) {} }
+static void attack_tcp_pair(int pair[2]) {
+    struct sockaddr_in a = local(0);
+    socklen_t n = sizeof a;
+    int s = socket(AF_INET, SOCK_STREAM, 0), size = 8 << 20;
+    must(bind(s, (void *)&a, n)); must(listen(s, 1)); must(getsockname(s, (void *)&a, &n));
+    pair[0] = socket(AF_INET, SOCK_STREAM, 0);
+    must(pair[0]);
+    setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    setsockopt(s, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    must(connect(pair[0], (void *)&a, n));
+    pair[1] = accept(s, 0, 0);
+    must(pair[1]);
+    close(s);
+}
+
 int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
 #define IS(name) if (!strcmp(verb, name))
@@ -100,7 +165,7 @@ int main(int argc, char **argv) {
         const char *folders[] = {"/box", "/tmp", "/dev/shm", "/dev/mqueue"};
         for (int i = 0; i < 4; i++) {
             DIR *d = opendir(folders[i]);
-            for (struct dirent *e; d && (e = readdir(d));) n += e->d_name[0] != '.';
+            for (struct dirent *e; d && (e = readdir(d));) n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
         }
         DIR *d = opendir("/proc");
         for (struct dirent *e; d && (e = readdir(d));) procs += atoi(e->d_name) > 0;
@@ -193,9 +258,9 @@ int main(int argc, char **argv) {
     IS("leave-secret") { put("/box/secret", "x", 1, 0600); put("/tmp/secret", "x", 1, 0600); put("/dev/shm/secret", "x", 1, 0600); puts("left"); return 0; }
     IS("find-secret") { open_word("/box/secret", O_RDONLY); open_word("/tmp/secret", O_RDONLY); open_word("/dev/shm/secret", O_RDONLY); puts(""); return 0; }
     IS("overwrite-code") { say(open("/box/main.c", O_WRONLY)); return 0; }
-    IS("overwrite-program") { say(open("/box/main", O_WRONLY)); return 0; }
-    IS("unlink-program") { say(unlink("/box/main")); return 0; }
-    IS("replace-program") { put("/tmp/evil", "#!/bin/sh\n", 10, 0755); say(rename("/tmp/evil", "/box/main")); return 0; }
+    IS("overwrite-program") { say(open("/box/.assay.out", O_WRONLY)); return 0; }
+    IS("unlink-program") { say(unlink("/box/.assay.out")); return 0; }
+    IS("replace-program") { put("/tmp/evil", "#!/bin/sh\n", 10, 0755); say(rename("/tmp/evil", "/box/.assay.out")); return 0; }
     IS("link-code") { must(link("/box/main.c", "/box/alias")); say(open("/box/alias", O_WRONLY)); return 0; }
     IS("setuid-copy") {
         int in = open("/proc/self/exe", O_RDONLY), out = open("/tmp/x", O_CREAT | O_WRONLY, 0755);
@@ -241,7 +306,7 @@ int main(int argc, char **argv) {
     IS("raise-limit") { struct rlimit r = {RLIM_INFINITY, RLIM_INFINITY}; say(setrlimit(RLIMIT_NPROC, &r) & setrlimit(RLIMIT_CPU, &r) & setrlimit(RLIMIT_FSIZE, &r)); return 0; }
     IS("inherited") { int n = 0; for (int fd = 3; fd < 1024; fd++) n += fcntl(fd, F_GETFD) >= 0; printf("%d\n", n); return 0; }
     IS("forge") { unsigned char f[] = {40, 0, 0, 0, 0x85, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 8}; for (int i = 0; i < 100; i++) fwrite(f, 1, sizeof f, stdout); return 3; }
-    IS("environment") { int odd = 0; for (char **e = environ; *e; e++) odd += strncmp(*e, "PATH=", 5) && strncmp(*e, "HOME=", 5) && strncmp(*e, "LANG=", 5); printf("%d\n", odd); return 0; }
+    IS("environment") { int odd = 0; for (char **e = environ; *e; e++) odd += strncmp(*e, "PATH=", 5) && strncmp(*e, "HOME=", 5) && strncmp(*e, "LANG=", 5) && strncmp(*e, "USER=", 5) && strncmp(*e, "LOGNAME=", 8); printf("%d\n", odd); return 0; }
 
     /* output */
     IS("flood") for (;;) { must(write(1, big, sizeof big)); must(write(2, big, sizeof big)); }
@@ -316,6 +381,165 @@ int main(int argc, char **argv) {
 
     /* resources that the kernel counts per uid, machine-wide */
     IS("inotify") { int n = 0; while (inotify_init() >= 0) n++; say(-1); sleep(1); return 0; }
+
+
+    /* what one run leaves and the next one looks for */
+    IS("cross-port-leave") { int pair[2], s = socket(AF_INET, SOCK_STREAM, 0); struct sockaddr_in a = local(7801); must(bind(s, (void *)&a, sizeof a)); must(listen(s, 5)); pair[0] = socket(AF_INET, SOCK_STREAM, 0); must(connect(pair[0], (void *)&a, sizeof a)); pair[1] = accept(s, 0, 0); shutdown(pair[1], SHUT_RDWR); close(pair[1]); char c; while (read(pair[0], &c, 1) > 0) {} close(pair[0]); puts("left"); return 0; }
+    IS("cross-port-find") { int s = socket(AF_INET, SOCK_STREAM, 0); struct sockaddr_in a = local(7801); say(bind(s, (void *)&a, sizeof a)); return 0; }
+    IS("cross-udp-leave") { int s = socket(AF_INET, SOCK_DGRAM, 0); struct sockaddr_in a = local(7802); must(bind(s, (void *)&a, sizeof a)); for (int i = 0; i < 50; i++) must(sendto(s, big, 1000, 0, (void *)&a, sizeof a)); if (orphan()) sleep(1000); puts("left"); return 0; }
+    IS("cross-udp-find") { int s = socket(AF_INET, SOCK_DGRAM, 0); struct sockaddr_in a = local(7802); say(bind(s, (void *)&a, sizeof a)); return 0; }
+    IS("cross-datagrams-find") { char text[4096] = "", *at; FILE *f = fopen("/proc/net/snmp", "r"); if (!f) { say(-1); return 0; } int heads = 0, in = -1; while (fgets(text, sizeof text, f)) if (!strncmp(text, "Udp: ", 5) && heads++) { at = text + 5; in = atoi(at); } printf("%d datagrams\n", in); return 0; }
+    IS("cross-interface-find") { unsigned long bytes = 0, packets = 0; sscanf(line_of("/proc/net/dev", "lo:"), "%lu %lu", &bytes, &packets); printf("%lu packets\n", packets); return 0; }
+    IS("cross-names-leave") {
+        /* a listener with a name, at the end of a chain of sockets in flight that the kernel collects slowly */
+        struct sockaddr_un a = {AF_UNIX, "\0crossing"};
+        int held = socket(AF_UNIX, SOCK_STREAM, 0);
+        must(bind(held, (void *)&a, 11)); listen(held, 5);
+        for (int i = 0; i < 200; i++) {
+            int pair[2];
+            if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair)) break;
+            char control[CMSG_SPACE(2 * sizeof(int))] = {0}, byte = 0;
+            int fds[2] = {held, i == 199 ? pair[1] : held};
+            struct iovec io = {&byte, 1};
+            struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+            struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+            c->cmsg_level = SOL_SOCKET; c->cmsg_type = SCM_RIGHTS; c->cmsg_len = CMSG_LEN(sizeof fds);
+            memcpy(CMSG_DATA(c), fds, sizeof fds);
+            if (sendmsg(pair[0], &m, 0) < 0) break;
+            close(pair[0]); close(held);
+            held = pair[1];
+        }
+        puts("left");
+        return 0;
+    }
+    IS("cross-names-find") { char line[512]; int n = 0; FILE *f = fopen("/proc/net/unix", "r"); while (f && fgets(line, sizeof line, f)) n += strstr(line, "crossing") != 0; printf("%d names\n", n); return 0; }
+    IS("cross-flight-find") { int pair[2]; must(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair)); char control[CMSG_SPACE(sizeof(int))] = {0}, byte = 0; struct iovec io = {&byte, 1}; struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control}; struct cmsghdr *c = CMSG_FIRSTHDR(&m); c->cmsg_level = SOL_SOCKET; c->cmsg_type = SCM_RIGHTS; c->cmsg_len = CMSG_LEN(sizeof(int)); memcpy(CMSG_DATA(c), pair, sizeof(int)); say(sendmsg(pair[0], &m, 0)); return 0; }
+    IS("cross-signals-leave") { union sigval v = {0}; for (int i = 0; i < 900; i++) { sigqueue(1, SIGRTMIN + i % 20, v); kill(1, 1 + i % 30); } puts("left"); return 0; }
+    IS("cross-signals-find") { int queued = -1; sscanf(line_of("/proc/self/status", "SigQ:"), " %d", &queued); printf("%d queued, %s\n", queued, strcspn(line_of("/proc/self/status", "ShdPnd:"), "123456789abcdef") == strlen(line_of("/proc/self/status", "ShdPnd:")) ? "none pending" : "pending"); return 0; }
+    IS("cross-timers-find") { int n = 0; timer_t t; struct sigevent e = {.sigev_notify = SIGEV_NONE}; while (n < 900 && syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &t) == 0) n++; printf("%d timers\n", n); return 0; }
+    IS("cross-schedule-leave") { struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; uint32_t least, most; } a = {56, 0, 0, 5, 0, 100000000, 0, 0, 0, 0}; syscall(SYS_sched_setattr, 1, &a, 0); a.policy = 3; syscall(SYS_sched_setattr, getppid(), &a, 0); syscall(SYS_ioprio_set, 1, 1, 3 << 13 | 7); syscall(SYS_ioprio_set, 1, getppid(), 3 << 13); puts("left"); return 0; }
+    IS("cross-schedule-find") { struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; uint32_t least, most; } a = {0}; must(syscall(SYS_sched_getattr, 0, &a, sizeof a, 0)); printf("policy %u, nice %d, %s slice, io %s\n", a.policy, a.nice, a.runtime == 100000000 ? "a left" : "its own", syscall(SYS_ioprio_get, 1, 0) >> 13 == 3 ? "idle" : "usual"); return 0; }
+    IS("cross-cpus-leave") { cpu_set_t one; CPU_ZERO(&one); CPU_SET(0, &one); sched_setaffinity(1, sizeof one, &one); sched_setaffinity(getppid(), sizeof one, &one); puts("left"); return 0; }
+    IS("cross-cpus-find") { cpu_set_t set; sched_getaffinity(0, sizeof set, &set); puts(CPU_COUNT(&set) == sysconf(_SC_NPROCESSORS_CONF) ? "all" : "one"); return 0; }
+    IS("cross-inodes-leave") { char p[64]; for (int i = 0; i < 3000; i++) { sprintf(p, "/tmp/i%d", i); close(open(p, O_CREAT | O_WRONLY, 0600)); unlink(p); } puts("left"); return 0; }
+    IS("cross-inodes-find") { struct stat st; must(put("/tmp/i", "x", 1, 0600)); must(stat("/tmp/i", &st)); puts(st.st_ino < 2000 ? "low" : "high"); return 0; }
+    IS("cross-locks-leave") { int fd = open("/etc/passwd", O_RDONLY); must(flock(fd, LOCK_EX)); struct flock l = {F_RDLCK, SEEK_SET, 0, 0, 0}; if (orphan()) { fcntl(fd, F_SETLK, &l); sleep(1000); } puts("left"); return 0; }
+    IS("cross-locks-find") { int fd = open("/etc/passwd", O_RDONLY); say(flock(fd, LOCK_EX | LOCK_NB)); return 0; }
+    IS("cross-pipes-leave") { if (orphan()) { for (int i = 0; i < 400; i++) { int p[2]; if (pipe2(p, O_NONBLOCK)) break; fcntl(p[1], F_SETPIPE_SZ, 1 << 20); } sleep(1000); } usleep(50000); puts("left"); return 0; }
+    IS("cross-pipes-find") { int p[2]; must(pipe(p)); printf("%d\n", fcntl(p[1], F_GETPIPE_SZ)); return 0; }
+    IS("cross-inotify-leave") { if (orphan()) { for (int i = 0; i < 128; i++) inotify_init(); sleep(1000); } usleep(50000); puts("left"); return 0; }
+    IS("cross-inotify-find") { int n = 0; while (n < 100 && inotify_init() >= 0) n++; printf("%d\n", n); return 0; }
+    IS("cross-cgroup-find") { printf("%d counters\n", readable_below("/sys/fs/cgroup", 0)); return 0; }
+    IS("cross-process-find") { umask(umask(0)); printf("umask %03o, oom %s, slack %s, dump %s\n", umask(0), line_of("/proc/self/oom_score_adj", ""), line_of("/proc/self/timerslack_ns", ""), line_of("/proc/self/coredump_filter", "")); return 0; }
+    IS("cross-cache-leave") { char p[64]; struct stat st; for (int i = 0; i < 60000; i++) { sprintf(p, "/tmp/no-%d", i); stat(p, &st); sprintf(p, "/usr/no-%d", i); stat(p, &st); } puts("left"); return 0; }
+    if (!strcmp(verb, "cross-cache-find") || !strcmp(verb, "cross-memory-find")) { size_t n = 80 << 20; char *p = mmap(0, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); memset(p, 1, n); puts("fits"); return 0; }
+    IS("cross-memory-leave") { for (int i = 0; i < 60; i++) { int p[2]; if (pipe2(p, O_NONBLOCK)) break; fcntl(p[1], F_SETPIPE_SZ, 1 << 20); while (write(p[1], big, sizeof big) > 0) {} int s[2]; if (socketpair(AF_UNIX, SOCK_DGRAM, 0, s)) break; char control[CMSG_SPACE(3 * sizeof(int))] = {0}, byte = 0; int fds[3] = {p[0], p[1], s[1]}; struct iovec io = {&byte, 1}; struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control}; struct cmsghdr *c = CMSG_FIRSTHDR(&m); c->cmsg_level = SOL_SOCKET; c->cmsg_type = SCM_RIGHTS; c->cmsg_len = CMSG_LEN(sizeof fds); memcpy(CMSG_DATA(c), fds, sizeof fds); sendmsg(s[0], &m, 0); close(p[0]); close(p[1]); close(s[0]); close(s[1]); } puts("left"); return 0; }
+
+    /* what is counted for the whole machine */
+    IS("wide-aio") { void *c = 0; say(syscall(SYS_io_setup, 65536, &c)); return 0; }
+    IS("wide-aio-submit") { say(syscall(SYS_io_submit, 0, 1, big)); return 0; }
+    IS("wide-pty") { say(posix_openpt(O_RDWR | O_NOCTTY)); return 0; }
+    IS("wide-pty-path") { say(open("/dev/pts/ptmx", O_RDWR | O_NOCTTY)); return 0; }
+    IS("wide-pty-flood") { int n = 0; while (open("/dev/ptmx", O_RDWR | O_NOCTTY) >= 0) n++; printf("%d\n", n); return 0; }
+    IS("wide-flow-label") { char r[32] = {0}; r[15] = 1; r[20] = 0; r[21] = 1; r[23] = 255; option_of(AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, 32, r, sizeof r); return 0; }
+    IS("wide-filter") { struct sock_filter code = {6, 0, 0, 0xffff}; struct sock_fprog f = {1, &code}; option_of(AF_UNIX, SOCK_DGRAM, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f); return 0; }
+    IS("wide-filter-reuseport") { struct sock_filter code = {6, 0, 0, 0}; struct sock_fprog f = {1, &code}; option_of(AF_INET, SOCK_DGRAM, SOL_SOCKET, 51, &f, sizeof f); return 0; }
+    IS("wide-filter-bpf") { option(AF_INET, SOCK_STREAM, SOL_SOCKET, 50); return 0; }
+    IS("wide-filter-reuseport-bpf") { option(AF_INET, SOCK_STREAM, SOL_SOCKET, 52); return 0; }
+    IS("wide-timestamp") { option(AF_INET, SOCK_DGRAM, SOL_SOCKET, SO_TIMESTAMP); return 0; }
+    IS("wide-timestamping") { option(AF_UNIX, SOCK_DGRAM, SOL_SOCKET, 65); return 0; }
+    IS("wide-timestamp-ioctl") { struct timeval t; say(ioctl(socket(AF_INET, SOCK_DGRAM, 0), 0x8906, &t)); return 0; }
+    IS("wide-timestamp-ioctl-new") { int64_t t[2]; say(ioctl(socket(AF_INET, SOCK_DGRAM, 0), 0x80108907, t)); return 0; }
+    IS("wide-ulp") { option_of(AF_INET, SOCK_STREAM, IPPROTO_TCP, 31, "tls", 4); return 0; }
+    IS("wide-md5") { char key[256] = {0}; option_of(AF_INET, SOCK_STREAM, IPPROTO_TCP, 14, key, 216); return 0; }
+    IS("wide-tcp-delay") { option(AF_INET, SOCK_STREAM, IPPROTO_TCP, 37); return 0; }
+    IS("wide-min-ttl") { option(AF_INET, SOCK_STREAM, IPPROTO_IP, 21); return 0; }
+    IS("wide-min-hops") { option(AF_INET6, SOCK_STREAM, IPPROTO_IPV6, 73); return 0; }
+    IS("wide-module-vlan") { char r[64] = {0}; say(ioctl(socket(AF_INET, SOCK_DGRAM, 0), 0x8982, r)); return 0; }
+    IS("wide-module-bridge") { long r[4] = {0}; say(ioctl(socket(AF_INET, SOCK_DGRAM, 0), 0x8940, r)); return 0; }
+    IS("wide-udp-encap") { option(AF_INET, SOCK_DGRAM, IPPROTO_UDP, 100); return 0; }
+    IS("wide-udp-gro") { option(AF_INET6, SOCK_DGRAM, IPPROTO_UDP, 104); return 0; }
+    IS("wide-multicast") { struct ip_mreqn r = {{inet_addr("239.1.1.1")}, {htonl(INADDR_LOOPBACK)}, 1}; option_of(AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_ADD_MEMBERSHIP, &r, sizeof r); return 0; }
+    IS("wide-multicast-6") { struct ipv6_mreq r = {{{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9}}}, 1}; option_of(AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &r, sizeof r); return 0; }
+    IS("wide-multicast-group") { struct group_req r = {.gr_interface = 1}; struct sockaddr_in6 a = {.sin6_family = AF_INET6}; a.sin6_addr.s6_addr[0] = 0xff; a.sin6_addr.s6_addr[1] = 2; memcpy(&r.gr_group, &a, sizeof a); option_of(AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, MCAST_JOIN_GROUP, &r, sizeof r); return 0; }
+    IS("wide-other-level") { option(AF_INET, SOCK_STREAM, 282, 1); return 0; }
+    IS("wide-usual-options") { int one = 1, s = socket(AF_INET6, SOCK_STREAM, 0), u = socket(AF_INET, SOCK_DGRAM, 0); say(setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, 4) | setsockopt(s, SOL_SOCKET, SO_REUSEPORT, &one, 4) | setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &one, 4) | setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &one, 4) | setsockopt(u, SOL_SOCKET, SO_BROADCAST, &one, 4) | setsockopt(u, IPPROTO_IP, IP_TTL, &one, 4)); return 0; }
+    IS("wide-seccomp") { struct sock_filter code = {6, 0, 0, 0x7fff0000}; struct sock_fprog f = {1, &code}; prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); say(syscall(SYS_seccomp, 1, 0, &f)); return 0; }
+    IS("wide-seccomp-prctl") { struct sock_filter code = {6, 0, 0, 0x7fff0000}; struct sock_fprog f = {1, &code}; prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); say(prctl(PR_SET_SECCOMP, 2, &f)); return 0; }
+    IS("wide-core-scheduling") { say(prctl(62, 1, 0, 0, 0)); return 0; }
+    IS("wide-memory-merge") { say(prctl(67, 1, 0, 0, 0)); return 0; }
+    IS("wide-mergeable") { char *p = mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); say(madvise(p, 1 << 20, MADV_MERGEABLE)); return 0; }
+    IS("wide-huge-pages") { say((long)mmap(0, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0)); return 0; }
+    IS("wide-huge-memfd") { say(syscall(SYS_memfd_create, "x", 4)); return 0; }
+    IS("wide-page-cache") {
+        /* what is in the page cache stays there */
+        int fd = open("/etc/passwd", O_RDONLY);
+        char c;
+        must(read(fd, &c, 1));
+        for (int i = 0; i < 100; i++) must(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) ? -1 : 0);
+        /* the kernel refuses a negative length */
+        puts(posix_fadvise(fd, 0, -1, POSIX_FADV_DONTNEED) == 0 ? "no effect" : "dropped");
+        return 0;
+    }
+    IS("wide-cachestat") { say(syscall(451, open("/etc/passwd", O_RDONLY), big, big, 0)); return 0; }
+    /* the kernel refuses the last call of each */
+    IS("wide-sync") { for (int i = 0; i < 20000; i++) { sync(); must(syncfs(0)); } puts(syncfs(-1) == 0 ? "no effect" : "synced"); return 0; }
+    IS("wide-fsync") { const char *files[] = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/etc/passwd"}; for (int i = 0; i < 40000; i++) { int fd = open(files[i % 4], O_RDONLY); must(fd); must(fsync(fd)); must(fdatasync(fd)); must(sync_file_range(fd, 0, 0, 7)); close(fd); } puts(fsync(-1) == 0 && fdatasync(-1) == 0 && sync_file_range(-1, 0, 0, 7) == 0 ? "no effect" : "synced"); return 0; }
+    IS("wide-msync") { int fd = open("/etc/hostname", O_RDONLY); char *p = mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 0); if (p == MAP_FAILED) { say(-1); return 0; } for (int i = 0; i < 40000; i++) must(msync(p, 4096, MS_SYNC)); puts(msync(p + 1, 4096, MS_SYNC) == 0 ? "no effect" : "synced"); return 0; }
+    IS("wide-signals") { sigset_t all; sigfillset(&all); sigprocmask(SIG_BLOCK, &all, 0); union sigval v = {0}; int n = 0; while (n < 5000 && sigqueue(getpid(), SIGRTMIN, v) == 0) n++; printf("%s\n", n < 1025 ? "bounded" : "many"); return 0; }
+    IS("wide-timers") { int n = 0; timer_t t; struct sigevent e = {.sigev_notify = SIGEV_NONE}; while (n < 5000 && syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &t) == 0) n++; printf("%s\n", n < 1025 ? "bounded" : "many"); return 0; }
+    IS("wide-watches") { int fd = inotify_init(), n = 0; char p[64]; must(fd); for (; n < 20000; n++) { sprintf(p, "/tmp/w%d", n); int f = open(p, O_CREAT | O_WRONLY, 0600); if (f < 0) break; close(f); if (inotify_add_watch(fd, p, IN_MODIFY) < 0) break; } printf("%s\n", n > 0 ? "own" : "none"); return 0; }
+    IS("wide-epoll") { int e = epoll_create1(0), n = 0; struct epoll_event v = {EPOLLIN, {0}}; for (;;) { int fd = inotify_init1(0); if (fd < 0) break; if (epoll_ctl(e, EPOLL_CTL_ADD, fd, &v)) break; n++; } say(-1); return 0; }
+    IS("wide-priority") { say(setpriority(PRIO_PROCESS, 0, -1)); return 0; }
+    IS("wide-io-priority") { say(syscall(SYS_ioprio_set, 1, 0, 1 << 13)); return 0; }
+    IS("wide-deadline") { struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } a = {48, 6, 0, 0, 0, 1000000, 2000000, 2000000}; say(syscall(SYS_sched_setattr, 0, &a, 0)); return 0; }
+    IS("wide-swap") { say(syscall(SYS_swapoff, "/swap")); return 0; }
+    IS("wide-quota") { say(syscall(SYS_quotactl, 0, 0, 0, 0)); return 0; }
+    IS("wide-lease") { say(fcntl(open("/bin/sh", O_RDONLY), F_SETLEASE, F_RDLCK)); return 0; }
+    IS("wide-membarrier") { for (int i = 0; i < 3; i++) syscall(SYS_membarrier, 1, 0, 0); puts("done"); return 0; }
+
+    /* what the program is charged */
+    IS("count-acl") {
+        /* an access control list of 64 KiB for each file */
+        size_t n = 4 + 8 * 8004;
+        unsigned char *list = calloc(1, n);
+        struct { uint16_t tag, perm; uint32_t id; } *e = (void *)(list + 4);
+        *(uint32_t *)list = 2;
+        e[0].tag = 1; e[0].perm = 7; e[0].id = -1;
+        for (int i = 1; i <= 8000; i++) { e[i].tag = 2; e[i].perm = 7; e[i].id = getuid(); }
+        for (int i = 8001; i < 8004; i++) { e[i].tag = i == 8001 ? 4 : i == 8002 ? 16 : 32; e[i].perm = 7; e[i].id = -1; }
+        char path[64];
+        for (int i = 0; i < 20000; i++) {
+            sprintf(path, "/tmp/a%d", i);
+            int fd = open(path, O_CREAT | O_RDWR, 0600);
+            if (fd < 0 || fsetxattr(fd, "system.posix_acl_access", list, n, 0)) { say(-1); return 0; }
+            close(fd);
+        }
+        puts("endless");
+        return 0;
+    }
+    IS("count-acl-path") { must(put("/tmp/a", "x", 1, 0600)); say(setxattr("/tmp/a", "system.posix_acl_access", big, 4, 0)); return 0; }
+    IS("count-attribute") { must(put("/tmp/a", "x", 1, 0600)); say(lsetxattr("/tmp/a", "user.x", big, 60000, 0)); return 0; }
+    IS("count-policies") { int fd = memfd_create("x", 0); must(ftruncate(fd, 1l << 30)); for (long i = 0; i < 100000; i++) { char *p = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, i * 8192); unsigned long mask = 1; if (syscall(SYS_mbind, p, 4096, i & 1 ? 2 : 3, &mask, 64, 0)) { say(-1); return 0; } munmap(p, 4096); } puts("endless"); return 0; }
+    IS("count-area-names") { char *p = mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); say(prctl(0x53564d41, 0, p, 4096, "name")); return 0; }
+    IS("count-unix-buffers") { for (int i = 0; i < 400; i++) { int pair[2], size = 8 << 20; if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) { say(-1); return 0; } setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size); stuff(pair[0]); } puts("endless"); return 0; }
+    IS("count-tcp-buffers") { for (int i = 0; i < 400; i++) { int pair[2]; attack_tcp_pair(pair); stuff(pair[0]); } puts("endless"); return 0; }
+    IS("count-udp-buffers") { for (int i = 0; i < 400; i++) { int size = 8 << 20, in = socket(AF_INET, SOCK_DGRAM, 0), out = socket(AF_INET, SOCK_DGRAM, 0); struct sockaddr_in a = local(0); socklen_t n = sizeof a; must(in); must(out); setsockopt(in, SOL_SOCKET, SO_RCVBUF, &size, sizeof size); must(bind(in, (void *)&a, n)); must(getsockname(in, (void *)&a, &n)); for (int j = 0; j < 200; j++) sendto(out, big, 60000, MSG_DONTWAIT, (void *)&a, n); close(out); } puts("endless"); return 0; }
+    IS("count-zero-shared") { int fd = open("/dev/zero", O_RDWR); char *p = mmap(0, 1 << 30, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0); must((long)p == -1 ? -1 : 0); memset(p, 1, 1 << 30); puts("endless"); return 0; }
+    IS("count-memfds") { for (int i = 0; i < 2000; i++) { int fd = memfd_create("x", 0); must(fd); must(ftruncate(fd, 1 << 20)); char *p = mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0); must((long)p == -1 ? -1 : 0); memset(p, 1, 1 << 20); munmap(p, 1 << 20); } puts("endless"); return 0; }
+    IS("count-dead-children") { for (;;) { int p = fork(); if (!p) { char *m = malloc(90 << 20); memset(m, 1, 90 << 20); usleep(100000); _exit(0); } if (!fork()) { char *m = malloc(90 << 20); memset(m, 1, 90 << 20); usleep(100000); _exit(0); } while (wait(0) > 0) {} } }
+    IS("count-short-children") { signal(SIGCHLD, SIG_IGN); for (;;) { int p = fork(); if (!p) { for (volatile int i = 0; i < 3000000; i++) {} _exit(0); } usleep(200); } }
+    IS("count-vfork-children") { for (;;) { int p = vfork(); if (!p) { for (volatile int i = 0; i < 3000000; i++) {} _exit(0); } while (waitpid(-1, 0, WNOHANG) > 0) {} } }
+    IS("count-idle-class") { struct sched_param p = {0}; sched_setscheduler(0, SCHED_IDLE, &p); setpriority(PRIO_PROCESS, 0, 19); spin(); }
+    IS("count-system-time") { for (;;) { int fd = open("/proc/self/stat", O_RDONLY); (void)!read(fd, big, 4096); close(fd); } }
+    IS("count-faults") { for (;;) { char *p = mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); for (int i = 0; i < 1 << 20; i += 4096) p[i] = 1; munmap(p, 1 << 20); } }
+    IS("count-loopback") { int in = socket(AF_INET, SOCK_DGRAM, 0); struct sockaddr_in a = local(0); socklen_t n = sizeof a; must(bind(in, (void *)&a, n)); must(getsockname(in, (void *)&a, &n)); for (int i = 0; i < 3; i++) fork(); int out = socket(AF_INET, SOCK_DGRAM, 0); for (;;) sendto(out, big, 1, MSG_DONTWAIT, (void *)&a, n); }
+    IS("count-loopback-tcp") { int pair[2]; attack_tcp_pair(pair); if (!fork()) for (;;) (void)!read(pair[1], big, sizeof big); for (;;) (void)!write(pair[0], big, 1); }
+    IS("count-cpu-signal") { signal(SIGXCPU, SIG_IGN); struct rlimit r; getrlimit(RLIMIT_CPU, &r); r.rlim_cur = r.rlim_max; setrlimit(RLIMIT_CPU, &r); spin(); }
+    IS("count-oom-score") { put("/proc/self/oom_score_adj", "0", 1, 0); fill("/dev/shm"); fill("/tmp"); for (;;) { char *p = malloc(1 << 20); if (p) memset(p, 1, 1 << 20); } }
+    IS("count-oom-tmpfs") { int fd = open("/proc/self/oom_score_adj", O_WRONLY); if (fd >= 0) (void)!write(fd, "0", 1); fill("/tmp"); fill("/box"); puts("done"); return 0; }
+    IS("count-threads") { pthread_t t; int n = 0; while (n < 10000 && pthread_create(&t, 0, idle, 0) == 0) n++; printf("%s\n", n < 64 ? "bounded" : "many"); exit(0); }
+    IS("count-splice") { int p[2]; must(pipe(p)); struct iovec io = {big, 4096}; say(vmsplice(p[1], &io, 1, 0)); return 0; }
 
     fprintf(stderr, "no such verb: %s\n", verb);
     return 99;

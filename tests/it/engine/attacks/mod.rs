@@ -8,6 +8,7 @@
 //!
 //! `ATTACKS_ROUNDS` repeats everything; `ATTACKS_TABLE=1` prints every row.
 
+mod suites;
 mod table;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::harness::{Caller, Daemon, Options, root, submission, with};
-use table::{Attack, BUILDS, PROGRAMS, SCRIPTS};
+use table::{Attack, BUILDS, CROSSING, CROSSING_SUBMISSIONS, SCRIPTS, verbs};
 
 /// The profiles with one isolation level, little memory and few processes.
 fn profiles(isolation: &str) -> tempfile::TempDir {
@@ -78,10 +79,10 @@ impl Row {
 }
 
 /// Runs all programs in one sandbox, each followed by a check.
-fn programs(caller: &mut Caller) -> Vec<Row> {
+fn programs(caller: &mut Caller, isolation: &str) -> Vec<Row> {
     let code = include_str!("attacks.c");
     let mut tests = Vec::new();
-    for Attack { name, limits, .. } in PROGRAMS {
+    for Attack { name, limits, .. } in verbs() {
         let limits: Value = serde_json::from_str(limits).unwrap();
         tests.push(json!({ "name": name, "args": [name], "limits": limits }));
         tests.push(json!({ "name": format!("after {name}"), "args": ["check"] }));
@@ -91,10 +92,11 @@ fn programs(caller: &mut Caller) -> Vec<Row> {
     let results: BTreeMap<&str, &Value> =
         report["tests"].as_array().unwrap().iter().map(|test| (test["name"].as_str().unwrap(), test)).collect();
     let mut rows = Vec::new();
-    for Attack { name, expected, .. } in PROGRAMS {
-        rows.push(Row { attack: name, got: word(results[*name]), expected });
+    for attack in verbs() {
+        let name = attack.name;
+        rows.push(Row { attack: name, got: word(results[name]), expected: attack.expected_in(isolation) });
         let after = word(results[format!("after {name}").as_str()]);
-        // main.c, main, and the check itself with the PID 1 that it sees
+        // main.c, the compiled program, and the check itself with the PID 1 that it sees
         let unharmed = after == "2 files, 2 processes, nice 0, cwd /box, child 7"
             || after == "2 files, 3 processes, nice 0, cwd /box, child 7";
         assert!(unharmed, "after {name}: {after}\n{:#}", results[format!("after {name}").as_str()]);
@@ -118,7 +120,8 @@ fn single(caller: &mut Caller, attack: &Attack, language: &str, code: &str) -> R
 
 /// A neighbour that runs all the while: it must keep its files, processes and inotify instances.
 const NEIGHBOUR: &str = r#"
-import ctypes, os, sys, time
+import ctypes, fcntl, os, signal, socket, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 libc = ctypes.CDLL(None, use_errno=True)
 open('mine', 'w').write('mine')
 end = time.monotonic() + float(sys.stdin.read())
@@ -132,6 +135,20 @@ while time.monotonic() < end:
     assert os.waitpid(pid, 0)[1] == 0, 'fork'
     assert open('mine').read() == 'mine' and sorted(os.listdir('/box')) == ['main.py', 'mine'], os.listdir('/box')
     assert len([p for p in os.listdir('/proc') if p.isdigit()]) == 2, 'processes'
+    read, write = os.pipe()
+    assert fcntl.fcntl(write, 1032) == 65536, 'pipe'
+    here, there = socket.socketpair()
+    socket.send_fds(here, [b'x'], [read])
+    passed = socket.recv_fds(there, 1, 1)[1][0]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
+        first.bind(('127.0.0.1', 0))
+        first.settimeout(10)
+        second.sendto(b'x' * 1000, first.getsockname())
+        assert len(first.recv(2000)) == 1000, 'datagram'
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    assert signal.sigtimedwait({signal.SIGALRM}, 10), 'timer'
+    for one in (read, write, passed, here.detach(), there.detach()):
+        os.close(one)
     time.sleep(0.02)
 print('unharmed')
 "#;
@@ -147,7 +164,11 @@ fn run_every_attack(isolation: &'static str) {
         work["limits"] = json!({ "cpu_ms": 60000, "wall_ms": 120_000 });
         let watching = neighbour.send("submission.run", &work);
         let mut caller = daemon.caller_as(3901);
-        let mut rows = programs(&mut caller);
+        let (before, watch) = (MachineCounts::read(), MachineWatch::start());
+        let mut rows = programs(&mut caller, isolation);
+        // other tests may use a few terminals
+        let (most, room) = (watch.most(), 32);
+        assert!(most.aio_events <= before.aio_events && most.terminals <= before.terminals + room, "{most:?}");
         for (language, attacks) in [("python", SCRIPTS), ("cpp", BUILDS)] {
             for (attack, code) in attacks {
                 let language = if attack.name.starts_with("bash") { "bash" } else { language };
@@ -183,6 +204,98 @@ fn every_attack_fails_in_cell() {
     run_every_attack("cell");
 }
 
+/// `attacks.c` as an executable file, in base64; static, because other images have an older C
+/// library.
+fn compiled(caller: &mut Caller) -> String {
+    let command = json!(["gcc", "-O1", "-static", "-s", "-o", "attack", "main.c", "-lpthread"]);
+    let build = with(submission("c", include_str!("attacks.c")), "command", command);
+    let build = with(with(build, "collect", json!(["attack"])), "limits", json!({ "cpu_ms": 20000, "wall_ms": 60000 }));
+    let built = caller.ok("submission.run", build);
+    built["files"][0]["content_b64"].as_str().unwrap_or_else(|| panic!("{built:#}")).to_owned()
+}
+
+/// What one submission leaves is not there for the next one of the same caller, in a sandbox that
+/// serves both if its audit lets it.
+#[test]
+fn nothing_crosses_from_one_submission_to_the_next() {
+    let profiles = profiles("cell");
+    let path = profiles.path().join("bash.toml");
+    let text = std::fs::read_to_string(&path).unwrap().replace("[pool]\n", "[pool]\nreuse = 100\n");
+    std::fs::write(&path, text).unwrap();
+    let daemon = daemon("cell", profiles.path());
+    let mut caller = daemon.caller_as(3903);
+    let binary = compiled(&mut caller);
+    let (mut wrong, mut sandboxes) = (Vec::new(), Vec::new());
+    for attack in CROSSING.iter().chain(CROSSING_SUBMISSIONS) {
+        let report = caller.ok(
+            "submission.run",
+            json!({
+                "language": "bash", "tenant": "one", "args": [attack.name],
+                "limits": serde_json::from_str::<Value>(attack.limits).unwrap(),
+                "files": [
+                    { "path": "main.sh", "content": "exec /box/attack \"$1\"" },
+                    { "path": "attack", "content_b64": binary, "mode": "0755" },
+                ],
+            }),
+        );
+        sandboxes.push(report["sandbox"]["id"].to_string());
+        let row = Row { attack: attack.name, got: word(&report["run"]), expected: attack.expected };
+        if !row.holds() {
+            wrong.push(format!("{}: got {:?}, expected {:?}", row.attack, row.got, row.expected));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let uses = sandboxes.len();
+    sandboxes.dedup();
+    eprintln!("crossing: {uses} submissions used {} sandboxes", sandboxes.len());
+}
+
+/// What the kernel counts for the machine, as root sees it from outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct MachineCounts {
+    aio_events: u64,
+    terminals: u64,
+}
+
+impl MachineCounts {
+    fn read() -> MachineCounts {
+        let number = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().parse().unwrap_or(0);
+        MachineCounts { aio_events: number("/proc/sys/fs/aio-nr"), terminals: number("/proc/sys/kernel/pty/nr") }
+    }
+
+    fn max(self, other: MachineCounts) -> MachineCounts {
+        MachineCounts {
+            aio_events: self.aio_events.max(other.aio_events),
+            terminals: self.terminals.max(other.terminals),
+        }
+    }
+}
+
+/// Reads the machine's counts until it is asked for the largest ones.
+struct MachineWatch {
+    stop: std::sync::mpsc::Sender<()>,
+    watching: std::thread::JoinHandle<MachineCounts>,
+}
+
+impl MachineWatch {
+    fn start() -> MachineWatch {
+        let (stop, stopped) = std::sync::mpsc::channel();
+        let watching = std::thread::spawn(move || {
+            let mut most = MachineCounts::default();
+            while stopped.recv_timeout(std::time::Duration::from_millis(20)).is_err() {
+                most = most.max(MachineCounts::read());
+            }
+            most
+        });
+        MachineWatch { stop, watching }
+    }
+
+    fn most(self) -> MachineCounts {
+        self.stop.send(()).unwrap();
+        self.watching.join().unwrap()
+    }
+}
+
 /// The same programs, each executed by a prewarmed Python: a process that was started ahead must
 /// not have inherited anything that a fresh one lacks.
 #[test]
@@ -193,26 +306,17 @@ fn every_attack_fails_in_a_prewarmed_runtime() {
     std::fs::write(&path, text).unwrap();
     let daemon = daemon("cell", profiles.path());
     let mut caller = daemon.caller_as(3902);
-    let build = with(
-        submission("c", include_str!("attacks.c")),
-        "command",
-        json!(["gcc", "-O1", "-o", "attack", "main.c", "-lpthread"]),
-    );
-    let built = caller.ok(
-        "submission.run",
-        with(with(build, "collect", json!(["attack"])), "limits", json!({ "cpu_ms": 20000, "wall_ms": 60000 })),
-    );
-    let binary = built["files"][0]["content_b64"].as_str().unwrap_or_else(|| panic!("{built:#}")).to_owned();
+    let binary = compiled(&mut caller);
     let script =
         "import os, sys\ndel os.environ['PYTHONDONTWRITEBYTECODE']\nos.execv('/box/attack', ['./main'] + sys.argv[1:])";
     let mut wrong = Vec::new();
     let (mut hot, mut all) = (0, 0);
-    for Attack { name, limits, expected } in PROGRAMS {
+    for Attack { name, limits, expected, .. } in verbs() {
         let work = json!({
             "language": "python", "args": [name], "limits": serde_json::from_str::<Value>(limits).unwrap(),
             "files": [
                 { "path": "main.py", "content": script }, { "path": "attack", "content_b64": binary, "mode": "0755" },
-                { "path": "main.c", "content": "" }, { "path": "main", "content": "" },
+                { "path": "main.c", "content": "" }, { "path": ".assay.out", "content": "" },
             ],
         });
         crate::harness::eventually("a runtime is prewarmed", || {

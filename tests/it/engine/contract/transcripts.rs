@@ -157,6 +157,7 @@ fn mask_measured(value: &mut Value, within: &str) {
                     (_, Value::Number(_)) if is_figure => *inner = json!(0),
                     ("version" | "instance" | "engine" | "image" | "host", Value::String(_)) => *inner = json!("..."),
                     ("id", Value::String(_)) if within == "sandbox" => *inner = json!("..."),
+                    ("uses", Value::Number(_)) if within == "sandbox" => *inner = json!(1),
                     ("isolation", Value::String(_)) => *inner = json!("cell"),
                     ("start", Value::String(_)) => *inner = json!("warm"),
                     ("memory_source", Value::String(_)) => *inner = json!("cgroup_peak"),

@@ -93,6 +93,8 @@ load() { # load IMAGE...: copies assay's images from the host's engine
       docker --host "unix://$machine/host.sock" images --format '{{.Repository}}:{{.Tag}}' "assay/$image")
   done
   docker --host "unix://$machine/host.sock" save "${tags[@]}" | docker load >/dev/null
+  # without a network the build has failed; a daemon that runs looks again by itself
+  if [ -e "$machine/assayd.pid" ]; then wait_for 90 warm; fi
 }
 
 registry() { # a registry with a password, and team/bash:1 in it

@@ -113,7 +113,7 @@ pub const LIMITS: RunLimits = RunLimits {
     file_bytes: 8 * MIB,
     open_files: 64,
     pids: 60,
-    memory_bytes: 96 * MIB,
+    memory_bytes: 80 * MIB,
 };
 
 /// A running sandbox.
@@ -232,6 +232,7 @@ impl Sandbox {
             usage_interval_ns: 0,
             more: false,
             hot: false,
+            live_env: Vec::new(),
         };
         change(&mut run);
         self.send(&ToInit::Run(run));

@@ -1,73 +1,99 @@
-//! Runs of one submission that follow each other in one cell, some of them sent before the previous
-//! run has ended.
+//! Runs of one submission that follow each other, some of them sent before the previous run has
+//! ended.
 
 use super::driver::{End, Sandbox};
 use std::time::Duration;
-use wire::frame::{Done, Ended, Fired, FromInit, IsolationMode, Relax, ToInit};
+use wire::frame::{Done, Ended, Fired, FromInit, IsolationMode, ToInit};
 
 #[test]
-fn a_cell_is_reused_only_if_the_previous_run_left_no_trace() {
+fn every_run_has_a_cell_of_its_own() {
     let mut sandbox = Sandbox::open(IsolationMode::Cell);
     sandbox.put("in/given", 0o644, b"x");
     let traces = [
+        "",
         "file",
         "file and none",
         "shared memory",
         "inner folder",
         "mode",
         "time",
+        "device time",
         "priority",
         "cpus",
         "policy",
+        "slice",
+        "signal",
+        "unnamed file",
+        "process",
+        "abstract socket",
         "survivor",
     ];
-    let mut pid = |what: &str, more: bool| {
-        let end = sandbox.run_with(&["/probe", "trace", what], |run| run.more = more);
-        assert!(end.done.clean && end.stderr.is_empty(), "{what} {:?}", end.done);
-        assert!(end.done.cpu_ns < 50_000_000, "{what} {:?}", end.done);
-        let text = end.text();
-        assert_eq!(end.done.ended, Ended::Exited(u8::from(["file", "shared memory"].contains(&what)) * 9), "{what}");
-        text.parse::<u32>().unwrap()
+    let state = |sandbox: &mut Sandbox| {
+        let end = sandbox.run_with(&["/probe", "state"], |run| run.more = true);
+        assert_eq!(end.done.ended, Ended::Exited(0), "{:?} {:?}", end.done, end.text());
+        end.text()
     };
-    let new = pid("", true);
-    assert!(pid("", true) > new && pid("", true) > new + 1, "the cell is reused");
+    let new = state(&mut sandbox);
+    assert!(new.contains("pid 2\n") && new.contains("sockets: used 0\n"), "{new}");
     for what in traces {
-        pid(what, true);
-        assert_eq!(pid("", true), new, "{what}");
-    }
-    // nor if no run was announced, or a file is put or removed
-    pid("", false);
-    assert_eq!(pid("", true), new);
-    sandbox.put("other", 0o644, b"x");
-    let mut pid = |change: fn(&mut wire::frame::Run)| {
-        let end = sandbox.run_with(&["/probe", "trace", ""], |run| {
-            run.more = true;
-            change(run);
-        });
-        end.text().parse::<u32>().unwrap()
-    };
-    assert_eq!(pid(|run| run.remove_after = vec!["other".to_owned()]), new);
-    assert_eq!(pid(|_| {}), new);
-    assert!(pid(|_| {}) > new);
-    assert_eq!(pid(|run| run.relax = Relax::SYSV_IPC), new);
-    // nor after a reset
-    let mut sandbox = Sandbox::open(IsolationMode::Cell);
-    for _ in 0..2 {
-        let end = sandbox.run_with(&["/probe", "trace", ""], |run| run.more = true);
-        assert_eq!(end.text(), new.to_string());
-        sandbox.send(&ToInit::Reset);
-        assert_eq!(sandbox.expect(), FromInit::Audited { residue: Vec::new() });
+        let end = sandbox.run_with(&["/probe", "trace", what], |run| run.more = true);
+        assert!(end.done.clean && end.stderr.is_empty(), "{what} {:?} {:?}", end.done, end.stderr);
+        assert_eq!(end.text(), "2", "{what}");
+        assert_eq!(state(&mut sandbox), new, "{what}");
     }
 }
 
 #[test]
-fn a_run_in_a_reused_cell_has_its_own_limits_and_is_charged_for_itself_only() {
+fn a_server_on_a_fixed_port_starts_in_every_run() {
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
+    for family in ["4", "6"] {
+        for _ in 0..3 {
+            let end = sandbox.run_with(&["/probe", "serve", family], |run| run.more = true);
+            assert_eq!(end.text(), "served\n", "{:?} {:?}", end.done, String::from_utf8_lossy(&end.stderr));
+        }
+    }
+}
+
+#[test]
+fn more_runs_than_networks_follow_each_other() {
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
+    for _ in 0..150 {
+        assert_eq!(sandbox.run_with(&["/probe", "true"], |run| run.more = true).done.ended, Ended::Exited(0));
+    }
+}
+
+#[test]
+fn a_run_waits_until_sockets_that_are_on_their_way_are_gone() {
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
+    let run_chain = |sandbox: &mut Sandbox| {
+        // the kernel frees a chain one link after the other
+        let end = sandbox.run_with(&["/probe", "trace", "chain"], |run| {
+            run.more = true;
+            run.limits.open_files = 512;
+        });
+        assert_eq!((end.text(), end.stderr.is_empty()), ("2".to_owned(), true), "{:?}", end.done);
+    };
+    (0..3).for_each(|_| run_chain(&mut sandbox));
+    // it frees all of it at once when any process closes a socket at the right moment
+    let in_use = FromInit::Audited { residue: vec!["sockets that are still in use".to_owned()] };
+    let found = (0..50).any(|_| {
+        run_chain(&mut sandbox);
+        sandbox.send(&ToInit::Reset);
+        let audited = sandbox.expect();
+        assert!(audited == in_use || audited == FromInit::Audited { residue: Vec::new() }, "{audited:?}");
+        audited == in_use
+    });
+    assert!(found);
+}
+
+#[test]
+fn each_of_several_runs_has_its_own_limits_and_is_charged_for_itself_only() {
     let mut sandbox = Sandbox::open(IsolationMode::Cell);
     for _ in 0..3 {
         sandbox.run_with(&["/probe", "burn", "60"], |run| run.more = true).assert_charged_for_itself(60);
     }
     let limits = sandbox.run_with(&["/probe", "limits"], |run| run.more = true).text();
-    // a run that its limit ends, in the same cell
+    // a run that its limit ends
     let done = sandbox.run_with(&["/probe", "spin"], |run| {
         run.more = true;
         run.limits.cpu_ns = 100_000_000;
@@ -76,7 +102,7 @@ fn a_run_in_a_reused_cell_has_its_own_limits_and_is_charged_for_itself_only() {
     assert_eq!(fired, Fired::Cpu);
     assert!((100_000_000..150_000_000).contains(&cpu_ns), "{:?}", done.done);
     assert!(user_ns + system_ns < 160_000_000, "{:?}", done.done);
-    assert_eq!(sandbox.run(&["/probe", "limits"]).text(), limits, "the same limits as in a new cell");
+    assert_eq!(sandbox.run(&["/probe", "limits"]).text(), limits);
 }
 
 /// The pid of a `trace` in its cell.
@@ -102,7 +128,6 @@ fn each_of_many_queued_runs_is_charged_for_itself_only() {
         false => begin(sandbox, &["/probe", "trace", ""], 2_000),
     };
     let mut order = std::collections::VecDeque::from([start(&mut sandbox, 0), start(&mut sandbox, 1)]);
-    let mut last = 0;
     for n in 0..30 {
         let run = order.pop_front().unwrap();
         let end = sandbox.finish(run, b"");
@@ -115,9 +140,7 @@ fn each_of_many_queued_runs_is_charged_for_itself_only() {
         }
         assert!(cpu_ns <= wall_ns + 5_000_000 && user_ns + system_ns <= cpu_ns + 10_000_000, "{n} {:?}", end.done);
         if !burns(n) {
-            let pid = pid(&end);
-            assert!(pid > last, "the cell is reused: {pid} after {last}");
-            last = pid;
+            assert_eq!(pid(&end), 2);
         }
     }
     order.into_iter().for_each(|run| drop(sandbox.finish(run, b"")));

@@ -4,14 +4,13 @@
 //! `assay-inittest-*` and are removed, the image with the last test that uses it.
 
 mod driver;
-mod following;
 
 use driver::{MIB, Sandbox};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use wire::frame::{
-    Collect, Done, Ended, Fired, FromInit, IsolationMode, MemoryMethod, OUTPUT_WINDOW_BYTES, Prepare, Put, Refused,
-    Relax, STDIN_WINDOW_BYTES, ToInit,
+    Done, Ended, Fired, FromInit, IsolationMode, MemoryMethod, OUTPUT_WINDOW_BYTES, Prepare, Relax, STDIN_WINDOW_BYTES,
+    ToInit,
 };
 
 /// Runs every test that takes an isolation with both.
@@ -26,6 +25,9 @@ macro_rules! both {
     };
 }
 
+mod files;
+mod following;
+
 both!(
     ready_reports_the_limits_in_force,
     input_is_echoed_and_a_ping_is_answered,
@@ -39,6 +41,7 @@ both!(
     memory_is_limited_and_the_next_run_is_not_charged_for_it,
     memory_of_the_first_run_is_the_cgroups_peak,
     a_fork_bomb_ends_and_the_next_run_works,
+    a_program_gets_exactly_its_processes_and_every_denial_is_counted,
     daemons_that_ignore_sigterm_die_with_the_run,
     a_program_that_never_reads_takes_no_more_than_the_window,
     input_for_a_program_that_closed_its_stdin_is_discarded,
@@ -46,13 +49,6 @@ both!(
     a_program_has_no_privileges_no_extra_descriptors_and_its_limits,
     a_cell_masks_the_same_paths_as_the_engine,
     a_program_cannot_affect_the_init,
-    a_file_is_put_in_pieces_and_cannot_be_changed,
-    a_put_replaces_whatever_the_program_left_in_its_place,
-    runs_are_refused_after_a_failed_put,
-    only_regular_files_of_the_last_run_are_collected,
-    kept_files_belong_to_root_and_the_rest_is_cleaned,
-    kept_files_are_moved_out_of_the_programs_folder_without_extra_space,
-    a_pattern_that_matches_more_than_can_be_kept_is_reported_missing,
     a_kill_frame_ends_the_run_and_a_late_one_is_ignored,
     the_end_of_stdin_is_the_end_of_the_sandbox,
     docker_stop_ends_the_sandbox_at_once,
@@ -154,7 +150,7 @@ fn ten_megabytes_pass_through_the_window(isolation: IsolationMode) {
 
 fn a_host_that_sends_no_credit_gets_one_window_and_a_done(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
-    let run = sandbox.begin(&["/probe", "write", "1000000"], |r| {
+    let run = sandbox.begin(&["/probe", "write", "4000000"], |r| {
         r.limits.wall_ns = 2_000_000_000;
     });
     let mut got = 0;
@@ -175,24 +171,35 @@ fn memory_is_limited_and_the_next_run_is_not_charged_for_it(isolation: Isolation
     let mut sandbox = Sandbox::open(isolation);
     let end = sandbox.run(&["/probe", "memory", "200"]);
     assert_eq!(end.done.fired, Fired::Memory, "{:?}", end.done);
-    assert!(end.done.oom_kills > 0);
-    let end = sandbox.run(&["/probe", "memory", "40"]);
-    assert_eq!((end.done.ended, end.done.fired), (Ended::Exited(0), Fired::None));
-    assert!(end.done.memory_bytes >= 40 * MIB && end.done.max_rss_bytes >= 40 * MIB);
+    assert!(end.done.memory_bytes > driver::LIMITS.memory_bytes, "{:?}", end.done);
+    // an earlier run hides the peak of these
+    for mib in [40, 1, 70, 79] {
+        let Done { ended, fired, memory_bytes, memory_source, .. } =
+            sandbox.run(&["/probe", "memory", &mib.to_string()]).done;
+        assert_eq!((ended, fired, memory_source), (Ended::Exited(0), Fired::None, MemoryMethod::Sampled));
+        assert!(memory_bytes.abs_diff(mib * MIB) <= MIB, "{mib} MiB: {memory_bytes}");
+    }
+    for mib in ["82", "85"] {
+        let done = sandbox.run(&["/probe", "memory", mib]).done;
+        assert!(done.memory_bytes > driver::LIMITS.memory_bytes, "{mib} MiB: {done:?}");
+    }
 }
 
 fn memory_of_the_first_run_is_the_cgroups_peak(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let done = sandbox.run(&["/probe", "memory", "50"]).done;
     assert_eq!(done.memory_source, MemoryMethod::CgroupPeak);
-    // The kernel charges in batches per CPU, so the figure may be a little low.
-    assert!((49 * MIB..56 * MIB).contains(&done.memory_bytes), "{done:?}");
+    assert!(done.memory_bytes.abs_diff(50 * MIB) <= MIB, "{done:?}");
+    let done = sandbox.run(&["/probe", "memory", "82"]).done;
+    // it may be ended before it has touched all
+    assert!((driver::LIMITS.memory_bytes + 1..83 * MIB).contains(&done.memory_bytes), "{done:?}");
 }
 
 fn a_fork_bomb_ends_and_the_next_run_works(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let end = sandbox.run_with(&["/probe", "bomb"], |r| {
-        r.limits.cpu_ns = 500_000_000;
+        // the kernel frees late what denied forks took: in more time they would fill the memory
+        r.limits.cpu_ns = 40_000_000;
         r.limits.pids = 1000;
     });
     assert!(matches!(end.done.fired, Fired::Wall | Fired::Cpu), "{:?}", end.done);
@@ -201,6 +208,18 @@ fn a_fork_bomb_ends_and_the_next_run_works(isolation: IsolationMode) {
     assert!(end.done.pids_denied > 0, "{:?}", end.done);
     assert!(end.done.clean);
     assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
+}
+
+fn a_program_gets_exactly_its_processes_and_every_denial_is_counted(isolation: IsolationMode) {
+    let mut sandbox = Sandbox::open(isolation);
+    for (pids, failures) in [(60, 5), (20, 1), (5, 40), (60, 0), (60, 3)] {
+        let wanted = (pids - 1 + failures).to_string();
+        let end = sandbox.run_with(&["/probe", "fork", &wanted], |run| run.limits.pids = pids);
+        assert_eq!(end.text(), format!("{} {failures}\n", pids - 1), "{pids} {:?}", end.done);
+        assert_eq!(end.done.pids_denied, u64::from(failures), "{pids} {:?}", end.done);
+    }
+    let end = sandbox.run(&["/probe", "fork", "59"]);
+    assert_eq!((end.text().as_str(), end.done.pids_denied), ("59 0\n", 0));
 }
 
 fn daemons_that_ignore_sigterm_die_with_the_run(isolation: IsolationMode) {
@@ -269,8 +288,9 @@ fn a_program_has_no_privileges_no_extra_descriptors_and_its_limits(isolation: Is
     }
     assert_eq!(field("NoNewPrivs:"), "1");
     let text = sandbox.run(&["/probe", "limits"]).text();
-    let pids = if isolation == IsolationMode::Cell { "61/61" } else { "60/60" };
-    assert_eq!(text, format!("2/3 8388608/8388608 64/64 {pids} 0/0 fd0 fd1 fd2 nonblock=0 sid=1\n"));
+    // the cgroup decides; these are nets far above it
+    let pids = if isolation == IsolationMode::Cell { "77/77" } else { "76/76" };
+    assert_eq!(text, format!("6/7 8388608/8388608 64/64 {pids} 0/0 fd0 fd1 fd2 nonblock=0 sid=1\n"));
     let score = sandbox.run(&["/probe", "cat", "/proc/self/oom_score_adj"]);
     assert_eq!(score.text(), "1000\n");
 }
@@ -283,7 +303,10 @@ fn a_cell_masks_the_same_paths_as_the_engine(isolation: IsolationMode) {
     for path in ["/proc/keys", "/proc/timer_list", "/sys/firmware"] {
         assert!(mount(path).is_some(), "{path} is not masked:\n{mounts}");
     }
-    for path in ["/proc/sys", "/proc/irq", "/proc/bus"] {
+    // a cell's whole /proc is read-only
+    let all = &["/proc"][..];
+    let locked = if isolation == IsolationMode::Cell { all } else { &["/proc/sys", "/proc/irq", "/proc/bus"] };
+    for path in locked {
         let options = mount(path).and_then(|line| line.split(' ').nth(5).map(str::to_owned)).unwrap_or_default();
         assert!(options.starts_with("ro"), "{path} is {options}:\n{mounts}");
     }
@@ -295,7 +318,7 @@ fn a_program_cannot_affect_the_init(isolation: IsolationMode) {
     // in a cell, pid 1 is the cell init: it has the same uid, and ignores signals from inside
     match isolation {
         IsolationMode::Split => assert_eq!(text, "kill 1 prlimit 1 nice 1 fd 13 mem 13 setuid 1\n"),
-        IsolationMode::Cell => assert_eq!(text, "kill 0 prlimit 1 nice 0 fd 13 mem 13 setuid 22\n"),
+        IsolationMode::Cell => assert_eq!(text, "kill 0 prlimit 1 nice 0 fd 13 mem 30 setuid 22\n"),
     }
     assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
 }
@@ -309,143 +332,17 @@ fn untouchable(isolation: IsolationMode) -> &'static str {
     }
 }
 
-fn a_file_is_put_in_pieces_and_cannot_be_changed(isolation: IsolationMode) {
-    let mut sandbox = Sandbox::open(isolation);
-    sandbox.put("data/in/file", 0o600, b"one");
-    sandbox.put("other", 0o755, b"x");
-    let piece = Put { path: "data/in/file".into(), mode: 0, append: true, data: b" two".to_vec() };
-    sandbox.send(&ToInit::Put(piece));
-    let text = sandbox.run(&["/probe", "tamper", "/box/data/in/file"]).text();
-    assert_eq!(text, untouchable(isolation));
-    for folder in ["/box/data", "/box/data/in"] {
-        let text = sandbox.run(&["/probe", "rename", folder, "/box/elsewhere"]).text();
-        let busy = ["16", "18"].contains(&text.as_str());
-        assert!(if isolation == IsolationMode::Cell { busy } else { text == "1" }, "{folder}: {text}");
+#[test]
+fn a_program_in_a_cell_cannot_leave_the_first_place_of_the_oom_killer() {
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
+    let score = |sandbox: &mut Sandbox| sandbox.run(&["/probe", "protect", "/proc/self/oom_score_adj"]).text();
+    assert_eq!(score(&mut sandbox), "30 1000\n");
+    // the init is the last to die, and survives a program that fills its files
+    for _ in 0..3 {
+        let done = sandbox.run(&["/probe", "protect", "fill"]).done;
+        assert_eq!(done.fired, Fired::Memory, "{done:?}");
+        assert_eq!(sandbox.run(&["/probe", "exit", "3"]).done.ended, Ended::Exited(3));
     }
-    assert_eq!(sandbox.run(&["/probe", "create", "/box/data/in/new", "x"]).done.ended, Ended::Exited(0));
-    assert_eq!(sandbox.run(&["/probe", "cat", "data/in/file"]).text(), "one two");
-    assert_eq!(sandbox.run_clean(&["/probe", "cat", "data/in/file"]).text(), "one two");
-}
-
-fn a_put_replaces_whatever_the_program_left_in_its_place(isolation: IsolationMode) {
-    let mut sandbox = Sandbox::open(isolation);
-    sandbox.run(&["/probe", "link", "/box/a", "/etc"]);
-    sandbox.run(&["/probe", "litter"]);
-    sandbox.run(&["/probe", "link", "/box/c", "/box/probe"]);
-    sandbox.put("a/x", 0o644, b"1");
-    sandbox.put("d/x", 0o644, b"2");
-    sandbox.put("c", 0o644, b"3");
-    assert_eq!(sandbox.run(&["/probe", "cat", "a/x"]).text(), "1");
-    assert_eq!(sandbox.run(&["/probe", "cat", "d/x"]).text(), "2");
-    assert_eq!(sandbox.run(&["/probe", "cat", "c"]).text(), "3");
-}
-
-fn runs_are_refused_after_a_failed_put(isolation: IsolationMode) {
-    let mut sandbox = Sandbox::open(isolation);
-    sandbox.put("../x", 0o644, b"1");
-    assert_eq!(sandbox.expect(), FromInit::PutFailed { path: "../x".into(), errno: 22 });
-    sandbox.put("a", 0o644, b"1");
-    let end = sandbox.run(&["/probe", "true"]);
-    assert_eq!(end.done.ended, Ended::NotStarted { step: "put ../x".into(), errno: 22 });
-}
-
-fn kept_files_belong_to_root_and_the_rest_is_cleaned(isolation: IsolationMode) {
-    let mut sandbox = Sandbox::open(isolation);
-    let end = sandbox.run_with(&["/probe", "create", "/box/out", "kept"], |r| {
-        r.keep = vec!["out".into(), "gone".into()];
-    });
-    assert_eq!(end.done.keep_missing, ["gone"]);
-    let end = sandbox.run(&["/probe", "litter"]);
-    assert_eq!(end.done.ended, Ended::Exited(0), "{:?}", String::from_utf8_lossy(&end.stderr));
-    let text = sandbox.run_clean(&["/probe", "tamper", "/box/out"]).text();
-    assert_eq!(text, untouchable(isolation));
-    assert_eq!(sandbox.run(&["/probe", "cat", "out"]).text(), "kept");
-    for gone in ["/box/d", "/tmp/f"] {
-        let end = sandbox.run(&["/probe", "cat", gone]);
-        assert_eq!(end.done.ended, Ended::Exited(2), "{gone}");
-    }
-    let end = sandbox.run_with(&["/probe", "link", "/box/l", "/etc/passwd"], |r| {
-        r.keep = vec!["l".into()];
-        r.remove_after = vec!["out".into()];
-    });
-    assert_eq!(end.done.keep_missing, ["l"]);
-    assert_eq!(sandbox.run(&["/probe", "cat", "out"]).done.ended, Ended::Exited(2));
-}
-
-fn kept_files_are_moved_out_of_the_programs_folder_without_extra_space(isolation: IsolationMode) {
-    let mut sandbox = Sandbox::open(isolation);
-    // 40 MiB in a box of 64.
-    let end = sandbox.run_with(&["/probe", "bury"], |r| {
-        r.limits.file_bytes = 64 * MIB;
-        r.keep = vec!["sub/x".into(), "sub/big".into()];
-    });
-    assert_eq!(end.done.ended, Ended::Exited(0), "{:?}", end.done);
-    assert!(end.done.keep_missing.is_empty() && end.done.clean);
-    let text = sandbox.run_clean(&["/probe", "tamper", "/box/sub/x"]).text();
-    assert_eq!(text, untouchable(isolation));
-    assert_eq!(sandbox.run(&["/probe", "cat", "sub/x"]).text(), "kept");
-    let end = sandbox.run_with(&["/probe", "cat", "sub/big"], |r| {
-        r.limits.output_bytes = 64 * MIB;
-        r.limits.wall_ns = 120_000_000_000;
-    });
-    assert_eq!(end.stdout.len() as u64, 40 * MIB);
-}
-
-fn a_pattern_that_matches_more_than_can_be_kept_is_reported_missing(isolation: IsolationMode) {
-    let mut sandbox = Sandbox::open(isolation);
-    let keep_all = |run: &mut wire::frame::Run| run.keep = vec!["*".into()];
-    (0..256).for_each(|n| sandbox.put(&n.to_string(), 0o644, b"x"));
-    assert!(sandbox.run_with(&["/probe", "true"], keep_all).done.keep_missing.is_empty());
-    sandbox.put("one more", 0o644, b"x");
-    assert_eq!(sandbox.run_with(&["/probe", "true"], keep_all).done.keep_missing, ["*"]);
-}
-
-fn only_regular_files_of_the_last_run_are_collected(isolation: IsolationMode) {
-    let mut sandbox = Sandbox::open(isolation);
-    sandbox.put("given", 0o644, b"the host's");
-    sandbox.run_with(&["/probe", "leave"], |r| r.limits.file_bytes = 1 << 40);
-    let wanted = |patterns: &[&str], max_files, max_bytes| {
-        let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-        ToInit::Collect(Collect { patterns, max_files, max_bytes })
-    };
-    sandbox.send(&wanted(&["out/**"], 100, MIB));
-    let FromInit::Collected(collected) = sandbox.expect() else { panic!() };
-    let files: Vec<(&str, u64)> = collected.files.iter().map(|(path, size)| (path.as_str(), *size)).collect();
-    assert_eq!(files, [("out/closed/inner", 5), ("out/hard", 5), ("out/locked", 6), ("out/plain", 5)]);
-    let mut refused = collected.refused;
-    refused.sort();
-    let refused: Vec<_> = refused.iter().map(|(path, why)| (path.as_str(), *why)).collect();
-    assert_eq!(
-        refused,
-        [
-            ("out/fifo", Refused::NotAFile),
-            ("out/giant", Refused::TooLarge),
-            ("out/link", Refused::NotAFile),
-            ("out/new\nline", Refused::Name),
-            ("out/socket", Refused::NotAFile),
-            ("out/\u{fffd}", Refused::Name),
-        ]
-    );
-    for (file, content) in [(0, "inner"), (1, "plain"), (2, "locked"), (9, "")] {
-        sandbox.send(&ToInit::Read { file, at: 0 });
-        assert_eq!(sandbox.expect(), FromInit::Piece { file, data: content.into() });
-    }
-    sandbox.send(&ToInit::Read { file: 1, at: 3 });
-    assert_eq!(sandbox.expect(), FromInit::Piece { file: 1, data: "in".into() });
-    sandbox.send(&wanted(&["out/plain", "out/locked"], 1, MIB));
-    let FromInit::Collected(collected) = sandbox.expect() else { panic!() };
-    assert_eq!((collected.files.len(), collected.refused), (1, vec![("out/plain".to_owned(), Refused::TooMany)]));
-    // the daemon's file is unchanged
-    sandbox.send(&wanted(&["given", "../*", "/etc/passwd"], 9, MIB));
-    let FromInit::Collected(collected) = sandbox.expect() else { panic!() };
-    assert_eq!(collected.files, [("given".to_owned(), 10)]);
-    sandbox.send(&ToInit::Read { file: 0, at: 0 });
-    assert_eq!(sandbox.expect(), FromInit::Piece { file: 0, data: b"the host's".to_vec() });
-    // the next run removes the files of the last one
-    sandbox.run_clean(&["/probe", "true"]);
-    sandbox.send(&wanted(&["**"], 9, MIB));
-    let FromInit::Collected(collected) = sandbox.expect() else { panic!() };
-    assert!(collected.files.iter().all(|(path, _)| path == "given"), "{collected:?}");
 }
 
 fn a_kill_frame_ends_the_run_and_a_late_one_is_ignored(isolation: IsolationMode) {
@@ -575,7 +472,11 @@ fn a_prewarmed_runtime_gets_its_runs_limits_and_is_charged_from_its_start() {
 fn starting_a_program_takes_about_as_long_as_on_the_machine_itself(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let mut probe = Command::new(sandbox.probe());
-    probe.arg("true");
+    match isolation {
+        IsolationMode::Split => probe.arg("true"),
+        // a cell is made for each run here
+        IsolationMode::Cell => probe.arg("namespaces"),
+    };
     let (mut setups, mut references) = (Vec::new(), Vec::new());
     for _ in 0..200 {
         let done = sandbox.run_clean(&["/probe", "true"]).done;
@@ -590,7 +491,5 @@ fn starting_a_program_takes_about_as_long_as_on_the_machine_itself(isolation: Is
     references.sort_unstable();
     let (setup, reference) = (setups[100], references[100]);
     eprintln!("set-up p50 {setup:?}, p99 {:?}; on the machine p50 {reference:?}", setups[197]);
-    // a cell is made for each run here, with its mounts
-    let most = if isolation == IsolationMode::Cell { 6 } else { 2 };
-    assert!(setup < reference * most, "{setup:?} against {reference:?}");
+    assert!(setup < reference * 2, "{setup:?} against {reference:?}");
 }

@@ -2,6 +2,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/un.h>
 #include <sys/socket.h>
 #include <fcntl.h>
@@ -28,6 +32,17 @@ static void copy(int from) {
         for (ssize_t at = 0, w; at < n; at += w)
             if ((w = write(1, b + at, n - at)) < 0) exit(4);
 }
+static void send_fd(int to, int fd) {
+    char byte = 0, control[CMSG_SPACE(sizeof fd)] = {0};
+    struct iovec data = {&byte, 1};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    if (sendmsg(to, &message, 0) < 0) { perror("send"); exit(3); }
+}
 // CPU time of this process in nanoseconds
 static long cpu_ns(void) {
     struct timespec now;
@@ -50,6 +65,25 @@ int main(int argc, char **argv) {
         return errno;
     }
     if (!strcmp(verb, "true")) return 0;
+    // a program that does nothing in namespaces and mounts like those of a cell
+    if (!strcmp(verb, "namespaces")) {
+        int status, flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP;
+        if (syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0) == 0) {
+            struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+            if (ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCSIFFLAGS, &lo)) { perror("loopback"); _exit(1); }
+            mount(0, "/", 0, MS_REC | MS_PRIVATE, 0);
+            for (const char **on = (const char *[]){"/tmp", "/srv", "/dev/shm", 0}; *on; on++)
+                if (mount("tmpfs", *on, "tmpfs", 0, 0)) { perror(*on); _exit(1); }
+            if (mount("proc", "/proc", "proc", MS_RDONLY, 0)) { perror("/proc"); _exit(1); }
+            for (const char **on = (const char *[]){"/proc/kcore", "/proc/keys", "/proc/timer_list", 0}; *on; on++)
+                mount("/dev/null", *on, 0, MS_BIND, 0);
+            if (fork() == 0) { execl("/proc/self/exe", "probe", "true", (char *)0); _exit(1); }
+            wait(&status);
+            _exit(status ? 1 : 0);
+        }
+        wait(&status);
+        return status ? 1 : 0;
+    }
     // prints its pid, and does something that the next program in the same cell could notice
     if (!strcmp(verb, "trace")) {
         printf("%d", getpid());
@@ -60,11 +94,95 @@ int main(int argc, char **argv) {
         if (!strcmp(arg, "inner folder")) put("/box/in/f", "x", 0600);
         if (!strcmp(arg, "mode")) chmod("/tmp", 0700);
         if (!strcmp(arg, "time")) { struct timespec t[2] = {{1, 0}, {1, 0}}; utimensat(AT_FDCWD, "/tmp", t, 0); }
+        if (!strcmp(arg, "device time")) { struct timespec t[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}}; utimensat(AT_FDCWD, "/dev/null", t, 0); }
         if (!strcmp(arg, "priority")) setpriority(PRIO_PROCESS, 1, 5);
         if (!strcmp(arg, "cpus")) { cpu_set_t one; CPU_ZERO(&one); CPU_SET(0, &one); sched_setaffinity(1, sizeof one, &one); }
         if (!strcmp(arg, "policy")) { struct sched_param p = {0}; sched_setscheduler(1, SCHED_BATCH, &p); }
+        if (!strcmp(arg, "slice")) {
+            unsigned attr[14] = {56, SCHED_OTHER, 0, 0, 3, 0, 100000};
+            syscall(SYS_sched_setattr, 1, attr, 0);
+        }
+        if (!strcmp(arg, "signal"))
+            for (int n = 0; n < 100; n++) sigqueue(1, SIGRTMIN + n % 20, (union sigval){.sival_int = n});
+        if (!strcmp(arg, "unnamed file")) open("/box", O_TMPFILE | O_RDWR, 0600);
+        if (!strcmp(arg, "process") && !fork()) _exit(0);
+        if (!strcmp(arg, "abstract socket")) {
+            // a cycle of sockets in sockets, with a name in it
+            int pair[2], named = socket(AF_UNIX, SOCK_STREAM, 0);
+            struct sockaddr_un name = {AF_UNIX, "\0a message"};
+            bind(named, (void *)&name, sizeof name);
+            listen(named, 1);
+            socketpair(AF_UNIX, SOCK_DGRAM, 0, pair);
+            send_fd(pair[0], named);
+            send_fd(pair[0], pair[0]);
+            send_fd(pair[0], pair[1]);
+        }
+        if (!strcmp(arg, "chain")) {
+            int pair[2], inner = socket(AF_UNIX, SOCK_STREAM, 0);
+            for (int i = 0; i < 200; i++) {
+                socketpair(AF_UNIX, SOCK_DGRAM, 0, pair);
+                send_fd(pair[0], inner);
+                close(inner);
+                close(pair[0]);
+                inner = pair[1];
+            }
+            socketpair(AF_UNIX, SOCK_DGRAM, 0, pair);
+            send_fd(pair[0], inner);
+            send_fd(pair[0], pair[0]);
+            send_fd(pair[0], pair[1]);
+        }
         if (!strcmp(arg, "survivor") && !fork()) { close(1); close(2); sleep(60); }
         return access("/tmp/f", F_OK) && access("/box/f", F_OK) && access("/dev/shm/f", F_OK) ? 0 : 9;
+    }
+    // prints what an earlier program in the same cell, or its network, could have changed
+    if (!strcmp(verb, "state")) {
+        const char *files[] = {"/proc/net/dev", "/proc/net/sockstat", "/proc/net/unix", "/proc/net/snmp", "/proc/1/stat"};
+        char text[8192], line[256];
+        unsigned attr[14] = {0};
+        struct stat s;
+        printf("pid %d\n", getpid());
+        for (int i = 0; i < 4; i++) {
+            FILE *file = fopen(files[i], "r");
+            while (fgets(text, sizeof text, file))
+                // the memory of sockets is that of the machine
+                if (!strstr(text, " mem ")) fputs(text, stdout);
+            fclose(file);
+        }
+        syscall(SYS_sched_getattr, 1, attr, sizeof attr, 0);
+        for (int i = 0; i < 14; i++) printf("%u ", attr[i]);
+        for (const char **folder = (const char *[]){"/box", "/tmp", "/dev/shm", 0}; *folder; folder++) {
+            int fd = open(*folder, O_TMPFILE | O_RDWR, 0600);
+            fstat(fd, &s);
+            printf("%s %lu\n", *folder, s.st_ino);
+            stat(*folder, &s);
+            printf("%o %lu\n", s.st_mode, s.st_nlink);
+        }
+        stat("/dev/null", &s);
+        printf("/dev/null %ld.%09ld\n", (long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
+        FILE *status = fopen("/proc/1/status", "r");
+        while (fgets(line, sizeof line, status))
+            if (!strncmp(line, "Sig", 3) || !strncmp(line, "ShdPnd", 6)) fputs(line, stdout);
+        fclose(status);
+        return 0;
+    }
+    // a TCP server that closes first, so that its port stays in TIME_WAIT
+    if (!strcmp(verb, "serve")) {
+        struct sockaddr_in6 six = {AF_INET6, htons(80), 0, IN6ADDR_LOOPBACK_INIT};
+        struct sockaddr_in four = {AF_INET, htons(80), {htonl(INADDR_LOOPBACK)}};
+        int is_six = *arg == '6';
+        struct sockaddr *name = is_six ? (void *)&six : (void *)&four;
+        socklen_t size = is_six ? sizeof six : sizeof four;
+        int server = socket(name->sa_family, SOCK_STREAM, 0), client = socket(name->sa_family, SOCK_STREAM, 0);
+        if (bind(server, name, size)) { perror("bind"); return 1; }
+        if (listen(server, 1)) { perror("listen"); return 1; }
+        if (connect(client, name, size)) { perror("connect"); return 1; }
+        int end = accept(server, 0, 0);
+        char byte;
+        close(end);
+        if (read(client, &byte, 1) != 0) { perror("read"); return 1; }
+        close(client);
+        puts("served");
+        return 0;
     }
     if (!strcmp(verb, "echo")) { copy(0); return 0; }
     if (!strcmp(verb, "exit")) return atoi(arg);
@@ -111,6 +229,32 @@ int main(int argc, char **argv) {
         char *p = malloc(n);
         for (size_t i = 0; i < n; i += 4096) p[i] = 1;
         puts("touched");
+        return 0;
+    }
+    if (!strcmp(verb, "protect")) {
+        int fd = open("/proc/self/oom_score_adj", O_WRONLY), failed = fd < 0 ? errno : write(fd, "0", 1) < 0 ? errno : 0;
+        if (!strcmp(arg, "fill")) {
+            static char big[1 << 20];
+            int file = open("/box/big", O_WRONLY | O_CREAT, 0600), other = open("/tmp/big", O_WRONLY | O_CREAT, 0600);
+            signal(SIGXFSZ, SIG_IGN);
+            for (;;) {
+                if (write(file, big, sizeof big) <= 0) file = open("/box", O_TMPFILE | O_WRONLY, 0600);
+                if (write(other, big, sizeof big) <= 0) other = open("/tmp", O_TMPFILE | O_WRONLY, 0600);
+            }
+        }
+        printf("%d ", failed);
+        fflush(stdout);
+        copy(open(arg, O_RDONLY));
+        return 0;
+    }
+    if (!strcmp(verb, "fork")) {
+        int made = 0, failed = 0;
+        for (int i = atoi(arg); i > 0; i--) {
+            pid_t child = fork();
+            if (child == 0) { pause(); _exit(0); }
+            if (child > 0) made++; else failed++;
+        }
+        printf("%d %d\n", made, failed);
         return 0;
     }
     if (!strcmp(verb, "bomb")) for (;;) { if (fork() < 0) continue; }

@@ -71,6 +71,14 @@ install_it() {
   # a group of its own, and the engine's: nothing else
   [ "$(id -nG assay)" = assay ]
   assay status >/dev/null
+  apparmor_parser --skip-kernel-load --skip-cache /etc/apparmor.d/assay-cell 2>/dev/null || fail "AppArmor's profile is wrong"
+  if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then
+    [ "$(ls /etc/assay/assayd.toml.d)" = 60-apparmor.toml ]
+    docker inspect --format '{{.AppArmorProfile}}' $(ours) | grep -qx assay-cell || fail "sandboxes have another profile"
+  else
+    [ ! -e /etc/assay/assayd.toml.d ]
+  fi
+  assayd --check-config | grep -E '^reuse = "always"' >/dev/null
 }
 
 # Who is in the group may submit, who is not may not; administration is root's.
@@ -111,7 +119,35 @@ counts_by_cgroup() {
   printf 'x=$(head -c 100000000 /dev/zero | tr "\\0" x); echo ${#x}\n' >/root/hog.sh
   report=$(assay --json run --cpu-ms 60000 --wall-ms 120000 --memory-bytes 67108864 /root/hog.sh) || true
   grep -q '"verdict": *"memory_limit"' <<<"$report" || fail "$report"
-  grep -qE '"oom_kills": *[1-9]' <<<"$report" || fail "$report"
+  local bytes
+  bytes=$(grep -oE '"memory_bytes": *[0-9]+' <<<"$report" | grep -oE '[0-9]+$')
+  [ "$bytes" -gt 67108864 ] || fail "$report"
+}
+
+# Python starts from its loaded runtime on this kernel, and its limits hold there.
+starts_python_hot() {
+  local report tries=15
+  sed -i 's/ASSAY_PROFILES=bash/ASSAY_PROFILES=bash,python/' /etc/systemd/system/assayd.service.d/profiles.conf
+  systemctl daemon-reload
+  systemctl restart assayd.service
+  python() { report=$(assay --json run --cpu-ms 60000 --wall-ms 120000 "$@"); }
+  printf 'import atexit\natexit.register(print, "ended")\nprint(1)\n' >/root/hot.py
+  python /root/hot.py
+  # a runtime loads while nothing runs
+  until grep -q '"start": *"hot"' <<<"$report"; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || fail "no run of Python was hot: $report $(assay --json pools)"
+    sleep 20
+    python /root/hot.py
+  done
+  grep -q '"verdict": *"accepted"' <<<"$report" || fail "$report"
+  grep -qF '"1\nended\n"' <<<"$report" || fail "$report"
+  printf 'a = bytearray(100 << 20)\n' >/root/hog.py
+  python --memory-bytes 67108864 /root/hog.py || true
+  grep -q '"verdict": *"memory_limit"' <<<"$report" || fail "$report"
+  sed -i 's/ASSAY_PROFILES=bash,python/ASSAY_PROFILES=bash/' /etc/systemd/system/assayd.service.d/profiles.conf
+  systemctl daemon-reload
+  systemctl restart assayd.service
 }
 
 # Nothing runs; a caller comes, and is served.
@@ -310,6 +346,47 @@ upgrades_under_load() {
   done <$load/submitted
   [ $ids -gt 2 ] || fail "only $ids were submitted"
   echo "upgraded under load: $(count) callers answered, none refused; $ids submitted, none lost"
+}
+
+# A configuration that the new program refuses: the upgrade says so and leaves the old daemon alone; a start with it ends
+# once and says why; a health check answers at once.
+refuses_to_break_a_daemon() { # refuses_to_break_a_daemon PACKAGE
+  local before wrong=/etc/assay/assayd.toml.d/99-wrong.toml
+  before=$(main_pid)
+  mkdir -p "${wrong%/*}"
+  printf '[queue]\nmaxx = 3\n' >$wrong
+  dpkg --install "./$1" >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }
+  grep -F 'did you mean queue.max?' /root/dpkg.log
+  grep -F 'Nothing was restarted' /root/dpkg.log
+  [ "$(main_pid)" = "$before" ] && is_active || fail 'the old daemon does not run any more'
+  judges
+  systemctl restart assayd >/dev/null 2>&1 || true
+  has_failed() { [ "$(property ActiveState)" = failed ]; }
+  wait_for 60 'the service has failed' has_failed
+  [ "$(property ExecMainStatus)" = 78 ] || fail "the status is $(property ExecMainStatus)"
+  journalctl --unit assayd.service --priority err --no-pager --output cat | grep -F 'did you mean queue.max?'
+  local said
+  said=$(timeout 20 assay health) && fail 'it is healthy without a daemon'
+  echo "$said" | grep -E 'systemctl|journalctl'
+  rm $wrong
+  systemctl restart assayd
+  wait_for 60 'it judges again' judges
+}
+
+# How often the sandbox of a submission with these options has served.
+uses() { assay --json run "$@" /root/hello.sh | grep -oE '"uses": *[0-9]+' | grep -oE '[0-9]+$'; }
+
+# A new installation reuses sandboxes of callers without a tenant; an upgrade from 0.1 does not, and says so.
+keeps_single_use_without_a_tenant() {
+  grep -F '50-reuse.toml keeps reuse' /root/dpkg.log
+  assayd --check-config | grep -E '^reuse = "tenant"' >/dev/null
+  for _ in 1 2 3; do [ "$(uses)" = 1 ] || fail "a sandbox served again without a tenant"; done
+  served_again() { [ "$(uses --tenant t)" -gt 1 ]; }
+  wait_for 60 'a sandbox serves a tenant again' served_again
+  rm /etc/assay/assayd.toml.d/50-reuse.toml
+  systemctl reload assayd
+  served_again() { [ "$(uses)" -gt 1 ]; }
+  wait_for 60 'a sandbox serves again' served_again
 }
 
 # An edited configuration is kept by an upgrade, and what a removal leaves is what a purge takes.

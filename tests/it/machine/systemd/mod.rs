@@ -61,7 +61,8 @@ struct Machine(String);
 
 impl Machine {
     fn boot() -> Machine {
-        let base = tags("assay/base").into_iter().next().expect("there is a base");
+        // systemd of Debian 13 does not run on cgroup v1
+        let base = tags("assay/base-bookworm").into_iter().next().expect("there is a base");
         let folder = root().join("tests/it/machine/systemd");
         let image = "assay-test-systemd:latest";
         docker(&["build", "--quiet", "--build-arg", &format!("BASE={base}"), "--tag", image, folder.to_str().unwrap()]);
@@ -161,6 +162,8 @@ fn the_package_lives_its_life_on_a_machine_with_systemd() {
     machine.step(&["survives_a_kill"]);
     machine.step(&["engine_over_tls"]);
     machine.step(&["upgrades_under_load", &second, "0.1.1"]);
+    machine.step(&["keeps_single_use_without_a_tenant"]);
+    machine.step(&["refuses_to_break_a_daemon", &second]);
     machine.step(&["removes_and_purges"]);
 }
 
@@ -207,6 +210,7 @@ fn make_install_keeps_edited_files_and_make_uninstall_removes_what_it_installed(
         "opt/assay/bin/assay-init",
         "opt/assay/share/bash-completion/completions/assay",
         "opt/assay/share/man/man1/assay.1.gz",
+        "opt/assay/share/assay/docker-certs",
         "opt/assay/share/man/man8/assayd.8.gz",
         "etc/systemd/system/assay-http.socket",
     ] {
@@ -215,7 +219,8 @@ fn make_install_keeps_edited_files_and_make_uninstall_removes_what_it_installed(
     let unit = &first[Path::new("etc/systemd/system/assayd.service")];
     assert!(unit.contains("ExecStart=/opt/assay/bin/assayd\n") && !unit.contains("/usr/bin/"), "{unit}");
     let toml = &first[Path::new("etc/assay/assayd.toml")];
-    assert!(toml.contains("dir = \"/opt/assay/share/assay/images\""), "{toml}");
+    let images = "dir = [\"/etc/assay/images\", \"/opt/assay/share/assay/images\"]";
+    assert!(toml.contains(images), "{toml}");
 
     let edited = to.join("etc/assay/profiles/bash.toml");
     std::fs::write(&edited, "# mine\n").unwrap();
@@ -223,6 +228,17 @@ fn make_install_keeps_edited_files_and_make_uninstall_removes_what_it_installed(
     let second = files(&to);
     assert_eq!(second[Path::new("etc/assay/profiles/bash.toml")], "# mine\n");
     assert_eq!(second[Path::new("etc/assay/profiles/bash.toml.new")], first[Path::new("etc/assay/profiles/bash.toml")]);
+
+    // a configuration of 0.1 does not know the setting: its promise stays true, and that is said
+    assert!(!to.join("etc/assay/assayd.toml.d").exists());
+    let path = to.join("etc/assay/assayd.toml");
+    let old: Vec<&str> = toml.lines().filter(|line| !line.starts_with("reuse = ")).collect();
+    std::fs::write(&path, old.join("\n")).unwrap();
+    for says in [true, false] {
+        assert_eq!(make("install").contains("50-reuse.toml keeps reuse"), says);
+    }
+    let drop_in = std::fs::read_to_string(to.join("etc/assay/assayd.toml.d/50-reuse.toml")).unwrap();
+    assert_eq!(drop_in, "[isolation]\nreuse = \"tenant\"\n");
 
     make("uninstall");
     let left = files(&to);

@@ -1,0 +1,1070 @@
+"""Runs pytest for assay and signs the results.
+
+The first line of stdin holds the key, the suite's files and options. The key is read, every module that is needed
+imported, and the suite compiled before any of the code under test runs. Each record is one line on the real stdout,
+which pytest replaces for the tests:
+
+    RS "assay" SP hmac-sha256(key, text) SP text LF        text = JSON with "n" counting from 0; the last has "done"
+
+What decides a case is the suite's own code, not pytest's report of it:
+
+* A finder that comes before all others serves the suite's modules from the suite's bytes.
+* A case passes only if its test function, whose code was compiled from those bytes, was called by this runner and
+  returned, and no phase raised anything.
+* A skip or an expected failure counts only where the suite's own source states it: the mark was made by the suite's
+  code, or the line of the suite that raised it says so.
+* After each case, what it used is compared with what it was when it was loaded: the names of its module and classes,
+  the builtins, unittest, pytest. Tracing and changing the code of functions is refused.
+"""
+
+import sys
+
+
+def main():
+    import ast
+    import collections
+    import hmac
+    import importlib.machinery
+    import inspect
+    import json
+    import os
+    import re
+    import time
+    import types
+    from operator import is_
+
+    import _pytest.assertion.rewrite
+    import _pytest.assertion.util
+    import _pytest.debugging
+    import _pytest.doctest
+    import _pytest.main
+    import _pytest.mark.structures
+    import _pytest.outcomes
+    import _pytest.python
+    import _pytest.python_api
+    import _pytest.runner
+    import _pytest.skipping
+    import _pytest.unittest
+    import pluggy
+    import pytest
+    import unittest.case
+
+    order = json.loads(sys.stdin.buffer.readline())
+    signer = hmac.new(bytes.fromhex(order.pop("key")), digestmod="sha256")
+    out = os.dup(1)
+    os.set_inheritable(out, False)
+    numbers = iter(range(1 << 30))
+    box = os.getcwd()
+    process = os.getpid()
+    system = tuple({os.path.dirname(os.__file__) + "/", os.path.dirname(os.path.dirname(pytest.__file__)) + "/"})
+
+    def record(write=os.write, dumps=json.dumps, getpid=os.getpid, leave=os._exit, **what):
+        if getpid() != process:
+            leave(3)  # a fork of the code under test
+        text = dumps({"n": next(numbers), **what}, separators=(",", ":")).encode()
+        mac = signer.copy()
+        mac.update(text)
+        line = b"\n\x1eassay " + mac.hexdigest().encode() + b" " + text + b"\n"
+        while line:
+            line = line[write(out, line):]
+
+    def tampered(what, leave=os._exit):
+        record(end="tampered", message=str(what)[:500])
+        leave(3)
+
+    state = {"before": None, "core": None, "running": False, "finder": None, "config": None}
+
+    # --- the suite's own code -----------------------------------------------------------------------------------
+
+    sources = {path: open(os.path.join(box, path), "rb").read() for path in order["suite"] if path.endswith(".py")}
+    heads = {}  # path -> the definitions at the top of the file
+    programs = {}  # path -> the compiled module, or the exception of compiling it
+    class Codes(dict):
+        """Code objects, by identity: comparing them is slow, and not exact in every version."""
+
+        def add(self, code):
+            self[id(code)] = code
+
+        def __contains__(self, code):
+            return dict.__contains__(self, id(code))
+
+    codes = Codes()  # every code object of the suite
+    served = {}  # module name -> the module that was made from the suite's bytes
+    loaded = {}  # id of a module's dictionary -> what it held when it had been loaded
+    failures = {}  # path -> why a file of the suite could not be loaded
+    tails = {path.removesuffix("/__init__.py").removesuffix(".py").rpartition("/")[2] for path in sources}
+
+    libraries = {}  # name, and id of the dictionary, of a module that the suite imports -> what it held before the submission
+    taken = {}  # path -> (module, name, name here) of what the file takes from such modules
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+    def spread(code):
+        codes.add(code)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                spread(constant)
+
+    def is_rewritten(path, config):
+        name = path.rpartition("/")[2]
+        patterns = config.getini("python_files")
+        return path in order["files"] or name == "conftest.py" or any(_pytest.pathlib.fnmatch_ex(p, name) for p in patterns)
+
+    def compile_suite(config):
+        plain = getattr(config.known_args_namespace, "assertmode", "rewrite") != "rewrite"
+        for path, source in sources.items():
+            place = os.path.join(box, path)
+            try:
+                tree = ast.parse(source, place)
+                heads[path] = [node for node in tree.body if isinstance(node, definitions)]
+                taken[path] = [
+                    (node.module, alias.name, alias.asname or alias.name)
+                    for node in tree.body if isinstance(node, ast.ImportFrom) and not node.level
+                    for alias in node.names
+                ] + [
+                    (alias.name if alias.asname else alias.name.partition(".")[0], None, alias.asname or alias.name.partition(".")[0])
+                    for node in tree.body if isinstance(node, ast.Import)
+                    for alias in node.names
+                ]
+                if not plain and is_rewritten(path, config):
+                    _pytest.assertion.rewrite.rewrite_asserts(tree, source, place, config)
+                programs[path] = compile(tree, place, "exec", dont_inherit=True)
+                spread(programs[path])
+            except (SyntaxError, ValueError) as error:
+                programs[path] = error
+
+    importing = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import|import[ \t]+([\w., \t]+))", re.MULTILINE)
+
+    def imported(source):
+        for module, modules in importing.findall(source):
+            for name in (module or modules).decode(errors="replace").split(","):
+                if name.strip() and not name.strip().startswith("."):
+                    yield name.split()[0]
+
+    def load_libraries():
+        """Imports the standard modules that the suite imports, before files of the submission can take their place.
+
+        If the suite imports nothing else of the submission, the module of that name is what it tests.
+        """
+        wanted = {name for source in sources.values() for name in imported(source)}
+        wanted |= {name.partition(".")[0] for name in wanted}
+        own = {path.partition("/")[0].removesuffix(".py") for path in order["own"]}
+        tops = {name.partition(".")[0] for name in wanted}
+        modules = sys.stdlib_module_names
+        for name in sorted(wanted):
+            top = name.partition(".")[0]
+            if top in modules and top not in tails and (top not in own or (tops & own) - modules):
+                try:
+                    __import__(name)
+                except BaseException:
+                    pass  # the suite's own import tells
+        for name in wanted:
+            module = sys.modules.get(name)
+            if module is not None:
+                libraries[name] = libraries[id(vars(module))] = {None: module, **vars(module)}
+
+    special = {
+        "pytestmark", "pytest_plugins", "__test__", "load_tests", "setup_module", "teardown_module", "setup_function",
+        "teardown_function", "setUpModule", "tearDownModule", "collect_ignore", "collect_ignore_glob", "__getattr__",
+    }
+
+    def inner(function):
+        """The function below decorators that say what they wrap."""
+        for _ in range(20):
+            function = getattr(function, "__func__", function)
+            below = getattr(function, "__dict__", {}).get("__wrapped__")
+            if below is None:
+                break
+            function = below
+        return function
+
+    def is_of_suite(function):
+        return getattr(inner(function), "__code__", None) in codes
+
+    words = {path: collections.Counter(re.findall(rb"\w+", source)) for path, source in sources.items()}
+
+    def verify_module(path, module):
+        """What the code under test may have done to a module of the suite while that imported it."""
+        names = vars(module)
+        if names.get("__builtins__") not in (vars(builtins), builtins):
+            tampered(f"the builtins of {path}")
+        for name in list(names):
+            if (name in special or name.startswith("pytest_")) and not words[path][name.encode()]:
+                tampered(f"{path}: {name}")
+        defined = {node.name for node in heads[path]}
+        for library, name, here in taken[path]:
+            before = libraries.get(library, {}).get(name, missing)
+            if before is not missing and here not in defined and names.get(here) is not before:
+                tampered(f"{library if name is None else f'{library}.{name}'}, which the tests use")
+        tests = set()
+        for node in heads[path]:
+            value = names.get(node.name)
+            if node.decorator_list or words[path][node.name.encode()] > 1:
+                continue  # the suite itself may have replaced it
+            kind = type if isinstance(node, ast.ClassDef) else types.FunctionType
+            if not isinstance(value, kind) or kind is types.FunctionType and value.__code__ not in codes:
+                tampered(f"{path}: {node.name}")
+        for name, value in list(names.items()):
+            if name.startswith("test") and isinstance(value, types.FunctionType) and is_of_suite(value):
+                tests.add(name)
+            elif isinstance(value, type) and value.__module__ == module.__name__:
+                if name.startswith("Test") or issubclass(value, unittest.case.TestCase):
+                    methods = (key for key, method in vars(value).items() if key.startswith("test") and is_of_suite(method))
+                    tests.update(f"{name}::{key}" for key in methods)
+        classes = {}
+        for value in names.values():
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                classes[value] = dict(vars(value))
+        loaded[id(names)] = Loaded(path, names, dict(names), classes, tests)
+
+    globals_of = re.compile(rb"^[ \t]*global[ \t]+([\w, \t]+)", re.MULTILINE)
+    stores_of = re.compile(rb"\.(\w+)[ \t]*(?:,|[-+*/%@&|^]?=(?!=)|(?://|\*\*|<<|>>)=)")
+
+    class Loaded:
+        """A module of the suite, as it was when it had been loaded."""
+
+        def __init__(self, path, names, before, classes, tests):
+            self.path, self.names, self.before, self.classes, self.tests = path, names, before, classes, tests
+            found = globals_of.findall(sources[path])
+            self.changing = {name.strip().decode() for line in found for name in line.split(b",")}
+            self.stored = {name.decode() for name in stores_of.findall(sources[path])}
+
+    class Suite:
+        """Finds and loads the suite's modules, from the suite's bytes."""
+
+        def find_spec(self, name, path=None, target=None):
+            tail = name.rpartition(".")[2]
+            if tail not in tails:
+                return None
+            for entry in sys.path if path is None else path:
+                folder = os.path.abspath(entry or ".")
+                if folder != box and not folder.startswith(box + "/"):
+                    continue
+                start = folder[len(box) + 1:]
+                start = start + "/" if start else ""
+                for file, package in ((f"{start}{tail}/__init__.py", True), (f"{start}{tail}.py", False)):
+                    if file in sources:
+                        place = os.path.join(box, file)
+                        spec = importlib.machinery.ModuleSpec(name, state["finder"], origin=place, is_package=package)
+                        spec.has_location = True
+                        spec.loader_state = file
+                        if package:
+                            spec.submodule_search_locations = [os.path.dirname(place)]
+                        return spec
+            return None
+
+        def create_module(self, spec):
+            served[spec.name] = module = types.ModuleType(spec.name)
+            return module
+
+        def exec_module(self, module):
+            file = module.__spec__.loader_state
+            program = programs[file]
+            try:
+                if isinstance(program, BaseException):
+                    raise program
+                exec(program, vars(module))
+            except BaseException as error:
+                if is_skip(error) and not says_skip(error.__traceback__):
+                    error = RuntimeError(f"the code under test skips its tests: {error}").with_traceback(error.__traceback__)
+                failures[file] = place_of(error) + describe(error)
+                raise error
+            verify_module(file, module)
+
+        def get_source(self, name):
+            return sources[served[name].__spec__.loader_state].decode()
+
+        def get_code(self, name):
+            return programs[served[name].__spec__.loader_state]
+
+        def get_data(self, path):
+            with open(path, "rb") as file:
+                return file.read()
+
+        def get_filename(self, name):
+            return served[name].__file__
+
+        def is_package(self, name):
+            return served[name].__spec__.submodule_search_locations is not None
+
+    # --- skips and expected failures ----------------------------------------------------------------------------
+
+    skips = (_pytest.outcomes.Skipped, unittest.case.SkipTest)
+    stated = {}  # id of a mark that the suite's code made -> the mark
+    says = {"skip", "skipTest", "importorskip", "xfail", "SkipTest", "Skipped", "Exception"}
+    skippers = set()
+    for function in (
+        _pytest.outcomes.skip, _pytest.outcomes.xfail, _pytest.outcomes.importorskip, unittest.case.TestCase.skipTest,
+    ):
+        function = inner(function)
+        skippers.add(function.__code__)
+        skippers.add(getattr(function, "__wrapped__", function).__code__)
+        skippers.update(
+            cell.cell_contents.__code__
+            for cell in function.__closure__ or ()
+            if isinstance(cell.cell_contents, types.FunctionType)
+        )
+    decorated = {getattr(_pytest.outcomes.skip, "__code__", None), getattr(_pytest.outcomes.xfail, "__code__", None)}
+    skippers |= decorated - {None}
+
+    def is_skip(error):
+        return isinstance(error, skips) or isinstance(error, _pytest.outcomes.XFailed)
+
+    def says_skip(traceback):
+        """Whether a skip was raised by a line of the suite that says so, with no other code in between."""
+        last = None
+        while traceback is not None:
+            code = traceback.tb_frame.f_code
+            if code in codes:
+                last = traceback
+            elif last is not None and code not in skippers:
+                return code.co_filename.endswith("/unittest/case.py") and code in framework
+            traceback = traceback.tb_next
+        return last is not None and states(last)
+
+    framework = {
+        code for name in ("skip", "skipIf", "skipUnless", "_id") for code in [getattr(unittest.case, name).__code__]
+    }
+
+    def states(traceback):
+        code = traceback.tb_frame.f_code
+        position = list(code.co_positions())[traceback.tb_lasti // 2]
+        path = os.path.relpath(code.co_filename, box)
+        if path not in sources or None in position:
+            return False
+        tree = ast.parse(sources[path])
+        line, end, column, end_column = position
+        foreign = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").partition(".")[0] not in ("pytest", "unittest", "_pytest"))
+            for alias in node.names
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Call, ast.Raise)) and (node.lineno, node.end_lineno, node.col_offset) == (line, end, column):
+                target = node.func if isinstance(node, ast.Call) else node.exc
+                target = target.func if isinstance(target, ast.Call) else target
+                name = getattr(target, "attr", getattr(target, "id", None))
+                if name in says and not (isinstance(target, ast.Name) and name in foreign):
+                    return True
+        return False
+
+    structures = _pytest.mark.structures
+
+    def by_suite():
+        """Whether the suite's code made this call of a function that is watched."""
+        frame = getframe()
+        while frame.f_code.co_filename != "<assay>":
+            frame = frame.f_back
+        frame = frame.f_back
+        while frame is not None and (is_pytest(frame.f_code) or frame.f_code.co_filename == "<assay>"):
+            frame = frame.f_back
+        return frame is not None and frame.f_code in codes
+
+    def is_pytest(code):
+        return "/_pytest/" in code.co_filename and is_library(code)
+
+    def watch_marks():
+        def watched(function):
+            def handler(*args, **more):
+                structures.MARK_GEN._config = state["config"]
+                try:
+                    made = function(*args, **more)
+                finally:
+                    structures.MARK_GEN._config = None
+                mark = getattr(made, "mark", None)
+                if mark is not None and by_suite():
+                    stated[id(mark)] = mark
+                return made
+
+            return handler
+
+        for kind, name in (
+            (structures.MarkGenerator, "__getattr__"),
+            (structures.MarkDecorator, "__call__"),
+            (structures.MarkDecorator, "with_args"),
+        ):
+            setattr(kind, name, opaque(f"{kind.__name__}.{name}", watched(getattr(kind, name))))
+
+    def has_mark(item, *names):
+        return any(id(mark) in stated for mark in item.iter_markers() if mark.name in names)
+
+    def unittest_flag(item, flag):
+        """Whether the suite's source has decorated the test, or its class, with unittest's skip or expectedFailure."""
+        whole = loaded.get(id(vars(item.module))) if getattr(item, "module", None) else None
+        word = b"expectedFailure" if flag == "__unittest_expecting_failure__" else b"skip"
+        if whole is None or word not in sources[whole.path]:
+            return False
+        return flag in flags.get(item, ())
+
+    # --- comparing ----------------------------------------------------------------------------------------------
+
+    import builtins
+
+    functions = (types.FunctionType, type, staticmethod, classmethod, property)
+    unchecked = {"print", "input", "open", "help", "exit", "quit", "_", "copyright", "credits", "license"}
+    # a suite may replace others itself, by `monkeypatch` or `mock.patch`
+    patched = re.compile(rb"builtins['\",.\s]+(\w+)")
+    unchecked |= {name.decode() for source in sources.values() for name in patched.findall(source)}
+
+    def parts():
+        modules = sys.modules
+        for name, module in list(modules.items()):
+            if name.partition(".")[0] in ("_pytest", "pytest", "pluggy", "unittest", "doctest"):
+                for key, value in list(vars(module).items()):
+                    if isinstance(value, functions):
+                        yield (name, key), value
+                        if isinstance(value, types.FunctionType):
+                            yield (name, key, "code"), value.__code__
+                    if isinstance(value, type) and value.__module__ == name:
+                        for part, method in list(vars(value).items()):
+                            if isinstance(method, functions):
+                                yield (name, key, part), method
+                                if isinstance(method, types.FunctionType):
+                                    yield (name, key, part, "code"), method.__code__
+
+    def look_at_all():
+        now = dict(parts())
+        for key, value in state["before"].items():
+            if now.get(key) is not value:
+                tampered(".".join(key))
+
+    def frozen(names, kinds=object, but=()):
+        kept = {key: value for key, value in list(names.items()) if isinstance(value, kinds) and key not in but}
+        return names, tuple(kept), tuple(kept.values())
+
+    def core():
+        yield "builtins", frozen(vars(builtins), but=unchecked)
+        for module in (_pytest.outcomes, _pytest.python_api, _pytest.assertion.rewrite, _pytest.runner, unittest.case):
+            yield module.__name__, frozen(vars(module), functions)
+        yield "unittest.TestCase", frozen(vars(unittest.case.TestCase), functions)
+        for name in ("RaisesContext", "RaisesExc", "ApproxBase", "ApproxScalar"):
+            for module in list(sys.modules.values()):
+                kind = vars(module).get(name) if getattr(module, "__name__", "").startswith("_pytest.") else None
+                if isinstance(kind, type) and kind.__module__ == module.__name__:
+                    yield name, frozen(vars(kind), functions)
+
+    everything = all
+
+    def look(watched):
+        """Compares the core and what a case uses with what they were."""
+        for name, (names, keys, values) in state["core"]:
+            if not everything(map(is_, map(names.get, keys), values)):
+                for key, value in zip(keys, values):
+                    if names.get(key) is not value:
+                        tampered(f"{name}.{key}")
+        for names, key, value in watched:
+            if names.get(key, missing) is not value:
+                tampered(f"{key}, which the tests use")
+
+    missing, nothing = object(), ()
+    known = {}
+
+    def used_by(function, kind):
+        """What a test of the suite uses by name: (names, key, value when it was loaded)."""
+        code = getattr(inner(function), "__code__", None)
+        key = (code, kind)
+        if key not in known:
+            found = {}
+            todo, seen, names = [inner(function)], set(), set()
+            while todo:
+                one = todo.pop()
+                code = getattr(one, "__code__", None)
+                whole = loaded.get(id(getattr(one, "__globals__", None)))
+                if code in seen or code not in codes or whole is None:
+                    continue
+                seen.add(code)
+                names = set()
+                nested = [code]
+                while nested:
+                    part = nested.pop()
+                    names.update(part.co_names)
+                    nested.extend(constant for constant in part.co_consts if isinstance(constant, types.CodeType))
+                for name in names - whole.changing:
+                    value = whole.before.get(name, missing)
+                    if value is missing:
+                        if name not in whole.stored:
+                            found[id(whole.names), name] = (whole.names, name, missing) if hasattr(builtins, name) else None
+                        continue
+                    found[id(whole.names), name] = (whole.names, name, value)
+                    if isinstance(value, types.ModuleType) and id(vars(value)) not in loaded:
+                        before = libraries.get(id(vars(value)), {})
+                        for used in names & before.keys():
+                            found[id(vars(value)), used] = (vars(value), used, before[used])
+                    else:
+                        todo.append(inner(value))
+                        if isinstance(value, type) and value in whole.classes:
+                            watch_class(value, whole, names, found, todo)
+                if kind is not None:
+                    for base in kind.__mro__:
+                        home = [one for one in loaded.values() if base in one.classes]
+                        if home:
+                            watch_class(base, home[0], names, found, todo)
+            known[key] = [triple for triple in found.values() if triple is not None]
+        return known[key]
+
+    fixed = {"setUp", "tearDown", "setUpClass", "tearDownClass", "setup_method", "teardown_method", "setup_class", "teardown_class", "run", "__call__"}
+
+    def watch_class(kind, whole, names, found, todo):
+        before = whole.classes[kind]
+        now = vars(kind)
+        for name, value in before.items():
+            if isinstance(value, functions) or name not in whole.stored and not name.startswith("_"):
+                found[id(before), name] = (now, name, value)
+                if name in names or name in fixed:
+                    todo.append(inner(value))
+        for name in (names | fixed) - whole.stored:
+            if name not in before and any(name in vars(base) for base in kind.__mro__[1:]):
+                found[id(before), name] = (now, name, missing)
+
+    def instance_of(item):
+        return getattr(item, "_testcase", None) or getattr(item, "instance", None)
+
+    def look_at_instance(item):
+        """Methods that were put on the instance of a test's class, in front of those of the class."""
+        if item.cls is None:
+            return
+        one = instance_of(item)
+        whole = loaded.get(id(vars(item.module))) if getattr(item, "module", None) else None
+        if one is None or isinstance(one, types.ModuleType) or whole is None:
+            return
+        kind = type(one)
+        for name in list(getattr(one, "__dict__", ())):
+            if name not in whole.stored and name != item.originalname and isinstance(getattr(kind, name, None), types.FunctionType):
+                tampered(f"{kind.__name__}.{name}, which the tests use")
+
+    # --- what the code under test must not reach ------------------------------------------------------------------
+    #
+    # The runner's functions are closures, so one of them, or a frame of them, leads to everything. The interpreter keeps
+    # only the audit hook, in a place that Python code cannot read. What other modules must call goes through it; frames,
+    # and what enumerates objects, are refused to the code under test.
+
+    import _signal
+    import _thread
+    import doctest
+    import signal
+
+    getframe = sys._getframe
+    busy = set()
+    handlers = {}
+    own = set()
+
+    def own_codes(code):
+        own.add(id(code))
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                own_codes(constant)
+
+    own_codes(getframe().f_code)
+
+    def opaque(name, handler):
+        """A function that has the handler called, without a reference to it."""
+
+        def answered(event, args):
+            _, given, more, answer = event, *args
+            answer.append(handler(*given, **more))
+
+        handlers["assay." + name] = answered
+        scope = {"audit": sys.audit, "event": "assay." + name}
+        text = "def call(*args, **more):\n    answer = []\n    audit(event, args, more, answer)\n    return answer[0]"
+        exec(compile(text, "<assay>", "exec"), scope)
+        return scope["call"]
+
+    protected = Codes()  # those of unittest and pytest
+    library_codes = {}
+    known_codes = {}
+
+    def key_of(code):
+        simple = (int, float, str, bytes, type(None))
+        constants = tuple(constant for constant in code.co_consts if isinstance(constant, simple))
+        return code.co_name, code.co_firstlineno, code.co_code, code.co_names, code.co_varnames, constants
+
+    def is_library(code):
+        """Whether it is code of an installed module: of a file that the code under test cannot write."""
+        if id(code) not in known_codes:
+            file, found = code.co_filename, False
+            if file.startswith(system):
+                if file not in library_codes:
+                    library_codes[file] = set()
+                    try:
+                        todo = [importlib.machinery.SourceFileLoader("library", file).get_code("library")]
+                    except Exception:
+                        todo = []
+                    while todo:
+                        one = todo.pop()
+                        library_codes[file].add(key_of(one))
+                        todo.extend(constant for constant in one.co_consts if isinstance(constant, types.CodeType))
+                found = key_of(code) in library_codes[file]
+            known_codes[id(code)] = (code, found)
+        return known_codes[id(code)][1]
+
+    def is_ours(code):
+        return code in codes or id(code) in own
+
+    standard = os.path.dirname(os.__file__)
+    names = ("inspect.py", "bdb.py", "pdb.py", "code.py", "asyncio/base_tasks.py", "cgitb.py")
+    walkers = {f"{standard}/{name}" for name in names}
+    hands = {"walk_stack", "walk_tb", "_walk_tb_with_full_positions", "<lambda>"}
+
+    def refuse_frames(event, args):
+        """Refuses frames to the code under test, also by way of a library's function that returns them."""
+        if not state["running"] or event == "object.__getattr__" and args[1] not in frames:
+            return
+        thread = _thread.get_ident()
+        if thread in busy:
+            return
+        busy.add(thread)
+        try:
+            frame = getframe(2)
+            code, file = frame.f_code, frame.f_code.co_filename
+            if is_ours(code):
+                return
+            allowed = is_library(code)
+            if allowed and file in walkers:
+                while frame is not None and not is_ours(frame.f_code) and is_library(frame.f_code):
+                    frame = frame.f_back
+                allowed = frame is None or is_ours(frame.f_code)
+            elif allowed and file.endswith(("/traceback.py", "/logging/__init__.py")) and code.co_name in hands:
+                allowed = is_library(frame.f_back.f_code) or is_ours(frame.f_back.f_code)
+        finally:
+            busy.discard(thread)
+        if not allowed:
+            raise RuntimeError("the interpreter's frames and objects cannot be walked while a suite runs")
+
+    frames = {"tb_frame", "gi_frame", "cr_frame", "ag_frame"}
+
+    def refuse_tracing(event, args):
+        if getframe(2).f_code is not doctest.DocTestRunner.run.__code__:
+            raise RuntimeError(f"{event} is not available while a suite runs")
+
+    def refuse_change(event, args):
+        target, name = args[0], args[1]
+        if state["running"] and name in ("__code__", "__defaults__", "__kwdefaults__"):
+            if target.__code__ in codes or target.__code__ in protected or id(target.__code__) in own:
+                raise RuntimeError(f"{name} of this function cannot be changed while a suite runs")
+
+    def refuse_import(event, args):
+        if args[0] == "_signal" and state["running"]:
+            raise RuntimeError("_signal cannot be loaded again while a suite runs")
+
+    def refuse_memory(event, args):
+        path = args[0]
+        if state["running"] and isinstance(path, (str, bytes)):
+            path = os.fsdecode(path)
+            if path.endswith("mem") or path.startswith("/proc/") or os.path.islink(path):
+                if os.path.realpath(path).endswith("/mem"):
+                    raise PermissionError(f"{path} cannot be opened while a suite runs")
+
+    handlers.update({
+        "sys.settrace": refuse_tracing, "sys.setprofile": refuse_tracing, "object.__setattr__": refuse_change,
+        "sys._getframe": refuse_frames, "sys._current_frames": refuse_frames, "sys._current_exceptions": refuse_frames,
+        "object.__getattr__": refuse_frames, "gc.get_objects": refuse_frames, "gc.get_referrers": refuse_frames,
+        "gc.get_referents": refuse_frames, "import": refuse_import, "open": refuse_memory,
+    })
+    handler_of = handlers.get
+
+    def guard(event, args):
+        handler = handler_of(event)
+        if handler is not None:
+            handler(event, args)
+
+    def without_frames():
+        """Handlers of signals get no frame; nothing that the interpreter keeps leads to pytest's objects."""
+        install = _signal.signal
+
+        def set_handler(number, handler):
+            if callable(handler) and type(handler) is not types.BuiltinFunctionType:
+                function = handler
+                scope = {"function": function}
+                exec(compile("def handler(number, frame): return function(number, None)", "<assay>", "exec"), scope)
+                handler = scope["handler"]
+            return install(number, handler)
+
+        _signal.signal = opaque("signal", set_handler)
+        enums = signal._int_to_enum, signal._enum_to_int, signal.Handlers, signal.Signals
+
+        def set_enum(number, handler):
+            to_enum, to_int, kinds, _ = enums
+            return to_enum(set_handler(to_int(number), to_int(handler)), kinds)
+
+        signal.signal = opaque("enum_signal", set_enum)
+
+    def forget(config):
+        """Removes what leads from modules to pytest's objects."""
+        hook = _pytest.assertion.rewrite.AssertionRewritingHook
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, hook)]
+        pdb = _pytest.debugging.pytestPDB
+        pdb._config = pdb._pluginmanager = structures.MARK_GEN._config = None
+        state["config"] = config
+
+    class Finder:
+        """What stands in sys.meta_path."""
+
+    # --- messages -----------------------------------------------------------------------------------------------
+
+    def describe(error):
+        if isinstance(error, SyntaxError):
+            text = (error.text or "").strip()
+            return f"{type(error).__name__}: {error.msg}" + (f": {text}" if text else "")
+        return "\n".join(line for line in str_of(error).splitlines())[:4000]
+
+    def str_of(error):
+        try:
+            text = str(error)
+        except BaseException:
+            text = "(its text cannot be shown)"
+        name = type(error).__name__
+        return f"{name}: {text}" if text else name
+
+    def place_of(error):
+        """`file:line: ` of the innermost line in the box that an exception went through."""
+        if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(box + "/"):
+            return f"{error.filename[len(box) + 1:]}:{error.lineno}: "
+        found, traceback = "", error.__traceback__
+        while traceback is not None:
+            file = os.path.join(box, traceback.tb_frame.f_code.co_filename)
+            if file.startswith(box + "/") and not file.startswith(box + "/.assay/"):
+                found = f"{file[len(box) + 1:]}:{traceback.tb_lineno}: "
+            traceback = traceback.tb_next
+        return found
+
+    def crash(report, excinfo=None):
+        place = ""
+        if excinfo is not None:
+            place = place_of(excinfo.value)
+        crashed = getattr(report.longrepr, "reprcrash", None)
+        if crashed is not None:
+            text = str(crashed.message)
+            note = notes.get(id(excinfo.value)) if excinfo is not None else None
+            if note is not None and note[0] is excinfo.value:
+                text = f"{text} {note[1]}" if "\n" not in text else text.replace("\n", f" {note[1]}\n", 1)
+            return (place + text)[:4000]
+        text = str(report.longrepr or "")
+        errors = [line[2:].strip() for line in text.splitlines() if line.startswith("E ")]
+        # the last line names the exception
+        return (place + "\n".join(errors[-1:] + errors[:-1] if errors else [text]))[:4000]
+
+    notes = {}
+
+    def note_subtests():
+        """unittest's subTest, which tells its parameters when it fails."""
+        import contextlib
+
+        @contextlib.contextmanager
+        def subTest(self, msg=unittest.case._subtest_msg_sentinel, **params):
+            try:
+                yield
+            except Exception as error:
+                words = [] if msg is unittest.case._subtest_msg_sentinel else [f"[{msg}]"]
+                if params:
+                    words.append("(" + ", ".join(f"{name}={value!r}" for name, value in params.items()) + ")")
+                notes.setdefault(id(error), (error, " ".join(words)[:500]))
+                raise
+
+        unittest.case.TestCase.subTest = subTest
+
+    # --- pytest -------------------------------------------------------------------------------------------------
+
+    pinned = {}  # item -> its function
+    places = {}  # item -> its index in the plan
+    flags = {}  # item -> unittest's attributes that its function or class had
+    planned = set()
+
+    class Witness:
+        """One case under way."""
+
+        def __init__(self, item):
+            self.item, self.reports, self.returned, self.begun = item, [], False, time.perf_counter()
+
+    current = []
+    compare = [None]
+    explaining = opaque("compare", lambda *args: compare[0](*args))
+
+    def as_witness(case, function, watched):
+        def returned():
+            look(watched)
+            if watched is not nothing:
+                look_at_instance(case.item)
+            case.returned = True
+
+        if inspect.iscoroutinefunction(function):
+
+            async def witness(*args, **more):
+                __tracebackhide__ = True
+                result = await function(*args, **more)
+                returned()
+                return result
+
+        else:
+
+            def witness(*args, **more):
+                __tracebackhide__ = True
+                result = function(*args, **more)
+                returned()
+                return result
+
+        # the marks of unittest
+        vars(witness).update(getattr(getattr(function, "__func__", function), "__dict__", {}))
+        return witness
+
+    relatives = {}
+
+    def relative(path):
+        if path not in relatives:
+            relatives[path] = os.path.relpath(str(path), box)
+        return relatives[path]
+
+    def is_named(item, config):
+        """Whether a file of the submission was named in the command."""
+        path = relative(item.path)
+        return any(os.path.normpath(str(word).partition("::")[0]) == path for word in config.args)
+
+    class Watch:
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_load_initial_conftests(self, early_config, parser, args):
+            compile_suite(early_config)
+            watch_marks()
+            note_subtests()
+            load_libraries()
+            suite, finder = Suite(), Finder()
+            for name in ("find_spec", "create_module", "exec_module", "get_source", "get_code", "get_data", "get_filename", "is_package"):
+                setattr(finder, name, opaque(name, getattr(suite, name)))
+            state["finder"] = finder
+            without_frames()
+            sys.addaudithook(guard)
+            state["running"] = True
+            forget(early_config)
+            sys.meta_path.insert(0, finder)
+            sys.path.insert(0, box)
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_configure(self, config):
+            source = getattr(config, "args_source", None)
+            if source is not None and source.name.startswith("INVOCATION") or not config.args:
+                config.args = list(order["files"])
+                if config.getoption("doctestmodules"):
+                    config.args += [path for path in order["own"] if path not in config.args]
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_collection(self, session):
+            forget(session.config)
+            state["before"] = dict(parts())
+            state["core"] = list(core())
+            for value in state["before"].values():
+                if isinstance(value, types.CodeType):
+                    protected.add(value)
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_collection_modifyitems(self, session, config, items):
+            seen, kept = set(), []
+            for item in items:
+                path = relative(item.path)
+                is_own = path in order["own"] and path not in sources
+                if is_own and sources and not isinstance(item, _pytest.doctest.DoctestItem) and not is_named(item, config):
+                    continue
+                if item.nodeid not in seen:
+                    seen.add(item.nodeid)
+                    kept.append(item)
+            items[:] = kept
+            for name, module in list(sys.modules.items()):
+                place = getattr(getattr(module, "__spec__", None), "origin", None) or getattr(module, "__file__", None)
+                if name in served and module is not served[name]:
+                    tampered(f"sys.modules[{name!r}]")
+                if name not in served and place and relative(place) in sources and name != "__main__":
+                    tampered(f"sys.modules[{name!r}]")
+            for tail in tails:
+                if tail in sys.modules and tail not in served and f"{tail}.py" in sources:
+                    tampered(f"sys.modules[{tail!r}]")
+            self.pin(config, items)
+
+        def pin(self, config, items):
+            for item in items:
+                if not isinstance(item, pytest.Function):
+                    continue
+                function = inner(item.obj)
+                if relative(item.path) in sources and getattr(function, "__code__", None) not in codes:
+                    if getattr(function, "__module__", None) not in served and not is_of_suite(function):
+                        file = getattr(getattr(function, "__code__", None), "co_filename", "")
+                        if not file.startswith(system):
+                            dropped.add(item)
+                            continue
+                pinned[item] = (getattr(item.obj, "__func__", item.obj), getattr(function, "__code__", None))
+                present = set()
+                for flag in ("__unittest_expecting_failure__", "__unittest_skip__"):
+                    if getattr(item.obj, flag, False) or getattr(item.cls, flag, False):
+                        present.add(flag)
+                if present:
+                    flags[item] = present
+            items[:] = [item for item in items if item not in dropped]
+            if any("::" in str(word) for word in config.args):
+                return
+            if config.getini("python_functions") != ["test"] or config.getini("python_classes") != ["Test"]:
+                return
+            found = {}
+            for item in items:
+                if isinstance(item, pytest.Function):
+                    chain = [one.name for one in item.listchain() if isinstance(one, pytest.Class)]
+                    found.setdefault(relative(item.path), set()).add("::".join([*chain, item.originalname or item.name]))
+            for whole in loaded.values():
+                if whole.path in found or whole.path in order["files"]:
+                    lost = whole.tests - found.get(whole.path, set())
+                    if lost and b"__test__" not in sources[whole.path] and whole.path not in failures:
+                        if whole.path in found or not config.args_source.name.startswith("ARGS"):
+                            lost = {name for name in lost if not is_abstract(whole, name)}
+                            if lost:
+                                tampered(f"{whole.path}: {sorted(lost)[0]} was not collected")
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_collection_finish(self, session):
+            look_at_all()
+            look(())
+            names, skipped = [], []
+            for item in session.items:
+                if has_mark(item, "skip", "skipif") and is_skipped(item):
+                    skipped.append(len(places))
+                places[item] = len(places)
+                names.append(item.nodeid[:500])
+            for at in range(0, max(len(names), 1), 500):
+                record(plan=names[at : at + 500])
+            record(skips=skipped)
+            import gc
+
+            gc.freeze()
+
+        def pytest_collectreport(self, report):
+            path = report.nodeid.partition("::")[0]
+            if report.failed:
+                record(name=report.nodeid or "collection", end="error", message=failures.get(path) or crash(report))
+            elif report.skipped and path in sources and path not in order["files"] + [path]:
+                pass
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_sessionfinish(self):
+            if state["before"] is not None:
+                look_at_all()
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_protocol(self, item, nextitem):
+            case = Witness(item)
+            current.append(case)
+            yield
+            current.pop()
+            took = (time.perf_counter() - case.begun) * 1000
+            if item not in places:
+                tampered(f"the tests: {item.nodeid} was not collected")
+            end, message = rule(case)
+            what = {"message": message} if message else {}
+            record(i=places[item], end=end, ms=round(took, 3), **what)
+            if time.perf_counter() > state.get("next", 0):
+                look_at_all()
+                state["next"] = time.perf_counter() + 1
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_call(self, item):
+            case = current[-1]
+            util = _pytest.assertion.util
+            explain, util._config = util._reprcompare, None
+            if explain is not None:
+                compare[0] = explain
+                util._reprcompare = explaining
+            if isinstance(item, pytest.Function):
+                was = item.obj
+                function, code = pinned.get(item, (None, None))
+                if getattr(was, "__func__", was) is not function or getattr(inner(was), "__code__", None) is not code:
+                    tampered(f"the test {item.nodeid}")
+                watched = used_by(was, item.cls)
+                look_at_instance(item)
+                for names, key, value in watched:
+                    if names.get(key, missing) is not value:
+                        tampered(f"{key}, which the tests use")
+                wrapped = as_witness(case, was, watched)
+                item.obj = wrapped
+                if isinstance(item, _pytest.unittest.TestCaseFunction) and inspect.iscoroutinefunction(was):
+                    vars(instance_of(item))[item.originalname] = wrapped
+                yield
+                item.obj = was
+            else:
+                item.runtest = as_witness(case, item.runtest, nothing)
+                yield
+                del item.runtest
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_makereport(self, item, call):
+            outcome = yield
+            report = outcome.get_result()
+            current[-1].reports.append((report, call.excinfo))
+
+    dropped = set()
+
+    def is_skipped(item):
+        """Whether the suite's marks skip it, if pytest can tell now."""
+        try:
+            return _pytest.skipping.evaluate_skip_marks(item) is not None
+        except BaseException:
+            return False
+
+    def is_abstract(whole, name):
+        """Whether pytest does not collect a class of this kind: one with __init__, or hidden behind another name."""
+        kind = whole.before.get(name.partition("::")[0])
+        if not isinstance(kind, type):
+            return False
+        if issubclass(kind, unittest.case.TestCase):
+            return False
+        return kind.__init__ is not object.__init__ or kind.__new__ is not object.__new__
+
+    def rule(case):
+        item, end, message = case.item, "passed", ""
+        phases = [report.when for report, _ in case.reports]
+        if phases[:1] != ["setup"] or phases[-1:] != ["teardown"]:
+            return "error", "the test did not run from set-up to tear-down"
+        for report, excinfo in case.reports:
+            if report.failed:
+                if report.when != "call":
+                    return "error", crash(report, excinfo)
+                asserts = excinfo is None or excinfo.errisinstance((AssertionError, pytest.fail.Exception))
+                end, message = ("failed" if asserts else "crashed"), crash(report, excinfo)
+            elif report.skipped or hasattr(report, "wasxfail"):
+                error = excinfo.value if excinfo is not None else None
+                if hasattr(report, "wasxfail"):
+                    if not may_fail(item, error):
+                        end, message = "crashed", "an expected failure that the suite's own source does not state: " + str(report.wasxfail)
+                    elif end == "passed":
+                        end = "xfailed" if report.skipped else "passed"
+                elif may_skip(item, report, error):
+                    end = "skipped"
+                    message = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else "")
+                else:
+                    end, message = "crashed", "a skip that the suite's own source does not state: " + str_of(error)[:500]
+            elif excinfo is not None:
+                return "crashed", "it ended with an exception that is missing from its report"
+        if end == "passed" and not case.returned:
+            return "crashed", "the test did not run to its end"
+        return ("passed" if end == "xfailed" else end), message
+
+    def may_fail(item, error):
+        if has_mark(item, "xfail") or unittest_flag(item, "__unittest_expecting_failure__"):
+            return True
+        return error is not None and isinstance(error, _pytest.outcomes.XFailed) and says_skip(error.__traceback__)
+
+    def may_skip(item, report, error):
+        if report.when == "setup" and has_mark(item, "skip", "skipif"):
+            return True
+        if error is None:
+            return False
+        if unittest_flag(item, "__unittest_skip__"):
+            return True
+        raised = error.__context__ if isinstance(error.__context__, unittest.case.SkipTest) else error
+        if says_skip(raised.__traceback__):
+            return True
+        return inspect.iscoroutinefunction(inner(item.obj)) and is_of_suite(item.obj)
+
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    arguments = ["-p", "no:cacheprovider", "--rootdir=" + box, "-c", order["config"], "-q", "--tb=short"]
+    if not order["conftest"]:
+        arguments.append("--noconftest")
+    status = pytest.main(arguments + sys.argv[1:], plugins=[Watch()])
+    unloaded = [f"{path} cannot be loaded: {why}" for path, why in failures.items() if path.endswith("conftest.py")]
+    record(done=int(status), message=unloaded[0] if unloaded else "")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # skips exit handlers, which the code under test may have registered
+    os._exit(int(status))

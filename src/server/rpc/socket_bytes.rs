@@ -1,0 +1,171 @@
+//! The bytes that the socket holds for a uid: unfinished lines, calls under way, and replies that
+//! were not read.
+//!
+//! ```text
+//!  line grows --resize--> [ bytes of the uid ] <--resize-- parsed call, until it is answered;
+//!                             |        ^                   a submission, until it is admitted
+//!                     refuse, or wait  '-- hold -- text of a reply, until it is written
+//! ```
+//!
+//! Callers count together if they have the same uid. A uid that has reached the bound is told so;
+//! its small messages and all other uids are served as before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::error::CallError;
+use config::bounds;
+use protocol::code::Code;
+
+/// The bytes held for each uid.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SocketBytes(Arc<Mutex<HashMap<u32, Arc<UidBytes>>>>);
+
+#[derive(Debug, Default)]
+struct UidBytes {
+    held: AtomicU64,
+    /// Notified when bytes were released.
+    released: Notify,
+}
+
+impl SocketBytes {
+    /// The account of a uid, which its connections share.
+    pub(super) fn account(&self, uid: u32) -> ByteAccount {
+        let mut by_uid = self.0.lock();
+        // those of uids without connection and without held bytes
+        by_uid.retain(|_, bytes| Arc::strong_count(bytes) > 1);
+        ByteAccount(by_uid.entry(uid).or_default().clone())
+    }
+}
+
+/// The account of one uid.
+#[derive(Debug, Clone)]
+pub(super) struct ByteAccount(Arc<UidBytes>);
+
+impl ByteAccount {
+    /// Holds nothing yet.
+    pub(super) fn nothing(&self) -> HeldBytes {
+        HeldBytes { account: self.clone(), bytes: 0 }
+    }
+
+    /// Counts bytes until the result is dropped. `None` if the uid holds too many.
+    pub(super) fn hold(&self, bytes: usize) -> Option<HeldBytes> {
+        let mut held = self.nothing();
+        held.resize(bytes).then_some(held)
+    }
+
+    /// The same, but waits until there is room.
+    pub(super) async fn hold_when_free(&self, bytes: usize) -> HeldBytes {
+        loop {
+            let released = self.0.released.notified();
+            tokio::pin!(released);
+            released.as_mut().enable();
+            match self.hold(bytes) {
+                Some(held) => return held,
+                None => released.await,
+            }
+        }
+    }
+
+    /// The error of a call that would exceed the bound.
+    pub(super) fn refusal() -> CallError {
+        let message = format!(
+            "your uid's unfinished lines, calls under way and unread replies would hold more than {} bytes; read \
+             the replies, or send less at a time",
+            bounds::MAX_SOCKET_BYTES_PER_UID
+        );
+        CallError::new(Code::QuotaExceeded, message).retry_after(bounds::SOCKET_BYTES_RETRY)
+    }
+}
+
+/// Bytes that are counted until this is dropped.
+#[derive(Debug)]
+pub(super) struct HeldBytes {
+    account: ByteAccount,
+    bytes: u64,
+}
+
+impl HeldBytes {
+    /// Counts `bytes` from now on. False, and nothing has changed, if the uid would hold too many.
+    pub(super) fn resize(&mut self, bytes: usize) -> bool {
+        let UidBytes { held, released } = &*self.account.0;
+        let bytes = bytes as u64;
+        let Some(more) = bytes.checked_sub(self.bytes) else {
+            held.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+            self.bytes = bytes;
+            released.notify_waiters();
+            return true;
+        };
+        // small messages have room of their own, so that a full account does not silence its uid
+        let is_small = bytes <= bounds::SMALL_MESSAGE_BYTES;
+        let most = bounds::MAX_SOCKET_BYTES_PER_UID + if is_small { bounds::SMALL_MESSAGES_BYTES_PER_UID } else { 0 };
+        let add = |held: u64| held.checked_add(more).filter(|held| *held <= most);
+        let added = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+        if added {
+            self.bytes = bytes;
+        }
+        added
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.account.0.held.fetch_sub(self.bytes, Ordering::Relaxed);
+            self.account.0.released.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: usize = bounds::MAX_SOCKET_BYTES_PER_UID as usize;
+
+    #[test]
+    fn a_uid_holds_no_more_than_its_bound_and_harms_no_other() {
+        let bytes = SocketBytes::default();
+        let (one, same, other) = (bytes.account(1), bytes.account(1), bytes.account(2));
+        let mut held = one.hold(MOST - 10).unwrap();
+        assert!(same.hold(1 << 20).is_none() && other.hold(1 << 20).is_some());
+        // small messages go on
+        assert!(same.hold(100).is_some());
+        assert!(!held.resize(MOST + 1) && held.resize(MOST) && held.resize(10));
+        assert!(same.hold(1 << 20).is_some());
+        drop(held);
+        assert_eq!(one.0.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn small_messages_have_a_bound_as_well() {
+        let account = SocketBytes::default().account(1);
+        let small = bounds::SMALL_MESSAGE_BYTES as usize;
+        let all: Vec<HeldBytes> = std::iter::from_fn(|| account.hold(small)).collect();
+        let most = bounds::MAX_SOCKET_BYTES_PER_UID + bounds::SMALL_MESSAGES_BYTES_PER_UID;
+        assert_eq!(all.len() as u64, most / bounds::SMALL_MESSAGE_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_may_wait_is_counted_when_there_is_room() {
+        let account = SocketBytes::default().account(1);
+        let held = account.hold(MOST).unwrap();
+        let (waiting, ()) = tokio::join!(account.hold_when_free(1 << 20), async {
+            tokio::task::yield_now().await;
+            drop(held);
+        });
+        assert_eq!(waiting.bytes, 1 << 20);
+    }
+
+    #[test]
+    fn accounts_without_a_connection_are_forgotten() {
+        let bytes = SocketBytes::default();
+        drop(bytes.account(1));
+        let _two = bytes.account(2);
+        assert_eq!(bytes.0.lock().len(), 1);
+    }
+}

@@ -1,0 +1,405 @@
+//! What is wrong is said at once, where one looks: each kind of fault is provoked, and must be in
+//! the log at `warning` or above with what an operator needs to find it. What would wait in vain is
+//! refused at once.
+
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{Daemon, Options, engine, eventually, root, submission, with};
+
+/// A daemon with profiles and images of its own, in a folder.
+struct Site {
+    folder: TempDir,
+    config: String,
+    floor: u32,
+    engine: Option<&'static str>,
+    env: Vec<(&'static str, &'static str)>,
+    under: Vec<&'static str>,
+}
+
+/// Lines of a profile for bash, without its image.
+const BASH: &str = "name = 'bash'\nentry = 'main.sh'\nrun = ['/bin/bash', '{entry}']\n[env]\nPATH = '/usr/bin:/bin'\n";
+
+impl Site {
+    /// The shipped images, and one profile for bash with these lines at its top.
+    fn new(profile: &str) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir(folder.path().join("profiles")).unwrap();
+        std::fs::write(folder.path().join("profiles/bash.toml"), format!("{profile}\n{BASH}")).unwrap();
+        let (config, env, under) = (String::new(), Vec::new(), Vec::new());
+        Site { folder, config, floor: 0, engine: None, env, under }
+    }
+
+    /// A working profile.
+    fn bash() -> Site {
+        Site::new("image = 'bash'")
+    }
+
+    fn config(self, config: &str) -> Site {
+        Site { config: config.to_owned(), ..self }
+    }
+
+    fn floor(self, floor: u32) -> Site {
+        Site { floor, ..self }
+    }
+
+    /// A folder of images with the shipped base and one image `own` with these lines.
+    fn own_image(self, lines: &str) -> Site {
+        let images = self.folder.path().join("images");
+        std::fs::create_dir_all(images.join("own")).unwrap();
+        let copied = Command::new("cp").arg("-a").arg(root().join("images/base")).arg(&images).status().unwrap();
+        assert!(copied.success());
+        // an image that no earlier test can have left
+        let text = format!("ARG BASE\nFROM $BASE\nLABEL test={}\n{lines}\n", uuid::Uuid::new_v4());
+        std::fs::write(images.join("own/Dockerfile"), text).unwrap();
+        self
+    }
+
+    fn start(self) -> Running {
+        let images = self.folder.path().join("images");
+        let images = images.to_str().unwrap();
+        let mut env = self.env.clone();
+        if Path::new(images).exists() {
+            env.push(("ASSAY_IMAGES_DIR", images));
+        }
+        let daemon = Daemon::start(&Options {
+            profiles: "",
+            floor: self.floor,
+            ceiling: self.floor.max(1),
+            config: &self.config,
+            profiles_dir: Some(&self.folder.path().join("profiles")),
+            trusted: "['docker.io/library/debian', 'docker.io/trusted/*']",
+            engine: self.engine,
+            env: &env,
+            under: &self.under,
+            ..Options::default()
+        });
+        Running { daemon, site: self.folder }
+    }
+}
+
+/// A daemon, and the folder that it was configured with.
+struct Running {
+    daemon: Daemon,
+    site: TempDir,
+}
+
+impl Deref for Running {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+}
+
+/// The lines of the log that an operator sees with `journalctl -p warning`.
+fn attention(daemon: &Daemon) -> Vec<String> {
+    let is_seen = |line: &&str| line.contains("  WARN ") || line.contains(" ERROR ");
+    daemon.log().lines().filter(is_seen).map(str::to_owned).collect()
+}
+
+/// Waits for a line that needs attention, and that has all these texts.
+fn expect(daemon: &Daemon, texts: &[&str]) {
+    let found = || attention(daemon).iter().any(|line| texts.iter().all(|text| line.contains(text)));
+    eventually(&format!("a warning or an error with {texts:?}"), found);
+}
+
+fn echo() -> Value {
+    submission("bash", "echo hello")
+}
+
+/// The error of a submission that is refused, with its code.
+fn refused(daemon: &Daemon, code: &str) -> String {
+    let error = daemon.caller().error("submission.run", echo());
+    assert_eq!(error["data"]["code"], code, "{error}");
+    error["message"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn nothing_of_a_healthy_daemon_needs_attention() {
+    let daemon = Site::bash().floor(1).start();
+    daemon.warm();
+    for _ in 0..3 {
+        assert_eq!(daemon.caller().ok("submission.run", echo())["verdict"], "accepted");
+    }
+    daemon.caller().ok("daemon.reload", json!({}));
+    assert_eq!(attention(&daemon), Vec::<String>::new());
+    expect_info(&daemon, &["the pools are warm", "pools=1"]);
+}
+
+fn expect_info(daemon: &Daemon, texts: &[&str]) {
+    let found = || daemon.log().lines().any(|line| texts.iter().all(|text| line.contains(text)));
+    eventually(&format!("a line with {texts:?}"), found);
+}
+
+#[test]
+fn a_misspelt_image_is_an_error_at_the_start_and_refused_at_once() {
+    let daemon = Site::new("image = 'bsah'").start();
+    daemon.wait_for_engine();
+    expect(&daemon, &[" ERROR ", "profile=bash", "image \\\"bsah\\\"", "perhaps \\\"bash\\\""]);
+    let message = refused(&daemon, "image_failed");
+    assert!(message.contains("Remedy") && message.contains("perhaps \"bash\""), "{message}");
+    let health = daemon.caller().ok("daemon.health", json!({}));
+    let check = health["checks"].as_array().unwrap().iter().find(|check| check["name"] == "pool bash").unwrap();
+    assert!(check["ok"] == false && check["remedy"].as_str().unwrap().contains("image"), "{health}");
+    // the operator corrects the profile: no restart
+    let profile = daemon.site.path().join("profiles/bash.toml");
+    std::fs::write(profile, format!("image = 'bash'\n{BASH}")).unwrap();
+    daemon.caller().ok("daemon.reload", json!({}));
+    eventually("it runs", || daemon.caller().call("submission.run", echo())["result"]["verdict"] == "accepted");
+}
+
+#[test]
+fn an_image_folder_that_appears_is_noticed() {
+    let site = Site::new("image = 'own'").own_image("RUN true");
+    let images = site.folder.path().join("images");
+    std::fs::rename(images.join("own"), images.join("away")).unwrap();
+    let daemon = site.start();
+    daemon.wait_for_engine();
+    expect(&daemon, &[" ERROR ", "profile=bash", "images has away"]);
+    refused(&daemon, "image_failed");
+    std::fs::rename(images.join("away"), images.join("own")).unwrap();
+    eventually("it runs", || daemon.caller().call("submission.run", echo())["result"]["verdict"] == "accepted");
+    expect_info(&daemon, &["an image is ready", "image=\"own\""]);
+}
+
+#[test]
+fn without_a_folder_of_images_each_profile_is_an_error() {
+    let site = Site::bash().config("");
+    let daemon = Site { env: vec![("ASSAY_IMAGES_DIR", "/nonexistent/images")], ..site }.start();
+    daemon.wait_for_engine();
+    expect(&daemon, &[" ERROR ", "profile=bash", "/nonexistent/images", "images.dir"]);
+    assert!(refused(&daemon, "image_failed").contains("images.dir"));
+}
+
+#[test]
+fn an_image_that_may_not_be_built_is_an_error_until_it_is_built() {
+    let site = Site::new("image = 'own'").own_image("RUN true");
+    let daemon = Site { env: vec![("ASSAY_IMAGES_BUILD_MISSING", "false")], ..site }.start();
+    daemon.wait_for_engine();
+    expect(&daemon, &[" ERROR ", "it is not built yet", "assay images build", "images.build_missing"]);
+    assert!(refused(&daemon, "image_failed").contains("assay images build"));
+    let built = daemon.caller().ok("image.build", json!({ "profile": "bash" }));
+    assert_eq!(daemon.caller().ok("submission.run", echo())["verdict"], "accepted");
+    // another program removes it from the engine, and all that was made of it
+    let (tag, filter) = (built["tag"].as_str().unwrap(), format!("assay.image%3D{}", built["id"].as_str().unwrap()));
+    let rows = engine(&format!("GET /images/json?filters=%7B%22label%22%3A%5B%22{filter}%22%5D%7D")).1;
+    let rows: Value = serde_json::from_str(&rows).unwrap();
+    let layers = rows.as_array().unwrap().iter().map(|row| row["Id"].as_str().unwrap().to_owned());
+    for image in layers.chain([tag.to_owned()]) {
+        eventually("the image is gone", || {
+            for sandbox in daemon.containers() {
+                engine(&format!("DELETE /containers/{sandbox}?force=1"));
+            }
+            [200, 404].contains(&engine(&format!("DELETE /images/{image}?force=1")).0)
+        });
+    }
+    let lines = attention(&daemon).len();
+    eventually("it is refused again", || {
+        daemon.caller().call("submission.run", echo())["error"]["data"]["code"] == "image_failed"
+    });
+    assert!(attention(&daemon)[lines..].iter().any(|line| line.contains("it is not built yet")));
+}
+
+#[test]
+fn an_image_that_cannot_be_built_answers_those_who_wait_for_it() {
+    let site = Site::new("image = 'own'").own_image("RUN echo no-such-thing >&2; exit 3");
+    let daemon = site.start();
+    daemon.wait_for_engine();
+    // the default patience is two minutes, and three tries take six seconds
+    let report = daemon.caller().ok("submission.run", echo());
+    assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("assay")), "{report}");
+    expect(&daemon, &[" ERROR ", "an image could not be built", "image=own", "build-logs"]);
+    expect(&daemon, &["WARN", "verdict=\"system_error\"", "reason=", "build image"]);
+    assert!(refused(&daemon, "image_failed").contains("build-logs"));
+}
+
+#[test]
+fn images_of_registries_that_cannot_be_had_are_errors() {
+    let daemon = Site::new("image = 'docker.io/other/bash:1'").start();
+    expect(&daemon, &[" ERROR ", "profile=bash", "images.trusted"]);
+    assert!(refused(&daemon, "image_failed").contains("images.trusted"));
+    let site = Site::new("image = 'docker.io/trusted/bash:1'");
+    let daemon = Site { env: vec![("ASSAY_IMAGES_PULL", "never")], ..site }.start();
+    daemon.wait_for_engine();
+    let refused = || daemon.caller().call("submission.run", echo());
+    eventually("it is refused", || refused()["error"]["data"]["code"] == "image_failed");
+    expect(&daemon, &[" ERROR ", "profile=bash", "docker pull"]);
+}
+
+#[test]
+fn isolation_that_cannot_be_had_is_an_error_and_refused_at_once() {
+    let site = Site::new("image = 'bash'\nisolation = 'split'");
+    let daemon = site.floor(1).config("[isolation]\nrequire_nonroot = true").start();
+    expect(&daemon, &[" ERROR ", "profile=bash", "require_nonroot", "assay doctor"]);
+    assert!(refused(&daemon, "unsupported").contains("require_nonroot"));
+}
+
+#[test]
+fn a_runtime_that_the_engine_does_not_have_is_an_error_and_refused() {
+    let daemon = Site::new("image = 'bash'\nruntime = 'no-such-runtime'").floor(1).start();
+    expect(&daemon, &[" ERROR ", "profile=bash", "no-such-runtime"]);
+    eventually("it is refused", || {
+        daemon.caller().call("submission.run", echo())["error"]["data"]["code"] == "unsupported"
+    });
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_an_error_with_its_address() {
+    let daemon = Site { engine: Some("unix:///nonexistent/docker.sock"), ..Site::bash() }.start();
+    expect(&daemon, &[" ERROR ", "the engine does not answer", "/nonexistent/docker.sock", "remedy="]);
+    refused(&daemon, "no_host");
+    let config = "[engine]\nallow_plaintext = true";
+    let site = Site::bash().config(config);
+    let daemon = Site { engine: Some("tcp://127.0.0.1:1"), ..site }.start();
+    expect(&daemon, &["WARN", "no TLS", "127.0.0.1:1"]);
+    expect(&daemon, &[" ERROR ", "the engine does not answer", "127.0.0.1:1"]);
+}
+
+#[test]
+fn too_few_uids_are_a_warning_with_the_setting() {
+    let site = Site::bash().floor(2);
+    let daemon = Site { env: vec![("ASSAY_UIDS_COUNT", "1")], ..site }.start();
+    expect(&daemon, &["WARN", "profile=bash", "every uid is in use", "uids.count"]);
+}
+
+#[test]
+fn a_submission_that_waits_in_vain_is_a_warning_with_what_was_short() {
+    let daemon = Site::bash().floor(1).config("[queue]\npatience = '300ms'").start();
+    daemon.warm();
+    let slow = with(submission("bash", "sleep 20"), "limits", json!({ "wall_ms": 30_000 }));
+    let running = daemon.caller().ok("submission.submit", slow)["id"].clone();
+    let is_running = || daemon.caller().ok("submission.get", json!({ "id": running }))["state"] == "running";
+    eventually("it runs", is_running);
+    let report = daemon.caller().ok("submission.run", echo());
+    assert_eq!(report["verdict"], "system_error", "{report}");
+    expect(&daemon, &["WARN", "verdict=\"system_error\"", "reason=", "are in use", "pool.ceiling"]);
+}
+
+#[test]
+fn a_full_queue_is_a_warning_with_the_caller() {
+    let daemon = Site::bash().floor(1).config("[queue]\nmax = 1").start();
+    daemon.warm();
+    let slow = with(submission("bash", "sleep 20"), "limits", json!({ "wall_ms": 30_000 }));
+    daemon.caller().ok("submission.submit", slow);
+    refused(&daemon, "queue_full");
+    expect(&daemon, &["WARN", "submission refused", "code=\"queue_full\"", "uid=0"]);
+}
+
+#[test]
+fn a_paused_daemon_finishes_what_it_has_and_refuses_the_rest() {
+    let daemon = Site::bash().floor(1).start();
+    daemon.warm();
+    let slow = with(submission("bash", "read line; echo done"), "stdin_open", json!(true));
+    let mut caller = daemon.caller();
+    let id = caller.ok("submission.submit", with(slow, "limits", json!({ "wall_ms": 90_000 })))["id"].clone();
+    eventually("it runs", || daemon.caller().ok("submission.get", json!({ "id": id }))["state"] == "running");
+    let mut stranger = daemon.caller_as(4321);
+    assert_eq!(stranger.error("daemon.pause", json!({}))["data"]["code"], "forbidden");
+    assert_eq!(caller.ok("daemon.pause", json!({})), json!({ "paused": true, "queued": 0, "running": 1 }));
+    assert!(refused(&daemon, "draining").contains("assay resume"));
+    expect(&daemon, &["WARN", "paused by command"]);
+    let health = caller.ok("daemon.health", json!({}));
+    assert_eq!(health["status"], "degraded");
+    assert!(health["checks"].as_array().unwrap().iter().any(|check| check["name"] == "admission"), "{health}");
+    assert_eq!(caller.ok("daemon.status", json!({}))["phase"], "paused");
+    caller.ok("submission.input", json!({ "id": id, "data": "x\n", "eof": true }));
+    let report = caller.ok("submission.wait", json!({ "id": id }));
+    assert_eq!(report["verdict"], "accepted", "{report}");
+    assert_eq!(caller.ok("daemon.resume", json!({}))["paused"], false);
+    assert_eq!(caller.ok("submission.run", echo())["verdict"], "accepted");
+}
+
+#[test]
+fn a_sandbox_that_is_killed_twice_is_a_warning_with_the_reason() {
+    let daemon = Site::bash().floor(1).start();
+    daemon.warm();
+    let slow = with(submission("bash", "sleep 60"), "limits", json!({ "wall_ms": 90_000 }));
+    let id = daemon.caller().ok("submission.submit", slow)["id"].clone();
+    let mut killed = std::collections::BTreeSet::new();
+    eventually("it is answered", || {
+        let rows = daemon.caller().ok("sandbox.list", json!({}))["sandboxes"].clone();
+        for row in rows.as_array().unwrap().iter().filter(|row| row["state"] == "leased") {
+            if killed.insert(row["id"].as_str().unwrap().to_owned()) {
+                engine(&format!("POST /containers/{}/kill", row["id"].as_str().unwrap()));
+            }
+        }
+        daemon.caller().ok("submission.get", json!({ "id": id }))["state"] == "done"
+    });
+    expect(&daemon, &["WARN", "sandbox lost during a run", "init_exit_code=137"]);
+    expect(&daemon, &["WARN", "verdict=\"system_error\"", "reason=", "attach stream ended"]);
+}
+
+#[test]
+fn a_broken_checker_is_a_warning_that_names_the_test() {
+    let daemon = Site::bash().floor(1).start();
+    daemon.warm();
+    let files = json!([{ "path": "main.sh", "content": "echo s3cr3t >&2; exit 77" }]);
+    let checker = json!({ "kind": "program", "language": "bash", "files": files });
+    let tests = json!([{ "name": "a", "stdin": "", "expect": "x", "checker": checker }]);
+    let report = daemon.caller().ok("submission.run", with(echo(), "tests", tests));
+    assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("caller")), "{report}");
+    expect(&daemon, &["WARN", "verdict=\"system_error\"", "reason=\"its checker or interactor failed in test 1"]);
+    assert!(!daemon.log().contains("s3cr3t"));
+}
+
+#[test]
+fn mistakes_of_variables_and_reloads_are_said() {
+    let daemon = Site { env: vec![("ASSAY_QEUE_MAX", "5")], ..Site::bash() }.start();
+    expect(&daemon, &["WARN", "ASSAY_QEUE_MAX sets nothing", "ASSAY_QUEUE_MAX"]);
+    let path = daemon.folder.path().join("assayd.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}\n[queue]\nmaxx = 3\n")).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon.pid() as i32), nix::sys::signal::SIGHUP).unwrap();
+    expect(&daemon, &[" ERROR ", "the old one stays in effect", "queue.maxx", "did you mean queue.max?"]);
+}
+
+#[test]
+fn damage_in_the_state_folder_is_said() {
+    let mut daemon = Site::bash().start();
+    daemon.terminate();
+    let state = daemon.folder.path().join("state");
+    std::fs::create_dir_all(state.join("kept")).unwrap();
+    std::fs::write(state.join("kept/a.json"), "{").unwrap();
+    std::fs::create_dir_all(state.join("answers")).unwrap();
+    daemon.start_again();
+    expect(&daemon, &[" ERROR ", "cannot read a saved submission", "a.unreadable"]);
+}
+
+#[test]
+fn a_build_log_that_cannot_be_kept_is_said() {
+    let site = Site::new("image = 'own'").own_image("RUN true");
+    let mut daemon = site.start();
+    daemon.terminate();
+    std::fs::write(daemon.folder.path().join("state/build-logs"), "").unwrap();
+    daemon.start_again();
+    daemon.wait_for_engine();
+    assert_eq!(daemon.caller().ok("submission.run", echo())["verdict"], "accepted");
+    expect(&daemon, &["WARN", "the build's log cannot be kept"]);
+}
+
+#[test]
+fn few_open_files_are_said() {
+    let daemon = Site { under: vec!["prlimit", "--nofile=1024:1024"], ..Site::bash() }.start();
+    expect(&daemon, &["WARN", "LimitNOFILE"]);
+}
+
+#[test]
+fn a_killed_daemon_is_said_by_its_reaper() {
+    let mut daemon = Site::bash().floor(1).start();
+    daemon.warm();
+    daemon.kill9();
+    expect(&daemon, &["WARN", "the daemon died"]);
+}
