@@ -1,13 +1,13 @@
-//! Work that keeps a thread busy: comparing and reading what programs wrote. A program chooses how
-//! much that is, so large pieces leave the runtime's other tasks to other threads.
+//! Work that keeps a thread busy: reading what callers and programs wrote, and comparing it. They
+//! choose how much that is, so large pieces leave the runtime's other tasks to other threads.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Bytes up to which the work takes well under a millisecond.
-const SMALL_BYTES: usize = 64 * 1024;
+pub const SMALL_BYTES: usize = 64 * 1024;
 
 /// Does work on this many bytes.
-pub(super) fn on_bytes<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+pub fn on_bytes<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let has_other_threads =
         || Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
     if bytes > SMALL_BYTES && has_other_threads() { tokio::task::block_in_place(work) } else { work() }

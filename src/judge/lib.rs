@@ -21,7 +21,7 @@ pub mod cache;
 mod cancel;
 pub mod check;
 mod checker_result;
-mod compute;
+pub mod compute;
 pub mod decide;
 pub mod drive;
 pub mod events;

@@ -120,7 +120,11 @@ pub(super) async fn serve(
             _ = &mut writing => break,
             _ = closed.wait_for(|closed| *closed) => break,
         };
-        match connection.accept_line(line) {
+        let action = tokio::select! {
+            action = connection.accept_line(line) => action,
+            _ = closed.wait_for(|closed| *closed) => break,
+        };
+        match action {
             Action::Continue => {}
             Action::Fail(id, error) => {
                 if !connection.context.respond(&id, Err(error), None).await {
@@ -145,7 +149,7 @@ pub(super) async fn serve(
 
 impl ClientConnection {
     /// Starts the call in a line, or says what is wrong with it.
-    fn accept_line(&mut self, line: std::io::Result<InputLine>) -> Action {
+    async fn accept_line(&mut self, line: std::io::Result<InputLine>) -> Action {
         let line = match line {
             Ok(InputLine::Complete(line)) => line,
             Ok(InputLine::TooLong) => {
@@ -163,11 +167,15 @@ impl ClientConnection {
         };
         let ReceivedLine { text, mut held, first_byte } = line;
         let received = ReceivedAt { first_byte, last_byte: Instant::now() };
-        // parsed, a line takes more than its text
-        if !held.resize(text.len() + LineShape::of(&text).memory_bytes()) {
-            return Action::Fail(Value::Null, ByteAccount::refusal());
-        }
-        let request = match parse(&text) {
+        let account = &self.context.account;
+        let parsed = account.read(text.len(), || {
+            // parsed, a line takes more than its text
+            match held.resize(text.len() + LineShape::of(&text).memory_bytes()) {
+                true => parse(&text),
+                false => Err((Value::Null, ByteAccount::refusal())),
+            }
+        });
+        let request = match parsed.await {
             Ok(request) => request,
             Err((id, error)) => return Action::Fail(id, error),
         };

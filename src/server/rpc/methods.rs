@@ -70,6 +70,9 @@ async fn dispatch(
     let turn = if only_reads(method) { Some(context.outbox.turn().await.ok_or_else(gone)?) } else { None };
     let reply = match method {
         Method::BlobGet => blobs::get(context, params),
+        Method::BlobPut => {
+            context.account.read(held.bytes(), || blobs::put(context, params)).await.map(CallReply::from)
+        }
         _ => at_once(context, method, params).await.map(CallReply::from),
     };
     drop(held);
@@ -90,7 +93,6 @@ async fn at_once(context: &Arc<Context>, method: Method, params: Value) -> CallR
         Method::SubmissionCancel => submissions::cancel(context, params),
         Method::SubmissionList => submissions::list(context, params),
         Method::SubmissionLogs => submissions::logs(context, params),
-        Method::BlobPut => blobs::put(context, params),
         Method::DaemonStatus => nothing(params).map(|()| to_value(&views::status(&context.daemon))),
         Method::DaemonHealth => nothing(params).map(|()| to_value(&views::health(&context.daemon))),
         Method::DaemonDrain => nothing(params).map(|()| drain(context)),
@@ -109,9 +111,11 @@ async fn at_once(context: &Arc<Context>, method: Method, params: Value) -> CallR
         Method::ImagePrune => images::prune(context, params).await,
         Method::RpcDiscover => nothing(params).map(|()| schema::open_rpc()),
         // see `dispatch`
-        Method::SubmissionRun | Method::SubmissionWait | Method::SubmissionSubmit | Method::BlobGet => {
-            Err(CallError::unknown_method(method.name()))
-        }
+        Method::SubmissionRun
+        | Method::SubmissionWait
+        | Method::SubmissionSubmit
+        | Method::BlobGet
+        | Method::BlobPut => Err(CallError::unknown_method(method.name())),
     }
 }
 

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Callers count together if they have the same uid. A uid that has reached the bound is told so;
-//! its small messages and all other uids are served as before.
+//! its small messages and all other uids are served as before. A large message takes time as well:
+//! those of one uid are read one after the other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::error::CallError;
 use config::bounds;
+use judge::compute::{SMALL_BYTES, on_bytes};
 use protocol::code::Code;
 
 /// The bytes held for each uid.
@@ -30,6 +32,8 @@ struct UidBytes {
     held: AtomicU64,
     /// Notified when bytes were released.
     released: Notify,
+    /// Held while a large message is read.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl SocketBytes {
@@ -58,7 +62,14 @@ impl ByteAccount {
         held.resize(bytes).then_some(held)
     }
 
-    /// The same, but waits until there is room.
+    /// Reads a message of this size. A large one waits until no other of its uid is read, and keeps
+    /// no thread of the runtime's.
+    pub(super) async fn read<T>(&self, bytes: usize, read: impl FnOnce() -> T) -> T {
+        let _turn = if bytes > SMALL_BYTES { Some(self.0.reading.lock().await) } else { None };
+        on_bytes(bytes, read)
+    }
+
+    /// The same as [`ByteAccount::hold`], but waits until there is room.
     pub(super) async fn hold_when_free(&self, bytes: usize) -> HeldBytes {
         loop {
             let released = self.0.released.notified();
@@ -90,9 +101,13 @@ pub(super) struct HeldBytes {
 }
 
 impl HeldBytes {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
     /// Counts `bytes` from now on. False, and nothing has changed, if the uid would hold too many.
     pub(super) fn resize(&mut self, bytes: usize) -> bool {
-        let UidBytes { held, released } = &*self.account.0;
+        let UidBytes { held, released, .. } = &*self.account.0;
         let bytes = bytes as u64;
         let Some(more) = bytes.checked_sub(self.bytes) else {
             held.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
@@ -159,6 +174,42 @@ mod tests {
             drop(held);
         });
         assert_eq!(waiting.bytes, 1 << 20);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn large_messages_of_a_uid_are_read_one_after_the_other() {
+        let account = SocketBytes::default().account(1);
+        let reading = Arc::new(AtomicU64::new(0));
+        let read = |_| {
+            let (account, reading) = (account.clone(), reading.clone());
+            tokio::spawn(async move {
+                let at_once = || {
+                    let others = reading.fetch_add(1, Ordering::SeqCst);
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    reading.fetch_sub(1, Ordering::SeqCst);
+                    others
+                };
+                account.read(SMALL_BYTES + 1, at_once).await
+            })
+        };
+        let all: Vec<_> = (0..20).map(read).collect();
+        for one in all {
+            assert_eq!(one.await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_large_message_delays_neither_small_ones_nor_other_uids() {
+        let bytes = SocketBytes::default();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (one, other) = (bytes.account(1), bytes.account(2));
+        let same = one.clone();
+        let large =
+            tokio::spawn(async move { one.read(SMALL_BYTES + 1, move || receiver.iter().take(2).sum::<i32>()).await });
+        let second = sender.clone();
+        tokio::spawn(async move { same.read(1, || sender.send(1).unwrap()).await });
+        tokio::spawn(async move { other.read(SMALL_BYTES + 1, || second.send(2).unwrap()).await });
+        assert_eq!(large.await.unwrap(), 3);
     }
 
     #[test]

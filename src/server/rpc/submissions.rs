@@ -56,15 +56,20 @@ fn take_stream(value: &mut Value) -> Result<bool, CallError> {
     }
 }
 
+/// Admits the submission in `params`, which `held` counts until then. Returns also whether the
+/// caller gave it an id.
 async fn admit(
     context: &Context,
-    submission: &Submission,
+    params: Value,
+    held: HeldBytes,
     arrival: Arrival,
-) -> Result<Arc<SubmissionHandle>, CallError> {
-    let daemon = &context.daemon;
+) -> Result<(Arc<SubmissionHandle>, bool), CallError> {
+    let (daemon, bytes) = (&context.daemon, held.bytes());
+    let submission = &context.account.read(bytes, || submission(params)).await?;
     daemon.submissions.wait_for_first_probe().await;
     let uid = context.peer.uid;
-    let accepted = accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id));
+    let accept = || accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id));
+    let accepted = context.account.read(bytes, accept).await;
     let work = accepted.inspect_err(|rejected| {
         if matches!(rejected, Rejected::Denied { .. })
             && let Some(suppressed) = DENIED.allow()
@@ -74,7 +79,7 @@ async fn admit(
         }
     })?;
     let (tenant, language) = (work.caller.tenant.clone(), work.profile.name.clone());
-    daemon.submissions.submit(submission, work, arrival).map_err(|refusal| {
+    let admitted = daemon.submissions.submit(submission, work, arrival).map_err(|refusal| {
         let error = CallError::from(refusal);
         let throttle = Code::ALL.iter().zip(&REFUSED).find(|(code, _)| **code == error.code);
         if let Some(suppressed) = throttle.and_then(|(_, throttle)| throttle.allow()) {
@@ -82,7 +87,8 @@ async fn admit(
             tracing::warn!(uid, tenant, language, code, error, suppressed, "submission refused");
         }
         error
-    })
+    })?;
+    Ok((admitted, submission.id.is_some()))
 }
 
 fn arrival(received: ReceivedAt, log: Arc<EventLog>, outlives_caller: bool) -> Arrival {
@@ -143,13 +149,10 @@ pub(super) async fn run(
     held: HeldBytes,
 ) -> Result<CallReply, CallError> {
     let stream = take_stream(&mut value)?;
-    let submission = submission(value)?;
     let log = EventLog::new(stream);
     // this reader misses no event: the program waits for it
     let events = stream.then(|| log.read_all());
-    let entry = admit(context, &submission, arrival(received, log.clone(), false)).await?;
-    let has_id = submission.id.is_some();
-    drop((submission, held));
+    let (entry, has_id) = admit(context, value, held, arrival(received, log.clone(), false)).await?;
     context.add_run(call, &entry);
     // a hang-up drops this future and cancels the run
     if let Some(events) = events {
@@ -168,9 +171,7 @@ pub(super) async fn run(
 }
 
 pub(super) async fn submit(context: &Context, value: Value, received: ReceivedAt, held: HeldBytes) -> CallResult {
-    let submission = submission(value)?;
-    let entry = admit(context, &submission, arrival(received, EventLog::new(true), true)).await?;
-    drop(held);
+    let (entry, _) = admit(context, value, held, arrival(received, EventLog::new(true), true)).await?;
     Ok(to_value(&Submitted { id: entry.id.clone() }))
 }
 
