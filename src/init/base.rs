@@ -112,6 +112,7 @@ impl Base {
         })?;
         sys::enter_namespace(&user).map_err(StepError::of("base user namespace"))?;
         sys::enter_namespace(&mount).map_err(StepError::of("base mount namespace"))?;
+        sys::bound_capabilities().map_err(StepError::of("base capabilities"))?;
         sys::drop_capabilities().map_err(StepError::of("base capabilities"))?;
         // the change of credentials resets it
         sys::not_dumpable().map_err(StepError::of("dumpable"))?;

@@ -23,7 +23,7 @@
 
 use super::cell::{self, CellConfig};
 use super::fds::{ORDER_FD, READY_FD};
-use super::filter;
+use super::filter::Filter;
 use super::limits::{self, Counted, Resource};
 use super::run_status::{self, CellEnd, ProgramStart, StepError, StepResult};
 use super::setup::{self, ExecPlan, RlimitPhase, StartReport};
@@ -58,6 +58,8 @@ pub struct CellInit<'a> {
     pub io: CellIo,
     /// Set if programs are forked from a template.
     pub template: Option<&'a TemplateClient>,
+    /// Of what waits.
+    pub filter: &'a Filter,
 }
 
 /// A child of the cell init that waits for its run.
@@ -94,12 +96,16 @@ struct ReceivedRun {
 
 impl CellInit<'_> {
     /// The life of a cell init.
-    pub fn run(self, config: &CellConfig, relax: Relax, runtime: Option<RuntimeToStart<'_>>) -> ! {
+    pub fn run(self, config: &CellConfig, runtime: Option<RuntimeToStart<'_>>) -> ! {
         let store = match self.mount(config) {
             Ok(store) => store,
             Err((step, errno)) => self.fail(&StepError::new(step, errno)),
         };
-        let waiting = match self.start_waiting(relax, runtime) {
+        // before the fork, so that what waits need not do it
+        if let Err(errno) = sys::bound_capabilities() {
+            self.fail(&StepError::new("capabilities", errno));
+        }
+        let waiting = match self.start_waiting(runtime) {
             Ok(waiting) => waiting,
             Err(failed) => self.fail(&failed),
         };
@@ -124,18 +130,14 @@ impl CellInit<'_> {
 
     /// Starts what waits for a run. With a template and no runtime, nothing: its process is forked
     /// when the run arrives.
-    fn start_waiting(
-        &self,
-        relax: Relax,
-        runtime: Option<RuntimeToStart<'_>>,
-    ) -> Result<Option<WaitingProcess>, StepError> {
+    fn start_waiting(&self, runtime: Option<RuntimeToStart<'_>>) -> Result<Option<WaitingProcess>, StepError> {
         match (runtime, self.template) {
             (Some(RuntimeToStart { origin: RuntimeOrigin::Fork, ready, .. }), Some(template)) => {
                 self.fork_in_advance(template, &ready).map(Some)
             }
             (Some(RuntimeToStart { prepare, ready, .. }), _) => self.start_runtime(prepare, &ready).map(Some),
             (None, Some(_)) => Ok(None),
-            (None, None) => self.start_blank(relax).map(Some),
+            (None, None) => self.start_blank(self.filter).map(Some),
         }
     }
 
@@ -156,14 +158,14 @@ impl CellInit<'_> {
 
     /// Forks a child that is confined like a program, and executes the program when it reads its
     /// run.
-    fn start_blank(&self, relax: Relax) -> Result<WaitingProcess, StepError> {
+    fn start_blank(&self, filter: &Filter) -> Result<WaitingProcess, StepError> {
         let (order_reader, order) = sys::pipe().map_err(StepError::of("pipe"))?;
         match sys::fork().map_err(StepError::of("fork"))? {
-            Some(pid) => Ok(WaitingProcess { pid, order, kind: WaitingKind::Blank(relax) }),
+            Some(pid) => Ok(WaitingProcess { pid, order, kind: WaitingKind::Blank(filter.relax) }),
             None => {
                 // otherwise its own copy would keep the pipe from reaching end of file
                 drop(order);
-                match self.be_blank(relax, &order_reader) {
+                match self.be_blank(filter, &order_reader) {
                     Some(failed) => self.fail(&failed),
                     None => sys::exit(0),
                 }
@@ -172,8 +174,8 @@ impl CellInit<'_> {
     }
 
     /// The life of a blank child until exec. Returns what failed, or `None` if no run arrived.
-    fn be_blank(&self, relax: Relax, order: &OwnedFd) -> Option<StepError> {
-        if let Err((step, errno)) = confine(relax).and_then(|()| setup::cell_steps(&self.io.stdio)) {
+    fn be_blank(&self, filter: &Filter, order: &OwnedFd) -> Option<StepError> {
+        if let Err((step, errno)) = confine(filter).and_then(|()| setup::cell_steps(&self.io.stdio)) {
             return Some(StepError::new(step, errno));
         }
         let ready_at = sys::now();
@@ -199,7 +201,10 @@ impl CellInit<'_> {
             let at = |result: Result<(), i32>| result.map_err(|errno| ("order", errno));
             at(sys::dup_onto(&order_reader, ORDER_FD))?;
             at(sys::dup_onto(ready, READY_FD))?;
-            confine(*relax)?;
+            match *relax == self.filter.relax {
+                true => confine(self.filter)?,
+                false => confine(&Filter::new(*relax))?,
+            }
             setup::cell_steps(&self.io.stdio)?;
             setup::final_steps(plan, RlimitPhase::Loading)?;
             at(sys::keep_open(ORDER_FD))?;
@@ -253,7 +258,8 @@ impl CellInit<'_> {
                 }
                 match self.fork_from_template(run) {
                     Some(process) => process,
-                    None => self.start_blank(run.relax)?,
+                    None if run.relax == self.filter.relax => self.start_blank(self.filter)?,
+                    None => self.start_blank(&Filter::new(run.relax))?,
                 }
             }
         };
@@ -347,9 +353,9 @@ fn plan_of(run: &Run, counted: Counted) -> Result<ExecPlan, StepError> {
 }
 
 /// Sets no_new_privs and installs the filter.
-fn confine(relax: Relax) -> StepResult<()> {
+fn confine(filter: &Filter) -> StepResult<()> {
     sys::no_new_privileges().map_err(|e| ("no_new_privs", e))?;
-    sys::install_filter(&filter::build(relax)).map_err(|e| ("filter", e))
+    sys::install_filter(&filter.instructions).map_err(|e| ("filter", e))
 }
 
 /// Waits for the main process to end, then kills and counts the processes that are left.

@@ -4,6 +4,7 @@
 //! with the same command, environment and filter. No cell serves a second run.
 
 use super::cell::CellConfig;
+use super::filter::Filter;
 use super::memory_ledger::Inherited;
 use super::own_cpu::OwnCpu;
 use super::ready_cell::{MAX_MESSAGE_BYTES, ReadyCell};
@@ -11,6 +12,7 @@ use super::run_status::StepError;
 use super::sys::{self, ExitedChild};
 use super::template::{RuntimeOrigin, Template, TemplateClient};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use wire::frame::{Prepare, Relax, Run};
 
 use nix::libc;
@@ -66,7 +68,7 @@ pub struct CellPool {
     /// The cell without a runtime.
     plain: Option<ReadyCell>,
     /// The filter of the last run, and most likely of the next one.
-    relax: Relax,
+    filter: Rc<Filter>,
     /// Ordered by id.
     prepared: Vec<PreparedRuntime>,
     template: Option<Template>,
@@ -82,9 +84,14 @@ impl CellPool {
         if self.plain.is_none() {
             // a failure now repeats when the run comes, and is reported then
             let client = self.template_client();
-            let made = ReadyCell::make(config, self.relax, None, client.as_ref());
+            let made = ReadyCell::make(config, &self.filter, None, client.as_ref());
             self.plain = made.ok().map(|(cell, _)| cell);
         }
+    }
+
+    /// The filter with this `relax`.
+    fn filter(&self, relax: Relax) -> Rc<Filter> {
+        if self.filter.relax == relax { self.filter.clone() } else { Rc::new(Filter::new(relax)) }
     }
 
     /// For a cell init: access to the template, if programs are forked from one.
@@ -166,13 +173,15 @@ impl CellPool {
             }
         }
         let client = self.template_client();
+        let relax = self.prepared.first().map_or(Relax::NONE, |runtime| runtime.prepare.relax);
+        let filter = self.filter(relax);
         for runtime in self.prepared.iter_mut().filter(|runtime| runtime.cell.is_none()) {
             (runtime.requested_at, runtime.failed) = (now, false);
             let forks = runtime.prepare.forks && is_loaded;
             let origin = if forks { RuntimeOrigin::Fork } else { RuntimeOrigin::Exec };
             self.template_uses += u32::from(forks);
             let wanted = Some((&runtime.prepare, origin));
-            match ReadyCell::make(config, runtime.prepare.relax, wanted, client.as_ref()) {
+            match ReadyCell::make(config, &filter, wanted, client.as_ref()) {
                 Ok((cell, ready)) => (runtime.cell, runtime.ready) = (Some(cell), ready),
                 Err(failed) => return Some(runtime.start_failed(failed)),
             }
@@ -266,7 +275,7 @@ impl CellPool {
         let (forks, serving) = (self.is_forked(run), self.serving(run));
         // one that was made in advance was counted then
         self.template_uses += u32::from(forks && serving.is_none());
-        self.relax = run.relax;
+        self.filter = self.filter(run.relax);
         let cell = serving.and_then(|i| self.prepared.get_mut(i)?.take_cell());
         // Memory is for the program alone. But runtimes stay during a compile step (`keep`),
         // because the next run may use them, and so do those with higher ids than the one in use.
@@ -285,7 +294,7 @@ impl CellPool {
             Some(cell) => Ok((cell, source)),
             None => {
                 let client = self.template_client();
-                let made = ReadyCell::make(config, run.relax, None, client.as_ref());
+                let made = ReadyCell::make(config, &self.filter, None, client.as_ref());
                 made.map(|(cell, _)| (cell, source))
             }
         }

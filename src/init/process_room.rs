@@ -39,18 +39,24 @@ impl ProcessRoom {
         if own > reserve {
             self.parked.release(usize::try_from(own - reserve).unwrap_or(usize::MAX));
         }
+        self.fill(own, reserve);
+    }
+
+    /// Parks threads before the next run is known: it probably has the limit of the last one.
+    /// Releases none: what a cell has just forked may be counted, but not be known as the program's.
+    pub fn fill_for_next(&mut self, cgroup: &Cgroup, program: u64) {
+        let usual = || cgroup.max_tasks()?.checked_sub(u64::from(OWN_PIDS))?.try_into().ok();
+        let Some(limit) = self.limit.or_else(usual) else { return };
+        if let (true, Some(tasks), Some(max)) = (cgroup.counted(limit).pids, cgroup.tasks(), cgroup.max_tasks()) {
+            self.fill(tasks.saturating_sub(program), max.saturating_sub(u64::from(limit)));
+        }
+    }
+
+    fn fill(&mut self, own: u64, reserve: u64) {
         for _ in own..reserve {
             if self.parked.park().is_err() {
                 break;
             }
-        }
-    }
-
-    /// The same before the next run is known: it probably has the limit of the last one.
-    pub fn fit_next(&mut self, cgroup: &Cgroup, program: u64) {
-        let usual = || cgroup.max_tasks()?.checked_sub(u64::from(OWN_PIDS))?.try_into().ok();
-        if let Some(limit) = self.limit.or_else(usual) {
-            self.fit(cgroup, limit, program);
         }
     }
 

@@ -10,6 +10,7 @@
 
 use super::cell::CellConfig;
 use super::cell_init::{CellInit, CellIo, RuntimeToStart};
+use super::filter::Filter;
 use super::limits::Counted;
 use super::own_cpu::OwnCpu;
 use super::run_status::{StatusPipe, StepError};
@@ -18,7 +19,7 @@ use super::sys::{self, Holdings};
 use super::template::{RuntimeOrigin, TemplateClient};
 use std::os::fd::{AsRawFd, OwnedFd};
 use wire::codec;
-use wire::frame::{Prepare, Relax, Run};
+use wire::frame::{Prepare, Run};
 
 use nix::libc;
 
@@ -64,7 +65,7 @@ impl ReadyCell {
     /// it reports that it is ready.
     pub fn make(
         config: CellConfig,
-        relax: Relax,
+        filter: &Filter,
         runtime: Option<(&Prepare, RuntimeOrigin)>,
         template: Option<&TemplateClient>,
     ) -> Result<(Self, Option<OwnedFd>), StepError> {
@@ -96,7 +97,7 @@ impl ReadyCell {
                 let io = CellIo { stdio: program_stdio, status: status_writer, control: cell_control };
                 let runtime = runtime.zip(ready);
                 let runtime = runtime.map(|((prepare, origin), ready)| RuntimeToStart { prepare, origin, ready });
-                CellInit { io, template }.run(&config, relax, runtime)
+                CellInit { io, template, filter }.run(&config, runtime)
             }
         }
     }

@@ -16,12 +16,12 @@ const MAX_EXIT_CHECKS: usize = 200;
 const EXIT_CHECK_NS: u64 = 250_000;
 
 impl SandboxState {
-    /// Fits the room for processes to the next run while nothing runs or loads.
+    /// Fills the room for processes that the next run does not need while nothing runs or loads.
     pub fn fit_room(&mut self) {
         if self.wants_fit && self.active.is_none() && self.queued.is_empty() && !self.pool.is_loading() {
             self.wants_fit = false;
             let waiting = self.pool.count_waiting();
-            self.room.fit_next(&self.cgroup, waiting);
+            self.room.fill_for_next(&self.cgroup, waiting);
             if !self.files.has_served() {
                 // the stacks of the parked threads belong to the first state
                 let known = self.known_bytes();

@@ -32,14 +32,20 @@ pub fn install_filter(program: &[libc::sock_filter]) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Drops every capability: effective, permitted, inheritable, ambient, bounding.
-pub fn drop_capabilities() -> Result<(), Errno> {
-    // capability(7): dropping the inheritable set drops the ambient one.
+/// Empties the bounding set, which children inherit: exec adds no capability from here on. Keeps
+/// those that this process has.
+pub fn bound_capabilities() -> Result<(), Errno> {
     let mut number = 0;
     // The kernel returns EINVAL for the first number beyond those it knows.
     while prctl(libc::PR_CAPBSET_DROP, number).is_ok() {
         number += 1;
     }
+    if number > 0 { Ok(()) } else { Err(libc::EPERM) }
+}
+
+/// Drops every capability: effective, permitted, inheritable, and with that the ambient ones
+/// (capability(7)).
+pub fn drop_capabilities() -> Result<(), Errno> {
     // capset(2): version 3, this thread; effective, permitted, inheritable, two words each.
     let header = [0x2008_0522u32, 0];
     let none = [0u32; 6];
