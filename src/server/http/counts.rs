@@ -35,6 +35,15 @@ impl Drop for OpenHttpConnection {
 }
 
 impl HttpMetrics {
+    /// Every path has a series from the start, so that the first scrape shows it.
+    pub(super) fn new(paths: &[&'static str]) -> HttpMetrics {
+        let metrics = HttpMetrics::default();
+        for path in paths {
+            drop(metrics.requests.get_or_create(&RequestLabels { path, code: 200 }));
+        }
+        metrics
+    }
+
     pub(super) fn count_accepted(self: &Arc<Self>) -> OpenHttpConnection {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.accepted.fetch_add(1, Ordering::Relaxed);

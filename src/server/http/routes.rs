@@ -100,7 +100,7 @@ fn ready(health: &Health, is_draining: bool, is_paused: bool) -> HttpReply {
 
 impl Routes {
     pub(super) fn new(daemon: Arc<Daemon>, state_dir: PathBuf) -> Routes {
-        let counts = Arc::<HttpMetrics>::default();
+        let counts = Arc::new(HttpMetrics::new(&PATHS));
         let exposition = Exposition::of(DaemonMetrics { daemon: daemon.clone(), http: counts.clone(), state_dir });
         Routes { daemon, counts, exposition: Arc::new(exposition), open_metrics: Arc::default(), plain: Arc::default() }
     }
