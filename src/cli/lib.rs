@@ -205,8 +205,10 @@ pub fn start() -> u8 {
             return verdict::USAGE;
         }
         Err(error) => {
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(verdict::USAGE);
+            return match (error.print(), error.use_stderr()) {
+                (Err(failed), false) => out::unwritten(&failed),
+                _ => u8::try_from(error.exit_code()).unwrap_or(verdict::USAGE),
+            };
         }
     };
     out::set_colors(cli.color);

@@ -1,7 +1,7 @@
 //! Output of the commands: stdout and stderr, text or JSON, colours, and how figures are written.
 //!
 //! A write to a closed pipe ends the program with the status of SIGPIPE and without a message
-//! (`assay status | head -1`).
+//! (`assay status | head -1`); any other that fails, such as to a full disk, with a message.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -35,9 +35,21 @@ impl OutputFormat {
 /// Writes to stdout and flushes it.
 pub fn stdout(text: impl AsRef<[u8]>) {
     let mut stdout = std::io::stdout().lock();
-    if stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(128 + 13);
+    if let Err(error) = stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        std::process::exit(unwritten(&error).into());
     }
+}
+
+/// The status of a command whose output was lost. No program's own status looks like it.
+const UNWRITTEN: u8 = 125;
+
+/// The status after output that could not be written; says why, unless the reader is gone.
+pub fn unwritten(error: &std::io::Error) -> u8 {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return 128 + 13;
+    }
+    note(format_args!("assay: failed to write the output: {error}"));
+    UNWRITTEN
 }
 
 /// Writes to stderr; errors are ignored.

@@ -1,7 +1,7 @@
 //! The program `assayd`: parses its arguments, reads the configuration, starts the log, and runs
 //! the daemon.
-#![allow(clippy::print_stderr)]
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,25 +16,52 @@ use serde_json::{Value, json};
 use telemetry::log;
 
 /// The arguments; `--version` names the commit.
-fn parsed_arguments() -> Arguments {
-    let matches = Arguments::command().version(env!("ASSAY_VERSION")).get_matches();
-    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+///
+/// # Errors
+/// The status to end with: help and the version were printed, or the arguments are not valid.
+fn parsed_arguments() -> Result<Arguments, u8> {
+    let command = Arguments::command().version(env!("ASSAY_VERSION"));
+    let parsed = command.try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    parsed.map_err(|error| match (error.print(), error.use_stderr()) {
+        (Err(failed), false) => unwritten(&failed),
+        _ => u8::try_from(error.exit_code()).unwrap_or(1),
+    })
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
     let done = match arguments.as_slice() {
-        [_, first, instance, folder] if first == reaper::ARGUMENT => reap(instance, Path::new(folder)),
-        _ => start(&parsed_arguments()),
+        [_, first, instance, folder] if first == reaper::ARGUMENT => {
+            reap(&instance.to_string_lossy(), Path::new(folder))
+        }
+        _ => match parsed_arguments() {
+            Ok(arguments) => start(&arguments),
+            Err(status) => return ExitCode::from(status),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { message, status }) => {
             let journal = std::env::var("JOURNAL_STREAM").ok();
-            eprintln!("{}", log::as_error(&format!("assayd: {message}"), journal.as_deref()));
+            say(&log::as_error(&format!("assayd: {message}"), journal.as_deref()));
             ExitCode::from(status)
         }
     }
+}
+
+/// Writes a line to stderr. A closed or full stderr does not change the program's status.
+fn say(line: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
+
+/// The status after output that could not be written: that of SIGPIPE, without a message, for a
+/// reader that has seen enough (`| head`).
+fn unwritten(error: &std::io::Error) -> u8 {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return 128 + 13;
+    }
+    say(&format!("assayd: failed to write the output: {error}"));
+    1
 }
 
 /// Why the program ends with a status other than 0.
@@ -117,7 +144,7 @@ fn check(loaded: Loaded, sources: &Sources, json: bool) -> Result<(), String> {
         let rows: String = profiles.iter().map(|row| format!("#   {}\n", profile_line(row))).collect();
         print(&format!("{text}\n# profiles: {names}\n{rows}"));
         for warning in &assembly.warnings {
-            eprintln!("assayd: warning: {warning}");
+            say(&format!("assayd: warning: {warning}"));
         }
     }
     match faults.as_slice() {
@@ -164,10 +191,10 @@ fn profile_line(row: &Value) -> String {
     )
 }
 
-/// Writes to stdout. A reader that has seen enough (`| head`) ends the program without a message.
+/// Writes to stdout; output that cannot be written ends the program.
 fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(128 + 13);
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        std::process::exit(unwritten(&error).into());
     }
 }

@@ -373,3 +373,85 @@ fn rpc_prints_the_result_and_completions_need_no_daemon() {
     let output = assay("/nonexistent".into(), ["completions", "bash"], Stdio::null());
     assert!(output.status.success() && out(&output).contains("_assay"));
 }
+
+/// Commands that write to stdout, with what a fake daemon needs to be told.
+const WRITING: &[&str] = &[
+    "--help",
+    "--version",
+    "run --help",
+    "status",
+    "pools",
+    "hosts",
+    "profiles",
+    "sandboxes",
+    "health",
+    "top --count 2 --interval 0.1",
+    "images list",
+    "images prune --dry-run",
+    "reload",
+    "drain",
+    "resume",
+    "get one",
+    "rpc daemon.status",
+    "schema",
+    "man",
+    "completions bash",
+    "doctor --no-pull --engine unix:///nonexistent/docker.sock",
+    "--json status",
+];
+
+#[test]
+fn output_that_cannot_be_written_ends_every_command_and_says_so_unless_the_reader_is_gone() {
+    let fake = FakeDaemon::reporting(json!({"status": "healthy", "checks": [], "queue": {}}));
+    let run = |words: &str, to: Stdio| {
+        let mut command = Command::new(crate::programs::program("assay"));
+        command.env("ASSAY_SOCKET", fake.dir.path().join("assay.sock")).args(words.split(' ')).stdin(Stdio::null());
+        let output = command.stdout(to).stderr(Stdio::piped()).output().unwrap();
+        (output.status.code(), err(&output))
+    };
+    for words in WRITING {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run(words, writer.into()), (Some(141), String::new()), "{words}");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (status, said) = run(words, full.into());
+        assert!(status == Some(125) && said.contains("No space left on device"), "{words}: {status:?} {said}");
+    }
+}
+
+#[test]
+fn a_closed_stderr_changes_no_exit_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("wrong.toml");
+    std::fs::write(&wrong, "[queue]\nmaxx = 3\n").unwrap();
+    let wrong = wrong.to_str().unwrap();
+    for (name, words, expected) in [
+        ("assay", vec!["--socket", "/nonexistent/assay.sock", "status"], 1),
+        ("assay", vec!["--socket", "/nonexistent/assay.sock", "--json", "status"], 1),
+        ("assay", vec!["stauts"], 2),
+        ("assayd", vec!["--no-such-flag"], 2),
+        ("assayd", vec!["--check-config", "--config", wrong], 1),
+        ("assayd", vec!["--check-start", "--config", wrong], 78),
+        ("assayd", vec!["--config", wrong], 78),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        for stderr in [Stdio::from(writer), full.into()] {
+            let mut command = Command::new(crate::programs::program(name));
+            let status = command.args(&words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).status();
+            assert_eq!(status.unwrap().code(), Some(expected), "{name} {words:?}");
+        }
+    }
+}
+
+#[test]
+fn an_argument_that_is_not_utf8_is_a_usage_error() {
+    use std::os::unix::ffi::OsStrExt;
+    for (flag, expected) in [("--config", 78), ("--log", 2)] {
+        let mut command = Command::new(crate::programs::program("assayd"));
+        let output = command.arg(flag).arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
+        assert_eq!(output.status.code(), Some(expected), "{flag}: {}", err(&output));
+        assert!(!err(&output).contains("panicked"), "{}", err(&output));
+    }
+}
