@@ -35,12 +35,23 @@ pub const INLINE_BYTES: usize = bounds::MAX_LINE_BYTES / 2;
 /// while the old daemon finishes what runs.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long the daemon may take to say how it is. Callers wait in the socket while the daemon
+/// starts, and a check must not.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The commands to try when the daemon does not answer.
+pub const NO_ANSWER: &str = "See why: systemctl status assayd, then journalctl -u assayd -p warning -n 20. If it does not start, \
+                             assayd --check-config says what is wrong; correct that, and systemctl restart assayd.";
+
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The socket could not be opened.
     #[error("connect to the assay daemon at {path}")]
     Connect { path: PathBuf, source: io::Error },
+    /// The daemon does not serve: it starts again and again, or hangs.
+    #[error("get an answer from the daemon at {path}: it said nothing for {} s", HELLO_TIMEOUT.as_secs())]
+    Silent { path: PathBuf },
     /// The server is not an assay daemon that speaks protocol 1.
     #[error("understand the server at {path}: {why}")]
     NotAssay { path: PathBuf, why: String },
@@ -75,6 +86,7 @@ impl ClientError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             ClientError::Connect { path, source } => Some(connect_remedy(path, source.kind())),
+            ClientError::Silent { .. } => Some(NO_ANSWER.to_owned()),
             ClientError::NotAssay { .. } => {
                 Some("Check --socket and ASSAY_SOCKET: they must name assayd's socket.".into())
             }
@@ -119,10 +131,12 @@ fn connect_remedy(path: &Path, kind: io::ErrorKind) -> String {
     match kind {
         io::ErrorKind::NotFound => format!(
             "The daemon is not running, or listens elsewhere: start it with `systemctl start assayd.socket` (or \
-             `make serve`), or name its socket with --socket or ASSAY_SOCKET. There is no socket at {path}."
+             `make serve`), or name its socket with --socket or ASSAY_SOCKET. There is no socket at {path}. If it does \
+             not stay up, `journalctl -u assayd -p warning -n 20` says why."
         ),
         io::ErrorKind::ConnectionRefused => "The socket exists but no process listens on it: the daemon has stopped. \
-             Start it with `systemctl start assayd.socket` (or `make serve`)."
+             Start it with `systemctl start assayd.socket` (or `make serve`); why it stopped is in \
+             `journalctl -u assayd -p warning -n 20`."
             .into(),
         io::ErrorKind::PermissionDenied => format!(
             "You may not open {path}: join the socket's group (`sudo usermod -aG assay $USER`, then log in again), or \
@@ -169,7 +183,7 @@ impl RpcClient {
             Ok(Err(ClientError::Malformed(why))) => return Err(not_assay(why)),
             Ok(Err(ClientError::Closed)) => return Err(not_assay("it closed the connection without a message".into())),
             Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(not_assay(format!("no server.hello within {} s", HELLO_TIMEOUT.as_secs()))),
+            Err(_) => return Err(ClientError::Silent { path: path.to_path_buf() }),
         };
         if let Some(error) = first.get("error") {
             return Err(reply_error(error));

@@ -29,9 +29,9 @@ pub struct ErrorOutputBody {
 /// Details of an error for programs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ErrorOutputData {
-    /// The daemon's error code, or one of this command: `usage`, `unreachable` (cannot connect),
-    /// `not_assay` (another server answers), `lost` (the connection ended before the reply),
-    /// `malformed` (the reply is not valid).
+    /// The daemon's error code, or one of this command: `usage`, `unreachable` (cannot connect, or
+    /// no answer), `not_assay` (another server answers), `lost` (the connection ended before the
+    /// reply), `malformed` (the reply is not valid).
     pub code: String,
     /// A sentence for the user.
     pub message: String,
@@ -56,7 +56,7 @@ impl ErrorOutput {
             CliError::Client(ClientError::Reply { number, code, message, field, retry_after_ms }) => {
                 (Some(*number), code.clone(), message.clone(), field.clone(), *retry_after_ms)
             }
-            CliError::Client(ClientError::Connect { .. }) => local("unreachable"),
+            CliError::Client(ClientError::Connect { .. } | ClientError::Silent { .. }) => local("unreachable"),
             CliError::Client(ClientError::NotAssay { .. }) => local("not_assay"),
             CliError::Client(ClientError::Closed | ClientError::Io(_)) => local("lost"),
             CliError::Client(ClientError::LineTooLong | ClientError::Malformed(_)) => local("malformed"),

@@ -2,23 +2,14 @@
 //! 1 if it is unhealthy or cannot be reached.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::RpcClient;
+use super::client::{HEALTH_TIMEOUT, NO_ANSWER, RpcClient};
 use super::error_output::describe;
 use super::out::{self, OutputFormat, TextStyle};
 use super::progress;
 use super::table::TextTable;
-
-/// How long the daemon may take to answer. Callers wait in the socket while the daemon starts, and
-/// a check must not.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The commands to try when the daemon does not answer.
-const NO_ANSWER: &str = "See why: systemctl status assayd, then journalctl -u assayd -p warning -n 20. If it does not start, \
-                         assayd --check-config says what is wrong; correct that, and systemctl restart assayd.";
 
 /// Runs `assay health`. A daemon that cannot be reached, or does not answer within five seconds,
 /// counts as unhealthy.
@@ -27,13 +18,13 @@ pub async fn health(socket: &Path, output: OutputFormat) -> u8 {
         let mut client = RpcClient::connect(socket).await?;
         client.call("daemon.health", json!({})).await
     };
-    let health = match progress::show_while(progress::DAEMON, tokio::time::timeout(TIMEOUT, call)).await {
+    let health = match progress::show_while(progress::DAEMON, tokio::time::timeout(HEALTH_TIMEOUT, call)).await {
         Ok(Ok(health)) => health,
         failed => {
             let (message, remedy) = match failed {
                 Ok(Err(error)) => describe(&error.into()),
                 _ => {
-                    let message = format!("assayd did not answer within {} s", TIMEOUT.as_secs());
+                    let message = format!("assayd did not answer within {} s", HEALTH_TIMEOUT.as_secs());
                     (message, Some(NO_ANSWER.to_owned()))
                 }
             };

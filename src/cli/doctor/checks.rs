@@ -1,9 +1,13 @@
 //! Checks of data that was already fetched: from an observation to a result with a remedy.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::cis::cis;
 use crate::out;
 use docker::version::OLDEST;
 use docker::{ApiVersion, ContainerSummary, Info, VersionInfo};
@@ -188,18 +192,47 @@ pub fn containers(all: &[ContainerSummary]) -> DoctorCheck {
     DoctorCheck::ok("list", format!("{} containers, {ours} of them assay's", all.len()))
 }
 
-/// Whether the engine has the image of each profile. `profiles` are (name, image) pairs.
-pub fn images(profiles: &[(String, String)], tags: &[String]) -> DoctorCheck {
+/// Whether the engine has the image of each profile of a folder; no daemon runs that would say
+/// which count. `profiles` are (name, image) pairs.
+pub fn images(profiles: &[(String, String)], tags: &[String], folder: &Path) -> DoctorCheck {
     let missing: Vec<&str> = profiles
         .iter()
         .filter(|(_, image)| !tags.iter().any(|tag| tag == image || tag.starts_with(&format!("assay/{image}:"))))
         .map(|(name, _)| name.as_str())
         .collect();
+    let asked = format!("those in {}, as no daemon answers", folder.display());
     if missing.is_empty() {
-        return DoctorCheck::ok("images", format!("all {} profiles have their image", profiles.len()));
+        return DoctorCheck::ok("images", format!("all {} profiles ({asked}) have their image", profiles.len()));
     }
     let remedy = format!("assay images build {}", missing.join(" "));
-    DoctorCheck::warn("images", format!("missing for {}", missing.join(", ")), Some(remedy))
+    DoctorCheck::warn("images", format!("missing for {} ({asked})", missing.join(", ")), Some(remedy))
+}
+
+/// Whether the profiles of the running daemon have their images, by its own account: the rows of
+/// `image.list`, one per profile and host.
+pub fn images_of_daemon(rows: &[Value]) -> DoctorCheck {
+    let names = |rows: &mut dyn Iterator<Item = &Value>| -> BTreeSet<String> {
+        rows.map(|row| out::text(row, "profile")).collect()
+    };
+    let (all, missing) = (names(&mut rows.iter()), names(&mut rows.iter().filter(|row| row["present"] != true)));
+    let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
+    if all.is_empty() {
+        let remedy = "Copy the profiles that you need into profiles.dir, then assay reload.";
+        return DoctorCheck::fail("images", "the running daemon has no profile".into(), remedy.into());
+    }
+    if missing.is_empty() {
+        let message = format!("all profiles of the running daemon have their image: {}", list(&all).join(", "));
+        return DoctorCheck::ok("images", message);
+    }
+    let reason = rows.iter().find_map(|row| row["reason"].as_str());
+    let reason = reason.map(|reason| format!(" ({})", out::clean(reason))).unwrap_or_default();
+    let (missing, all) = (list(&missing), all.len());
+    let message = format!(
+        "of the running daemon's {all} profiles, {} lack their image: {}{reason}",
+        missing.len(),
+        missing.join(", ")
+    );
+    DoctorCheck::warn("images", message, Some(format!("assay images build {}", missing.join(" "))))
 }
 
 /// Free space on the engine's disk.
@@ -214,7 +247,7 @@ pub fn disk(root: &str, free: u64) -> DoctorCheck {
 
 /// Permissions of the private key for the engine.
 pub fn key_mode(path: &str, mode: u32) -> DoctorCheck {
-    let message = format!("{path}: mode {mode:04o} [3.14]");
+    let message = format!("{path}: mode {mode:04o} {}", cis(&["3.14"]));
     let remedy = format!("chmod 0400 {path}");
     if mode & 0o004 != 0 {
         DoctorCheck::fail("tls-key", format!("{message}: every local user can act as root on the engine"), remedy)
@@ -277,6 +310,7 @@ pub fn uids(passwd: &str, subuid: &str, base: u32, count: u32) -> DoctorCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn an_engine_older_than_20_10_fails() {
@@ -317,8 +351,19 @@ mod tests {
     #[test]
     fn missing_images_are_named_with_the_command_that_builds_them() {
         let profiles = [("python".to_owned(), "python".to_owned()), ("c".to_owned(), "cc".to_owned())];
-        let check = images(&profiles, &["assay/python:abc".to_owned()]);
+        let check = images(&profiles, &["assay/python:abc".to_owned()], Path::new("/p"));
         assert_eq!(check.remedy.as_deref(), Some("assay images build c"));
+        assert!(check.message.contains("those in /p"), "{}", check.message);
+    }
+
+    #[test]
+    fn the_running_daemon_says_which_profiles_count() {
+        let row = |profile: &str, present: bool| json!({ "profile": profile, "host": "local", "present": present });
+        let good = images_of_daemon(&[row("a", true), row("b", true)]);
+        assert_eq!((good.status, good.message.ends_with(": a, b")), (CheckStatus::Ok, true), "{}", good.message);
+        let short = images_of_daemon(&[row("a", true), row("b", true), row("b", false)]);
+        assert_eq!((short.status, short.remedy.as_deref()), (CheckStatus::Warn, Some("assay images build b")));
+        assert_eq!(images_of_daemon(&[]).status, CheckStatus::Fail);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Security checks of the engine's machine: access to the engine's socket, kernel settings,
-//! mitigations. Numbers in brackets are items of the CIS Docker Benchmark. Only reads files below a
-//! root folder.
+//! mitigations. Only reads files below a root folder.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::checks::DoctorCheck;
+use super::cis::cis;
 
 /// The file system of a machine; `/` for the local one.
 #[derive(Debug, Clone)]
@@ -103,9 +103,9 @@ impl HostFiles {
     pub fn checks(&self, engine: Option<&Path>) -> Vec<DoctorCheck> {
         let mut found = Vec::new();
         if let Some(socket) = engine {
-            found.push(self.socket("engine-socket", &socket.to_string_lossy(), "[3.15, 3.16]"));
+            found.push(self.socket("engine-socket", &socket.to_string_lossy(), &["3.15", "3.16"]));
         }
-        found.push(self.socket("containerd-socket", "/run/containerd/containerd.sock", "[3.23, 3.24]"));
+        found.push(self.socket("containerd-socket", "/run/containerd/containerd.sock", &["3.23", "3.24"]));
         found.push(self.group());
         found.push(self.open_port());
         found.push(self.daemon_json());
@@ -127,12 +127,12 @@ impl HostFiles {
     }
 
     /// Write access to an engine's socket is equivalent to root.
-    fn socket(&self, name: &'static str, path: &str, item: &str) -> DoctorCheck {
+    fn socket(&self, name: &'static str, path: &str, items: &[&str]) -> DoctorCheck {
         let Ok(meta) = std::fs::metadata(self.path(path)) else {
             return DoctorCheck::skip(name, format!("{path} does not exist"));
         };
         let mode = meta.permissions().mode() & 0o777;
-        let message = format!("{path}: mode {mode:04o}, uid {}, gid {} {item}", meta.uid(), meta.gid());
+        let message = format!("{path}: mode {mode:04o}, uid {}, gid {} {}", meta.uid(), meta.gid(), cis(items));
         match mode {
             mode if mode & 0o002 != 0 => DoctorCheck::fail(
                 name,
@@ -150,14 +150,14 @@ impl HostFiles {
         let name = "docker-group";
         let groups = self.read("/etc/group").unwrap_or_default();
         let Some(line) = groups.lines().find(|line| line.starts_with("docker:")) else {
-            return DoctorCheck::ok(name, "there is no docker group [1.1.2]".into());
+            return DoctorCheck::ok(name, format!("there is no docker group {}", cis(&["1.1.2"])));
         };
         let members: Vec<&str> =
             line.rsplit(':').next().unwrap_or("").split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         match members.as_slice() {
-            [] => DoctorCheck::ok(name, "it has no members [1.1.2]".into()),
+            [] => DoctorCheck::ok(name, format!("it has no members {}", cis(&["1.1.2"]))),
             some => {
-                let message = format!("its members can become root: {} [1.1.2]", some.join(", "));
+                let message = format!("its members can become root: {} {}", some.join(", "), cis(&["1.1.2"]));
                 DoctorCheck::warn(
                     name,
                     message,
@@ -180,11 +180,13 @@ impl HostFiles {
         };
         let tables = [self.read("/proc/net/tcp"), self.read("/proc/net/tcp6")];
         match tables.iter().flatten().any(listens) {
-            false => DoctorCheck::ok(name, "nothing listens on port 2375 [2.7]".into()),
+            false => DoctorCheck::ok(name, format!("nothing listens on port 2375 {}", cis(&["2.7"]))),
             true => DoctorCheck::fail(
                 name,
-                "something listens on port 2375, the engine's port without TLS: access to it is access as root [2.7]"
-                    .into(),
+                format!(
+                    "something listens on port 2375, the engine's port without TLS: access to it is access as root {}",
+                    cis(&["2.7"])
+                ),
                 "Remove the tcp:// address, or use --tlsverify (docs/DOCKER.md).".into(),
             ),
         }
@@ -205,16 +207,16 @@ impl HostFiles {
         let mode = std::fs::metadata(self.path(path)).map_or(0, |meta| meta.permissions().mode() & 0o777);
         let mut problems = Vec::new();
         if mode & 0o022 != 0 {
-            problems.push(format!("other users can write it (mode {mode:04o}) [3.17, 3.18]"));
+            problems.push(format!("other users can write it (mode {mode:04o}) {}", cis(&["3.18"])));
         }
         if json["insecure-registries"].as_array().is_some_and(|all| !all.is_empty()) {
-            problems.push("insecure-registries: images are not authenticated [2.5]".to_owned());
+            problems.push(format!("insecure-registries: images are not authenticated {}", cis(&["2.5"])));
         }
         if json["seccomp-profile"] == "unconfined" {
-            problems.push("seccomp-profile: unconfined [2.17]".to_owned());
+            problems.push(format!("seccomp-profile: unconfined {}", cis(&["2.17"])));
         }
         if json["experimental"] == true {
-            problems.push("experimental [2.18]".to_owned());
+            problems.push(format!("experimental is on {}", cis(&["2.18"])));
         }
         match problems.is_empty() {
             true => DoctorCheck::ok(name, format!("{path}: mode {mode:04o}, no weak settings")),
@@ -229,12 +231,13 @@ impl HostFiles {
         match self.read("/sys/module/apparmor/parameters/enabled").as_deref().map(str::trim) {
             Some("Y") => DoctorCheck::ok(
                 name,
-                "enabled [5.2]; cells need the profile assay-cell, which the package loads".into(),
+                format!("enabled; cells need the profile assay-cell, which the package loads {}", cis(&["5.2"])),
             ),
             _ => {
-                let message =
-                    "disabled: one layer less around the init (programs have a seccomp filter of their own) [5.2]"
-                        .to_owned();
+                let message = format!(
+                    "disabled: one layer less around the init (programs have a seccomp filter of their own) {}",
+                    cis(&["5.2"])
+                );
                 DoctorCheck::warn(
                     name,
                     message,

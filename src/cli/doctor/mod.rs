@@ -1,10 +1,12 @@
 //! `assay doctor`: checks this machine, its Docker Engine and the daemon, and offers remedies.
 //!
-//! It calls the Engine itself, so it works with the daemon down. It cleans up after itself: an
-//! image pulled as a test is removed unless it was present before, and the test container is always
-//! removed.
+//! It calls the Engine itself, so it works with the daemon down. Which profiles count, and whether
+//! their images are there, a running daemon says; without one, the configuration on this machine.
+//! It cleans up after itself: an image pulled as a test is removed unless it was present before,
+//! and the test container is always removed.
 
 pub mod checks;
+pub mod cis;
 pub mod host;
 
 use std::path::{Path, PathBuf};
@@ -13,17 +15,17 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::client::{ClientError, RpcClient};
+use super::client::{ClientError, HEALTH_TIMEOUT, NO_ANSWER, RpcClient};
 use super::out::{self, OutputFormat, TextStyle};
 use super::progress::{self, WaitIndicator};
 use super::table::TextTable;
 use checks::{CheckStatus, DoctorCheck};
-use config::{Config, EnvVars, load_profiles};
+use config::{Config, DEFAULT_SOCKET, EnvVars, load_profiles};
 use docker::{Client, ContainerSpec, Endpoint, Error, Filters, HostConfig, LogConfig, SetupError, WaitCondition};
 
-/// Bound on a pull, on the test container's run, and on the daemon's answer.
+/// Bound on a pull, on the test container's run, and on the daemon's list of images.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A small image that every mirror of the public registry has.
 const TEST_IMAGE: &str = "hello-world";
@@ -60,10 +62,16 @@ pub async fn doctor(socket: &Path, output: OutputFormat, args: DoctorArgs) -> u8
     let mut found = Vec::new();
     let environment = config::environment();
     let config = configuration(&args, &environment, &mut found);
+    let (daemon, images) = progress::show_while("checking the daemon", daemon(socket)).await;
     let waiting = WaitIndicator::new("checking the engine");
-    waiting.show_while(engine_checks(&args, &config, &environment, &waiting, &mut found)).await;
+    let engine = waiting.show_while(engine_checks(&args, &config, &environment, &waiting, &mut found)).await;
+    found.extend(match (images, engine) {
+        (Some(rows), _) => Some(checks::images_of_daemon(&rows)),
+        (None, Some(tags)) => Some(profiles(&config, &tags)),
+        (None, None) => None,
+    });
     found.extend(tls_key(&config, &environment));
-    found.push(progress::show_while("checking the daemon", daemon(socket)).await);
+    found.push(daemon);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     found.push(checks::uids(&read("/etc/passwd"), &read("/etc/subuid"), config.uids.base, config.uids.count));
     match client(&config, &environment).ok().map(|client| client.endpoint().clone()) {
@@ -144,20 +152,21 @@ fn client(config: &Config, environment: &EnvVars) -> Result<Client, SetupError> 
     Client::open(&config.engine.target(environment)?)
 }
 
+/// Checks the engine. Returns the tags of its images, if it answers.
 async fn engine_checks(
     args: &DoctorArgs,
     config: &Config,
     environment: &EnvVars,
     waiting: &WaitIndicator,
     found: &mut Vec<DoctorCheck>,
-) {
+) -> Option<Vec<String>> {
     let client = match client(config, environment) {
         Ok(client) => client,
         Err(error) => {
             let remedy =
                 "Check [engine] in assayd.toml, --engine, ASSAY_ENGINE_HOST, DOCKER_HOST and docker context ls.";
             found.push(DoctorCheck::fail("endpoint", format!("failed to {error}"), remedy.into()));
-            return;
+            return None;
         }
     };
     match client.ping().await {
@@ -168,7 +177,7 @@ async fn engine_checks(
         Err(error) => {
             found.push(call_failed("endpoint", &error));
             found.push(DoctorCheck::skip("engine", "not checked: it cannot be reached".into()));
-            return;
+            return None;
         }
     }
     found.push(match client.version().await {
@@ -196,10 +205,11 @@ async fn engine_checks(
         Ok(containers) => checks::containers(&containers),
         Err(error) => call_failed("list", &error),
     });
-    found.push(match images {
-        Ok(_) => profiles(config, &tags),
-        Err(error) => call_failed("images", &error),
-    });
+    if let Err(error) = images {
+        found.push(call_failed("images", &error));
+        return None;
+    }
+    Some(tags)
 }
 
 /// A failed check for a failed call, with the client's remedy if it has one.
@@ -302,12 +312,13 @@ fn disk(root: Option<&str>) -> DoctorCheck {
     }
 }
 
-/// Whether the engine has the images of all profiles.
+/// Whether the engine has the images of all profiles on this machine, where no daemon says which
+/// count.
 fn profiles(config: &Config, tags: &[String]) -> DoctorCheck {
     match load_profiles(config, &config::Origins::default()) {
         Ok(profiles) => {
             let images: Vec<_> = profiles.into_iter().map(|profile| (profile.name, profile.image)).collect();
-            checks::images(&images, tags)
+            checks::images(&images, tags, &config.profiles.dir)
         }
         Err(error) if config.profiles.dir.exists() => DoctorCheck::fail(
             "profiles",
@@ -325,39 +336,39 @@ const UNITS: [&str; 3] = [
     "/usr/local/lib/systemd/system/assayd.service",
 ];
 
-async fn daemon(socket: &Path) -> DoctorCheck {
+/// Checks the daemon. If it answers, also returns the rows of its profiles' images.
+async fn daemon(socket: &Path) -> (DoctorCheck, Option<Vec<Value>>) {
+    let see_log = || "See its log: journalctl -u assayd -p warning".to_owned();
     let call = async {
         let mut client = RpcClient::connect(socket).await?;
-        client.call("daemon.health", json!({})).await
+        client.call("daemon.health", json!({})).await.map(|health| (client, health))
     };
-    match tokio::time::timeout(TIMEOUT, call).await {
-        Ok(Ok(health)) => checks::daemon(&health),
-        Ok(Err(error)) => {
-            let remedy = error.remedy();
-            let is_absent = matches!(&error, ClientError::Connect { source, .. }
-                if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused));
-            let (message, _) = super::error_output::describe(&error.into());
-            if is_absent {
-                let message = format!("assayd is not running ({})", socket.display());
-                // without a socket and without a unit there is none that has died
-                if socket.exists() || UNITS.iter().any(|unit| Path::new(unit).exists()) {
-                    let remedy = remedy.unwrap_or_else(|| "Start it: systemctl start assayd".into());
-                    DoctorCheck::fail("daemon", message, remedy)
-                } else {
-                    DoctorCheck::warn("daemon", message, remedy)
-                }
-            } else {
-                DoctorCheck::fail(
-                    "daemon",
-                    message,
-                    remedy.unwrap_or_else(|| "See its log: journalctl -u assayd".into()),
-                )
-            }
+    let error = match tokio::time::timeout(HEALTH_TIMEOUT, call).await {
+        Ok(Ok((mut client, health))) => {
+            let images = tokio::time::timeout(TIMEOUT, client.call("image.list", json!({}))).await;
+            let rows = images.ok().and_then(Result::ok).map(|reply| out::list(&reply, "images").to_vec());
+            return (checks::daemon(&health), rows);
         }
-        Err(_) => DoctorCheck::fail(
-            "daemon",
-            format!("no answer within {} s", TIMEOUT.as_secs()),
-            "See its log: journalctl -u assayd".into(),
-        ),
+        Ok(Err(error)) => error,
+        Err(_) => {
+            let message = format!("it did not answer within {} s", HEALTH_TIMEOUT.as_secs());
+            return (DoctorCheck::fail("daemon", message, NO_ANSWER.to_owned()), None);
+        }
+    };
+    let is_absent = matches!(&error, ClientError::Connect { source, .. }
+        if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused));
+    let remedy = error.remedy();
+    if !is_absent {
+        let (message, _) = super::error_output::describe(&error.into());
+        return (DoctorCheck::fail("daemon", message, remedy.unwrap_or_else(see_log)), None);
     }
+    let message = format!("assayd is not running ({})", socket.display());
+    // on a machine without a socket and without a unit, where none was named, none has died
+    let is_expected =
+        socket != Path::new(DEFAULT_SOCKET) || socket.exists() || UNITS.iter().any(|unit| Path::new(unit).exists());
+    let check = match is_expected {
+        true => DoctorCheck::fail("daemon", message, remedy.unwrap_or_else(see_log)),
+        false => DoctorCheck::warn("daemon", message, remedy),
+    };
+    (check, None)
 }
