@@ -47,11 +47,12 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
         let advice = "use registry/path, or registry/* for everything below it, with the host of the registry";
         report("images.trusted", format!("{pattern:?} matches no image; {advice}"));
     }
-    if let (Some(floor), Some(ceiling)) = (config.profiles.floor, config.profiles.ceiling)
-        && ceiling < floor.max(1)
-    {
-        let message = format!("{ceiling} is below profiles.floor, {floor}; use at least {}", floor.max(1));
-        report("profiles.ceiling", message);
+    match (config.profiles.floor, config.profiles.ceiling) {
+        (_, Some(0)) => report("profiles.ceiling", "0 leaves no sandbox; use at least 1".to_owned()),
+        (Some(floor), Some(ceiling)) if ceiling < floor => {
+            report("profiles.ceiling", format!("{ceiling} is below profiles.floor, {floor}; use at least {floor}"));
+        }
+        _ => {}
     }
     if let Err(message) = log::filter(&config.log.level) {
         report("log.level", message);

@@ -50,12 +50,13 @@ pub fn load_profiles_with_warnings(config: &Config, origins: &Origins) -> Result
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(read)? {
         let path = entry.map_err(read)?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if sources::is_read(&path) {
             paths.push(path);
         }
     }
     paths.sort();
     let (mut profiles, mut warnings, mut problems) = (Vec::<Profile>::new(), Vec::new(), Vec::new());
+    let mut references = Vec::new();
     for path in paths {
         let file = ProfileFile::read(&path);
         problems.extend(file.problems);
@@ -71,6 +72,7 @@ pub fn load_profiles_with_warnings(config: &Config, origins: &Origins) -> Result
             continue;
         }
         warnings.extend(file.warnings);
+        references.extend(file.references);
         warnings.extend(set_levels(&mut profile, config, file.has_ceiling));
         profiles.push(profile);
     }
@@ -87,6 +89,7 @@ pub fn load_profiles_with_warnings(config: &Config, origins: &Origins) -> Result
     if !problems.is_empty() {
         return Err(ConfigError::Wrong(problems));
     }
+    warnings.extend(references.iter().filter_map(|reference| reference.warning(&profiles)));
     if !config.profiles.only.is_empty() {
         profiles.retain(|profile| config.profiles.only.contains(&profile.name));
     }
@@ -137,11 +140,48 @@ fn set_levels(profile: &mut Profile, config: &Config, has_ceiling: bool) -> Opti
     config.profiles.floor.is_some().then_some(message)
 }
 
+/// A profile that a setting of another one names, for a use that it need not be fit for.
+struct ProfileReference {
+    /// The name of the profile with the setting.
+    from: String,
+    origin: SettingOrigin,
+    key: String,
+    /// The name of the profile that it names.
+    to: String,
+    is_usable: fn(&Profile, &Profile) -> bool,
+}
+
+impl ProfileReference {
+    /// Those in a profile: `suites`, and each of `imports`.
+    fn of(profile: &Profile, origins: &Origins) -> Vec<ProfileReference> {
+        let reference = |key: String, to: &String, is_usable: fn(&Profile, &Profile) -> bool| {
+            let origin = origins.of(key.split('.').next().unwrap_or_default());
+            ProfileReference { from: profile.name.clone(), origin, key, to: to.clone(), is_usable }
+        };
+        let suites = profile.suites.iter().map(|to| reference("suites".to_owned(), to, Profile::is_made_like));
+        let imports = profile.imports.iter();
+        let imports = imports.map(|(module, to)| reference(format!("imports.{module}"), to, Profile::can_run_in));
+        suites.chain(imports).collect()
+    }
+
+    /// Why it has no effect, if it has none.
+    fn warning(&self, profiles: &[Profile]) -> Option<String> {
+        let find = |name: &str| profiles.iter().find(|profile| profile.name == name);
+        let why = match (find(&self.from), find(&self.to)) {
+            (Some(from), Some(to)) if (self.is_usable)(from, to) => return None,
+            (_, Some(_)) => format!("the sandboxes of the profile {} are made in another way", self.to),
+            (_, None) => format!("there is no profile {:?}", self.to),
+        };
+        Some(format!("{}: {} has no effect: {why}", self.origin, self.key))
+    }
+}
+
 /// What a file of a profile says.
 struct ProfileFile {
     profile: Option<Profile>,
     problems: Vec<ConfigProblem>,
     warnings: Vec<String>,
+    references: Vec<ProfileReference>,
     /// Whether it sets `pool.ceiling`.
     has_ceiling: bool,
 }
@@ -150,12 +190,18 @@ impl ProfileFile {
     fn read(path: &Path) -> ProfileFile {
         let whole = SettingOrigin::File { file: path.to_owned(), line: 0 };
         let mut merged = MergedSources::default();
-        let none = |problems| ProfileFile { profile: None, problems, warnings: Vec::new(), has_ceiling: false };
+        let none = |problems| ProfileFile {
+            profile: None,
+            problems,
+            warnings: Vec::new(),
+            references: Vec::new(),
+            has_ceiling: false,
+        };
         match sources::file(path, schema::profile(), &EnvVars::new()) {
             Ok(source) => merged.add(source),
             Err(ConfigError::Wrong(problems)) => return none(problems),
-            Err(error @ ConfigError::Read { .. }) => {
-                let message = format!("failed to {error}");
+            Err(ConfigError::Read { source, .. }) => {
+                let message = format!("it cannot be read: {source}");
                 return none(vec![ConfigProblem { origin: whole, key: String::new(), message }]);
             }
         }
@@ -181,6 +227,8 @@ impl ProfileFile {
             }
         };
         let mut checks = ProfileChecks { profile: &profile, origins: &origins, whole, problems, warnings: Vec::new() };
+        checks.names();
+        checks.environment();
         checks.limits();
         checks.commands();
         checks.extensions();
@@ -189,8 +237,9 @@ impl ProfileFile {
         checks.idle_settings();
         let ProfileChecks { problems, warnings, .. } = checks;
         let has_ceiling = origins.of("pool.ceiling") != SettingOrigin::Default;
+        let references = ProfileReference::of(&profile, &origins);
         let profile = problems.is_empty().then_some(profile);
-        ProfileFile { profile, problems, warnings, has_ceiling }
+        ProfileFile { profile, problems, warnings, references, has_ceiling }
     }
 }
 
@@ -216,6 +265,41 @@ impl ProfileChecks<'_> {
         self.problems.push(ConfigProblem { origin, key, message });
     }
 
+    fn names(&mut self) {
+        let profile = self.profile;
+        let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '/' | '"');
+        if profile.name.is_empty() || profile.name.len() > 64 || profile.name.contains(is_odd) {
+            let message = "is not a name for `language`; use 1 to 64 bytes without spaces, commas and slashes";
+            self.wrong("name", format!("{:?} {message}", profile.name));
+        }
+        if profile.image.is_empty() {
+            self.wrong("image", "it is empty; use the name of a folder of images.dir".to_owned());
+        }
+        if !is_below_the_box(&profile.entry) {
+            let message = "is not a file of a submission; use a relative path without . and .., such as \"main.py\"";
+            self.wrong("entry", format!("{:?} {message}", profile.entry));
+        }
+        for path in profile.keep.iter().filter(|path| !is_below_the_box(path)) {
+            let message =
+                "is not below the box; use a relative path without . and .., such as \"main\" or \"**/*.class\"";
+            self.wrong("keep", format!("{path:?} {message}"));
+        }
+    }
+
+    /// Variables that no program can be started with.
+    fn environment(&mut self) {
+        let profile = self.profile;
+        for (section, variables) in [("env", &profile.env), ("live_env", &profile.live_env)] {
+            for (name, value) in variables {
+                if name.is_empty() || name.contains(['=', '\0']) {
+                    self.wrong(section, format!("{name:?} cannot be the name of a variable; it must not have ="));
+                } else if value.contains('\0') {
+                    self.wrong(section, format!("{name} has a NUL character, which no variable can have"));
+                }
+            }
+        }
+    }
+
     fn limits(&mut self) {
         let run = self.profile.run_limits();
         let compile = run.as_ref().ok().map(|run| self.profile.base_compile_limits(*run));
@@ -238,6 +322,9 @@ impl ProfileChecks<'_> {
         });
         let commands = [("run".to_owned(), &profile.run), ("compile".to_owned(), &profile.compile)];
         for (key, words) in commands.into_iter().chain(prewarm) {
+            if words.first().is_some_and(String::is_empty) || words.iter().any(|word| word.contains('\0')) {
+                self.wrong(&key, "no program can be started so: its name is empty, or a word has a NUL".to_owned());
+            }
             // braces are awk's own
             let is_awk = words.first().is_some_and(|program| program.ends_with("awk"));
             for word in words.iter().filter(|_| !is_awk) {
@@ -276,6 +363,12 @@ impl ProfileChecks<'_> {
 
     fn levels(&mut self) {
         let pool = self.profile.pool;
+        if pool.reuse == 0 {
+            self.wrong("pool.reuse", "0 serves no submission; use 1 for a sandbox of its own for each".to_owned());
+        }
+        if pool.max_age_s == 0 {
+            self.wrong("pool.max_age_s", "0 replaces every sandbox at once; use at least \"1s\"".to_owned());
+        }
         if self.origins.of("pool.ceiling") == SettingOrigin::Default {
             return;
         }
@@ -300,7 +393,22 @@ impl ProfileChecks<'_> {
                 self.warnings.push(format!("{origin}: {key} has no effect without a compile command"));
             }
         }
+        let (pool, origin) = (self.profile.pool, self.origins.of("pool.hot"));
+        if origin == SettingOrigin::Default {
+            return;
+        }
+        if self.profile.prewarm.is_empty() && pool.hot > 0 {
+            self.warnings.push(format!("{origin}: pool.hot has no effect without a [[prewarm]] runtime"));
+        } else if pool.hot > pool.ceiling.max(pool.floor) {
+            let message = format!("pool.hot has no effect above the ceiling, {}", pool.ceiling.max(pool.floor));
+            self.warnings.push(format!("{origin}: {message}"));
+        }
     }
+}
+
+/// Whether a path, or a pattern of paths, stays in the folder of a program.
+fn is_below_the_box(path: &str) -> bool {
+    path.split('/').all(|part| !["", ".", ".."].contains(&part)) && !path.chars().any(char::is_control)
 }
 
 fn out_of_range(error: &LimitError) -> String {

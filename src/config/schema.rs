@@ -220,17 +220,29 @@ impl SettingsTable {
         all
     }
 
-    /// Advice for an unknown name: the nearest known one, here or in another section of `whole`.
+    /// Advice for an unknown name: where a setting or section of that name belongs, in this file or
+    /// in the other kind of file, or the nearest known name here.
     pub fn advice(&self, name: &str, prefix: &str, whole: &SettingsTable) -> String {
         let full = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
+        if let Some(node) = whole.fields.get(name).filter(|_| !prefix.is_empty()) {
+            return match node {
+                SettingsNode::Leaf(leaf) if leaf.kind != ValueKind::Map => {
+                    format!("{name} is a setting of the file: move it above the first [section]")
+                }
+                SettingsNode::Sections(_) => format!("{name} is a list of sections of its own: use [[{name}]]"),
+                SettingsNode::Table(_) | SettingsNode::Leaf(_) => {
+                    format!("{name} is a section of its own: use [{name}]")
+                }
+            };
+        }
+        if let Some(key) = whole.key_of(name) {
+            return format!("did you mean {key}?");
+        }
         if let Some(near) = nearest(name, self.names()) {
             return format!("did you mean {}?", full(near));
         }
-        let short = |key: &str| Unit::of(key).map_or(key.to_owned(), |(_, short)| short.to_owned());
-        let elsewhere = whole.settings().into_iter().map(|(key, _)| key);
-        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-        if let Some(key) = elsewhere.into_iter().find(|key| last(key) == name || short(&last(key)) == name) {
-            return format!("did you mean {}?", short(&key));
+        if let Some(place) = place_in_other_file(name, whole) {
+            return place;
         }
         let names = self.names().join(", ");
         if prefix.is_empty() {
@@ -239,6 +251,32 @@ impl SettingsTable {
             format!("the settings of {prefix} are {names}")
         }
     }
+
+    /// The shortest key whose last part is this name, with or without the unit.
+    fn key_of(&self, name: &str) -> Option<String> {
+        let short = |key: &str| Unit::of(key).map_or(key.to_owned(), |(_, short)| short.to_owned());
+        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+        let named = self.settings().into_iter().map(|(key, _)| key);
+        let named = named.filter(|key| last(key) == name || short(&last(key)) == name);
+        named.map(|key| short(&key)).min_by_key(String::len)
+    }
+}
+
+/// Where a name belongs that is known in the other kind of file only: a profile's in the daemon's
+/// file, or the other way round.
+fn place_in_other_file(name: &str, whole: &SettingsTable) -> Option<String> {
+    let is_profiles = std::ptr::eq(whole, profile());
+    let other = if is_profiles { config() } else { profile() };
+    let key = match other.fields.get(name) {
+        Some(SettingsNode::Table(_)) => format!("[{name}]"),
+        Some(SettingsNode::Sections(_)) => format!("[[{name}]]"),
+        Some(SettingsNode::Leaf(_)) => name.to_owned(),
+        None => other.key_of(name)?,
+    };
+    Some(match is_profiles {
+        true => format!("{key} is a setting of the daemon: write it into assayd.toml or a drop-in"),
+        false => format!("{key} is a setting of a profile: write it into a file of the folder profiles.dir"),
+    })
 }
 
 /// The known name with the smallest edit distance, if that is at most a third of the length;

@@ -183,10 +183,12 @@ fn raw_value(value: Spanned<DeValue<'_>>, file: &TomlText<'_>) -> Raw {
     }
 }
 
-/// Converts to JSON; a date becomes a text.
+/// Converts to JSON; a date, and a number that is not finite, become texts.
 fn json(value: &toml::Value) -> Value {
     match value {
         toml::Value::Datetime(date) => Value::String(date.to_string()),
+        // JSON has neither infinity nor NaN
+        toml::Value::Float(number) if !number.is_finite() => Value::String(number.to_string()),
         other => serde_json::to_value(other).unwrap_or(Value::Null),
     }
 }
@@ -244,6 +246,9 @@ impl SourceReader<'_> {
                 let texts = self.texts(entries, &key);
                 self.leaf(found, written, line, &Value::Object(texts), key);
             }
+            (SettingsNode::Leaf(_), Raw::List(_)) if is_map => {
+                self.wrong(line, &key, format!("it is one section: use [{}], with one bracket", key.join(".")));
+            }
             (SettingsNode::Leaf(_), Raw::Table(_) | Raw::List(_)) => {
                 self.wrong(line, &key, format!("it is a setting, not a section: use {written} = ..."));
             }
@@ -270,7 +275,9 @@ impl SourceReader<'_> {
                     self.wrong(line, &at, format!("{home}; here {advice}"));
                 }
                 (None, raw) => {
-                    let message = format!("{} is not a text; use {name} = \"...\"", raw.describe());
+                    let near = nearest(&name, self.whole.names()).and_then(|near| self.home_of(near, key));
+                    let near = near.map(|home| format!("; if you mean a setting: {home}")).unwrap_or_default();
+                    let message = format!("{} is not a text; use {name} = \"...\"{near}", raw.describe());
                     self.wrong(line, &at, message);
                 }
             }
@@ -424,8 +431,7 @@ pub fn files(named: Option<&Path>, environment: &EnvVars) -> Result<Vec<PathBuf>
     match std::fs::read_dir(&folder) {
         Ok(entries) => {
             let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-            let mut drop_ins: Vec<PathBuf> =
-                paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
+            let mut drop_ins: Vec<PathBuf> = paths.filter(|path| is_read(path)).collect();
             drop_ins.sort();
             files.extend(drop_ins);
         }
@@ -433,6 +439,15 @@ pub fn files(named: Option<&Path>, environment: &EnvVars) -> Result<Vec<PathBuf>
         Err(source) => return Err(ConfigError::Read { path: folder.into(), source }),
     }
     Ok(files)
+}
+
+/// Whether a file in a folder of settings is read: one that ends in `.toml` and is not hidden.
+/// Editors keep hidden files beside the one that is being edited. A link to nothing is read, and is
+/// an error; reading a pipe could take for ever.
+pub(super) fn is_read(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let is_other = path.metadata().is_ok_and(|meta| !meta.is_file());
+    !is_hidden && !is_other && path.extension().is_some_and(|extension| extension == "toml")
 }
 
 /// Name of the variable of a setting.
@@ -541,7 +556,10 @@ fn text(key: &str, value: &str, origin: &SettingOrigin, environment: &EnvVars) -
     let given = if listed {
         match raw(&format!("{last} = {value}")) {
             Ok(Raw::Table(mut entries)) if entries.len() == 1 => entries.remove(0).2,
-            Ok(_) => return reader.settings,
+            Ok(_) => {
+                reader.wrong(0, &parts, format!("{value:?} is more than one value; use one, without line breaks"));
+                return reader.settings;
+            }
             Err((_, message)) => {
                 let example = match found.node {
                     SettingsNode::Sections(_) => "[{ name = \"near\", host = \"tcp://near:2376\" }]",

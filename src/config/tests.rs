@@ -311,6 +311,37 @@ fn a_ceiling_is_never_exceeded_and_one_that_is_not_set_follows_the_floor() {
 }
 
 #[test]
+fn what_a_profile_says_without_effect_is_a_warning() {
+    let warnings = |text: &str| {
+        let other = PROFILE.replace("'p'", "'q'");
+        let files = &[
+            ("assayd.toml", "[profiles]\ndir = 'p'\nonly = ['p']"),
+            ("p/p.toml", &format!("{PROFILE}{text}") as &str),
+            ("p/q.toml", &other),
+            ("p/r.toml", &PROFILE.replace("name = 'p'", "name = 'r'")),
+        ];
+        let (_folder, loaded) = TestCase { files, ..EMPTY }.load();
+        let loaded = loaded.unwrap();
+        load_profiles_with_warnings(&loaded.config, &loaded.origins).unwrap().warnings
+    };
+    for (text, expected) in [
+        ("suites = 'none'", "p.toml:5: suites has no effect: there is no profile \"none\""),
+        ("suites = 'q'", "p.toml:5: suites has no effect: the sandboxes of the profile q are made in another way"),
+        ("[imports]\nnumpy = 'none'", "imports.numpy has no effect: there is no profile \"none\""),
+        ("[pool]\nhot = 3", "p.toml:6: pool.hot has no effect without a [[prewarm]] runtime"),
+        ("[pool]\nhot = 30\n[[prewarm]]\nfork = true", "pool.hot has no effect above the ceiling, 8"),
+        ("keep = ['a']", "keep has no effect without a compile command"),
+    ] {
+        let found = warnings(text);
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+    // one that profiles.only leaves out exists
+    for text in ["suites = 'r'", "[imports]\nnumpy = 'r'", "[pool]\nhot = 3\n[[prewarm]]\nfork = true"] {
+        assert_eq!(warnings(text), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
 fn a_name_in_quotes_is_a_variable_of_the_program() {
     let profile = format!("{PROFILE}[env]\n'preset' = 'x'\n\"memory\" = '1'\nPATH = '/bin'");
     let case = TestCase { files: &[("assayd.toml", "[profiles]\ndir = 'p'"), ("p/p.toml", &profile)], ..EMPTY };
@@ -328,15 +359,39 @@ fn files_beside_the_settings_that_are_not_read_are_warnings() {
         ("assayd.toml.d/2.conf", ""),
         ("assayd.toml.d/README", ""),
         ("assayd.toml.d/3.toml.disabled", ""),
+        ("assayd.toml.d/more/4.toml", ""),
+        ("assayd.toml.d/.5.toml", "[queue]\nmaxx = 3"),
+        ("assayd.toml.d/.6.toml.swp", ""),
+        ("assayd.toml.d/7.TOML", ""),
         ("assayd.d/4.toml", ""),
+        ("assayd.toml.D/4.toml", ""),
+        ("assay.toml.d/4.toml", ""),
         ("assayd.conf", ""),
+        ("assay.toml", ""),
+        ("assayd.toml.new", ""),
+        ("p.d/p.toml", PROFILE),
+        ("state/a.toml", ""),
         ("p/p.toml", PROFILE),
         ("p/q.tml", PROFILE),
         ("p/r.toml.dpkg-old", PROFILE),
+        ("p/s.toml/p.toml", PROFILE),
     ];
     let (_folder, loaded) = TestCase { files, ..EMPTY }.load();
     let warnings = loaded.unwrap().warnings;
-    let expected = ["assayd.d is not read", "assayd.conf is not read", "2.conf is not read", "q.tml is not read"];
+    let expected = [
+        "assayd.d is not read",
+        "assayd.toml.D is not read: drop-ins are read from",
+        "assay.toml.d is not read: drop-ins are read from",
+        "assayd.conf is not read",
+        "assay.toml is not read: settings are read from",
+        "p.d is not read: profiles are read from",
+        "2.conf is not read",
+        "more is not read: files are read from",
+        ".5.toml is not read",
+        "7.TOML is not read",
+        "q.tml is not read",
+        "s.toml is not read: files are read from",
+    ];
     assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
     assert!(expected.iter().all(|text| warnings.iter().any(|warning| warning.contains(text))), "{warnings:?}");
 }
@@ -462,6 +517,29 @@ fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
             vec![],
             vec![],
         ),
+        ("a ceiling of none", file("[profiles]\nceiling = 0"), vec![], vec![]),
+        ("a variable's ceiling of none", file(""), vec![("ASSAY_POOL_CEILING", "0")], vec![]),
+        ("a number that is not finite", file("[engine]\ncpu_overcommit = inf"), vec![], vec![]),
+        ("a flag of two lines", file(""), vec![], vec![("socket.admin", "[1]\nx = 1")]),
+        ("a profile's settings in the daemon's file", file("[limits]\nmemory = '1MiB'\n[[prewarm]]\n"), vec![], vec![]),
+        ("a profile's setting in a section", file("[profiles]\nmemory = '1MiB'"), vec![], vec![]),
+        ("the daemon's settings in a profile", profile("[queue]\nmax = 3\n[[hosts]]\nname = 'a'"), vec![], vec![]),
+        ("a section in another section", profile("[pool]\nlimits = { memory = '1MiB' }\nenv = { A = 'b' }"), vec![], vec![]),
+        ("a setting in another section", profile("[pool]\nmemory = '1MiB'\npreset = 'lesson'"), vec![], vec![]),
+        ("a section of texts in another case", profile("[env]\nLimits = { memory = '1MiB' }"), vec![], vec![]),
+        ("a list of sections of texts", profile("[[env]]\nPATH = '/bin'"), vec![], vec![]),
+        ("variables that no program can have", profile("[env]\n'A=B' = 'x'\n'' = 'y'\nC = \"\\u0000\""), vec![], vec![]),
+        (
+            "names that no submission can have",
+            vec![
+                ("assayd.toml", "[profiles]\ndir = 'p'".into()),
+                ("p/p.toml", "name = 'a b'\nimage = ''\nentry = '/etc/passwd'\nrun = ['']".into()),
+            ],
+            vec![],
+            vec![],
+        ),
+        ("files outside the box", profile("compile = ['cc']\nkeep = ['/etc/passwd', '../x', 'a//b']"), vec![], vec![]),
+        ("a pool that serves no submission", profile("[pool]\nreuse = 0\nmax_age = '0s'"), vec![], vec![]),
         ("a profile twice", [profile(""), vec![("p/q.toml", PROFILE.to_owned())]].concat(), vec![], vec![]),
     ];
     let mut messages = String::new();

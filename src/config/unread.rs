@@ -1,46 +1,104 @@
 //! Files that look like settings and are not read.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::sources::FILE_VARIABLE;
+use super::sources::{FILE_VARIABLE, is_read};
 use super::{DEFAULT_PATH, EnvVars};
 
+/// Endings of files that are settings of some program.
+const SETTINGS: [&str; 8] = ["toml", "conf", "cfg", "ini", "json", "yaml", "yml", "d"];
+
 /// Files that lie where settings are read and are not read, each as a warning: a folder of drop-ins
-/// with another name, a file without the ending.
+/// with another name, a file without the ending, a folder in a folder.
 pub fn unread(main: Option<&Path>, environment: &EnvVars, profiles: &Path) -> Vec<String> {
     let named = main.or_else(|| environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Path::new));
     let main = named.unwrap_or(Path::new(DEFAULT_PATH));
-    let mut folder = main.as_os_str().to_owned();
-    folder.push(".d");
-    let folder = PathBuf::from(folder);
-    let mut warnings = Vec::new();
-    let stem = main.with_extension("");
-    for other in [stem.with_extension("d"), stem.with_extension("conf.d"), stem.with_extension("conf")] {
-        if other.exists() && other != folder && other != main {
-            let what = if other.is_dir() { "drop-ins are read from" } else { "settings are read from" };
-            let right = if other.is_dir() { folder.display() } else { main.display() };
-            warnings.push(format!("{} is not read: {what} {right}", other.display()));
+    let mut drop_ins = main.as_os_str().to_owned();
+    drop_ins.push(".d");
+    let drop_ins = PathBuf::from(drop_ins);
+    let mut warnings = beside(main, &drop_ins, profiles);
+    for folder in [drop_ins.as_path(), profiles] {
+        for path in below(folder) {
+            let shown = path.display();
+            if path.is_dir() {
+                warnings.push(format!(
+                    "{shown} is not read: files are read from {}, not from folders in it",
+                    folder.display()
+                ));
+            } else {
+                warnings.push(format!("{shown} is not read: only files that end in .toml and are not hidden are"));
+            }
         }
-    }
-    for folder in [folder.as_path(), profiles] {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_stray(path)).collect();
-        paths.sort();
-        let unread = |path: &PathBuf| format!("{} is not read: files here end in .toml", path.display());
-        warnings.extend(paths.iter().map(unread));
     }
     warnings
 }
 
-/// Whether a file looks like settings that are to be read, and has another ending. What editors and
-/// package managers leave behind, and what is set aside on purpose, does not.
-fn is_stray(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = ["disabled", "off", "bak", "old", "orig", "save", "md", "txt", "example", "sample", "swp"];
-    let is_aside = name.starts_with('.')
+/// What lies beside the file of settings and has its name with another ending, or, where that is
+/// the usual one, a name like it, like the folder of drop-ins, or like the folder of profiles. In
+/// the default folder, whatever looks like settings.
+fn beside(main: &Path, drop_ins: &Path, profiles: &Path) -> Vec<String> {
+    let folder = main.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (file, stem) = (name(main), name(&main.with_extension("")) + ".");
+    let is_usual = Path::new(DEFAULT_PATH).file_name() == main.file_name();
+    let profiles = profiles.parent().filter(|above| *above == folder).map(|_| name(profiles));
+    let known = [Some(file.clone()), Some(name(drop_ins)), profiles.clone()];
+    let mut paths = entries(folder);
+    paths.retain(|path| !known.contains(&Some(name(path))) && !is_aside(path));
+    let warning = |path: &PathBuf| {
+        let (other, is_folder) = (name(path), path.is_dir());
+        let is_like = |known: &str| is_usual && is_misspelt(&other, known);
+        let is_settings = path.extension().is_some_and(|ending| SETTINGS.iter().any(|known| ending == *known));
+        let is_own = is_settings && (other.starts_with(&stem) || main == Path::new(DEFAULT_PATH));
+        let meant = profiles.as_deref().filter(|known| is_folder && (is_like(known) || other == format!("{known}.d")));
+        let read_from = match (meant, is_folder) {
+            (Some(known), _) => format!("profiles are read from {}", folder.join(known).display()),
+            (None, true) if is_own || is_like(&name(drop_ins)) => {
+                format!("drop-ins are read from {}", drop_ins.display())
+            }
+            (None, false) if is_own || is_like(&file) => {
+                format!("settings are read from {} and {}", main.display(), drop_ins.join("*.toml").display())
+            }
+            _ => return None,
+        };
+        Some(format!("{} is not read: {read_from}", path.display()))
+    };
+    paths.iter().filter_map(warning).collect()
+}
+
+/// Whether a name is another one with at most two letters wrong, or in another case.
+fn is_misspelt(name: &str, known: &str) -> bool {
+    strsim::damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase()) <= 2
+}
+
+/// What looks as if it were to be read, in a folder whose `.toml` files are.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut paths = entries(folder);
+    paths.retain(|path| match path.extension() {
+        // hidden, on purpose or by mistake
+        Some(ending) if ending == "toml" => !is_read(path),
+        _ => !is_aside(path),
+    });
+    paths
+}
+
+/// The files and folders in a folder, by name.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.retain(|path| path.exists());
+    paths.sort();
+    paths
+}
+
+/// Whether a file is what editors and package managers leave behind, or is set aside on purpose.
+fn is_aside(path: &Path) -> bool {
+    let name = path.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
+    let aside = ["disabled", "off", "bak", "old", "orig", "save", "md", "txt", "example", "sample", "swp", "new"];
+    name.starts_with(['.', '#'])
         || name.ends_with('~')
         || name.starts_with("README")
         || [".dpkg-", ".ucf-", ".rpm"].iter().any(|part| name.contains(part))
-        || path.extension().is_some_and(|ending| aside.iter().any(|known| ending == *known));
-    path.is_file() && !is_aside && path.extension().is_none_or(|ending| ending != "toml")
+        || path.extension().is_some_and(|ending| aside.iter().any(|known| ending == *known))
 }

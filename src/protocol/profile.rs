@@ -147,6 +147,19 @@ impl Profile {
     /// The place of the submission's `run_args` in `run`.
     pub const RUN_ARGS: &str = "{run_args}";
 
+    /// Whether the sandboxes of two profiles are made alike.
+    pub fn is_made_like(&self, other: &Profile) -> bool {
+        self.image == other.image
+            && self.isolation == other.isolation
+            && self.runtime == other.runtime
+            && self.allow == other.allow
+    }
+
+    /// Whether this profile's programs can run in sandboxes of another one (`imports`).
+    pub fn can_run_in(&self, other: &Profile) -> bool {
+        self.is_made_like(other) && self.run == other.run && self.env == other.env
+    }
+
     /// The runtimes that wait in the profile's idle sandboxes.
     pub fn prewarmed_runtimes(&self) -> Vec<PrewarmedRuntime> {
         let memory_bytes = self.run_limits().map_or(0, |limits| limits.memory_bytes);

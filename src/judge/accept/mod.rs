@@ -107,7 +107,7 @@ fn sandbox_profile<'p>(plan: &Plan, profile: &'p Arc<Profile>, profiles: &'p Pro
     let is_pytest = matches!(plan, Plan::Suite(suite) if suite.format == SuiteFormat::Pytest);
     let named = profile.suites.as_ref().filter(|_| is_pytest).and_then(|name| profiles.get(name));
     match named {
-        Some(other) if is_alike(other, profile) => other,
+        Some(other) if other.is_made_like(profile) => other,
         _ => profile,
     }
 }
@@ -123,15 +123,7 @@ fn loaded_profile<'p>(
     let may_wait = submission.suite.is_none() && submission.command.is_none() && submission.prewarm != Some(false);
     let wanted = profile.imports.iter().filter(|(module, _)| may_wait && imports::import(files, module));
     let mut named = wanted.filter_map(|(_, name)| profiles.get(name));
-    named.find(|other| is_alike(other, profile) && other.run == profile.run && other.env == profile.env)
-}
-
-/// Whether the sandboxes of two profiles are made alike.
-fn is_alike(one: &Profile, other: &Profile) -> bool {
-    one.image == other.image
-        && one.isolation == other.isolation
-        && one.runtime == other.runtime
-        && one.allow == other.allow
+    named.find(|other| profile.can_run_in(other))
 }
 
 fn tenant(submission: &Submission) -> Result<String, Rejected> {
