@@ -68,6 +68,29 @@ pub fn engines(config: &Config, origins: &Origins, environment: &EnvVars) -> Res
     config.engines().iter().map(open).collect()
 }
 
+/// The longest path of a Unix socket in bytes (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// The first bytes of a program.
+const ELF: &[u8] = b"\x7fELF";
+
+/// A user of this machine whose uid sandboxed programs would have as well: limits of a uid, and
+/// permissions of files, would be shared.
+fn shared_uids(config: &Config, origins: &Origins) -> Option<String> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let (base, end) = (config.uids.base, config.uids.base.saturating_add(config.uids.count));
+    let (name, uid) = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, uid) = (fields.next()?, fields.nth(1)?.parse::<u32>().ok()?);
+        (base..end).contains(&uid).then_some((name, uid))
+    })?;
+    let origin = origins.of("uids.base");
+    Some(format!(
+        "{origin}: uids.base: {base} to {} has the uid {uid} of {name}; use other uids",
+        end.saturating_sub(1)
+    ))
+}
+
 /// Folders of images that are named and not there, where others are.
 fn missing_folders(config: &Config, origins: &Origins) -> Vec<String> {
     let folders = config.images.dir.all();
@@ -77,6 +100,20 @@ fn missing_folders(config: &Config, origins: &Origins) -> Vec<String> {
     missing
         .map(|folder| format!("{origin}: images.dir: {} is not there, so it is passed over", folder.display()))
         .collect()
+}
+
+/// Hosts that are one engine, which then seems to have its CPUs and memory several times.
+fn shared_engines(engines: &[ConfiguredEngine]) -> Vec<String> {
+    let mut by_address = BTreeMap::<String, Vec<&str>>::new();
+    for engine in engines {
+        by_address.entry(engine.target.endpoint.to_string()).or_default().push(&engine.config.name);
+    }
+    let shared = by_address.into_iter().filter(|(_, names)| names.len() > 1);
+    let warning = |(address, names): (String, Vec<&str>)| {
+        let names = names.join(" and ");
+        format!("the hosts {names} are the same engine, {address}: its capacity counts twice; remove all but one")
+    };
+    shared.map(warning).collect()
 }
 
 impl Assembly {
@@ -89,8 +126,12 @@ impl Assembly {
         let engines = engines(&config, &origins, environment)?;
         let profiles = load_profiles_with_warnings(&config, &origins).map_err(|error| format!("failed to {error}"))?;
         warnings.extend(profiles.warnings);
-        let roles =
-            Roles::new(&config.socket).map_err(|error| format!("failed to use socket.submit or .admin: {error}"))?;
+        let roles = Roles::new(&config.socket).map_err(|(key, message)| {
+            format!(
+                "failed to use the configuration: {}: {key}: {message} (getent passwd, getent group)",
+                origins.of(key)
+            )
+        })?;
         let init = match &config.images.init {
             Some(path) => path.clone(),
             None => std::env::current_exe()
@@ -98,6 +139,8 @@ impl Assembly {
                 .with_file_name("assay-init"),
         };
         warnings.extend(missing_folders(&config, &origins));
+        warnings.extend(shared_engines(&engines));
+        warnings.extend(shared_uids(&config, &origins));
         let registries = Registries {
             policy: config.images.pull,
             trusted: config.images.trusted.clone(),
@@ -148,6 +191,15 @@ impl Assembly {
             let remedy = error.remedy().map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
             faults.push(format!("profile {}: image: failed to {error}{remedy}", profile.name));
         }
+        let floors = self.profiles.values().map(|profile| profile.pool.floor).fold(0, usize::saturating_add);
+        let (floors, uids) = (floors.saturating_mul(self.engines.len()), self.config.uids.count);
+        if floors > uids as usize {
+            let origin = self.origins.of("uids.count");
+            faults.push(format!(
+                "{origin}: uids.count: {uids} uids are too few for the {floors} sandboxes that the floors of all pools \
+                 ask for; raise it, or lower pool.floor or profiles.floor"
+            ));
+        }
         let state = &self.config.instance.state_dir;
         if state.exists() && !state.is_dir() {
             faults.push(format!("instance.state_dir: {} is not a folder", state.display()));
@@ -157,6 +209,13 @@ impl Assembly {
             && !found.file_type().is_socket()
         {
             faults.push(format!("socket.path: {} exists and is not a socket", socket.display()));
+        }
+        if socket.as_os_str().len() > MAX_SOCKET_PATH {
+            faults.push(format!("socket.path: {} is too long; use at most {MAX_SOCKET_PATH} bytes", socket.display()));
+        }
+        if !self.init.starts_with(ELF) {
+            let origin = self.origins.of("images.init");
+            faults.push(format!("{origin}: images.init: it is not a program; name assay-init, or leave it out"));
         }
         if self.config.log.target == LogTarget::Journal && !Path::new(log::JOURNAL_SOCKET).exists() {
             faults.push("log.target: this machine has no journal; use \"auto\" or \"text\"".to_owned());

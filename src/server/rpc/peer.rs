@@ -76,10 +76,16 @@ impl RoleRule {
 
 impl Roles {
     /// # Errors
-    /// A message: a user or group does not exist.
-    pub fn new(socket: &SocketSettings) -> Result<Roles, String> {
-        let all = |rules: &[CallerRule]| rules.iter().map(resolve).collect::<Result<Vec<_>, _>>();
-        Ok(Roles { submit: all(&socket.submit)?, admin: all(&socket.admin)?, own_uid: nix::unistd::getuid().as_raw() })
+    /// The setting, and a message: a user or group does not exist.
+    pub fn new(socket: &SocketSettings) -> Result<Roles, (&'static str, String)> {
+        let all = |key, rules: &[CallerRule]| {
+            rules.iter().map(resolve).collect::<Result<Vec<_>, _>>().map_err(|message| (key, message))
+        };
+        Ok(Roles {
+            submit: all("socket.submit", &socket.submit)?,
+            admin: all("socket.admin", &socket.admin)?,
+            own_uid: nix::unistd::getuid().as_raw(),
+        })
     }
 
     /// The caller with this uid and gid; `None` for the overflow uid.
@@ -130,7 +136,7 @@ mod tests {
             admin: vec![CallerRule::Named("user:no-such-user".to_owned())],
             ..SocketSettings::default()
         };
-        assert!(Roles::new(&socket).unwrap_err().contains("no-such-user"));
+        assert!(Roles::new(&socket).unwrap_err().1.contains("no-such-user"));
         let root =
             SocketSettings { admin: vec![CallerRule::Named("user:root".to_owned())], ..SocketSettings::default() };
         assert!(Roles::new(&root).is_ok());

@@ -17,7 +17,11 @@ fn check(lines: &str, profile: &str, more: &[&str]) -> Output {
     if !profile.is_empty() {
         std::fs::write(folder.path().join("profiles/own.toml"), profile).unwrap();
     }
-    let images = if lines.contains("[images]") { String::new() } else { images() };
+    let images = match lines.contains("[images]") {
+        true if lines.contains("\ndir") => String::new(),
+        true => images().replace("[images]\n", ""),
+        false => images(),
+    };
     let text = format!("{lines}\n{images}[profiles]\ndir = 'profiles'\n[instance]\nstate_dir = 'state'\n");
     std::fs::write(folder.path().join("assayd.toml"), text).unwrap();
     let mut command = Command::new(program("assayd"));
@@ -38,12 +42,23 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn what_cannot_work_is_refused() {
-    let cases: [(&str, &str, String, &[&str]); 7] = [
-        ("a group", "[socket]\nsubmit = ['group:no-such-group']", PROFILE.to_owned(), &["no-such-group"]),
+    let floor = format!("{PROFILE}[pool]\nfloor = 20\n");
+    let long = format!("[socket]\npath = '/{}'", "x".repeat(110));
+    let cases: [(&str, &str, String, &[&str]); 11] = [
+        (
+            "a group",
+            "[socket]\nsubmit = ['group:no-such-group']",
+            PROFILE.to_owned(),
+            &["assayd.toml:2: socket.submit", "no-such-group"],
+        ),
         ("no folder of images", "[images]\ndir = '/nonexistent'", PROFILE.to_owned(), &["/nonexistent", "images.dir"]),
         ("an image", "", PROFILE.replace("'bash'", "'bsah'"), &["profile own", "bsah", "perhaps \"bash\""]),
         ("an untrusted image", "", PROFILE.replace("'bash'", "'docker.io/x/y:1'"), &["profile own", "images.trusted"]),
         ("a placeholder", "", PROFILE.replace("{entry}", "{enrty}"), &["own.toml:4", "run", "{entry}"]),
+        ("too few uids", "[uids]\ncount = 3", floor, &["assayd.toml:2: uids.count", "20 sandboxes", "pool.floor"]),
+        ("an init", "[images]\ninit = '/etc/hosts'", PROFILE.to_owned(), &["images.init", "not a program"]),
+        ("a long path", &long, PROFILE.to_owned(), &["socket.path", "at most 107 bytes"]),
+        ("a section of profiles", "[limits]\nmemory = '1MiB'", PROFILE.to_owned(), &["assayd.toml:1", "profiles.dir"]),
         ("no profile", "", String::new(), &["has no profile", "profiles.dir"]),
         ("a folder at the socket's path", "[socket]\npath = 'profiles'", PROFILE.to_owned(), &["is not a socket"]),
     ];
@@ -78,6 +93,14 @@ fn settings_without_effect_are_warnings() {
     assert!(output.status.success());
     let said = stderr(&output);
     assert!(said.contains("own.toml:5: keep has no effect without a compile command"), "{said}");
+}
+
+#[test]
+fn two_hosts_that_are_one_engine_are_a_warning() {
+    let host = |name: &str| format!("[[hosts]]\nname = '{name}'\nhost = 'unix:///run/x.sock'\n");
+    let output = check(&(host("near") + &host("far")), PROFILE, &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the hosts near and far are the same engine"), "{}", stderr(&output));
 }
 
 #[test]
