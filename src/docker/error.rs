@@ -226,6 +226,14 @@ impl Error {
                 "if this is the engine's TLS port, give its certificates (DOCKER_TLS_VERIFY=1, DOCKER_CERT_PATH)"
                     .to_owned(),
             ),
+            Error::NotHttp { .. } => {
+                Some("another program listens there: give the address of a Docker Engine".to_owned())
+            }
+            Error::Broken { phase: Phase::Head, .. } => Some(
+                "what listens there closed the connection: make sure that it is a Docker Engine, and look at its log \
+                 (journalctl -u docker)"
+                    .to_owned(),
+            ),
             Error::Status { status: 400, message, .. } if message.contains("HTTPS server") => Some(TLS_PORT.to_owned()),
             Error::Status { message, .. } | Error::Reported { message, .. }
                 if message.contains("no space left on device") =>
@@ -274,6 +282,11 @@ mod tests {
         assert_eq!(late(&START, Phase::Head).to_string(), "start a container: no answer within 5000 ms (head)");
         assert!(status(500, "write: no space left on device").remedy().unwrap().contains("disk is full"));
         assert!(status(400, "Client sent an HTTP request to an HTTPS server.").remedy().unwrap().contains("TLS port"));
+        let endpoint = Endpoint::parse("unix:///run/other.sock").unwrap();
+        let other = Error::NotHttp { call: &PING, endpoint, source: "invalid HTTP version parsed".into() };
+        assert!(other.remedy().unwrap().contains("another program"));
+        let broken = Error::Broken { call: &PING, phase: Phase::Head, source: "closed".into() };
+        assert!(broken.remedy().unwrap().contains("closed the connection"));
     }
 
     #[test]

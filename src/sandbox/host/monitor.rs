@@ -74,9 +74,17 @@ impl HostHealth {
 
     /// What the operator can do about it, if known.
     pub fn remedy(&self) -> Option<String> {
-        self.error.as_ref()?.remedy()
+        let error = self.error.as_ref()?;
+        Some(error.remedy().unwrap_or_else(|| UNKNOWN_REMEDY.to_owned()))
     }
 }
+
+/// The errors that one outage of an engine may log.
+const MAX_LOGGED: usize = 4;
+
+/// What to do about an error that has no remedy of its own.
+const UNKNOWN_REMEDY: &str =
+    "look at the engine's own log (journalctl -u docker); `assay doctor --no-pull` tries each kind of call";
 
 /// What is known about one engine, across connections and restarts of the engine.
 #[derive(Debug)]
@@ -84,6 +92,9 @@ pub struct HostMonitor {
     host: String,
     client: Client,
     health: Mutex<HostHealth>,
+    /// The errors of the present outage that were logged: a peer that fails in several ways in
+    /// turns must not fill the log. Never more than [`MAX_LOGGED`].
+    logged: Mutex<Vec<String>>,
     /// Why cells are not possible: the error of the last attempt to make one.
     cell_unavailable: Mutex<Option<String>>,
     exits: Mutex<ContainerExits>,
@@ -106,6 +117,7 @@ impl HostMonitor {
                 engine: EngineFacts::default(),
                 since: Instant::now(),
             }),
+            logged: Mutex::default(),
             cell_unavailable: Mutex::default(),
             exits: Mutex::default(),
             watched_since: Mutex::default(),
@@ -182,17 +194,22 @@ impl HostMonitor {
         if health.status != EngineStatus::Gone {
             return;
         }
-        if before == EngineStatus::Gone && health.reason() == Some(error.to_string()) {
-            return;
+        let mut logged = self.logged.lock();
+        if before != EngineStatus::Gone {
+            health.since = Instant::now();
+            logged.clear();
         }
-        let remedy = error.remedy();
-        tracing::error!(
-            host = %self.host, endpoint = %self.client.endpoint(), %error,
-            remedy = remedy.as_deref().unwrap_or("none known"),
-            "the engine does not answer: this host gets no work until it does"
-        );
+        let text = error.to_string();
+        if logged.len() < MAX_LOGGED && !logged.contains(&text) {
+            logged.push(text);
+            let remedy = error.remedy();
+            tracing::error!(
+                host = %self.host, endpoint = %self.client.endpoint(), %error,
+                remedy = remedy.as_deref().unwrap_or(UNKNOWN_REMEDY),
+                "the engine does not answer: this host gets no work until it does"
+            );
+        }
         health.error = Some(Arc::new(error));
-        health.since = Instant::now();
     }
 
     pub(super) fn set_first_probe_done(&self) {
