@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::fair_queue::{FairQueue, Lane, ProfileName, QueueKey, QueueTicket};
 use super::host_choice::{Candidate, choose, spread};
+use super::long_wait::LongWaits;
 use super::no_sandbox::{Busy, NoSandbox, NoSandboxCause};
 use super::wait_estimator::WaitEstimator;
 use judge::work::{Plan, Referee, Work};
@@ -157,6 +158,7 @@ pub struct Allocator {
     max_running_per_uid: AtomicUsize,
     /// Iterations of the serving task.
     iterations: AtomicU64,
+    long_waits: LongWaits,
 }
 
 /// Removes a request from the queue when its future is dropped.
@@ -197,6 +199,7 @@ impl Allocator {
             further: RunningByUid::default(),
             max_running_per_uid: AtomicUsize::new(max_running_per_uid),
             iterations: AtomicU64::new(0),
+            long_waits: LongWaits::default(),
         });
         let serving = Arc::downgrade(&allocator);
         tokio::spawn(async move {
@@ -210,8 +213,7 @@ impl Allocator {
         allocator
     }
 
-    /// Iterations of the serving task so far. It grows after each [`Allocator::wake`] unless the
-    /// task hangs.
+    /// Iterations of the serving task; grows after each [`Allocator::wake`] unless the task hangs.
     pub fn iterations(&self) -> u64 {
         self.iterations.load(Ordering::Relaxed)
     }
@@ -251,11 +253,11 @@ impl Allocator {
         let ticket = self.state().queue.enqueue(*uid, tenant, &lane, cost(work), request);
         let _dequeue = Dequeue { allocator: self, ticket };
         self.serve();
-        if let Ok(Ok(handover)) = tokio::time::timeout(patience, handover).await {
-            let Handover { host, offer, reservation, running } = handover;
-            if let Some(lease) = offer.accept(begun.elapsed(), Some(&work.caller)) {
-                return Ok(Allocation { running, reservation, lease, host });
-            }
+        let served = self.long_waits.watch(&profile, patience, handover, || self.no_sandbox(&profile)).await;
+        if let Some(Handover { host, offer, reservation, running }) = served
+            && let Some(lease) = offer.accept(begun.elapsed(), Some(&work.caller))
+        {
+            return Ok(Allocation { running, reservation, lease, host });
         }
         Err(self.no_sandbox(&profile))
     }
@@ -278,7 +280,8 @@ impl Allocator {
         let need = Resources { cpus: 0.0, memory: referee.sandbox_limits().memory_bytes };
         self.state().referees.push_back(RefereeRequest { profile: profile.clone(), need, reply });
         self.serve();
-        if let Ok(Ok((host, offer, reservation))) = tokio::time::timeout(patience, handover).await
+        let served = self.long_waits.watch(&profile, patience, handover, || self.no_sandbox(&profile)).await;
+        if let Some((host, offer, reservation)) = served
             && let Some(lease) = offer.accept(begun.elapsed(), None)
         {
             return Ok(RefereeLease { host, lease, _reservation: reservation });
@@ -405,8 +408,7 @@ impl Allocator {
                 };
                 let referees = state.referees.iter().filter(|request| *request.profile == *pool.profile()).count();
                 let waiting = share(state.queue.waiting_for(pool.profile()));
-                // one ahead of what can run now: more would wait, and making them slows the runs
-                // that must end first
+                // one ahead of what can run now: making more slows the runs that must end first
                 let demand = if waiting > 0 { waiting.min(host.room_for(pool.profile()) + 1) } else { 0 };
                 let is_stranger = &mut |caller: &Caller, lane: &Lane| lane.fresh || !pool.has_sandbox_of(caller);
                 let strangers = match demand {
@@ -546,9 +548,8 @@ impl OfferCache {
 
     fn kept_for(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> &Option<FoundOffer> {
         self.kept.entry((caller.clone(), profile.clone())).or_insert_with(|| {
-            let roomy = hosts.iter().filter(|host| host.has_capacity_for(profile));
-            let mut offers = roomy.filter_map(|host| Some((host.clone(), host.pool(profile)?.offer_kept(caller)?)));
-            offers.next()
+            let mut roomy = hosts.iter().filter(|host| host.has_capacity_for(profile));
+            roomy.find_map(|host| Some((host.clone(), host.pool(profile)?.offer_kept(caller)?)))
         })
     }
 

@@ -27,11 +27,16 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
             ok: health.state() == HostState::Up,
             message: match (health.state(), &health.reason()) {
                 (HostState::Up, _) => format!("engine {} answers at {}", health.engine.version, host.endpoint()),
-                (HostState::Draining, _) => "drained by command; `assay hosts resume` gives it work again".to_owned(),
+                (HostState::Draining, _) => "drained by command: it gets no work".to_owned(),
                 (_, Some(reason)) => format!("failed to {reason}"),
                 (_, None) => "not probed yet".to_owned(),
             },
-            remedy: health.remedy(),
+            remedy: match health.state() {
+                HostState::Draining => {
+                    Some(format!("When the maintenance is over: assay hosts resume {}", host.name()))
+                }
+                _ => health.remedy(),
+            },
         });
         for pool in host.pools() {
             let state = pool.state();

@@ -42,6 +42,7 @@ mod further_sandboxes;
 mod health;
 mod language_metrics;
 mod leases;
+mod long_wait;
 mod metrics;
 mod no_sandbox;
 #[cfg(test)]

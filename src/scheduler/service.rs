@@ -379,12 +379,14 @@ impl SubmissionService {
     fn why_no_host(&self) -> String {
         let explain = |host: &Arc<Host>| {
             let health = host.health();
-            let reason = match (health.state(), health.reason()) {
-                (HostState::Draining, _) => "it is being drained".to_owned(),
-                (_, Some(reason)) => format!("failed to {reason}"),
-                (_, None) => "the engine has not answered yet".to_owned(),
+            let (reason, remedy) = match (health.state(), health.reason()) {
+                (HostState::Draining, _) => {
+                    ("it is drained by command".to_owned(), Some(format!("assay hosts resume {}", host.name())))
+                }
+                (_, Some(reason)) => (format!("failed to {reason}"), health.remedy()),
+                (_, None) => ("the engine has not answered yet".to_owned(), None),
             };
-            let remedy = health.remedy().map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
+            let remedy = remedy.map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
             (host.name().to_owned(), format!("{reason}{remedy}"))
         };
         match self.fleet.all().iter().map(explain).collect::<Vec<_>>().as_slice() {

@@ -236,7 +236,6 @@ impl Host {
     /// Stops giving work to the host, or resumes.
     pub fn set_drained(&self, drained: bool) {
         self.monitor.set_drained(drained);
-        tracing::info!(host = %self.options.name, drained, "host drained or resumed by command");
         for pool in self.pools() {
             pool.pause(drained);
         }

@@ -154,6 +154,11 @@ async fn reload(context: &Context, given: Value) -> CallResult {
 fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
     let HostParams { host } = params(given)?;
     views::find_host(&context.daemon, &host)?.set_drained(drained);
+    let uid = context.peer.uid;
+    match drained {
+        true => tracing::warn!(uid, host, "host drained by command: it gets no work until `assay hosts resume`"),
+        false => tracing::info!(uid, host, "host resumed by command: it gets work"),
+    }
     Ok(to_value(&Empty {}))
 }
 
