@@ -244,3 +244,49 @@ fn make_install_keeps_edited_files_and_make_uninstall_removes_what_it_installed(
     let left = files(&to);
     assert!(left.keys().all(|path| path.starts_with("etc/assay")), "{:?}", left.keys());
 }
+
+/// `would_start` of the package's postinst, with these answers of systemd about the service.
+fn would_start(folder: &Path, pid: u32, environment: &str) -> Output {
+    let script = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    script("systemctl", &format!("case $* in *MainPID*) echo {pid} ;; *Environment*) echo '{environment}' ;; esac"));
+    // this machine need not have the user
+    script("setpriv", "echo \"$*\" >>\"${0%/*}/asked\"; while [ \"${1#--}\" != \"$1\" ]; do shift; done; exec \"$@\"");
+    let postinst = std::fs::read_to_string(root().join("scripts/debian/postinst")).unwrap();
+    let function = postinst.split("\nwould_start() {").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let function = function.replace("/usr/bin/assayd", crate::programs::program("assayd"));
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let script = format!("set -e\nwould_start() {{{function}\n}}\nwould_start");
+    Command::new("sh").args(["-c", &script]).env("PATH", path).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn the_package_asks_the_new_program_with_the_options_and_the_environment_of_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let daemon = crate::harness::Daemon::start_bare(&crate::harness::Options {
+        profiles: "bash",
+        engine: Some("unix:///nonexistent/docker.sock"),
+        env: &[("PATH", &path)],
+        ..crate::harness::Options::default()
+    });
+    let ask = |environment: &str| {
+        let output = would_start(folder.path(), daemon.pid(), environment);
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(ask(""), (true, String::new()));
+    let asked = std::fs::read_to_string(folder.path().join("asked")).unwrap();
+    assert!(asked.starts_with("--reuid=assay --regid=assay --init-groups /"), "{asked}");
+    // what a drop-in of the unit sets now counts, although the daemon that runs does not have it
+    let (is_accepted, said) = ask("\"A=b c\" ASSAY_QUEUE_MAX=many");
+    assert!(!is_accepted && said.contains("ASSAY_QUEUE_MAX: queue.max"), "{said}");
+    // the file that its options name counts
+    let config = daemon.folder.path().join("assayd.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[queue]\nmaxx = 3\n")).unwrap();
+    let (is_accepted, said) = ask("");
+    assert!(!is_accepted && said.contains("did you mean queue.max?"), "{said}");
+}
