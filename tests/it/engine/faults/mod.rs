@@ -2,6 +2,8 @@
 //! the log at `warning` or above with what an operator needs to find it. What would wait in vain is
 //! refused at once.
 
+mod outages;
+
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -62,13 +64,19 @@ impl Site {
     }
 
     fn start(self) -> Running {
+        crate::harness::images();
+        self.start_bare()
+    }
+
+    /// Without building images before, for a daemon that does not reach the engine.
+    fn start_bare(self) -> Running {
         let images = self.folder.path().join("images");
         let images = images.to_str().unwrap();
         let mut env = self.env.clone();
         if Path::new(images).exists() {
             env.push(("ASSAY_IMAGES_DIR", images));
         }
-        let daemon = Daemon::start(&Options {
+        let daemon = Daemon::start_bare(&Options {
             profiles: "",
             floor: self.floor,
             ceiling: self.floor.max(1),
@@ -289,6 +297,25 @@ fn a_submission_that_waits_in_vain_is_a_warning_with_what_was_short() {
 }
 
 #[test]
+fn a_long_wait_is_said_while_the_caller_still_waits() {
+    let daemon = Site::bash().floor(1).config("[queue]\npatience = '4s'").start();
+    daemon.warm();
+    let open = with(submission("bash", "read line"), "stdin_open", json!(true));
+    let mut caller = daemon.caller();
+    let id = caller.ok("submission.submit", with(open, "limits", json!({ "wall_ms": 90_000 })))["id"].clone();
+    eventually("it runs", || daemon.caller().ok("submission.get", json!({ "id": id }))["state"] == "running");
+    let mut second = daemon.caller();
+    let waiting = second.send("submission.run", &echo());
+    expect(
+        &daemon,
+        &["WARN", "submissions wait for a sandbox", "profile=bash", "reason=", "are in use", "pool.ceiling"],
+    );
+    caller.ok("submission.input", json!({ "id": id, "data": "x\n", "eof": true }));
+    let answer = second.answer(waiting);
+    assert!(answer.get("result").is_some(), "{answer}");
+}
+
+#[test]
 fn a_full_queue_is_a_warning_with_the_caller() {
     let daemon = Site::bash().floor(1).config("[queue]\nmax = 1").start();
     daemon.warm();
@@ -319,6 +346,20 @@ fn a_paused_daemon_finishes_what_it_has_and_refuses_the_rest() {
     let report = caller.ok("submission.wait", json!({ "id": id }));
     assert_eq!(report["verdict"], "accepted", "{report}");
     assert_eq!(caller.ok("daemon.resume", json!({}))["paused"], false);
+    assert_eq!(caller.ok("submission.run", echo())["verdict"], "accepted");
+}
+
+#[test]
+fn a_drained_host_is_a_warning_and_refuses_with_the_command_that_ends_it() {
+    let daemon = Site::bash().start();
+    daemon.wait_for_engine();
+    let mut caller = daemon.caller();
+    caller.ok("host.drain", json!({ "host": "local" }));
+    expect(&daemon, &["WARN", "host drained by command", "uid=0", "host=\"local\""]);
+    assert!(refused(&daemon, "no_host").contains("assay hosts resume local"));
+    let health = caller.ok("daemon.health", json!({}));
+    assert_eq!(health["checks"][0]["remedy"], "When the maintenance is over: assay hosts resume local", "{health}");
+    caller.ok("host.resume", json!({ "host": "local" }));
     assert_eq!(caller.ok("submission.run", echo())["verdict"], "accepted");
 }
 
@@ -402,4 +443,61 @@ fn a_killed_daemon_is_said_by_its_reaper() {
     daemon.warm();
     daemon.kill9();
     expect(&daemon, &["WARN", "the daemon died"]);
+}
+
+#[test]
+fn something_else_at_the_engines_address_is_said_once_with_a_remedy() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let path: &'static str = format!("unix://{}/other.sock", folder.path().display()).leak();
+    let listener = std::os::unix::net::UnixListener::bind(path.trim_start_matches("unix://")).unwrap();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = stream;
+            // answers in one way and closes in another, in turns
+            if counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst).is_multiple_of(2) {
+                let _ = stream.write_all(b"SSH-2.0-OpenSSH\r\n");
+            }
+        }
+    });
+    let daemon = Site { engine: Some(path), ..Site::bash() }.start_bare();
+    expect(&daemon, &[" ERROR ", "the engine does not answer", "remedy=", "Docker Engine"]);
+    eventually("it was asked eight times", || asked.load(std::sync::atomic::Ordering::SeqCst) >= 8);
+    let lines = attention(&daemon);
+    let distinct: std::collections::BTreeSet<&str> =
+        lines.iter().filter_map(|line| line.split(" ERROR ").nth(1)).collect();
+    assert_eq!(distinct.len(), lines.len(), "{lines:#?}");
+    assert!(lines.iter().all(|line| !line.contains("none known")), "{lines:#?}");
+}
+
+/// The checks of `assay doctor`, and its exit status.
+fn doctor(daemon: &Daemon) -> (Value, Option<i32>) {
+    let words = ["--json", "doctor", "--no-pull", "--config", "/dev/null"];
+    let mut command = Command::new(crate::programs::program("assay"));
+    let output = command.env("ASSAY_SOCKET", daemon.socket()).args(words).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    (document["checks"].clone(), output.status.code())
+}
+
+/// One check of the doctor's.
+fn check<'a>(checks: &'a Value, name: &str) -> &'a Value {
+    checks.as_array().unwrap().iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{name}: {checks}"))
+}
+
+#[test]
+fn the_doctor_asks_the_running_daemon_which_profiles_count_and_fails_when_it_is_dead() {
+    let mut daemon = Site::bash().start();
+    daemon.wait_for_engine();
+    let (checks, _) = doctor(&daemon);
+    let images = check(&checks, "images");
+    assert_eq!(images["message"], "all profiles of the running daemon have their image: bash", "{checks}");
+    assert_eq!(check(&checks, "daemon")["status"], "ok", "{checks}");
+    let socket = check(&checks, "engine-socket")["message"].as_str().unwrap();
+    assert!(socket.contains("CIS 3.15: the engine's socket belongs to root"), "{socket}");
+    daemon.kill9();
+    let (checks, status) = doctor(&daemon);
+    assert_eq!((check(&checks, "daemon")["status"].as_str(), status), (Some("fail"), Some(1)), "{checks}");
+    assert!(check(&checks, "daemon")["remedy"].as_str().unwrap().contains("systemctl start"), "{checks}");
 }
