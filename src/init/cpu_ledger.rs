@@ -68,6 +68,8 @@ impl ChildUsage {
 struct CellInitCpu {
     /// CPU time of the cell init when the run began.
     before_ns: u64,
+    /// The same of the process that waited in the cell.
+    waiting_before_ns: u64,
     /// Its CPU time when it was killed.
     at_kill_ns: u64,
     /// Its CPU time over its whole life, without its children, once it was reaped.
@@ -92,11 +94,17 @@ impl CpuLedger {
         Self { baseline, requested_at, cell: None, setup_ns: 0, usage: ChildUsage::default() }
     }
 
-    /// For a run in a cell. `cell_init_before_ns` is the CPU time that its cell init had used.
+    /// For a run in a cell. `cell_init_before_ns` and `waiting_before_ns` are the CPU time that its
+    /// cell init and the process that waits in it had used at the baseline.
     #[must_use]
-    pub fn cell(baseline: RunBaseline, requested_at: u64, cell_init_before_ns: u64) -> Self {
-        let cell =
-            CellInitCpu { before_ns: cell_init_before_ns, at_kill_ns: 0, total_ns: None, reported_children_ns: None };
+    pub fn cell(baseline: RunBaseline, requested_at: u64, cell_init_before_ns: u64, waiting_before_ns: u64) -> Self {
+        let cell = CellInitCpu {
+            before_ns: cell_init_before_ns,
+            waiting_before_ns,
+            at_kill_ns: 0,
+            total_ns: None,
+            reported_children_ns: None,
+        };
         Self { cell: Some(cell), ..Self::split(baseline, requested_at) }
     }
 
@@ -119,10 +127,13 @@ impl CpuLedger {
     }
 
     /// The program started. Set-up is the init's. So is the time of a process that was still
-    /// starting when the run was requested, as far as that lies after the request.
+    /// starting when the run was requested, as far as that lies after the baseline.
     pub fn post_start(&mut self, start: &ProgramStart) {
         let starting_ns = match self.cell {
-            Some(_) => start.ready_at.saturating_sub(self.requested_at).min(start.before_ns),
+            Some(cell) => {
+                let since_request = start.ready_at.saturating_sub(self.requested_at);
+                since_request.min(start.before_ns.saturating_sub(cell.waiting_before_ns))
+            }
             None => 0,
         };
         self.setup_ns = starting_ns + start.setup_ns;
@@ -234,25 +245,26 @@ mod tests {
 
     #[test]
     fn a_cell_init_is_charged_to_the_init_from_the_start_of_the_run() {
-        let ledger = CpuLedger::cell(baseline(1_000, 100), 0, 40);
+        let ledger = CpuLedger::cell(baseline(1_000, 100), 0, 40, 0);
         assert_eq!(ledger.program_ns(100, live(1_200, 70)), 170);
     }
 
     #[test]
     fn a_process_that_was_still_starting_is_charged_to_the_init_from_the_request_on() {
         let with = |start| {
-            let mut ledger = CpuLedger::cell(baseline(0, 0), 500, 0);
+            let mut ledger = CpuLedger::cell(baseline(0, 0), 500, 0, 50);
             ledger.post_start(&start);
             ledger.program_ns(0, live(1_000, 0))
         };
         assert_eq!(with(start(400, 300, 10)), 990, "it was ready before the request");
         assert_eq!(with(start(600, 300, 10)), 890, "ready 100 ns after it");
-        assert_eq!(with(start(900, 300, 10)), 690, "not more than it used at all");
+        assert_eq!(with(start(900, 300, 10)), 740, "not more than it used after the baseline");
+        assert_eq!(with(start(900, 50, 10)), 990, "ready before the baseline, which was read late");
     }
 
     #[test]
     fn the_end_of_a_cells_program_is_posted_once() {
-        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 0);
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 0, 0);
         let end = end(150, 50, 30);
         ledger.post_cell_end(&end);
         ledger.post_cell_end(&end);
@@ -262,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_reaped_cell_init_is_charged_its_whole_life_without_its_children() {
-        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40);
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40, 0);
         ledger.post_cell_end(&end(150, 50, 30));
         assert!(!ledger.is_cell_init_reaped());
         ledger.post_cell_init(exited(0, 290));
@@ -274,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_cell_init_that_was_killed_before_its_report_is_charged_up_to_the_kill() {
-        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40);
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 40, 0);
         ledger.post_cell_init_killed(70);
         ledger.post_cell_init_killed(60);
         ledger.post_cell_init(exited(200, 0));

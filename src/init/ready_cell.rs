@@ -152,8 +152,12 @@ impl ReadyCell {
 
     /// CPU time of all processes of the cell, in nanoseconds.
     pub fn cpu_ns(&mut self) -> u64 {
-        let pid = self.pid;
-        self.waiting().iter().chain([&pid]).map(|pid| sys::cpu_of(*pid)).sum()
+        self.waiting_ns() + self.cell_init_ns()
+    }
+
+    /// CPU time of the process that waits in it, in nanoseconds.
+    pub fn waiting_ns(&mut self) -> u64 {
+        self.waiting().iter().map(|pid| sys::cpu_of(*pid)).sum()
     }
 
     /// Starts `run` in it.

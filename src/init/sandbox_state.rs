@@ -500,11 +500,11 @@ impl SandboxState {
         self.helpers_before = may_load.then(|| self.pool.helper_bytes());
         self.room.fit(&self.cgroup, run.limits.pids, held.threads);
         let counted = self.cgroup.counted(run.limits.pids);
-        let cell_init_before_ns = cell.cell_init_ns();
+        let (cell_init_before_ns, waiting_before_ns) = (cell.cell_init_ns(), cell.waiting_ns());
         let own_ns = self.own_ns();
         let baseline = RunBaseline::read(&self.cgroup, own_ns);
         let memory = MemoryLedger::new(baseline.counters, inherited, self.memory_limit);
-        let ledger = CpuLedger::cell(baseline, now, cell_init_before_ns);
+        let ledger = CpuLedger::cell(baseline, now, cell_init_before_ns, waiting_before_ns);
         match cell.start(&run, counted) {
             Ok(started) => Ok(RunState::new(run, started, ledger, memory, self.speed)),
             Err(failed) => Err(Box::new((run, failed))),

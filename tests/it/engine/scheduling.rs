@@ -101,7 +101,7 @@ fn a_deadline_below_the_predicted_wait_is_refused_at_once() {
 
 #[test]
 fn a_queue_that_is_too_long_refuses_at_once_and_serves_all_that_it_admitted() {
-    let config = "[queue]\npatience = '8s'\n[isolation]\nreuse = 'always'\n";
+    let config = "[queue]\npatience = '20s'\n[isolation]\nreuse = 'always'\n";
     let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ceiling: 4, config, ..Options::default() });
     daemon.warm();
     let mut busy = daemon.caller_as(3010);
