@@ -23,7 +23,7 @@ use super::run_status::{self, ProgramStart, StatusPipe, StepError, StepResult};
 use super::sys::{self, CStringArray, Errno};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use wire::frame::{Relax, Run, RunLimits};
+use wire::frame::{EXECVE, Relax, Run, RunLimits};
 
 use nix::libc;
 
@@ -223,10 +223,10 @@ pub fn exec_program(
             // As execvp: try the next path, but report EACCES in the end.
             libc::EACCES => denied = true,
             libc::ENOENT | libc::ENOTDIR => {}
-            _ => return StepError::new("execve", errno),
+            _ => return StepError::new(EXECVE, errno),
         }
     }
-    StepError::new("execve", if denied { libc::EACCES } else { errno })
+    StepError::new(EXECVE, if denied { libc::EACCES } else { errno })
 }
 
 fn step(name: &'static str, result: Result<(), Errno>) -> StepResult<()> {

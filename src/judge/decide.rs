@@ -96,6 +96,7 @@ pub fn facts(done: &Done, limits: &Limits, host: HostView, stdout: Vec<u8>, stde
     };
     RunFacts {
         hot: done.hot,
+        missing_program: None,
         outcome,
         exit_code,
         signal,
@@ -136,6 +137,7 @@ fn millis_of(duration: Duration) -> u64 {
 pub fn verdict(run: &RunFacts) -> Verdict {
     match run.outcome {
         Outcome::Exited if run.exit_code == Some(0) => Verdict::Accepted,
+        Outcome::StartFailed if run.missing_program.is_some() => Verdict::SystemError,
         Outcome::Exited | Outcome::Signaled | Outcome::StartFailed => Verdict::RuntimeError,
         Outcome::CpuLimit | Outcome::WallLimit => Verdict::TimeLimit,
         Outcome::MemoryLimit => Verdict::MemoryLimit,
@@ -158,6 +160,9 @@ pub fn compile_verdict(run: &RunFacts) -> Option<Verdict> {
 
 /// The message of a compile step that failed. `paths` are the submission's files.
 pub fn compile_message(run: &RunFacts, limits: &Limits, paths: &[&str]) -> String {
+    if run.missing_program.is_some() {
+        return message(run, limits);
+    }
     if run.outcome != Outcome::Exited {
         return format!("The compiler did not finish: {}", message(run, limits));
     }
@@ -223,8 +228,9 @@ pub fn message(run: &RunFacts, limits: &Limits) -> String {
 /// The message of a run whose input is secret: without the program's own words, which may repeat
 /// it.
 pub fn secret_message(run: &RunFacts, limits: &Limits) -> String {
-    let evidence = run.evidence.clone();
-    let bare = RunFacts { exit_code: run.exit_code, signal: run.signal, evidence, ..RunFacts::bare(run.outcome) };
+    let (evidence, missing_program) = (run.evidence.clone(), run.missing_program.clone());
+    let (exit_code, signal) = (run.exit_code, run.signal);
+    let bare = RunFacts { exit_code, signal, evidence, missing_program, ..RunFacts::bare(run.outcome) };
     message(&bare, limits)
 }
 
@@ -256,6 +262,12 @@ fn outcome_message(run: &RunFacts, limits: &Limits) -> String {
             format!("Your code wrote a file that is too large (limit {} bytes)", limits.file_bytes)
         }
         Outcome::OutputLimit => format!("Your code printed too much (limit {} bytes)", limits.output_bytes),
+        Outcome::StartFailed if run.missing_program.is_some() => format!(
+            "The profile's program {} cannot be started in its image ({}): this is not the submission's fault. \
+             Remedy: correct the command in the profile, or its image",
+            run.missing_program.as_deref().unwrap_or_default(),
+            run.evidence.failed_step.as_deref().unwrap_or("unknown")
+        ),
         Outcome::StartFailed => {
             format!("The program could not be started ({})", run.evidence.failed_step.as_deref().unwrap_or("unknown"))
         }

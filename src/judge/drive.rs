@@ -166,7 +166,8 @@ pub async fn judge(
         (judged.compile, judged.is_cached) = (Some(facts), is_cached);
         (judged.timings, judged.was_hot) = (runner.timings, runner.was_hot);
         if let Some((verdict, message)) = failure {
-            return Ok(Judged { verdict, message, tests: all_skipped(&work.plan), ..judged });
+            let blame = judged.compile.as_ref().and_then(blame_of_start);
+            return Ok(Judged { verdict, message, blame, tests: all_skipped(&work.plan), ..judged });
         }
     }
     let referees = match prepare_referees(referees, work, &cancel, cache).await? {
@@ -186,12 +187,14 @@ pub async fn judge(
             let facts = runner.step(step, &[], io).await.map_err(LostSandbox::Submission)?;
             judged.verdict = decide::verdict(&facts);
             judged.message = decide::message(&facts, &step.limits);
+            judged.blame = blame_of_start(&facts);
             judged.run = Some(facts);
         }
         Plan::Suite(suite) => {
             let result = suite::run(&mut runner, suite, io).await.map_err(LostSandbox::Submission)?;
             (judged.verdict, judged.message) = (result.verdict, result.message.clone());
             judged.blame = (judged.verdict == Verdict::SystemError).then_some(Blame::Caller);
+            judged.blame = blame_of_start(&result.run).or(judged.blame);
             judged.suite = Some(result);
         }
         Plan::Tests(tests) => {
@@ -212,6 +215,8 @@ pub async fn judge(
             };
             (judged.verdict, judged.message) = overall(&judged.tests);
             judged.blame = (judged.verdict == Verdict::SystemError).then_some(Blame::Caller);
+            judged.blame =
+                judged.tests.iter().filter_map(|test| test.run.as_ref()).find_map(blame_of_start).or(judged.blame);
         }
     }
     judged.files = match runner.collect(&work.collect).await {
@@ -224,6 +229,11 @@ pub async fn judge(
     (judged.timings, judged.was_hot) = (runner.timings, runner.was_hot);
     judged.timings.check = referees.into_iter().map(|referee| referee.into_inner().time_spent()).sum();
     Ok(judged)
+}
+
+/// The blame for a run that did not start because its image lacks its profile's program.
+fn blame_of_start(run: &RunFacts) -> Option<Blame> {
+    run.missing_program.as_ref().map(|_| Blame::Assay)
 }
 
 enum PreparedReferees<'a> {

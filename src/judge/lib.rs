@@ -27,6 +27,7 @@ pub mod drive;
 pub mod events;
 pub mod extra;
 mod interact;
+mod missing_program;
 mod parallel;
 pub mod pipe;
 mod referee;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::cache::{Artifact, Cache, CacheKey};
 use super::cancel::CancelSignal;
 use super::decide;
+use super::missing_program::missing_program;
 use super::pipe::Pipe;
 use super::supervise::{FinishedRun, RunIo, Supervisor};
 use super::talk;
@@ -298,7 +299,8 @@ impl<'a> Runner<'a> {
         if let Some(missing) = done.keep_missing.first() {
             tracing::debug!(file = %missing.escape_debug(), "the compile step did not make a file that its profile keeps");
         }
-        let facts = decide::facts(&done, &step.limits, view, output.stdout, output.stderr);
+        let mut facts = decide::facts(&done, &step.limits, view, output.stdout, output.stderr);
+        facts.missing_program = missing_program(&done.ended, step, self.profile);
         self.timings.decide += ended.elapsed();
         Ok(facts)
     }

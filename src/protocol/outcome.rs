@@ -105,6 +105,9 @@ pub struct RunFacts {
     /// Whether a runtime that was already running ran it.
     #[serde(default)]
     pub hot: bool,
+    /// The program that its profile runs and that its image lacks, if that is why it did not start.
+    #[serde(default)]
+    pub missing_program: Option<String>,
 }
 
 impl RunFacts {
@@ -123,6 +126,7 @@ impl RunFacts {
             stderr_truncated: false,
             evidence: Evidence::default(),
             hot: false,
+            missing_program: None,
         }
     }
 }

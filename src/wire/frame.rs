@@ -459,6 +459,9 @@ pub enum Fired {
     Kill,
 }
 
+/// The step that replaces the child by the program: execve(2).
+pub const EXECVE: &str = "execve";
+
 /// How the program's main process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {

@@ -144,6 +144,8 @@ pub(super) struct PoolInventory {
     /// No creation is started before this time.
     pub(super) not_before: Option<Instant>,
     pub(super) last_error: Option<Arc<MakeError>>,
+    /// Why no prewarmed runtime waits, as it was last logged.
+    pub(super) hot_failure: Option<String>,
     /// Of the sandbox that was created last.
     pub(super) isolation: Option<Isolation>,
     pub(super) created: usize,

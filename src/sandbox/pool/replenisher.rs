@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::inventory::{CreationTicket, PoolInner};
+use super::inventory::{CreationTicket, PoolInner, PoolInventory};
 use super::stock::HostLoad;
 
 /// The pool is inspected at least this often, so that old sandboxes are found.
@@ -42,6 +42,7 @@ fn plan(pool: &Arc<PoolInner>) -> Option<(Vec<CreationTicket>, Duration)> {
     // the sandboxes that are leased next; while a run is in progress only half, as with creations
     let hot = if load.busy { pool.settings.hot.div_ceil(2) } else { pool.settings.hot };
     inventory.stock.ready.iter_mut().take(hot).for_each(|pooled| pooled.sandbox.prewarm());
+    log_hot_failure(pool, &mut inventory);
     let wanted = inventory.stock.to_create(levels, load);
     let count = match backoff {
         _ if inventory.paused => 0,
@@ -56,6 +57,20 @@ fn plan(pool: &Arc<PoolInner>) -> Option<(Vec<CreationTicket>, Duration)> {
     inventory.stock.creating += count;
     let tickets = (0..count).map(|_| CreationTicket::new(pool.clone())).collect();
     Some((tickets, backoff.unwrap_or(IDLE_INTERVAL)))
+}
+
+/// Logs why no runtime waits in ready sandboxes, once for each reason.
+fn log_hot_failure(pool: &PoolInner, inventory: &mut PoolInventory) {
+    let states: Vec<_> = inventory.stock.ready.iter().map(|pooled| pooled.sandbox.prewarm_state()).collect();
+    let failed = states.iter().find_map(|state| state.failed.clone());
+    if states.iter().any(|state| state.is_hot()) || failed.is_none() || failed == inventory.hot_failure {
+        return;
+    }
+    tracing::warn!(
+        profile = %pool.profile, host = %pool.host, reason = failed,
+        "the profile's prewarmed runtime cannot wait: its programs start cold"
+    );
+    inventory.hot_failure = failed;
 }
 
 /// Creates a sandbox, and wakes the pool when it dies.

@@ -397,6 +397,40 @@ fn a_broken_checker_is_a_warning_that_names_the_test() {
 }
 
 #[test]
+fn a_program_that_the_image_lacks_is_a_warning_and_no_fault_of_the_submission() {
+    let own = "name = 'bash'\nimage = 'bash'\nentry = 'main.sh'\n";
+    for lines in ["run = ['/usr/bin/bsah', '{entry}']", "compile = ['/usr/bin/bsah']\nrun = ['/bin/bash', '{entry}']"] {
+        let site = Site::bash().floor(1);
+        std::fs::write(site.folder.path().join("profiles/bash.toml"), format!("{own}{lines}\n")).unwrap();
+        let daemon = site.start();
+        daemon.warm();
+        let report = daemon.caller().ok("submission.run", echo());
+        assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("assay")), "{report}");
+        expect(&daemon, &["WARN", "verdict=\"system_error\"", "reason=", "/usr/bin/bsah cannot be started", "Remedy"]);
+        let tests = json!([{ "name": "a", "stdin": "", "expect": "hello\n" }]);
+        let report = daemon.caller().ok("submission.run", with(echo(), "tests", tests));
+        assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("assay")), "{report}");
+        // a command of the submission's own is its own affair
+        let report = daemon.caller().ok("submission.run", with(echo(), "command", json!(["/usr/bin/nope"])));
+        assert_eq!(report["verdict"], "runtime_error", "{report}");
+    }
+}
+
+#[test]
+fn a_runtime_that_cannot_wait_is_a_warning_with_the_reason() {
+    let site = Site::bash().floor(1);
+    let profile = site.folder.path().join("profiles/bash.toml");
+    let text = std::fs::read_to_string(&profile).unwrap();
+    std::fs::write(&profile, format!("{text}[[prewarm]]\nstart = ['/usr/bin/nope']\n")).unwrap();
+    let daemon = site.start();
+    daemon.warm();
+    expect(&daemon, &["WARN", "runtime cannot wait", "profile=bash", "reason=", "execve"]);
+    assert_eq!(daemon.caller().ok("submission.run", echo())["verdict"], "accepted");
+    let lines = attention(&daemon);
+    assert_eq!(lines.iter().filter(|line| line.contains("runtime cannot wait")).count(), 1, "{lines:?}");
+}
+
+#[test]
 fn mistakes_of_variables_and_reloads_are_said() {
     let daemon = Site { env: vec![("ASSAY_QEUE_MAX", "5")], ..Site::bash() }.start();
     expect(&daemon, &["WARN", "ASSAY_QEUE_MAX sets nothing", "ASSAY_QUEUE_MAX"]);
