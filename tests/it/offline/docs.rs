@@ -107,6 +107,26 @@ fn every_warning_and_error_of_the_log_is_in_the_table_of_symptoms() {
 }
 
 #[test]
+fn every_fault_that_was_tried_has_its_test_and_its_symptom() {
+    let guide = std::fs::read_to_string(root().join("docs/OPERATIONS.md")).unwrap();
+    let symptoms: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|folder| sources(&root().join(folder), &mut files));
+    let code: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let table = guide.split("<!-- faults -->").nth(1).unwrap().split("<!-- end of faults -->").next().unwrap();
+    let rows: Vec<Vec<&str>> =
+        table.trim().lines().skip(2).map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    let kinds: Vec<&str> = rows.iter().map(|row| row[0]).filter(|kind| !kind.is_empty()).collect();
+    assert!(rows.len() >= 20, "{} faults", rows.len());
+    assert_eq!(kinds, ["configuration", "image", "engine", "disk", "network", "package", "load"]);
+    for row in &rows {
+        let [says, test] = [row[2], row[4]].map(|cell| cell.trim_matches('`'));
+        assert!(symptoms.contains(&says), "{}: `{says}` is not a symptom of docs/OPERATIONS.md", row[1]);
+        assert!(code.contains(&format!("fn {test}(")), "{}: there is no test {test}", row[1]);
+    }
+}
+
+#[test]
 fn the_documents_name_the_rust_version_that_cargo_asks_for() {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
     let manifest = read("Cargo.toml");

@@ -353,13 +353,29 @@ upgrades_under_load() {
 refuses_to_break_a_daemon() { # refuses_to_break_a_daemon PACKAGE
   local before wrong=/etc/assay/assayd.toml.d/99-wrong.toml
   before=$(main_pid)
-  mkdir -p "${wrong%/*}"
+  mkdir -p "${wrong%/*}" /etc/systemd/system/assayd.service.d
   printf '[queue]\nmaxx = 3\n' >$wrong
   dpkg --install "./$1" >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }
   grep -F 'did you mean queue.max?' /root/dpkg.log
   grep -F 'Nothing was restarted' /root/dpkg.log
   [ "$(main_pid)" = "$before" ] && is_active || fail 'the old daemon does not run any more'
   judges
+  # what root can read, and the service's user cannot
+  printf '[queue]\nmax = 3\n' >$wrong
+  chmod 600 $wrong
+  dpkg --install "./$1" >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }
+  grep -F '99-wrong.toml: Permission denied' /root/dpkg.log
+  grep -F 'Nothing was restarted' /root/dpkg.log
+  # what a drop-in of the unit sets, and the daemon that runs does not have
+  rm $wrong
+  printf '[Service]\nEnvironment=ASSAY_QUEUE_MAX=many\n' >/etc/systemd/system/assayd.service.d/99-wrong.conf
+  dpkg --install "./$1" >/root/dpkg.log 2>&1 || { cat /root/dpkg.log; exit 1; }
+  grep -F 'ASSAY_QUEUE_MAX: queue.max' /root/dpkg.log
+  grep -F 'Nothing was restarted' /root/dpkg.log
+  [ "$(main_pid)" = "$before" ] && is_active || fail 'the old daemon does not run any more'
+  rm /etc/systemd/system/assayd.service.d/99-wrong.conf
+  systemctl daemon-reload
+  printf '[queue]\nmaxx = 3\n' >$wrong
   systemctl restart assayd >/dev/null 2>&1 || true
   has_failed() { [ "$(property ActiveState)" = failed ]; }
   wait_for 60 'the service has failed' has_failed
