@@ -26,7 +26,7 @@ pub enum Code {
     QueueFull,
     /// The submission would wait longer than its deadline.
     DeadlineUnreachable,
-    /// The daemon is shutting down.
+    /// The daemon is shutting down, or paused.
     Draining,
     /// No Docker host is up.
     NoHost,

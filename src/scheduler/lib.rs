@@ -8,8 +8,8 @@
 //!          Refusal                    allocator   judge       blame
 //! ```
 //!
-//! Refusals have the codes `queue_full`, `quota_exceeded`, `deadline_unreachable`, `draining`,
-//! `no_host` and `conflict`. A caller may leave, wait again, or cancel its submission at any time.
+//! A [`Refusal`] says why a submission is not admitted; the server gives it a code. A caller may
+//! leave, wait again, or cancel its submission at any time.
 //!
 //! | module | |
 //! |---|---|
@@ -22,7 +22,9 @@
 //! | `leases` | limits and reuse of its sandboxes |
 //! | `further_sandboxes` | those for more tests at the same time |
 //! | `blame` | reports without a judgement, and whose fault they are |
-//! | `service` | admission and the books of all submissions |
+//! | `service` | admits submissions, starts their tasks, drains |
+//! | `rate` | how many submissions a uid may hand in per second |
+//! | `no_sandbox`, `long_wait` | why a submission got no sandbox, or waits long for one |
 //! | `registry` | submissions by id |
 //! | `persistence`, `unfinished`, `report_store` | work and reports that outlive the daemon |
 //! | `health`, [`stages`], `counters`, `metrics`, `language_metrics` | figures |

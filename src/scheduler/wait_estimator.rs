@@ -1,10 +1,10 @@
-//! Estimates how long a submission waits for a sandbox, for the check of `deadline_ms` at
-//! admission. Pure: the caller passes the time.
+//! Estimates how long a submission waits for a sandbox, so that admission can refuse one that would
+//! wait beyond its deadline or the queue's patience. Pure: the caller passes the time.
 
 use std::time::{Duration, Instant};
 
-/// Weight of a new gap in the moving average. Runs of one length end in bursts, one for each place:
-/// the average is over several of them.
+/// Weight of a new gap in the moving average. Runs of one length that began together end together,
+/// so allocations come in bursts: the average is over several bursts.
 const WEIGHT: f64 = 0.04;
 /// Gaps measured before there is an estimate.
 const MIN_GAPS: u32 = 3;
