@@ -19,12 +19,12 @@ pub struct PoolState {
     pub isolation: Option<Isolation>,
     /// Sandboxes that are ready.
     pub ready: usize,
-    /// Ready sandboxes whose runtimes have been started in advance.
+    /// Ready sandboxes whose prewarmed runtimes are ready.
     pub hot: usize,
-    /// Memory that pre-started runtimes add to a sandbox, in bytes; absent without any.
+    /// Memory that prewarmed runtimes add to a sandbox, in bytes; absent without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hot_bytes: Option<u64>,
-    /// Why a runtime could not be started in advance.
+    /// Why a runtime could not be prewarmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hot_failed: Option<String>,
     /// Sandboxes being created.

@@ -169,10 +169,10 @@ fn write_pools(writer: &mut MetricsWriter<'_>, pools: &[PoolMetrics]) -> fmt::Re
             .map(|(state, count)| (row.with("state", state), count as f64))
     });
     writer.gauges("assay_pool_sandboxes", "Sandboxes by state.", None, states)?;
-    let help = "Ready sandboxes whose runtimes have been started in advance.";
+    let help = "Ready sandboxes whose prewarmed runtimes are ready.";
     writer.gauges("assay_pool_hot_sandboxes", help, None, of(|row| row.state.hot as f64))?;
     let hot = pools.iter().filter_map(|row| Some((row.labels(), row.state.hot_bytes? as f64)));
-    let help = "Memory that runtimes started in advance add to a sandbox.";
+    let help = "Memory that prewarmed runtimes add to a sandbox.";
     writer.gauges("assay_pool_hot_memory", help, Some(Unit::Bytes), hot)?;
     let help = "Sandboxes to keep ready at any rate.";
     writer.gauges("assay_pool_floor", help, None, of(|row| row.state.floor as f64))?;

@@ -37,7 +37,7 @@ pub fn relax(allowed: &[Relaxation]) -> Relax {
     allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
 }
 
-/// The runtimes that a profile's sandboxes start in advance.
+/// The runtimes that a profile's sandboxes prewarm.
 pub fn prewarmed_runtimes(profile: &Profile, limits: &Limits) -> Vec<Prepare> {
     let env: Vec<(String, String)> = profile.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let prepare = |(id, runtime): (usize, PrewarmedRuntime)| Prepare {

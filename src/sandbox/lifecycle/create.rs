@@ -36,7 +36,7 @@ pub struct CreateOptions {
     pub overheads: MemoryOverheads,
     /// Determines the container's name and the program's uid.
     pub slot: Slot,
-    /// Runtimes that may be started in advance; in cells only.
+    /// Runtimes that may be prewarmed; in cells only.
     pub prewarm: Vec<Prepare>,
 }
 

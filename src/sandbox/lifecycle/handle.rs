@@ -99,7 +99,7 @@ impl Sandbox {
         self.parts.ended.clone()
     }
 
-    /// Starts the profile's runtimes in advance, once. Does not wait: a run that comes before they
+    /// Prewarms the profile's runtimes, once. Does not wait: a run that comes before they
     /// are ready starts without them.
     pub fn prewarm(&mut self) {
         if self.prewarmed.is_none() {
@@ -107,8 +107,8 @@ impl Sandbox {
         }
     }
 
-    /// Starts these runtimes in advance, as far as they were not asked for; the init starts them
-    /// again after each audit. Does not wait.
+    /// Prewarms those of these runtimes that were not asked for before; the init starts them again
+    /// after each audit. Does not wait.
     pub fn prewarm_for(&mut self, choice: &RuntimeChoice) {
         let asked_for = self.prewarmed.get_or_insert_default();
         let missing = |runtime: &&Prepare| choice.wants(runtime) && !asked_for.contains(&runtime.id);
@@ -132,8 +132,7 @@ impl Sandbox {
         }
     }
 
-    /// Ends the pre-started runtimes for good, to free their memory. Returns before they have
-    /// ended.
+    /// Ends the prewarmed runtimes for good, to free their memory. Returns before they have ended.
     ///
     /// # Errors
     /// The sandbox is lost.
@@ -144,7 +143,7 @@ impl Sandbox {
         self.parts.commands.send(LinkCommand::DropPrepared).await.map_err(|_| Lost::Closed)
     }
 
-    /// What is known about the pre-started runtimes.
+    /// What is known about the prewarmed runtimes.
     pub fn prewarm_state(&self) -> PrewarmState {
         self.parts.prewarm_state.lock().clone()
     }

@@ -1,4 +1,4 @@
-//! The pre-started runtimes of a sandbox: which are worth starting, and what is known about them.
+//! The prewarmed runtimes of a sandbox: which are worth starting, and what is known about them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use wire::frame::Prepare;
 /// Shared between a sandbox's handle and its link task.
 pub(super) type SharedPrewarmState = Arc<Mutex<PrewarmState>>;
 
-/// The pre-started runtimes of a sandbox.
+/// The prewarmed runtimes of a sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrewarmState {
     /// Runtimes that were asked for.
@@ -30,7 +30,7 @@ impl PrewarmState {
     }
 }
 
-/// Which runtimes to start in advance.
+/// Which runtimes to prewarm.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum RuntimeChoice {
     #[default]
@@ -38,8 +38,8 @@ pub enum RuntimeChoice {
     /// Those that can serve one of these commands, which the next submission is expected to run.
     For {
         commands: Vec<Vec<String>>,
-        /// Whether the caller comes back before a runtime for the first of them is ready. One that
-        /// is forked is always in time.
+        /// Whether the caller comes back before a runtime for the first command is ready. A
+        /// runtime that is forked from a template is always in time.
         is_hasty: bool,
     },
 }

@@ -15,7 +15,7 @@ use crate::policy::SandboxPlan;
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
     /// The engine refused or failed. Typical cause: the sandbox already uses more memory than the
-    /// new limit, for example because of a pre-started JVM.
+    /// new limit, for example because of a prewarmed JVM.
     #[error("update the sandbox's container: {0}")]
     Engine(#[source] EngineError),
     /// The engine updated the container but dropped a limit.

@@ -3,8 +3,8 @@
 //!
 //! While one replacement is created, `rate x creation time` sandboxes are taken. That many must be
 //! ready so that no submission waits, and as many again for arrivals that come in bursts. The
-//! result never falls below the floor and never exceeds the ceiling. What comes too rarely for that
-//! is expected for a while ([`Interest`]).
+//! result never falls below the floor and never exceeds the ceiling. Submissions that come too
+//! rarely for a rate are expected again for ten minutes ([`Interest`]).
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,10 @@ use super::stock::Levels;
 const WINDOW: Duration = Duration::from_secs(10);
 /// Factor for bursts: twice the mean is kept ready.
 const MARGIN: f64 = 2.0;
+/// Below this many sandboxes a rate says nothing: [`Interest`] decides then.
+const NEGLIGIBLE: f64 = 0.01;
+/// How long after a request for a kind of sandbox another one is expected.
+const MEMORY: Duration = Duration::from_secs(600);
 
 /// The rate at which sandboxes are taken, as an exponentially decaying average.
 #[derive(Debug, Default)]
@@ -44,29 +48,23 @@ impl DemandRate {
     }
 }
 
-/// Below this many sandboxes a rate says nothing: `Interest` decides then.
-const NEGLIGIBLE: f64 = 0.01;
-
-/// How long what was asked for is expected again.
-const MEMORY: Duration = Duration::from_secs(600);
-
-/// Which kinds of sandbox are worth one that waits although their floor is 0: those that were asked
-/// for within the last ten minutes. A kind can be asked for by submissions that another one served,
-/// since none of it was waiting.
+/// Whether a pool should keep one sandbox ready although its floor is 0: if a submission asked for
+/// its kind within the last ten minutes. That counts also if another kind served the submission,
+/// because none of this one was ready.
 #[derive(Debug, Default)]
 pub struct Interest {
     last: Option<Instant>,
 }
 
 impl Interest {
-    /// Records that a submission asked for such a sandbox. Returns whether that is news.
+    /// Records that a submission asked for such a sandbox. Returns whether none was expected.
     pub fn record(&mut self, now: Instant) -> bool {
         let is_news = !self.is_expected(now);
         self.last = Some(now);
         is_news
     }
 
-    /// How many to keep ready for it: one at most.
+    /// The number of sandboxes to keep ready because of it: one at most.
     pub fn level(&self, now: Instant, levels: Levels) -> usize {
         usize::from(self.is_expected(now)).min(levels.ceiling)
     }

@@ -25,7 +25,7 @@ use crate::lifecycle::{PrewarmState, RuntimeChoice, Sandbox};
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// The longest pause. An engine that is back must be noticed within 5 s.
 const BACKOFF_MAX: Duration = Duration::from_secs(4);
-/// Creations that fail one after the other before it counts as certain that the next one will, too.
+/// Failed creations in a row after which the next one counts as certain to fail.
 const CERTAIN_FAILURES: u32 = 3;
 /// Up to a quarter of the pause is subtracted, so that pools do not retry at the same moment.
 const JITTER_FRACTION: f64 = 0.25;
@@ -40,7 +40,7 @@ pub struct PoolSettings {
     pub priority: i32,
     /// Which used sandboxes serve again.
     pub reuse: ReuseRule,
-    /// How many ready sandboxes have pre-started runtimes.
+    /// How many ready sandboxes have prewarmed runtimes.
     pub hot: usize,
 }
 
@@ -70,9 +70,9 @@ pub(super) struct PooledSandbox {
 /// How fast the caller of a used sandbox comes back.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Returns {
-    /// The last wait for it.
+    /// How long the sandbox last waited for it.
     last: Option<Duration>,
-    /// The longest wait after which a runtime that was wanted was not ready.
+    /// The longest wait in which a wanted runtime did not get ready.
     too_short: Option<Duration>,
 }
 
@@ -193,8 +193,8 @@ impl PoolInventory {
         None
     }
 
-    /// Retires kept sandboxes that died, are too old, were kept too long, or whose place is needed:
-    /// at once by waiting submissions, after a while by those to come.
+    /// Retires kept sandboxes that died, are too old or were kept too long, and evicts those whose
+    /// place is needed ([`Stock::to_give_up`]).
     pub(super) fn evict_kept(&mut self, max_age: Duration, levels: Levels) {
         let stats = &mut self.stats;
         self.kept.retain(|kept| {
@@ -213,7 +213,7 @@ impl PoolInventory {
     }
 
     /// Retires ready sandboxes that died or are too old.
-    pub(super) fn evict_ready(&mut self, max_age: Duration) {
+    pub(super) fn retire_unusable_ready(&mut self, max_age: Duration) {
         let stats = &mut self.stats;
         self.stock.ready.retain(|pooled| {
             let reason = pooled.unusable(max_age);
@@ -425,7 +425,7 @@ impl PoolInner {
         inventory.record_failure(error, jitter);
         let is_blocked = inventory.blocked().is_some();
         drop(inventory);
-        // what waits for it is answered
+        // so that submissions that wait for it are answered
         if is_blocked {
             self.notify_capacity();
         }

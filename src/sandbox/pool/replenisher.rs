@@ -27,14 +27,14 @@ pub(super) async fn replenish(pool: Arc<PoolInner>) {
     }
 }
 
-/// Evicts, prewarms, and decides how many sandboxes to create and how long to wait afterwards.
+/// Retires, evicts, prewarms, and decides how many sandboxes to create and how long to wait afterwards.
 /// `None` when the pool is closed.
 fn plan(pool: &Arc<PoolInner>) -> Option<(Vec<CreationTicket>, Duration)> {
     let mut inventory = pool.lock();
     if inventory.closed {
         return None;
     }
-    inventory.evict_ready(pool.settings.max_age);
+    inventory.retire_unusable_ready(pool.settings.max_age);
     let levels = inventory.levels(pool.settings.levels);
     inventory.evict_kept(pool.settings.max_age, levels);
     let backoff = inventory.not_before.and_then(|at| at.checked_duration_since(Instant::now()));

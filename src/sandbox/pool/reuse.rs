@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use protocol::{Isolation, ReusePolicy};
 
-/// How long a sandbox serves, from its first submission. Bounds what may pile up in it unseen.
+/// How long a sandbox serves at most, from its first submission. Bounds what may accumulate in it
+/// without being found by an audit.
 const MAX_SERVICE: Duration = Duration::from_secs(600);
 
 /// How long a kept sandbox waits for its caller at most.
@@ -31,7 +32,7 @@ pub struct ReuseRule {
     pub uses: u32,
 }
 
-/// How far a sandbox is used.
+/// How much a sandbox has been used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Service {
     pub isolation: Isolation,

@@ -23,7 +23,7 @@ pub enum RetireReason {
     Age,
     /// It was kept for a caller that did not come back in time.
     Idle,
-    /// It was kept for one caller while other submissions waited.
+    /// It was kept for one caller, and its place below the ceiling was needed.
     Evicted,
     /// Its pool was closed, paused or flushed.
     Closed,

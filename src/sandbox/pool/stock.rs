@@ -35,8 +35,8 @@ pub struct Stock<S> {
     pub kept: usize,
     /// Submissions that wait for a sandbox of this pool.
     pub demand: usize,
-    /// Those of them whose caller has no sandbox of this pool, or that need an unused one: only for
-    /// these a used sandbox gives way.
+    /// Those of them for which no kept sandbox will do: their caller has none in this pool, or they
+    /// need an unused one. Only these evict kept sandboxes at once.
     pub strangers: usize,
     /// Waiting submissions that already hold another sandbox. They are exempt from the ceiling:
     /// otherwise all could hold one sandbox and wait for a second one forever.
@@ -75,8 +75,7 @@ impl<S> Stock<S> {
         (self.demand + self.referee_demand).saturating_sub(self.ready.len() + self.creating)
     }
 
-    /// The number of kept sandboxes to evict, because waiting submissions need their place below
-    /// the ceiling: a kept sandbox serves only its own caller.
+    /// The number of kept sandboxes to evict because strangers need their places below the ceiling.
     pub fn to_evict(&self, levels: Levels) -> usize {
         self.unserved_strangers().saturating_sub(self.below_ceiling(levels)).min(self.kept)
     }
@@ -91,10 +90,10 @@ impl<S> Stock<S> {
         (self.strangers + self.referee_demand).saturating_sub(self.ready.len() + self.creating)
     }
 
-    /// How many of the kept sandboxes give their places up, those first that were kept longest:
-    /// those that waiting submissions need at once, and those that the floor needs if they have
-    /// waited for a while. `idle` of them have. Otherwise a pool whose callers all come back would
-    /// replace them all the time.
+    /// The number of kept sandboxes to evict in all, longest kept first. Strangers get places at
+    /// once. Ready sandboxes up to the floor get only those of the `idle` ones, which have waited
+    /// long enough: otherwise a pool whose callers all come back would replace its sandboxes all
+    /// the time.
     pub fn to_give_up(&self, levels: Levels, idle: usize) -> usize {
         let at_once = self.to_evict(levels);
         at_once.max(self.to_make_room(levels).min(idle))
