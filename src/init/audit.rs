@@ -43,9 +43,7 @@ impl AuditBaseline {
             init_limits: init_limits(),
         }
     }
-}
 
-impl AuditBaseline {
     /// Takes the memory in use now for the first state: before the first run, when a runtime has
     /// loaded. `known_bytes` are held by helpers and files that are counted anew each time.
     pub fn read_memory_again(&mut self, cgroup: &Cgroup, known_bytes: u64) {

@@ -111,7 +111,7 @@ pub struct CellParts {
     pub store: OwnedFd,
 }
 
-/// What is still to be had of a cell, also after its end.
+/// Descriptors of a cell that the init keeps after the cell's end.
 pub struct CellFiles {
     /// The cell's own /box.
     pub box_folder: OwnedFd,
@@ -140,7 +140,7 @@ pub fn mount(config: &CellConfig) -> StepResult<CellParts> {
     Ok(CellParts { box_folder, sockets, store })
 }
 
-/// Gives a cell pseudoterminals of its own. The base masks the container's.
+/// Gives a cell pseudoterminals of its own. The base masks those of the container.
 pub fn make_terminals() -> StepResult<()> {
     let options = c"newinstance,ptmxmode=0666,mode=0620,max=64";
     let mounted = sys::mount(c"devpts", c"/dev/pts", c"devpts", libc::MS_NOSUID | libc::MS_NOEXEC, options);

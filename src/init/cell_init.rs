@@ -58,7 +58,7 @@ pub struct CellInit<'a> {
     pub io: CellIo,
     /// Set if programs are forked from a template.
     pub template: Option<&'a TemplateClient>,
-    /// Of what waits.
+    /// The filter of the process that waits.
     pub filter: &'a Filter,
 }
 
@@ -95,7 +95,7 @@ struct ReceivedRun {
 }
 
 impl CellInit<'_> {
-    /// The life of a cell init.
+    /// Runs the cell init to its exit.
     pub fn run(self, config: &CellConfig, runtime: Option<RuntimeToStart<'_>>) -> ! {
         let store = match self.mount(config) {
             Ok(store) => store,
@@ -165,7 +165,7 @@ impl CellInit<'_> {
             None => {
                 // otherwise its own copy would keep the pipe from reaching end of file
                 drop(order);
-                match self.be_blank(filter, &order_reader) {
+                match self.run_blank(filter, &order_reader) {
                     Some(failed) => self.fail(&failed),
                     None => sys::exit(0),
                 }
@@ -173,8 +173,8 @@ impl CellInit<'_> {
         }
     }
 
-    /// The life of a blank child until exec. Returns what failed, or `None` if no run arrived.
-    fn be_blank(&self, filter: &Filter, order: &OwnedFd) -> Option<StepError> {
+    /// Runs a blank child until exec. Returns what failed, or `None` if no run arrived.
+    fn run_blank(&self, filter: &Filter, order: &OwnedFd) -> Option<StepError> {
         if let Err((step, errno)) = confine(filter).and_then(|()| setup::cell_steps(&self.io.stdio)) {
             return Some(StepError::new(step, errno));
         }

@@ -10,7 +10,7 @@
 //! | ready cells, prewarmed runtimes, the template | init | the same (`CellPool::cpu_ns`) |
 //! | cells of earlier runs and discarded cells, while they exit | init | the same (`OwnCpu`) |
 //! | this run's cell init | init | `cell_init_before_ns`, `post_cell_init`, the live clock |
-//! | the program's process before its run came, if still starting then | init | `post_start` |
+//! | the process that becomes the program, until it is ready | init | `post_start` |
 //! | set-up from there to exec | init | `post_start` |
 //! | the program and all its descendants | program | the rest |
 //!
@@ -66,15 +66,15 @@ impl ChildUsage {
 /// The part of the ledger that only a cell has.
 #[derive(Debug, Clone, Copy)]
 struct CellInitCpu {
-    /// CPU time of the cell init when the run began.
+    /// CPU time of the cell init at the baseline.
     before_ns: u64,
-    /// The same of the process that waited in the cell.
+    /// CPU time at the baseline of the process that waited in the cell.
     waiting_before_ns: u64,
-    /// Its CPU time when it was killed.
+    /// CPU time of the cell init when it was killed.
     at_kill_ns: u64,
-    /// Its CPU time over its whole life, without its children, once it was reaped.
+    /// CPU time of the cell init in all, without its children, once it was reaped.
     total_ns: Option<u64>,
-    /// What the kernel counts for its children, once the cell init reported it.
+    /// What the kernel counts for the cell init's children, once the cell init reported it.
     reported_children_ns: Option<u64>,
 }
 
@@ -126,8 +126,8 @@ impl CpuLedger {
         self.usage
     }
 
-    /// The program started. Set-up is the init's. So is the time of a process that was still
-    /// starting when the run was requested, as far as that lies after the baseline.
+    /// The program started. Set-up is the init's. So is what a process that was still starting when
+    /// the run was requested used after the baseline, until it was ready.
     pub fn post_start(&mut self, start: &ProgramStart) {
         let starting_ns = match self.cell {
             Some(cell) => {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_was_still_starting_is_charged_to_the_init_from_the_request_on() {
+    fn a_process_that_was_still_starting_is_charged_to_the_init_from_the_baseline_on() {
         let with = |start| {
             let mut ledger = CpuLedger::cell(baseline(0, 0), 500, 0, 50);
             ledger.post_start(&start);

@@ -1,8 +1,8 @@
 //! The limits of one run as numbers: resource limits of the child, and when to check CPU time next.
 //!
 //! The limits apply to the whole process tree, so the cgroup's counters decide. RLIMIT_CPU, which
-//! counts ticks of one process, and RLIMIT_NPROC, whose denials are not counted, are nets far above
-//! them; they are the limits only where the counters are not visible. No system calls.
+//! counts ticks of one process, and RLIMIT_NPROC, whose denials are not counted, are set above them
+//! as a second line; they are the limits only where the counters are not visible. No system calls.
 
 use nix::libc;
 use wire::frame::{Relax, RunLimits};
@@ -24,7 +24,7 @@ const BYTES_PER_NS: u64 = 4;
 pub const CPU_SLACK_NS: u64 = 1_000_000;
 
 /// Processes by which RLIMIT_NPROC is above the limit where the cgroup counts denials.
-const PIDS_NET: u64 = 16;
+const PIDS_MARGIN: u64 = 16;
 
 /// Fewest processes that the cgroup can limit: a program that is forked from a template needs them
 /// while it starts.
@@ -39,12 +39,12 @@ const MEMLOCK_BYTES: u64 = 64 * 1024;
 /// Bytes in POSIX message queues, if the profile allows them: the kernel's default.
 const MSGQUEUE_BYTES: u64 = 819_200;
 
-/// One resource limit: name of its set-up step, resource, soft limit, hard limit.
-pub type Resource = (&'static str, u32, u64, u64);
-
 /// Signals that a user may have queued, POSIX timers included. The default is half of the machine's
 /// threads.
 const QUEUED_SIGNALS: u64 = 1024;
+
+/// One resource limit: name of its set-up step, resource, soft limit, hard limit.
+pub type Resource = (&'static str, u32, u64, u64);
 
 /// Which limits the cgroup's counters decide.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,8 +71,8 @@ impl Counted {
 pub fn resources(limits: &RunLimits, relax: Relax, helpers: u64, counted: Counted) -> [Resource; 9] {
     let seconds = limits.cpu_ns.div_ceil(1_000_000_000).max(1);
     let cpu = if counted.cpu { seconds.saturating_mul(2).saturating_add(2) } else { seconds };
-    let net = if counted.pids { PIDS_NET } else { 0 };
-    let (files, pids) = (u64::from(limits.open_files), u64::from(limits.pids) + helpers + net);
+    let margin = if counted.pids { PIDS_MARGIN } else { 0 };
+    let (files, pids) = (u64::from(limits.open_files), u64::from(limits.pids) + helpers + margin);
     let queues = if relax.has(Relax::POSIX_MQ) { MSGQUEUE_BYTES } else { 0 };
     let all = u64::MAX;
     [

@@ -45,8 +45,8 @@ impl OwnCpu {
         self.exiting.iter().all(|cell| sys::has_exited(cell.pid))
     }
 
-    /// Books a reaped child if it is an exiting cell. Returns how many processes went with it; 0 if
-    /// it is not.
+    /// Adds the CPU time of a reaped child if it is an exiting cell. Returns how many processes ended
+    /// with it; 0 if it is not one.
     pub fn reaped(&mut self, child: &ExitedChild) -> usize {
         let Some(at) = self.exiting.iter().position(|cell| cell.pid == child.pid) else { return 0 };
         let cell = self.exiting.swap_remove(at);
@@ -54,7 +54,7 @@ impl OwnCpu {
         1 + cell.helpers.len()
     }
 
-    /// Books a reaped helper that lived longer than a run.
+    /// Adds the CPU time of a reaped helper that lived longer than a run.
     pub fn add_exited(&mut self, child: &ExitedChild) {
         self.exited_ns += child.cpu_ns();
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exited_cell_is_booked_without_what_programs_were_charged_for() {
+    fn an_exited_cell_is_counted_without_what_programs_were_charged_for() {
         let mut own = OwnCpu::default();
         // beyond the kernel's largest pid: their clocks read 0
         let (cell, helper) = (5_000_000, 5_000_001);

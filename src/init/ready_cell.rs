@@ -45,7 +45,7 @@ pub struct ReadyCell {
     is_still: bool,
     /// What a still process holds, once it was looked up.
     holdings: Option<Holdings>,
-    /// Where a runtime that was let in early still has to write `ready`.
+    /// Where its runtime will write `ready`, if a run takes the cell before that.
     ready: Option<OwnedFd>,
 }
 
@@ -114,7 +114,8 @@ impl ReadyCell {
         self.is_still
     }
 
-    /// Lets a runtime in that has not reported yet: its run holds the pipe.
+    /// Sets the pipe of a runtime that is not ready yet when a run takes the cell. The run holds it
+    /// open.
     pub fn set_ready_pipe(&mut self, pipe: Option<OwnedFd>) {
         self.ready = pipe;
     }
@@ -133,12 +134,12 @@ impl ReadyCell {
         &self.children
     }
 
-    /// Memory of the processes that wait in it and is not of files, in bytes.
+    /// Memory of the processes that wait in it, without mapped files, in bytes.
     pub fn own_bytes(&mut self) -> u64 {
         self.waiting().iter().map(|pid| sys::own_bytes_of(*pid)).sum()
     }
 
-    /// What the process holds that waits in it.
+    /// What the process that waits in it holds.
     pub fn waiting_holdings(&mut self) -> Option<Holdings> {
         self.holdings.or_else(|| self.waiting().first().map(|pid| sys::holdings_of(*pid)))
     }

@@ -70,7 +70,7 @@ pub struct RunState {
     /// CPUs that the sandbox can keep busy, in 1e-9.
     speed: u64,
     status: StatusPipe,
-    /// What is to be had of its cell.
+    /// The control socket and the files of its cell; `None` in `split`.
     cell: Option<StartedCell>,
     /// Held until the run is over: see [`StartedProgram::ready`].
     _ready: Option<OwnedFd>,

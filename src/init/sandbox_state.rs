@@ -4,7 +4,7 @@
 //! ```text
 //!           accept              start                      finish
 //!  (idle) -------> queued ------------> active, [queued] -------> Done; the next queued run starts
-//!                    ^ at once, if nothing of earlier runs is left (`residue`)
+//!                       at once, if nothing of earlier runs is left
 //! ```
 
 mod charges;
@@ -64,9 +64,9 @@ pub struct SandboxState {
     /// The sandbox's memory limit in bytes; 0 unknown.
     memory_limit: u64,
     room: ProcessRoom,
-    /// Memory of the init and of waiting cells when the last of earlier cells had exited.
+    /// Bytes in use when the last cell of an earlier run had exited: by the init and waiting cells.
     quiet_bytes: Option<u64>,
-    /// Memory of the helpers when the run in progress began, if one of them may be loading.
+    /// Bytes that the helpers used when the run in progress began, if one of them may be loading.
     helpers_before: Option<u64>,
     /// Whether `room` may have to change.
     wants_fit: bool,
@@ -74,7 +74,7 @@ pub struct SandboxState {
     pub active: Option<RunState>,
     /// The runs after it.
     queued: VecDeque<QueuedRun>,
-    /// When the first queued run is not waited for any longer; monotonic, in nanoseconds.
+    /// Until when the first queued run waits for what earlier runs left; monotonic, in nanoseconds.
     settle_by: Option<u64>,
     /// How often memory was squeezed meanwhile.
     squeezes: u64,
@@ -492,7 +492,7 @@ impl SandboxState {
         };
         run.hot = source != RunSource::Nothing;
         self.wants_cell = run.more;
-        // a template that has loaded says then what its forks hold
+        // before `inherited`: this also reads the sizes that a template reports once it has loaded
         let may_load = self.pool.is_template_loading(now) || self.pool.is_loading();
         let held = cell.waiting_holdings().unwrap_or_default();
         let inherited = self.inherited(source, held, cell.is_still());

@@ -213,7 +213,7 @@ pub struct Space {
 }
 
 /// Processes and threads of a container beyond a program's limit: the init, the helpers that it
-/// forks, and pre-started runtimes (a JVM has twenty threads).
+/// forks, and prewarmed runtimes (a JVM has twenty threads).
 pub const OWN_PIDS: u32 = 64;
 
 /// Bit set of system calls that an operator allows in a profile although the filter denies them.
@@ -371,8 +371,8 @@ impl Run {
     }
 }
 
-/// The limits that the init enforces for one run. Memory, the container's process limit and the CPU
-/// share are enforced by the container.
+/// The limits that the init enforces for one run. The kernel enforces those of the container, which
+/// are higher by a reserve, and its CPU share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunLimits {
     /// CPU time of the whole process tree, in nanoseconds.
@@ -385,10 +385,10 @@ pub struct RunLimits {
     pub file_bytes: u64,
     /// Value of RLIMIT_NOFILE.
     pub open_files: u32,
-    /// RLIMIT_NPROC for the program's uid.
+    /// Processes and threads of the program. Where the cgroup counts denied forks, its limit is what
+    /// a program meets; RLIMIT_NPROC otherwise.
     pub pids: u32,
-    /// The program's memory limit in bytes, for the record. The kernel enforces the container's,
-    /// which is higher by a reserve.
+    /// Memory of the program, in bytes. The init ends a run whose samples exceed it.
     pub memory_bytes: u64,
 }
 
