@@ -22,7 +22,7 @@ pub enum Observation {
     Answered,
     /// A probe failed.
     Failed,
-    /// A call failed as if the engine were gone.
+    /// A call failed as if the engine were down.
     Suspected,
 }
 
@@ -35,9 +35,9 @@ pub enum EngineStatus {
     /// The last probe was answered.
     Answers,
     /// One probe or call failed since the last answer.
-    Doubtful,
+    Suspect,
     /// Several probes failed.
-    Gone,
+    Down,
 }
 
 impl EngineStatus {
@@ -46,9 +46,9 @@ impl EngineStatus {
     pub fn after(self, observation: Observation) -> EngineStatus {
         match (self, observation) {
             (_, Observation::Answered) => EngineStatus::Answers,
-            (EngineStatus::Answers, Observation::Failed | Observation::Suspected) => EngineStatus::Doubtful,
-            (EngineStatus::Doubtful | EngineStatus::Unknown | EngineStatus::Gone, Observation::Failed) => {
-                EngineStatus::Gone
+            (EngineStatus::Answers, Observation::Failed | Observation::Suspected) => EngineStatus::Suspect,
+            (EngineStatus::Suspect | EngineStatus::Unknown | EngineStatus::Down, Observation::Failed) => {
+                EngineStatus::Down
             }
             (same, Observation::Suspected) => same,
         }
@@ -57,11 +57,11 @@ impl EngineStatus {
     /// The state of a host with this engine.
     pub fn state(self, drained: bool) -> HostState {
         match (self, drained) {
-            (EngineStatus::Gone, _) => HostState::Down,
+            (EngineStatus::Down, _) => HostState::Down,
             (EngineStatus::Unknown, _) => HostState::Unknown,
-            (EngineStatus::Answers | EngineStatus::Doubtful, true) => HostState::Draining,
+            (EngineStatus::Answers | EngineStatus::Suspect, true) => HostState::Draining,
             (EngineStatus::Answers, false) => HostState::Up,
-            (EngineStatus::Doubtful, false) => HostState::Suspect,
+            (EngineStatus::Suspect, false) => HostState::Suspect,
         }
     }
 }
@@ -95,9 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn a_drained_host_whose_engine_is_gone_is_down() {
+    fn a_drained_host_whose_engine_is_down_is_down() {
         assert_eq!(EngineStatus::Answers.state(true), HostState::Draining);
-        assert_eq!(EngineStatus::Doubtful.state(true), HostState::Draining);
-        assert_eq!(EngineStatus::Gone.state(true), HostState::Down);
+        assert_eq!(EngineStatus::Suspect.state(true), HostState::Draining);
+        assert_eq!(EngineStatus::Down.state(true), HostState::Down);
     }
 }

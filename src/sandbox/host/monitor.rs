@@ -15,7 +15,7 @@ use super::exits::{ContainerEnd, ContainerExits, KILLED};
 use super::health::{EngineStatus, Observation};
 use crate::lifecycle::{ContainerId, CreateError};
 
-/// When an engine fails, the ends of all its streams are noticed within this time, also on a busy
+/// When an engine fails, the ends of all its streams are noticed within this time, even on a busy
 /// machine.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -55,7 +55,7 @@ pub struct EngineFacts {
 pub struct HostHealth {
     pub(super) status: EngineStatus,
     pub(super) drained: bool,
-    /// Why the engine counts as gone.
+    /// Why the engine is down.
     pub error: Option<Arc<EngineError>>,
     pub engine: EngineFacts,
     /// Since when the engine is up or down.
@@ -67,7 +67,7 @@ impl HostHealth {
         self.status.state(self.drained)
     }
 
-    /// Why the engine counts as gone, as a text that reads after "failed to".
+    /// Why the engine is down, as a text that reads after "failed to".
     pub fn reason(&self) -> Option<String> {
         self.error.as_ref().map(ToString::to_string)
     }
@@ -79,7 +79,7 @@ impl HostHealth {
     }
 }
 
-/// The errors that one outage of an engine may log.
+/// The most different errors that one outage of an engine logs.
 const MAX_LOGGED: usize = 4;
 
 /// What to do about an error that has no remedy of its own.
@@ -152,7 +152,7 @@ impl HostMonitor {
         self.health.lock().engine = facts;
     }
 
-    /// Records that a call failed as if the engine were gone. The engine is probed at once;
+    /// Records that a call failed as if the engine were down. The engine is probed at once;
     /// meanwhile the host is given work only if no other host is up.
     pub fn mark_suspect(&self) {
         let mut health = self.health.lock();
@@ -175,7 +175,7 @@ impl HostMonitor {
             return;
         }
         health.error = None;
-        if before == EngineStatus::Doubtful {
+        if before == EngineStatus::Suspect {
             tracing::debug!(host = %self.host, "the engine answers after all");
             return;
         }
@@ -191,11 +191,11 @@ impl HostMonitor {
         let mut health = self.health.lock();
         let before = health.status;
         health.status = before.after(Observation::Failed);
-        if health.status != EngineStatus::Gone {
+        if health.status != EngineStatus::Down {
             return;
         }
         let mut logged = self.logged.lock();
-        if before != EngineStatus::Gone {
+        if before != EngineStatus::Down {
             health.since = Instant::now();
             logged.clear();
         }

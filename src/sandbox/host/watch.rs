@@ -18,10 +18,10 @@ use crate::pool::Pool;
 const UP_INTERVAL: Duration = Duration::from_secs(5);
 /// The same until the pools are filled for the first time.
 const FILLING_INTERVAL: Duration = Duration::from_secs(1);
-/// Interval of probes of an engine that does not. Its return must be noticed within 5 s.
+/// Interval of probes of an engine that does not answer. Its return must be noticed within 5 s.
 const DOWN_INTERVAL: Duration = Duration::from_secs(1);
 /// Time until the second probe after a failed one.
-const DOUBTFUL_INTERVAL: Duration = Duration::from_millis(200);
+const SUSPECT_INTERVAL: Duration = Duration::from_millis(200);
 /// The part of a machine's memory that runs may use, in percent. The rest is for the engine, idle
 /// sandboxes and other programs.
 const MEMORY_PERCENT: u64 = 80;
@@ -38,7 +38,7 @@ pub(super) async fn watch(host: Arc<Host>) {
     loop {
         match probe(&host).await {
             Ok(facts) => {
-                if matches!(monitor.status(), EngineStatus::Unknown | EngineStatus::Gone) {
+                if matches!(monitor.status(), EngineStatus::Unknown | EngineStatus::Down) {
                     start_over(&host, facts).await;
                     filling = Some(Instant::now());
                     last_sweep = Instant::now();
@@ -64,8 +64,8 @@ pub(super) async fn watch(host: Arc<Host>) {
         let interval = match monitor.status() {
             EngineStatus::Answers if filling.is_some() => FILLING_INTERVAL,
             EngineStatus::Answers => UP_INTERVAL,
-            EngineStatus::Doubtful => DOUBTFUL_INTERVAL,
-            EngineStatus::Unknown | EngineStatus::Gone => DOWN_INTERVAL,
+            EngineStatus::Suspect => SUSPECT_INTERVAL,
+            EngineStatus::Unknown | EngineStatus::Down => DOWN_INTERVAL,
         };
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
@@ -93,8 +93,8 @@ async fn probe(host: &Host) -> Result<EngineFacts, EngineError> {
     host.client().ping().await?;
     let health = host.health();
     match health.status {
-        EngineStatus::Answers | EngineStatus::Doubtful => Ok(health.engine),
-        EngineStatus::Unknown | EngineStatus::Gone => query_facts(host.client()).await,
+        EngineStatus::Answers | EngineStatus::Suspect => Ok(health.engine),
+        EngineStatus::Unknown | EngineStatus::Down => query_facts(host.client()).await,
     }
 }
 
