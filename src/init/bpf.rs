@@ -54,8 +54,8 @@ fn distance(lines: &[Line], at: usize, label: &str) -> u8 {
     u8::try_from(skipped.filter(|line| !matches!(line, Label(_))).count()).unwrap_or(u8::MAX)
 }
 
-/// Decides by the number that is loaded, with about log2(cases) comparisons: the kernel runs a filter
-/// for each call that it could allow when the filter is installed. Other numbers get `otherwise`.
+/// Decides by the number that is loaded, with about log2(cases) comparisons: when a filter is
+/// installed, the kernel runs it for each call that it could allow. Other numbers get `otherwise`.
 /// Every path through a case must return.
 #[must_use]
 pub fn by_number(cases: &BTreeMap<u32, Vec<Line>>, otherwise: u32) -> Vec<Instruction> {

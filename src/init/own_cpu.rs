@@ -45,8 +45,8 @@ impl OwnCpu {
         self.exiting.iter().all(|cell| sys::has_exited(cell.pid))
     }
 
-    /// Adds the CPU time of a reaped child if it is an exiting cell. Returns how many processes ended
-    /// with it; 0 if it is not one.
+    /// Adds the CPU time of a reaped child if it is an exiting cell. Returns how many processes
+    /// ended with it; 0 if it is not one.
     pub fn reaped(&mut self, child: &ExitedChild) -> usize {
         let Some(at) = self.exiting.iter().position(|cell| cell.pid == child.pid) else { return 0 };
         let cell = self.exiting.swap_remove(at);

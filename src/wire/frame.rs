@@ -385,8 +385,8 @@ pub struct RunLimits {
     pub file_bytes: u64,
     /// Value of RLIMIT_NOFILE.
     pub open_files: u32,
-    /// Processes and threads of the program. Where the cgroup counts denied forks, its limit is what
-    /// a program meets; RLIMIT_NPROC otherwise.
+    /// Processes and threads of the program. Where the cgroup counts denied forks, its limit is
+    /// what a program meets; RLIMIT_NPROC otherwise.
     pub pids: u32,
     /// Memory of the program, in bytes. The init ends a run whose samples exceed it.
     pub memory_bytes: u64,

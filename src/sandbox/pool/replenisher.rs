@@ -27,8 +27,8 @@ pub(super) async fn replenish(pool: Arc<PoolInner>) {
     }
 }
 
-/// Retires, evicts, prewarms, and decides how many sandboxes to create and how long to wait afterwards.
-/// `None` when the pool is closed.
+/// Retires, evicts, prewarms, and decides how many sandboxes to create and how long to wait
+/// afterwards. `None` when the pool is closed.
 fn plan(pool: &Arc<PoolInner>) -> Option<(Vec<CreationTicket>, Duration)> {
     let mut inventory = pool.lock();
     if inventory.closed {
