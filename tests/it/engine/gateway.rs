@@ -35,19 +35,19 @@ impl Answer {
 }
 
 /// The listener's address, `127.0.0.1:port`, from the daemon's log.
-pub fn door(daemon: &Daemon) -> String {
-    let mut place = None;
-    eventually("the HTTP door is open", || {
+pub fn http_address(daemon: &Daemon) -> String {
+    let mut found = None;
+    eventually("the HTTP listener is open", || {
         let log = daemon.log();
         let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
-        place = log.rsplit_once("http://127.0.0.1:").map(|(_, rest)| format!("127.0.0.1:{}", digits(rest)));
-        place.is_some()
+        found = log.rsplit_once("http://127.0.0.1:").map(|(_, rest)| format!("127.0.0.1:{}", digits(rest)));
+        found.is_some()
     });
-    place.unwrap()
+    found.unwrap()
 }
 
-fn connect(door: &str) -> TcpStream {
-    let stream = TcpStream::connect(door).unwrap();
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     stream
 }
@@ -70,14 +70,14 @@ fn read(stream: &mut impl Read, has_body: bool) -> Answer {
     answer
 }
 
-fn ask_with(door: &str, method: &str, path: &str, more: &str) -> Answer {
-    let mut stream = connect(door);
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {door}\r\n{more}connection: close\r\n\r\n").unwrap();
+fn ask_with(address: &str, method: &str, path: &str, more: &str) -> Answer {
+    let mut stream = connect(address);
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{more}connection: close\r\n\r\n").unwrap();
     read(&mut stream, method != "HEAD")
 }
 
-pub fn get(door: &str, path: &str) -> Answer {
-    ask_with(door, "GET", path, "")
+pub fn get(address: &str, path: &str) -> Answer {
+    ask_with(address, "GET", path, "")
 }
 
 fn bare() -> Options<'static> {
@@ -88,8 +88,8 @@ fn bare() -> Options<'static> {
 fn health_has_the_fields_that_existing_queue_worker_probes_read() {
     let daemon = Daemon::start(&bare());
     daemon.wait_for_engine();
-    let door = door(&daemon);
-    let answer = get(&door, "/health");
+    let address = http_address(&daemon);
+    let answer = get(&address, "/health");
     let health = answer.json();
     assert_eq!((answer.status, &health["status"], &health["docker"]), (200, &json!("healthy"), &json!("connected")));
     assert_eq!((&health["redis"], &health["error"]), (&json!("not configured"), &Value::Null));
@@ -100,31 +100,31 @@ fn health_has_the_fields_that_existing_queue_worker_probes_read() {
     // the same checks as over the socket
     let checks = daemon.caller().ok("daemon.health", json!({}))["checks"].clone();
     assert_eq!(health["checks"][0]["name"], checks[0]["name"]);
-    assert_eq!(get(&door, "/livez").json(), json!({ "status": "alive" }));
-    let ready = get(&door, "/readyz");
+    assert_eq!(get(&address, "/livez").json(), json!({ "status": "alive" }));
+    let ready = get(&address, "/readyz");
     assert_eq!((ready.status, ready.json()), (200, json!({ "status": "ready" })));
 }
 
 #[test]
 fn only_get_and_head_of_known_routes_are_answered() {
     let daemon = Daemon::start(&bare());
-    let door = door(&daemon);
+    let address = http_address(&daemon);
     for path in ["/health", "/livez", "/readyz", "/metrics", "/metrics?x=1"] {
-        let (get, head) = (ask_with(&door, "GET", path, ""), ask_with(&door, "HEAD", path, ""));
+        let (get, head) = (ask_with(&address, "GET", path, ""), ask_with(&address, "HEAD", path, ""));
         assert_eq!((get.status, head.status, head.field("content-type")), (200, 200, get.field("content-type")));
         assert!(head.field("content-length").unwrap().parse::<usize>().unwrap() > 0 && head.body.is_empty());
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
-            let no = ask_with(&door, method, path, "");
+            let no = ask_with(&address, method, path, "");
             assert_eq!((no.status, no.field("allow")), (405, Some("GET, HEAD")), "{method} {path}");
         }
     }
     for path in ["/", "/metric", "/metrics/", "/health/../metrics", "//health", "/%6detrics"] {
-        let no = get(&door, path);
+        let no = get(&address, path);
         assert_eq!(no.status, 404, "{path}");
         assert_eq!(no.json()["paths"], json!(["/health", "/livez", "/readyz", "/metrics"]));
     }
     for more in ["content-length: 3\r\n", "transfer-encoding: chunked\r\n"] {
-        let no = ask_with(&door, "POST", "/health", more);
+        let no = ask_with(&address, "POST", "/health", more);
         assert_eq!((no.status, no.field("connection")), (413, Some("close")), "{no:?}");
     }
 }
@@ -136,18 +136,18 @@ fn without_an_engine_the_daemon_is_unhealthy_with_a_reason_and_stays_up() {
         config: OPEN,
         ..Options::default()
     });
-    let door = door(&daemon);
+    let address = http_address(&daemon);
     // until the first ping of the engine, submissions are admitted and wait
-    eventually("the engine was asked", || get(&door, "/health").status == 500);
-    let health = get(&door, "/health").json();
+    eventually("the engine was asked", || get(&address, "/health").status == 500);
+    let health = get(&address, "/health").json();
     assert_eq!(health["status"], "unhealthy");
     assert_eq!(health["docker"], "disconnected");
     let error = health["error"].as_str().unwrap();
     assert!(error.contains("/nowhere/docker.sock"), "{error}");
-    assert_eq!(get(&door, "/livez").status, 200);
-    let ready = get(&door, "/readyz");
+    assert_eq!(get(&address, "/livez").status, 200);
+    let ready = get(&address, "/readyz");
     assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("not ready")));
-    let metrics = get(&door, "/metrics").body;
+    let metrics = get(&address, "/metrics").body;
     assert!(metrics.contains("assay_host_state{host=\"local\",state=\"down\"} 1.0\n"), "{metrics}");
     assert!(metrics.contains("call=\"ping_the_engine\",kind=\"unreachable\""), "{metrics}");
     assert!(!metrics.contains("assay_engine_info"), "{metrics}");
@@ -156,31 +156,31 @@ fn without_an_engine_the_daemon_is_unhealthy_with_a_reason_and_stays_up() {
 #[test]
 fn a_draining_daemon_reports_it_until_its_end_and_is_not_ready() {
     let mut daemon = Daemon::start(&Options { floor: 1, ..bare() });
-    let door = door(&daemon);
+    let address = http_address(&daemon);
     daemon.warm();
     let mut caller = daemon.caller();
     let run = caller.send("submission.run", &submission("bash", "sleep 6; echo done"));
     let mut admin = daemon.caller();
     eventually("it runs", || admin.ok("daemon.status", json!({}))["queue"]["running"] == 1);
     admin.ok("daemon.drain", json!({}));
-    let ready = get(&door, "/readyz");
+    let ready = get(&address, "/readyz");
     assert_eq!((ready.status, &ready.json()["reason"]), (503, &json!("the daemon is draining")));
-    let health = get(&door, "/health");
+    let health = get(&address, "/health");
     assert_eq!(
         (health.status, &health.json()["draining"], &health.json()["status"]),
         (200, &json!(true), &json!("degraded"))
     );
-    assert!(get(&door, "/metrics").body.contains("assay_draining 1.0\n"));
-    assert_eq!(get(&door, "/livez").status, 200);
+    assert!(get(&address, "/metrics").body.contains("assay_draining 1.0\n"));
+    assert_eq!(get(&address, "/livez").status, 200);
     assert_eq!(caller.answer(run)["result"]["run"]["stdout"], "done\n");
     daemon.child.wait().unwrap();
-    assert!(TcpStream::connect(&door).is_err());
+    assert!(TcpStream::connect(&address).is_err());
 }
 
 #[test]
 fn pipelined_requests_are_answered_in_order_on_one_connection() {
     let daemon = Daemon::start(&bare());
-    let mut stream = connect(&door(&daemon));
+    let mut stream = connect(&http_address(&daemon));
     // three pipelined requests, in pieces of 7 bytes
     let three = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: x\r\n\r\nHEAD /readyz HTTP/1.1\r\nhost: x\r\n\r\n";
     for piece in three.as_bytes().chunks(7) {
@@ -205,7 +205,7 @@ fn pipelined_requests_are_answered_in_order_on_one_connection() {
     assert_eq!(read(&mut stream, true).status, 200);
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     // an HTTP/1.0 connection is closed after its response
-    let mut old = connect(&door(&daemon));
+    let mut old = connect(&http_address(&daemon));
     old.write_all(b"GET /livez HTTP/1.0\r\n\r\n").unwrap();
     let mut all = String::new();
     old.read_to_string(&mut all).unwrap();
@@ -215,7 +215,7 @@ fn pipelined_requests_are_answered_in_order_on_one_connection() {
 #[test]
 fn hostile_http_clients_do_not_stop_judging() {
     let daemon = Daemon::start(&Options { floor: 2, ..bare() });
-    let door = door(&daemon);
+    let address = http_address(&daemon);
     daemon.warm();
     let mut caller = daemon.caller();
     let mut judges = move |when: &str| {
@@ -237,7 +237,7 @@ fn hostile_http_clients_do_not_stop_judging() {
         many.as_bytes(),
     ];
     for words in garbage {
-        let mut stream = connect(&door);
+        let mut stream = connect(&address);
         // the daemon may close the connection before everything is written
         let _ = stream.write_all(words);
         let mut answer = Vec::new();
@@ -249,32 +249,32 @@ fn hostile_http_clients_do_not_stop_judging() {
     judges("after garbage");
 
     // as many connections as the daemon accepts, each with an incomplete request
-    let mut slow: Vec<TcpStream> = (0..bounds::MAX_HTTP_CONNECTIONS).map(|_| connect(&door)).collect();
+    let mut slow: Vec<TcpStream> = (0..bounds::MAX_HTTP_CONNECTIONS).map(|_| connect(&address)).collect();
     for stream in &mut slow {
         stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ").unwrap();
     }
     let mut refused = None;
-    eventually("one too many is told so", || {
+    eventually("one connection too many is refused", || {
         let mut text = Vec::new();
-        let _ = connect(&door).read_to_end(&mut text);
+        let _ = connect(&address).read_to_end(&mut text);
         refused = Some(String::from_utf8_lossy(&text).into_owned());
         refused.as_ref().is_some_and(|text| text.starts_with("HTTP/1.1 503"))
     });
     assert!(refused.unwrap().contains("too many connections"));
-    judges("while the door is crowded");
+    judges("while all HTTP connections are taken");
     // further bytes do not keep them open, and then the next connection is accepted
     eventually("the slow ones are closed", || {
         slow.retain_mut(|stream| stream.write_all(b"y").is_ok());
         slow.is_empty()
     });
     eventually("the next one is answered", || {
-        let mut stream = connect(&door);
+        let mut stream = connect(&address);
         let mut text = String::new();
         let asked = stream.write_all(b"GET /livez HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut text));
         asked.is_ok() && text.contains("200 OK")
     });
     judges("afterwards");
-    let metrics = get(&door, "/metrics").body;
+    let metrics = get(&address, "/metrics").body;
     let refused =
         metrics.lines().find_map(|line| line.strip_prefix("assay_http_connections_opened_total{result=\"refused\"} "));
     assert!(refused.unwrap().parse::<f64>().unwrap() >= 1.0, "{metrics}");
@@ -298,8 +298,8 @@ fn a_unix_socket_is_the_groups_only_and_gone_with_the_daemon() {
 /// Executes a command with a listener that is passed under the name `http`, as systemd does with
 /// assay-http.socket.
 const PASSED: &str = "import os, socket, sys
-door = socket.create_server(('127.0.0.1', 0))
-os.dup2(door.fileno(), 3)
+listener = socket.create_server(('127.0.0.1', 0))
+os.dup2(listener.fileno(), 3)
 os.set_inheritable(3, True)
 os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='http')
 os.execvp(sys.argv[1], sys.argv[1:])";
@@ -309,8 +309,8 @@ fn a_listener_passed_as_http_takes_precedence_over_the_configuration() {
     let under = ["python3", "-c", PASSED];
     let config = "[http]\nlisten='127.0.0.1:1'\n";
     let daemon = Daemon::start(&Options { under: &under, config, ..bare() });
-    let door = door(&daemon);
-    assert_eq!((get(&door, "/health").status, get(&door, "/metrics").status), (200, 200));
+    let address = http_address(&daemon);
+    assert_eq!((get(&address, "/health").status, get(&address, "/metrics").status), (200, 200));
     assert!(daemon.log().contains("http.listen is ignored"), "{}", daemon.log());
     // callers have a socket of their own
     assert!(daemon.socket().exists());

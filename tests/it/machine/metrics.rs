@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::engine::gateway::{OPEN, door, get};
+use crate::engine::gateway::{OPEN, get, http_address};
 use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
 
 /// The sum of all series of this name that have all these labels.
@@ -92,18 +92,18 @@ fn watched() -> (Daemon, String) {
     let config = format!("{OPEN}[isolation]\nreuse = 'tenant'\n");
     let options = Options { profiles: "python,bash,c", floor: 1, config: &config, ..Options::default() };
     let daemon = Daemon::start(&options);
-    let door = door(&daemon);
-    (daemon, door)
+    let address = http_address(&daemon);
+    (daemon, address)
 }
 
 #[test]
 fn every_answer_and_every_refusal_is_counted_once_under_its_own_labels() {
-    let (daemon, door) = watched();
+    let (daemon, address) = watched();
     daemon.warm();
     let mut caller = daemon.caller();
     one_of_everything(&mut caller);
     let runs_until_residue = run_until_residue(&mut caller);
-    let text = get(&door, "/metrics").body;
+    let text = get(&address, "/metrics").body;
     let count = |verdict: &str| value(&text, "assay_submissions_total", &[&format!("verdict=\"{verdict}\"")]);
     let runs = f64::from(runs_until_residue);
     for (verdict, expected) in [
@@ -180,9 +180,9 @@ fn selectors(expression: &str) -> Vec<(String, Vec<Matcher>)> {
 
 #[test]
 fn every_series_that_an_alert_reads_exists_before_the_first_submission() {
-    let (daemon, door) = watched();
+    let (daemon, address) = watched();
     daemon.warm();
-    let text = get(&door, "/metrics").body;
+    let text = get(&address, "/metrics").body;
     let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let exists = |name: &str, matchers: &[Matcher]| {
         series.iter().any(|line| {
@@ -242,13 +242,13 @@ fn metrics_table(text: &str) -> Result<String, String> {
 
 #[test]
 fn the_reference_of_metrics_is_what_a_scrape_says() {
-    let (daemon, door) = watched();
+    let (daemon, address) = watched();
     daemon.warm();
     one_of_everything(&mut daemon.caller());
     // some appear with their first series: of an audit, a retired sandbox, the engine's facts
     let mut table = Err(String::new());
     eventually("every metric has a series, and runtimes wait", || {
-        let text = get(&door, "/metrics").body;
+        let text = get(&address, "/metrics").body;
         table = metrics_table(&text);
         table.is_ok() && value(&text, "assay_pool_hot_memory_bytes", &[]) > 0.0
     });
@@ -274,7 +274,7 @@ fn the_reference_of_metrics_is_what_a_scrape_says() {
 #[test]
 fn every_stage_of_a_submission_is_recorded_once() {
     let daemon = Daemon::start(&Options { profiles: "python", config: OPEN, ..Options::default() });
-    let door = door(&daemon);
+    let address = http_address(&daemon);
     daemon.warm();
     let mut caller = daemon.caller();
     let work = with(submission("python", "print(1)"), "tests", json!([{ "expect": "1" }]));
@@ -296,7 +296,7 @@ fn every_stage_of_a_submission_is_recorded_once() {
     let parts = ["parse", "admit", "queue", "lease", "send", "set_up", "run", "wire", "decide", "collect"];
     let parts: f64 = parts.into_iter().map(of).sum();
     assert!(parts > 0.0 && parts <= of("total"), "{parts} of {stages:#}");
-    let text = get(&door, "/metrics").body;
+    let text = get(&address, "/metrics").body;
     for stage in once {
         let label = format!("stage=\"{stage}\"");
         assert_eq!(value(&text, "assay_stage_duration_seconds_count", &[&label]), 1.0, "{stage}\n{text}");
@@ -318,15 +318,15 @@ fn a_scrape_never_waits_for_an_engine_that_hangs() {
     });
     let engine = format!("unix://{}", path.display());
     let daemon = Daemon::start_bare(&Options { engine: Some(&engine), config: OPEN, ..Options::default() });
-    let door = door(&daemon);
+    let address = http_address(&daemon);
     eventually("its silence is noticed", || {
-        let text = get(&door, "/metrics").body;
-        assert_eq!(get(&door, "/livez").status, 200);
+        let text = get(&address, "/metrics").body;
+        assert_eq!(get(&address, "/livez").status, 200);
         value(&text, "assay_host_state", &["state=\"down\""]) == 1.0
     });
-    let text = get(&door, "/metrics").body;
+    let text = get(&address, "/metrics").body;
     assert!(value(&text, "assay_engine_call_errors_total", &["kind=\"timeout\""]) >= 1.0, "{text}");
-    assert_eq!(get(&door, "/health").status, 500);
+    assert_eq!(get(&address, "/health").status, 500);
 }
 
 fn tool(name: &str) -> Command {
@@ -411,11 +411,11 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    fn start(door: &str) -> Prometheus {
+    fn start(address: &str) -> Prometheus {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: ['{}']\n\
-             scrape_configs: [{{ job_name: assay, static_configs: [{{ targets: ['{door}'] }}] }}]\n",
+             scrape_configs: [{{ job_name: assay, static_configs: [{{ targets: ['{address}'] }}] }}]\n",
             root().join(RULES).display()
         );
         std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
@@ -509,12 +509,12 @@ const EMPTY_WHEN_WELL: [&str; 2] = ["Could not be made", "Starts"];
 
 #[test]
 fn prometheus_scrapes_a_busy_daemon_and_every_expression_has_a_result() {
-    let (daemon, door) = watched();
+    let (daemon, address) = watched();
     daemon.warm();
-    let said = content(tool("promtool").args(["check", "metrics"]), &get(&door, "/metrics").body);
+    let said = content(tool("promtool").args(["check", "metrics"]), &get(&address, "/metrics").body);
     assert_eq!(said, "", "promtool check metrics has complaints");
 
-    let mut prometheus = Prometheus::start(&door);
+    let mut prometheus = Prometheus::start(&address);
     let mut caller = daemon.caller();
     one_of_everything(&mut caller);
     // a rate needs two different samples of a series: the first round creates every series, the
@@ -529,7 +529,7 @@ fn prometheus_scrapes_a_busy_daemon_and_every_expression_has_a_result() {
         prometheus.at = rows.first().and_then(|row| row["value"][0].as_f64());
         prometheus.at.is_some()
     });
-    let said = content(tool("promtool").args(["check", "metrics"]), &get(&door, "/metrics").body);
+    let said = content(tool("promtool").args(["check", "metrics"]), &get(&address, "/metrics").body);
     assert_eq!(said, "", "promtool check metrics has complaints");
 
     let targets = prometheus.api("/api/v1/targets");

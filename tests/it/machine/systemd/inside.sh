@@ -108,7 +108,7 @@ hardened() {
   grep -q '^Seccomp:.2' "/proc/$reaper/status"
 }
 
-# What a run used is the kernel's word, read from its cgroup; a limit that is hit is named.
+# What a run used is read from its cgroup; an exceeded limit is named.
 counts_by_cgroup() {
   local report
   printf 'i=0; while [ $i -lt 3000 ]; do i=$((i + 1)); done; echo counted\n' >/root/count.sh
@@ -181,32 +181,32 @@ reloads() {
 
 warm() { [ -n "$(ours)" ]; }
 
-door=http://127.0.0.1:9464
-asked() { curl -fsS --max-time 30 "$door/$1"; }
+http=http://127.0.0.1:9464
+asked() { curl -fsS --max-time 30 "$http/$1"; }
 
 # Closed by default; opened by the two commands of docs/OPERATIONS.md, in the machine's network, while the daemon's own stays
 # empty.
-has_an_http_door() {
+has_an_http_listener() {
   local before
-  ! asked health >/dev/null 2>&1 || fail "the HTTP door is open, and nobody opened it"
+  ! asked health >/dev/null 2>&1 || fail "HTTP answers before it was enabled"
   systemctl enable --quiet assay-http.socket
   systemctl restart assayd
-  # at once: a restart is no reason to call somebody
+  # at once: a restart must not cause an alert
   asked health | grep -E '"status":"(healthy|degraded)"' >/dev/null
   asked metrics | grep '^assay_draining 0' >/dev/null
   hardened >/dev/null
   # callers come as before, by their own socket
   judges
-  # a scrape starts nothing; the door comes back with the daemon, also with one that crashed
+  # a scrape starts nothing; HTTP comes back with the daemon, also after a crash
   systemctl stop assayd
-  ! asked livez >/dev/null 2>&1 || fail "the door is open without a daemon"
+  ! asked livez >/dev/null 2>&1 || fail "HTTP answers without a daemon"
   [ "$(property ActiveState)" = inactive ] || fail "a scrape started the daemon"
   judges
   asked livez >/dev/null
   before=$(main_pid)
   systemctl kill --kill-whom=main --signal=KILL assayd
   wait_for 60 'systemd starts another' has_new_pid "$before"
-  wait_for 10 'the door is open again' asked livez
+  wait_for 10 'HTTP answers again' asked livez
   # a port of the daemon's own cannot be: what is said instead can be typed
   local drop_in=/etc/systemd/system/assayd.service.d/http.conf
   printf '[Service]\nEnvironment=ASSAY_HTTP_LISTEN=127.0.0.1:9465\nRestart=no\n' >$drop_in
@@ -236,7 +236,7 @@ is_scraped() {
   rm /etc/prometheus/assay.rules.yml
 }
 
-# Stopped as by a debugger: no sign of life comes, systemd ends it, what it had on the engine goes, and it is back.
+# Stopped as by a debugger: no watchdog notification comes, systemd kills it, its sandboxes go, and it is back.
 survives_the_watchdog() {
   local before old
   printf '[Service]\nWatchdogSec=3\n' >/etc/systemd/system/assayd.service.d/watchdog.conf
@@ -245,7 +245,7 @@ survives_the_watchdog() {
   before=$(main_pid)
   wait_for 30 'a sandbox is ready' warm
   old=$(ours)
-  # it lives while it is well
+  # a healthy daemon is not killed
   sleep 7
   [ "$(main_pid)" = "$before" ] || fail "a healthy daemon was ended by its watchdog"
   kill -STOP "$before"
@@ -255,7 +255,7 @@ survives_the_watchdog() {
   for container in $old; do ! grep -q "$container" <<<"$(ours)" || fail "$container is left of the one that was ended"; done
 }
 
-# No engine: it lives, says so, and judges again when there is one.
+# Without an engine it stays up, reports it, and judges again when there is one.
 survives_an_engine_restart() {
   local before out
   before=$(main_pid)
@@ -306,7 +306,7 @@ engine_over_tls() {
   wait_for 60 'it judges again' assay run /root/hello.sh
 }
 
-# Callers as fast as they can, and submissions that nobody waits for; a package is put over the one that runs.
+# Callers as fast as they can, and submissions without a waiting caller; a package is put over the one that runs.
 upgrades_under_load() {
   local load=/root/load
   rm -rf $load; mkdir $load
