@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_loads_beside_the_run_is_not_the_programs() {
+    fn memory_of_a_runtime_that_loads_beside_the_run_is_not_the_programs() {
         let mut ledger = ledger(0);
         ledger.set_loaded(15 * MIB);
         ledger.sample(&counters(32, 50), None);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn page_cache_is_charged_to_nobody() {
+    fn page_cache_is_not_charged() {
         let with = |memory, peak, cache| CgroupCounters { cache: cache * MIB, ..counters(memory, peak) };
         let mut ledger = MemoryLedger::new(with(15, 20, 5), Inherited::default(), 100 * MIB);
         assert_eq!(peak(&ledger, &with(40, 50, 25), 0), (15, MemoryMethod::CgroupPeak));

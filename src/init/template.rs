@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_that_has_loaded_tells_two_figures() {
+    fn a_loaded_template_reports_two_sizes() {
         assert_eq!(parse_loaded("loaded 4096 8192"), Some((4096, 8192)));
         for message in ["", "loaded", "loaded 4096", "loaded 4096 x"] {
             assert_eq!(parse_loaded(message), None, "{message}");
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_both_parts_in_either_order() {
+    fn an_answer_is_complete_with_both_parts_in_either_order() {
         assert_eq!(parse_answer("forked 3 1200;ready;"), Some((3, 1200)));
         assert_eq!(parse_answer("ready;forked 3 1200;"), Some((3, 1200)));
         for part in ["", "ready;", "forked 3 1200;", "forked 3 1200;ready", "forked 3;ready;", "OSError: no;ready;"] {

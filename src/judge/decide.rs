@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn an_oom_kill_within_the_limit_is_not_the_programs() {
+    fn an_oom_kill_within_the_limit_is_not_the_programs_fault() {
         let limits = Preset::Judge.limits();
         let with = |memory_bytes| Done { oom_kills: 1, memory_bytes, ..done(Ended::Signaled(9), Fired::None) };
         assert!(is_short_of_memory(&with(limits.memory_bytes), &limits));

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_wait_is_said_once_a_minute_for_each_profile() {
+    fn a_long_wait_is_logged_once_a_minute_for_each_profile() {
         let (waits, start) = (LongWaits::default(), Instant::now());
         let due = |name: &str, seconds| waits.is_due(&ProfileName::from(name), start + Duration::from_secs(seconds));
         assert_eq!(

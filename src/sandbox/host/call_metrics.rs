@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_calls_of_a_daemon_are_there_from_the_start() {
+    fn the_series_of_a_daemons_calls_exist_from_the_start() {
         let rows = EngineCallMetrics::default().rows();
         assert!(rows["start a container"].errors.values().all(|count| *count == 0));
         // the names are those of the client's calls

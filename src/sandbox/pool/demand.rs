@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_for_is_expected_for_ten_minutes() {
+    fn a_requested_kind_is_expected_again_for_ten_minutes() {
         let (begun, minute, levels) = (Instant::now(), Duration::from_secs(60), Levels { floor: 0, ceiling: 4 });
         let mut interest = Interest::default();
         assert_eq!(interest.level(begun, levels), 0);

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_in_vain_only_for_what_the_operator_must_change() {
+    fn an_error_is_hopeless_only_if_the_operator_must_change_something() {
         let missing = || ImageError::Missing { name: "x".to_owned(), tag: "assay/x:1".to_owned() };
         let hopeless = [
             MakeError::Image(missing().into()),

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_a_connection_that_is_gone() {
+    async fn no_reply_waits_for_a_connection_that_is_gone() {
         let (outbox, lines) = Outbox::new();
         let large = "x".repeat(bounds::MAX_OUTBOUND_BYTES);
         assert!(outbox.send(outbox.turn_now().unwrap(), large.into()).await);

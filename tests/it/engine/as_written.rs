@@ -69,7 +69,7 @@ fn the_class_with_main_is_found() {
 }
 
 #[test]
-fn compilers_are_those_of_this_year() {
+fn shipped_compilers_know_the_present_language_versions() {
     let daemon = daemon("go,rust,javascript");
     let mut caller = daemon.caller();
     let go = "package main\nimport (\"fmt\"; \"maps\"; \"slices\")\n\
@@ -105,7 +105,7 @@ fn a_program_has_a_name_and_the_usual_tools() {
 }
 
 #[test]
-fn files_come_back_and_a_folder_that_matches_is_named() {
+fn collected_files_are_written_and_a_folder_that_matches_is_named() {
     let daemon = daemon("python");
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("main.py");
@@ -124,7 +124,7 @@ fn files_come_back_and_a_folder_that_matches_is_named() {
 
 /// Without a flush: the program waits for an answer to what it has printed.
 #[test]
-fn the_output_of_python_is_live_where_somebody_reads_it() {
+fn the_output_of_python_is_unbuffered_where_a_caller_reads_it() {
     let daemon = Daemon::start(&Options { profiles: "python", floor: 1, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();
@@ -160,7 +160,7 @@ fn the_output_of_python_is_live_where_somebody_reads_it() {
 }
 
 #[test]
-fn a_compiler_that_complains_on_stdout_is_heard() {
+fn a_compilers_errors_on_stdout_are_shown() {
     let daemon = daemon("typescript");
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("t.ts");

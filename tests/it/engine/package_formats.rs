@@ -231,7 +231,7 @@ fn answers_alone_can_be_submitted() {
 }
 
 #[test]
-fn what_is_no_program_is_listed_and_the_rest_is_judged() {
+fn what_is_not_a_program_is_listed_and_the_rest_is_judged() {
     let daemon = daemon();
     let files = [
         ("data/secret/1.in", ""),

@@ -158,7 +158,7 @@ fn cancel_ends_a_run_by_its_call_and_by_its_submission() {
 }
 
 #[test]
-fn a_caller_that_leaves_takes_its_run_along_but_not_what_it_submitted() {
+fn a_disconnect_cancels_the_callers_run_but_not_what_it_submitted() {
     let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
     let mut watcher = daemon.caller();
     let asks = with(patient(submission("python", "input(); print('done')")), "stdin_open", json!(true));
@@ -186,7 +186,7 @@ fn end_of_file_is_not_a_hang_up() {
 }
 
 #[test]
-fn a_caller_that_no_longer_listens_is_let_go() {
+fn a_caller_that_shut_down_its_reading_half_is_disconnected() {
     let daemon = Daemon::start_bare(&Options { profiles: "", floor: 0, ..Options::default() });
     let mut caller = daemon.caller();
     caller.writer.shutdown(Shutdown::Read).unwrap();
@@ -307,7 +307,7 @@ fn an_unread_stream_delays_no_other_caller_and_loses_nothing() {
 }
 
 #[test]
-fn the_lists_say_what_there_is() {
+fn the_lists_and_the_status_show_a_warm_daemon() {
     let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
     daemon.warm();
     let mut caller = daemon.caller();

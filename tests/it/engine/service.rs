@@ -127,7 +127,7 @@ fn an_unfetched_report_with_large_output_survives_a_restart() {
 
 /// The manager's end of the notification socket.
 struct Manager {
-    words: std::sync::mpsc::Receiver<String>,
+    notifications: std::sync::mpsc::Receiver<String>,
     folder: tempfile::TempDir,
 }
 
@@ -136,30 +136,30 @@ impl Manager {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
         // read all the time: a full socket buffer would block the daemon
-        let (heard, words) = std::sync::mpsc::channel();
+        let (sender, notifications) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 512];
             while let Ok(length) = socket.recv(&mut buffer) {
-                let word = String::from_utf8(buffer[..length].to_vec()).unwrap();
-                if heard.send(word).is_err() {
+                let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+                if sender.send(text).is_err() {
                     return;
                 }
             }
         });
-        Manager { words, folder }
+        Manager { notifications, folder }
     }
 
     fn path(&self) -> String {
         self.folder.path().join("notify").display().to_string()
     }
 
-    fn word(&self) -> String {
-        self.words.recv_timeout(Duration::from_secs(90)).expect("the daemon says nothing")
+    fn notification(&self) -> String {
+        self.notifications.recv_timeout(Duration::from_secs(90)).expect("a notification of the daemon")
     }
 
     /// The next notification other than WATCHDOG=1.
-    fn news(&self) -> String {
-        std::iter::repeat_with(|| self.word()).find(|word| word != "WATCHDOG=1\n").unwrap()
+    fn next_but_watchdog(&self) -> String {
+        std::iter::repeat_with(|| self.notification()).find(|text| text != "WATCHDOG=1\n").unwrap()
     }
 }
 
@@ -170,47 +170,48 @@ fn the_service_manager_gets_the_status_and_a_daemon_without_an_engine_stays_up()
     let env = [("NOTIFY_SOCKET", notify.as_str()), ("WATCHDOG_USEC", "600000")];
     let engine = "unix:///nowhere/docker.sock";
     let mut daemon = Daemon::start_bare(&Options { engine: Some(engine), env: &env, ..Options::default() });
-    assert_eq!(manager.news(), "READY=1\n");
+    assert_eq!(manager.next_but_watchdog(), "READY=1\n");
     for _ in 0..3 {
-        assert_eq!(manager.word(), "WATCHDOG=1\n");
+        assert_eq!(manager.notification(), "WATCHDOG=1\n");
     }
     daemon.caller().ok("daemon.reload", json!({}));
-    let reloading = manager.news();
+    let reloading = manager.next_but_watchdog();
     assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
-    assert_eq!(manager.news(), "READY=1\n");
+    assert_eq!(manager.next_but_watchdog(), "READY=1\n");
     // an invalid configuration is not applied, and the daemon is ready again
     let path = daemon.folder.path().join("assayd.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, format!("{text}\n[nonsense]\n")).unwrap();
     daemon.caller().error("daemon.reload", json!({}));
-    assert!(manager.news().starts_with("RELOADING=1\n"));
-    assert_eq!(manager.news(), "READY=1\n");
+    assert!(manager.next_but_watchdog().starts_with("RELOADING=1\n"));
+    assert_eq!(manager.next_but_watchdog(), "READY=1\n");
     daemon.terminate();
-    let stopping = manager.news();
+    let stopping = manager.next_but_watchdog();
     assert!(stopping.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC=50000000"), "{stopping}");
 }
 
-/// A relay to the engine that forwards nothing until `go` is set.
-struct Hesitant {
-    go: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
+/// A relay to the engine that forwards nothing until `open` is set.
+struct GatedRelay {
+    open: Arc<AtomicBool>,
+    /// Connections so far.
+    connections: Arc<AtomicUsize>,
     engine: String,
     _folder: tempfile::TempDir,
 }
 
-impl Hesitant {
-    fn new() -> Hesitant {
+impl GatedRelay {
+    fn new() -> GatedRelay {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("docker.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let (go, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (goes, asks) = (go.clone(), asked.clone());
+        let (open, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (is_open, count) = (open.clone(), connections.clone());
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
-                asks.fetch_add(1, Ordering::SeqCst);
-                let goes = goes.clone();
+                count.fetch_add(1, Ordering::SeqCst);
+                let is_open = is_open.clone();
                 std::thread::spawn(move || {
-                    while !goes.load(Ordering::SeqCst) {
+                    while !is_open.load(Ordering::SeqCst) {
                         std::thread::sleep(Duration::from_millis(5));
                     }
                     let far = UnixStream::connect("/var/run/docker.sock").unwrap();
@@ -225,25 +226,25 @@ impl Hesitant {
                 });
             }
         });
-        Hesitant { go, asked, engine: format!("unix://{}", path.display()), _folder: folder }
+        GatedRelay { open, connections, engine: format!("unix://{}", path.display()), _folder: folder }
     }
 }
 
 #[test]
 fn before_the_first_probe_health_is_answered_and_a_submission_waits() {
     crate::harness::images();
-    let engine = Hesitant::new();
+    let engine = GatedRelay::new();
     let options = Options { profiles: "bash", floor: 0, engine: Some(&engine.engine), ..Options::default() };
     let daemon = Daemon::start_bare(&options);
     let mut watcher = daemon.caller();
-    eventually("the engine is probed", || engine.asked.load(Ordering::SeqCst) > 0);
+    eventually("the engine is probed", || engine.connections.load(Ordering::SeqCst) > 0);
     let health = watcher.ok("daemon.health", json!({}));
     let mut caller = daemon.caller();
     let id = caller.send("submission.run", &submission("bash", "echo hello"));
     caller.writer.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(caller.is_silent(), "a submission was answered before the first probe");
     caller.writer.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-    engine.go.store(true, Ordering::SeqCst);
+    engine.open.store(true, Ordering::SeqCst);
     assert_eq!(health["checks"][0]["message"], "not probed yet", "{health}");
     assert_eq!((&health["status"], &health["docker"]), (&json!("degraded"), &json!("disconnected")));
     let answer = caller.answer(id);
@@ -252,14 +253,14 @@ fn before_the_first_probe_health_is_answered_and_a_submission_waits() {
 
 /// Time from the start of the process to the response to `daemon.health`.
 fn start_to_serving(engine_answers: bool) -> Duration {
-    let engine = Hesitant::new();
-    engine.go.store(engine_answers, Ordering::SeqCst);
+    let engine = GatedRelay::new();
+    engine.open.store(engine_answers, Ordering::SeqCst);
     let start = Instant::now();
     let daemon = Daemon::start_bare(&Options { engine: Some(&engine.engine), ..Options::default() });
     let health = daemon.caller().ok("daemon.health", json!({}));
     assert!(health["status"].is_string());
     let took = start.elapsed();
-    engine.go.store(true, Ordering::SeqCst);
+    engine.open.store(true, Ordering::SeqCst);
     took
 }
 
@@ -282,8 +283,8 @@ fn an_engine_that_hangs_does_not_delay_the_socket() {
 }
 
 #[test]
-fn a_silent_engine_under_a_dead_daemons_reaper_keeps_the_next_daemon_from_nothing() {
-    let engine = Hesitant::new();
+fn a_dead_daemons_reaper_that_waits_for_an_engine_does_not_delay_the_next_daemon() {
+    let engine = GatedRelay::new();
     let mut daemon =
         Daemon::start_bare(&Options { engine: Some(&engine.engine), is_passed: true, ..Options::default() });
     daemon.kill9();
@@ -291,7 +292,7 @@ fn a_silent_engine_under_a_dead_daemons_reaper_keeps_the_next_daemon_from_nothin
     eventually("the reaper is at work", || daemon.log().contains("the daemon died"));
     daemon.start_again();
     assert_eq!(daemon.caller().ok("daemon.health", json!({}))["docker"], "disconnected");
-    engine.go.store(true, Ordering::SeqCst);
+    engine.open.store(true, Ordering::SeqCst);
 }
 
 #[test]

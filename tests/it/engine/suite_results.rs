@@ -59,7 +59,7 @@ fn every_test_runs_once_however_the_command_names_it() {
 }
 
 #[test]
-fn the_whole_is_what_was_collected() {
+fn the_total_counts_every_collected_test() {
     let daemon = daemon("python");
     let mut caller = daemon.caller();
     let tests = "from main import f\nimport pytest\ndef test_1(): assert f(1) == 1\ndef test_2(): assert f(2) == 2\ndef test_3(): assert f(3) == 3\n@pytest.mark.skip\ndef test_s(): pass\ndef test_4(): assert f(4) == 4\n";

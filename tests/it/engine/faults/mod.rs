@@ -297,7 +297,7 @@ fn a_submission_that_waits_in_vain_is_a_warning_with_what_was_short() {
 }
 
 #[test]
-fn a_long_wait_is_said_while_the_caller_still_waits() {
+fn a_long_wait_is_logged_while_the_caller_still_waits() {
     let daemon = Site::bash().floor(1).config("[queue]\npatience = '4s'").start();
     daemon.warm();
     let open = with(submission("bash", "read line"), "stdin_open", json!(true));
@@ -431,7 +431,7 @@ fn a_runtime_that_cannot_wait_is_a_warning_with_the_reason() {
 }
 
 #[test]
-fn mistakes_of_variables_and_reloads_are_said() {
+fn mistakes_of_variables_and_reloads_are_logged() {
     let daemon = Site { env: vec![("ASSAY_QEUE_MAX", "5")], ..Site::bash() }.start();
     expect(&daemon, &["WARN", "ASSAY_QEUE_MAX sets nothing", "ASSAY_QUEUE_MAX"]);
     let path = daemon.folder.path().join("assayd.toml");
@@ -442,7 +442,7 @@ fn mistakes_of_variables_and_reloads_are_said() {
 }
 
 #[test]
-fn damage_in_the_state_folder_is_said() {
+fn damage_in_the_state_folder_is_logged() {
     let mut daemon = Site::bash().start();
     daemon.terminate();
     let state = daemon.folder.path().join("state");
@@ -454,7 +454,7 @@ fn damage_in_the_state_folder_is_said() {
 }
 
 #[test]
-fn a_build_log_that_cannot_be_kept_is_said() {
+fn a_build_log_that_cannot_be_kept_is_logged() {
     let site = Site::new("image = 'own'").own_image("RUN true");
     let mut daemon = site.start();
     daemon.terminate();
@@ -466,13 +466,13 @@ fn a_build_log_that_cannot_be_kept_is_said() {
 }
 
 #[test]
-fn few_open_files_are_said() {
+fn a_low_limit_of_open_files_is_logged() {
     let daemon = Site { under: vec!["prlimit", "--nofile=1024:1024"], ..Site::bash() }.start();
     expect(&daemon, &["WARN", "LimitNOFILE"]);
 }
 
 #[test]
-fn a_killed_daemon_is_said_by_its_reaper() {
+fn a_killed_daemon_is_logged_by_its_reaper() {
     let mut daemon = Site::bash().floor(1).start();
     daemon.warm();
     daemon.kill9();
@@ -480,7 +480,7 @@ fn a_killed_daemon_is_said_by_its_reaper() {
 }
 
 #[test]
-fn something_else_at_the_engines_address_is_said_once_with_a_remedy() {
+fn something_else_at_the_engines_address_is_logged_once_with_a_remedy() {
     use std::io::Write;
     let folder = tempfile::tempdir().unwrap();
     let path: &'static str = format!("unix://{}/other.sock", folder.path().display()).leak();

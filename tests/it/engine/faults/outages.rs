@@ -53,7 +53,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_of_the_engine_is_said_with_what_to_do() {
+fn a_full_disk_of_the_engine_is_reported_with_a_remedy() {
     crate::harness::images();
     let engine = PrivateEngine::start_on_small_disk(2 << 30, &[]);
     load_images(&engine, "base|bash");
@@ -73,7 +73,7 @@ fn a_full_disk_of_the_engine_is_said_with_what_to_do() {
 }
 
 #[test]
-fn a_full_disk_of_the_state_folder_costs_no_verdict_and_is_said() {
+fn a_full_disk_of_the_state_folder_costs_no_verdict_and_is_logged() {
     let disk = SmallDisk::new(2 << 20);
     let state: &'static str = disk.path().join("state").to_str().unwrap().to_owned().leak();
     let site = Site::new("image = 'bash'\ncompile = ['/bin/cp', '{entry}', 'out']\nkeep = ['out']").floor(1);
@@ -140,7 +140,7 @@ fn an_engine_that_hangs_or_is_cut_off_is_an_error_within_seconds_and_recovers() 
 }
 
 #[test]
-fn certificates_of_another_authority_are_an_error_that_says_so() {
+fn certificates_of_another_authority_are_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let certs = |name: &str| {
         let to = folder.path().join(name);

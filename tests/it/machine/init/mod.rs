@@ -333,7 +333,7 @@ fn untouchable(isolation: IsolationMode) -> &'static str {
 }
 
 #[test]
-fn a_program_in_a_cell_cannot_leave_the_first_place_of_the_oom_killer() {
+fn a_program_in_a_cell_stays_the_oom_killers_first_choice() {
     let mut sandbox = Sandbox::open(IsolationMode::Cell);
     let score = |sandbox: &mut Sandbox| sandbox.run(&["/probe", "protect", "/proc/self/oom_score_adj"]).text();
     assert_eq!(score(&mut sandbox), "30 1000\n");

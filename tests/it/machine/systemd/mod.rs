@@ -136,7 +136,7 @@ fn lintian_has_nothing_to_say_about_the_package() {
 }
 
 #[test]
-fn the_package_lives_its_life_on_a_machine_with_systemd() {
+fn the_package_is_installed_used_upgraded_and_purged_under_systemd() {
     images();
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (package(folder.path(), "0.1.0"), package(folder.path(), "0.1.1"));
@@ -155,7 +155,7 @@ fn the_package_lives_its_life_on_a_machine_with_systemd() {
     machine.step(&["counts_by_cgroup"]);
     machine.step(&["socket_starts_it"]);
     machine.step(&["reloads"]);
-    machine.step(&["has_an_http_door"]);
+    machine.step(&["has_an_http_listener"]);
     machine.step(&["is_scraped"]);
     machine.step(&["survives_the_watchdog"]);
     machine.step(&["survives_an_engine_restart"]);
