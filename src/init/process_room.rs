@@ -43,7 +43,8 @@ impl ProcessRoom {
     }
 
     /// Parks threads before the next run is known: it probably has the limit of the last one.
-    /// Releases none: what a cell has just forked may be counted but not yet known as the program's.
+    /// Releases none: what a cell has just forked may be counted, and not yet known as the
+    /// program's.
     pub fn fill_for_next(&mut self, cgroup: &Cgroup, program: u64) {
         let usual = || cgroup.max_tasks()?.checked_sub(u64::from(OWN_PIDS))?.try_into().ok();
         let Some(limit) = self.limit.or_else(usual) else { return };
