@@ -20,13 +20,48 @@ What decides a case is the suite's own code, not pytest's report of it:
 import sys
 
 
-def main():
+def part(serve):
+    """Starts the process of the code under test: its pid, and the suite's end of the socket between the two."""
+    import os
+    import socket
+
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        empty = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(empty, 0)
+        os.close(empty)
+        serve(theirs, os.getcwd())
+    theirs.close()
+    # PR_SET_DUMPABLE: the other process has the same user, and must not read or write this one's memory and files
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).prctl(4, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    return ours, pid
+
+
+SEPARATE = "--assay-separate"
+
+
+def main(load):
+    import __future__
+
+    bridge_end = None
+    if sys.argv[1:2] == [SEPARATE]:
+        # made before the key is read: it has no copy of it
+        del sys.argv[1]
+        bridge = load("bridge")
+        bridge_end, code_process = part(bridge["serve"])
+
     import ast
     import collections
     import hmac
     import importlib.machinery
     import inspect
     import json
+    import linecache
     import os
     import re
     import time
@@ -72,11 +107,16 @@ def main():
         record(end="tampered", message=str(what)[:500])
         leave(3)
 
-    state = {"before": None, "core": None, "running": False, "finder": None, "config": None}
+    state = {"named": [], "before": None, "core": None, "running": False, "finder": None, "config": None}
 
     # --- the suite's own code -----------------------------------------------------------------------------------
 
-    sources = {path: open(os.path.join(box, path), "rb").read() for path in order["suite"] if path.endswith(".py")}
+    hidden = order.get("sources", {})  # the suite's sources, where the code under test must not see them
+    sources = {path: text.encode() for path, text in hidden.items()}
+    for path in order["suite"]:
+        if path.endswith(".py") and path not in sources:
+            with open(os.path.join(box, path), "rb") as file:
+                sources[path] = file.read()
     heads = {}  # path -> the definitions at the top of the file
     programs = {}  # path -> the compiled module, or the exception of compiling it
     class Codes(dict):
@@ -127,10 +167,46 @@ def main():
                 ]
                 if not plain and is_rewritten(path, config):
                     _pytest.assertion.rewrite.rewrite_asserts(tree, source, place, config)
-                programs[path] = compile(tree, place, "exec", dont_inherit=True)
-                spread(programs[path])
+                programs[path] = list(compiled(tree, place))
+                if path in hidden:
+                    text = source.decode(errors="replace")
+                    linecache.cache[place] = len(text), None, text.splitlines(True), place
+                for _, program in programs[path]:
+                    spread(program)
             except (SyntaxError, ValueError) as error:
                 programs[path] = error
+
+    def compiled(tree, place):
+        """The module in pieces: (whether it is `from MODULE import *` of another's module, code)."""
+        whole = compile(tree, place, "exec", dont_inherit=True)
+        futures = 0
+        for name in __future__.all_feature_names:
+            futures |= whole.co_flags & getattr(__future__, name).compiler_flag
+        pieces = []
+        for node in tree.body:
+            is_star = isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and (
+                node.level or node.module.rpartition(".")[2] not in tails
+            )
+            if is_star or not pieces or pieces[-1][0]:
+                pieces.append((is_star, []))
+            pieces[-1][1].append(node)
+        if len(pieces) < 2:
+            yield False, whole
+            return
+        for at, (is_star, nodes) in enumerate(pieces):
+            if at:
+                # text at the beginning would be the module's documentation
+                nodes.insert(0, ast.copy_location(ast.Pass(), nodes[0]))
+            yield is_star, compile(ast.Module(nodes, []), place, "exec", dont_inherit=True, flags=futures)
+
+    def verify_star(path, names, before):
+        """What a `*` has brought must not stand in for what the suite has, or uses of Python itself."""
+        for name, value in names.items():
+            if name in before:
+                if value is not before[name] and name not in ("__builtins__", "__annotations__"):
+                    tampered(f"{name}, which {path} has before it imports * from it")
+            elif name in core_names and words[path][name.encode()]:
+                tampered(f"{name}, which {path} uses as Python's own; import it by name")
 
     importing = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import|import[ \t]+([\w., \t]+))", re.MULTILINE)
 
@@ -170,6 +246,8 @@ def main():
     def inner(function):
         """The function below decorators that say what they wrap."""
         for _ in range(20):
+            if isinstance(function, foreign):
+                break
             function = getattr(function, "__func__", function)
             below = getattr(function, "__dict__", {}).get("__wrapped__")
             if below is None:
@@ -232,6 +310,22 @@ def main():
         """Finds and loads the suite's modules, from the suite's bytes."""
 
         def find_spec(self, name, path=None, target=None):
+            spec = self.suite_spec(name, path)
+            if spec is not None or separate is None:
+                return spec
+            spec = separate.find_spec(name, path)
+            if spec is not None:
+                return spec
+            # the folder of the submission is on sys.path, and the code under test can write there
+            for finder in importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter:
+                spec = spec or finder.find_spec(name, path)
+            trusted = [entry for entry in (sys.path if path is None else path) if f"{entry}/".startswith(system)]
+            spec = spec or importlib.machinery.PathFinder.find_spec(name, trusted)
+            if spec is None:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return spec
+
+        def suite_spec(self, name, path):
             tail = name.rpartition(".")[2]
             if tail not in tails:
                 return None
@@ -262,7 +356,11 @@ def main():
             try:
                 if isinstance(program, BaseException):
                     raise program
-                exec(program, vars(module))
+                for is_star, piece in program:
+                    before = dict(vars(module)) if is_star else None
+                    exec(piece, vars(module))
+                    if is_star:
+                        verify_star(file, vars(module), before)
             except BaseException as error:
                 if is_skip(error) and not says_skip(error.__traceback__):
                     error = RuntimeError(f"the code under test skips its tests: {error}").with_traceback(error.__traceback__)
@@ -274,9 +372,11 @@ def main():
             return sources[served[name].__spec__.loader_state].decode()
 
         def get_code(self, name):
-            return programs[served[name].__spec__.loader_state]
+            return compile(self.get_source(name), self.get_filename(name), "exec", dont_inherit=True)
 
         def get_data(self, path):
+            if os.path.relpath(path, box) in hidden:
+                return sources[os.path.relpath(path, box)]
             with open(path, "rb") as file:
                 return file.read()
 
@@ -285,6 +385,51 @@ def main():
 
         def is_package(self, name):
             return served[name].__spec__.submodule_search_locations is not None
+
+    class Separate:
+        """Finds and loads what stands for the modules of the code under test."""
+
+        def find_spec(self, name, path):
+            tail = name.rpartition(".")[2]
+            for entry in sys.path if path is None else path:
+                folder = os.path.abspath(entry or ".")
+                if folder != box and not folder.startswith(box + "/"):
+                    continue
+                start = os.path.relpath(folder, box)
+                start = tail if start == "." else f"{start}/{tail}"
+                found = f"{start}.py" in order["own"]
+                package = any(path.startswith(start + "/") for path in order["own"])
+                if found or package:
+                    spec = importlib.machinery.ModuleSpec(name, self, origin=f"{folder}/{tail}.py", is_package=package)
+                    if package:
+                        spec.submodule_search_locations = [f"{folder}/{tail}"]
+                    spec.loader_state = folder
+                    return spec
+            return None
+
+        def create_module(self, spec):
+            return bridge.Module(spec.name)
+
+        def exec_module(self, module):
+            name = module.__spec__.name
+            if module.__spec__.loader_state is None:
+                return bridge.reload(name)
+            # what is below a package is found by the package
+            folder = module.__spec__.loader_state
+            module.__spec__.loader_state = None
+            try:
+                bridge.load(name, folder if "." not in name else box, module)
+            except BaseException:
+                module.__spec__.loader_state = folder
+                raise
+
+    separate, foreign, far_places = None, (), {}
+    if bridge_end is not None:
+        bridge = bridge["connect"](bridge_end, lambda function: is_of_suite(function), far_places)
+        separate, foreign = Separate(), bridge.foreign
+        if not bridge.start():
+            record(name="suite", end="error", message="this machine does not keep processes of one user apart")
+            os._exit(3)
 
     # --- skips and expected failures ----------------------------------------------------------------------------
 
@@ -405,6 +550,7 @@ def main():
     # a suite may replace others itself, by `monkeypatch` or `mock.patch`
     patched = re.compile(rb"builtins['\",.\s]+(\w+)")
     unchecked |= {name.decode() for source in sources.values() for name in patched.findall(source)}
+    core_names = frozenset(vars(builtins)) - unchecked
 
     def parts():
         modules = sys.modules
@@ -642,9 +788,17 @@ def main():
             if target.__code__ in codes or target.__code__ in protected or id(target.__code__) in own:
                 raise RuntimeError(f"{name} of this function cannot be changed while a suite runs")
 
+    # a module that was loaded again has none of the functions above; another interpreter has no hook
+    refused = {"_signal", "_interpreters", "_xxsubinterpreters", "_testcapi", "_testinternalcapi", "_testlimitedcapi"}
+
     def refuse_import(event, args):
-        if args[0] == "_signal" and state["running"]:
-            raise RuntimeError("_signal cannot be loaded again while a suite runs")
+        name = args[0].rpartition(".")[2]
+        if name in refused and state["running"]:
+            raise RuntimeError(f"{name} cannot be loaded while a suite runs")
+
+    def refuse_always(event, args):
+        if state["running"]:
+            raise RuntimeError(f"{event} is not available while a suite runs")
 
     def refuse_memory(event, args):
         path = args[0]
@@ -659,6 +813,8 @@ def main():
         "sys._getframe": refuse_frames, "sys._current_frames": refuse_frames, "sys._current_exceptions": refuse_frames,
         "object.__getattr__": refuse_frames, "gc.get_objects": refuse_frames, "gc.get_referrers": refuse_frames,
         "gc.get_referents": refuse_frames, "import": refuse_import, "open": refuse_memory,
+        # its callbacks get what other functions call and return
+        "sys.monitoring.register_callback": refuse_always,
     })
     handler_of = handlers.get
 
@@ -719,6 +875,9 @@ def main():
         """`file:line: ` of the innermost line in the box that an exception went through."""
         if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(box + "/"):
             return f"{error.filename[len(box) + 1:]}:{error.lineno}: "
+        far = far_places.get(id(error))
+        if far is not None and far[0] is error and far[1]:
+            return far[1]
         found, traceback = "", error.__traceback__
         while traceback is not None:
             file = os.path.join(box, traceback.tb_frame.f_code.co_filename)
@@ -816,7 +975,7 @@ def main():
     def is_named(item, config):
         """Whether a file of the submission was named in the command."""
         path = relative(item.path)
-        return any(os.path.normpath(str(word).partition("::")[0]) == path for word in config.args)
+        return any(os.path.normpath(str(word).partition("::")[0]) == path for word in state["named"])
 
     class Watch:
         @pytest.hookimpl(tryfirst=True)
@@ -841,8 +1000,10 @@ def main():
             source = getattr(config, "args_source", None)
             if source is not None and source.name.startswith("INVOCATION") or not config.args:
                 config.args = list(order["files"])
-                if config.getoption("doctestmodules"):
+                if config.getoption("doctestmodules", False):
                     config.args += [path for path in order["own"] if path not in config.args]
+            else:
+                state["named"] = list(config.args)
 
         @pytest.hookimpl(tryfirst=True)
         def pytest_collection(self, session):
@@ -1062,6 +1223,8 @@ def main():
     if not order["conftest"]:
         arguments.append("--noconftest")
     status = pytest.main(arguments + sys.argv[1:], plugins=[Watch()])
+    if bridge_end is not None:
+        os.kill(code_process, signal.SIGKILL)
     unloaded = [f"{path} cannot be loaded: {why}" for path, why in failures.items() if path.endswith("conftest.py")]
     record(done=int(status), message=unloaded[0] if unloaded else "")
     sys.stdout.flush()

@@ -329,7 +329,7 @@ def _shorten_end(ctypes, python, code, detour):
     HAS_GC = 1 << 14
     HEAP_TYPE = 1 << 9
     # types of C that write to their files when they are freed, and interpreters that end with this one
-    ENDED = frozenset(("_dbm", "_gdbm", "_xxsubinterpreters"))
+    ENDED = frozenset(("_dbm", "_gdbm", "_interpreters", "_xxsubinterpreters"))
     objects, count_frozen, count_callbacks = gc.get_objects, gc.get_freeze_count, atexit._ncallbacks
     # not the objects: what is written to them at the end is flushed when they are freed
     streams = id(sys.stdout), id(sys.stderr)
@@ -386,12 +386,23 @@ def _shorten_end(ctypes, python, code, detour):
         return ctypes.cast(callback, ctypes.c_void_p).value
 
     # where the program traces calls it would see `end`
-    traces = [kept(ctypes.py_object, function) for function in (sys.gettrace, sys.getprofile)]
+    traces = [sys.gettrace, sys.getprofile]
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring:
+        # each is a call of get_tool that runs no code of Python
+        method = type(kept.__get__(0))
+        traces += [method(monitoring.get_tool, tool) for tool in range(6)]
+    traces = [kept(ctypes.py_object, function) for function in traces]
     function = ctypes.cast(python.Py_FinalizeEx, ctypes.c_void_p).value
     first = ctypes.string_at(function, 16)
-    words = [*traces, id(None), kept(ctypes.c_int, end), function]
+    if first.startswith(b"\xf3\x0f\x1e\xfa\xe9"):
+        # endbr64; jmp: what sys.exit calls as well
+        function += 9 + int.from_bytes(first[5:9], sys.byteorder, signed=True)
+        first = ctypes.string_at(function, 16)
+    words = [id(None), kept(ctypes.c_int, end), function]
     words = b"".join(word.to_bytes(8, sys.byteorder) for word in words)
-    leave = ctypes.cast(code(detour + words + first), ctypes.c_void_p).value
+    calls = b"".join(word.to_bytes(8, sys.byteorder) for word in [*traces, 0])
+    leave = ctypes.cast(code(detour + words + first + calls), ctypes.c_void_p).value
     # readable, writable and executable: `detour` puts the function back
     page = function & -4096
     length = ctypes.c_size_t(function + 16 - page)

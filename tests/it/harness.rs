@@ -100,6 +100,13 @@ pub fn images() {
     });
 }
 
+/// Builds one more image.
+pub fn build(profile: &str) {
+    let daemon = spawn(&Options { profiles: profile, floor: 0, ..Options::default() });
+    daemon.wait_for_engine();
+    daemon.caller().ok("image.build", json!({ "profile": profile }));
+}
+
 /// The engine under test: the host's, unless `ASSAY_TEST_ENGINE` names another
 /// (`make test-engines`).
 pub fn engine_socket() -> PathBuf {

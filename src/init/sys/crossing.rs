@@ -178,26 +178,37 @@ core::arch::global_asm!(
     "pop rbx",
     "ret",
     "assay_steps_end:",
-    // stands in for a function that it can put back: seven words follow the code
+    // stands in for a function that it can put back: words follow the code
     "assay_detour_begin:",
+    "push rbx",
+    "push rdi",
     "sub rsp, 8",
-    "call [rip + assay_detour_end]",
-    "cmp rax, [rip + assay_detour_end + 16]",
-    "jne 2f",
-    "call [rip + assay_detour_end + 8]",
-    "cmp rax, [rip + assay_detour_end + 16]",
-    "jne 2f",
-    "call [rip + assay_detour_end + 24]",
-    "test eax, eax",
-    "jnz 2f",
-    "add rsp, 8",
-    "ret",
+    "lea rbx, [rip + assay_detour_end + 40]",
     "2:",
+    "mov rax, [rbx]",
+    "test rax, rax",
+    "jz 3f",
+    "call rax",
+    "cmp rax, [rip + assay_detour_end]",
+    "jne 4f",
+    "add rbx, 8",
+    "jmp 2b",
+    "3:",
+    "call [rip + assay_detour_end + 8]",
+    "test eax, eax",
+    "jnz 4f",
     "add rsp, 8",
-    "mov rdx, [rip + assay_detour_end + 32]",
-    "mov rax, [rip + assay_detour_end + 40]",
+    "pop rdi",
+    "pop rbx",
+    "ret",
+    "4:",
+    "add rsp, 8",
+    "pop rdi",
+    "pop rbx",
+    "mov rdx, [rip + assay_detour_end + 16]",
+    "mov rax, [rip + assay_detour_end + 24]",
     "mov [rdx], rax",
-    "mov rax, [rip + assay_detour_end + 48]",
+    "mov rax, [rip + assay_detour_end + 32]",
     "mov [rdx + 8], rax",
     "jmp rdx",
     ".balign 8",
@@ -380,9 +391,10 @@ pub fn steps_code() -> &'static [u8] {
 }
 
 /// The code of a detour: what a jump at the beginning of a function leads to. After the code it
-/// needs seven words: two callbacks and what both must return, a callback that must return 0 then,
-/// the function, and the 16 bytes that it begins with. If all do, the function has returned 0;
-/// otherwise the 16 bytes are put back, and the function is entered. Empty where there is none.
+/// needs five words, then callbacks and a word that is 0. The five are what each callback must
+/// return, a last callback that must return 0 then, the function, and the 16 bytes that it begins
+/// with. If all do, the function has returned 0; otherwise the 16 bytes are put back, and the
+/// function is entered. Empty where there is none.
 #[must_use]
 pub fn detour_code() -> &'static [u8] {
     between(&raw const assay_detour_begin, &raw const assay_detour_end)

@@ -62,6 +62,7 @@ struct Machine(String);
 impl Machine {
     fn boot() -> Machine {
         // systemd of Debian 13 does not run on cgroup v1
+        crate::harness::build("python-3.11");
         let base = tags("assay/base-bookworm").into_iter().next().expect("there is a base");
         let folder = root().join("tests/it/machine/systemd");
         let image = "assay-test-systemd:latest";
