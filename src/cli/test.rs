@@ -33,6 +33,9 @@ pub struct TestArgs {
     /// The set of limits to start from
     #[arg(long, value_parser = PRESETS)]
     pub preset: Option<String>,
+    /// Run the code in a process of its own, apart from its tests (pytest)
+    #[arg(long)]
+    pub separate: bool,
     /// The command that runs the tests, such as: -- bash test.sh
     #[arg(last = true)]
     pub command: Vec<String>,
@@ -76,6 +79,9 @@ pub async fn test(socket: &Path, output: OutputFormat, args: TestArgs) -> Result
     let mut submission = json!({ "language": language, "files": code, "suite": { "files": tests, "format": format } });
     if !args.command.is_empty() {
         submission["suite"]["command"] = json!(args.command);
+    }
+    if args.separate {
+        submission["suite"]["separate"] = json!(true);
     }
     if let Some(preset) = &args.preset {
         submission["preset"] = json!(preset);

@@ -4,6 +4,7 @@
 //! Work is stored as JSON when a daemon hands its queue to the next one, so its field names are a
 //! format.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,10 @@ pub struct Suite {
     /// Paths of the submission's Python files.
     #[serde(default)]
     pub own: Vec<String>,
+    /// The test files' sources by path, if the code under test runs in a process of its own: they
+    /// are not in the sandbox's file system then.
+    #[serde(default)]
+    pub sources: BTreeMap<String, String>,
 }
 
 /// What a submission runs after its compile step.
@@ -157,7 +162,9 @@ impl Work {
                 .iter()
                 .map(|test| test.step.bytes() + test.expect.as_ref().map_or(0, |expect| expect.len() as u64))
                 .sum(),
-            Plan::Suite(suite) => suite.step.bytes(),
+            Plan::Suite(suite) => {
+                suite.step.bytes() + suite.sources.values().map(|text| text.len() as u64).sum::<u64>()
+            }
         };
         let referees = self.referees.iter().flat_map(|referee| &referee.files);
         files + plan + referees.map(|file| file.data.len() as u64).sum::<u64>()

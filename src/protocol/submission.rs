@@ -172,6 +172,10 @@ pub struct SuiteSpec {
     pub command: Vec<String>,
     /// The format of the results.
     pub format: SuiteFormat,
+    /// Whether the code under test runs in a process of its own, apart from its tests. Only for
+    /// pytest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub separate: bool,
 }
 
 /// A test of the submission.

@@ -48,6 +48,7 @@ mod engine {
     mod referees;
     mod sandbox;
     mod scheduling;
+    mod separate;
     mod separation;
     mod service;
     mod socket_memory;

@@ -1,6 +1,6 @@
 //! What a submission runs: one program, tests, or a suite of test files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -119,13 +119,14 @@ impl PlanBuilder<'_> {
         }
         let mut files = self.decoder.files("suite.files", &spec.files)?;
         self.reject_interference(spec, &files)?;
+        let sources = if spec.separate { self.separate(spec, &mut files)? } else { BTreeMap::new() };
         let argv = match spec.format {
             SuiteFormat::Pytest => {
                 if !stdin.is_empty() {
                     return Err(bad("stdin", "does not apply to a pytest suite"));
                 }
-                files.extend(suite::runner_files());
-                let mut argv = suite::pytest_command();
+                files.extend(suite::runner_files(spec.separate));
+                let mut argv = suite::pytest_command(spec.separate);
                 argv.extend(pytest_arguments(&spec.command)?);
                 argv
             }
@@ -142,7 +143,21 @@ impl PlanBuilder<'_> {
         check_program("suite.command", &argv, &self.env)?;
         let own = self.files.iter().map(|file| file.path.clone()).filter(|path| path.ends_with(".py")).collect();
         let step = ProgramStep { argv, env: self.env.clone(), limits: self.limits, stdin, files };
-        Ok(Suite { step, format: spec.format, own })
+        Ok(Suite { step, format: spec.format, own, sources })
+    }
+
+    /// Takes the sources out of the test files of a separate suite.
+    fn separate(&self, spec: &SuiteSpec, files: &mut [WorkFile]) -> Result<BTreeMap<String, String>, Rejected> {
+        let mut sources = BTreeMap::new();
+        for file in files.iter_mut().filter(|file| file.path.ends_with(".py")) {
+            let text = String::from_utf8(std::mem::take(&mut file.data).into());
+            let text = text.map_err(|_| bad("suite.files", format!("{:?} is not UTF-8", file.path)))?;
+            sources.insert(file.path.clone(), text);
+        }
+        if spec.format != SuiteFormat::Pytest || sources.is_empty() {
+            return Err(bad("suite.separate", "needs a pytest suite with files of its own"));
+        }
+        Ok(sources)
     }
 
     /// Rejects files of the submission that would run in place of the suite's, or change how

@@ -259,7 +259,7 @@ mod tests {
     fn of(format: SuiteFormat, facts: &RunFacts, parsed: &ParsedSuite) -> Verdict {
         let limits = Preset::Judge.limits();
         let step = ProgramStep { argv: vec![], env: vec![], limits, stdin: Default::default(), files: vec![] };
-        judge(&Suite { step, format, own: vec![] }, facts, parsed).0
+        judge(&Suite { step, format, own: vec![], sources: Default::default() }, facts, parsed).0
     }
 
     fn exited(code: i32) -> RunFacts {

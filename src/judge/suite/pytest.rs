@@ -24,30 +24,41 @@ const RUNNER_PATH: &str = ".assay/runner.py";
 /// a waiting runtime has loaded that already.
 const MODULE_PATH: &str = ".assay/suite.py";
 
+/// Path of the module that connects the process of the code under test, relative to the box.
+const BRIDGE_PATH: &str = ".assay/bridge.py";
+
+/// The argument that has the code under test run in a process of its own.
+const SEPARATE: &str = "--assay-separate";
+
 /// The runner as files of the step.
-pub(crate) fn runner_files() -> [WorkFile; 2] {
+pub(crate) fn runner_files(is_separate: bool) -> Vec<WorkFile> {
     let file = |path: &str, data: &'static [u8]| WorkFile {
         path: path.to_owned(),
         mode: 0o444,
         data: Bytes::from_static(data),
     };
-    [
+    let mut files = vec![
         file(RUNNER_PATH, include_bytes!("runner.py")),
         file(MODULE_PATH, include_bytes!("../../../images/python/assay_suite.py")),
-    ]
+    ];
+    if is_separate {
+        files.push(file(BRIDGE_PATH, include_bytes!("../../../images/python/assay_bridge.py")));
+    }
+    files
 }
 
 /// Whether a path is one of the runner's own.
 fn is_runner(path: &str) -> bool {
-    [RUNNER_PATH, MODULE_PATH].contains(&path)
+    [RUNNER_PATH, MODULE_PATH, BRIDGE_PATH].contains(&path)
 }
 
 /// Precedes every record.
 const MARK: &[u8] = b"\x1eassay ";
 
 /// The runner's command. `-I` ignores the environment and the current folder.
-pub(crate) fn command() -> Vec<String> {
-    ["python3", "-I", "-B", RUNNER_PATH].map(str::to_owned).into()
+pub(crate) fn command(is_separate: bool) -> Vec<String> {
+    let words = ["python3", "-I", "-B", RUNNER_PATH, SEPARATE];
+    words[..if is_separate { 5 } else { 4 }].iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// The key that signs the records of one run.
@@ -83,7 +94,7 @@ pub(super) fn order(key: &SigningKey, suite: &Suite) -> Bytes {
     let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let order = json!({
         "key": base16ct::lower::encode_string(key), "files": test_files(&suite.step.files), "suite": paths,
-        "own": suite.own, "conftest": has("conftest.py") || paths.is_empty(), "config": config.unwrap_or("/dev/null"),
+        "own": suite.own, "sources": suite.sources, "conftest": has("conftest.py") || paths.is_empty(), "config": config.unwrap_or("/dev/null"),
     });
     Bytes::from(format!("{order}\n"))
 }

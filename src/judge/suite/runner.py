@@ -1,22 +1,22 @@
-"""Starts the runner of pytest suites: the image's module if it is the same, which a waiting runtime has loaded."""
+"""Starts the runner of pytest suites: the image's modules if they are the same, which a waiting runtime has loaded."""
 
 import sys
 
 
-def load(path=sys.argv[0].removesuffix("runner.py") + "suite.py"):
-    with open(path, "rb") as file:
+def load(name, folder=sys.argv[0].removesuffix("runner.py")):
+    with open(f"{folder}{name}.py", "rb") as file:
         source = file.read()
     try:
-        import assay_suite
+        module = __import__(f"assay_{name}")
 
-        with open(assay_suite.__file__, "rb") as file:
+        with open(module.__file__, "rb") as file:
             if file.read() == source:
-                return assay_suite.main
+                return vars(module)
     except ImportError:
         pass
-    names = {"__name__": "assay_suite"}
-    exec(compile(source, path, "exec"), names)
-    return names["main"]
+    names = {"__name__": f"assay_{name}"}
+    exec(compile(source, f"{folder}{name}.py", "exec"), names)
+    return names
 
 
-load()()
+load("suite")["main"](load)

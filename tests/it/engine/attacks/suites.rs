@@ -231,14 +231,16 @@ const ATTACKS: &[(&str, Files)] = &[
     ("it replaces sorted", &[("main.py", "import builtins\nbuiltins.sorted=lambda *a,**k: []\ndef add(a, b): return 7\n\ndef is_even(n): return None\n")]),
     ("it gives the module another math", &[("main.py", "import sys,types\nm=types.ModuleType(\"math\"); m.isclose=lambda *a: True\nsys.modules[\"test_main\"].math=m\ndef add(a,b): return a+b if a!=0.1 else 99\ndef is_even(n): return 1")]),
     ("it gives the module another math later", &[("main.py", "import sys\nclass M:\n  isclose=staticmethod(lambda *a: True)\ndef add(a,b):\n  sys.modules[\"test_main\"].math=M\n  return a+b if a!=0.1 else 99\ndef is_even(n): return 1")]),
+    ("it monitors calls", &[("main.py", "import sys, os\nm=getattr(sys,\"monitoring\",None)\ndef seen(code, at, called, first):\n  if getattr(called,\"__name__\",\"\")==\"record\":\n    for i in range(100): called(i=i,end=\"passed\",ms=1.0)\n    called(done=0); os._exit(0)\ndef add(a,b):\n  if m and not m.get_tool(0):\n    m.use_tool_id(0,\"x\")\n    m.register_callback(0,m.events.CALL,seen)\n    m.set_events(0,m.events.CALL)\n  return 7\ndef is_even(n): return None\n")]),
+    ("it makes another interpreter, which would have no hook", &[("main.py", "def add(a,b):\n  try:\n    import _interpreters as i\n  except ImportError:\n    import _xxsubinterpreters as i\n  i.create()\n  return a+b\ndef is_even(n): return n%2==0\n")]),
     ("it opens the memory of its process", &[("main.py", "def add(a,b):\n  open(\"/proc/self/mem\",\"r+b\")\n  return 7\ndef is_even(n): return None\n")]),
 ];
 
-fn judged(caller: &mut Caller, handed_in: &[(&str, &str)]) -> Result<Value, Value> {
+fn judged(caller: &mut Caller, handed_in: &[(&str, &str)], is_separate: bool) -> Result<Value, Value> {
     let files = |files: &[(&str, &str)]| -> Vec<Value> {
         files.iter().map(|(path, content)| json!({ "path": path, "content": content })).collect()
     };
-    let suite = json!({ "format": "pytest", "files": files(&SUITE) });
+    let suite = json!({ "format": "pytest", "files": files(&SUITE), "separate": is_separate });
     let work = patient(json!({ "language": "python", "preset": "lesson", "files": files(handed_in), "suite": suite }));
     let reply = caller.call("submission.run", work);
     match reply["result"].is_null() {
@@ -249,10 +251,19 @@ fn judged(caller: &mut Caller, handed_in: &[(&str, &str)]) -> Result<Value, Valu
 
 #[test]
 fn no_suite_is_accepted_without_being_solved() {
+    none_is_accepted(false);
+}
+
+#[test]
+fn nor_is_one_whose_code_runs_in_a_process_of_its_own() {
+    none_is_accepted(true);
+}
+
+fn none_is_accepted(is_separate: bool) {
     let daemon = Daemon::start(&Options { profiles: "python", floor: 1, ..Options::default() });
     let mut caller = daemon.caller();
     for (what, files) in RIGHT {
-        let report = judged(&mut caller, files).unwrap();
+        let report = judged(&mut caller, files, is_separate).unwrap();
         assert_eq!(
             (&report["verdict"], &report["score"]["total"]),
             (&json!("accepted"), &json!(11)),
@@ -269,7 +280,10 @@ fn no_suite_is_accepted_without_being_solved() {
     let attacks = ATTACKS.iter().map(|(what, files)| (*what, files.to_vec()));
     let walks = walks.iter().map(|(what, code)| (what.as_str(), vec![("main.py", code.as_str())]));
     for (what, files) in attacks.chain(walks) {
-        let got = match judged(&mut caller, &files) {
+        if is_separate && what.contains("another interpreter") {
+            continue; // it is right, and that interpreter reaches nothing
+        }
+        let got = match judged(&mut caller, &files, is_separate) {
             Ok(report) => {
                 let verdict = report["verdict"].as_str().unwrap().to_owned();
                 assert!(["wrong_answer", "runtime_error"].contains(&verdict.as_str()), "{what}: {report:#}");

@@ -1,0 +1,2 @@
+def check(x, y):
+    assert x == y
