@@ -105,7 +105,9 @@ impl ClientError {
 fn reply_remedy(number: i64, code: &str, field: Option<&str>, retry_after_ms: Option<u64>) -> Option<String> {
     let remedy = match (code, field, retry_after_ms) {
         ("unknown_profile", ..) => "`assay profiles` lists the languages.",
-        ("no_host", ..) => "No Docker Engine is up. Make sure that Docker is running; `assay doctor` finds out more.",
+        ("no_host", ..) => {
+            "`assay health` says why each engine takes no work, and what to type; `assay doctor` finds out more."
+        }
         ("forbidden", ..) => {
             "Ask for the role in [socket] of assayd.toml, then `assay reload`; or try as root, with `sudo`."
         }

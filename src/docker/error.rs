@@ -205,6 +205,12 @@ impl Error {
         matches!(self, Error::Status { status: 500, message, .. } if message.contains("disk usage operation is already running"))
     }
 
+    /// The engine's disk is full. Text match: the kernel's words, which the engine passes on.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Error::Status { message, .. } | Error::Reported { message, .. }
+            if message.contains("no space left on device"))
+    }
+
     /// What the user can do about it.
     pub fn remedy(&self) -> Option<String> {
         const TLS_PORT: &str =
@@ -235,9 +241,7 @@ impl Error {
                     .to_owned(),
             ),
             Error::Status { status: 400, message, .. } if message.contains("HTTPS server") => Some(TLS_PORT.to_owned()),
-            Error::Status { message, .. } | Error::Reported { message, .. }
-                if message.contains("no space left on device") =>
-            {
+            _ if self.is_disk_full() => {
                 Some("the engine's disk is full: docker system df shows what uses it".to_owned())
             }
             _ => None,

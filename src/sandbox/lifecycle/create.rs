@@ -104,11 +104,13 @@ impl CreateError {
 
     /// Whether the cause may be what cells require beyond `split`, so that a `split` sandbox is
     /// worth an attempt. A silent init is not such a case: it was slow because the machine is busy.
+    /// Nor is a call that the engine did not answer, or a full disk: what may pass does not decide
+    /// how sandboxes are isolated from then on.
     pub fn may_be_due_to_cells(&self) -> bool {
         match self {
             CreateError::Hello(Lost::Silent) => false,
             CreateError::NoCell { .. } | CreateError::Hello(_) | CreateError::Mismatch(_) => true,
-            CreateError::Engine { source, .. } => !source.is_unreachable(),
+            CreateError::Engine { source, .. } => source.status().is_some() && !source.is_disk_full(),
             CreateError::Warned(_) | CreateError::Nonce(_) => false,
         }
     }
@@ -224,6 +226,30 @@ impl Drop for CreateGuard {
         // without a runtime, at its very end, the sweep and the reaper remove it
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { retire(&client, &name, &name, slot).await });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_never_decides_that_a_host_has_no_cells() {
+        static START: docker::Op = docker::Op::get("start a container");
+        let engine = |source| CreateError::Engine { step: "start", source };
+        let status =
+            |message: &str| engine(EngineError::Status { call: &START, status: 500, message: message.to_owned() });
+        let late = EngineError::Timeout { call: &START, phase: docker::Phase::Head, after: Duration::from_secs(30) };
+        let broken = EngineError::Broken { call: &START, phase: docker::Phase::Body, source: "closed".into() };
+        for passing in [engine(late), engine(broken), status("write: no space left on device"), Lost::Silent.into()] {
+            assert!(!passing.may_be_due_to_cells(), "{passing}");
+        }
+        let no_cell = CreateError::NoCell { step: "unshare".to_owned(), reason: "no".to_owned() };
+        for lasting in [status("OCI runtime create failed: seccomp"), no_cell] {
+            assert!(lasting.may_be_due_to_cells(), "{lasting}");
         }
     }
 }
