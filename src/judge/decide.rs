@@ -22,7 +22,7 @@ const TALK_LIMIT: &str = "talk_ms";
 
 /// What the daemon itself knows about a run, in addition to the init's facts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct HostView {
+pub struct DaemonView {
     /// The caller cancelled the submission while it ran.
     pub cancelled: bool,
     /// The daemon's own backstop timer ended the run.
@@ -32,12 +32,12 @@ pub struct HostView {
 }
 
 /// The outcome of a run, by the order above.
-pub fn outcome(done: &Done, limits: &Limits, host: HostView) -> Outcome {
+pub fn outcome(done: &Done, limits: &Limits, daemon: DaemonView) -> Outcome {
     let killed_by = |signal: u8| done.ended == Ended::Signaled(signal);
     if matches!(done.ended, Ended::NotStarted { .. }) {
         return Outcome::StartFailed;
     }
-    if host.cancelled {
+    if daemon.cancelled {
         return Outcome::Cancelled;
     }
     if done.fired == Fired::Memory || done.memory_bytes > limits.memory_bytes {
@@ -50,11 +50,11 @@ pub fn outcome(done: &Done, limits: &Limits, host: HostView) -> Outcome {
     if done.fired == Fired::Cpu || Duration::from_nanos(done.cpu_ns) >= limits.cpu {
         return Outcome::CpuLimit;
     }
-    if done.fired == Fired::Wall || host.talk.is_some() || Duration::from_nanos(done.wall_ns) >= limits.wall {
+    if done.fired == Fired::Wall || daemon.talk.is_some() || Duration::from_nanos(done.wall_ns) >= limits.wall {
         return Outcome::WallLimit;
     }
     // the daemon's timer ended it within its limit; one that ended by itself before is not affected
-    if host.backstop && done.fired == Fired::Kill {
+    if daemon.backstop && done.fired == Fired::Kill {
         return Outcome::Lost;
     }
     match done.ended {
@@ -70,12 +70,12 @@ pub fn is_short_of_memory(done: &Done, limits: &Limits) -> bool {
 }
 
 /// The facts of a run, from the init's report and the captured output.
-pub fn facts(done: &Done, limits: &Limits, host: HostView, stdout: Vec<u8>, stderr: Vec<u8>) -> RunFacts {
-    let outcome = outcome(done, limits, host);
+pub fn facts(done: &Done, limits: &Limits, daemon: DaemonView, stdout: Vec<u8>, stderr: Vec<u8>) -> RunFacts {
+    let outcome = outcome(done, limits, daemon);
     let millis = |ns: u64| ns as f64 / 1e6;
     let (limit, limit_value) = match outcome {
         Outcome::CpuLimit => (Some("cpu_ms"), Some(millis_of(limits.cpu))),
-        Outcome::WallLimit => match host.talk {
+        Outcome::WallLimit => match daemon.talk {
             Some(TalkEnd::Idle) => (Some(IDLE_LIMIT), Some(millis_of(talk::IDLE))),
             Some(TalkEnd::Whole(limit)) => (Some(TALK_LIMIT), Some(millis_of(limit))),
             Some(TalkEnd::Wall) | None => (Some("wall_ms"), Some(millis_of(limits.wall))),
@@ -393,7 +393,7 @@ mod tests {
     }
 
     fn judged(done: &Done) -> (Outcome, Verdict) {
-        let facts = facts(done, &Preset::Judge.limits(), HostView::default(), vec![], vec![]);
+        let facts = facts(done, &Preset::Judge.limits(), DaemonView::default(), vec![], vec![]);
         (facts.outcome, verdict(&facts))
     }
 
@@ -444,10 +444,10 @@ mod tests {
         let limits = Preset::Judge.limits();
         let mut facts = done(Ended::Exited(1), Fired::None);
         facts.pids_denied = 3;
-        let run = super::facts(&facts, &limits, HostView::default(), vec![], b"Error: fork\n".to_vec());
+        let run = super::facts(&facts, &limits, DaemonView::default(), vec![], b"Error: fork\n".to_vec());
         assert!(message(&run, &limits).contains("64 processes"), "{}", message(&run, &limits));
         facts.ended = Ended::Exited(0);
-        let run = super::facts(&facts, &limits, HostView::default(), vec![], vec![]);
+        let run = super::facts(&facts, &limits, DaemonView::default(), vec![], vec![]);
         assert!(!message(&run, &limits).contains("64 processes"));
     }
 
@@ -461,7 +461,7 @@ mod tests {
         let facts = facts(
             &done(Ended::Signaled(25), Fired::None),
             &Preset::Judge.limits(),
-            HostView::default(),
+            DaemonView::default(),
             vec![],
             vec![],
         );
@@ -471,14 +471,17 @@ mod tests {
 
     #[test]
     fn a_cancelled_run_is_cancelled_whatever_its_signal_was() {
-        let host = HostView { cancelled: true, ..HostView::default() };
-        assert_eq!(outcome(&done(Ended::Signaled(9), Fired::Kill), &Preset::Judge.limits(), host), Outcome::Cancelled);
+        let daemon = DaemonView { cancelled: true, ..DaemonView::default() };
+        assert_eq!(
+            outcome(&done(Ended::Signaled(9), Fired::Kill), &Preset::Judge.limits(), daemon),
+            Outcome::Cancelled
+        );
     }
 
     #[test]
     fn the_daemons_late_timer_does_not_change_the_end_of_a_run() {
-        let host = HostView { backstop: true, ..HostView::default() };
-        let of = |done: &Done| outcome(done, &Preset::Judge.limits(), host);
+        let daemon = DaemonView { backstop: true, ..DaemonView::default() };
+        let of = |done: &Done| outcome(done, &Preset::Judge.limits(), daemon);
         assert_eq!(of(&done(Ended::Exited(0), Fired::None)), Outcome::Exited);
         assert_eq!(of(&done(Ended::Signaled(9), Fired::Wall)), Outcome::WallLimit);
         // ended by the daemon within its limit: not the program's fault
@@ -488,9 +491,9 @@ mod tests {
     #[test]
     fn time_and_memory_limits_have_their_documented_messages() {
         let limits = protocol::Preset::Lesson.limits();
-        let timed = facts(&done(Ended::Signaled(9), Fired::Wall), &limits, HostView::default(), vec![], vec![]);
+        let timed = facts(&done(Ended::Signaled(9), Fired::Wall), &limits, DaemonView::default(), vec![], vec![]);
         assert_eq!(message(&timed, &limits), "Code execution exceeded time limit (10s): wall time");
-        let memory = facts(&done(Ended::Signaled(9), Fired::Memory), &limits, HostView::default(), vec![], vec![]);
+        let memory = facts(&done(Ended::Signaled(9), Fired::Memory), &limits, DaemonView::default(), vec![], vec![]);
         assert!(message(&memory, &limits).starts_with("Your code used too much memory"));
     }
 
@@ -522,13 +525,18 @@ mod tests {
     #[test]
     fn the_message_of_a_secret_test_has_no_words_of_the_program() {
         let limits = Preset::Judge.limits();
-        let run =
-            facts(&done(Ended::Exited(1), Fired::None), &limits, HostView::default(), vec![], b"the input\n".to_vec());
+        let run = facts(
+            &done(Ended::Exited(1), Fired::None),
+            &limits,
+            DaemonView::default(),
+            vec![],
+            b"the input\n".to_vec(),
+        );
         assert_eq!(secret_message(&run, &limits), "The program exited with status 1.");
         let run = facts(
             &done(Ended::Signaled(6), Fired::None),
             &limits,
-            HostView::default(),
+            DaemonView::default(),
             vec![],
             b"the input\n".to_vec(),
         );
@@ -539,10 +547,10 @@ mod tests {
     fn a_runtime_error_shows_the_interpreters_last_line() {
         let limits = Preset::Judge.limits();
         let stderr = b"Traceback (most recent call last):\nZeroDivisionError: division by zero\n".to_vec();
-        let run = facts(&done(Ended::Exited(1), Fired::None), &limits, HostView::default(), vec![], stderr);
+        let run = facts(&done(Ended::Exited(1), Fired::None), &limits, DaemonView::default(), vec![], stderr);
         assert!(message(&run, &limits).ends_with("ZeroDivisionError: division by zero"));
         let stderr = b"\nthread 'main' panicked at main.rs:1:55:\nindex out of bounds\nnote: run with x\n".to_vec();
-        let run = facts(&done(Ended::Exited(101), Fired::None), &limits, HostView::default(), vec![], stderr);
+        let run = facts(&done(Ended::Exited(101), Fired::None), &limits, DaemonView::default(), vec![], stderr);
         assert!(message(&run, &limits).ends_with("thread 'main' panicked at main.rs:1:55: index out of bounds"));
     }
 }

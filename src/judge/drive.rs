@@ -20,7 +20,7 @@ use super::parallel;
 use super::pipe::Pipe;
 use super::referee::RefereeRunner;
 pub use super::results::{LostSandbox, TestResult};
-use super::results::{is_rough, skipped};
+use super::results::{forbids_reuse, skipped};
 pub use super::runner::Timings;
 use super::runner::{CompileResult, Runner};
 use super::suite::{self, SuiteResult};
@@ -131,7 +131,7 @@ impl Judged {
         let suite = self.suite.iter().map(|suite| &suite.run);
         let runs = self.compile.iter().chain(&self.run).chain(suite);
         let mut runs = runs.chain(self.tests.iter().filter_map(|test| test.run.as_ref()));
-        !runs.any(is_rough)
+        !runs.any(forbids_reuse)
     }
 }
 

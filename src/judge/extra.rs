@@ -1,5 +1,5 @@
-//! Sandboxes beyond a submission's own, on which tests run at the same time. The scheduler has
-//! them.
+//! Further sandboxes of a submission, on which its tests run at the same time (`parallel`), as the
+//! judge sees them. The scheduler implements the traits.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use sandbox::lifecycle::{Lost, Sandbox};
 
-/// A further sandbox that is being made fit for the submission; `None` if none is to be had.
+/// A further sandbox, once it has the submission's limits; `None` if none is free.
 pub type ExtraFuture<'s> = Pin<Box<dyn Future<Output = Option<Box<dyn ExtraSandbox + 's>>> + Send + 's>>;
 
 /// Where further sandboxes come from.
@@ -15,7 +15,7 @@ pub trait ExtraSandboxes: Debug + Sync {
     /// One that is free now, with the submission's limits. Never waits for one.
     fn take(&self) -> ExtraFuture<'_>;
 
-    /// Whether other submissions wait for what the further ones hold.
+    /// Whether other submissions wait for sandboxes.
     fn others_wait(&self) -> bool;
 }
 

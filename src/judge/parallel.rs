@@ -21,7 +21,7 @@ use super::cancel::{CancelSignal, cancelled};
 use super::decide::CANCELLED;
 use super::events::{EventLog, SubmissionEvent};
 use super::extra::ExtraSandboxes;
-use super::results::{LostSandbox, TestResult, is_rough, skipped};
+use super::results::{LostSandbox, TestResult, forbids_reuse, skipped};
 use super::runner::{Runner, SharedProgram, Timings};
 use super::supervise::begun_character;
 use super::test_driver::{SharedReferee, TestDriver};
@@ -62,7 +62,7 @@ pub(super) async fn run(
     for referee in referees {
         referee.lock().await.expect_more(true);
     }
-    let crowd = Crowd {
+    let shared = ParallelTests {
         tests,
         referees,
         work,
@@ -77,14 +77,14 @@ pub(super) async fn run(
     };
     let mut others = Others { most: most - 1, count: 0, may_take: true, timings: Timings::default(), was_hot: false };
     let mut lost = None;
-    // once more, for tests whose sandbox was lost after the own one had nothing left to do
-    while lost.is_none() && !crowd.schedule.lock().is_complete() {
-        lost = crowd.round(runner, &mut others).await;
+    // repeated for tests whose sandbox was lost after the own one had run out of tests
+    while lost.is_none() && !shared.schedule.lock().is_complete() {
+        lost = shared.round(runner, &mut others).await;
     }
-    runner.cancel = crowd.cancel;
+    runner.cancel = shared.cancel;
     runner.timings.add(&others.timings);
     runner.was_hot |= others.was_hot;
-    let schedule = crowd.schedule.into_inner();
+    let schedule = shared.schedule.into_inner();
     match lost {
         Some(lost) if lost.is_decisive || !schedule.is_complete() => Err((lost.sandbox, schedule.into_results())),
         _ => {
@@ -95,15 +95,15 @@ pub(super) async fn run(
     }
 }
 
-/// What the sandboxes of one submission share.
-struct Crowd<'c, 'r> {
+/// What the workers of one submission share: a worker runs tests on one sandbox.
+struct ParallelTests<'c, 'r> {
     tests: &'c [PlannedTest],
     referees: &'c [SharedReferee<'r>],
     work: &'c Work,
     log: &'c EventLog,
     extras: &'c dyn ExtraSandboxes,
     program: SharedProgram<'c>,
-    /// The submission's own.
+    /// The cancellation of the submission.
     cancel: CancelSignal,
     schedule: Mutex<TestSchedule>,
     /// Kills the tests that are running.
@@ -132,27 +132,28 @@ struct Loss {
     is_decisive: bool,
 }
 
-/// How the use of a sandbox ended.
-enum LaneEnd {
-    /// There was none.
+/// How a worker ended.
+enum WorkerEnd {
+    /// No further sandbox was free.
     NotFree,
     Own(Result<(), (LostSandbox, usize)>),
     Further(Result<(Timings, bool), (LostSandbox, usize)>),
 }
 
-impl<'c> Crowd<'c, '_> {
+impl<'c> ParallelTests<'c, '_> {
     /// Runs tests until no sandbox has one to run. Returns the loss that ended it.
     async fn round(&self, runner: &mut Runner<'_>, others: &mut Others) -> Option<Loss> {
         let mut cancel = self.cancel.clone();
-        let mut lanes: FuturesUnordered<Pin<Box<dyn Future<Output = LaneEnd> + Send + '_>>> = FuturesUnordered::new();
-        lanes.push(Box::pin(async { LaneEnd::Own(self.own(runner).await) }));
+        let mut workers: FuturesUnordered<Pin<Box<dyn Future<Output = WorkerEnd> + Send + '_>>> =
+            FuturesUnordered::new();
+        workers.push(Box::pin(async { WorkerEnd::Own(self.own(runner).await) }));
         let (mut lost, mut is_cancelled, mut is_worth_trying) = (None, false, true);
-        while !lanes.is_empty() {
+        while !workers.is_empty() {
             while is_worth_trying && others.may_take && others.count < others.most && self.schedule.lock().has_waiting()
             {
                 others.count += 1;
-                lanes.push(Box::pin(self.further()));
-                // the next one after this one was found
+                workers.push(Box::pin(self.further()));
+                // `further` says when it has found one: then the next may be tried
                 is_worth_trying = false;
             }
             tokio::select! {
@@ -162,26 +163,26 @@ impl<'c> Crowd<'c, '_> {
                     self.kill_if(|_| true);
                 }
                 () = self.progress.notified() => is_worth_trying = true,
-                Some(end) = lanes.next() => match end {
-                    LaneEnd::NotFree => others.count -= 1,
-                    LaneEnd::Own(Ok(())) => {}
-                    LaneEnd::Further(Ok((timings, was_hot))) => {
+                Some(end) = workers.next() => match end {
+                    WorkerEnd::NotFree => others.count -= 1,
+                    WorkerEnd::Own(Ok(())) => {}
+                    WorkerEnd::Further(Ok((timings, was_hot))) => {
                         others.count -= 1;
                         others.timings.add(&timings);
                         others.was_hot |= was_hot;
                     }
-                    LaneEnd::Further(Err((LostSandbox::Submission(_), test))) => {
+                    WorkerEnd::Further(Err((LostSandbox::Submission(_), test))) => {
                         others.count -= 1;
                         others.may_take = false;
                         self.schedule.lock().give_back(test);
                     }
-                    LaneEnd::Own(Err((sandbox @ LostSandbox::Submission(_), test))) => {
+                    WorkerEnd::Own(Err((sandbox @ LostSandbox::Submission(_), test))) => {
                         let is_decisive = self.schedule.lock().is_needed(test);
                         self.schedule.lock().need_only(test);
                         self.kill_unneeded();
                         lost = Some(Loss { sandbox, is_decisive });
                     }
-                    LaneEnd::Own(Err((sandbox, _))) | LaneEnd::Further(Err((sandbox, _))) => {
+                    WorkerEnd::Own(Err((sandbox, _))) | WorkerEnd::Further(Err((sandbox, _))) => {
                         return Some(Loss { sandbox, is_decisive: true });
                     }
                 },
@@ -197,9 +198,9 @@ impl<'c> Crowd<'c, '_> {
     }
 
     /// Runs tests on a further sandbox, if one is free.
-    async fn further(&self) -> LaneEnd {
-        let Some(mut extra) = self.extras.take().await else { return LaneEnd::NotFree };
-        // there may be another one
+    async fn further(&self) -> WorkerEnd {
+        let Some(mut extra) = self.extras.take().await else { return WorkerEnd::NotFree };
+        // another one may be free, too
         self.progress.notify_one();
         let mut runner = self.program.on(extra.sandbox(), &self.work.files, self.cancel.clone());
         let mut driver = TestDriver::new(&mut runner, self.referees, self.work, self.cancel.clone());
@@ -210,7 +211,7 @@ impl<'c> Crowd<'c, '_> {
             Err((LostSandbox::Submission(lost), _)) => extra.lost(lost),
             Err((LostSandbox::Referee(..), _)) => extra.finish(false),
         }
-        LaneEnd::Further(result.map(|_| (timings, was_hot)))
+        WorkerEnd::Further(result.map(|_| (timings, was_hot)))
     }
 
     /// Runs tests on one sandbox until none waits, or others need a further one. Returns whether
@@ -244,13 +245,13 @@ impl<'c> Crowd<'c, '_> {
             run.map_err(|lost| (lost, index))?;
             // a run that was killed because its result is not needed ended as at a time limit
             let is_unneeded = |outcome| outcome == Outcome::Cancelled && !*self.cancel.borrow();
-            may_serve_again &= !result.run.as_ref().is_some_and(|run| is_rough(run) && !is_unneeded(run.outcome));
+            may_serve_again &= !result.run.as_ref().is_some_and(|run| forbids_reuse(run) && !is_unneeded(run.outcome));
             self.end(index, EndedTest { result, was_live, was_run: true }).await;
         }
         Ok(may_serve_again)
     }
 
-    /// Notes a test's result, and announces what becomes known by it.
+    /// Records a test's result, and announces what becomes known by it.
     async fn end(&self, index: usize, ended: EndedTest) {
         self.schedule.lock().end(index, ended);
         self.kill_unneeded();

@@ -35,9 +35,8 @@ pub enum LostSandbox {
 }
 
 /// Whether a sandbox may not be used again after this run.
-pub(super) fn is_rough(run: &RunFacts) -> bool {
-    let rough = [Outcome::MemoryLimit, Outcome::Cancelled, Outcome::Lost];
-    rough.contains(&run.outcome) || run.evidence.oom_kills > 0
+pub(super) fn forbids_reuse(run: &RunFacts) -> bool {
+    [Outcome::MemoryLimit, Outcome::Cancelled, Outcome::Lost].contains(&run.outcome) || run.evidence.oom_kills > 0
 }
 
 /// The result of a test that was not run.

@@ -74,7 +74,7 @@ pub(super) struct Runner<'a> {
     source_files: &'a [WorkFile],
     /// Files of a cached artifact, until the next step sends them.
     artifact_files: Vec<WorkFile>,
-    /// Whether the last step made every file it was to keep.
+    /// Whether the last step made every file of its `keep`.
     kept_all: bool,
     /// Whether other sandboxes run what the compile step makes.
     pub shares_artifact: bool,

@@ -7,7 +7,7 @@
 //!             Room       the pipe that takes the output has room again
 //!             Overdue    wall limit + OVERDUE: output that the pipe has no room for is dropped
 //!             Closing    EOF_DELAY after stdout ended: pass the end on to the pipe
-//!             Talk       the side of an interactive test whose run this is may be over: kill
+//!             Talk       this run's side of an interactive test may be over: kill
 //!             Backstop   wall limit + BACKSTOP: kill; after as long again the sandbox is lost
 //! ```
 
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
 use super::cancel::{CancelSignal, cancelled};
-use super::decide::HostView;
+use super::decide::DaemonView;
 use super::events::{EventLog, SubmissionEvent};
 use super::pipe::Pipe;
 use super::talk::TalkSide;
@@ -48,7 +48,7 @@ pub(super) struct RunIo<'a> {
     pub output: Option<&'a Pipe>,
     /// Feeds stdin. Without it, the step's stdin is all there is.
     pub input: Option<&'a Pipe>,
-    /// Whether a program shall not keep back output that a caller reads as it comes.
+    /// Whether a caller reads the output as it comes, so that the program should not buffer it.
     pub is_live: bool,
     /// Do not capture stdout.
     pub discards_stdout: bool,
@@ -56,10 +56,10 @@ pub(super) struct RunIo<'a> {
     pub talk: Option<TalkSide<'a>>,
 }
 
-/// In the order of [`Supervisor::held`].
+/// The streams, in the order of [`Supervisor::held`].
 const STREAMS: [OutputStream; 2] = [OutputStream::Stdout, OutputStream::Stderr];
 
-/// How many bytes at the end are the beginning of a UTF-8 character: at most three.
+/// The number of bytes at the end that begin an incomplete UTF-8 character: at most three.
 pub(super) fn begun_character(bytes: &[u8]) -> usize {
     let start = bytes.len().saturating_sub(3);
     match std::str::from_utf8(&bytes[start..]) {
@@ -75,7 +75,7 @@ pub(super) fn begun_character(bytes: &[u8]) -> usize {
 /// How a run ended: the init's facts, what the daemon knows, and the output.
 pub(super) struct FinishedRun {
     pub done: Box<Done>,
-    pub view: HostView,
+    pub view: DaemonView,
     pub output: CapturedOutput,
 }
 
@@ -97,7 +97,7 @@ pub(super) struct Supervisor<'a> {
     handle: RunHandle,
     io: RunIo<'a>,
     cancel: CancelSignal,
-    view: HostView,
+    view: DaemonView,
     output: CapturedOutput,
     /// The source of stdin until its end has been passed on.
     input: Option<&'a Pipe>,
@@ -116,7 +116,7 @@ pub(super) struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     pub(super) fn new(handle: RunHandle, limits: &Limits, io: RunIo<'a>, cancel: CancelSignal) -> Supervisor<'a> {
-        let view = HostView { cancelled: *cancel.borrow(), ..HostView::default() };
+        let view = DaemonView { cancelled: *cancel.borrow(), ..DaemonView::default() };
         let wall = io.talk.map_or(limits.wall, TalkSide::armed_wall);
         Supervisor {
             handle,
@@ -321,9 +321,10 @@ impl CapturedOutput {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn a_character_that_is_not_complete_is_held_back() {
-        use super::begun_character;
         for (bytes, held) in [
             (&b""[..], 0),
             (b"abc", 0),
@@ -340,8 +341,6 @@ mod tests {
             assert_eq!(begun_character(bytes), held, "{bytes:?}");
         }
     }
-
-    use super::*;
 
     #[test]
     fn captured_output_never_exceeds_its_bound() {

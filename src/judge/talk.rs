@@ -1,4 +1,5 @@
-//! Time in an interactive test: whose turn it is, what each side is charged, and when it ends.
+//! Time in a talk, the conversation of a submission and its interactor: whose turn it is, what each
+//! side is charged, and when it ends.
 //!
 //! ```text
 //!             the submission completed a line
@@ -11,11 +12,10 @@
 //!                    in its turn, the talk as a whole took too long
 //! ```
 //!
-//! The side that is over decides the test, also when the other one ends before it is dead.
+//! The first side that is over decides the test, even if the other one ends before it is killed.
 //!
-//! Only the side whose turn it is is charged wall time, from [`RELAY_ALLOWANCE`] after the other
-//! one's words: neither is charged for the way through the relay. CPU time is limited apart from
-//! this.
+//! Wall time is charged to the side whose turn it is, without the first [`RELAY_ALLOWANCE`] of each
+//! turn: neither side is charged for the relay. CPU time is limited independently.
 
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ const IDLE_CPU: Duration = Duration::from_millis(5);
 /// Period of the usage figures by which idle sides are recognized.
 pub(super) const USAGE_PERIOD: Duration = Duration::from_millis(200);
 
-/// Time of each turn that is not charged: the way of the words to the other side, which takes
-/// 0.2 ms on an idle machine (`scripts/bench talk`) and much longer on a busy one. What a side
-/// computes in it is limited by its CPU time.
+/// Time of each turn that is not charged: relaying a line takes 0.2 ms on an idle machine
+/// (`scripts/bench talk`) and much longer on a busy one. What a side computes in that time is
+/// limited by its CPU time.
 const RELAY_ALLOWANCE: Duration = Duration::from_millis(50);
 
 /// Pause between checks of a side that is not over.
@@ -64,7 +64,7 @@ struct Side {
     wall_limit: Duration,
     charged: Duration,
     has_ended: bool,
-    /// The first and the last CPU figure since anything was written and since it computed.
+    /// The first and the last CPU figure since either side wrote or this one computed.
     first: Option<CpuMark>,
     last: Option<CpuMark>,
 }

@@ -53,8 +53,8 @@ pub(super) fn unfit(id: &str, unfit: &Unfit) -> Report {
 }
 
 /// The result of a submission whose sandbox died, init included, because its memory was exhausted:
-/// the program's limit, not a fault of ours.
-/// `used_bytes` is what the program used then; `tests` are the results from before.
+/// the program's limit, not a fault of ours. `used_bytes` is what the program used then; `tests`
+/// are the results from before.
 pub(super) fn out_of_memory(work: &Work, lost: &Lost, used_bytes: u64, tests: Vec<TestResult>) -> Judged {
     let mut facts = RunFacts { memory_bytes: used_bytes, ..RunFacts::bare(Outcome::MemoryLimit) };
     facts.evidence.limit = Some("memory_bytes".to_owned());
@@ -100,9 +100,9 @@ pub(super) struct Death {
 }
 
 /// The report of a submission that lost its sandboxes, with the tests that the last of them had
-/// finished. The submission is to blame only for two
-/// deaths, if the engines provably worked all the time and the inits exited by themselves. If an
-/// engine failed, the host is to blame. An init that was killed was killed from outside.
+/// finished. The submission is to blame only for two deaths, if the engines provably worked all the
+/// time and the inits exited by themselves. If an engine failed, the host is to blame. An init that
+/// was killed was killed from outside.
 pub(super) fn lost_report(work: &Work, deaths: &mut [Death]) -> Report {
     let finished = deaths.last_mut().map(|death| std::mem::take(&mut death.tests)).unwrap_or_default();
     let (judged, facts) = lost(deaths);

@@ -147,18 +147,18 @@ impl Placement {
         let (caller, cache) = (&work.caller, context.cache);
         let own = set_limits(&self.host, &mut self.lease, &work.profile, &work.sandbox_limits()).await;
         own.map_err(|error| RunFailure::of_update(error, LostSandbox::Submission))?;
-        let mut seats = Vec::with_capacity(self.referees.len());
+        let mut referees = Vec::with_capacity(self.referees.len());
         let leases = self.referees.iter_mut().zip(&work.referees);
         for (at, (RefereeLease { host, lease, .. }, referee)) in leases.enumerate() {
             let limited = set_limits(host, lease, &referee.profile, &referee.sandbox_limits()).await;
             limited.map_err(|error| RunFailure::of_update(error, |lost| LostSandbox::Referee(at, lost)))?;
             let key = cache.key(caller, &referee.profile, &referee.files, referee.compile.as_ref(), &lease.image);
-            seats.push(AssignedSandbox { sandbox: &mut lease.sandbox, key });
+            referees.push(AssignedSandbox { sandbox: &mut lease.sandbox, key });
         }
         let lease_time = leased_at.elapsed();
         let key = cache.key(caller, &work.profile, &work.files, work.compile.as_ref(), &self.lease.image);
         let main = AssignedSandbox { sandbox: &mut self.lease.sandbox, key };
-        let judged = judge(main, seats, work, context).await.map_err(RunFailure::Lost)?;
+        let judged = judge(main, referees, work, context).await.map_err(RunFailure::Lost)?;
         Ok((judged, lease_time))
     }
 
@@ -230,7 +230,7 @@ pub(super) struct SubmissionTask<'a> {
     /// When the current attempt was queued.
     queued_at: Instant,
     queue_time: Duration,
-    /// The sandboxes that died under it.
+    /// The sandboxes that were lost in earlier attempts.
     deaths: Vec<Death>,
     /// Attempts that failed and were repeated.
     retries: usize,
@@ -364,7 +364,7 @@ impl<'a> SubmissionTask<'a> {
         let (host, container) = placement.retire_lost(&lost);
         drop(placement.release());
         let end = host.container_end(&container).await;
-        // such a sandbox was alive, and its program within its limit
+        // `Lost::OutOfMemory`: the sandbox was alive, and its program within its limit
         let is_within_limit =
             matches!(lost, LostSandbox::Submission(Lost::OutOfMemory) | LostSandbox::Referee(_, Lost::OutOfMemory));
         if end.is_out_of_memory() && !is_within_limit {
