@@ -58,8 +58,8 @@ const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 /// How often the shutdown checks what it waits for.
 const POLL_PERIOD: Duration = Duration::from_millis(10);
 
-/// Everything that lives as long as the daemon.
-struct Life {
+/// Everything that the daemon holds from its start to its exit.
+struct RunningDaemon {
     sources: Sources,
     instance: Instance,
     assembly: Assembly,
@@ -91,14 +91,14 @@ struct Life {
 /// # Errors
 /// A message: the daemon could not start, or could not listen for signals.
 pub async fn run(sources: Sources, assembly: Assembly, sockets: PassedSockets) -> Result<(), String> {
-    let mut life = Life::start(sources, assembly, sockets).await?;
-    life.serve().await?;
-    life.shut_down().await;
+    let mut running = RunningDaemon::start(sources, assembly, sockets).await?;
+    running.serve().await?;
+    running.shut_down().await;
     Ok(())
 }
 
-impl Life {
-    async fn start(sources: Sources, assembly: Assembly, mut sockets: PassedSockets) -> Result<Life, String> {
+impl RunningDaemon {
+    async fn start(sources: Sources, assembly: Assembly, mut sockets: PassedSockets) -> Result<RunningDaemon, String> {
         assembly.log_warnings();
         let config = &assembly.config;
         raise_open_files();
@@ -156,7 +156,7 @@ impl Life {
             let (fleet, submissions) = (fleet.clone(), submissions.clone());
             tokio::spawn(watchdog::watch(fleet, submissions, accept_loop, main_loop.clone(), timeout))
         });
-        Ok(Life {
+        Ok(RunningDaemon {
             sources,
             instance,
             assembly,
@@ -321,12 +321,12 @@ async fn listen(sockets: PassedSockets, config: &Config) -> Result<(UnixListener
 mod tests {
     use std::any::type_name;
 
-    use super::Life;
+    use super::RunningDaemon;
 
     #[test]
     fn every_module_with_a_log_level_of_its_own_exists() {
         let types = [
-            type_name::<Life>(),
+            type_name::<RunningDaemon>(),
             type_name::<config::Config>(),
             type_name::<docker::Client>(),
             type_name::<judge::cache::Cache>(),

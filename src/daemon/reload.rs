@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::assembly::Assembly;
-use super::{Life, service};
+use super::{RunningDaemon, service};
 use config::{self, Config, LogSettings, Origins, SocketSettings};
 use sandbox::host::{Host, first_probes_done};
 use telemetry::log;
@@ -76,7 +76,7 @@ pub fn changes(before: &Config, after: &Config) -> (Vec<String>, Vec<String>) {
     (changed(&before.0, &after.0), changed(&before.1, &after.1))
 }
 
-impl Life {
+impl RunningDaemon {
     /// Reads and applies the configuration; returns what changed. Notifies the service manager.
     pub(super) async fn reload(&mut self) -> Result<Value, String> {
         service::notify_reloading();
