@@ -82,7 +82,8 @@ pub struct Base {
     limits: OwnedFd,
     /// The memory limit that it shows, in bytes.
     memory_bytes: u64,
-    /// The container's own mounts, which end with their last user. The cgroup is read through them.
+    /// The container's own mount namespace, which ends with its last user. The cgroup is read through
+    /// it.
     _outside: OwnedFd,
 }
 
@@ -94,11 +95,11 @@ impl Base {
         let (reader, writer) = sys::pipe().map_err(StepError::of("pipe"))?;
         let made = match sys::fork_base().map_err(StepError::of("base namespaces"))? {
             None => {
-                let furnished = furnish(config, cgroup, &child_control);
-                if let Err((step, errno)) = furnished {
+                let mounted = mount_base(config, cgroup, &child_control);
+                if let Err((step, errno)) = mounted {
                     run_status::send_failed(&writer, &StepError::new(step, errno));
                 }
-                sys::exit(i32::from(furnished.is_err()))
+                sys::exit(i32::from(mounted.is_err()))
             }
             Some(_) => {
                 drop((child_control, writer));
@@ -151,8 +152,8 @@ impl Base {
     }
 }
 
-/// The child's life: mounts everything and sends the namespaces and the folder of limits.
-fn furnish(config: &CellConfig, cgroup: &Cgroup, control: &OwnedFd) -> StepResult<()> {
+/// In the child: mounts everything, and sends the namespaces and the folder of limits.
+fn mount_base(config: &CellConfig, cgroup: &Cgroup, control: &OwnedFd) -> StepResult<()> {
     at("base maps", map(config.uid, config.gid))?;
     at("base mounts", sys::mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c""))?;
     at("base networks", or_absent(write_file(c"/proc/sys/user/max_net_namespaces", MAX_NETWORKS)))?;

@@ -90,12 +90,6 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((own(i64::from(fds[0]))?, own(i64::from(fds[1]))?))
 }
 
-/// Whether this process is root in its user namespace.
-pub fn is_root() -> bool {
-    // SAFETY: cannot fail.
-    unsafe { libc::geteuid() == 0 }
-}
-
 /// Gives a pipe room for this many bytes. Fails if its user has too many large ones.
 pub fn set_pipe_size(fd: &OwnedFd, bytes: i32) -> Result<(), Errno> {
     // SAFETY: plain numbers.

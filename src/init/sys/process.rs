@@ -18,7 +18,7 @@ pub fn memory_of(pid: i32) -> (u64, u64) {
     (bytes(), bytes())
 }
 
-/// Memory of a process that is not of files, in bytes.
+/// Resident memory of a process without mapped files, in bytes.
 #[must_use]
 pub fn own_bytes_of(pid: i32) -> u64 {
     let (resident, shared) = memory_of(pid);
@@ -86,7 +86,7 @@ pub fn children(pid: i32) -> Vec<i32> {
     listed.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
-/// Takes a piece of memory, and returns its size in bytes.
+/// Allocates a piece of memory for as long as the process lives, and returns its size in bytes.
 pub fn take_memory() -> u64 {
     const PIECE_BYTES: usize = 2 * 1024 * 1024;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
@@ -107,6 +107,12 @@ pub fn is_pid1() -> bool {
 pub fn euid() -> u32 {
     // SAFETY: no arguments.
     unsafe { libc::geteuid() }
+}
+
+/// Whether this process is root in its user namespace.
+#[must_use]
+pub fn is_root() -> bool {
+    euid() == 0
 }
 
 /// Whether a child has exited, without reaping it.
