@@ -20,8 +20,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use super::progress;
 use config::bounds;
 
-/// The longest line that is read: twice the daemon's default bound, since `max_report_bytes` may be
-/// configured higher.
+/// The longest line that is read: twice the bound of this release's daemon, since another release's
+/// may be higher.
 pub const MAX_LINE_BYTES: usize = 2 * bounds::MAX_LINE_BYTES;
 
 /// One chunk of a blob before base64: 3 MiB become 4 MiB of text, half of the protocol's line.
@@ -35,8 +35,8 @@ pub const INLINE_BYTES: usize = bounds::MAX_LINE_BYTES / 2;
 /// while the old daemon finishes what runs.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the daemon may take to say how it is. Callers wait in the socket while the daemon
-/// starts, and a check must not.
+/// How long to wait for the daemon's health. A connection made while the daemon starts waits in the
+/// socket's backlog, but a check must not wait that long.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The commands to try when the daemon does not answer.

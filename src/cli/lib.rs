@@ -81,8 +81,8 @@ pub enum Command {
     /// Judge submissions to an ICPC problem package; exits 0 if every verdict is as its folder
     /// expects
     ///
-    /// Package formats: legacy and 2023-07. Types: pass-fail, scoring, interactive. Validators may
-    /// use any profile.
+    /// Package formats: legacy, 2023-07 and 2025-09. Types: pass-fail, scoring, interactive,
+    /// multi-pass, submit-answer. Validators may use any profile.
     Judge(judge_sources::JudgeArgs),
     /// Run test files against code and show the result of each case; exits 0 if all pass
     ///

@@ -1,4 +1,5 @@
-//! All fixed bounds in one table, each with its derivation. Errors use their names.
+//! The fixed bounds that a caller can meet, in one table, each with its derivation. Errors use their
+//! names. Bounds that no caller can meet are next to their owners.
 
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ pub const MAX_TENANT_BYTES: usize = 128;
 /// Length of a submission's id.
 pub const MAX_ID_BYTES: usize = 128;
 
-/// How long the host waits beyond a run's wall limit before it ends the run itself.
+/// How long the daemon waits beyond a run's wall limit before it ends the run itself.
 pub const BACKSTOP: Duration = Duration::from_secs(5);
 
 /// Number of patterns in `collect`.

@@ -44,7 +44,7 @@ pub struct ProblemPackage {
     /// Profiles that submissions may use; `None`: all.
     pub languages: Option<Vec<String>>,
     /// Languages of its programs by the endings of their files.
-    profiles: Languages,
+    by_ending: Languages,
     /// What was read and has no effect.
     pub notes: Vec<String>,
 }
@@ -119,7 +119,7 @@ impl ProblemPackage {
             constants,
             rules,
             languages: allowed_languages(&path, &yaml)?,
-            profiles: languages.clone(),
+            by_ending: languages.clone(),
             notes,
             root,
         };
@@ -279,7 +279,7 @@ impl ProblemPackage {
         let has_main = |name: &str| {
             let stem = Path::new(name).file_stem().map(|stem| stem.to_string_lossy().to_lowercase());
             matches!(stem.as_deref(), Some("main" | "__main__"))
-                && self.profiles.of_name(Path::new(name)).contains(&program.language)
+                && self.by_ending.of_name(Path::new(name)).contains(&program.language)
         };
         if let Some((driver, _)) = files.iter().find(|(name, _)| has_main(name)) {
             program.entry.clone_from(driver);

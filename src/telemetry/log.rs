@@ -203,7 +203,7 @@ mod tests {
     fn levels_apply_to_all_modules_or_to_single_ones() {
         let filter = filter("warn, pool=debug,hyper=trace").unwrap();
         use tracing::Level;
-        assert!(filter.would_enable("sandbox::pool::keeper", &Level::DEBUG));
+        assert!(filter.would_enable("sandbox::pool::replenisher", &Level::DEBUG));
         assert!(!filter.would_enable("server::rpc", &Level::INFO));
         assert!(filter.would_enable("hyper::proto", &Level::TRACE));
         assert!(super::filter("").unwrap().would_enable("server::rpc", &Level::INFO));
