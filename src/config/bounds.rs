@@ -1,5 +1,5 @@
-//! The fixed bounds that a caller can meet, in one table, each with its derivation. Errors use their
-//! names. Bounds that no caller can meet are next to their owners.
+//! The fixed bounds that a caller can meet, in one table, each with its derivation. Errors use
+//! their names. Bounds that no caller can meet are next to their owners.
 
 use std::time::Duration;
 

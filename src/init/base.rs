@@ -82,8 +82,8 @@ pub struct Base {
     limits: OwnedFd,
     /// The memory limit that it shows, in bytes.
     memory_bytes: u64,
-    /// The container's own mount namespace, which ends with its last user. The cgroup is read through
-    /// it.
+    /// The container's own mount namespace, which ends with its last user. The cgroup is read
+    /// through it.
     _outside: OwnedFd,
 }
 
