@@ -38,7 +38,7 @@ pub fn unread(main: Option<&Path>, environment: &EnvVars, profiles: &Path) -> Ve
 /// the usual one, a name like it, like the folder of drop-ins, or like the folder of profiles. In
 /// the default folder, whatever looks like settings.
 fn beside(main: &Path, drop_ins: &Path, profiles: &Path) -> Vec<String> {
-    let folder = main.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = main.parent().unwrap_or(Path::new(""));
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (file, stem) = (name(main), name(&main.with_extension("")) + ".");
     let is_usual = Path::new(DEFAULT_PATH).file_name() == main.file_name();
@@ -85,8 +85,9 @@ fn below(folder: &Path) -> Vec<PathBuf> {
 
 /// The files and folders in a folder, by name.
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(here).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| folder.join(entry.file_name())).collect();
     paths.retain(|path| path.exists());
     paths.sort();
     paths

@@ -40,6 +40,8 @@ pub struct EngineFacts {
     pub storage: String,
     /// The driver (`cgroupfs` or `systemd`) and the version (`1` or `2`).
     pub cgroups: (String, String),
+    /// Whether it applies AppArmor profiles.
+    pub has_apparmor: bool,
     /// Running containers on the engine, including those of others.
     pub containers_running: i64,
     /// Images on the engine, including those of others.

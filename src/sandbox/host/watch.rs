@@ -109,6 +109,7 @@ async fn query_facts(client: &Client) -> Result<EngineFacts, EngineError> {
         kernel: info.kernel_version.unwrap_or_default(),
         storage: info.driver.unwrap_or_default(),
         cgroups: (info.cgroup_driver.unwrap_or_default(), info.cgroup_version.unwrap_or_default()),
+        has_apparmor: info.security_options.iter().any(|option| option.starts_with("name=apparmor")),
         containers_running: info.containers_running.unwrap_or_default(),
         images: info.images.unwrap_or_default(),
         data: info.docker_root_dir.map(PathBuf::from).filter(|_| matches!(client.endpoint(), Endpoint::Unix(_))),
@@ -119,6 +120,9 @@ async fn query_facts(client: &Client) -> Result<EngineFacts, EngineError> {
 /// The engine answers for the first time, or again: its sandboxes are gone, and it may be another
 /// engine.
 async fn start_over(host: &Host, facts: EngineFacts) {
+    if let Some(apparmor) = host.options().apparmor.as_ref().filter(|_| !facts.has_apparmor) {
+        tracing::warn!(host = %host.name(), %apparmor, "engine.apparmor_profile has no effect: the engine has no AppArmor");
+    }
     host.images().forget();
     for pool in host.pools() {
         pool.flush();

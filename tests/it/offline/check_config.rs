@@ -96,6 +96,25 @@ fn settings_without_effect_are_warnings() {
 }
 
 #[test]
+fn misspelt_names_beside_a_file_that_is_named_by_a_relative_path_are_warnings() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["profiles", "profile", "profiles.d", "asayd.toml.d", "images"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("profiles/own.toml"), PROFILE).unwrap();
+    std::fs::write(folder.path().join("assayd.toml"), format!("{}[profiles]\ndir = 'profiles'\n", images())).unwrap();
+    let mut command = Command::new(program("assayd"));
+    let output = command.current_dir(&folder).args(["--config", "assayd.toml", "--check-config"]).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(said.lines().filter(|line| line.contains("is not read")).count(), 3, "{said}");
+    for expected in
+        ["profile is not read: profiles", "profiles.d is not read: profiles", "asayd.toml.d is not read: drop"]
+    {
+        assert!(said.contains(expected), "no {expected} in {said}");
+    }
+}
+
+#[test]
 fn two_hosts_that_are_one_engine_are_a_warning() {
     let host = |name: &str| format!("[[hosts]]\nname = '{name}'\nhost = 'unix:///run/x.sock'\n");
     let output = check(&(host("near") + &host("far")), PROFILE, &[]);

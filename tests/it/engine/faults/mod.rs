@@ -350,6 +350,17 @@ fn a_paused_daemon_finishes_what_it_has_and_refuses_the_rest() {
 }
 
 #[test]
+fn an_apparmor_profile_on_an_engine_without_apparmor_is_a_warning() {
+    if std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y')) {
+        return crate::harness::skip("this machine has AppArmor");
+    }
+    let daemon = Site::bash().config("[engine]\napparmor_profile = 'assay-cell'").start();
+    daemon.wait_for_engine();
+    expect(&daemon, &["WARN", "engine.apparmor_profile has no effect", "assay-cell"]);
+    assert_eq!(daemon.caller().ok("submission.run", echo())["verdict"], "accepted");
+}
+
+#[test]
 fn a_drained_host_is_a_warning_and_refuses_with_the_command_that_ends_it() {
     let daemon = Site::bash().start();
     daemon.wait_for_engine();
