@@ -116,7 +116,9 @@ impl Definition {
         let is_image = |asked: &str| images.of(asked).join(asked).join(DOCKERFILE).is_file();
         let base = match asked_base(&text) {
             Some(image) if is_image(image) => Definition::read_above(images, image, above)?.0,
-            suite => Definition::read_base(images.of(BASE), suite.unwrap_or(DEFAULT_SUITE))?,
+            suite => Definition::read_base(images.of(BASE), suite.unwrap_or(DEFAULT_SUITE)).map_err(|error| {
+                io::Error::new(error.kind(), format!("it is built on {BASE}, whose folder cannot be read: {error}"))
+            })?,
         };
         let base_name = Some(base.name.clone());
         Ok((Definition { base: base_name, ..Definition::read(folder, name, base.digest())? }, base))

@@ -46,6 +46,9 @@ pub enum AttemptError {
     Bootstrap { status: std::process::ExitStatus },
 }
 
+/// Where a package has the shipped images.
+const SHIPPED: &str = "/usr/share/assay/images";
+
 /// The bootstrap script exits with this status when a prerequisite is missing.
 const EXIT_PREREQUISITE_MISSING: i32 = 3;
 
@@ -123,6 +126,13 @@ impl ImageError {
                 let folder = images.of(name).join(name);
                 if folder.is_dir() && !folder.join("Dockerfile").is_file() {
                     return Some(format!("Put what the image is built from into {}/Dockerfile.", folder.display()));
+                }
+                if folder.join("Dockerfile").is_file() {
+                    let shipped = "add the folder with the shipped images to images.dir, as a list";
+                    return Some(format!(
+                        "What it is built on has to be there as well: {shipped}, such as [{:?}, {SHIPPED:?}].",
+                        images.of(name)
+                    ));
                 }
                 let known = known_images(images.all());
                 let near = nearest(name, known.iter().map(String::as_str));

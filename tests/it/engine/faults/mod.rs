@@ -193,6 +193,16 @@ fn without_a_folder_of_images_each_profile_is_an_error() {
 }
 
 #[test]
+fn a_folder_of_images_without_the_base_is_an_error_that_names_the_base() {
+    let site = Site::new("image = 'own'").own_image("RUN true");
+    std::fs::remove_dir_all(site.folder.path().join("images/base")).unwrap();
+    let daemon = site.start();
+    daemon.wait_for_engine();
+    expect(&daemon, &[" ERROR ", "profile=bash", "it is built on base", "remedy=", "images.dir, as a list"]);
+    assert!(refused(&daemon, "image_failed").contains("it is built on base"));
+}
+
+#[test]
 fn an_image_that_may_not_be_built_is_an_error_until_it_is_built() {
     let site = Site::new("image = 'own'").own_image("RUN true");
     let daemon = Site { env: vec![("ASSAY_IMAGES_BUILD_MISSING", "false")], ..site }.start();
