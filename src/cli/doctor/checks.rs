@@ -192,8 +192,8 @@ pub fn containers(all: &[ContainerSummary]) -> DoctorCheck {
     DoctorCheck::ok("list", format!("{} containers, {ours} of them assay's", all.len()))
 }
 
-/// Whether the engine has the image of each profile of a folder; no daemon runs that would say
-/// which count. `profiles` are (name, image) pairs.
+/// Whether the engine has the image of each profile of a folder, for when no daemon answers.
+/// `profiles` are (name, image) pairs.
 pub fn images(profiles: &[(String, String)], tags: &[String], folder: &Path) -> DoctorCheck {
     let missing: Vec<&str> = profiles
         .iter()
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_daemon_says_which_profiles_count() {
+    fn profiles_of_the_running_daemon_without_an_image_are_named() {
         let row = |profile: &str, present: bool| json!({ "profile": profile, "host": "local", "present": present });
         let good = images_of_daemon(&[row("a", true), row("b", true)]);
         assert_eq!((good.status, good.message.ends_with(": a, b")), (CheckStatus::Ok, true), "{}", good.message);

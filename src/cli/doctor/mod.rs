@@ -1,7 +1,8 @@
 //! `assay doctor`: checks this machine, its Docker Engine and the daemon, and offers remedies.
 //!
-//! It calls the Engine itself, so it works with the daemon down. Which profiles count, and whether
-//! their images are there, a running daemon says; without one, the configuration on this machine.
+//! It calls the Engine itself, so it works with the daemon down. A running daemon is asked which
+//! profiles there are and whether their images exist; without one, the profiles of this machine's
+//! configuration are looked for on the Engine.
 //! It cleans up after itself: an image pulled as a test is removed unless it was present before,
 //! and the test container is always removed.
 
@@ -312,8 +313,7 @@ fn disk(root: Option<&str>) -> DoctorCheck {
     }
 }
 
-/// Whether the engine has the images of all profiles on this machine, where no daemon says which
-/// count.
+/// Whether the engine has the images of all profiles on this machine, for when no daemon answers.
 fn profiles(config: &Config, tags: &[String]) -> DoctorCheck {
     match load_profiles(config, &config::Origins::default()) {
         Ok(profiles) => {
@@ -363,7 +363,7 @@ async fn daemon(socket: &Path) -> (DoctorCheck, Option<Vec<Value>>) {
         return (DoctorCheck::fail("daemon", message, remedy.unwrap_or_else(see_log)), None);
     }
     let message = format!("assayd is not running ({})", socket.display());
-    // on a machine without a socket and without a unit, where none was named, none has died
+    // no socket was named, none is there, and no unit: the daemon is not installed, it did not die
     let is_expected =
         socket != Path::new(DEFAULT_SOCKET) || socket.exists() || UNITS.iter().any(|unit| Path::new(unit).exists());
     let check = match is_expected {

@@ -82,7 +82,9 @@ impl Client {
         self.call(call, &[200, 404]).await.map(drop)
     }
 
-    /// The same, but images below it that have no name stay.
+    /// `DELETE /images/{name}?noprune=true`: like [`Client::remove_image`], but the images that it
+    /// was made of stay, even if they have no name. 60 s for the head. If dropped: the removal
+    /// continues.
     ///
     /// # Errors
     /// 409: a container uses it.
@@ -152,7 +154,7 @@ impl Client {
     }
 }
 
-/// Returns the image if its name has no digest, or the digest of the image.
+/// Returns the image, unless its name has a digest that is not the image's.
 fn check_digest(name: &ImageName, image: ImageInfo) -> Result<ImageInfo, Error> {
     let Some(digest) = name.digest() else { return Ok(image) };
     let matches = |text: &String| text.rsplit_once('@').is_some_and(|(_, found)| found == digest);

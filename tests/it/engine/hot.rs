@@ -265,15 +265,15 @@ fn a_hot_program_is_charged_for_itself_only_and_its_limits_are_exact() {
     assert!(of(&hot_one, "cpu_ms") < of(&cold, "cpu_ms") / 2.0, "{hot_one:#} {cold:#}");
     // Where an earlier run used more, mapped files may count for a short cold one, so the least of
     // three is compared.
-    let told_cold = (0..2).fold(of(&cold, "memory_bytes"), |least, _| {
+    let reported_cold = (0..2).fold(of(&cold, "memory_bytes"), |least, _| {
         let cold = caller.ok("submission.run", with(numpy.clone(), "prewarm", json!(false)));
         least.min(of(&cold, "memory_bytes"))
     });
-    let told_hot = (0..3).fold(f64::MAX, |least, _| least.min(of(&hot(&mut caller, &numpy), "memory_bytes")));
-    let (one_mib, one_percent): (f64, f64) = (1024.0 * 1024.0, told_cold / 100.0);
+    let reported_hot = (0..3).fold(f64::MAX, |least, _| least.min(of(&hot(&mut caller, &numpy), "memory_bytes")));
+    let (one_mib, one_percent): (f64, f64) = (1024.0 * 1024.0, reported_cold / 100.0);
     // the kernel charges in batches of 64 pages, so either figure may be that much too high
     let batch = 64.0 * 4096.0;
-    assert!((told_hot - told_cold).abs() <= one_mib.max(one_percent) + batch, "{told_hot} {told_cold}");
+    assert!((reported_hot - reported_cold).abs() <= one_mib.max(one_percent) + batch, "{reported_hot} {reported_cold}");
     let spin = with(python("python-numpy", "while True: pass"), "tenant", json!("t"));
     let report = hot(&mut caller, &with(spin, "limits", json!({ "cpu_ms": 300 })));
     assert_eq!(report["verdict"], "time_limit");
@@ -303,9 +303,10 @@ fn a_forked_runtime_owns_its_memory_before_its_program_starts() {
     }
 }
 
-/// A fork that is made when its run begins copies then what one that waits has copied before.
+/// A fork that was made ahead has copied its memory before its run; one that is made when its run
+/// begins copies it then.
 #[test]
-fn all_tests_of_a_submission_tell_the_same_memory_however_their_forks_were_made() {
+fn all_tests_of_a_submission_report_the_same_memory_however_their_forks_were_made() {
     let folder = profile("python", reused);
     let daemon = daemon_of("python", folder.path(), 0, 1);
     let mut caller = daemon.caller_as(4105);
@@ -321,7 +322,7 @@ fn all_tests_of_a_submission_tell_the_same_memory_however_their_forks_were_made(
     let hot = figures(&hot(&mut caller, &tests));
     // 1 MiB, and a batch of the kernel's charges
     let bound = 1024.0 * 1024.0 + 64.0 * 4096.0;
-    assert!(hot.iter().all(|told| (told - cold).abs() <= bound), "{cold} cold, {hot:?} hot");
+    assert!(hot.iter().all(|reported| (reported - cold).abs() <= bound), "{cold} cold, {hot:?} hot");
 }
 
 /// A cell that is discarded while the template forks into it leaves a request without a reader.

@@ -1,4 +1,5 @@
-//! A build that takes long, and requests that wait for it.
+//! Images on the engine: requests that wait for a slow build, and the removal of those that are not
+//! needed.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -89,8 +90,8 @@ fn tags(docker: &dyn Fn(&[&str]) -> String) -> Vec<String> {
     tags
 }
 
-/// Four versions of an image. The first also has a name of another program's, and an image was made
-/// of it; a container uses the second; the third is not needed; the profile needs the fourth.
+/// Four versions of an image. Of the first, another program has made an image, and has given it a
+/// second name; a container uses the second; nothing needs the third; the profile needs the fourth.
 #[test]
 fn images_that_are_not_needed_are_removed_and_those_of_others_never() {
     // an engine of its own: on a shared one this would remove images of other tests

@@ -62,7 +62,7 @@ fn a_used_sandbox_serves_its_own_caller_again() {
     }
     assert_ne!(run(&mut caller, of("a", LEAVE)).1, first);
 
-    // no other caller gets it: neither another tenant, nor another uid, nor one without a tenant
+    // no other caller gets a kept sandbox: no other tenant or uid, and no caller without a tenant
     let (_, of_a) = run(&mut caller, of("a", "print(1)"));
     let (_, of_b) = run(&mut caller, of("b", "print(1)"));
     assert_ne!(of_a, of_b);
@@ -71,7 +71,7 @@ fn a_used_sandbox_serves_its_own_caller_again() {
     assert!(nameless != of_a && nameless != of_b);
     assert_eq!(run(&mut caller, of("b", "print(1)")).1, of_b);
 
-    // one that ran out of memory is not reused; what IPC objects a cell has end with it
+    // a cell's IPC objects end with it; a sandbox that ran out of memory is not reused
     let shm = "import ctypes\nlibc = ctypes.CDLL(None)\nprint(libc.shmget(77, 4096, 0o1600) >= 0)";
     let (report, id) = run(&mut caller, of("c", shm));
     assert_eq!(report["run"]["stdout"], "True\n", "{report:#}");
@@ -82,8 +82,8 @@ fn a_used_sandbox_serves_its_own_caller_again() {
     assert_ne!(run(&mut caller, of("d", "print(1)")).1, id);
 }
 
-/// The sandboxes of three submissions of one caller, and whether the second and third were the
-/// first's.
+/// Runs the same work three times for one caller. Returns how many submissions each run's sandbox
+/// had then served, itself included.
 fn uses(caller: &mut Caller, work: &Value) -> Vec<u64> {
     let mut report = || run(caller, work.clone()).0;
     (0..3).map(|_| report()["sandbox"]["uses"].as_u64().unwrap()).collect()
@@ -116,7 +116,7 @@ fn single_use_can_be_asked_for_by_submission_and_by_profile() {
     daemon.warm();
     let mut caller = daemon.caller();
     let (_, kept) = run(&mut caller, submission("python", "print(1)"));
-    // neither one that was used, nor one that is used afterwards
+    // a fresh submission gets an unused sandbox, which serves no other afterwards
     let fresh = with(submission("python", "print(1)"), "fresh", json!(true));
     let (report, id) = run(&mut caller, fresh.clone());
     assert_eq!(report["sandbox"]["uses"], 1);

@@ -1,6 +1,5 @@
-//! What is wrong is said at once, where one looks: each kind of fault is provoked, and must be in
-//! the log at `warning` or above with what an operator needs to find it. What would wait in vain is
-//! refused at once.
+//! Each kind of fault is provoked, and must be logged at once at `warning` or above, with what an
+//! operator needs to find its cause. A submission that would wait in vain is refused at once.
 
 mod outages;
 
@@ -185,8 +184,8 @@ fn an_image_folder_that_appears_is_noticed() {
 
 #[test]
 fn without_a_folder_of_images_each_profile_is_an_error() {
-    let site = Site::bash().config("");
-    let daemon = Site { env: vec![("ASSAY_IMAGES_DIR", "/nonexistent/images")], ..site }.start();
+    let env = vec![("ASSAY_IMAGES_DIR", "/nonexistent/images")];
+    let daemon = Site { env, ..Site::bash() }.start();
     daemon.wait_for_engine();
     expect(&daemon, &[" ERROR ", "profile=bash", "/nonexistent/images", "images.dir"]);
     assert!(refused(&daemon, "image_failed").contains("images.dir"));
@@ -343,8 +342,8 @@ fn a_paused_daemon_finishes_what_it_has_and_refuses_the_rest() {
     let mut caller = daemon.caller();
     let id = caller.ok("submission.submit", with(slow, "limits", json!({ "wall_ms": 90_000 })))["id"].clone();
     eventually("it runs", || daemon.caller().ok("submission.get", json!({ "id": id }))["state"] == "running");
-    let mut stranger = daemon.caller_as(4321);
-    assert_eq!(stranger.error("daemon.pause", json!({}))["data"]["code"], "forbidden");
+    let mut not_admin = daemon.caller_as(4321);
+    assert_eq!(not_admin.error("daemon.pause", json!({}))["data"]["code"], "forbidden");
     assert_eq!(caller.ok("daemon.pause", json!({})), json!({ "paused": true, "queued": 0, "running": 1 }));
     assert!(refused(&daemon, "draining").contains("assay resume"));
     expect(&daemon, &["WARN", "paused by command"]);
@@ -431,7 +430,7 @@ fn a_program_that_the_image_lacks_is_a_warning_and_no_fault_of_the_submission() 
         let tests = json!([{ "name": "a", "stdin": "", "expect": "hello\n" }]);
         let report = daemon.caller().ok("submission.run", with(echo(), "tests", tests));
         assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("assay")), "{report}");
-        // a command of the submission's own is its own affair
+        // a command that the submission brings is the submission's fault
         let report = daemon.caller().ok("submission.run", with(echo(), "command", json!(["/usr/bin/nope"])));
         assert_eq!(report["verdict"], "runtime_error", "{report}");
     }
@@ -511,7 +510,7 @@ fn something_else_at_the_engines_address_is_logged_once_with_a_remedy() {
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let mut stream = stream;
-            // answers in one way and closes in another, in turns
+            // every second connection gets an answer that is not HTTP, the others are closed
             if counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst).is_multiple_of(2) {
                 let _ = stream.write_all(b"SSH-2.0-OpenSSH\r\n");
             }
@@ -542,7 +541,7 @@ fn check<'a>(checks: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
-fn the_doctor_asks_the_running_daemon_which_profiles_count_and_fails_when_it_is_dead() {
+fn the_doctor_takes_the_profiles_from_the_running_daemon_and_fails_when_it_is_dead() {
     let mut daemon = Site::bash().start();
     daemon.wait_for_engine();
     let (checks, _) = doctor(&daemon);

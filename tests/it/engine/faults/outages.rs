@@ -1,5 +1,5 @@
-//! Faults of disks and networks: the daemon says at `warning` or above what is wrong and what to
-//! do, and a caller is refused or answered.
+//! Faults of disks and networks: each is logged at `warning` or above with a remedy, and callers
+//! are refused or answered.
 
 use std::path::Path;
 use std::process::Command;
@@ -82,7 +82,7 @@ fn a_full_disk_of_the_state_folder_costs_no_verdict_and_is_logged() {
     fill(disk.path());
     assert_eq!(daemon.caller().ok("submission.run", echo())["verdict"], "accepted");
     expect(&daemon, &["WARN", "the compile cache cannot store an artifact", "No space left on device"]);
-    // one that waits when the daemon ends cannot be kept for the next one
+    // a submission that waits when the daemon ends cannot be saved for the next daemon
     let open = with(submission("bash", "read line"), "stdin_open", json!(true));
     let open = with(open, "limits", json!({ "wall_ms": 90_000 }));
     let mut caller = daemon.caller();
@@ -131,7 +131,7 @@ fn an_engine_that_hangs_or_is_cut_off_is_an_error_within_seconds_and_recovers() 
     let lines = attention(&daemon).len();
     let stalled = network.clone();
     let stall = std::thread::spawn(move || stalled.stall(std::time::Duration::from_secs(20)));
-    eventually("the outage is said", || {
+    eventually("the outage is logged", || {
         attention(&daemon)[lines..].iter().any(|line| line.contains("the engine does not answer"))
     });
     stall.join().unwrap();
