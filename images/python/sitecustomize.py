@@ -255,9 +255,14 @@ def _tools(order, stack, crossing, steps, detour, filter):
         copied_bytes = sum(length for _, length in written) if copies else 0
         calls += [(ADVISE | IGNORE, begin, length, 23) for begin, length in written]
         # MADV_POPULATE_READ: the pages of files that the template uses. Those that a program adds itself are told apart from
-        # its memory only in samples.
+        # its memory only in samples. One page for each 64 KiB: the kernel maps what is cached around it as well.
         mapped = pages((b"r--p", b"r-xp"), PRESENT | FILE, PRESENT | FILE)
-        calls += [(ADVISE | IGNORE, begin, length, 22) for begin, length in mapped]
+        around = 65536
+        firsts = {}
+        for begin, length in mapped:
+            for window in range(begin & -around, begin + length, around):
+                firsts.setdefault(window, max(begin, window))
+        calls += [(ADVISE | IGNORE, first, size, 22) for first in firsts.values()]
         steps = listed(calls)
         return steps, tools_bytes + own_bytes() - before, copied_bytes
 

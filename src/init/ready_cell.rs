@@ -31,6 +31,9 @@ pub const MAX_MESSAGE_BYTES: usize = 1024;
 const NETWORK_PATIENCE_NS: u64 = 3_000_000_000;
 const NETWORK_CHECK_NS: u64 = 1_000_000;
 
+/// How long a run waits for its fork of the template, which takes a millisecond on an idle machine.
+const READY_PATIENCE_NS: u64 = 500_000_000;
+
 /// A cell that waits for its run.
 pub struct ReadyCell {
     /// The cell init.
@@ -118,6 +121,15 @@ impl ReadyCell {
     /// open.
     pub fn set_ready_pipe(&mut self, pipe: Option<OwnedFd>) {
         self.ready = pipe;
+    }
+
+    /// Waits until a fork of the template that was let in early is ready: until then it shares with
+    /// the template what it will have copied, and that must not count twice. Bounded, because the
+    /// template may have ended.
+    pub fn wait_until_still(&self) {
+        if let (true, Some(ready)) = (self.is_still, &self.ready) {
+            let _ = sys::poll(&mut [sys::poll_fd(ready.as_raw_fd(), libc::POLLIN)], READY_PATIENCE_NS);
+        }
     }
 
     /// CPU time of the cell init, in nanoseconds.

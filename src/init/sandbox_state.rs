@@ -45,6 +45,10 @@ const RESET_CHECK_NS: u64 = 1_000_000;
 const SETTLE_PATIENCE_NS: u64 = 8_000_000_000;
 pub const SETTLE_CHECK_NS: u64 = 2_000_000;
 
+/// The same at most, on a machine on which helpers of ours that squeeze memory, or cells that exit,
+/// hardly get CPU time.
+const MAX_SETTLE_NS: u64 = 60_000_000_000;
+
 /// When memory is squeezed for the first time, and how often at most. The time doubles.
 const SQUEEZE_AFTER_NS: u64 = 60_000_000;
 const MAX_SQUEEZES: u64 = 3;
@@ -284,18 +288,18 @@ impl SandboxState {
         self.wants_cell = true;
         self.pool.discard_prepared(&mut self.own_cpu);
         let emptied = self.files.empty();
-        let mut left = None;
+        let (mut left, mut is_clean) = (None, false);
         for _ in 0..MAX_RESET_CHECKS {
             // processes may be exiting, and the kernel frees some memory late
             self.reap(sys::now());
             left = self.left_of_earlier_runs();
-            if left.is_none() && self.files.is_clean(&self.helper_pids()) {
+            is_clean = self.files.is_clean(&self.helper_pids());
+            if left.is_none() && is_clean {
                 break;
             }
             let _ = sys::poll(&mut [], RESET_CHECK_NS);
         }
-        let helpers = self.helper_pids();
-        let audit = Audit { files: &self.files, helpers: &helpers, left, baseline: &self.audit_baseline };
+        let audit = Audit { files: &self.files, is_clean, left, baseline: &self.audit_baseline };
         audit.residue(emptied)
     }
 
@@ -398,7 +402,11 @@ impl SandboxState {
             {
                 self.squeeze(now);
                 let settle_by = *self.settle_by.get_or_insert(now.saturating_add(SETTLE_PATIENCE_NS));
-                return if now < settle_by { Ok(()) } else { Err(format!("earlier runs left {left}")) };
+                let most = match self.own_cpu.is_any_exiting() {
+                    true => settle_by.saturating_add(MAX_SETTLE_NS - SETTLE_PATIENCE_NS),
+                    false => settle_by,
+                };
+                return if now < most { Ok(()) } else { Err(format!("earlier runs left {left}")) };
             }
             (self.settle_by, self.squeezes) = (None, 0);
             let Some(QueuedRun { run, input }) = self.queued.pop_front() else { break };
@@ -494,6 +502,7 @@ impl SandboxState {
         self.wants_cell = run.more;
         // before `inherited`: this also reads the sizes that a template reports once it has loaded
         let may_load = self.pool.is_template_loading(now) || self.pool.is_loading();
+        cell.wait_until_still();
         let held = cell.waiting_holdings().unwrap_or_default();
         let inherited = self.inherited(source, held, cell.is_still());
         self.wait_for_exits(held.charged, now);

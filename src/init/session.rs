@@ -13,8 +13,8 @@ use super::input::Overrun;
 use super::reap::{self, Reaped};
 use super::run::RunState;
 use super::sandbox_state::{SETTLE_CHECK_NS, SandboxState};
-use super::sys::{self, PollFd};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use super::sys::{self, poll_fd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use wire::codec;
 use wire::frame::{FromInit, InitHello, MAX_CHUNK_BYTES, MAX_PREPARED, SILENCE_LIMIT, ToInit};
 use wire::stream::FrameReader;
@@ -311,8 +311,4 @@ impl Session {
         self.sandbox = Some(sandbox);
         Ok(())
     }
-}
-
-fn poll_fd(fd: RawFd, events: i16) -> PollFd {
-    PollFd { fd, events, revents: 0 }
 }

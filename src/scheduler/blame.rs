@@ -52,6 +52,13 @@ pub(super) fn unfit(id: &str, unfit: &Unfit) -> Report {
     system_error(id, blame, &format!("The sandbox does not fit the submission: {unfit}."))
 }
 
+/// Whether a sandbox that was lost so can have died because the program exhausted its memory. An
+/// init that said why it ends was alive; what it squeezed out of its sandbox before counts as
+/// killed for memory, too.
+pub(super) fn may_be_out_of_memory(lost: &Lost) -> bool {
+    !matches!(lost, Lost::OutOfMemory | Lost::Fault(_))
+}
+
 /// The result of a submission whose sandbox died, init included, because its memory was exhausted:
 /// the program's limit, not a fault of ours. `used_bytes` is what the program used then; `tests`
 /// are the results from before.
@@ -142,6 +149,13 @@ mod tests {
     fn the_submission_is_not_blamed_for_an_init_that_was_killed() {
         assert_eq!(lost(&[death(true, 137), death(true, 137)]).0.blame, Some(Blame::Assay));
         assert_eq!(lost(&[death(true, 134), death(true, 137)]).0.blame, Some(Blame::Assay));
+    }
+
+    #[test]
+    fn an_init_that_says_why_it_ends_has_not_run_out_of_memory() {
+        assert!(may_be_out_of_memory(&Lost::Eof) && may_be_out_of_memory(&Lost::Silent));
+        assert!(!may_be_out_of_memory(&Lost::Fault("earlier runs left 7 bytes of memory".to_owned())));
+        assert!(!may_be_out_of_memory(&Lost::OutOfMemory));
     }
 
     #[test]

@@ -364,10 +364,8 @@ impl<'a> SubmissionTask<'a> {
         let (host, container) = placement.retire_lost(&lost);
         drop(placement.release());
         let end = host.container_end(&container).await;
-        // `Lost::OutOfMemory`: the sandbox was alive, and its program within its limit
-        let is_within_limit =
-            matches!(lost, LostSandbox::Submission(Lost::OutOfMemory) | LostSandbox::Referee(_, Lost::OutOfMemory));
-        if end.is_out_of_memory() && !is_within_limit {
+        let (LostSandbox::Submission(how) | LostSandbox::Referee(_, how)) = &lost;
+        if end.is_out_of_memory() && blame::may_be_out_of_memory(how) {
             let judged = match &lost {
                 LostSandbox::Submission(lost) => blame::out_of_memory(self.work, lost, used_bytes, tests),
                 LostSandbox::Referee(_, lost) => blame::referee_out_of_memory(lost),

@@ -333,6 +333,26 @@ pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     }
 }
 
+/// Twice as many busy loops as there are cores, until dropped.
+pub struct BusyCores(Vec<std::process::Child>);
+
+impl BusyCores {
+    pub fn start() -> BusyCores {
+        let count = std::thread::available_parallelism().unwrap().get() * 2;
+        let start = |_| std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        BusyCores((0..count).map(start).collect())
+    }
+}
+
+impl Drop for BusyCores {
+    fn drop(&mut self) {
+        for one in &mut self.0 {
+            let _ = one.kill();
+            let _ = one.wait();
+        }
+    }
+}
+
 /// A caller of the socket protocol.
 pub struct Caller {
     pub writer: UnixStream,

@@ -12,7 +12,7 @@ use crate::sys::{self, Holdings};
 const FREED_BYTES: u64 = 1024 * 1024;
 
 /// How often a run looks whether they have exited, and the pause in between.
-const MAX_EXIT_CHECKS: usize = 200;
+const MAX_EXIT_CHECKS: usize = 2_000;
 const EXIT_CHECK_NS: u64 = 250_000;
 
 impl SandboxState {

@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::errno::{Errno, check};
+use std::os::fd::RawFd;
+
 use nix::libc;
 
 /// Monotonic time in nanoseconds.
@@ -32,6 +34,12 @@ fn clock(id: libc::clockid_t) -> u64 {
 
 /// A descriptor for poll(2); a negative one is skipped.
 pub type PollFd = libc::pollfd;
+
+/// An entry for [`poll`]; a descriptor of -1 is skipped.
+#[must_use]
+pub fn poll_fd(fd: RawFd, events: i16) -> PollFd {
+    PollFd { fd, events, revents: 0 }
+}
 
 /// Waits for an event on one of `fds`, at most `timeout_ns`. EINTR counts as an event.
 pub fn poll(fds: &mut [PollFd], timeout_ns: u64) -> Result<(), Errno> {

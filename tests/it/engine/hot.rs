@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, Daemon, Options, eventually, patient, root, submission, with};
+use crate::harness::{BusyCores, Caller, Daemon, Options, eventually, patient, root, submission, with};
 
 /// A folder with one of the shipped profiles, changed by `change`.
 fn profile(name: &str, change: impl FnOnce(String) -> String) -> tempfile::TempDir {
@@ -323,6 +323,23 @@ fn all_tests_of_a_submission_report_the_same_memory_however_their_forks_were_mad
     // 1 MiB, and a batch of the kernel's charges
     let bound = 1024.0 * 1024.0 + 64.0 * 4096.0;
     assert!(hot.iter().all(|reported| (reported - cold).abs() <= bound), "{cold} cold, {hot:?} hot");
+}
+
+/// A fork that is still being made when its submission comes shares memory with its template, which
+/// must not count twice, nor not at all.
+#[test]
+fn memory_does_not_depend_on_how_soon_a_submission_follows_the_last_one() {
+    let folder = profile("python", reused);
+    let daemon = daemon_of("python", folder.path(), 0, 1);
+    let mut caller = daemon.caller_as(4106);
+    let work = with(python("python", "print(1)"), "tenant", json!("t"));
+    hot(&mut caller, &work);
+    let busy = BusyCores::start();
+    let memory = |report: Value| report["run"]["memory_bytes"].as_f64().unwrap();
+    let told: Vec<f64> = (0..150).map(|_| memory(caller.ok("submission.run", patient(work.clone())))).collect();
+    drop(busy);
+    let (least, most) = told.iter().fold((f64::MAX, 0.0_f64), |(least, most), one| (least.min(*one), most.max(*one)));
+    assert!(most - least <= 1024.0 * 1024.0 + 64.0 * 4096.0, "{least} to {most}: {told:?}");
 }
 
 /// A cell that is discarded while the template forks into it leaves a request without a reader.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::packages::assay;
-use crate::harness::{Daemon, Options, images, patient, root, with};
+use crate::harness::{BusyCores, Daemon, Options, images, patient, root, with};
 
 /// One program for each verdict, in one language.
 struct Language {
@@ -332,10 +332,7 @@ fn a_language_is_added_by_a_profile_and_an_image_folder() {
 fn the_same_submission_gets_the_same_verdict_while_every_core_is_busy() {
     let daemon = Daemon::start(&Options { profiles: "c", floor: 2, ..Options::default() });
     daemon.warm();
-    // twice as many busy loops as there are cores, outside of assay's accounting
-    let mut load: Vec<std::process::Child> = (0..std::thread::available_parallelism().unwrap().get() * 2)
-        .map(|_| std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap())
-        .collect();
+    let busy = BusyCores::start();
     let folder = tempfile::tempdir().unwrap();
     let mut results = Vec::new();
     for (name, ms) in [("half", 300), ("double", 1200)] {
@@ -354,10 +351,7 @@ fn the_same_submission_gets_the_same_verdict_while_every_core_is_busy() {
             .unwrap();
         results.push((output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap()));
     }
-    for one in &mut load {
-        let _ = one.kill();
-        let _ = one.wait();
-    }
+    drop(busy);
     assert_eq!((results[0].0, &results[0].1["verdicts"]), (Some(0), &json!({ "accepted": 12 })), "{results:?}");
     assert_eq!((results[1].0, &results[1].1["verdicts"]), (Some(0), &json!({ "time_limit": 12 })), "{results:?}");
     assert!(results[0].1["cpu_ms"]["max"].as_f64() < Some(600.0) && results[0].1["memory_bytes"]["min"].is_number());
