@@ -86,7 +86,7 @@ impl ConfigError {
     }
 }
 
-fn remedy(error: &std::io::Error) -> &'static str {
+pub(super) fn remedy(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::NotFound => {
             "; use --config for another file, or create it (config/assayd.toml shows every setting)"

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::load::{MergedSources, Origins};
-use super::problem::{ConfigError, ConfigProblem, SettingOrigin};
+use super::problem::{ConfigError, ConfigProblem, SettingOrigin, remedy};
 use super::schema::{self, nearest};
 use super::units::Unit;
 use super::{Config, EnvVars, sources};
@@ -201,7 +201,8 @@ impl ProfileFile {
             Ok(source) => merged.add(source),
             Err(ConfigError::Wrong(problems)) => return none(problems),
             Err(ConfigError::Read { source, .. }) => {
-                let message = format!("it cannot be read: {source}");
+                let advice = if source.kind() == std::io::ErrorKind::NotFound { "" } else { remedy(&source) };
+                let message = format!("it cannot be read: {source}{advice}");
                 return none(vec![ConfigProblem { origin: whole, key: String::new(), message }]);
             }
         }

@@ -31,11 +31,22 @@ impl Instance {
         std::fs::create_dir_all(folder).map_err(|error| failed("make a file", &error))?;
         let lock = lock(&folder.join("lock"), timeout).map_err(|error| failed("take the lock", &error))?;
         let path = folder.join("instance-id");
-        let id = match std::fs::read_to_string(&path) {
-            Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
-            _ => {
+        let kept = match std::fs::read(&path) {
+            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("read the instance's id", &error)),
+        };
+        let id = match kept.as_deref().filter(|id| is_id(id)) {
+            Some(id) => id.to_owned(),
+            None => {
                 let id = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
                 std::fs::write(&path, &id).map_err(|error| failed("keep the instance's id", &error))?;
+                if kept.is_some() {
+                    tracing::warn!(
+                        file = %path.display(), %id,
+                        "the instance's id is damaged; a new one is in use: sandboxes of the old one are not removed"
+                    );
+                }
                 id
             }
         };
@@ -45,6 +56,11 @@ impl Instance {
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
+}
+
+/// Whether a text can be the id: it is a part of a label, and of names of containers.
+fn is_id(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// Takes an exclusive lock, waiting at most `timeout`.

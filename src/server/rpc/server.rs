@@ -27,7 +27,7 @@ const CONNECT_RETRY: Duration = Duration::from_secs(1);
 /// # Errors
 /// A message: the path is in use or cannot be created.
 pub async fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
-    let failed = |what: &str, error: std::io::Error| format!("{what} {}: {error}", path.display());
+    let failed = |what: &str, error: std::io::Error| format!("{what} {}: {error} (socket.path)", path.display());
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| failed("make the folder of", error))?;
     }

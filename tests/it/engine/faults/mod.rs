@@ -474,6 +474,29 @@ fn damage_in_the_state_folder_is_logged() {
 }
 
 #[test]
+fn a_damaged_id_of_the_instance_is_logged_and_replaced() {
+    let mut daemon = Site { engine: Some("unix:///nonexistent/docker.sock"), ..Site::bash() }.start_bare();
+    daemon.terminate();
+    let id = daemon.folder.path().join("state/instance-id");
+    for damaged in [b"".as_slice(), b"\xff\x00", b"a b/c"] {
+        std::fs::write(&id, damaged).unwrap();
+        let lines = attention(&daemon).len();
+        daemon.start_again();
+        let is_said = |line: &String| line.contains(" WARN ") && line.contains("the instance's id is damaged");
+        eventually("the damage is logged", || attention(&daemon)[lines..].iter().any(is_said));
+        daemon.terminate();
+        assert_eq!(std::fs::read_to_string(&id).unwrap().len(), 12);
+    }
+    // one that cannot be read is not replaced
+    std::fs::remove_file(&id).unwrap();
+    std::fs::create_dir(&id).unwrap();
+    let path = daemon.folder.path().join("assayd.toml");
+    let output = Command::new(crate::programs::program("assayd")).arg("--config").arg(path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("failed to read the instance's id"), "{said}");
+}
+
+#[test]
 fn a_build_log_that_cannot_be_kept_is_logged() {
     let site = Site::new("image = 'own'").own_image("RUN true");
     let mut daemon = site.start();
