@@ -64,7 +64,7 @@ attacks: ## run every attack against both kinds of sandbox, ROUNDS=n times (defa
 	scripts/with-engine env ATTACKS_TABLE=1 ATTACKS_ROUNDS=$(or $(ROUNDS),1) cargo test --test it attacks:: -- --nocapture --test-threads 1
 
 chaos: ## kill and stop parts at random for DURATION=n seconds (default 120), in the order of SEED=n
-	scripts/with-engine env CHAOS_SECONDS=$(or $(DURATION),$(SECONDS),120) CHAOS_SEED=$(or $(SEED),1) cargo test --test it storm:: -- --nocapture
+	scripts/with-engine env CHAOS_SECONDS=$(or $(DURATION),$(SECONDS),120) CHAOS_SEED=$(or $(SEED),1) cargo test --test it chaos:: -- --nocapture
 
 separation: ## thirty programs that leave what they can to the next run, and a victim after each, ROUNDS=n times (default 4)
 	ASSAY_SEPARATION_ROUNDS=$(or $(ROUNDS),4) scripts/with-engine cargo test --test it separation:: -- --nocapture --test-threads 1

@@ -2,8 +2,9 @@
 //! and compares a warm run with `docker run` of the same hardening, and one and four callers with
 //! bare execution.
 //!
-//! Run by `make demo`; by hand: `ASSAY_SOCKET=/run/assay/assay.sock cargo run --release --bin demo`.
-//! Exit status: 0 if every verdict is as expected, 1 if not, 125 if the daemon cannot be reached.
+//! Run by `make demo`; by hand: `ASSAY_SOCKET=/run/assay/assay.sock cargo run --release --bin
+//! demo`. Exit status: 0 if every verdict is as expected, 1 if not, 125 if the daemon cannot be
+//! reached.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::{Command, ExitCode, Stdio};

@@ -26,7 +26,6 @@ mod engine {
     mod accounting;
     mod as_written;
     mod attacks;
-    mod chaos;
     mod contract;
     pub mod docker;
     mod faults;
@@ -45,6 +44,7 @@ mod engine {
     mod packages;
     mod parallel;
     mod protocol;
+    mod recovery;
     mod referees;
     mod sandbox;
     mod scheduling;
@@ -58,10 +58,10 @@ mod engine {
 }
 
 mod machine {
+    mod chaos;
     mod docs;
     mod init;
     mod metrics;
     mod soak;
-    mod storm;
     mod systemd;
 }

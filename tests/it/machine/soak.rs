@@ -65,7 +65,7 @@ fn ten_thousand_submissions_do_not_grow_the_daemon() {
         caller.join().unwrap();
     }
     let took = begun.elapsed();
-    eventually("the pool is at its floor again", || daemon.containers().len() <= 8);
+    eventually("there are no more sandboxes than the ceiling", || daemon.containers().len() <= 8);
     let (early, late) = (early.unwrap(), resources(pid));
     let times = times.lock().unwrap();
     let (first, last) = (percentiles(&times[..part]), percentiles(&times[all - part..]));

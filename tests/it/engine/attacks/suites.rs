@@ -255,7 +255,7 @@ fn no_suite_is_accepted_without_being_solved() {
 }
 
 #[test]
-fn nor_is_one_whose_code_runs_in_a_process_of_its_own() {
+fn no_separate_suite_is_accepted_without_being_solved() {
     none_is_accepted(true);
 }
 
@@ -281,7 +281,7 @@ fn none_is_accepted(is_separate: bool) {
     let walks = walks.iter().map(|(what, code)| (what.as_str(), vec![("main.py", code.as_str())]));
     for (what, files) in attacks.chain(walks) {
         if is_separate && what.contains("another interpreter") {
-            continue; // it is right, and that interpreter reaches nothing
+            continue; // its code is right, and from its own process it reaches nothing of the suite
         }
         let got = match judged(&mut caller, &files, is_separate) {
             Ok(report) => {

@@ -63,17 +63,17 @@ fn every_command_prints_the_json_that_its_schema_describes() {
     let mut validation = Validation::default();
     for (name, words) in calls {
         let output = assay(&daemon, words);
-        let said = outputs::of(name).unwrap_or_else(|| panic!("{name} is not in the table"));
+        let described = outputs::of(name).unwrap_or_else(|| panic!("{name} is not in the table"));
         let text = String::from_utf8(output.stdout).unwrap();
         let documents: Vec<Value> =
             serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>().unwrap();
         let wanted = if *name == "top" { 2 } else { 1 };
         assert_eq!(documents.len(), wanted, "{name}: {text}{}", String::from_utf8_lossy(&output.stderr));
-        if said.form == outputs::JsonForm::Lines {
+        if described.form == outputs::JsonForm::Lines {
             assert_eq!(text.lines().count(), wanted, "{name}: a document per line");
         }
         for document in &documents {
-            validation.add(name, &schema_of(said.schema), document);
+            validation.add(name, &schema_of(described.schema), document);
         }
     }
     // not tried here: a command that needs a registry, and those without a schema of their own

@@ -13,7 +13,7 @@ use crate::harness::{Caller, Daemon, Options, eventually, patient, root, submiss
 const POLLUTERS: &str = include_str!("polluters.c");
 const KINDS: i64 = 30;
 
-/// A daemon whose sandboxes of this profile are used again.
+/// A daemon that keeps the sandboxes of this profile for as many submissions as a test sends.
 fn reusing(profile: &str) -> Daemon {
     let folder = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(root().join(format!("config/profiles/{profile}.toml"))).unwrap();
@@ -72,7 +72,7 @@ fn a_program_that_needs_most_of_its_memory_is_accepted_as_the_test_after_any_pol
             let report = run(&mut caller, polluting(&tests));
             for (kind, test) in tests.iter().zip(report["tests"].as_array().unwrap()) {
                 let is_accepted = test["verdict"] == "accepted";
-                // what a polluter is told of itself does not matter here
+                // a polluter's own verdict does not matter here
                 assert!(is_accepted || *kind >= 0, "a victim in {tests:?}: {test:#}\n{report:#}");
             }
         }

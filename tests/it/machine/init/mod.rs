@@ -37,12 +37,12 @@ both!(
     output_ends_the_run_at_exactly_its_limit,
     output_is_truncated_at_exactly_its_limit_if_the_caller_asks_for_it,
     ten_megabytes_pass_through_the_window,
-    a_host_that_sends_no_credit_gets_one_window_and_a_done,
+    a_daemon_that_sends_no_credit_gets_one_window_and_a_done,
     memory_is_limited_and_the_next_run_is_not_charged_for_it,
     memory_of_the_first_run_is_the_cgroups_peak,
     a_fork_bomb_ends_and_the_next_run_works,
     a_program_gets_exactly_its_processes_and_every_denial_is_counted,
-    daemons_that_ignore_sigterm_die_with_the_run,
+    daemonised_processes_that_ignore_sigterm_die_with_the_run,
     a_program_that_never_reads_takes_no_more_than_the_window,
     input_for_a_program_that_closed_its_stdin_is_discarded,
     a_program_that_cannot_start_reports_the_step,
@@ -148,7 +148,7 @@ fn ten_megabytes_pass_through_the_window(isolation: IsolationMode) {
     assert_eq!((end.stdout.len(), end.done.ended), (10_000_000, Ended::Exited(0)));
 }
 
-fn a_host_that_sends_no_credit_gets_one_window_and_a_done(isolation: IsolationMode) {
+fn a_daemon_that_sends_no_credit_gets_one_window_and_a_done(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let run = sandbox.begin(&["/probe", "write", "4000000"], |r| {
         r.limits.wall_ns = 2_000_000_000;
@@ -222,7 +222,7 @@ fn a_program_gets_exactly_its_processes_and_every_denial_is_counted(isolation: I
     assert_eq!((end.text().as_str(), end.done.pids_denied), ("59 0\n", 0));
 }
 
-fn daemons_that_ignore_sigterm_die_with_the_run(isolation: IsolationMode) {
+fn daemonised_processes_that_ignore_sigterm_die_with_the_run(isolation: IsolationMode) {
     let mut sandbox = Sandbox::open(isolation);
     let end = sandbox.run(&["/probe", "daemons"]);
     assert_eq!((end.done.ended, end.done.survivors), (Ended::Exited(0), 3));
@@ -288,7 +288,7 @@ fn a_program_has_no_privileges_no_extra_descriptors_and_its_limits(isolation: Is
     }
     assert_eq!(field("NoNewPrivs:"), "1");
     let text = sandbox.run(&["/probe", "limits"]).text();
-    // the cgroup decides; these are nets far above it
+    // the cgroup enforces the limit on processes; these rlimits are above it
     let pids = if isolation == IsolationMode::Cell { "77/77" } else { "76/76" };
     assert_eq!(text, format!("6/7 8388608/8388608 64/64 {pids} 0/0 fd0 fd1 fd2 nonblock=0 sid=1\n"));
     let score = sandbox.run(&["/probe", "cat", "/proc/self/oom_score_adj"]);

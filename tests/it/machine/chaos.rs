@@ -1,7 +1,7 @@
-//! Chaos on a private engine (`make chaos`): three callers submit continuously while faults are
-//! injected. The engine, its shims, the inits and the daemon are killed or stopped, sandboxes are
-//! removed, the engine's disk is filled, and the network is cut and stalled. The daemon uses the
-//! engine twice: as a host on its Unix socket and as one behind TLS.
+//! Faults at random on a private engine (`make chaos`), while three callers submit. The engine, its
+//! shims, the inits and the daemon are killed or stopped, sandboxes are removed, the engine's disk
+//! is filled, and the network is cut and stalled. The daemon uses the engine twice: as a host on
+//! its Unix socket and as one behind TLS.
 //!
 //! Asserted: no verdict is wrong, no answer is lost while the daemon runs, and at the end the
 //! engine holds nothing. `CHAOS_SECONDS` (default 20) sets the length, `CHAOS_SEED` (default 1) the

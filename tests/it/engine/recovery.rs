@@ -1,5 +1,5 @@
-//! The daemon is killed or the engine disappears: nothing is left behind, and every response is
-//! correct.
+//! The daemon, its engine or a sandbox is killed or stopped: nothing is left behind, every answer
+//! is correct, and the daemon recovers. `machine/chaos.rs` does so at random.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
