@@ -251,8 +251,10 @@ def serve(socket, folder):
     import builtins
     import importlib
     import io
+    import logging
     import os
     import types
+    import warnings
 
     channel = Channel(socket)
     main = _thread.get_ident()
@@ -444,6 +446,19 @@ def serve(socket, folder):
 
     read_input.__name__ = read_input.__qualname__ = "input"
 
+    def show_warning(message, category, filename, lineno, file=None, line=None):
+        kind = values.encode(category, {})
+        channel.send(["warn", kind, str(message), str(filename), int(lineno)])
+
+    class Forward(logging.Handler):
+        """What the code logs is logged by the suite's process."""
+
+        def emit(self, record):
+            text = record.getMessage()
+            if record.exc_info:
+                text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
+            channel.send(["log", record.name, record.levelno, str(record.pathname), record.lineno, text, record.funcName])
+
     def iterate(value):
         """Runs a coroutine to its end."""
         import asyncio
@@ -511,6 +526,10 @@ def serve(socket, folder):
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     builtins.input = read_input
+    warnings.showwarning = show_warning
+    warnings.simplefilter("always")
+    logging.getLogger().addHandler(Forward())
+    logging.getLogger().setLevel(1)
     sys.path.insert(0, folder)
 
     while True:
@@ -552,9 +571,11 @@ def connect(socket, is_of_suite, places):
     """
     import builtins
     import functools
+    import logging
     import os
     import threading
     import types
+    import warnings
     import weakref
 
     channel = Channel(socket)
@@ -565,6 +586,7 @@ def connect(socket, is_of_suite, places):
     handed_numbers = {}
     raised = []  # exceptions of those, during the request under way
     turn = threading.RLock()
+    late = []
     depth = [0]
     sent = [None]
     ended = []
@@ -857,6 +879,10 @@ def connect(socket, is_of_suite, places):
         for number, content in changed:
             container = objects[number]
             values.fill(values.names[type(container)], container, content, objects)
+        if late:
+            error = late[0]
+            late.clear()
+            raise error
         if what == "ok":
             return value
         raise value
@@ -896,6 +922,24 @@ def connect(socket, is_of_suite, places):
         if what == "write":
             stream = sys.stdout if rest[0] == 1 else sys.stderr
             stream.write(str(rest[1]))
+            return
+        try:
+            if what == "warn":
+                kind, text, file, line = rest
+                kind = values.decode(kind, {})
+                kind = kind if isinstance(kind, type) and issubclass(kind, Warning) else UserWarning
+                warning = kind.__new__(kind, str(text)) if isinstance(kind, Kind) else str(text)
+                return warnings.warn_explicit(warning, kind, str(file), int(line))
+            if what == "log":
+                name, level, file, line, text, function = rest
+                logger = logging.getLogger(str(name))
+                if logger.isEnabledFor(int(level)):
+                    record = logger.makeRecord(str(name), int(level), str(file), int(line), str(text), (), None, str(function))
+                    logger.handle(record)
+                return
+        except BaseException as error:
+            # a filter may make an exception of a warning: it is raised where the call was made
+            late.append(error)
             return
         try:
             table = {}

@@ -91,6 +91,7 @@ def main(load):
     numbers = iter(range(1 << 30))
     box = os.getcwd()
     process = os.getpid()
+    installed = list(sys.path)
     system = tuple({os.path.dirname(os.__file__) + "/", os.path.dirname(os.path.dirname(pytest.__file__)) + "/"})
 
     def record(write=os.write, dumps=json.dumps, getpid=os.getpid, leave=os._exit, **what):
@@ -216,8 +217,12 @@ def main(load):
                 if name.strip() and not name.strip().startswith("."):
                     yield name.split()[0]
 
+    def is_installed(top):
+        spec = importlib.machinery.PathFinder.find_spec(top, installed)
+        return spec is not None and spec.loader is not None
+
     def load_libraries():
-        """Imports the standard modules that the suite imports, before files of the submission can take their place.
+        """Imports the installed modules that the suite imports, before files of the submission can take their place.
 
         If the suite imports nothing else of the submission, the module of that name is what it tests.
         """
@@ -228,7 +233,8 @@ def main(load):
         modules = sys.stdlib_module_names
         for name in sorted(wanted):
             top = name.partition(".")[0]
-            if top in modules and top not in tails and (top not in own or (tops & own) - modules):
+            is_library = top in modules or top not in own and is_installed(top)
+            if is_library and top not in tails and (top not in own or (tops & own) - modules):
                 try:
                     __import__(name)
                 except BaseException:
@@ -237,6 +243,37 @@ def main(load):
             module = sys.modules.get(name)
             if module is not None:
                 libraries[name] = libraries[id(vars(module))] = {None: module, **vars(module)}
+                library_tops.add(name.partition(".")[0])
+
+    library_tops = set()
+    # these have hooks that programs replace
+    unwatched = {"builtins", "sys", "threading", "warnings", "logging", "signal", "pytest", "_pytest", "unittest", "pluggy"}
+
+    def library_core():
+        """Functions and classes of the modules that the suite imports, with what they consist of."""
+        tops = library_tops - unwatched
+        for name, module in list(sys.modules.items()):
+            top = name.partition(".")[0]
+            is_standard = top in sys.stdlib_module_names
+            if top not in tops or not isinstance(module, types.ModuleType) or name in served:
+                continue
+            if not is_standard and name != top and not any(words[path][name.rpartition(".")[2].encode()] for path in words):
+                continue
+            if isinstance(module, foreign):
+                continue
+            yield name, frozen(vars(module), functions, own_changes)
+            # os.path is posixpath, and collections.abc has the classes of another module
+            below = [module] + [one for one in vars(module).values() if isinstance(one, types.ModuleType) and one.__name__ not in sys.modules]
+            for one in below:
+                for key, value in list(vars(one).items()):
+                    if isinstance(value, type) and value.__module__ == name and value.__flags__ & HEAP_TYPE:
+                        yield f"{name}.{key}", frozen(vars(value), functions, own_changes)
+            for key, value in list(vars(module).items()):
+                if isinstance(value, types.ModuleType) and value.__name__ in sys.modules and any(words[path][key.encode()] for path in words):
+                    if value.__name__.partition(".")[0] not in tops | unwatched and not isinstance(value, foreign):
+                        yield value.__name__, frozen(vars(value), functions, own_changes)
+
+    HEAP_TYPE = 1 << 9
 
     special = {
         "pytestmark", "pytest_plugins", "__test__", "load_tests", "setup_module", "teardown_module", "setup_function",
@@ -294,8 +331,13 @@ def main(load):
                 classes[value] = dict(vars(value))
         loaded[id(names)] = Loaded(path, names, dict(names), classes, tests)
 
+    # what a suite replaces itself
+    patching = re.compile(rb"(?:setattr|patch(?:\.object)?)\(\s*(?:[\w.]+\s*,\s*)?['\"][\w.]*?(\w+)['\"]")
+    own_changes = {name.decode() for source in sources.values() for name in patching.findall(source)}
+
     globals_of = re.compile(rb"^[ \t]*global[ \t]+([\w, \t]+)", re.MULTILINE)
     stores_of = re.compile(rb"\.(\w+)[ \t]*(?:,|[-+*/%@&|^]?=(?!=)|(?://|\*\*|<<|>>)=)")
+    own_changes |= {name.decode() for source in sources.values() for name in stores_of.findall(source)}
 
     class Loaded:
         """A module of the suite, as it was when it had been loaded."""
@@ -568,6 +610,12 @@ def main(load):
                                 if isinstance(method, types.FunctionType):
                                     yield (name, key, part, "code"), method.__code__
 
+    def is_of_legacy(value):
+        """Whether it is one of the methods that pytest's plugin of old paths adds while pytest starts."""
+        value = getattr(value, "fget", value)
+        code = getattr(value, "__code__", value)
+        return isinstance(code, types.CodeType) and code.co_filename.endswith("/_pytest/legacypath.py") and is_library(code)
+
     def look_at_all():
         now = dict(parts())
         for key, value in state["before"].items():
@@ -583,11 +631,11 @@ def main(load):
         for module in (_pytest.outcomes, _pytest.python_api, _pytest.assertion.rewrite, _pytest.runner, unittest.case):
             yield module.__name__, frozen(vars(module), functions)
         yield "unittest.TestCase", frozen(vars(unittest.case.TestCase), functions)
-        for name in ("RaisesContext", "RaisesExc", "ApproxBase", "ApproxScalar"):
-            for module in list(sys.modules.values()):
-                kind = vars(module).get(name) if getattr(module, "__name__", "").startswith("_pytest.") else None
-                if isinstance(kind, type) and kind.__module__ == module.__name__:
-                    yield name, frozen(vars(kind), functions)
+        for home in ("unittest.case", "_pytest.python_api", "_pytest.raises", "_pytest.recwarn", "_pytest._code.code"):
+            for key, value in list(vars(sys.modules.get(home, types)).items()):
+                if isinstance(value, type) and value.__module__ == home and value is not unittest.case.TestCase:
+                    if home != "_pytest._code.code" or key == "ExceptionInfo":
+                        yield f"{home}.{key}", frozen(vars(value), functions)
 
     everything = all
 
@@ -634,7 +682,7 @@ def main(load):
                     found[id(whole.names), name] = (whole.names, name, value)
                     if isinstance(value, types.ModuleType) and id(vars(value)) not in loaded:
                         before = libraries.get(id(vars(value)), {})
-                        for used in names & before.keys():
+                        for used in (names & before.keys()) - own_changes:
                             found[id(vars(value)), used] = (vars(value), used, before[used])
                     else:
                         todo.append(inner(value))
@@ -992,6 +1040,12 @@ def main(load):
             sys.addaudithook(guard)
             state["running"] = True
             forget(early_config)
+            # before a conftest.py of the suite, which may import the code under test
+            state["before"] = dict(parts())
+            state["core"] = [*core(), *library_core()]
+            for value in state["before"].values():
+                if isinstance(value, types.CodeType):
+                    protected.add(value)
             sys.meta_path.insert(0, finder)
             sys.path.insert(0, box)
 
@@ -1008,11 +1062,14 @@ def main(load):
         @pytest.hookimpl(tryfirst=True)
         def pytest_collection(self, session):
             forget(session.config)
-            state["before"] = dict(parts())
-            state["core"] = list(core())
-            for value in state["before"].values():
+            now = dict(parts())
+            for key, value in now.items():
+                if is_of_legacy(value):
+                    state["before"][key] = value
+            for value in now.values():
                 if isinstance(value, types.CodeType):
                     protected.add(value)
+            look_at_all()
 
         @pytest.hookimpl(tryfirst=True)
         def pytest_collection_modifyitems(self, session, config, items):

@@ -87,6 +87,32 @@ fn what_cannot_cross_is_refused_by_name() {
 }
 
 #[test]
+fn what_the_tests_use_of_libraries_is_what_it_was() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let (tests, attacks) = (file("test_libraries.py"), file("libraries.txt"));
+    let parts: Vec<(&str, &str)> =
+        attacks.split("=== ").skip(1).map(|part| part.split_once("\n---\n").unwrap()).collect();
+    let right = parts[0].1;
+    for (what, code) in &parts {
+        for is_separate in [false, true] {
+            let code = code.replace("REST\n", right);
+            let report = judged(&mut caller, &code, &[("test_main.py", &tests)], is_separate);
+            assert_eq!(report["verdict"] == "accepted", *what == "right", "{what}, {is_separate}: {report:#}");
+        }
+    }
+    // a conftest.py that imports the code under test first
+    let tests =
+        "import unittest\nclass T(unittest.TestCase):\n  def test(self): self.assertEqual(__import__('main').f(), 1)\n";
+    let suite = [("conftest.py", "import main\n"), ("test_main.py", tests)];
+    let code = "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\ndef f(): return 2\n";
+    for is_separate in [false, true] {
+        let report = judged(&mut caller, code, &suite, is_separate);
+        assert_ne!(report["verdict"], "accepted", "{report:#}");
+    }
+}
+
+#[test]
 fn no_separate_suite_is_accepted_without_being_solved() {
     let daemon = daemon();
     let mut caller = daemon.caller();
