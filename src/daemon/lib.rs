@@ -37,7 +37,7 @@ use reaper::Reaper;
 use sandbox::host::Fleet;
 use sandbox::lifecycle::Slots;
 use scheduler::SubmissionService;
-use server::http::Gateway;
+use server::http::HttpServer;
 use server::rpc::{self, Connections, Daemon, Live, MemoryBlobs, ReloadRequest};
 use signals::{SignalReceived, SignalRequest, Signals};
 use telemetry::liveness::LivenessProbe;
@@ -70,7 +70,7 @@ struct RunningDaemon {
     daemon: Arc<Daemon>,
     /// Reloads that admins request.
     reloads: mpsc::Receiver<ReloadRequest>,
-    gateway: Option<Gateway>,
+    http_server: Option<HttpServer>,
     accepting: JoinHandle<()>,
     /// Stops accepting connections.
     stop_accepting: watch::Sender<bool>,
@@ -146,7 +146,7 @@ impl RunningDaemon {
             handing_over: AtomicBool::new(false),
         });
         let state_dir = instance.folder().to_owned();
-        let gateway = Gateway::open(&config.http, sockets.http.take(), daemon.clone(), state_dir).await?;
+        let http_server = HttpServer::open(&config.http, sockets.http.take(), daemon.clone(), state_dir).await?;
         let (listener, bound) = listen(sockets, config).await?;
         let (stop_accepting, stopped) = watch::channel(false);
         let (close_connections, closed) = watch::channel(false);
@@ -166,7 +166,7 @@ impl RunningDaemon {
             fleet,
             daemon,
             reloads,
-            gateway,
+            http_server,
             accepting,
             stop_accepting,
             close_connections,
@@ -228,9 +228,9 @@ impl RunningDaemon {
         if let Some(watchdog) = self.watchdog {
             watchdog.abort();
         }
-        // the gateway is last, so that health and metrics are available to the end of the drain
-        if let Some(gateway) = self.gateway {
-            gateway.close().await;
+        // the HTTP server is last, so that health and metrics are available to the end of the drain
+        if let Some(http_server) = self.http_server {
+            http_server.close().await;
         }
         self.reaper.dismiss();
         tracing::info!("assayd ends");
@@ -336,7 +336,7 @@ mod tests {
             type_name::<sandbox::policy::Approved>(),
             type_name::<sandbox::pool::Pool>(),
             type_name::<scheduler::SubmissionService>(),
-            type_name::<server::http::Gateway>(),
+            type_name::<server::http::HttpServer>(),
             type_name::<server::rpc::Daemon>(),
             type_name::<telemetry::liveness::LivenessProbe>(),
         ];

@@ -6,7 +6,7 @@
 /// The application's names. All texts are static, so errors carry a reference at no cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct App {
-    /// Completes the remedy "upgrade NAME".
+    /// Its name in errors and remedies, such as "upgrade NAME".
     pub name: &'static str,
     /// The `User-Agent` header of every request.
     pub user_agent: &'static str,

@@ -28,7 +28,7 @@ pub struct AuditBaseline {
     memory: u64,
     unreclaimable: u64,
     mounts: usize,
-    /// poll(2) says on it whether mounts changed since the last time.
+    /// The open table of mounts, on which poll(2) reports whether they changed since the last poll.
     mount_table: Option<OwnedFd>,
     init_limits: String,
 }
@@ -52,8 +52,8 @@ impl AuditBaseline {
         }
     }
 
-    /// The number of mounts now, if it is another one than in the first state. Only looks whether
-    /// there was a change, unless there was one: the table takes the kernel long to write.
+    /// The number of mounts now, if it is another one than in the first state. The table is read
+    /// only after a change, because the kernel takes long to write it.
     fn other_mounts(&self) -> Option<usize> {
         if let Some(table) = &self.mount_table {
             let mut fds = [sys::poll_fd(table.as_raw_fd(), libc::POLLPRI)];
@@ -102,7 +102,7 @@ fn rows(name: &str) -> usize {
 /// An audit of a sandbox that was reset.
 pub struct Audit<'a> {
     pub files: &'a Files,
-    /// What [`Files::is_clean`] says.
+    /// The result of [`Files::is_clean`].
     pub is_clean: bool,
     /// What earlier runs left in the kernel.
     pub left: Option<String>,

@@ -123,9 +123,9 @@ impl ReadyCell {
         self.ready = pipe;
     }
 
-    /// Waits until a fork of the template that was let in early is ready: until then it shares with
-    /// the template what it will have copied, and that must not count twice. Bounded, because the
-    /// template may have ended.
+    /// Waits until the fork of the template is ready, if a run took the cell before that: until
+    /// then it shares memory with the template that it is about to copy, and that must not count
+    /// twice. At most [`READY_PATIENCE_NS`], because the template may have ended.
     pub fn wait_until_still(&self) {
         if let (true, Some(ready)) = (self.is_still, &self.ready) {
             let _ = sys::poll(&mut [sys::poll_fd(ready.as_raw_fd(), libc::POLLIN)], READY_PATIENCE_NS);

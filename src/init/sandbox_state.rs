@@ -45,7 +45,7 @@ const RESET_CHECK_NS: u64 = 1_000_000;
 const SETTLE_PATIENCE_NS: u64 = 8_000_000_000;
 pub const SETTLE_CHECK_NS: u64 = 2_000_000;
 
-/// The same at most, on a machine on which helpers of ours that squeeze memory, or cells that exit,
+/// The same while cells, or helpers that squeeze memory, are still exiting: on a busy machine they
 /// hardly get CPU time.
 const MAX_SETTLE_NS: u64 = 60_000_000_000;
 
@@ -316,8 +316,9 @@ impl SandboxState {
     }
 
     /// Makes the kernel drop what it only remembers (names and inodes of files) and would otherwise
-    /// drop on the next program's clock: a helper takes all memory that is left for a moment. Once
-    /// after some time in which the kernel may free it by itself, and once more.
+    /// drop on the next program's clock: a helper takes all memory that is left for a moment. At
+    /// most [`MAX_SQUEEZES`] times, each after a longer pause in which the kernel may free it by
+    /// itself.
     fn squeeze(&mut self, now: u64) {
         let since = |settle_by: u64| now.saturating_sub(settle_by.saturating_sub(SETTLE_PATIENCE_NS));
         let waited = self.settle_by.map_or(0, since);

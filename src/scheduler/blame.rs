@@ -52,9 +52,9 @@ pub(super) fn unfit(id: &str, unfit: &Unfit) -> Report {
     system_error(id, blame, &format!("The sandbox does not fit the submission: {unfit}."))
 }
 
-/// Whether a sandbox that was lost so can have died because the program exhausted its memory. An
-/// init that said why it ends was alive; what it squeezed out of its sandbox before counts as
-/// killed for memory, too.
+/// Whether a sandbox that was lost in this way can have died because the program exhausted its
+/// memory. Not if its init reported why it ends, although the engine may then report a kill for
+/// memory: that was of a helper with which the init squeezed memory out of the sandbox.
 pub(super) fn may_be_out_of_memory(lost: &Lost) -> bool {
     !matches!(lost, Lost::OutOfMemory | Lost::Fault(_))
 }

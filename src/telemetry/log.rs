@@ -28,7 +28,8 @@ use super::journal::Journal;
 pub use super::journal::SOCKET as JOURNAL_SOCKET;
 use super::text::{clean, quoted};
 
-/// Names that `log.level` accepts before `=`, and the module path each stands for.
+/// Names that `log.level` accepts before `=`, and the module path each stands for. `gateway` is the
+/// former name of `http`.
 pub const MODULES: &[(&str, &str)] = &[
     ("cli", "cli"),
     ("config", "config"),

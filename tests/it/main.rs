@@ -30,9 +30,9 @@ mod engine {
     pub mod docker;
     mod faults;
     mod first_lesson;
-    pub mod gateway;
     mod hostile;
     mod hot;
+    pub mod http;
     mod images;
     mod isolation;
     mod judging;

@@ -32,10 +32,10 @@ fn clock(id: libc::clockid_t) -> u64 {
     (t.tv_sec as u64) * 1_000_000_000 + t.tv_nsec as u64
 }
 
-/// A descriptor for poll(2); a negative one is skipped.
+/// An entry for [`poll`]: a descriptor, and the events that it waits for and got.
 pub type PollFd = libc::pollfd;
 
-/// An entry for [`poll`]; a descriptor of -1 is skipped.
+/// An entry for [`poll`] that waits for these events; a negative descriptor is skipped.
 #[must_use]
 pub fn poll_fd(fd: RawFd, events: i16) -> PollFd {
     PollFd { fd, events, revents: 0 }

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `/health` | health in JSON: 200 also when degraded, 500 when no work can be done |
 //! | `/livez` | 200 as long as the process responds |
-//! | `/readyz` | 200 while work is accepted; 503 while draining and when no host takes work |
+//! | `/readyz` | 200 while work is accepted; 503 while draining, paused, or without a host |
 //! | `/metrics` | all metrics, as OpenMetrics or Prometheus text 0.0.4, as the client asks |
 //!
 //! It responds during a drain too, which is when an operator looks. It changes nothing and calls no
@@ -66,14 +66,14 @@ impl PassedListener {
 
 /// The running HTTP server.
 #[derive(Debug)]
-pub struct Gateway {
+pub struct HttpServer {
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
     /// Socket file to remove at the end; `None` for TCP and for passed listeners.
     socket: Option<PathBuf>,
 }
 
-impl Gateway {
+impl HttpServer {
     /// Serves on the listener of the service manager, else on the configured address; `None` when
     /// there is neither. `state_dir` is the state folder, whose disk usage is a metric.
     ///
@@ -84,7 +84,7 @@ impl Gateway {
         passed: Option<PassedListener>,
         daemon: Arc<Daemon>,
         state_dir: PathBuf,
-    ) -> Result<Option<Gateway>, String> {
+    ) -> Result<Option<HttpServer>, String> {
         let configured = http.address().map_err(|error| format!("failed to use http.listen: {error}"))?;
         let (listener, socket) = match (passed, configured) {
             (Some(passed), configured) => (use_passed(http, configured, passed)?, None),
@@ -101,7 +101,7 @@ impl Gateway {
         tracing::info!(listen = %listener.address(), "serving health checks and metrics over HTTP");
         let (stop, stopped) = watch::channel(false);
         let routes = Arc::new(routes::Routes::new(daemon, state_dir));
-        Ok(Some(Gateway { stop, serving: tokio::spawn(listener::serve(listener, routes, stopped)), socket }))
+        Ok(Some(HttpServer { stop, serving: tokio::spawn(listener::serve(listener, routes, stopped)), socket }))
     }
 
     /// Stops serving. Responses under way have [`SHUTDOWN_TIMEOUT`] to complete.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::engine::gateway::{OPEN, get, http_address};
+use crate::engine::http::{OPEN, get, http_address};
 use crate::harness::{Caller, Daemon, Options, eventually, root, submission, with};
 
 /// The sum of all series of this name that have all these labels.
