@@ -31,7 +31,8 @@ pub const MAX_MESSAGE_BYTES: usize = 1024;
 const NETWORK_PATIENCE_NS: u64 = 3_000_000_000;
 const NETWORK_CHECK_NS: u64 = 1_000_000;
 
-/// How long a run waits for its fork of the template, which takes a millisecond on an idle machine.
+/// How long a run waits for its runtime. A fork of the template takes a millisecond on an idle
+/// machine, a start of Python ten.
 const READY_PATIENCE_NS: u64 = 500_000_000;
 
 /// A cell that waits for its run.
@@ -123,11 +124,11 @@ impl ReadyCell {
         self.ready = pipe;
     }
 
-    /// Waits until the fork of the template is ready, if a run took the cell before that: until
-    /// then it shares memory with the template that it is about to copy, and that must not count
-    /// twice. At most [`READY_PATIENCE_NS`], because the template may have ended.
-    pub fn wait_until_still(&self) {
-        if let (true, Some(ready)) = (self.is_still, &self.ready) {
+    /// Waits until a runtime that was let in early is ready: until then its memory changes, and a
+    /// fork shares with the template what it is about to copy. The run would wait for it anyway. At
+    /// most [`READY_PATIENCE_NS`], because a runtime may never be ready.
+    pub fn wait_until_ready(&self) {
+        if let Some(ready) = &self.ready {
             let _ = sys::poll(&mut [sys::poll_fd(ready.as_raw_fd(), libc::POLLIN)], READY_PATIENCE_NS);
         }
     }

@@ -9,6 +9,8 @@
 
 mod charges;
 
+use self::charges::own_ns;
+
 use super::audit::{Audit, AuditBaseline};
 use super::base::Base;
 use super::cell::{self, CellConfig, ProcMasks};
@@ -503,7 +505,8 @@ impl SandboxState {
         self.wants_cell = run.more;
         // before `inherited`: this also reads the sizes that a template reports once it has loaded
         let may_load = self.pool.is_template_loading(now) || self.pool.is_loading();
-        cell.wait_until_still();
+        self.pause_templates(source, cell.is_still(), now);
+        cell.wait_until_ready();
         let held = cell.waiting_holdings().unwrap_or_default();
         let inherited = self.inherited(source, held, cell.is_still());
         self.wait_for_exits(held.charged, now);
@@ -523,6 +526,7 @@ impl SandboxState {
 
     /// The facts of a run that never had a process.
     fn refuse(&mut self, run: &Run, failed: StepError, requested_at: u64) -> Box<Done> {
+        self.pool.resume_templates(requested_at);
         if !self.stuck {
             for path in &run.remove_after {
                 self.files.remove(path);
@@ -539,6 +543,7 @@ impl SandboxState {
     pub fn finish_if_over(&mut self, now: u64, out: &mut FrameQueue) -> Result<(), String> {
         self.update_loaded(RunState::is_over);
         if let Some(active) = self.active.take_if(|active| active.is_over()) {
+            self.pool.resume_templates(now);
             let done = self.finish(active);
             out.push(&FromInit::Done(Box::new(done)));
         }
@@ -589,11 +594,4 @@ fn enter_base(hello: &InitHello, config: &CellConfig, cgroup: &Cgroup) -> Result
             Ok(Some(base))
         }
     }
-}
-
-/// CPU time of the init and its helpers. The pool's clocks are read first, because reading them
-/// costs CPU time that `init_ns` then includes.
-fn own_ns(pool: &mut CellPool, own_cpu: &OwnCpu, init_ns: impl FnOnce() -> u64) -> u64 {
-    let pool_ns = pool.cpu_ns();
-    pool_ns + own_cpu.cpu_ns(init_ns())
 }

@@ -2,8 +2,9 @@
 //! that load, memory of cells that are exiting.
 
 use super::SandboxState;
-use crate::cell_pool::RunSource;
+use crate::cell_pool::{CellPool, RunSource};
 use crate::memory_ledger::Inherited;
+use crate::own_cpu::OwnCpu;
 use crate::run::RunState;
 use crate::sys::{self, Holdings};
 
@@ -27,6 +28,15 @@ impl SandboxState {
                 let known = self.known_bytes();
                 self.audit_baseline.read_memory_again(&self.cgroup, known);
             }
+        }
+    }
+
+    /// A run that no template serves has the sandbox for itself: a template that is loading would take
+    /// its CPU share, and hide its peak of memory.
+    pub(super) fn pause_templates(&mut self, source: RunSource, is_still: bool, now: u64) {
+        let is_forked = source == RunSource::Template || source == RunSource::WaitingRuntime && is_still;
+        if !is_forked {
+            self.pool.pause_templates(now);
         }
     }
 
@@ -78,4 +88,11 @@ impl SandboxState {
             let _ = sys::poll(&mut [], EXIT_CHECK_NS);
         }
     }
+}
+
+/// CPU time of the init and its helpers. The pool's clocks are read first, because reading them
+/// costs CPU time that `init_ns` then includes.
+pub(super) fn own_ns(pool: &mut CellPool, own_cpu: &OwnCpu, init_ns: impl FnOnce() -> u64) -> u64 {
+    let pool_ns = pool.cpu_ns();
+    pool_ns + own_cpu.cpu_ns(init_ns())
 }
