@@ -150,9 +150,10 @@ const DAEMON_SECTIONS: &[ManSection] = &[
     (
         "EXIT STATUS",
         &[
-            ("0", "Ended by a signal, or --check-config or --sweep succeeded."),
-            ("1", "Failed to start; docs/OPERATIONS.md explains every such error message."),
+            ("0", "Ended by a signal, or --check-config, --check-start or --sweep succeeded."),
+            ("1", "Failed to start, or --check-config failed; docs/OPERATIONS.md explains every such error message."),
             ("2", "The command line is not valid."),
+            ("78", "The configuration cannot be used: systemd does not start it again."),
         ],
     ),
     (

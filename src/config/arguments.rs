@@ -38,7 +38,7 @@ pub struct Arguments {
     /// Check only whether the daemon would start, and exit; with status 78 if not
     #[arg(long, conflicts_with = "check_config")]
     pub check_start: bool,
-    /// The same as JSON
+    /// With --check-config: print it as JSON
     #[arg(long, requires = "check_config")]
     pub json: bool,
     /// Remove the sandboxes that a dead daemon left on its engines, and exit

@@ -55,7 +55,8 @@ impl UnpackedArchive {
 /// Unpacks a zip; `None` if the path is not a regular file.
 ///
 /// # Errors
-/// The file is not a zip, an entry is a link or leads out of the folder, or the zip is too large.
+/// The file is not a zip, an entry or the target of a link leads out of the folder, or the zip is
+/// too large.
 pub fn unpack(path: &Path) -> Result<Option<UnpackedArchive>, Error> {
     if !path.is_file() {
         return Ok(None);

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!  run --> limit, signal --> the run's verdict, whatever the cases report
-//!     '--> exited --> pytest: signed records | junit: XML files | tap: stdout | exit: the status
+//!     '--> exited --> pytest: signed records | junit: XML files | tap, node: stdout | exit: status
 //!             '--> cases --> verdict of the first that did not pass
 //!                            no case, or an incomplete report: runtime_error
 //! ```
 //!
-//! The code under test runs in the same process as its tests, so the results are protected against
-//! accidents and simple tricks only (docs/SECURITY.md). For pytest, a runner of ours signs the
-//! results with a key that it reads before any of that code runs, and checks that pytest was not
-//! modified.
+//! The code under test runs in the same process as its tests, unless a pytest suite is `separate`,
+//! so the results are protected against accidents and simple tricks only (docs/SECURITY.md). For
+//! pytest, a runner of ours signs the results with a key that it reads before any of that code
+//! runs, and checks that pytest was not modified.
 
 mod hint;
 mod junit;
@@ -92,7 +92,7 @@ pub struct SuiteResult {
 struct ParsedSuite {
     cases: Vec<SuiteCase>,
     broken: Option<String>,
-    /// How many cases the suite said it has.
+    /// The number of cases that the suite announced.
     planned: usize,
     /// Names of planned cases that have no result, in their order.
     missing: Vec<String>,

@@ -177,7 +177,7 @@ fn a_disconnect_cancels_the_callers_run_but_not_what_it_submitted() {
 }
 
 #[test]
-fn end_of_file_is_not_a_hang_up() {
+fn a_caller_that_shut_down_its_writing_half_still_gets_its_answer() {
     let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
     let mut caller = daemon.caller();
     let id = caller.send("submission.run", &submission("python", "import time; time.sleep(0.5); print('still')"));
@@ -231,7 +231,7 @@ fn a_full_queue_refuses_with_a_time_to_retry() {
 }
 
 #[test]
-fn a_half_sent_line_and_a_reader_that_stops_cost_only_themselves() {
+fn a_half_sent_line_and_a_caller_that_stops_reading_delay_no_other_caller() {
     let daemon = Daemon::start(&Options { floor: 0, ..Options::default() });
     let mut rude = daemon.caller();
     rude.send_raw(b"{\"jsonrpc\":\"2.0\",\"id\":1,");

@@ -230,7 +230,7 @@ fn make_install_keeps_edited_files_and_make_uninstall_removes_what_it_installed(
     assert_eq!(second[Path::new("etc/assay/profiles/bash.toml")], "# mine\n");
     assert_eq!(second[Path::new("etc/assay/profiles/bash.toml.new")], first[Path::new("etc/assay/profiles/bash.toml")]);
 
-    // a configuration of 0.1 does not know the setting: its promise stays true, and that is said
+    // a configuration of 0.1 has no `reuse`: a drop-in keeps what it promised, and make says so
     assert!(!to.join("etc/assay/assayd.toml.d").exists());
     let path = to.join("etc/assay/assayd.toml");
     let old: Vec<&str> = toml.lines().filter(|line| !line.starts_with("reuse = ")).collect();
