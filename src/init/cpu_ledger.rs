@@ -1,7 +1,7 @@
 //! The CPU ledger of one run: how much of the sandbox's CPU time the program used.
 //!
-//! The cgroup's clock counts everything in the sandbox since its start. The program is charged what
-//! is left of it after everything that belongs to the init:
+//! The cgroup counts the CPU time of everything in the sandbox since its start. The program is
+//! charged what is left of it after everything that belongs to the init:
 //!
 //! | CPU time of | charged to | where it enters |
 //! |---|---|---|

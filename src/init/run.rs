@@ -310,7 +310,7 @@ impl RunState {
         }
         self.check_oom(now, cgroup);
         if self.ended.is_some() && self.killed_at.is_none() {
-            // without the cgroup's clock, RLIMIT_CPU is the limit
+            // without the cgroup's CPU time, RLIMIT_CPU is the limit
             if self.ended == Some(Ended::Signaled(libc::SIGXCPU as u8)) && !cgroup.has_cpu() {
                 self.fired = Fired::Cpu;
             }

@@ -145,7 +145,8 @@ impl Template {
         self.loads_until > now
     }
 
-    /// Stops it if it is loading: a run that it does not serve has the CPU and the memory for itself.
+    /// Stops it if it is loading: a run that it does not serve has the CPU and the memory for
+    /// itself.
     pub fn pause(&mut self, now: u64) {
         if self.paused_at == 0 && self.is_loading(now) && sys::stop(self.pid) {
             self.paused_at = now;

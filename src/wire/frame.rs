@@ -447,7 +447,7 @@ pub struct Ready {
 pub enum Fired {
     /// The program ended by itself.
     None,
-    /// CPU time by the cgroup's clock reached its limit.
+    /// CPU time as counted by the cgroup reached its limit.
     Cpu,
     /// Wall time reached its limit.
     Wall,

@@ -31,8 +31,8 @@ impl SandboxState {
         }
     }
 
-    /// A run that no template serves has the sandbox for itself: a template that is loading would take
-    /// its CPU share, and hide its peak of memory.
+    /// A run that no template serves has the sandbox for itself: a template that is loading would
+    /// take its CPU share, and hide its peak of memory.
     pub(super) fn pause_templates(&mut self, source: RunSource, is_still: bool, now: u64) {
         let is_forked = source == RunSource::Template || source == RunSource::WaitingRuntime && is_still;
         if !is_forked {

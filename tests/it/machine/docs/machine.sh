@@ -125,9 +125,9 @@ expired() {
   kill $pid
   return $status
 }
-stranger() {
-  scripts/docker-certs "$machine/stranger" engine.example >/dev/null
-  far_doctor "$machine/stranger/client" 2376
+other_authority() {
+  scripts/docker-certs "$machine/other_authority" engine.example >/dev/null
+  far_doctor "$machine/other_authority/client" 2376
 }
 keyless() {
   cp -r /etc/assay/engine "$machine/keyless"
