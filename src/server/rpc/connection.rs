@@ -168,7 +168,7 @@ impl ClientConnection {
         let ReceivedLine { text, mut held, first_byte } = line;
         let received = ReceivedAt { first_byte, last_byte: Instant::now() };
         let account = &self.context.account;
-        let parsed = account.read(text.len(), || {
+        let parsed = account.work(text.len(), || {
             // parsed, a line takes more than its text
             match held.resize(text.len() + LineShape::of(&text).memory_bytes()) {
                 true => parse(&text),

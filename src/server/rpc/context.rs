@@ -91,8 +91,8 @@ impl Context {
                 None => return false,
             },
         };
-        let mut text = response(id, result);
         let mut held = held.unwrap_or_else(|| self.account.nothing());
+        let mut text = self.account.work(held.bytes(), || response(id, result)).await;
         if !held.resize(text.len()) {
             text = response(id, Err(ByteAccount::refusal()));
         }

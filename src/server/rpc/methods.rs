@@ -1,6 +1,6 @@
 //! Checks the role of a caller and dispatches a call to the function of its method.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -69,11 +69,11 @@ async fn dispatch(
     let gone = || CallError::new(Code::Internal, "the connection is closed");
     let turn = if only_reads(method) { Some(context.outbox.turn().await.ok_or_else(gone)?) } else { None };
     let reply = match method {
-        Method::BlobGet => blobs::get(context, params),
+        Method::BlobGet => context.account.work(0, || blobs::get(context, params)).await,
         Method::BlobPut => {
-            context.account.read(held.bytes(), || blobs::put(context, params)).await.map(CallReply::from)
+            context.account.work(held.bytes(), || blobs::put(context, params)).await.map(CallReply::from)
         }
-        _ => at_once(context, method, params).await.map(CallReply::from),
+        _ => act(context, method, params).await.map(CallReply::from),
     };
     drop(held);
     reply.map(|reply| CallReply { turn, ..reply })
@@ -85,37 +85,42 @@ fn only_reads(method: Method) -> bool {
     method.role() == Role::Any && !waits_or_acts
 }
 
-/// The methods whose reply is a small value.
-async fn at_once(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
+/// The methods that wait or act, and reply with a small value.
+async fn act(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
     match method {
         Method::SubmissionInput => submissions::input(context, params).await,
-        Method::SubmissionGet => submissions::get(context, params),
         Method::SubmissionCancel => submissions::cancel(context, params),
-        Method::SubmissionList => submissions::list(context, params),
-        Method::SubmissionLogs => submissions::logs(context, params),
-        Method::DaemonStatus => nothing(params).map(|()| to_value(&views::status(&context.daemon))),
-        Method::DaemonHealth => nothing(params).map(|()| to_value(&views::health(&context.daemon))),
         Method::DaemonDrain => nothing(params).map(|()| drain(context)),
         Method::DaemonReload => reload(context, params).await,
         Method::DaemonPause => nothing(params).map(|()| set_paused(context, true)),
         Method::DaemonResume => nothing(params).map(|()| set_paused(context, false)),
         Method::HostDrain => set_drained(context, params, true),
         Method::HostResume => set_drained(context, params, false),
-        Method::PoolList => nothing(params).map(|()| to_value(&Pools { pools: views::pools(&context.daemon) })),
-        Method::HostList => nothing(params).map(|()| to_value(&Hosts { hosts: views::hosts(&context.daemon) })),
-        Method::ProfileList => nothing(params).map(|()| to_value(&views::profiles(&context.daemon))),
-        Method::SandboxList => nothing(params).map(|()| sandboxes(context)),
         Method::ImageList => image_list(context, params).await,
         Method::ImageBuild => images::build(context, params).await,
         Method::ImagePull => images::pull(context, params).await,
         Method::ImagePrune => images::prune(context, params).await,
-        Method::RpcDiscover => nothing(params).map(|()| schema::open_rpc()),
-        // see `dispatch`
-        Method::SubmissionRun
-        | Method::SubmissionWait
-        | Method::SubmissionSubmit
-        | Method::BlobGet
-        | Method::BlobPut => Err(CallError::unknown_method(method.name())),
+        // those that only read what the daemon knows
+        _ => context.account.work(0, || read(context, method, params)).await,
+    }
+}
+
+/// The methods that only read what the daemon knows.
+fn read(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
+    static DISCOVER: LazyLock<Value> = LazyLock::new(schema::open_rpc);
+    match method {
+        Method::SubmissionGet => submissions::get(context, params),
+        Method::SubmissionList => submissions::list(context, params),
+        Method::SubmissionLogs => submissions::logs(context, params),
+        Method::DaemonStatus => nothing(params).map(|()| to_value(&views::status(&context.daemon))),
+        Method::DaemonHealth => nothing(params).map(|()| to_value(&views::health(&context.daemon))),
+        Method::PoolList => nothing(params).map(|()| to_value(&Pools { pools: views::pools(&context.daemon) })),
+        Method::HostList => nothing(params).map(|()| to_value(&Hosts { hosts: views::hosts(&context.daemon) })),
+        Method::ProfileList => nothing(params).map(|()| to_value(&views::profiles(&context.daemon))),
+        Method::SandboxList => nothing(params).map(|()| sandboxes(context)),
+        Method::RpcDiscover => nothing(params).map(|()| DISCOVER.clone()),
+        // see `dispatch` and `act`
+        _ => Err(CallError::unknown_method(method.name())),
     }
 }
 

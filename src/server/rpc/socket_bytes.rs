@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Callers count together if they have the same uid. A uid that has reached the bound is told so;
-//! its small messages and all other uids are served as before. A large message takes time as well:
-//! those of one uid are read one after the other.
+//! its small messages and all other uids are served as before. Messages take time as well:
+//! those of one uid are worked on one after the other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,8 +32,9 @@ struct UidBytes {
     held: AtomicU64,
     /// Notified when bytes were released.
     released: Notify,
-    /// Held while a large message is read.
-    reading: tokio::sync::Mutex<()>,
+    /// Held while a small, and while a large message is worked on.
+    small: tokio::sync::Mutex<()>,
+    large: tokio::sync::Mutex<()>,
 }
 
 impl SocketBytes {
@@ -62,11 +63,12 @@ impl ByteAccount {
         held.resize(bytes).then_some(held)
     }
 
-    /// Reads a message of this size. A large one waits until no other of its uid is read, and keeps
-    /// no thread of the runtime's.
-    pub(super) async fn read<T>(&self, bytes: usize, read: impl FnOnce() -> T) -> T {
-        let _turn = if bytes > SMALL_BYTES { Some(self.0.reading.lock().await) } else { None };
-        on_bytes(bytes, read)
+    /// Reads a message of this size, or makes a reply: one after the other for each uid, however many
+    /// connections it has, so that its work never fills the runtime's threads. A large one does not
+    /// delay small ones, and keeps no thread of the runtime's.
+    pub(super) async fn work<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
+        let _turn = if bytes > SMALL_BYTES { self.0.large.lock().await } else { self.0.small.lock().await };
+        on_bytes(bytes, work)
     }
 
     /// The same as [`ByteAccount::hold`], but waits until there is room.
@@ -177,10 +179,10 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn large_messages_of_a_uid_are_read_one_after_the_other() {
+    async fn messages_of_a_uid_are_worked_on_one_after_the_other() {
         let account = SocketBytes::default().account(1);
         let reading = Arc::new(AtomicU64::new(0));
-        let read = |_| {
+        let work = |size| {
             let (account, reading) = (account.clone(), reading.clone());
             tokio::spawn(async move {
                 let at_once = || {
@@ -189,12 +191,14 @@ mod tests {
                     reading.fetch_sub(1, Ordering::SeqCst);
                     others
                 };
-                account.read(SMALL_BYTES + 1, at_once).await
+                account.work(size, at_once).await
             })
         };
-        let all: Vec<_> = (0..20).map(read).collect();
-        for one in all {
-            assert_eq!(one.await.unwrap(), 0);
+        for size in [1, SMALL_BYTES + 1] {
+            let all: Vec<_> = (0..20).map(|_| work(size)).collect();
+            for one in all {
+                assert_eq!(one.await.unwrap(), 0, "{size}");
+            }
         }
     }
 
@@ -205,10 +209,10 @@ mod tests {
         let (one, other) = (bytes.account(1), bytes.account(2));
         let same = one.clone();
         let large =
-            tokio::spawn(async move { one.read(SMALL_BYTES + 1, move || receiver.iter().take(2).sum::<i32>()).await });
+            tokio::spawn(async move { one.work(SMALL_BYTES + 1, move || receiver.iter().take(2).sum::<i32>()).await });
         let second = sender.clone();
-        tokio::spawn(async move { same.read(1, || sender.send(1).unwrap()).await });
-        tokio::spawn(async move { other.read(SMALL_BYTES + 1, || second.send(2).unwrap()).await });
+        tokio::spawn(async move { same.work(1, || sender.send(1).unwrap()).await });
+        tokio::spawn(async move { other.work(SMALL_BYTES + 1, || second.send(2).unwrap()).await });
         assert_eq!(large.await.unwrap(), 3);
     }
 

@@ -65,11 +65,11 @@ async fn admit(
     arrival: Arrival,
 ) -> Result<(Arc<SubmissionHandle>, bool), CallError> {
     let (daemon, bytes) = (&context.daemon, held.bytes());
-    let submission = &context.account.read(bytes, || submission(params)).await?;
+    let submission = &context.account.work(bytes, || submission(params)).await?;
     daemon.submissions.wait_for_first_probe().await;
     let uid = context.peer.uid;
     let accept = || accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id));
-    let accepted = context.account.read(bytes, accept).await;
+    let accepted = context.account.work(bytes, accept).await;
     let work = accepted.inspect_err(|rejected| {
         if matches!(rejected, Rejected::Denied { .. })
             && let Some(suppressed) = DENIED.allow()
@@ -109,7 +109,9 @@ async fn report_reply(
     })?;
     let ready_at: Option<Instant> = entry.done_at().map(|done| done.max(received.last_byte));
     let (turn, held) = report_turn(context, &report).await?;
-    Ok(CallReply { value: serialize(&*report)?, ready_at, turn, held })
+    let size = held.as_ref().map_or(0, HeldBytes::bytes);
+    let value = context.account.work(size, || serialize(&*report)).await?;
+    Ok(CallReply { value, ready_at, turn, held })
 }
 
 /// Waits for the turn of a report, which counts for its uid meanwhile.
