@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::compute;
 use crate::talk::{self, TalkEnd};
 use protocol::{Evidence, Limits, MemorySource, Outcome, RunFacts, Verdict};
 use wire::frame::{Done, Ended, Fired, MemoryMethod};
@@ -172,17 +173,22 @@ pub fn compile_message(run: &RunFacts, limits: &Limits, paths: &[&str]) -> Strin
     }
 }
 
+/// Bytes and lines of an output in which an error is searched for: each line with each path.
+const SEARCHED_BYTES: usize = 256 * 1024;
+const SEARCHED_LINES: usize = 2_000;
+
 /// The line of a run's output that reports an error in files with these paths, or else the first.
 pub fn error_line(run: &RunFacts, paths: &[&str]) -> Option<String> {
     let outputs =
-        [&run.stderr, &run.stdout].map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(256 * 1024)]));
-    outputs.iter().find_map(|output| first_error(output, paths))
+        [&run.stderr, &run.stdout].map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(SEARCHED_BYTES)]));
+    let bytes = outputs.iter().map(|output| output.len()).sum();
+    compute::on_bytes(bytes, || outputs.iter().find_map(|output| first_error(output, paths)))
 }
 
 /// The first line that reports an error in the submission's own files: compilers also print much
 /// about files that they included.
 fn first_error(output: &str, paths: &[&str]) -> Option<String> {
-    let lines = || output.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = || output.lines().map(str::trim).filter(|line| !line.is_empty()).take(SEARCHED_LINES);
     let is_error = |line: &&str| line.to_ascii_lowercase().contains("error");
     let is_own = |line: &&str| paths.iter().any(|path| line.contains(path));
     let is_foreign = |line: &&str| line.starts_with("/usr/") || line.starts_with("In file included");
@@ -541,6 +547,15 @@ mod tests {
             b"the input\n".to_vec(),
         );
         assert!(secret_message(&run, &limits).contains("SIGABRT") && !secret_message(&run, &limits).contains("input"));
+    }
+
+    #[test]
+    fn an_error_is_searched_for_in_the_first_lines_only() {
+        let lines = "x\n".repeat(SEARCHED_LINES);
+        assert_eq!(first_error(&format!("{lines}main.c:1: error: e\n"), &["main.c"]).as_deref(), Some("x"));
+        let lines = "x\n".repeat(SEARCHED_LINES - 1);
+        let found = first_error(&format!("{lines}main.c:1: error: e\n"), &["main.c"]);
+        assert_eq!(found.as_deref(), Some("main.c:1: error: e"));
     }
 
     #[test]

@@ -9,6 +9,10 @@ const MAX_REPORT_BYTES: usize = 4 * 1024 * 1024;
 /// Bound on the attributes of one element: the reader compares each with all before it.
 const MAX_ATTRIBUTES: usize = 100;
 
+/// Bound on the declarations of namespaces in one file: for each nested one the reader copies those
+/// around it.
+const MAX_NAMESPACES: usize = 256;
+
 /// Reads the report files that a command wrote.
 pub(super) fn read<'a>(files: impl Iterator<Item = &'a [u8]>) -> ParsedSuite {
     let mut parsed = ParsedSuite::default();
@@ -24,6 +28,10 @@ pub(super) fn read<'a>(files: impl Iterator<Item = &'a [u8]>) -> ParsedSuite {
         let text = without_control(&String::from_utf8_lossy(file));
         if most_attributes(&text) > MAX_ATTRIBUTES {
             parsed.broken = Some(format!("an element of a report has more than {MAX_ATTRIBUTES} attributes"));
+            break;
+        }
+        if text.matches("xmlns").count() > MAX_NAMESPACES {
+            parsed.broken = Some(format!("a report declares more than {MAX_NAMESPACES} namespaces"));
             break;
         }
         match roxmltree::Document::parse(&text) {
@@ -219,6 +227,18 @@ mod tests {
         let text = br#"<testsuites><testsuite name="S"><testcase name="a"/><error message="no class"/></testsuite></testsuites>"#;
         let parsed = read([&text[..]].into_iter());
         assert_eq!((parsed.cases[1].status, parsed.cases[1].message.as_str()), (CaseStatus::Error, "no class"));
+    }
+
+    #[test]
+    fn nested_namespaces_are_bounded() {
+        let nested = |depth: usize| {
+            let begin: String = (0..depth).map(|n| format!("<a xmlns:n{n}='u{n}'>")).collect();
+            format!("{begin}<testcase name='t'/>{}", "</a>".repeat(depth))
+        };
+        let parsed = |depth| read(std::iter::once(nested(depth).as_bytes()));
+        assert_eq!((parsed(60).cases.len(), parsed(60).broken), (1, None));
+        // one by one they would take seconds
+        assert!(parsed(20_000).broken.is_some_and(|broken| broken.contains("namespaces")));
     }
 
     #[test]
