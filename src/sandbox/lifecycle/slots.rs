@@ -1,5 +1,10 @@
 //! The slots of sandboxes: each gives its sandbox a container name and a uid of its own.
+//!
+//! A slot is used again as late as possible. What the kernel counts per uid outlives a sandbox
+//! (descriptors in flight, in cycles of sockets that some kernels never free), and the next one with
+//! that uid may be another caller's.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,8 +15,15 @@ use parking_lot::Mutex;
 #[derive(Debug, Clone)]
 pub struct Slots {
     base_uid: u32,
+    state: Arc<Mutex<SlotsState>>,
+}
+
+#[derive(Debug)]
+struct SlotsState {
     /// The container's name for each slot in use.
-    names: Arc<Mutex<Vec<Option<String>>>>,
+    names: Vec<Option<String>>,
+    /// The others, those first that were freed first.
+    free: VecDeque<u32>,
 }
 
 /// One slot. Dropping it frees it.
@@ -25,20 +37,21 @@ pub struct Slot {
 impl Slots {
     /// `count` slots; the uid of slot `n` is `base_uid + n`.
     pub fn new(base_uid: u32, count: usize) -> Slots {
-        Slots { base_uid, names: Arc::new(Mutex::new(vec![None; count])) }
+        let state = SlotsState { names: vec![None; count], free: (0..count as u32).collect() };
+        Slots { base_uid, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Takes a free slot for a container of this name. `None` when all are in use.
     pub fn take(&self, name: String) -> Option<Slot> {
-        let mut names = self.names.lock();
-        let number = names.iter().position(Option::is_none)?;
-        names[number] = Some(name.clone());
-        Some(Slot { number: number as u32, name, slots: self.clone() })
+        let mut state = self.state.lock();
+        let number = state.free.pop_front()?;
+        state.names[number as usize] = Some(name.clone());
+        Some(Slot { number, name, slots: self.clone() })
     }
 
     /// Whether a container of this name has a slot.
     pub fn contains(&self, name: &str) -> bool {
-        self.names.lock().iter().flatten().any(|used| used == name)
+        self.state.lock().names.iter().flatten().any(|used| used == name)
     }
 }
 
@@ -61,7 +74,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.names.lock()[self.number as usize] = None;
+        let mut state = self.slots.state.lock();
+        state.names[self.number as usize] = None;
+        state.free.push_back(self.number);
     }
 }
 
@@ -80,5 +95,12 @@ mod tests {
         drop(first);
         assert!(!slots.contains("a"));
         assert_eq!(slots.take("c".to_owned()).unwrap().number(), 0);
+    }
+
+    #[test]
+    fn the_slot_that_was_freed_first_is_used_again_first() {
+        let slots = Slots::new(52000, 3);
+        let uid = |slot: Option<Slot>| slot.unwrap().uid();
+        assert_eq!([0; 4].map(|_| uid(slots.take("a".to_owned()))), [52000, 52001, 52002, 52000]);
     }
 }
