@@ -218,7 +218,7 @@ impl CellPool {
         self.template.iter_mut().chain(&mut self.successor).for_each(|template| template.pause(now));
     }
 
-    /// Lets them load on.
+    /// Lets templates continue to load.
     pub fn resume_templates(&mut self, now: u64) {
         self.template.iter_mut().chain(&mut self.successor).for_each(|template| template.resume(now));
     }

@@ -153,7 +153,7 @@ impl Template {
         }
     }
 
-    /// Lets it load on.
+    /// Lets it continue to load.
     pub fn resume(&mut self, now: u64) {
         if self.paused_at > 0 {
             sys::proceed(self.pid);

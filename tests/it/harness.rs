@@ -29,7 +29,9 @@ pub fn root() -> &'static Path {
 pub struct Daemon {
     pub child: Child,
     command: Command,
+    /// Its configuration, log, socket and state folder.
     pub folder: tempfile::TempDir,
+    /// Its instance's id, which is the label of its containers.
     pub label: String,
     /// The listening socket, if it is passed to the daemon: kept open here, as a service manager
     /// would keep it.
@@ -37,10 +39,14 @@ pub struct Daemon {
 }
 
 pub struct Options<'a> {
+    /// Names of profiles, separated by commas; all of them if empty.
     pub profiles: &'a str,
+    /// The floor and ceiling of every pool, in place of the profiles' own.
     pub floor: u32,
     pub ceiling: u32,
+    /// The engine's address, if it is not that of [`engine_socket`].
     pub engine: Option<&'a str>,
+    /// Further sections of assayd.toml.
     pub config: &'a str,
     /// The folder of profiles, if it is not config/profiles.
     pub profiles_dir: Option<&'a Path>,
@@ -357,8 +363,11 @@ impl Drop for BusyCores {
 pub struct Caller {
     pub writer: UnixStream,
     reader: BufReader<UnixStream>,
+    /// The daemon's first line, `server.hello`.
     pub hello: Value,
+    /// Responses that arrived while another one was waited for, by id.
     answers: HashMap<u64, Value>,
+    /// The id of the next call.
     next: u64,
 }
 
@@ -381,6 +390,7 @@ impl Caller {
         self.writer.write_all(bytes).unwrap();
     }
 
+    /// Sends a call without waiting for its response. Returns its id, for [`Caller::answer`].
     pub fn send(&mut self, method: &str, params: &Value) -> u64 {
         let id = self.next;
         self.next += 1;
@@ -389,6 +399,7 @@ impl Caller {
         id
     }
 
+    /// The next line, a response or a notification; waits up to 120 s.
     pub fn line(&mut self) -> Value {
         let mut line = String::new();
         self.reader.read_line(&mut line).unwrap();
@@ -414,17 +425,20 @@ impl Caller {
         }
     }
 
+    /// The whole response: with `result` or `error`.
     pub fn call(&mut self, method: &str, params: Value) -> Value {
         let id = self.send(method, &params);
         self.answer(id)
     }
 
+    /// The result of a call that must succeed.
     pub fn ok(&mut self, method: &str, params: Value) -> Value {
         let answer = self.call(method, params);
         assert!(answer.get("error").is_none(), "{method}: {}", answer["error"]);
         answer["result"].clone()
     }
 
+    /// The error of a call that must fail.
     pub fn error(&mut self, method: &str, params: Value) -> Value {
         let answer = self.call(method, params);
         assert!(answer.get("result").is_none(), "{method} succeeded: {}", answer["result"]);

@@ -174,7 +174,7 @@ fn write_pools(writer: &mut MetricsWriter<'_>, pools: &[PoolMetrics]) -> fmt::Re
     let hot = pools.iter().filter_map(|row| Some((row.labels(), row.state.hot_bytes? as f64)));
     let help = "Memory that prewarmed runtimes add to a sandbox.";
     writer.gauges("assay_pool_hot_memory", help, Some(Unit::Bytes), hot)?;
-    let help = "Sandboxes to keep ready at any rate.";
+    let help = "The fewest sandboxes to keep ready.";
     writer.gauges("assay_pool_floor", help, None, of(|row| row.state.floor as f64))?;
     let help = "Sandboxes to keep ready at the current rate of leases.";
     writer.gauges("assay_pool_level", help, None, of(|row| row.state.level as f64))?;

@@ -66,7 +66,7 @@ const PASSES: &str = "import sys, pathlib\n\
     sys.exit(42)\n";
 
 #[test]
-fn a_multi_pass_problem_is_run_until_its_validator_is_content() {
+fn a_multi_pass_problem_is_run_until_its_validator_asks_for_no_further_pass() {
     let daemon = daemon();
     let yaml = format!("{NEW}type: multi-pass\nlimits: {{validation_passes: 4}}\n");
     let files = [
