@@ -1,8 +1,8 @@
 //! The slots of sandboxes: each gives its sandbox a container name and a uid of its own.
 //!
 //! A slot is used again as late as possible. What the kernel counts per uid outlives a sandbox
-//! (descriptors in flight, in cycles of sockets that some kernels never free), and the next one with
-//! that uid may be another caller's.
+//! (descriptors in flight, in cycles of sockets that some kernels never free), and the next one
+//! with that uid may be another caller's.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -44,6 +44,7 @@ const RUNTIME_PIDS: u32 = 512;
 /// it are charged to one of the two only. Measured for a sandbox with one template (`scripts/bench
 /// hot`): 4.4 MiB for Python, 18 MiB with numpy.
 const TEMPLATE_MEMORY_BYTES: u64 = 12 * 1024 * 1024;
+/// What is added to it if it has loaded modules.
 const LOADED_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What a container's memory depends on besides the program's limit.

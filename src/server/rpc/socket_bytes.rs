@@ -63,9 +63,10 @@ impl ByteAccount {
         held.resize(bytes).then_some(held)
     }
 
-    /// Reads a message of this size, or makes a reply: one after the other for each uid, however many
-    /// connections it has, so that its work never fills the runtime's threads. A large one does not
-    /// delay small ones, and keeps no thread of the runtime's.
+    /// Parses a message of this size, or makes a reply. A uid's messages are worked on one after
+    /// the other, however many connections it has, so that they never occupy all threads of the
+    /// runtime. Those above [`SMALL_BYTES`] wait for each other only, so that they do not delay
+    /// small ones, and occupy no thread of the runtime.
     pub(super) async fn work<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
         let _turn = if bytes > SMALL_BYTES { self.0.large.lock().await } else { self.0.small.lock().await };
         on_bytes(bytes, work)
