@@ -6,6 +6,8 @@
 //!  Submission -------------------------------> Interactor
 //!    (start)  <-------------------------------
 //!             the interactor wrote, or a side ended: the other one's turn
+//!             in its turn a side waited for WAITS while the other one computed: the other one's
+//!             turn, from when this one began to wait (it waits for the rest of what it reads)
 //!
 //!  a side is over    its turns together took more than its wall limit
 //!                    in its turn, neither side wrote or computed for IDLE: both wait
@@ -26,6 +28,10 @@ use super::transcript::Speaker;
 
 /// Both sides wait for each other when neither has written or computed for this long.
 pub(super) const IDLE: Duration = Duration::from_secs(1);
+
+/// The side whose turn it is waits for the other one if it has neither written nor computed for
+/// this long and the other one has.
+const WAITS: Duration = Duration::from_millis(400);
 
 /// CPU time up to which a side counts as idle: what our own measuring costs it.
 const IDLE_CPU: Duration = Duration::from_millis(5);
@@ -75,8 +81,13 @@ impl Side {
     }
 
     fn is_idle(&self) -> bool {
-        let (Some(first), Some(last)) = (self.first, self.last) else { return false };
-        last.at.duration_since(first.at) >= IDLE
+        self.waits_since(IDLE).is_some()
+    }
+
+    /// Since when it waits, if that is at least so long.
+    fn waits_since(&self, least: Duration) -> Option<Instant> {
+        let (first, last) = (self.first?, self.last?);
+        (last.at.duration_since(first.at) >= least).then_some(first.at)
     }
 }
 
@@ -129,10 +140,19 @@ impl TalkState {
         let mark = CpuMark { at: now, cpu };
         let side = self.side(speaker);
         let computed = side.first.is_none_or(|first| cpu.saturating_sub(first.cpu) > IDLE_CPU);
+        let has_worked = computed && side.first.is_some();
         if computed {
             side.first = Some(mark);
         }
         side.last = Some(mark);
+        let both_talk = !self.submission.has_ended && !self.interactor.has_ended;
+        if both_talk
+            && has_worked
+            && self.turn != speaker
+            && let Some(since) = self.side(speaker.other()).waits_since(WAITS)
+        {
+            self.pass_turn(speaker, since.max(self.turn_since));
+        }
     }
 
     fn ended(&mut self, speaker: Speaker, now: Instant) {
@@ -293,6 +313,33 @@ mod tests {
         state.wrote(Submission, b"1\n", false, began + ms(1000));
         assert_eq!(state.end_of(Submission, began + ms(4000)), None);
         assert_eq!(state.end_of(Interactor, began + ms(6051)), Some(TalkEnd::Wall));
+    }
+
+    #[test]
+    fn a_side_that_waits_while_the_other_one_computes_is_not_charged() {
+        let (mut state, began) = state();
+        state.wrote(Submission, b"the first of three numbers\n", false, began + ms(10));
+        for n in 0..10 {
+            let at = began + ms(20 + 200 * n);
+            state.used(Submission, ms(50 * n), at);
+            state.used(Interactor, ms(1), at);
+        }
+        assert_eq!(state.turn, Submission);
+        assert_eq!(state.end_of(Submission, began + ms(2000)), None);
+        assert_eq!(state.end_of(Submission, began + ms(2100)), Some(TalkEnd::Wall));
+        assert_eq!(state.interactor.charged, ms(0));
+        // while both wait, and while both compute, the turn stays
+        let both = |cpu: u64| {
+            let (mut state, began) = self::state();
+            state.wrote(Submission, b"1\n", false, began + ms(10));
+            for n in 0..6 {
+                let at = began + ms(20 + 200 * n);
+                state.used(Submission, ms(cpu * n), at);
+                state.used(Interactor, ms(cpu * n), at);
+            }
+            state.turn
+        };
+        assert_eq!([both(0), both(50)], [Interactor, Interactor]);
     }
 
     #[test]
