@@ -310,6 +310,14 @@ fn with_packages(at: usize, name: &str, of: &str, changes: &[(&str, &str)]) -> (
     let guide = std::fs::read_to_string(root().join("docs/LANGUAGES.md")).unwrap();
     let chapter = guide.split("## More packages").nth(1).unwrap();
     let block = chapter.split("```dockerfile\n").nth(at).unwrap().split("```").next().unwrap();
+    let mut block = block.to_owned();
+    if let Ok(bundle) = std::env::var("PIP_CERT") {
+        // this machine reaches the registries through a certificate of its own
+        std::fs::copy(bundle, own.join(name).join("own.crt")).unwrap();
+        let from = "FROM ${BASE}\n";
+        let trusted = "COPY own.crt /tmp/own.crt\nENV PIP_CERT=/tmp/own.crt NODE_EXTRA_CA_CERTS=/tmp/own.crt\n";
+        block = block.replace(from, &format!("{from}{trusted}"));
+    }
     std::fs::write(own.join(name).join("Dockerfile"), block).unwrap();
     let shipped = std::fs::read_to_string(root().join(format!("config/profiles/{of}.toml"))).unwrap();
     let kept = |line: &&str| !["name", "image", "extensions", "suites"].iter().any(|key| line.starts_with(key));
