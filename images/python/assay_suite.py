@@ -628,7 +628,13 @@ def main(load):
 
     def core():
         yield "builtins", frozen(vars(builtins), but=unchecked)
-        for module in (_pytest.outcomes, _pytest.python_api, _pytest.assertion.rewrite, _pytest.runner, unittest.case):
+        modules = [_pytest.outcomes, _pytest.python_api, _pytest.assertion.rewrite, _pytest.runner, unittest.case]
+        if any("doctest" in word for word in sys.argv[1:]):
+            modules.append(doctest)
+            for kind in (value for value in list(vars(doctest).values()) if isinstance(value, type)):
+                if kind.__flags__ & HEAP_TYPE:
+                    yield f"doctest.{kind.__name__}", frozen(vars(kind), functions)
+        for module in modules:
             yield module.__name__, frozen(vars(module), functions)
         yield "unittest.TestCase", frozen(vars(unittest.case.TestCase), functions)
         for home in ("unittest.case", "_pytest.python_api", "_pytest.raises", "_pytest.recwarn", "_pytest._code.code"):
@@ -1092,7 +1098,19 @@ def main(load):
             for tail in tails:
                 if tail in sys.modules and tail not in served and f"{tail}.py" in sources:
                     tampered(f"sys.modules[{tail!r}]")
+            self.verify_fixtures(session)
             self.pin(config, items)
+
+        def verify_fixtures(self, session):
+            """A fixture of the suite's modules is the suite's: another one gets pytest's objects, and replaces pytest's own."""
+            for name, found in session._fixturemanager._arg2fixturedefs.items():
+                for fixture in found:
+                    path = fixture.baseid.partition("::")[0]
+                    if path in order["own"] and path not in sources or not sources:
+                        continue
+                    code = getattr(inner(fixture.func), "__code__", None)
+                    if code is not None and code not in codes and not is_library(code):
+                        tampered(f"{path}: the fixture {name}")
 
         def pin(self, config, items):
             for item in items:

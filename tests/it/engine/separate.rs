@@ -90,17 +90,7 @@ fn what_cannot_cross_is_refused_by_name() {
 fn what_the_tests_use_of_libraries_is_what_it_was() {
     let daemon = daemon();
     let mut caller = daemon.caller();
-    let (tests, attacks) = (file("test_libraries.py"), file("libraries.txt"));
-    let parts: Vec<(&str, &str)> =
-        attacks.split("=== ").skip(1).map(|part| part.split_once("\n---\n").unwrap()).collect();
-    let right = parts[0].1;
-    for (what, code) in &parts {
-        for is_separate in [false, true] {
-            let code = code.replace("REST\n", right);
-            let report = judged(&mut caller, &code, &[("test_main.py", &tests)], is_separate);
-            assert_eq!(report["verdict"] == "accepted", *what == "right", "{what}, {is_separate}: {report:#}");
-        }
-    }
+    only_the_right_one_is_accepted(&mut caller, "test_libraries.py", "libraries.txt");
     // a conftest.py that imports the code under test first
     let tests =
         "import unittest\nclass T(unittest.TestCase):\n  def test(self): self.assertEqual(__import__('main').f(), 1)\n";
@@ -110,6 +100,39 @@ fn what_the_tests_use_of_libraries_is_what_it_was() {
         let report = judged(&mut caller, code, &suite, is_separate);
         assert_ne!(report["verdict"], "accepted", "{report:#}");
     }
+}
+
+#[test]
+fn fixtures_are_the_suites_own() {
+    let daemon = daemon();
+    only_the_right_one_is_accepted(&mut daemon.caller(), "test_fixtures.py", "fixtures.txt");
+}
+
+/// Submissions of which the first one is right; `REST` in the others stands for its code.
+fn only_the_right_one_is_accepted(caller: &mut Caller, tests: &str, submissions: &str) {
+    let (tests, submissions) = (file(tests), file(submissions));
+    let parts: Vec<(&str, &str)> =
+        submissions.split("=== ").skip(1).map(|part| part.split_once("\n---\n").unwrap()).collect();
+    let right = parts[0].1;
+    for (what, code) in &parts {
+        for is_separate in [false, true] {
+            let code = code.replace("REST\n", right);
+            let report = judged(caller, &code, &[("test_main.py", &tests)], is_separate);
+            assert_eq!(report["verdict"] == "accepted", *what == "right", "{what}, {is_separate}: {report:#}");
+        }
+    }
+}
+
+#[test]
+fn a_doctest_is_not_passed_by_a_change_that_is_undone() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let mut work =
+        work(&file("doctests.py"), &[("test_main.py", "from main import f\ndef test(): assert f(1) == 5\n")], false);
+    work["suite"]["command"] = json!(["pytest", "--doctest-modules"]);
+    let report = caller.ok("submission.run", work);
+    assert_eq!(report["verdict"], "runtime_error", "{report:#}");
+    assert!(report["message"].as_str().unwrap().contains("OutputChecker.check_output"), "{report:#}");
 }
 
 #[test]
