@@ -24,6 +24,13 @@ fn daemon(profiles: &str) -> Daemon {
     daemon
 }
 
+/// Whether programs run in cells here: they have a passwd entry and hot starts.
+fn has_cells(caller: &mut Caller) -> bool {
+    let isolation = caller.ok("pool.list", json!({}))["pools"][0]["isolation"].clone();
+    assert!(isolation == "cell" || isolation == "split", "{isolation}");
+    isolation == "cell"
+}
+
 #[test]
 fn c_is_gnu17_and_its_output_collides_with_no_folder() {
     let daemon = daemon("c,cpp");
@@ -92,7 +99,7 @@ fn a_program_has_a_name_and_the_usual_tools() {
     assert_eq!(stdout(&run(&mut caller, "bash", &[("main.sh", tools)])), "42\n3\nx\n41420a\n/tmp");
     let name = "import getpass, os\nprint(getpass.getuser(), os.path.expanduser('~'))";
     assert_eq!(stdout(&run(&mut caller, "python", &[("main.py", name)])), "runner /tmp");
-    if caller.hello["isolation"] == "cell" {
+    if has_cells(&mut caller) {
         let named = "import os, pwd\nprint(pwd.getpwuid(os.getuid()).pw_name)";
         assert_eq!(stdout(&run(&mut caller, "python", &[("main.py", named)])), "runner");
         assert_eq!(stdout(&run(&mut caller, "bash", &[("main.sh", "id -un; id -gn")])), "runner\nrunner");
@@ -131,7 +138,7 @@ fn the_output_of_python_is_unbuffered_where_a_caller_reads_it() {
     let code = "print('name?')\nprint('hello', input())";
     let work = json!({ "language": "python", "files": [{ "path": "main.py", "content": code }], "stdin_open": true });
     for (env, start) in [(json!({}), "hot"), (json!({ "A": "b" }), "warm")] {
-        if start == "hot" && caller.hello["isolation"] != "cell" {
+        if start == "hot" && !has_cells(&mut caller) {
             continue;
         }
         eventually("a runtime waits", || {
