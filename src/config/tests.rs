@@ -396,6 +396,14 @@ fn files_beside_the_settings_that_are_not_read_are_warnings() {
     assert!(expected.iter().all(|text| warnings.iter().any(|warning| warning.contains(text))), "{warnings:?}");
 }
 
+#[test]
+fn a_file_in_place_of_the_folder_of_drop_ins_is_a_warning() {
+    let files = &[("assayd.toml", ""), ("assayd.toml.d", "[queue]\nmax = 3")];
+    let (_folder, loaded) = TestCase { files, ..EMPTY }.load();
+    let warnings = loaded.unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("assayd.toml.d is not read: it is a file"), "{warnings:?}");
+}
+
 /// The messages of all kinds of mistakes are in a snapshot, so that changes of them are reviewed.
 #[test]
 fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {

@@ -18,6 +18,10 @@ pub fn unread(main: Option<&Path>, environment: &EnvVars, profiles: &Path) -> Ve
     drop_ins.push(".d");
     let drop_ins = PathBuf::from(drop_ins);
     let mut warnings = beside(main, &drop_ins, profiles);
+    if drop_ins.is_file() {
+        let shown = drop_ins.display();
+        warnings.push(format!("{shown} is not read: it is a file, and drop-ins are files in a folder of that name"));
+    }
     for folder in [drop_ins.as_path(), profiles] {
         for path in below(folder) {
             let shown = path.display();
