@@ -116,6 +116,9 @@ impl MakeError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             MakeError::Image(ImageUnavailable::Failed(error)) => error.remedy(),
+            MakeError::Image(ImageUnavailable::BuildStarted { .. } | ImageUnavailable::Building { .. }) => {
+                Some("Wait until the image is ready; `assay images build PROFILE` shows the build.".to_owned())
+            }
             MakeError::NoUid => Some("Raise uids.count in the configuration.".to_owned()),
             MakeError::Denied(denial) => Some(denial.remedy.to_string()),
             MakeError::Limits(_) => Some("Correct the limits of the profile.".to_owned()),
@@ -200,5 +203,6 @@ mod tests {
             MakeError::Create(CreateError::Engine { step: "create", source: timeout() }),
         ];
         assert!(passing.iter().all(|error| !error.is_hopeless()));
+        assert!(passing[1].remedy().is_some_and(|remedy| remedy.contains("assay images build")));
     }
 }
