@@ -431,6 +431,8 @@ def main(load):
     class Separate:
         """Finds and loads what stands for the modules of the code under test."""
 
+        loaded = set()
+
         def find_spec(self, name, path):
             tail = name.rpartition(".")[2]
             for entry in sys.path if path is None else path:
@@ -450,20 +452,17 @@ def main(load):
             return None
 
         def create_module(self, spec):
+            self.loaded.discard(spec.name)
             return bridge.Module(spec.name)
 
         def exec_module(self, module):
             name = module.__spec__.name
-            if module.__spec__.loader_state is None:
-                return bridge.reload(name)
-            # what is below a package is found by the package
-            folder = module.__spec__.loader_state
-            module.__spec__.loader_state = None
-            try:
-                bridge.load(name, folder if "." not in name else box, module)
-            except BaseException:
-                module.__spec__.loader_state = folder
-                raise
+            if name in self.loaded:
+                bridge.reload(name)
+            else:
+                # what is below a package is found by the package
+                bridge.load(name, module.__spec__.loader_state if "." not in name else box, module)
+                self.loaded.add(name)
 
     separate, foreign, far_places = None, (), {}
     if bridge_end is not None:
@@ -689,6 +688,9 @@ def main(load):
                     if isinstance(value, types.ModuleType) and id(vars(value)) not in loaded:
                         before = libraries.get(id(vars(value)), {})
                         for used in (names & before.keys()) - own_changes:
+                            # streams, hooks and paths of the interpreter change while tests run
+                            if value is sys and not isinstance(before[used], types.BuiltinFunctionType):
+                                continue
                             found[id(vars(value)), used] = (vars(value), used, before[used])
                     else:
                         todo.append(inner(value))

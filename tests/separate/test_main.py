@@ -1,6 +1,6 @@
 """An ordinary suite: what it uses works in one process and in two."""
 
-import asyncio, collections, io, json, math, sys, unittest
+import asyncio, collections, importlib, io, json, math, subprocess, sys, unittest
 from decimal import Decimal
 from unittest import mock
 import pytest
@@ -126,6 +126,16 @@ def test_patches(monkeypatch):
     with mock.patch.object(main.Dog, "speak", lambda self: "Miau"): assert Dog("x").speak() == "Miau"
     assert Dog("x").speak() == "Woof"
     monkeypatch.setattr(main, "LIMIT", 3); assert main.LIMIT == 3
+
+def test_reload(capsys):
+    importlib.reload(main)
+    assert main.LIMIT == 10
+
+
+def test_subprocess():
+    run = subprocess.run([sys.executable, "-c", "import main; main.shout('x')"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "X\n", "err\n")
+
 
 def test_async():
     assert asyncio.run(go()) == 3

@@ -36,10 +36,13 @@ pub(super) fn read<'a>(files: impl Iterator<Item = &'a [u8]>) -> ParsedSuite {
         }
         match roxmltree::Document::parse(&text) {
             Ok(document) => {
+                let begun = parsed.cases.len();
                 let cases = document.descendants().filter(|node| node.has_tag_name("testcase"));
                 cases.for_each(|node| add(&mut parsed, case(node)));
                 let suites = document.descendants().filter(|node| node.has_tag_name("testsuite"));
                 suites.filter_map(suite_error).for_each(|error| add(&mut parsed, error));
+                let missing = missing(document.root_element(), parsed.cases.get(begun..).unwrap_or_default());
+                parsed.broken = parsed.broken.or(missing);
             }
             Err(error) => parsed.broken = Some(format!("a report is not valid XML: {error}")),
         }
@@ -113,6 +116,21 @@ fn most_attributes(text: &str) -> usize {
     most
 }
 
+/// What a report counts and does not have: it was written before its end, or by something else.
+fn missing(root: roxmltree::Node<'_, '_>, cases: &[SuiteCase]) -> Option<String> {
+    let suites = || root.children().filter(|child| child.has_tag_name("testsuite"));
+    let of = |node: roxmltree::Node<'_, '_>, name| node.attribute(name).and_then(|count| count.parse::<u64>().ok());
+    // the root's own count, or those of its suites
+    let counted = |name| of(root, name).unwrap_or_else(|| suites().filter_map(|suite| of(suite, name)).sum());
+    let shown = |wanted: &[CaseStatus]| cases.iter().filter(|case| wanted.contains(&case.status)).count() as u64;
+    let (tests, failed) = (counted("tests"), counted("failures").saturating_add(counted("errors")));
+    if tests > cases.len() as u64 {
+        return Some(format!("a report counts {tests} tests and has {}", cases.len()));
+    }
+    let has_failed = shown(&[CaseStatus::Failed, CaseStatus::Crashed, CaseStatus::Error]) > 0;
+    (failed > 0 && !has_failed).then(|| format!("a report counts {failed} failures and shows none"))
+}
+
 /// An error of a whole suite, outside its cases.
 fn suite_error(node: roxmltree::Node<'_, '_>) -> Option<SuiteCase> {
     let error = node.children().find(|child| child.has_tag_name("error") || child.has_tag_name("failure"))?;
@@ -141,7 +159,9 @@ fn case(node: roxmltree::Node<'_, '_>) -> SuiteCase {
         (Some(detail), _, _) => (CaseStatus::Crashed, Some(detail)),
         (_, Some(detail), _) => (CaseStatus::Failed, Some(detail)),
         (_, _, Some(detail)) => (CaseStatus::Skipped, Some(detail)),
-        _ if is(&["error", "errored", "broken", "crashed"]) => (CaseStatus::Crashed, None),
+        _ if is(&["error", "errored", "broken", "crashed", "incomplete", "timeout", "aborted", "interrupted"]) => {
+            (CaseStatus::Crashed, None)
+        }
         _ if is(&["fail", "failed", "failure"]) => (CaseStatus::Failed, None),
         _ if is(&NOT_RUN) => (CaseStatus::Skipped, None),
         _ => (CaseStatus::Passed, None),
@@ -196,11 +216,31 @@ mod tests {
         let text = br#"<testsuite><testcase name="a" status="notrun"/><testcase name="b" result="skipped" status="run"/>
             <testcase name="c" status="disabled"/><testcase name="d" disabled="true"/><testcase name="e" result="suppressed"/>
             <testcase name="f"><disabled/></testcase><testcase name="g" status="failed"/>
+            <testcase name="i" status="run" result="incomplete"/>
             <testcase name="h" status="run" result="completed"/></testsuite>"#;
         let statuses: Vec<_> = read([&text[..]].into_iter()).cases.iter().map(|case| case.status).collect();
         let mut expect = vec![CaseStatus::Skipped; 6];
-        expect.extend([CaseStatus::Failed, CaseStatus::Passed]);
+        expect.extend([CaseStatus::Failed, CaseStatus::Crashed, CaseStatus::Passed]);
         assert_eq!(statuses, expect);
+    }
+
+    #[test]
+    fn a_report_has_what_it_counts() {
+        let broken = |text: &str| read([text.as_bytes()].into_iter()).broken;
+        let case = "<testcase name='a'/>";
+        let skipped = "<testcase name='b'><skipped/></testcase>";
+        for whole in [
+            format!("<testsuite tests='2' skipped='1' failures='0'>{case}{skipped}</testsuite>"),
+            format!("<testsuites tests='1'><testsuite tests='1' errors='0'>{case}</testsuite></testsuites>"),
+            format!("<testsuites><testsuite tests='1'>{case}</testsuite><testsuite>{case}</testsuite></testsuites>"),
+            "<testsuite tests='1' failures='1'><testcase name='a'><failure/></testcase></testsuite>".to_owned(),
+        ] {
+            assert_eq!(broken(&whole), None, "{whole}");
+        }
+        let cut = broken(&format!("<testsuites><testsuite tests='5'>{case}</testsuite></testsuites>"));
+        assert_eq!(cut.unwrap(), "a report counts 5 tests and has 1");
+        let silent = broken(&format!("<testsuite tests='1' errors='1'>{case}</testsuite>"));
+        assert_eq!(silent.unwrap(), "a report counts 1 failures and shows none");
     }
 
     #[test]

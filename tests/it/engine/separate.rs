@@ -39,7 +39,7 @@ fn an_ordinary_suite_has_the_same_results_in_one_process_and_in_two() {
         work["language"] = json!(language);
         let report = caller.ok("submission.run", work);
         assert_eq!(report["verdict"], "accepted", "{language} {is_separate}: {report:#}");
-        assert_eq!(report["score"]["total"], 17, "{language} {is_separate}: {report:#}");
+        assert_eq!(report["score"]["total"], 19, "{language} {is_separate}: {report:#}");
     }
 }
 
