@@ -585,7 +585,7 @@ def connect(socket, is_of_suite, places):
     handed_out = []  # functions of the suite
     handed_numbers = {}
     raised = []  # exceptions of those, during the request under way
-    turn = threading.RLock()
+    turn, getcwd = threading.RLock(), os.getcwd
     late = []
     depth = [0]
     sent = [None]
@@ -705,6 +705,8 @@ def connect(socket, is_of_suite, places):
                 return ["object", value._assay_kind]
             if isinstance(value, Proxy) or isinstance(kind, Kind):
                 return ["object", number_of(value)]
+            if isinstance(value, types.CoroutineType) and value in coroutine_numbers:
+                return ["object", coroutine_numbers[value]]
             if kind is Module:
                 return ["object", modules[value.__name__]]
             if isinstance(value, (type, types.BuiltinFunctionType, types.FunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)):
@@ -735,6 +737,10 @@ def connect(socket, is_of_suite, places):
                 found = module_of.get(number) or known.get(number)
                 if found is None:
                     kind = self.decode(kind, table)
+                    if kind in coroutine_kinds:
+                        found = known[number] = awaiting(int(number))
+                        coroutine_numbers[found] = int(number)
+                        return found
                     if not isinstance(kind, Kind):
                         raise BridgeError("a message of the code under test is not valid")
                     found = known[number] = kind.__new__(kind) if is_error(kind) else object.__new__(kind)
@@ -760,6 +766,7 @@ def connect(socket, is_of_suite, places):
             if what is None:
                 return kinds[number]
             text = {key: str(what[key]) for key in ("name", "qualname", "module")}
+            is_coroutine = (text["module"], text["name"]) == ("builtins", "coroutine")
             if what["fields"] is not None:
                 import collections
 
@@ -789,8 +796,17 @@ def connect(socket, is_of_suite, places):
                 kind = kinds[number] = type.__new__(Kind, text["name"], tuple(bases), names)
             finally:
                 making[0] -= 1
+            if is_coroutine:
+                coroutine_kinds.add(kind)
             type.__setattr__(kind, "__init_subclass__", classmethod(no_subclass))
             return kind
+
+    coroutine_kinds = set()
+    coroutine_numbers = weakref.WeakKeyDictionary()
+
+    async def awaiting(number):
+        """Stands for a coroutine of the code under test: asyncio takes none but real ones."""
+        return request(lambda table: ["operator", number, "__await__", values.encode((), table)])
 
     fields = {}  # a named tuple's class -> its number
 
@@ -833,7 +849,7 @@ def connect(socket, is_of_suite, places):
 
     def context():
         """What the code under test sees of its process, and a suite may have changed."""
-        now = os.getcwd(), dict(os.environ), [str(word) for word in sys.argv]
+        now = getcwd(), dict(os.environ), [str(word) for word in sys.argv]
         if now != sent[0]:
             sent[0] = now
             return now

@@ -138,7 +138,7 @@ def test_subprocess():
 
 
 def test_async():
-    assert asyncio.run(go()) == 3
+    assert asyncio.run(go()) == 3 and asyncio.run(later(4)) == 5
 async def go(): return await later(2)
 
 def test_links():
