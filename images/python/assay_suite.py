@@ -15,6 +15,12 @@ What decides a case is the suite's own code, not pytest's report of it:
   code, or the line of the suite that raised it says so.
 * After each case, what it used is compared with what it was when it was loaded: the names of its module and classes,
   the builtins, unittest, pytest. Tracing and changing the code of functions is refused.
+
+What decides cannot be replaced by code that runs in the same process:
+
+* The runner's functions have builtins of their own, and copies of the modules that they use; what signs is C functions.
+* Nothing outside leads to them: the tests' functions, pytest's hooks and whatever else must call the runner go through
+  its audit hook, and further audit hooks, real frames and what enumerates objects are refused.
 """
 
 import sys
@@ -46,6 +52,15 @@ SEPARATE = "--assay-separate"
 
 
 def main(load):
+    """Runs the suite with builtins of its own; no module leads to its code."""
+    import builtins
+
+    sys.modules.pop("assay_suite", None)
+    scope = {"__builtins__": dict(vars(builtins)), "__name__": "assay_suite", "sys": sys, "part": part, "SEPARATE": SEPARATE}
+    type(main)(run_suite.__code__, scope)(load)
+
+
+def run_suite(load):
     import __future__
 
     bridge_end = None
@@ -57,14 +72,20 @@ def main(load):
 
     import ast
     import collections
-    import hmac
+    import gc
+    import genericpath
+    import hashlib
     import importlib.machinery
-    import inspect
+    import importlib.util
     import json
     import linecache
+    import marshal
     import os
+    import posixpath
     import re
+    import stat
     import time
+    import traceback as tracebacks
     import types
     from operator import is_
 
@@ -84,8 +105,35 @@ def main(load):
     import pytest
     import unittest.case
 
+    def alone(*modules):
+        """Copies of modules, whose functions use these copies and the runner's builtins."""
+        copies = {id(vars(one)): types.ModuleType(one.__name__) for one in modules}
+        for one in modules:
+            names = vars(copies[id(vars(one))])
+            names["__builtins__"] = __builtins__
+            for name, value in vars(one).items():
+                if isinstance(value, types.FunctionType) and value.__globals__ is vars(one):
+                    made = types.FunctionType(value.__code__, names, name, value.__defaults__, value.__closure__)
+                    made.__kwdefaults__ = value.__kwdefaults__
+                    value = made
+                elif isinstance(value, types.ModuleType):
+                    value = copies.get(id(vars(value)), value)
+                if name != "__builtins__":
+                    names[name] = value
+        return copies.values()
+
+    ast, os, _, _, _, time, types = alone(ast, os, posixpath, genericpath, stat, time, types)
+    TestCase, SkipTest, XFailed = unittest.case.TestCase, unittest.case.SkipTest, _pytest.outcomes.XFailed
+    Function, Class, Failed = pytest.Function, pytest.Class, pytest.fail.Exception
+    DoctestItem, TestCaseFunction = _pytest.doctest.DoctestItem, _pytest.unittest.TestCaseFunction
+    evaluate_skip_marks, assertion_util = _pytest.skipping.evaluate_skip_marks, _pytest.assertion.util
+
     order = json.loads(sys.stdin.buffer.readline())
-    signer = hmac.new(bytes.fromhex(order.pop("key")), digestmod="sha256")
+    key = bytes.fromhex(order.pop("key")).ljust(64, b"\0")
+    # HMAC, of C functions only
+    inner_hash, outer_hash = (hashlib.sha256(bytes(byte ^ pad for byte in key)).copy for pad in (0x36, 0x5C))
+    del key
+    quoted = json.encoder.encode_basestring_ascii
     out = os.dup(1)
     os.set_inheritable(out, False)
     numbers = iter(range(1 << 30))
@@ -94,12 +142,22 @@ def main(load):
     installed = list(sys.path)
     system = tuple({os.path.dirname(os.__file__) + "/", os.path.dirname(os.path.dirname(pytest.__file__)) + "/"})
 
-    def record(write=os.write, dumps=json.dumps, getpid=os.getpid, leave=os._exit, **what):
+    def json_of(value):
+        if isinstance(value, str):
+            return quoted(value)
+        if isinstance(value, dict):
+            return "{" + ",".join([f"{quoted(key)}:{json_of(one)}" for key, one in value.items()]) + "}"
+        if isinstance(value, list):
+            return "[" + ",".join([json_of(one) for one in value]) + "]"
+        return repr(value)
+
+    def record(write=os.write, getpid=os.getpid, leave=os._exit, **what):
         if getpid() != process:
             leave(3)  # a fork of the code under test
-        text = dumps({"n": next(numbers), **what}, separators=(",", ":")).encode()
-        mac = signer.copy()
-        mac.update(text)
+        text = json_of({"n": next(numbers), **what}).encode()
+        inside, mac = inner_hash(), outer_hash()
+        inside.update(text)
+        mac.update(inside.digest())
         line = b"\n\x1eassay " + mac.hexdigest().encode() + b" " + text + b"\n"
         while line:
             line = line[write(out, line):]
@@ -322,7 +380,7 @@ def main(load):
             if name.startswith("test") and isinstance(value, types.FunctionType) and is_of_suite(value):
                 tests.add(name)
             elif isinstance(value, type) and value.__module__ == module.__name__:
-                if name.startswith("Test") or issubclass(value, unittest.case.TestCase):
+                if name.startswith("Test") or issubclass(value, TestCase):
                     methods = (key for key, method in vars(value).items() if key.startswith("test") and is_of_suite(method))
                     tests.update(f"{name}::{key}" for key in methods)
         classes = {}
@@ -398,6 +456,7 @@ def main(load):
             try:
                 if isinstance(program, BaseException):
                     raise program
+                vars(module).setdefault("__builtins__", vars(builtins))  # not the runner's own
                 for is_star, piece in program:
                     before = dict(vars(module)) if is_star else None
                     exec(piece, vars(module))
@@ -493,7 +552,7 @@ def main(load):
     skippers |= decorated - {None}
 
     def is_skip(error):
-        return isinstance(error, skips) or isinstance(error, _pytest.outcomes.XFailed)
+        return isinstance(error, skips) or isinstance(error, XFailed)
 
     def says_skip(traceback):
         """Whether a skip was raised by a line of the suite that says so, with no other code in between."""
@@ -511,6 +570,13 @@ def main(load):
         code for name in ("skip", "skipIf", "skipUnless", "_id") for code in [getattr(unittest.case, name).__code__]
     }
 
+    def nodes_of(tree):
+        todo = [tree]
+        while todo:
+            node = todo.pop()
+            todo.extend(ast.iter_child_nodes(node))
+            yield node
+
     def states(traceback):
         code = traceback.tb_frame.f_code
         position = list(code.co_positions())[traceback.tb_lasti // 2]
@@ -521,11 +587,11 @@ def main(load):
         line, end, column, end_column = position
         foreign = {
             alias.asname or alias.name
-            for node in ast.walk(tree)
+            for node in nodes_of(tree)
             if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").partition(".")[0] not in ("pytest", "unittest", "_pytest"))
             for alias in node.names
         }
-        for node in ast.walk(tree):
+        for node in nodes_of(tree):
             if isinstance(node, (ast.Call, ast.Raise)) and (node.lineno, node.end_lineno, node.col_offset) == (line, end, column):
                 target = node.func if isinstance(node, ast.Call) else node.exc
                 target = target.func if isinstance(target, ast.Call) else target
@@ -539,15 +605,15 @@ def main(load):
     def by_suite():
         """Whether the suite's code made this call of a function that is watched."""
         frame = getframe()
-        while frame.f_code.co_filename != "<assay>":
+        while frame.f_code not in protected:
             frame = frame.f_back
         frame = frame.f_back
-        while frame is not None and (is_pytest(frame.f_code) or frame.f_code.co_filename == "<assay>"):
+        while frame is not None and (is_pytest(frame.f_code) or frame.f_code in protected and not is_library(frame.f_code)):
             frame = frame.f_back
         return frame is not None and frame.f_code in codes
 
     def is_pytest(code):
-        return "/_pytest/" in code.co_filename and is_library(code)
+        return is_library(code) and "/_pytest/" in code.co_filename
 
     def watch_marks():
         def watched(function):
@@ -613,7 +679,7 @@ def main(load):
         """Whether it is one of the methods that pytest's plugin of old paths adds while pytest starts."""
         value = getattr(value, "fget", value)
         code = getattr(value, "__code__", value)
-        return isinstance(code, types.CodeType) and code.co_filename.endswith("/_pytest/legacypath.py") and is_library(code)
+        return isinstance(code, types.CodeType) and is_library(code) and code.co_filename.endswith("/_pytest/legacypath.py")
 
     def look_at_all():
         now = dict(parts())
@@ -740,6 +806,7 @@ def main(load):
     # only the audit hook, in a place that Python code cannot read. What other modules must call goes through it; frames,
     # and what enumerates objects, are refused to the code under test.
 
+    import _imp
     import _signal
     import _thread
     import doctest
@@ -758,18 +825,26 @@ def main(load):
 
     own_codes(getframe().f_code)
 
-    def opaque(name, handler):
+    def opaque(name, handler, parameters="*args, **more", given="args, more", after="return answer[0]", kind="def"):
         """A function that has the handler called, without a reference to it."""
 
         def answered(event, args):
+            __tracebackhide__ = True
             _, given, more, answer = event, *args
             answer.append(handler(*given, **more))
 
-        handlers["assay." + name] = answered
-        scope = {"audit": sys.audit, "event": "assay." + name}
-        text = "def call(*args, **more):\n    answer = []\n    audit(event, args, more, answer)\n    return answer[0]"
-        exec(compile(text, "<assay>", "exec"), scope)
-        return scope["call"]
+        event = f"assay.{name}.{os.urandom(8).hex()}"
+        handlers[event] = answered
+        text = (
+            f"{kind} call({parameters}):\n    __tracebackhide__ = True\n    answer = []\n"
+            f"    audit = 0.5\n    audit(0.25, {given}, answer)\n    {after}"
+        )
+        code = next(one for one in compile(text, "<assay>", "exec").co_consts if isinstance(one, types.CodeType))
+        # constants, which code cannot replace
+        stands_for = {0.5: sys.audit, 0.25: event}
+        code = code.replace(co_consts=tuple(stands_for[one] if isinstance(one, float) else one for one in code.co_consts))
+        protected.add(code)
+        return types.FunctionType(code, {"__builtins__": {}}, name.rpartition(".")[2])
 
     protected = Codes()  # those of unittest and pytest
     library_codes = {}
@@ -780,17 +855,32 @@ def main(load):
         constants = tuple(constant for constant in code.co_consts if isinstance(constant, simple))
         return code.co_name, code.co_firstlineno, code.co_code, code.co_names, code.co_varnames, constants
 
+    file_number, file_io = importlib.util.MAGIC_NUMBER, sys.modules["io"].open_code
+    cache_tag, load_code = sys.implementation.cache_tag, marshal.loads
+
+    def code_of_file(file):
+        folder, _, name = file.rpartition("/")
+        try:
+            with file_io(f"{folder}/__pycache__/{name.removesuffix('.py')}.{cache_tag}.pyc") as cached:
+                data = cached.read()
+            if data[:4] == file_number:
+                return [load_code(data[16:])]
+        except OSError:
+            pass
+        try:
+            with file_io(file) as source:
+                return [compile(source.read(), file, "exec", dont_inherit=True)]
+        except (OSError, SyntaxError, ValueError):
+            return []
+
     def is_library(code):
         """Whether it is code of an installed module: of a file that the code under test cannot write."""
         if id(code) not in known_codes:
             file, found = code.co_filename, False
-            if file.startswith(system):
+            if type(file) is str and file.startswith(system):
                 if file not in library_codes:
                     library_codes[file] = set()
-                    try:
-                        todo = [importlib.machinery.SourceFileLoader("library", file).get_code("library")]
-                    except Exception:
-                        todo = []
+                    todo = code_of_file(file)
                     while todo:
                         one = todo.pop()
                         library_codes[file].add(key_of(one))
@@ -802,31 +892,25 @@ def main(load):
     def is_ours(code):
         return code in codes or id(code) in own
 
-    standard = os.path.dirname(os.__file__)
-    names = ("inspect.py", "bdb.py", "pdb.py", "code.py", "asyncio/base_tasks.py", "cgitb.py")
-    walkers = {f"{standard}/{name}" for name in names}
-    hands = {"walk_stack", "walk_tb", "_walk_tb_with_full_positions", "<lambda>"}
+    identity = _thread.get_ident
+    root = getframe().f_code
+
+    scope = globals()
+
+    def is_own(frame):
+        # the runner's code as a function of others has other names
+        return id(frame.f_code) in own and frame.f_globals is scope
 
     def refuse_frames(event, args):
-        """Refuses frames to the code under test, also by way of a library's function that returns them."""
-        if not state["running"] or event == "object.__getattr__" and args[1] not in frames:
+        """Frames are the runner's: others get copies, as the function that asks may belong to a library and its names not."""
+        if not state["running"]:
             return
-        thread = _thread.get_ident()
+        thread = identity()
         if thread in busy:
             return
         busy.add(thread)
         try:
-            frame = getframe(2)
-            code, file = frame.f_code, frame.f_code.co_filename
-            if is_ours(code):
-                return
-            allowed = is_library(code)
-            if allowed and file in walkers:
-                while frame is not None and not is_ours(frame.f_code) and is_library(frame.f_code):
-                    frame = frame.f_back
-                allowed = frame is None or is_ours(frame.f_code)
-            elif allowed and file.endswith(("/traceback.py", "/logging/__init__.py")) and code.co_name in hands:
-                allowed = is_library(frame.f_back.f_code) or is_ours(frame.f_back.f_code)
+            allowed = is_own(getframe(2))
         finally:
             busy.discard(thread)
         if not allowed:
@@ -834,9 +918,149 @@ def main(load):
 
     frames = {"tb_frame", "gi_frame", "cr_frame", "ag_frame"}
 
+    def refuse_attribute(event, args):
+        """Frames of tracebacks are for the runner, and for pytest, unittest and the suite where nothing else is running."""
+        target, name = args
+        if name not in frames or not state["running"]:
+            return
+        thread = identity()
+        if thread in busy:
+            return
+        busy.add(thread)
+        try:
+            frame = getframe(2)
+            allowed = is_own(frame) or reads(frame, target, name)
+        finally:
+            busy.discard(thread)
+        if not allowed:
+            raise RuntimeError("the interpreter's frames and objects cannot be walked while a suite runs")
+
+    def reads(frame, target, name):
+        """Whether known code reads an attribute of what it has itself, and not a function that it was given instead."""
+        code, at = frame.f_code, frame.f_lasti
+        is_suite = code in codes
+        if not is_suite and not is_library(code):
+            return False
+        if opcodes.get(code.co_code[at]) != "LOAD_ATTR":
+            return False
+        if not is_suite:
+            here = list(frame.f_locals.values())
+            here += [entry_of(one) for one in here if type(one) is entry_kind]
+            if not any(one is target for one in here):
+                return False
+            if name != "tb_frame":
+                return code.co_filename.endswith("/asyncio/coroutines.py")
+        while frame is not None and frame.f_code is not root:
+            code = frame.f_code
+            if code not in codes and not is_own(frame) and code not in protected and not is_library(code):
+                return False
+            frame = frame.f_back
+        return True
+
+    entry_kind = _pytest._code.code.TracebackEntry
+    entry_slot = vars(entry_kind).get("_rawentry")
+    # no code of others may run here
+    entry_of = (lambda entry: vars(entry).get("_rawentry")) if entry_slot is None else entry_slot.__get__
+
+    import opcode
+
+    opcodes = {number: "LOAD_ATTR" for name, number in opcode.opmap.items() if name.startswith("LOAD_ATTR")}
+
+    # a copy of what others may know of a frame
+    Frame = type("frame", (), {
+        "__slots__": ("f_code", "f_globals", "f_locals", "f_builtins", "f_lineno", "f_lasti", "f_back", "f_trace"),
+        "__class__": types.FrameType,
+    })
+    fields = [getattr(Frame, name).__set__ for name in Frame.__slots__]
+
+    def is_hidden(code):
+        file = code.co_filename
+        if id(code) in own or code in protected or type(file) is not str:
+            return True
+        return file.startswith(system) and ("/_pytest/" in file or "/pluggy/" in file)
+
+    def copies_of(frame):
+        """Copies of a frame and those that called it, up to the first of pytest or the runner."""
+        chain, above = [frame], frame.f_back
+        while above is not None and not is_hidden(above.f_code):
+            chain.append(above)
+            above = above.f_back
+        copy = None
+        for one in reversed(chain):
+            copy = copied(*shown(one), one.f_lineno, one.f_lasti, copy)
+        return copy
+
+    def shown(frame):
+        """The code and the names that a copy has."""
+        code = frame.f_code
+        if not is_hidden(code):
+            return code, frame.f_globals
+        is_ours = id(code) in own or code in protected and not is_library(code)
+        return empty_code if is_ours else code, {"__name__": str(frame.f_globals.get("__name__"))}
+
+    def copied(code, names, line, at, back):
+        copy = Frame()
+        for put, value in zip(fields, (code, names, {}, vars(builtins), line, at, back, None)):
+            put(copy, value)
+        return copy
+
+    def frame_at(depth=0):
+        # below are this function, its event's and the function that was called
+        return copies_of(getframe(max(int(depth), 0) + 4))
+
+    def entries_of(tb):
+        while tb is not None:
+            yield tb, copied_entry(tb)
+            tb = tb.tb_next
+
+    def copied_entry(tb):
+        frame = tb.tb_frame
+        return copied(*shown(frame), tb.tb_lineno, tb.tb_lasti, None)
+
+    empty_code = compile("", "<assay>", "exec")
+
+    def with_copies():
+        """Gives others copies of frames."""
+        def walk_tb(tb):
+            return [(copy, tb.tb_lineno) for tb, copy in entries_of(tb)]
+
+        def walk_positions(tb):
+            found = []
+            for tb, copy in entries_of(tb):
+                positions = next(itertools.islice(copy.f_code.co_positions(), tb.tb_lasti // 2, None), (None,) * 4)
+                found.append((copy, (tb.tb_lineno, *positions[1:]) if positions[0] is None else positions))
+            return found
+
+        def clear_frames(tb):
+            for one, _ in entries_of(tb):
+                try:
+                    one.tb_frame.clear()
+                except RuntimeError:
+                    pass
+
+        sys._getframe = opaque("frame_at", frame_at)
+        tracebacks.walk_tb = opaque("walk_tb", walk_tb)
+        tracebacks.clear_frames = opaque("clear_frames", clear_frames)
+        if hasattr(tracebacks, "_walk_tb_with_full_positions"):
+            tracebacks._walk_tb_with_full_positions = opaque("walk_positions", walk_positions)
+
+    import itertools
+
     def refuse_tracing(event, args):
-        if getframe(2).f_code is not doctest.DocTestRunner.run.__code__:
+        if state["running"]:
             raise RuntimeError(f"{event} is not available while a suite runs")
+
+    def without_tracing():
+        """doctest puts back a trace function, which there is none of."""
+        text = """
+class Sys:
+    def __getattr__(self, name): return getattr(sys, name)
+    def __setattr__(self, name, value): setattr(sys, name, value)
+    def settrace(self, function): pass
+"""
+        scope = {"__builtins__": vars(builtins), "sys": sys}
+        exec(compile(text, "<assay>", "exec"), scope)
+        doctest.sys = scope["Sys"]()
 
     def refuse_change(event, args):
         target, name = args[0], args[1]
@@ -845,7 +1069,7 @@ def main(load):
                 raise RuntimeError(f"{name} of this function cannot be changed while a suite runs")
 
     # a module that was loaded again has none of the functions above; another interpreter has no hook
-    refused = {"_signal", "_interpreters", "_xxsubinterpreters", "_testcapi", "_testinternalcapi", "_testlimitedcapi"}
+    refused = {"_signal", "gc", "sys", "_imp", "_interpreters", "_xxsubinterpreters", "_testcapi", "_testinternalcapi", "_testlimitedcapi"}
 
     def refuse_import(event, args):
         name = args[0].rpartition(".")[2]
@@ -867,7 +1091,7 @@ def main(load):
     handlers.update({
         "sys.settrace": refuse_tracing, "sys.setprofile": refuse_tracing, "object.__setattr__": refuse_change,
         "sys._getframe": refuse_frames, "sys._current_frames": refuse_frames, "sys._current_exceptions": refuse_frames,
-        "object.__getattr__": refuse_frames, "gc.get_objects": refuse_frames, "gc.get_referrers": refuse_frames,
+        "object.__getattr__": refuse_attribute, "sys.addaudithook": refuse_always, "gc.get_objects": refuse_frames, "gc.get_referrers": refuse_frames,
         "gc.get_referents": refuse_frames, "import": refuse_import, "open": refuse_memory,
         # its callbacks get what other functions call and return
         "sys.monitoring.register_callback": refuse_always,
@@ -875,18 +1099,34 @@ def main(load):
     handler_of = handlers.get
 
     def guard(event, args):
+        __tracebackhide__ = True
         handler = handler_of(event)
         if handler is not None:
             handler(event, args)
 
     def without_frames():
         """Handlers of signals get no frame; nothing that the interpreter keeps leads to pytest's objects."""
-        install = _signal.signal
+        install, make, set_debug = _signal.signal, _imp.create_builtin, gc.set_debug
+
+        def make_module(spec):
+            name = spec.name
+            if type(name) is not str or name in refused:
+                raise RuntimeError(f"{str(name)} cannot be loaded while a suite runs")
+            return make(types.SimpleNamespace(name=name))
+
+        _imp.create_builtin = opaque("make_module", make_module)
+
+        def set_flags(flags):
+            # garbage that is kept has frames
+            set_debug(int(flags) & ~gc_saves)
+
+        gc_saves = gc.DEBUG_SAVEALL
+        gc.set_debug = opaque("set_flags", set_flags)
 
         def set_handler(number, handler):
             if callable(handler) and type(handler) is not types.BuiltinFunctionType:
                 function = handler
-                scope = {"function": function}
+                scope = {"function": function, "__builtins__": vars(builtins)}
                 exec(compile("def handler(number, frame): return function(number, None)", "<assay>", "exec"), scope)
                 handler = scope["handler"]
             return install(number, handler)
@@ -962,19 +1202,25 @@ def main(load):
 
     def note_subtests():
         """unittest's subTest, which tells its parameters when it fails."""
+        def note(error, msg, params):
+            words = [] if msg is unittest.case._subtest_msg_sentinel else [f"[{msg}]"]
+            if params:
+                words.append("(" + ", ".join(f"{name}={value!r}" for name, value in params.items()) + ")")
+            notes.setdefault(id(error), (error, " ".join(words)[:500]))
+
         import contextlib
 
-        @contextlib.contextmanager
-        def subTest(self, msg=unittest.case._subtest_msg_sentinel, **params):
-            try:
-                yield
-            except Exception as error:
-                words = [] if msg is unittest.case._subtest_msg_sentinel else [f"[{msg}]"]
-                if params:
-                    words.append("(" + ", ".join(f"{name}={value!r}" for name, value in params.items()) + ")")
-                notes.setdefault(id(error), (error, " ".join(words)[:500]))
-                raise
-
+        scope = {"note": opaque("note", note), "missing": unittest.case._subtest_msg_sentinel}
+        text = """
+def subTest(self, msg=missing, **params):
+    try:
+        yield
+    except Exception as error:
+        note(error, msg, params)
+        raise
+"""
+        exec(compile(text, "<assay>", "exec"), {"__builtins__": vars(builtins), **scope}, scope)
+        subTest = contextlib.contextmanager(scope["subTest"])
         unittest.case.TestCase.subTest = subTest
 
     # --- pytest -------------------------------------------------------------------------------------------------
@@ -984,39 +1230,64 @@ def main(load):
     flags = {}  # item -> unittest's attributes that its function or class had
     planned = set()
 
+    now = time.perf_counter
+
     class Witness:
         """One case under way."""
 
         def __init__(self, item):
-            self.item, self.reports, self.returned, self.begun = item, [], False, time.perf_counter()
+            self.item, self.reports, self.returned, self.begun = item, [], False, now()
+            self.function = self.watched = None
 
     current = []
+    main_thread = identity()
     compare = [None]
     explaining = opaque("compare", lambda *args: compare[0](*args))
 
+    def is_coroutine(function):
+        function = getattr(function, "__func__", function)
+        while type(function) is partial:
+            function = function.func
+        function = getattr(function, "__func__", function)
+        return type(function) is types.FunctionType and bool(function.__code__.co_flags & 0x80)
+
+    from functools import partial
+
+    def begin():
+        """The case under way, whose function is called once."""
+        case = current[-1]
+        function, case.function = case.function, None
+        if function is None:
+            tampered("the test that it runs in")
+        return case, function
+
+    def finish(case):
+        look(case.watched)
+        if case.watched is not nothing:
+            look_at_instance(case.item)
+        case.returned = True
+
+    def call_function(*args, **more):
+        __tracebackhide__ = True
+        case, function = begin()
+        result = function(*args, **more)
+        finish(case)
+        return result
+
+    async def call_coroutine(*args, **more):
+        __tracebackhide__ = True
+        case, function = begin()
+        result = await function(*args, **more)
+        finish(case)
+        return result
+
+    plain = opaque("witness", call_function).__code__
+    awaited = opaque("witness", call_coroutine, kind="async def", after="return await answer[0]").__code__
+
     def as_witness(case, function, watched):
-        def returned():
-            look(watched)
-            if watched is not nothing:
-                look_at_instance(case.item)
-            case.returned = True
-
-        if inspect.iscoroutinefunction(function):
-
-            async def witness(*args, **more):
-                __tracebackhide__ = True
-                result = await function(*args, **more)
-                returned()
-                return result
-
-        else:
-
-            def witness(*args, **more):
-                __tracebackhide__ = True
-                result = function(*args, **more)
-                returned()
-                return result
-
+        """What pytest calls: it leads to nothing, and the audit hook calls the test's function."""
+        case.function, case.watched = function, watched
+        witness = types.FunctionType(awaited if is_coroutine(function) else plain, {"__builtins__": {}}, "witness")
         # the marks of unittest
         vars(witness).update(getattr(getattr(function, "__func__", function), "__dict__", {}))
         return witness
@@ -1045,7 +1316,8 @@ def main(load):
                 setattr(finder, name, opaque(name, getattr(suite, name)))
             state["finder"] = finder
             without_frames()
-            sys.addaudithook(guard)
+            without_tracing()
+            with_copies()
             state["running"] = True
             forget(early_config)
             # before a conftest.py of the suite, which may import the code under test
@@ -1085,7 +1357,7 @@ def main(load):
             for item in items:
                 path = relative(item.path)
                 is_own = path in order["own"] and path not in sources
-                if is_own and sources and not isinstance(item, _pytest.doctest.DoctestItem) and not is_named(item, config):
+                if is_own and sources and not isinstance(item, DoctestItem) and not is_named(item, config):
                     continue
                 if item.nodeid not in seen:
                     seen.add(item.nodeid)
@@ -1116,7 +1388,7 @@ def main(load):
 
         def pin(self, config, items):
             for item in items:
-                if not isinstance(item, pytest.Function):
+                if not isinstance(item, Function):
                     continue
                 function = inner(item.obj)
                 if relative(item.path) in sources and getattr(function, "__code__", None) not in codes:
@@ -1139,8 +1411,8 @@ def main(load):
                 return
             found = {}
             for item in items:
-                if isinstance(item, pytest.Function):
-                    chain = [one.name for one in item.listchain() if isinstance(one, pytest.Class)]
+                if isinstance(item, Function):
+                    chain = [one.name for one in item.listchain() if isinstance(one, Class)]
                     found.setdefault(relative(item.path), set()).add("::".join([*chain, item.originalname or item.name]))
             for whole in loaded.values():
                 if whole.path in found or whole.path in order["files"]:
@@ -1164,9 +1436,7 @@ def main(load):
             for at in range(0, max(len(names), 1), 500):
                 record(plan=names[at : at + 500])
             record(skips=skipped)
-            import gc
-
-            gc.freeze()
+            freeze()
 
         def pytest_collectreport(self, report):
             path = report.nodeid.partition("::")[0]
@@ -1182,29 +1452,31 @@ def main(load):
 
         @pytest.hookimpl(hookwrapper=True, tryfirst=True)
         def pytest_runtest_protocol(self, item, nextitem):
+            if current or identity() != main_thread:
+                tampered("the order of the tests")
             case = Witness(item)
             current.append(case)
             yield
             current.pop()
-            took = (time.perf_counter() - case.begun) * 1000
+            took = (now() - case.begun) * 1000
             if item not in places:
                 tampered(f"the tests: {item.nodeid} was not collected")
             end, message = rule(case)
             what = {"message": message} if message else {}
             record(i=places[item], end=end, ms=round(took, 3), **what)
-            if time.perf_counter() > state.get("next", 0):
+            if now() > state.get("next", 0):
                 look_at_all()
-                state["next"] = time.perf_counter() + 1
+                state["next"] = now() + 1
 
         @pytest.hookimpl(hookwrapper=True, tryfirst=True)
         def pytest_runtest_call(self, item):
             case = current[-1]
-            util = _pytest.assertion.util
+            util = assertion_util
             explain, util._config = util._reprcompare, None
             if explain is not None:
                 compare[0] = explain
                 util._reprcompare = explaining
-            if isinstance(item, pytest.Function):
+            if isinstance(item, Function):
                 was = item.obj
                 function, code = pinned.get(item, (None, None))
                 if getattr(was, "__func__", was) is not function or getattr(inner(was), "__code__", None) is not code:
@@ -1216,7 +1488,7 @@ def main(load):
                         tampered(f"{key}, which the tests use")
                 wrapped = as_witness(case, was, watched)
                 item.obj = wrapped
-                if isinstance(item, _pytest.unittest.TestCaseFunction) and inspect.iscoroutinefunction(was):
+                if isinstance(item, _pytest.unittest.TestCaseFunction) and is_coroutine(was):
                     vars(instance_of(item))[item.originalname] = wrapped
                 yield
                 item.obj = was
@@ -1231,12 +1503,13 @@ def main(load):
             report = outcome.get_result()
             current[-1].reports.append((report, call.excinfo))
 
+    freeze = gc.freeze
     dropped = set()
 
     def is_skipped(item):
         """Whether the suite's marks skip it, if pytest can tell now."""
         try:
-            return _pytest.skipping.evaluate_skip_marks(item) is not None
+            return evaluate_skip_marks(item) is not None
         except BaseException:
             return False
 
@@ -1245,7 +1518,7 @@ def main(load):
         kind = whole.before.get(name.partition("::")[0])
         if not isinstance(kind, type):
             return False
-        if issubclass(kind, unittest.case.TestCase):
+        if issubclass(kind, TestCase):
             return False
         return kind.__init__ is not object.__init__ or kind.__new__ is not object.__new__
 
@@ -1258,7 +1531,7 @@ def main(load):
             if report.failed:
                 if report.when != "call":
                     return "error", crash(report, excinfo)
-                asserts = excinfo is None or excinfo.errisinstance((AssertionError, pytest.fail.Exception))
+                asserts = excinfo is None or excinfo.errisinstance((AssertionError, Failed))
                 end, message = ("failed" if asserts else "crashed"), crash(report, excinfo)
             elif report.skipped or hasattr(report, "wasxfail"):
                 error = excinfo.value if excinfo is not None else None
@@ -1281,7 +1554,7 @@ def main(load):
     def may_fail(item, error):
         if has_mark(item, "xfail") or unittest_flag(item, "__unittest_expecting_failure__"):
             return True
-        return error is not None and isinstance(error, _pytest.outcomes.XFailed) and says_skip(error.__traceback__)
+        return error is not None and isinstance(error, XFailed) and says_skip(error.__traceback__)
 
     def may_skip(item, report, error):
         if report.when == "setup" and has_mark(item, "skip", "skipif"):
@@ -1290,16 +1563,30 @@ def main(load):
             return False
         if unittest_flag(item, "__unittest_skip__"):
             return True
-        raised = error.__context__ if isinstance(error.__context__, unittest.case.SkipTest) else error
+        raised = error.__context__ if isinstance(error.__context__, SkipTest) else error
         if says_skip(raised.__traceback__):
             return True
-        return inspect.iscoroutinefunction(inner(item.obj)) and is_of_suite(item.obj)
+        return is_coroutine(inner(item.obj)) and is_of_suite(item.obj)
+
+    class Plugin:
+        """What pytest gets: functions that lead to nothing."""
+
+    plugin = Plugin()
+    for name, function in list(vars(Watch).items()):
+        if name.startswith("pytest_"):
+            code = function.__code__
+            parameters = ", ".join(code.co_varnames[1 : code.co_argcount])
+            after = "yield from answer[0]" if code.co_flags & 0x20 else "return answer[0]"
+            made = opaque(name, function.__get__(Watch()), parameters, f"({parameters}{',' * bool(parameters)}), {{}}", after)
+            vars(made).update(vars(function))
+            setattr(plugin, name, made)
 
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     arguments = ["-p", "no:cacheprovider", "--rootdir=" + box, "-c", order["config"], "-q", "--tb=short"]
     if not order["conftest"]:
         arguments.append("--noconftest")
-    status = pytest.main(arguments + sys.argv[1:], plugins=[Watch()])
+    sys.addaudithook(guard)
+    status = pytest.main(arguments + sys.argv[1:], plugins=[plugin])
     if bridge_end is not None:
         os.kill(code_process, signal.SIGKILL)
     unloaded = [f"{path} cannot be loaded: {why}" for path, why in failures.items() if path.endswith("conftest.py")]
