@@ -17,6 +17,9 @@ pub const MAX_LINE_VALUES: usize = 256 * 1024;
 /// Memory of a parsed value besides its text.
 pub const LINE_VALUE_BYTES: usize = 64;
 
+/// Memory of a call under way besides its line: its task, which waits for a report or a turn.
+pub const CALL_BYTES: usize = 8 * 1024;
+
 /// Length of a call's id, which its response repeats.
 pub const MAX_CALL_ID_BYTES: usize = 1024;
 
@@ -43,6 +46,14 @@ pub const MAX_REPORT_BYTES: usize = 8 * 1024 * 1024;
 
 /// An output larger than this is returned as a blob.
 pub const MAX_INLINE_OUTPUT_BYTES: usize = 1024 * 1024;
+
+/// Sum of the output limits of a submission's tests that run at the same time: four of the largest.
+pub const MAX_RUNNING_OUTPUT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Output of a submission's tests that ended before the tests before them (`parallel`); what is
+/// beyond it becomes blobs. Twice [`MAX_PARALLEL`] outputs of [`MAX_INLINE_OUTPUT_BYTES`]; larger
+/// ones become blobs at once.
+pub const MAX_WAITING_OUTPUT_BYTES: usize = 64 * 1024 * 1024;
 
 /// How long the report of a finished submission is kept.
 pub const REPORT_TTL: Duration = Duration::from_secs(600);

@@ -5,11 +5,21 @@
 //! [`SHOWN_BYTES`].
 
 use std::cmp::Ordering;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use protocol::submission::{CheckerKind, CheckerSpec};
 
 /// Bytes of each side that a difference shows.
 pub const SHOWN_BYTES: usize = 80;
+
+/// Lines that are sorted to find a difference: 40 bytes for each.
+const MAX_SORTED_LINES: usize = 1 << 20;
+
+/// Counts of hashes of more lines than that: 4 MiB.
+const COUNTS: usize = 1 << 20;
+
+/// Bytes of a line whose letters are folded at a time.
+const FOLDED_BYTES: usize = 256;
 
 /// Result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +62,7 @@ pub fn check(spec: &CheckerSpec, expected: &[u8], got: &[u8]) -> Comparison {
     let fold = spec.case_insensitive;
     match spec.kind {
         CheckerKind::Exact => compare(exact(expected), exact(got), |a, b| same(a, b, fold)),
-        CheckerKind::Lines if spec.unordered => compare_unordered(lines(expected), lines(got), fold),
+        CheckerKind::Lines if spec.unordered => compare_unordered(expected, got, fold),
         CheckerKind::Lines => compare(lines(expected), lines(got), |a, b| same(a, b, fold)),
         CheckerKind::Float => {
             let tolerance = Tolerance::of(spec);
@@ -117,12 +127,19 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 
 /// Compares lines in any order; each has to occur as often as expected. The first line that does
 /// not is the difference.
-fn compare_unordered<'a>(
-    expected: impl Iterator<Item = Segment<'a>>,
-    got: impl Iterator<Item = Segment<'a>>,
-    fold: bool,
-) -> Comparison {
-    let mut sorted: Vec<&[u8]> = expected.map(|line| line.bytes).collect();
+fn compare_unordered(expected: &[u8], got: &[u8], fold: bool) -> Comparison {
+    let keys = [RandomState::new(), RandomState::new()];
+    let count = lines(expected).count();
+    let digest = |bytes| lines_digest(lines(bytes), fold, &keys);
+    if lines(got).count() == count && digest(expected) == digest(got) {
+        return Comparison::Equal;
+    }
+    if count > MAX_SORTED_LINES {
+        return Comparison::Different(first_surplus(expected, got, fold, &keys[0]));
+    }
+    let (expected, got) = (lines(expected), lines(got));
+    let mut sorted: Vec<&[u8]> = Vec::with_capacity(count);
+    sorted.extend(expected.map(|line| line.bytes));
     sorted.sort_by(|a, b| order(a, b, fold));
     // each distinct line, and how often it is still to come
     let mut missing: Vec<(&[u8], usize)> = Vec::new();
@@ -148,6 +165,48 @@ fn compare_unordered<'a>(
         None => Comparison::Equal,
         expected => Comparison::Different(Difference { line: last, column: 1, expected, got: None }),
     }
+}
+
+/// The sum of the hashes of lines: equal for the same lines in any order. As many others have the
+/// same one with a chance below one in 2^70, whatever they are, because the keys are secret.
+fn lines_digest<'a>(lines: impl Iterator<Item = Segment<'a>>, fold: bool, keys: &[RandomState; 2]) -> [u64; 2] {
+    lines.fold([0; 2], |sums: [u64; 2], line| {
+        [0, 1].map(|at: usize| sums[at].wrapping_add(hash(line.bytes, fold, &keys[at])))
+    })
+}
+
+/// The hash of a line, the same for both cases of its letters if `fold`.
+fn hash(line: &[u8], fold: bool, key: &RandomState) -> u64 {
+    let mut hasher = key.build_hasher();
+    if fold {
+        for piece in line.chunks(FOLDED_BYTES) {
+            let mut folded = [0; FOLDED_BYTES];
+            folded[..piece.len()].copy_from_slice(piece);
+            folded.make_ascii_lowercase();
+            hasher.write(&folded[..piece.len()]);
+        }
+    } else {
+        hasher.write(line);
+    }
+    hasher.finish()
+}
+
+/// A difference of more lines than are sorted: a line that occurs more often than expected, by
+/// counts of hashes, or else the last one. Two lines with one count may hide an earlier one.
+fn first_surplus(expected: &[u8], got: &[u8], fold: bool, key: &RandomState) -> Difference {
+    let mut missing = vec![0_u32; COUNTS];
+    let of = |line: &Segment<'_>| hash(line.bytes, fold, key) as usize % COUNTS;
+    lines(expected).for_each(|line| missing[of(&line)] += 1);
+    let mut last = 1;
+    for line in lines(got) {
+        last = line.line;
+        let count = &mut missing[of(&line)];
+        match count.checked_sub(1) {
+            Some(left) => *count = left,
+            None => break,
+        }
+    }
+    Difference { line: last, column: 1, expected: None, got: None }
 }
 
 /// How far a number may differ from the expected one.
@@ -311,6 +370,20 @@ mod tests {
     }
 
     #[test]
+    fn very_many_unordered_lines_are_compared_without_a_list_of_them() {
+        let spec = CheckerSpec { kind: CheckerKind::Lines, unordered: true, ..Default::default() };
+        let mut got: String = (0..=MAX_SORTED_LINES).map(|line| format!("{line}\n")).collect();
+        let expected: String = (0..=MAX_SORTED_LINES).rev().map(|line| format!("{line}\n")).collect();
+        assert_eq!(check(&spec, expected.as_bytes(), got.as_bytes()), Comparison::Equal);
+        assert_ne!(check(&spec, expected.as_bytes(), &got.as_bytes()[2..]), Comparison::Equal);
+        // 0 occurs too often
+        got.replace_range(..8, "0\n0\n0\n0\n");
+        let found = difference(check(&spec, expected.as_bytes(), got.as_bytes()));
+        assert!(found.line >= 2 && (found.expected, found.got) == (None, None));
+        assert!(size_of::<[u32; COUNTS]>() <= 4 << 20 && MAX_SORTED_LINES * size_of::<(&[u8], usize)>() <= 24 << 20);
+    }
+
+    #[test]
     fn unordered_lines_occur_as_often_as_expected_in_any_order() {
         let unordered = |expected: &str, got: &str| {
             let spec = CheckerSpec { kind: CheckerKind::Lines, unordered: true, ..Default::default() };
@@ -348,6 +421,7 @@ mod tests {
                 prop_assert_eq!(right(of(CheckerKind::Lines, false, false)), rows(&a) == rows(&b));
                 let sorted = |text: &str| { let mut all = rows(text); all.sort(); all };
                 prop_assert_eq!(right(of(CheckerKind::Lines, false, true)), sorted(&a) == sorted(&b));
+                prop_assert_eq!(right(of(CheckerKind::Lines, true, true)), sorted(&a.to_lowercase()) == sorted(&b.to_lowercase()));
                 let near = words(&a).len() == words(&b).len() && words(&a).iter().zip(&words(&b)).all(|(x, y)| {
                     match (x.parse::<f64>(), y.parse::<f64>()) {
                         (Ok(x), Ok(y)) => (x - y).abs() <= 1e-6_f64.max(1e-6 * x.abs()),

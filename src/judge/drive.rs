@@ -16,6 +16,7 @@ pub use super::cancel::CancelSignal;
 use super::decide::{self, CANCELLED};
 use super::events::{EventLog, SubmissionEvent};
 use super::extra::ExtraSandboxes;
+use super::outputs::TestOutputs;
 use super::parallel;
 use super::pipe::Pipe;
 use super::referee::RefereeRunner;
@@ -23,13 +24,14 @@ pub use super::results::{LostSandbox, TestResult};
 use super::results::{forbids_reuse, skipped};
 pub use super::runner::Timings;
 use super::runner::{CompileResult, Runner};
+use super::stored::OutputStore;
 use super::suite::{self, SuiteResult};
 use super::supervise::RunIo;
 use super::test_driver::{SharedReferee, TestDriver};
 use crate::work::{Checker, Plan, PlannedTest, Work};
 use protocol::{Blame, RunFacts, Verdict};
 use sandbox::lifecycle::{CollectedFiles, Sandbox};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A sandbox for the submission or for one of its referees.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub struct RunContext<'a> {
     pub finished: &'a FinishedTests,
     /// Where sandboxes for further tests at the same time come from.
     pub extras: &'a dyn ExtraSandboxes,
+    /// Takes outputs that the report will not carry itself.
+    pub outputs: Arc<dyn OutputStore>,
 }
 
 /// Results of tests that outlive a lost sandbox.
@@ -148,7 +152,7 @@ pub async fn judge(
     work: &Work,
     context: RunContext<'_>,
 ) -> Result<Judged, LostSandbox> {
-    let RunContext { log, input, cancel, cache, finished, extras } = context;
+    let RunContext { log, input, cancel, cache, finished, extras, outputs } = context;
     log.append(SubmissionEvent::Running).await;
     let AssignedSandbox { sandbox, key } = main;
     let mut runner = Runner::new(sandbox, &work.profile, &work.files, work.truncate_output, cancel.clone());
@@ -198,13 +202,14 @@ pub async fn judge(
             judged.suite = Some(result);
         }
         Plan::Tests(tests) => {
+            let outputs = TestOutputs::new(outputs, judged.compile.as_ref());
             let results = match parallel::most_sandboxes(work) {
                 1 => {
                     let mut driver = TestDriver::new(&mut runner, &referees, work, cancel.clone());
                     driver.log = Some(log);
-                    driver.run_all(tests).await
+                    driver.run_all(tests, &outputs).await
                 }
-                most => parallel::run(&mut runner, &referees, work, tests, (log, extras, most)).await,
+                most => parallel::run(&mut runner, &referees, work, tests, &outputs, (log, extras, most)).await,
             };
             judged.tests = match results {
                 Ok(results) => results,
@@ -304,6 +309,7 @@ mod tests {
             transcript: None,
             passes: None,
             run: None,
+            stored: Default::default(),
         };
         let all = [result("1", Verdict::Accepted), result("2", Verdict::TimeLimit), result("3", Verdict::WrongAnswer)];
         assert_eq!(overall(&all).0, Verdict::TimeLimit);

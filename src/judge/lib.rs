@@ -12,7 +12,8 @@
 //! `checker_result` are pure; [`cache`] keeps compiled artifacts; `runner` runs the steps of one
 //! program on one sandbox and `supervise` watches each of them; [`drive`] decides what comes next;
 //! `test_driver` runs tests on one sandbox, with `referee` for checkers and `interact` for
-//! interactive tests, and `parallel` on several, in the order of `test_schedule`; [`events`]
+//! interactive tests, and `parallel` on several, in the order of `test_schedule`; `outputs` says
+//! where the output of a judged test is until the report is made, with [`stored`]; [`events`]
 //! reports progress to callers that stream. Expected output never enters the sandbox that runs the
 //! submission.
 
@@ -28,6 +29,7 @@ pub mod events;
 pub mod extra;
 mod interact;
 mod missing_program;
+mod outputs;
 mod parallel;
 pub mod pipe;
 mod referee;
@@ -35,6 +37,7 @@ pub mod rejected;
 pub mod render;
 mod results;
 mod runner;
+pub mod stored;
 pub mod suite;
 mod supervise;
 pub mod talk;

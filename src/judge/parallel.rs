@@ -21,25 +21,30 @@ use super::cancel::{CancelSignal, cancelled};
 use super::decide::CANCELLED;
 use super::events::{EventLog, SubmissionEvent};
 use super::extra::ExtraSandboxes;
+use super::outputs::TestOutputs;
 use super::results::{LostSandbox, TestResult, forbids_reuse, skipped};
 use super::runner::{Runner, SharedProgram, Timings};
 use super::supervise::begun_character;
 use super::test_driver::{SharedReferee, TestDriver};
 use super::test_schedule::{EndedTest, TestSchedule};
 use crate::work::{Checker, Plan, PlannedTest, Work};
+use config::bounds;
 use protocol::{Outcome, Verdict};
 use wire::frame::{MAX_CHUNK_BYTES, OutputStream};
 
 /// On how many sandboxes at most the tests of a submission run. Tests that need the order run one
 /// after the other: an interactor is one process for all of them, the files to collect are those of
-/// the last one, and a pass follows the one before.
+/// the last one, and a pass follows the one before. Together they may write no more than
+/// [`bounds::MAX_RUNNING_OUTPUT_BYTES`].
 pub(super) fn most_sandboxes(work: &Work) -> usize {
     let Plan::Tests(tests) = &work.plan else { return 1 };
     let is_interactive = |test: &PlannedTest| matches!(test.checker, Checker::Interactor(..));
     if work.passes > 1 || !work.collect.is_empty() || tests.iter().any(is_interactive) {
         return 1;
     }
-    (work.parallel as usize).min(tests.len()).max(1)
+    let largest = tests.iter().map(|test| test.step.limits.output_bytes).max().unwrap_or_default();
+    let most = (bounds::MAX_RUNNING_OUTPUT_BYTES / largest.max(1)).min(u64::from(work.parallel)) as usize;
+    most.min(tests.len()).max(1)
 }
 
 /// What ends a submission's tests early, with the results before it.
@@ -51,13 +56,14 @@ pub(super) async fn run(
     referees: &[SharedReferee<'_>],
     work: &Work,
     tests: &[PlannedTest],
+    outputs: &TestOutputs,
     (log, extras, most): (&EventLog, &dyn ExtraSandboxes, usize),
 ) -> Result<Vec<TestResult>, Interrupted> {
     let cancel = runner.cancel.clone();
     let Some(program) = runner.program() else {
         let mut driver = TestDriver::new(runner, referees, work, cancel);
         driver.log = Some(log);
-        return driver.run_all(tests).await;
+        return driver.run_all(tests, outputs).await;
     };
     for referee in referees {
         referee.lock().await.expect_more(true);
@@ -66,6 +72,7 @@ pub(super) async fn run(
         tests,
         referees,
         work,
+        outputs,
         log,
         extras,
         program,
@@ -100,6 +107,7 @@ struct ParallelTests<'c, 'r> {
     tests: &'c [PlannedTest],
     referees: &'c [SharedReferee<'r>],
     work: &'c Work,
+    outputs: &'c TestOutputs,
     log: &'c EventLog,
     extras: &'c dyn ExtraSandboxes,
     program: SharedProgram<'c>,
@@ -252,14 +260,19 @@ impl<'c> ParallelTests<'c, '_> {
     }
 
     /// Records a test's result, and announces what becomes known by it.
-    async fn end(&self, index: usize, ended: EndedTest) {
+    async fn end(&self, index: usize, mut ended: EndedTest) {
+        self.outputs.set_aside(&mut ended.result);
         self.schedule.lock().end(index, ended);
         self.kill_unneeded();
         self.progress.notify_one();
         let _announcing = self.announcing.lock().await;
         loop {
             let events = match self.schedule.lock().announce() {
-                Some((_, ended)) => events(ended, self.log.keeps_output()),
+                Some((_, ended)) => {
+                    let events = events(ended, self.log.keeps_output());
+                    self.outputs.settle(&mut ended.result, true);
+                    events
+                }
                 None => break,
             };
             for event in events {
@@ -290,7 +303,8 @@ fn events(ended: &EndedTest, keeps_output: bool) -> Vec<SubmissionEvent> {
         return events;
     }
     if let Some(run) = result.run.as_ref().filter(|_| keeps_output && !was_live) {
-        for (stream, bytes) in [(OutputStream::Stdout, &run.stdout), (OutputStream::Stderr, &run.stderr)] {
+        let (stdout, stderr) = result.stored.with(run);
+        for (stream, bytes) in [(OutputStream::Stdout, stdout), (OutputStream::Stderr, stderr)] {
             let output = |data: Vec<u8>| SubmissionEvent::Output { test: Some(result.name.clone()), stream, data };
             events.extend(pieces(bytes).map(|piece| output(piece.to_vec())));
         }

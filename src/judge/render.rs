@@ -6,9 +6,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 use super::drive::{Judged, TestResult, Timings};
+use super::stored::{InlineBudget, StoredOutput, StoredOutputs};
 use super::suite::{CaseStatus, SuiteResult};
 use super::transcript::{Speaker, Transcript};
-use config::bounds;
 use protocol::report::{CaseReport, FileReport, Output, Score, SuiteReport, TranscriptEntry};
 use protocol::submission::BlobRef;
 use protocol::{Report, RunFacts, RunReport, StartKind, TestReport, Timing, Verdict};
@@ -18,31 +18,28 @@ use wire::frame::Refused;
 /// full.
 pub type StoreBlob<'a> = &'a dyn Fn(Bytes) -> Option<String>;
 
+/// Makes the report of one run, whose outputs may be blobs already.
+type RenderRun<'r> = &'r mut dyn FnMut(RunFacts, StoredOutputs) -> RunReport;
+
 /// Milliseconds with microsecond resolution.
 pub fn millis(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Bytes of output that still fit into the report itself.
-struct InlineBudget {
-    left: usize,
-}
-
 /// Makes the report of a result. The scheduler adds the times in the queue and the sandbox.
 pub fn report(id: &str, judged: Judged, store: StoreBlob<'_>) -> Report {
-    // a quarter of the bound: base64 and JSON escapes can double the size
-    let mut budget = InlineBudget { left: bounds::MAX_REPORT_BYTES / 4 };
+    let mut budget = InlineBudget::default();
     let score = score(&judged);
     let timing = timing(&judged.timings);
-    let mut run = |facts: RunFacts| run_report(facts, store, &mut budget);
+    let mut run = |facts: RunFacts, stored: StoredOutputs| run_report(facts, stored, store, &mut budget);
     let compile = judged.compile.map(|facts| {
-        let report = run(facts);
+        let report = run(facts, StoredOutputs::default());
         let start = report.start.filter(|_| !judged.is_cached);
         RunReport { cached: Some(judged.is_cached), start, ..report }
     });
     let tests = judged.tests.into_iter().map(|test| test_report(test, &mut run)).collect();
     let suite = judged.suite.map(|suite| suite_report(suite, &mut run));
-    let main_run = judged.run.map(&mut run);
+    let main_run = judged.run.map(|facts| run(facts, StoredOutputs::default()));
     let refused = judged.files.refused.iter().map(|(path, reason)| FileReport {
         path: path.clone(),
         error: Some(refusal(*reason).to_owned()),
@@ -66,7 +63,7 @@ pub fn report(id: &str, judged: Judged, store: StoreBlob<'_>) -> Report {
     }
 }
 
-fn test_report(test: TestResult, run: &mut dyn FnMut(RunFacts) -> RunReport) -> TestReport {
+fn test_report(test: TestResult, run: RenderRun<'_>) -> TestReport {
     let points = points(&test);
     let Transcript { turns, is_truncated } = test.transcript.unwrap_or_default();
     TestReport {
@@ -79,7 +76,7 @@ fn test_report(test: TestResult, run: &mut dyn FnMut(RunFacts) -> RunReport) -> 
         passes: test.passes,
         transcript: turns.into_iter().map(transcript_entry).collect(),
         transcript_truncated: is_truncated,
-        run: test.run.map(run),
+        run: test.run.map(|facts| run(facts, test.stored)),
     }
 }
 
@@ -135,7 +132,7 @@ fn transcript_entry((speaker, bytes): (Speaker, Vec<u8>)) -> TranscriptEntry {
     TranscriptEntry { from: from.to_owned(), data, data_b64 }
 }
 
-fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) -> SuiteReport {
+fn suite_report(suite: SuiteResult, run: RenderRun<'_>) -> SuiteReport {
     let count = |statuses: &[CaseStatus]| suite.cases.iter().filter(|case| statuses.contains(&case.status)).count();
     SuiteReport {
         passed: count(&[CaseStatus::Passed]),
@@ -156,7 +153,7 @@ fn suite_report(suite: SuiteResult, run: &mut dyn FnMut(RunFacts) -> RunReport) 
                 duration_ms: case.duration_ms,
             })
             .collect(),
-        run: run(suite.run),
+        run: run(suite.run, StoredOutputs::default()),
     }
 }
 
@@ -178,10 +175,14 @@ fn score(judged: &Judged) -> Score {
     }
 }
 
-fn run_report(facts: RunFacts, store: StoreBlob<'_>, budget: &mut InlineBudget) -> RunReport {
+fn run_report(facts: RunFacts, stored: StoredOutputs, store: StoreBlob<'_>, budget: &mut InlineBudget) -> RunReport {
     let mut truncated = (facts.stdout_truncated, facts.stderr_truncated);
-    let (stdout, stdout_b64) = output(facts.stdout, store, budget, &mut truncated.0);
-    let (stderr, stderr_b64) = output(facts.stderr, store, budget, &mut truncated.1);
+    let mut output = |stored: Option<StoredOutput>, bytes, truncated| match stored {
+        Some(stored) => (Some(Output::Blob(BlobRef { blob: stored.publish() })), None),
+        None => output(bytes, store, budget, truncated),
+    };
+    let (stdout, stdout_b64) = output(stored.stdout, facts.stdout, &mut truncated.0);
+    let (stderr, stderr_b64) = output(stored.stderr, facts.stderr, &mut truncated.1);
     RunReport {
         start: Some(if facts.hot { StartKind::Hot } else { StartKind::Warm }),
         outcome: facts.outcome,
@@ -209,17 +210,18 @@ fn output(
     budget: &mut InlineBudget,
     truncated: &mut bool,
 ) -> (Option<Output>, Option<String>) {
-    let inline = budget.left.min(bounds::MAX_INLINE_OUTPUT_BYTES);
+    let inline = budget.inline();
     if bytes.len() > inline {
-        match store(Bytes::from(bytes.clone())) {
+        let all = Bytes::from(bytes);
+        match store(all.clone()) {
             Some(blob) => return (Some(Output::Blob(BlobRef { blob })), None),
             None => {
-                bytes.truncate(inline);
+                bytes = all[..inline].to_vec();
                 *truncated = true;
             }
         }
     }
-    budget.left -= bytes.len();
+    budget.take(bytes.len());
     match String::from_utf8(bytes) {
         Ok(text) => (Some(Output::Text(text)), None),
         Err(error) => (None, Some(BASE64.encode(error.as_bytes()))),
@@ -229,6 +231,7 @@ fn output(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use config::bounds;
     use protocol::Outcome;
 
     fn judged(stdout: Vec<u8>) -> Judged {

@@ -1,5 +1,6 @@
 //! The result of one test, and what keeps tests from having one.
 
+use super::stored::StoredOutputs;
 use super::transcript::Transcript;
 use crate::work::PlannedTest;
 use protocol::{Outcome, RunFacts, Verdict};
@@ -24,6 +25,8 @@ pub struct TestResult {
     pub passes: Option<u32>,
     /// `None` if the test was skipped.
     pub run: Option<RunFacts>,
+    /// Outputs of the run that are blobs already.
+    pub stored: StoredOutputs,
 }
 
 /// Which sandbox was lost, and how.
@@ -52,5 +55,6 @@ pub(super) fn skipped(test: &PlannedTest) -> TestResult {
         transcript: None,
         passes: None,
         run: None,
+        stored: StoredOutputs::default(),
     }
 }

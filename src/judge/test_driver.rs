@@ -18,6 +18,7 @@ use super::compute;
 use super::decide::{self, CANCELLED};
 use super::events::{EventLog, SubmissionEvent};
 use super::interact::{Decision, InteractiveTest, LostParticipant, interact};
+use super::outputs::TestOutputs;
 use super::referee::{RefereeAnswer, RefereeRunner};
 use super::results::{LostSandbox, TestResult, skipped};
 use super::runner::{PendingRun, Runner};
@@ -58,15 +59,24 @@ impl<'d, 'a, 'r> TestDriver<'d, 'a, 'r> {
     }
 
     /// Runs the tests in order. Also returns what is finished when a sandbox is lost.
-    pub async fn run_all(&mut self, tests: &[PlannedTest]) -> Result<Vec<TestResult>, (LostSandbox, Vec<TestResult>)> {
+    pub async fn run_all(
+        &mut self,
+        tests: &[PlannedTest],
+        outputs: &TestOutputs,
+    ) -> Result<Vec<TestResult>, (LostSandbox, Vec<TestResult>)> {
         let mut results = Vec::with_capacity(tests.len());
-        match self.run_into(tests, &mut results).await {
+        match self.run_into(tests, outputs, &mut results).await {
             Ok(()) => Ok(results),
             Err(lost) => Err((lost, results)),
         }
     }
 
-    async fn run_into(&mut self, tests: &[PlannedTest], results: &mut Vec<TestResult>) -> Result<(), LostSandbox> {
+    async fn run_into(
+        &mut self,
+        tests: &[PlannedTest],
+        outputs: &TestOutputs,
+        results: &mut Vec<TestResult>,
+    ) -> Result<(), LostSandbox> {
         let mut is_stopped = false;
         for (index, test) in tests.iter().enumerate() {
             let following = &tests[index + 1..];
@@ -84,6 +94,7 @@ impl<'d, 'a, 'r> TestDriver<'d, 'a, 'r> {
                 (result.verdict, result.message) = (Verdict::Cancelled, CANCELLED.to_owned());
             } else if !is_stopped {
                 self.run_test(test, following, &mut result).await?;
+                outputs.settle(&mut result, false);
                 if let Some(log) = self.log {
                     log.append(SubmissionEvent::Test { name: test.name.clone(), verdict: result.verdict }).await;
                 }

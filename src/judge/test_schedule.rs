@@ -97,9 +97,9 @@ impl TestSchedule {
     }
 
     /// The next test that becomes known.
-    pub fn announce(&mut self) -> Option<(usize, &EndedTest)> {
+    pub fn announce(&mut self) -> Option<(usize, &mut EndedTest)> {
         let test = self.unknown;
-        let ended = self.ended.get(test).filter(|_| test < self.needed)?.as_ref()?;
+        let ended = self.ended.get_mut(test).filter(|_| test < self.needed)?.as_mut()?;
         self.unknown += 1;
         Some((test, ended))
     }
@@ -134,6 +134,7 @@ mod tests {
             transcript: None,
             passes: None,
             run: None,
+            stored: Default::default(),
         }
     }
 

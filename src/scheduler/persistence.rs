@@ -53,8 +53,8 @@ impl SubmissionService {
     pub async fn save_reports(&self) {
         let stored = |(handle, age): (Arc<SubmissionHandle>, Duration)| match handle.phase() {
             SubmissionPhase::Done(report) => {
-                let SubmissionHandle { id, caller, digest, outlives_caller, .. } = &*handle;
-                Some(StoredReport::new(id, caller, *digest, *outlives_caller, report, age))
+                let SubmissionHandle { id, caller, digest, .. } = &*handle;
+                Some(StoredReport::new(id, caller, *digest, handle.outlives_caller(), report, age))
             }
             _ => None,
         };

@@ -2,7 +2,7 @@
 //! time, and bytes of one uid.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,9 @@ pub struct SubmissionHandle {
     /// A digest of the content, to detect another submission with the same id.
     pub(super) digest: [u8; 32],
     /// Whether it continues when its caller disconnects, and is kept when a drain ends.
-    pub(super) outlives_caller: bool,
+    outlives_caller: AtomicBool,
+    /// Calls that wait for its report.
+    waiting: AtomicUsize,
     /// Its event log and open input.
     pub io: SubmissionIo,
     phase: watch::Sender<SubmissionPhase>,
@@ -89,7 +91,8 @@ impl SubmissionHandle {
             id,
             caller,
             digest,
-            outlives_caller,
+            outlives_caller: AtomicBool::new(outlives_caller),
+            waiting: AtomicUsize::new(0),
             io,
             phase: watch::Sender::new(SubmissionPhase::Queued),
             cancel: watch::Sender::new(false),
@@ -104,6 +107,23 @@ impl SubmissionHandle {
         self.phase.borrow().clone()
     }
 
+    /// Whether it continues when no call waits for it.
+    pub(super) fn outlives_caller(&self) -> bool {
+        self.outlives_caller.load(Ordering::Relaxed)
+    }
+
+    /// It was submitted: from now on it continues when no call waits for it.
+    pub(super) fn set_outlives_caller(&self) {
+        self.outlives_caller.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a call that waits for the report until the result is dropped. With the last one the
+    /// submission is cancelled, unless it was submitted.
+    pub fn count_waiting(self: &Arc<Self>) -> WaitingCall {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        WaitingCall(self.clone())
+    }
+
     /// Cancels the submission. Idempotent; has no effect on an answered one.
     pub fn cancel(&self) {
         self.cancel.send_replace(true);
@@ -112,7 +132,7 @@ impl SubmissionHandle {
     /// Cancels the submission because the daemon ends. It can run again if it outlives its caller
     /// and its input was not left open.
     pub(super) fn interrupt(&self) {
-        if !*self.cancel.borrow() && self.outlives_caller && self.io.input.is_none() {
+        if !*self.cancel.borrow() && self.outlives_caller() && self.io.input.is_none() {
             self.is_interrupted.store(true, Ordering::Relaxed);
         }
         self.cancel();
@@ -156,6 +176,19 @@ impl SubmissionHandle {
                 // self owns the sender, so this cannot happen while self is borrowed
                 std::future::pending::<()>().await;
             }
+        }
+    }
+}
+
+/// A call that waits for a submission's report.
+#[derive(Debug)]
+pub struct WaitingCall(Arc<SubmissionHandle>);
+
+impl Drop for WaitingCall {
+    fn drop(&mut self) {
+        let is_last = self.0.waiting.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && !self.0.outlives_caller() {
+            self.0.cancel();
         }
     }
 }
@@ -360,6 +393,22 @@ mod tests {
         }
         assert_eq!((count(&registry, 1), count(&registry, 2)), (bounds::MAX_KEPT_REPORTS - 1, 1));
         assert!(registry.find(Viewer::Uid(1), "1").is_none());
+    }
+
+    #[test]
+    fn a_submission_is_cancelled_with_its_last_waiting_call_unless_it_was_submitted() {
+        let is_cancelled = |handle: &SubmissionHandle| *handle.cancelled().borrow();
+        let run = handle(1, 0);
+        let (one, two) = (run.count_waiting(), run.count_waiting());
+        drop(one);
+        assert!(!is_cancelled(&run));
+        drop(two);
+        assert!(is_cancelled(&run));
+        let submitted = handle(1, 1);
+        let waiting = submitted.count_waiting();
+        submitted.set_outlives_caller();
+        drop(waiting);
+        assert!(!is_cancelled(&submitted));
     }
 
     #[test]

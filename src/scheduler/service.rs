@@ -190,7 +190,12 @@ impl SubmissionService {
         if submission.id.is_some() {
             match self.registry.claim(&work.caller, &work.id, &digest) {
                 IdClaim::New => {}
-                IdClaim::Known(handle) => return Ok(handle),
+                IdClaim::Known(handle) => {
+                    if arrival.outlives_caller {
+                        handle.set_outlives_caller();
+                    }
+                    return Ok(handle);
+                }
                 IdClaim::Conflict => return Err(Refusal::Conflict { id: work.id }),
             }
         }
@@ -245,7 +250,7 @@ impl SubmissionService {
             allocator: &self.allocator,
             default_patience: self.queue_config().patience(),
             cache: &self.cache,
-            blobs: &*self.blobs,
+            blobs: &self.blobs,
             counters: &self.counters,
             languages: &self.languages,
             drain_ended: self.drain_ended.subscribe(),
@@ -461,7 +466,7 @@ impl SubmissionService {
             if Instant::now() >= deadline {
                 self.drain_ended.send_replace(true);
                 // repeated, because a waiting submission may get a sandbox at the last moment
-                let is_saved = |handle: &SubmissionHandle| handle.outlives_caller && handle.phase().is_waiting();
+                let is_saved = |handle: &SubmissionHandle| handle.outlives_caller() && handle.phase().is_waiting();
                 let all = self.registry.list(Viewer::Admin);
                 all.iter().filter(|handle| !is_saved(handle)).for_each(|handle| handle.interrupt());
             }

@@ -34,7 +34,7 @@ use super::leases::{Unfit, allocate_referees, audit_and_keep, may_keep, set_limi
 use super::no_sandbox::NoSandbox;
 use super::phase::SubmissionPhase;
 use super::registry::SubmissionHandle;
-use super::report_store::BlobStore;
+use super::report_store::{BlobStore, UidOutputs};
 use super::stages::{Stage, StageTimes};
 use judge::cache::Cache;
 use judge::drive::{AssignedSandbox, FinishedTests, Judged, LostSandbox, RunContext, TestResult, judge};
@@ -212,7 +212,7 @@ pub(super) struct TaskResources<'a> {
     /// How long a submission without a deadline waits for its sandboxes.
     pub(super) default_patience: Duration,
     pub(super) cache: &'a Cache,
-    pub(super) blobs: &'a dyn BlobStore,
+    pub(super) blobs: &'a Arc<dyn BlobStore>,
     pub(super) counters: &'a Arc<SubmissionCounters>,
     pub(super) languages: &'a LanguageMetrics,
     /// True from the end of a drain on.
@@ -311,7 +311,7 @@ impl<'a> SubmissionTask<'a> {
         tokio::select! {
             biased;
             _ = cancel.wait_for(|cancelled| *cancelled) => Err(Attempt::Cancelled),
-            _ = drain_ended.wait_for(|ended| *ended), if self.handle.outlives_caller => Err(Attempt::Interrupted),
+            _ = drain_ended.wait_for(|ended| *ended), if self.handle.outlives_caller() => Err(Attempt::Interrupted),
             value = ready => Ok(value),
         }
     }
@@ -331,6 +331,7 @@ impl<'a> SubmissionTask<'a> {
             cache: self.resources.cache,
             finished: &finished,
             extras: &extras,
+            outputs: Arc::new(UidOutputs { uid: work.caller.uid, blobs: self.resources.blobs.clone() }),
         };
         let result = placement.judge(work, context, leased_at).await;
         self.handle.set_phase(SubmissionPhase::Settling);
@@ -444,6 +445,8 @@ impl<'a> SubmissionTask<'a> {
         if self.retries > 1 || is_observed || *self.handle.cancelled().borrow() {
             return Next::Answer(Box::new(blame::lost_report(self.work, &mut self.deaths)));
         }
+        // the next attempt runs them again, and needs the room of their outputs
+        self.deaths.iter_mut().for_each(|death| death.tests.clear());
         Next::Retry
     }
 }

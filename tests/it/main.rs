@@ -40,6 +40,7 @@ mod engine {
     mod limits;
     mod logs;
     mod more_languages;
+    mod output_memory;
     mod package_formats;
     mod packages;
     mod parallel;

@@ -52,6 +52,9 @@ const MAX_TEST_LINES: usize = 2 * bounds::MAX_CASES;
 /// Longest name of a case, with those of the tests around it.
 const MAX_NAME_BYTES: usize = 512;
 
+/// Longest value of a block that is read: many times what is shown of it.
+const MAX_SCALAR_BYTES: usize = 64 * 1024;
+
 /// The cases of one level that are not part of a test of the level above yet.
 #[derive(Default)]
 struct Level {
@@ -64,8 +67,10 @@ struct Level {
 /// Reads a command's stdout.
 pub(super) fn read(argv: &[String], stdout: &[u8]) -> ParsedSuite {
     let text = String::from_utf8_lossy(stdout);
-    let mut reader = Reader::default();
-    for line in text.lines() {
+    let mut reader = Reader { text: &text, ..Reader::default() };
+    for line in text.split_inclusive('\n') {
+        reader.next_at += line.len();
+        let line = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
         reader.line(line);
         if reader.count > MAX_TEST_LINES {
             return ParsedSuite { broken: Some(too_many()), ..reader.end() };
@@ -81,20 +86,37 @@ pub(super) fn read(argv: &[String], stdout: &[u8]) -> ParsedSuite {
     parsed
 }
 
+/// A YAML block: the lines from its first to its last, which are indented.
+#[derive(Clone, Copy)]
+struct Block<'t> {
+    text: &'t str,
+    indent: usize,
+}
+
+impl<'t> Block<'t> {
+    /// The lines without their indent. One that is indented less is as good as empty.
+    fn lines(self) -> impl Iterator<Item = &'t str> {
+        self.text.lines().map(move |line| line.get(self.indent..).unwrap_or_default())
+    }
+}
+
 #[derive(Default)]
-struct Reader {
+struct Reader<'t> {
+    text: &'t str,
+    /// Where the line after the current one begins.
+    next_at: usize,
     parsed: ParsedSuite,
     levels: Vec<Level>,
     documents: usize,
     /// Test lines of all levels.
     count: usize,
-    /// The block below the last test line.
-    block: Option<Vec<String>>,
+    /// Where the block below the last test line begins.
+    block: Option<usize>,
     /// The level of that line.
     at: usize,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn line(&mut self, line: &str) {
         if line.starts_with("TAP version ") {
             self.end_document();
@@ -107,17 +129,15 @@ impl Reader {
         }
         let trimmed = line.trim_start_matches(' ');
         let indent = line.len() - trimmed.len();
-        if let Some(block) = &mut self.block {
+        if self.block.is_some() {
             if indent == self.at * INDENT + 2 && trimmed == "..." {
                 self.end_block();
-            } else {
-                block.push(line.get(self.at * INDENT + 2..).unwrap_or_default().to_owned());
             }
             return;
         }
         let level = indent / INDENT;
         if trimmed == "---" && indent == self.at * INDENT + 2 {
-            self.block = Some(Vec::new());
+            self.block = Some(self.next_at);
         } else if !indent.is_multiple_of(INDENT) || level > 64 {
             // output of the code
         } else if let Some(case) = tap::test_line(trimmed) {
@@ -161,12 +181,14 @@ impl Reader {
     }
 
     fn end_block(&mut self) {
-        let block = self.block.take().unwrap_or_default();
+        // the last line is the end itself, which has no key
+        let text = &self.text[self.block.take().unwrap_or(self.next_at)..self.next_at];
+        let block = Block { text, indent: self.at * INDENT + 2 };
         if let Some(case) = self.levels.get_mut(self.at).and_then(|level| level.cases.last_mut()) {
-            let value = |key: &str| value(&block, key);
+            let value = |key: &str| value(block, key);
             case.duration_ms = value("duration_ms").and_then(|text| text.parse().ok());
             if case.status == CaseStatus::Failed {
-                case.message = message(&block);
+                case.message = message(block);
                 let is_assertion = value("code").as_deref() == Some("ERR_ASSERTION")
                     || value("name").as_deref() == Some("AssertionError");
                 // what is not an assertion, but for failed hooks and cancelled tests
@@ -210,20 +232,28 @@ fn cut_name(case: &mut SuiteCase) {
 }
 
 /// The value of a key of a block: a word, a quoted text, or the lines of a block scalar.
-fn value(block: &[String], key: &str) -> Option<String> {
-    let at = block.iter().position(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))?;
-    let text = block[at][key.len() + 1..].trim();
+fn value(block: Block<'_>, key: &str) -> Option<String> {
+    let mut lines = block.lines();
+    let text = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?.trim();
     if text.starts_with('|') || text.starts_with('>') {
-        let lines = block[at + 1..].iter().take_while(|line| line.starts_with("  ") || line.is_empty());
-        return Some(lines.map(|line| line.trim()).collect::<Vec<_>>().join("\n").trim().to_owned());
+        let mut scalar = String::new();
+        for line in lines.take_while(|line| line.starts_with("  ") || line.is_empty()) {
+            if scalar.len() + line.len() > MAX_SCALAR_BYTES {
+                break;
+            }
+            scalar.push_str(line.trim());
+            scalar.push('\n');
+        }
+        return Some(scalar.trim().to_owned());
     }
+    let text = &text[..text.floor_char_boundary(MAX_SCALAR_BYTES)];
     let unquoted = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).map(|text| text.replace("''", "'"));
     let unquoted = unquoted.or_else(|| Some(text.strip_prefix('"')?.strip_suffix('"')?.replace("\\\"", "\"")));
     Some(unquoted.unwrap_or_else(|| text.to_owned()))
 }
 
 /// `file:line: words` of a failed test; the words in one line, for they are what is shown first.
-fn message(block: &[String]) -> String {
+fn message(block: Block<'_>) -> String {
     let error = value(block, "error").unwrap_or_default();
     let words: Vec<&str> = error.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let stack = value(block, "stack").unwrap_or_default();
@@ -295,6 +325,18 @@ mod tests {
         let block = "    ok 1\n      ---\n      duration_ms: 1\n      ...\n";
         let text = format!("TAP version 13\n{}", block.repeat(20 * bounds::MAX_CASES));
         assert_eq!(read(&[], text.as_bytes()).broken, Some(too_many()));
+    }
+
+    #[test]
+    fn a_block_takes_no_memory_and_a_value_of_it_little() {
+        let empty = "\n".repeat(1 << 20);
+        let text =
+            format!("TAP version 13\nnot ok 1 - a\n  ---\n  error: |-{empty}  code: 'ERR_ASSERTION'\n  ...\n1..1\n");
+        let block = Block { text: &text, indent: 2 };
+        assert!(value(block, "error").unwrap().len() <= MAX_SCALAR_BYTES);
+        assert_eq!(value(block, "code").as_deref(), Some("ERR_ASSERTION"));
+        let parsed = read(&[], text.as_bytes());
+        assert_eq!((parsed.broken, parsed.cases[0].status), (None, CaseStatus::Failed));
     }
 
     #[test]

@@ -21,6 +21,8 @@ struct Blob {
     uid: u32,
     content: BlobContent,
     last_used: Instant,
+    /// Part of a report that is not made yet: it does not expire.
+    is_held: bool,
 }
 
 impl Blob {
@@ -55,7 +57,7 @@ impl MemoryBlobs {
     /// Removes the blobs that have expired, and locks the others.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Blob>> {
         let mut blobs = self.blobs.lock();
-        blobs.retain(|_, blob| blob.last_used.elapsed() < bounds::BLOB_TTL);
+        blobs.retain(|_, blob| blob.is_held || blob.last_used.elapsed() < bounds::BLOB_TTL);
         blobs
     }
 
@@ -86,7 +88,7 @@ impl MemoryBlobs {
             None => {
                 let id = uuid::Uuid::new_v4().to_string();
                 let content = BlobContent::Growing(BytesMut::new());
-                blobs.insert(id.clone(), Blob { uid, content, last_used: Instant::now() });
+                blobs.insert(id.clone(), Blob { uid, content, last_used: Instant::now(), is_held: false });
                 id
             }
         };
@@ -118,19 +120,39 @@ impl MemoryBlobs {
             BlobContent::Growing(_) => None,
         }
     }
+
+    fn store(&self, uid: u32, bytes: Bytes, is_held: bool) -> Option<String> {
+        let mut blobs = self.lock();
+        let of_uid = || blobs.values().filter(|blob| blob.uid == uid);
+        let total: u64 = of_uid().map(|blob| blob.len() as u64).sum();
+        if of_uid().count() >= bounds::MAX_BLOBS_PER_UID || total + bytes.len() as u64 > bounds::MAX_BLOBS_BYTES_PER_UID
+        {
+            return None;
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let content = BlobContent::Complete(bytes);
+        blobs.insert(id.clone(), Blob { uid, content, last_used: Instant::now(), is_held });
+        Some(id)
+    }
 }
 
 impl BlobStore for MemoryBlobs {
     fn keep(&self, uid: u32, bytes: Bytes) -> Option<String> {
-        let id = self.put(uid, None, 0, &[], false).ok()?;
-        let mut blobs = self.lock();
-        let total: u64 = blobs.values().filter(|blob| blob.uid == uid).map(|blob| blob.len() as u64).sum();
-        if total + bytes.len() as u64 > bounds::MAX_BLOBS_BYTES_PER_UID {
-            blobs.remove(&id);
-            return None;
+        self.store(uid, bytes, false)
+    }
+
+    fn hold(&self, uid: u32, bytes: Bytes) -> Option<String> {
+        self.store(uid, bytes, true)
+    }
+
+    fn publish(&self, blob: &str) {
+        if let Some(blob) = self.lock().get_mut(blob) {
+            (blob.is_held, blob.last_used) = (false, Instant::now());
         }
-        blobs.insert(id.clone(), Blob { uid, content: BlobContent::Complete(bytes), last_used: Instant::now() });
-        Some(id)
+    }
+
+    fn remove(&self, blob: &str) {
+        self.lock().remove(blob);
     }
 
     fn get(&self, uid: u32, blob: &str) -> Option<Bytes> {
@@ -139,7 +161,7 @@ impl BlobStore for MemoryBlobs {
 
     fn put_back(&self, uid: u32, blob: &str, bytes: Bytes) {
         let content = BlobContent::Complete(bytes);
-        self.lock().insert(blob.to_owned(), Blob { uid, content, last_used: Instant::now() });
+        self.lock().insert(blob.to_owned(), Blob { uid, content, last_used: Instant::now(), is_held: false });
     }
 }
 
@@ -171,6 +193,22 @@ mod tests {
         let id = blobs.put(1, None, 0, b"ab", false).unwrap();
         assert_eq!(blobs.put(1, Some(&id), 5, b"x", false), Err(BlobError::Offset { given: 5, have: 2 }));
         assert!(blobs.put(1, None, 9, b"x", false).is_err());
+    }
+
+    #[test]
+    fn a_held_blob_stays_until_it_is_published_or_removed() {
+        let blobs = MemoryBlobs::default();
+        let [one, two] = [(); 2].map(|()| blobs.hold(1, Bytes::from_static(b"ab")).unwrap());
+        let age = |id: &str| {
+            let old = Instant::now().checked_sub(bounds::BLOB_TTL).unwrap();
+            blobs.blobs.lock().get_mut(id).unwrap().last_used = old;
+            drop(blobs.lock());
+            blobs.blobs.lock().contains_key(id)
+        };
+        assert!(age(&one) && age(&two));
+        blobs.publish(&one);
+        blobs.remove(&two);
+        assert!(blobs.get(1, &one).is_some() && blobs.get(1, &two).is_none() && !age(&one));
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl ClientConnection {
         let account = &self.context.account;
         let parsed = account.work(text.len(), || {
             // parsed, a line takes more than its text
-            match held.resize(text.len() + LineShape::of(&text).memory_bytes()) {
+            match held.resize(bounds::CALL_BYTES + text.len() + LineShape::of(&text).memory_bytes()) {
                 true => parse(&text),
                 false => Err((Value::Null, ByteAccount::refusal())),
             }
@@ -221,7 +221,7 @@ impl ClientConnection {
                 }
             }
         }
-        self.context.cancel_runs();
+        // a submission that no other call waits for is cancelled with its last one
         self.calls.shutdown().await;
     }
 }

@@ -104,7 +104,7 @@ impl Context {
         *self.silent.lock() = None;
     }
 
-    /// Remembers the submission of a call, so that the call's id and a hang-up can cancel it.
+    /// Remembers the submission of a call, so that the call's id can cancel it.
     pub(super) fn add_run(&self, call: &Value, entry: &Arc<SubmissionHandle>) {
         self.mark_heard();
         self.runs.lock().insert(call.to_string(), entry.clone());
@@ -116,9 +116,5 @@ impl Context {
 
     pub(super) fn find_run(&self, call: &Value) -> Option<Arc<SubmissionHandle>> {
         self.runs.lock().get(&call.to_string()).cloned()
-    }
-
-    pub(super) fn cancel_runs(&self) {
-        self.runs.lock().values().for_each(|entry| entry.cancel());
     }
 }

@@ -14,6 +14,7 @@ use super::outbox::Turn;
 use super::socket_bytes::{ByteAccount, HeldBytes};
 use super::views::state_word;
 use super::{decode, to_value};
+use config::bounds;
 use judge::accept::accept;
 use judge::events::{EventLog, EventReader, NumberedEvent, SubmissionEvent};
 use judge::rejected::Rejected;
@@ -56,12 +57,12 @@ fn take_stream(value: &mut Value) -> Result<bool, CallError> {
     }
 }
 
-/// Admits the submission in `params`, which `held` counts until then. Returns also whether the
-/// caller gave it an id.
+/// Admits the submission in `params`, which `held` counts until then; it counts the call from then
+/// on. Returns also whether the caller gave it an id.
 async fn admit(
     context: &Context,
     params: Value,
-    held: HeldBytes,
+    held: &mut HeldBytes,
     arrival: Arrival,
 ) -> Result<(Arc<SubmissionHandle>, bool), CallError> {
     let (daemon, bytes) = (&context.daemon, held.bytes());
@@ -88,6 +89,7 @@ async fn admit(
         }
         error
     })?;
+    held.resize(bounds::CALL_BYTES.min(bytes));
     Ok((admitted, submission.id.is_some()))
 }
 
@@ -148,15 +150,16 @@ pub(super) async fn run(
     call: &Value,
     mut value: Value,
     received: ReceivedAt,
-    held: HeldBytes,
+    mut held: HeldBytes,
 ) -> Result<CallReply, CallError> {
     let stream = take_stream(&mut value)?;
     let log = EventLog::new(stream);
     // this reader misses no event: the program waits for it
     let events = stream.then(|| log.read_all());
-    let (entry, has_id) = admit(context, value, held, arrival(received, log.clone(), false)).await?;
+    let (entry, has_id) = admit(context, value, &mut held, arrival(received, log.clone(), false)).await?;
     context.add_run(call, &entry);
-    // a hang-up drops this future and cancels the run
+    // a hang-up drops this future, and cancels the run if no other call waits for it
+    let _waiting = entry.count_waiting();
     if let Some(events) = events {
         // a submission with a known id has the log of the first call
         let is_ours = Arc::ptr_eq(&entry.io.log, &log);
@@ -172,8 +175,8 @@ pub(super) async fn run(
     reply
 }
 
-pub(super) async fn submit(context: &Context, value: Value, received: ReceivedAt, held: HeldBytes) -> CallResult {
-    let (entry, _) = admit(context, value, held, arrival(received, EventLog::new(true), true)).await?;
+pub(super) async fn submit(context: &Context, value: Value, received: ReceivedAt, mut held: HeldBytes) -> CallResult {
+    let (entry, _) = admit(context, value, &mut held, arrival(received, EventLog::new(true), true)).await?;
     Ok(to_value(&Submitted { id: entry.id.clone() }))
 }
 
@@ -232,6 +235,7 @@ pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) 
         return Err(CallError::bad("from_seq", "from_seq: is the start of a stream; set stream as well"));
     }
     let entry = find(context, &id)?;
+    let _waiting = entry.count_waiting();
     let waiting = async {
         if stream {
             forward(context, &entry.id, entry.io.log.read_from(from_seq.unwrap_or(0))).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Options, eventually, patient, submission, with};
+use crate::harness::{Caller, Daemon, Options, eventually, patient, submission, with};
 
 fn code(error: &Value) -> &str {
     error["data"]["code"].as_str().unwrap()
@@ -321,4 +321,40 @@ fn the_lists_and_the_status_show_a_warm_daemon() {
     assert!(["hot", "warm"].contains(&caller.run("python", "print(1)")["start"].as_str().unwrap()));
     let stages = caller.ok("daemon.status", json!({}))["stages"].clone();
     assert_eq!(stages["total"]["count"], 1, "{stages}");
+}
+
+#[test]
+fn a_closed_connection_cancels_no_submission_that_another_call_waits_for_or_that_was_submitted() {
+    let daemon = Daemon::start(&Options { floor: 1, ..Options::default() });
+    let mut observer = daemon.caller();
+    let of = |id: &str| {
+        let code = "import time\ntime.sleep(3)\nprint(1)";
+        with(patient(submission("python", code)), "id", json!(id))
+    };
+    let mut state = |id: &str| observer.call("submission.get", json!({ "id": id }))["result"]["state"].clone();
+    let mut run_and_close = |id: &str, other: &mut dyn FnMut()| {
+        let mut one = daemon.caller();
+        one.send("submission.run", &of(id));
+        eventually("it runs", || state(id) == "running");
+        other();
+    };
+    // a call that has its first event waits
+    let wait = |caller: &mut Caller, method: &str, params: Value| {
+        let call = caller.send(method, &with(params, "stream", json!(true)));
+        assert_eq!(caller.line()["method"], "submission.event");
+        call
+    };
+    let (mut second, mut third) = (daemon.caller(), daemon.caller());
+    let (mut run, mut waited) = (0, 0);
+    run_and_close("run twice", &mut || run = wait(&mut second, "submission.run", of("run twice")));
+    let id = json!({ "id": "run and wait" });
+    run_and_close("run and wait", &mut || waited = wait(&mut third, "submission.wait", id.clone()));
+    assert_eq!(second.answer(run)["result"]["verdict"], "accepted");
+    assert_eq!(third.answer(waited)["result"]["verdict"], "accepted");
+    run_and_close("run and submitted", &mut || drop(third.ok("submission.submit", of("run and submitted"))));
+    assert_eq!(third.ok("submission.wait", json!({ "id": "run and submitted" }))["verdict"], "accepted");
+    // no call is left
+    run_and_close("run once", &mut || {});
+    eventually("it is cancelled", || state("run once") == "done");
+    assert_eq!(third.ok("submission.wait", json!({ "id": "run once" }))["verdict"], "cancelled");
 }
