@@ -1043,6 +1043,13 @@ def run_suite(load):
         tracebacks.clear_frames = opaque("clear_frames", clear_frames)
         if hasattr(tracebacks, "_walk_tb_with_full_positions"):
             tracebacks._walk_tb_with_full_positions = opaque("walk_positions", walk_positions)
+        # Python 3.12 and later look into a frame for a name that is like the one that does not exist
+        suggest = getattr(tracebacks, "_compute_suggestion_error", None)
+        if suggest:
+            def suggestion(error, tb, name):
+                return None if isinstance(error, NameError) else suggest(error, tb, name)
+
+            tracebacks._compute_suggestion_error = opaque("suggestion", suggestion)
 
     import itertools
 

@@ -53,8 +53,6 @@ pub struct Template {
     argv_prefix_len: usize,
     /// Until when it may be loading; monotonic, in nanoseconds; 0 once it has loaded.
     loads_until: u64,
-    /// Since when it is stopped; monotonic, in nanoseconds; 0 while it runs.
-    paused_at: u64,
     /// What it told with that message, in bytes.
     forking_bytes: u64,
     copied_bytes: u64,
@@ -112,16 +110,7 @@ impl Template {
                 sys::write_all(socket.as_raw_fd(), request.as_bytes()).map_err(StepError::of("order"))?;
                 let loads_until = sys::now().saturating_add(LOADING_NS);
                 let argv_prefix_len = stands_for.len();
-                Ok(Self {
-                    pid,
-                    socket,
-                    _stdio: ends,
-                    argv_prefix_len,
-                    loads_until,
-                    paused_at: 0,
-                    forking_bytes: 0,
-                    copied_bytes: 0,
-                })
+                Ok(Self { pid, socket, _stdio: ends, argv_prefix_len, loads_until, forking_bytes: 0, copied_bytes: 0 })
             }
             None => {
                 // a failure shows when the first process is requested
@@ -143,25 +132,6 @@ impl Template {
             self.copied_bytes = copied_bytes.min(sys::own_bytes_of(self.pid));
         }
         self.loads_until > now
-    }
-
-    /// Stops it if it is loading: a run that it does not serve has the CPU and the memory for
-    /// itself.
-    pub fn pause(&mut self, now: u64) {
-        if self.paused_at == 0 && self.is_loading(now) && sys::stop(self.pid) {
-            self.paused_at = now;
-        }
-    }
-
-    /// Lets it continue to load.
-    pub fn resume(&mut self, now: u64) {
-        if self.paused_at > 0 {
-            sys::proceed(self.pid);
-            if self.loads_until > 0 {
-                self.loads_until = self.loads_until.saturating_add(now.saturating_sub(self.paused_at));
-            }
-            self.paused_at = 0;
-        }
     }
 
     /// Bytes of its memory, and of that of its forks, that only serve the forking.
