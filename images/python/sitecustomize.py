@@ -183,6 +183,10 @@ def _tools(order, stack, crossing, steps, detour, filter):
         if first > 0:
             call.wait4(first, None, 0, ctypes.byref(usage))
         pid = ctypes.c_int64(crossed[4]).value
+        if first > 0 and pid == 0 and crossed[3] == 0:
+            # killed with its cell in the middle of fork(3), whose locks are in this memory (glibc 2.41 has one): every later
+            # program would inherit them locked
+            posix._exit(1)
         if pid <= 0:
             failed = first if first < 0 else ctypes.c_int64(crossed[3]).value
             raise OSError(-failed if failed else 11, "fork into a cell")

@@ -359,6 +359,28 @@ fn a_template_survives_runs_that_come_too_early() {
     assert_eq!(first["sandbox"]["id"], last["sandbox"]["id"], "{first:#} {last:#}");
 }
 
+/// The process that forks into a cell dies with it, perhaps in the middle of the C library's fork,
+/// whose lock it has in the template's memory. Whoever starts a child takes that lock.
+#[test]
+fn programs_start_children_after_a_cell_was_discarded_while_it_was_forked_into() {
+    let folder = profile("python", reused);
+    let daemon = daemon_of("python", folder.path(), 0, 1);
+    let mut caller = daemon.caller_as(4107);
+    let work = with(python("python", "print(1)"), "tenant", json!("t"));
+    let child = "import subprocess\nprint(subprocess.run(['true']).returncode)";
+    let child = with(python("python", child), "tenant", json!("t"));
+    for round in 0..8 {
+        for step in 0..8 {
+            let cold = caller.ok("submission.run", with(work.clone(), "prewarm", json!(false)));
+            assert_eq!(cold["verdict"], "accepted", "{cold:#}");
+            // not a condition: anywhere in the fork, which takes some milliseconds
+            std::thread::sleep(std::time::Duration::from_micros(50 * (8 * step + round)));
+        }
+        let report = hot(&mut caller, &child);
+        assert_eq!(report["verdict"], "accepted", "{round}: {report:#}");
+    }
+}
+
 #[test]
 fn a_submitted_file_hides_a_loaded_module_of_the_same_name() {
     let folder = profile("python-numpy", reused);
