@@ -133,7 +133,7 @@ fn connect_remedy(path: &Path, kind: io::ErrorKind) -> String {
     match kind {
         io::ErrorKind::NotFound => format!(
             "The daemon is not running, or listens elsewhere: start it with `systemctl start assayd.socket` (or \
-             `make serve`), or name its socket with --socket or ASSAY_SOCKET. There is no socket at {path}. If it does \
+             `make serve`), or name its socket with --socket or ASSAY_SOCKET. Nothing is at {path}. If it does \
              not stay up, `journalctl -u assayd -p warning -n 20` says why."
         ),
         io::ErrorKind::ConnectionRefused => "The socket exists but no process listens on it: the daemon has stopped. \

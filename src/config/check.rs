@@ -1,9 +1,13 @@
 //! Checks that the types cannot make: ranges, names, mutual exclusion. Pure: takes a configuration,
 //! returns mistakes with their keys.
 
-use super::model::Config;
+use super::http::Listen;
+use super::model::{CallerRule, Config};
 use docker::Endpoint;
 use telemetry::log;
+
+/// Uids that no caller has: that of callers whom the kernel cannot name, and -1.
+const NOT_CALLERS: [CallerRule; 2] = [CallerRule::Uid(65_534), CallerRule::Uid(u32::MAX)];
 
 /// All mistakes: the key of the setting, and a message with a valid value.
 pub fn check(config: &Config) -> Vec<(String, String)> {
@@ -13,9 +17,20 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     if !is_name(name, b"-") {
         report("instance.name", format!("{name:?} is not a valid label; use 1 to 32 letters, digits and hyphens"));
     }
-    if config.socket_mode().is_none() {
-        let mode = &config.socket.mode;
-        report("socket.mode", format!("{mode:?} is not a valid mode; use an octal number, such as \"0660\""));
+    let mode = &config.socket.mode;
+    match config.socket_mode() {
+        None => report("socket.mode", format!("{mode:?} is not a valid mode; use an octal number, such as \"0660\"")),
+        // connecting needs the permission to write
+        Some(bits) if bits & 0o222 == 0 => {
+            let message = "lets no caller connect, which takes the permission to write; use one such as \"0660\"";
+            report("socket.mode", format!("{mode:?} {message}"));
+        }
+        Some(_) => {}
+    }
+    for (key, rules) in [("socket.submit", &config.socket.submit), ("socket.admin", &config.socket.admin)] {
+        if let Some(CallerRule::Uid(uid)) = rules.iter().find(|rule| NOT_CALLERS.contains(rule)) {
+            report(key, format!("{uid} is the uid of a caller that is not known, which is always refused; remove it"));
+        }
     }
     let (base, count) = (config.uids.base, config.uids.count);
     if count == 0 {
@@ -57,8 +72,16 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     if let Err(message) = log::filter(&config.log.level) {
         report("log.level", message);
     }
-    if let Err(message) = config.http.address() {
-        report("http.listen", message);
+    match config.http.address() {
+        Err(message) => report("http.listen", message),
+        Ok(Some(Listen::Unix(path))) if path == config.socket.path => {
+            let message = format!(
+                "{} is socket.path as well; use another, such as \"unix:/run/assay/http.sock\"",
+                path.display()
+            );
+            report("http.listen", message);
+        }
+        Ok(_) => {}
     }
     if !config.hosts.is_empty() && config.engine != super::model::EngineSettings::default() {
         report("engine", "[engine] is a single engine, [[hosts]] are several; use one of the two".to_owned());
@@ -82,6 +105,15 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
             if engine.context.is_some() {
                 report(&key("context"), "host is set as well; use one of the two".to_owned());
             }
+        }
+        let texts = [
+            ("context", &engine.context),
+            ("runtime", &engine.runtime),
+            ("apparmor_profile", &engine.apparmor_profile),
+            ("tls_server_name", &engine.tls_server_name),
+        ];
+        for (setting, _) in texts.iter().filter(|(_, text)| text.as_deref() == Some("")) {
+            report(&key(setting), "it is empty; use a name, or remove the setting".to_owned());
         }
         if !(0.1..=64.0).contains(&engine.cpu_overcommit) {
             let value = engine.cpu_overcommit;

@@ -17,6 +17,7 @@ mod arguments;
 pub mod bounds;
 mod check;
 mod http;
+mod idle;
 mod image_folders;
 mod load;
 mod model;
@@ -30,6 +31,9 @@ mod tests;
 mod units;
 mod unread;
 mod value;
+pub mod variables;
+#[cfg(test)]
+mod warning_tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -56,8 +60,16 @@ pub const DEFAULT_SOCKET_MODE: u32 = 0o660;
 /// Environment variables by name.
 pub type EnvVars = BTreeMap<String, String>;
 
-/// The environment of this process, without variables that are not UTF-8.
+/// The environment of this process, without variables that are not UTF-8. Those with a name of ours
+/// are in it, with U+FFFD in place of what is not.
 pub fn environment() -> EnvVars {
-    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let text = |(name, value): (OsString, OsString)| {
+        let name = name.into_string().ok()?;
+        let value = match value.into_string() {
+            Err(value) if name.starts_with("ASSAY_") => value.to_string_lossy().into_owned(),
+            value => value.ok()?,
+        };
+        Some((name, value))
+    };
     std::env::vars_os().filter_map(text).collect()
 }

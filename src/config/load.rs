@@ -17,7 +17,7 @@ use super::problem::{ConfigError, ConfigProblem, SettingOrigin};
 use super::sources::{self, SettingPath, SourceSettings};
 use super::units::Unit;
 use super::unread::unread;
-use super::{EnvVars, schema};
+use super::{EnvVars, idle, schema, variables};
 
 /// The sources of a configuration.
 #[derive(Debug, Clone, Default)]
@@ -231,7 +231,7 @@ impl Sources {
         for file in &files {
             merged.add(sources::file(file, schema::config(), &self.environment)?);
         }
-        merged.add(sources::environment(&self.environment));
+        merged.add(variables::environment(&self.environment));
         for (flag, key, value) in &self.flags {
             merged.add(sources::flag(flag, key, value, &self.environment));
         }
@@ -240,6 +240,7 @@ impl Sources {
             files.first().map_or(SettingOrigin::Default, |file| SettingOrigin::File { file: file.clone(), line: 0 });
         let (config, origins, mut warnings): (Config, Origins, Vec<String>) = merged.into(&whole)?;
         warnings.extend(unread(self.path.as_deref(), &self.environment, &config.profiles.dir));
+        warnings.extend(idle::settings(&config, |key| origins.of(key)));
         let mistakes = check(&config);
         if !mistakes.is_empty() {
             let problem = |(key, message): (String, String)| ConfigProblem {

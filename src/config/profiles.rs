@@ -83,7 +83,8 @@ pub fn load_profiles_with_warnings(config: &Config, origins: &Origins) -> Result
         let near = nearest(missing, known.iter().copied());
         let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
         let all = known.iter().copied().collect::<Vec<_>>().join(", ");
-        let message = format!("there is no profile {missing:?} in {}{near} (the profiles are {all})", folder.display());
+        let message =
+            format!("the profile {missing:?} does not exist in {}{near} (the profiles are {all})", folder.display());
         return Err(ConfigError::one(origins.of("profiles.only"), "profiles.only", message));
     }
     if !problems.is_empty() {
@@ -170,7 +171,7 @@ impl ProfileReference {
         let why = match (find(&self.from), find(&self.to)) {
             (Some(from), Some(to)) if (self.is_usable)(from, to) => return None,
             (_, Some(_)) => format!("the sandboxes of the profile {} are made in another way", self.to),
-            (_, None) => format!("there is no profile {:?}", self.to),
+            (_, None) => format!("the profile {:?} does not exist", self.to),
         };
         Some(format!("{}: {} has no effect: {why}", self.origin, self.key))
     }
@@ -236,6 +237,7 @@ impl ProfileFile {
         checks.prewarmed();
         checks.levels();
         checks.idle_settings();
+        checks.kept_files();
         let ProfileChecks { problems, warnings, .. } = checks;
         let has_ceiling = origins.of("pool.ceiling") != SettingOrigin::Default;
         let references = ProfileReference::of(&profile, &origins);
@@ -382,6 +384,30 @@ impl ProfileChecks<'_> {
         }
     }
 
+    /// Files that the compile step is likely not to make, or that the run would not find: then
+    /// every program fails.
+    fn kept_files(&mut self) {
+        let profile = self.profile;
+        if profile.compile.is_empty() {
+            return;
+        }
+        let words = profile.compile.iter().skip(1).chain(&profile.run);
+        let named: Vec<&str> = words.map(|word| word.trim_start_matches("./")).collect();
+        let kept = profile.keep.iter().filter(|path| !path.contains(['*', '?']));
+        for path in kept.filter(|path| !named.iter().any(|word| word.ends_with(path.as_str()))) {
+            let Some(near) = nearest(path, named.iter().copied()) else { continue };
+            let message = format!("keep: {path:?} is in no command of the profile; did you mean {near:?}?");
+            self.warnings.push(format!("{}: {message}", self.origin("keep")));
+        }
+        let run = profile.run.first().and_then(|word| file_in_the_box(word));
+        let is_kept = |path: &str| profile.keep.iter().any(|kept| kept == path || kept.contains(['*', '?']));
+        if let Some(path) = run.filter(|path| !is_kept(path)) {
+            let message =
+                format!("run: {path} is not in keep, so the compile step's is not there when the program starts");
+            self.warnings.push(format!("{}: {message}", self.origin("run")));
+        }
+    }
+
     /// Settings that are set and have no effect.
     fn idle_settings(&mut self) {
         let idle = match self.profile.compile.is_empty() {
@@ -405,6 +431,13 @@ impl ProfileChecks<'_> {
             self.warnings.push(format!("{origin}: {message}"));
         }
     }
+}
+
+/// A file that a command names by a path of its own in the folder of a program: `./main`, without a
+/// placeholder.
+fn file_in_the_box(word: &str) -> Option<&str> {
+    let path = word.strip_prefix("./").or_else(|| word.strip_prefix("/box/"))?;
+    (!path.contains(['{', '}'])).then_some(path)
 }
 
 /// Whether a path, or a pattern of paths, stays in the folder of a program.
@@ -446,7 +479,7 @@ fn wrong_placeholder(word: &str, key: &str) -> Option<String> {
         }
         let near = near.map(|near| format!("; did you mean {{{near}}}?")).unwrap_or_default();
         let known = known().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
-        return Some(format!("{word:?}: {{{name}}} stands for nothing{near} (there are {known})"));
+        return Some(format!("{word:?}: {{{name}}} stands for nothing{near} (the placeholders are {known})"));
     }
     None
 }

@@ -20,18 +20,6 @@ use super::schema::{self, FoundSetting, SettingsNode, SettingsTable, ValueKind, 
 use super::value::{ValueStyle, convert};
 use super::{DEFAULT_PATH, EnvVars};
 
-/// Short names of variables, some older than the rule that gives every setting one.
-pub const SHORT: &[(&str, &str)] = &[
-    ("ASSAY_SOCKET", "socket.path"),
-    ("ASSAY_STATE_DIR", "instance.state_dir"),
-    ("ASSAY_INSTANCE", "instance.name"),
-    ("ASSAY_PROFILES", "profiles.only"),
-    ("ASSAY_POOL_FLOOR", "profiles.floor"),
-    ("ASSAY_POOL_CEILING", "profiles.ceiling"),
-    ("ASSAY_UID_BASE", "uids.base"),
-    ("ASSAY_LOG", "log.level"),
-];
-
 /// The variable with the path of the configuration file.
 pub const FILE_VARIABLE: &str = "ASSAY_CONFIG";
 
@@ -216,7 +204,7 @@ impl SourceReader<'_> {
             let Some(found) = table.find(&name) else {
                 let advice = table.advice(&name, &prefix.join("."), self.whole);
                 let key = [prefix, &[name]].concat();
-                self.wrong(line, &key, format!("there is no such setting; {advice}"));
+                self.wrong(line, &key, format!("unknown setting; {advice}"));
                 continue;
             };
             self.entry(found, &name, line, raw, prefix);
@@ -321,7 +309,7 @@ impl SourceReader<'_> {
         }
         self.settings.written.insert(key.clone(), written.to_owned());
         let converted = convert(found, leaf, value, self.style).and_then(|value| match (&leaf.kind, &value) {
-            (ValueKind::Path | ValueKind::Paths, Value::String(path)) => Ok(Value::String(self.path(path)?)),
+            (ValueKind::Path | ValueKind::Paths, Value::String(path)) => self.path(path).map(Value::String),
             (ValueKind::Paths, Value::Array(paths)) => {
                 paths.iter().filter_map(Value::as_str).map(|path| self.path(path).map(Value::String)).collect()
             }
@@ -364,6 +352,9 @@ impl SourceReader<'_> {
 
     /// Expands a variable of systemd at the beginning of a path, and makes it relative to its file.
     fn path(&self, path: &str) -> Result<String, String> {
+        if path.is_empty() {
+            return Err("it is empty; use a path, or remove the setting".to_owned());
+        }
         let expanded = match path.strip_prefix("${").and_then(|rest| rest.split_once('}')) {
             None => path.to_owned(),
             Some((name, rest)) => {
@@ -450,67 +441,13 @@ pub(super) fn is_read(path: &Path) -> bool {
     !is_hidden && !is_other && path.extension().is_some_and(|extension| extension == "toml")
 }
 
-/// Name of the variable of a setting.
-pub fn variable(key: &str) -> String {
-    format!("ASSAY_{}", key.replace('.', "_").to_uppercase())
-}
-
-/// All variables with the keys that they set; quantities also without the unit.
-pub fn variables() -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    for (name, node) in &schema::config().fields {
-        match node {
-            SettingsNode::Sections(_) | SettingsNode::Leaf(_) => drop(all.insert(variable(name), name.clone())),
-            SettingsNode::Table(table) => {
-                let whole = table.fields.keys().map(String::as_str);
-                for field in whole.chain(table.names()) {
-                    let key = format!("{name}.{field}");
-                    all.insert(variable(&key), key);
-                }
-            }
-        }
-    }
-    all.extend(SHORT.iter().map(|(name, key)| ((*name).to_owned(), (*key).to_owned())));
-    all
-}
-
-/// Reads the variables. An unknown one is only a warning: variables of clients and tests have the
-/// same prefix.
-pub fn environment(environment: &EnvVars) -> SourceSettings {
-    let known = variables();
-    let mut all = SourceSettings::default();
-    let ours = environment.iter().filter(|(name, value)| name.starts_with("ASSAY_") && !value.is_empty());
-    // if both names of a setting are set, the long one wins
-    let (short, long): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| SHORT.iter().any(|(short, _)| short == name));
-    for (name, value) in short.into_iter().chain(long) {
-        match known.get(name) {
-            Some(key) => {
-                let one = text(key, value, &SettingOrigin::Variable { name: name.clone() }, environment);
-                all.values.extend(one.values);
-                all.sections.extend(one.sections);
-                all.whole.extend(one.whole);
-                all.written.extend(one.written);
-                all.problems.extend(one.problems);
-            }
-            None if name == FILE_VARIABLE => {}
-            None => {
-                let near = nearest(name, known.keys().map(String::as_str));
-                let advice =
-                    near.map_or("docs/OPERATIONS.md lists all".to_owned(), |near| format!("did you mean {near}?"));
-                all.warnings.push(format!("{name} sets nothing; {advice}"));
-            }
-        }
-    }
-    all
-}
-
 /// Reads a flag: a key, and its value as text.
 pub fn flag(flag: &str, key: &str, value: &str, environment: &EnvVars) -> SourceSettings {
     text(key, value, &SettingOrigin::Flag { flag: flag.to_owned() }, environment)
 }
 
 /// Reads one setting by its key, from a text.
-fn text(key: &str, value: &str, origin: &SettingOrigin, environment: &EnvVars) -> SourceSettings {
+pub(super) fn text(key: &str, value: &str, origin: &SettingOrigin, environment: &EnvVars) -> SourceSettings {
     let whole = schema::config();
     let mut reader = SourceReader {
         whole,
@@ -537,14 +474,14 @@ fn text(key: &str, value: &str, origin: &SettingOrigin, environment: &EnvVars) -
             }
             _ => {
                 let advice = table.advice(part, "", whole);
-                reader.wrong(0, &parts, format!("there is no section {part:?}; {advice}"));
+                reader.wrong(0, &parts, format!("unknown section {part:?}; {advice}"));
                 return reader.settings;
             }
         }
     }
     let Some(found) = table.find(last) else {
         let advice = table.advice(last, &prefix.join("."), whole);
-        reader.wrong(0, &parts, format!("there is no such setting; {advice}"));
+        reader.wrong(0, &parts, format!("unknown setting; {advice}"));
         return reader.settings;
     };
     let listed = match found.node {

@@ -14,6 +14,7 @@
 //! once, while connected callers may finish.
 
 pub mod assembly;
+mod findings;
 mod instance;
 pub mod reaper;
 pub mod reload;
@@ -21,6 +22,7 @@ mod service;
 mod signals;
 mod watchdog;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -306,8 +308,17 @@ async fn listen(sockets: PassedSockets, config: &Config) -> Result<(UnixListener
     };
     if passed_path.as_ref() != Some(&path) {
         tracing::warn!(
-            configured = %path.display(), passed = %passed_path.unwrap_or_default().display(),
+            configured = %path.display(), passed = %passed_path.clone().unwrap_or_default().display(),
             "socket.path is ignored: the service manager passed a socket with another path (ListenStream=)"
+        );
+    }
+    let passed_mode = passed_path.and_then(|path| std::fs::metadata(path).ok()).map(|found| found.mode() & 0o777);
+    if let (Some(passed), Some(configured)) = (passed_mode, config.socket_mode())
+        && passed != configured
+    {
+        tracing::warn!(
+            configured = %config.socket.mode, passed = format!("{passed:04o}"),
+            "socket.mode is ignored: the service manager passed a socket with another mode (SocketMode=)"
         );
     }
     listener

@@ -131,19 +131,20 @@ fn start(arguments: &Arguments) -> Result<(), Failure> {
 fn check(loaded: Loaded, sources: &Sources, json: bool) -> Result<(), String> {
     let (mut shown, text) = (config::json(&loaded), config::text(&loaded));
     let assembly = Assembly::of(loaded, &sources.environment)?;
-    let faults = assembly.faults();
+    let (faults, mut warnings) = (assembly.faults(), assembly.all_warnings());
+    warnings.extend(assembly.absent_engines());
     let profiles: Vec<_> = assembly.profiles.values().map(|profile| effective_profile(profile)).collect();
     if json {
         shown["profiles"] = assembly.profiles.keys().map(String::as_str).collect::<Vec<_>>().into();
         shown["effective_profiles"] = profiles.into();
-        shown["warnings"] = assembly.warnings.clone().into();
+        shown["warnings"] = warnings.into();
         shown["faults"] = faults.clone().into();
         print(&format!("{shown:#}\n"));
     } else {
         let names = assembly.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
         let rows: String = profiles.iter().map(|row| format!("#   {}\n", profile_line(row))).collect();
         print(&format!("{text}\n# profiles: {names}\n{rows}"));
-        for warning in &assembly.warnings {
+        for warning in &warnings {
             say(&format!("assayd: warning: {warning}"));
         }
     }

@@ -105,7 +105,7 @@ pub enum SetupError {
     #[error("read Docker's configuration {}: {problem}", path.display())]
     Configuration { path: PathBuf, problem: String },
     /// The named context does not exist.
-    #[error("use the Docker context {name:?} ({from}): there is none in {}; docker context ls shows them", folder.display())]
+    #[error("use the Docker context {name:?} ({from}): it does not exist in {}; docker context ls shows those that do", folder.display())]
     NoContext {
         name: String,
         /// The setting or variable that names it.

@@ -173,6 +173,11 @@ pub fn compile_message(run: &RunFacts, limits: &Limits, paths: &[&str]) -> Strin
     }
 }
 
+/// The message of a compile step that ended without an error and did not make `file`.
+pub fn not_made_message(file: &str) -> String {
+    format!("The compiler ended without an error, but did not make {file}, which is what is run")
+}
+
 /// Bytes and lines of an output in which an error is searched for: each line with each path.
 const SEARCHED_BYTES: usize = 256 * 1024;
 const SEARCHED_LINES: usize = 2_000;

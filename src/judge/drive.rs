@@ -100,6 +100,8 @@ pub struct Judged {
     pub compile: Option<RunFacts>,
     /// Whether the compile step's artifact came from the cache.
     pub is_cached: bool,
+    /// A file that the profile keeps and that a compiler without an error did not make.
+    pub not_made: Option<String>,
     pub tests: Vec<TestResult>,
     /// The run of a submission without tests.
     pub run: Option<RunFacts>,
@@ -120,6 +122,7 @@ impl Judged {
             blame: None,
             compile: None,
             is_cached: false,
+            not_made: None,
             tests: Vec::new(),
             run: None,
             suite: None,
@@ -161,12 +164,15 @@ pub async fn judge(
     let mut judged = Judged::bare(Verdict::Accepted, "");
     if let Some(compile) = &work.compile {
         let result = runner.compile(compile, key.map(|key| (cache, key))).await.map_err(LostSandbox::Submission)?;
-        let CompileResult { facts, is_cached } = result;
+        let CompileResult { facts, is_cached, not_made } = result;
         log.append(SubmissionEvent::Compile { outcome: facts.outcome }).await;
         let failure = decide::compile_verdict(&facts).map(|verdict| {
             let paths: Vec<&str> = work.files.iter().map(|file| file.path.as_str()).collect();
             (verdict, decide::compile_message(&facts, &compile.step.limits, &paths))
         });
+        judged.not_made = not_made;
+        let failure =
+            failure.or(judged.not_made.as_deref().map(|file| (Verdict::CompileError, decide::not_made_message(file))));
         (judged.compile, judged.is_cached) = (Some(facts), is_cached);
         (judged.timings, judged.was_hot) = (runner.timings, runner.was_hot);
         if let Some((verdict, message)) = failure {

@@ -19,7 +19,7 @@ use super::cancel::CancelSignal;
 use super::checker_result::{CheckerResult, Feedback, checker_result, feedback_text};
 use super::decide;
 use super::pipe::Pipe;
-use super::runner::Runner;
+use super::runner::{CompileResult, Runner};
 use super::supervise::RunIo;
 use super::talk::{TalkClock, TalkSide};
 use super::transcript::Speaker;
@@ -71,10 +71,12 @@ impl<'a> RefereeRunner<'a> {
     /// Compiles it, if its language needs that.
     pub async fn prepare(&mut self, cache: Option<(&Cache, CacheKey)>) -> Result<(), Lost> {
         let Some(compile) = &self.referee.compile else { return Ok(()) };
-        let facts = self.runner.compile(compile, cache).await?.facts;
+        let CompileResult { facts, not_made, .. } = self.runner.compile(compile, cache).await?;
         if decide::compile_verdict(&facts).is_some() {
             let reason = feedback_text(&facts.stderr).unwrap_or_else(|| decide::message(&facts, &compile.step.limits));
             self.broken = Some(format!("does not compile: {reason}"));
+        } else if let Some(file) = not_made {
+            self.broken = Some(format!("does not compile: {}", decide::not_made_message(&file)));
         }
         Ok(())
     }

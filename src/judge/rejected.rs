@@ -10,7 +10,7 @@ pub enum Rejected {
         /// What is wrong, and what would be right.
         message: String,
     },
-    #[error("{field}: there is no profile {requested:?}; there are {known}")]
+    #[error("{field}: the profile {requested:?} does not exist; the profiles are {known}")]
     UnknownProfile {
         field: String,
         requested: String,

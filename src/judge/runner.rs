@@ -61,6 +61,8 @@ impl Timings {
 pub(super) struct CompileResult {
     pub facts: RunFacts,
     pub is_cached: bool,
+    /// A file that the profile keeps and that a compiler without an error did not make.
+    pub not_made: Option<String>,
 }
 
 /// A program on its sandbox.
@@ -74,8 +76,8 @@ pub(super) struct Runner<'a> {
     source_files: &'a [WorkFile],
     /// Files of a cached artifact, until the next step sends them.
     artifact_files: Vec<WorkFile>,
-    /// Whether the last step made every file of its `keep`.
-    kept_all: bool,
+    /// What the last step did not make of its `keep`.
+    keep_missing: Vec<String>,
     /// Whether other sandboxes run what the compile step makes.
     pub shares_artifact: bool,
     /// What other sandboxes need to run the program besides its own files. `None` if that is not
@@ -136,7 +138,7 @@ impl<'a> Runner<'a> {
             timings: Timings::default(),
             source_files,
             artifact_files: Vec::new(),
-            kept_all: true,
+            keep_missing: Vec::new(),
             shares_artifact: false,
             shared: Some(Vec::new()),
             more: false,
@@ -164,11 +166,12 @@ impl<'a> Runner<'a> {
                 self.artifact_files = files;
                 self.artifact_files.retain(|made| !sources.iter().any(|file| file.path == made.path));
                 self.shared = Some(self.artifact_files.clone());
-                CompileResult { facts, is_cached: true }
+                CompileResult { facts, is_cached: true, not_made: None }
             }
             None => {
                 let facts = self.run_compiler(compile, cache).await?;
-                CompileResult { facts, is_cached: false }
+                let not_made = self.not_made(compile);
+                CompileResult { facts, is_cached: false, not_made }
             }
         };
         self.timings.compile = started.elapsed();
@@ -189,7 +192,7 @@ impl<'a> Runner<'a> {
         self.timings = Timings { copy_in, compile_copy_in: copy_in, decide, ..Timings::default() };
         self.shared = None;
         let is_wanted = cache.is_some() || self.shares_artifact;
-        if decide::compile_verdict(&facts).is_none() && self.kept_all && is_wanted {
+        if decide::compile_verdict(&facts).is_none() && self.keep_missing.is_empty() && is_wanted {
             let CollectedFiles { files, refused } = self.fetch(compile.keep.clone()).await?;
             if refused.is_empty() && !files.is_empty() {
                 let artifact = Artifact::new(facts.clone(), files);
@@ -198,6 +201,13 @@ impl<'a> Runner<'a> {
             }
         }
         Ok(facts)
+    }
+
+    /// A file that the profile keeps by its name, and that the last step did not make: the runs
+    /// need it. A pattern may match nothing.
+    fn not_made(&self, compile: &CompileStep) -> Option<String> {
+        let is_named = |path: &&String| compile.keep.contains(path) && !path.contains(['*', '?']);
+        self.keep_missing.iter().find(is_named).cloned()
     }
 
     /// What other sandboxes need to run the same program. `None` if what the compile step made is
@@ -295,10 +305,7 @@ impl<'a> Runner<'a> {
         self.timings.setup += Duration::from_nanos(done.setup_ns);
         self.timings.program += Duration::from_nanos(done.wall_ns);
         self.was_hot |= done.hot;
-        self.kept_all = done.keep_missing.is_empty();
-        if let Some(missing) = done.keep_missing.first() {
-            tracing::debug!(file = %missing.escape_debug(), "the compile step did not make a file that its profile keeps");
-        }
+        self.keep_missing = std::mem::take(&mut done.keep_missing);
         let mut facts = decide::facts(&done, &step.limits, view, output.stdout, output.stderr);
         facts.missing_program = missing_program(&done.ended, step, self.profile);
         self.timings.decide += ended.elapsed();

@@ -16,7 +16,7 @@ pub enum Verdict {
     WrongAnswer,
     /// A checker gave some of the points.
     Partial,
-    /// The compile step did not exit with status 0.
+    /// The compile step did not exit with status 0, or did not make what is run.
     CompileError,
     /// The program exited with a status other than 0, was terminated by a signal, or could not be
     /// started.

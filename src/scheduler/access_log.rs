@@ -11,6 +11,7 @@ use telemetry::throttle::LogThrottle;
 
 static NEVER_RAN: LogThrottle = LogThrottle::new();
 static NOT_JUDGED: LogThrottle = LogThrottle::new();
+static NOT_MADE: LogThrottle = LogThrottle::new();
 
 /// Why a submission was not judged. What a checker or interactor wrote about itself is in its
 /// report only.
@@ -77,6 +78,20 @@ pub(super) fn log_answer(caller: &Caller, language: &str, report: &Report) {
     match is_judged {
         true => log_at!(info, caller, language, report, suppressed,),
         false => log_at!(warn, caller, language, report, suppressed, reason = reason(report),),
+    }
+}
+
+/// Logs that a compile step without an error did not make a file that its profile keeps. A program
+/// can do that; if every program of the profile does, the profile is wrong.
+pub(super) fn log_not_made(caller: &Caller, profile: &str, file: &str) {
+    if let Some(suppressed) = NOT_MADE.allow() {
+        tracing::warn!(
+            uid = caller.uid,
+            profile,
+            file,
+            suppressed,
+            "a compile step without an error did not make a file that its profile keeps"
+        );
     }
 }
 

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::access_log;
 use super::allocator::{Allocation, Allocator, RefereeLease, RunningGuard};
 use super::blame::{self, Death};
 use super::counters::SubmissionCounters;
@@ -159,6 +160,9 @@ impl Placement {
         let key = cache.key(caller, &work.profile, &work.files, work.compile.as_ref(), &self.lease.image);
         let main = AssignedSandbox { sandbox: &mut self.lease.sandbox, key };
         let judged = judge(main, referees, work, context).await.map_err(RunFailure::Lost)?;
+        if let Some(file) = &judged.not_made {
+            access_log::log_not_made(caller, &work.profile.name, file);
+        }
         Ok((judged, lease_time))
     }
 

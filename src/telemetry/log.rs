@@ -114,7 +114,7 @@ fn target(module: &str) -> Result<String, String> {
     let names = MODULES.iter().map(|(name, _)| name);
     let near = names.into_iter().find(|known| strsim::damerau_levenshtein(module, known) <= 2);
     match near {
-        Some(near) => Err(format!("there is no module {module:?}; did you mean {near}?")),
+        Some(near) => Err(format!("unknown module {module:?}; did you mean {near}?")),
         None if module.is_empty() => {
             Err("the name of the module is missing before =; for example: pool=debug".to_owned())
         }

@@ -150,7 +150,7 @@ impl HostFiles {
         let name = "docker-group";
         let groups = self.read("/etc/group").unwrap_or_default();
         let Some(line) = groups.lines().find(|line| line.starts_with("docker:")) else {
-            return DoctorCheck::ok(name, format!("there is no docker group {}", cis(&["1.1.2"])));
+            return DoctorCheck::ok(name, format!("the docker group does not exist {}", cis(&["1.1.2"])));
         };
         let members: Vec<&str> =
             line.rsplit(':').next().unwrap_or("").split(',').map(str::trim).filter(|name| !name.is_empty()).collect();

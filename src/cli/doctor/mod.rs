@@ -325,7 +325,7 @@ fn profiles(config: &Config, tags: &[String]) -> DoctorCheck {
             format!("failed to {error}"),
             "Fix it, then run assayd --check-config.".into(),
         ),
-        Err(_) => DoctorCheck::skip("images", format!("there are no profiles in {}", config.profiles.dir.display())),
+        Err(_) => DoctorCheck::skip("images", format!("{} has no profiles", config.profiles.dir.display())),
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn read<'a>(files: impl Iterator<Item = &'a [u8]>) -> ParsedSuite {
         }
     }
     if count == 0 {
-        parsed.broken = Some("there is no report in reports/".to_owned());
+        parsed.broken = Some("no report was written to reports/".to_owned());
     }
     parsed
 }

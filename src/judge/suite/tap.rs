@@ -33,7 +33,7 @@ pub(super) fn read(stdout: &[u8]) -> ParsedSuite {
     parsed.planned = plan.unwrap_or(0).min(config::bounds::MAX_CASES);
     if parsed.broken.is_none() {
         parsed.broken = match plan {
-            None => Some("there is no plan".to_owned()),
+            None => Some("no plan was printed".to_owned()),
             Some(planned) if planned != count => Some(format!("{planned} tests were planned, {count} were reported")),
             Some(_) => None,
         };

@@ -267,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_waits_for_another_build_sees_its_progress() {
         let lock = BuildLock::new();
-        let first = lock.acquire(&mut |_| unreachable!("there is no other build")).await;
+        let first = lock.acquire(&mut |_| unreachable!("no other build runs")).await;
         let mut seen = Vec::new();
         let waiting = async {
             let mut watch = |event: BuildEvent| seen.push(event.step);

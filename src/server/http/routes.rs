@@ -115,7 +115,7 @@ impl Routes {
         let has_body = !request.body().is_end_stream();
         let HttpReply { status, content_type, body } = match (path, request.method()) {
             _ if has_body => HttpReply::error(StatusCode::PAYLOAD_TOO_LARGE, "no path here takes a body"),
-            (None, _) => HttpReply::error(StatusCode::NOT_FOUND, "there is no such path"),
+            (None, _) => HttpReply::error(StatusCode::NOT_FOUND, "unknown path"),
             (Some(path), &Method::GET | &Method::HEAD) => self.get(path, &request).await,
             (Some(_), _) => HttpReply::error(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET and HEAD"),
         };

@@ -42,7 +42,7 @@ impl CallError {
 
     pub(super) fn unknown_method(name: &str) -> CallError {
         let name = name.chars().take(64).collect::<String>();
-        CallError { number: METHOD_NOT_FOUND, ..CallError::new(Code::NotFound, format!("there is no method {name:?}")) }
+        CallError { number: METHOD_NOT_FOUND, ..CallError::new(Code::NotFound, format!("unknown method {name:?}")) }
     }
 
     pub(super) fn at_field(self, field: &str) -> CallError {

@@ -66,7 +66,7 @@ fn image_of(context: &Context, profile: &str) -> Result<String, CallError> {
     let profiles = context.daemon.live.profiles();
     let found = profiles.get(profile).ok_or_else(|| {
         let known = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
-        let message = format!("profile: there is no profile {profile:?}; the profiles are {known}");
+        let message = format!("profile: the profile {profile:?} does not exist; the profiles are {known}");
         CallError::new(Code::UnknownProfile, message).at_field("profile")
     })?;
     Ok(found.image.clone())

@@ -53,9 +53,10 @@ fn resolve(rule: &CallerRule) -> Result<RoleRule, String> {
         CallerRule::Named(name) => match name.split_once(':') {
             Some(("user", name)) => find_row(passwd, name)
                 .map(|(uid, _)| RoleRule::Uid(uid))
-                .ok_or_else(|| format!("there is no user {name:?}")),
+                .ok_or_else(|| format!("the user {name:?} does not exist on this host")),
             Some(("group", name)) => {
-                let (gid, members) = find_row(group, name).ok_or_else(|| format!("there is no group {name:?}"))?;
+                let (gid, members) =
+                    find_row(group, name).ok_or_else(|| format!("the group {name:?} does not exist on this host"))?;
                 let members = members.split(',').filter_map(|member| Some(find_row(passwd, member)?.0)).collect();
                 Ok(RoleRule::Group { gid, members })
             }

@@ -17,7 +17,7 @@ pub(super) fn find_host(daemon: &Daemon, name: &str) -> Result<Arc<Host>, CallEr
     fleet.find(name).ok_or_else(|| {
         let known = fleet.all().iter().map(|host| host.name().to_owned()).collect::<Vec<_>>().join(", ");
         let name = name.chars().take(64).collect::<String>();
-        CallError::new(Code::NotFound, format!("host: there is no host {name:?}; the hosts are {known}"))
+        CallError::new(Code::NotFound, format!("host: the host {name:?} does not exist; the hosts are {known}"))
             .at_field("host")
     })
 }

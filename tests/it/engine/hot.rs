@@ -360,7 +360,7 @@ fn a_template_survives_runs_that_come_too_early() {
 }
 
 /// The process that forks into a cell dies with it, perhaps in the middle of the C library's fork,
-/// whose lock it has in the template's memory. Whoever starts a child takes that lock.
+/// whose lock it has in the template's memory. Starting a child takes that lock.
 #[test]
 fn programs_start_children_after_a_cell_was_discarded_while_it_was_forked_into() {
     let folder = profile("python", reused);

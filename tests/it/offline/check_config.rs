@@ -44,7 +44,7 @@ fn stderr(output: &Output) -> String {
 fn what_cannot_work_is_refused() {
     let floor = format!("{PROFILE}[pool]\nfloor = 20\n");
     let long = format!("[socket]\npath = '/{}'", "x".repeat(110));
-    let cases: [(&str, &str, String, &[&str]); 11] = [
+    let cases: [(&str, &str, String, &[&str]); 16] = [
         (
             "a group",
             "[socket]\nsubmit = ['group:no-such-group']",
@@ -60,6 +60,31 @@ fn what_cannot_work_is_refused() {
         ("a long path", &long, PROFILE.to_owned(), &["socket.path", "at most 107 bytes"]),
         ("a section of profiles", "[limits]\nmemory = '1MiB'", PROFILE.to_owned(), &["assayd.toml:1", "profiles.dir"]),
         ("no profile", "", String::new(), &["has no profile", "profiles.dir"]),
+        (
+            "a mode",
+            "[socket]\nmode = '0000'",
+            PROFILE.to_owned(),
+            &["assayd.toml:2: socket.mode", "lets no caller connect"],
+        ),
+        (
+            "a file above the socket",
+            "[socket]\npath = '/etc/hosts/a'",
+            PROFILE.to_owned(),
+            &["socket.path", "/etc/hosts is not a folder"],
+        ),
+        (
+            "a file above the HTTP socket",
+            "[http]\nlisten = 'unix:/etc/hosts/h'",
+            PROFILE.to_owned(),
+            &["http.listen", "/etc/hosts is not a folder"],
+        ),
+        (
+            "a file for an engine",
+            "[engine]\nhost = '/etc/hosts'",
+            PROFILE.to_owned(),
+            &["/etc/hosts is not a socket", "engine.host"],
+        ),
+        ("a program as init", "[images]\ninit = '/bin/sh'", PROFILE.to_owned(), &["images.init", "assay-init"]),
         ("a folder at the socket's path", "[socket]\npath = 'profiles'", PROFILE.to_owned(), &["is not a socket"]),
     ];
     for (what, lines, profile, expected) in cases {
@@ -93,6 +118,33 @@ fn settings_without_effect_are_warnings() {
     assert!(output.status.success());
     let said = stderr(&output);
     assert!(said.contains("own.toml:5: keep has no effect without a compile command"), "{said}");
+}
+
+#[test]
+fn settings_of_an_engine_that_its_address_makes_useless_are_warnings() {
+    for (setting, address) in [("tls_dir = '/nonexistent'", "'/x.sock'"), ("allow_plaintext = true", "'/x.sock'")] {
+        let output = check(&format!("[engine]\nhost = {address}\n{setting}\n"), PROFILE, &[]);
+        let key = setting.split(' ').next().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let expected = format!("assayd.toml:3: engine.{key} has no effect with unix:///x.sock");
+        assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn an_engine_whose_socket_is_not_there_is_a_warning() {
+    let output = check("[engine]\nhost = '/run/dokcer.sock'\n", PROFILE, &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the host local has no engine at /run/dokcer.sock"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = Command::new(program("assayd"));
+    command.env("ASSAY_QUEUE_MAX", std::ffi::OsStr::from_bytes(b"\xff")).arg("--check-config");
+    let output = command.output().unwrap();
+    assert!(!output.status.success() && stderr(&output).contains("ASSAY_QUEUE_MAX"), "{}", stderr(&output));
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn reference(table: &schema::SettingsTable, is_daemons: bool) -> String {
     };
     out.push_str(head);
     let usual = Config::default();
-    let variables = config::sources::variables();
+    let variables = config::variables::variables();
     for (key, leaf) in table.settings() {
         let (section, name) = key.rsplit_once('.').map_or(("", key.as_str()), |(section, name)| (section, name));
         let written = config::written(name, leaf, &leaf.default);

@@ -148,6 +148,28 @@ fn the_language_is_plain() {
     assert_none(&findings(&files, banned));
 }
 
+/// Idioms that a message must not have: it says what does not exist, or what is missing.
+const BANNED_IN_MESSAGES: [&str; 2] = ["there is no", "there are no"];
+
+#[test]
+fn a_message_says_plainly_what_is_missing() {
+    let is_banned =
+        |text: &str| BANNED_IN_MESSAGES.iter().find(|idiom| has_phrase(&text.to_lowercase(), idiom)).copied();
+    let sources = rust_files(&["src"]);
+    let mut found = findings(&sources, |line| {
+        // code has these words in texts only
+        let code = comment(line).is_none().then(|| line.split(" // ").next().unwrap_or_default());
+        code.and_then(is_banned).map(|idiom| format!("{idiom:?}: say what does not exist"))
+    });
+    // the texts of messages in tables of symptoms
+    let documents: Vec<File> = all_text().into_iter().filter(|file| file.name.ends_with(".md")).collect();
+    found.extend(findings(&documents, |line| {
+        let cells = line.strip_prefix('|').into_iter().flat_map(|row| row.split('`').skip(1).step_by(2));
+        cells.filter_map(is_banned).next().map(|idiom| format!("{idiom:?} in a message"))
+    }));
+    assert_none(&found);
+}
+
 #[test]
 fn no_comment_cites_a_document_that_is_not_here() {
     let mut files = all_rust();

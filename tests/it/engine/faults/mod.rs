@@ -437,6 +437,26 @@ fn a_program_that_the_image_lacks_is_a_warning_and_no_fault_of_the_submission() 
 }
 
 #[test]
+fn a_file_that_a_compile_step_does_not_make_is_a_warning_and_a_compile_error() {
+    let lines = "image = 'bash'\ncompile = ['/bin/cp', '{entry}', 'main']\n";
+    let daemon = Site::new(&format!("{lines}keep = ['mian']")).floor(1).start();
+    daemon.warm();
+    expect(&daemon, &["WARN", "keep: \"mian\" is in no command of the profile", "did you mean"]);
+    let report = daemon.caller().ok("submission.run", echo());
+    assert_eq!(report["verdict"], "compile_error", "{report}");
+    assert!(report["message"].as_str().unwrap().contains("did not make mian"), "{report}");
+    let tests = json!([{ "name": "a", "stdin": "", "expect": "hello\n" }]);
+    let report = daemon.caller().ok("submission.run", with(echo(), "tests", tests));
+    assert_eq!((&report["verdict"], &report["tests"][0]["verdict"]), (&json!("compile_error"), &json!("skipped")));
+    expect(&daemon, &["WARN", "did not make a file that its profile keeps", "profile=", "bash", "file=", "mian"]);
+    // a pattern may match nothing
+    let daemon = Site::new(&format!("{lines}keep = ['main', '*.so']")).floor(1).start();
+    daemon.warm();
+    assert_eq!(daemon.caller().ok("submission.run", echo())["verdict"], "accepted");
+    assert_eq!(attention(&daemon), Vec::<String>::new());
+}
+
+#[test]
 fn a_runtime_that_cannot_wait_is_a_warning_with_the_reason() {
     let site = Site::bash().floor(1);
     let profile = site.folder.path().join("profiles/bash.toml");
