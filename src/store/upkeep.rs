@@ -1,0 +1,55 @@
+//! What operators ask the writer for: forget a tenant, vacuum.
+
+use rusqlite::{Connection, params_from_iter};
+
+use crate::change::Rows;
+use crate::rows::{remove_history, remove_submission};
+use crate::task::Forget;
+
+/// Rows of one step.
+const STEP_ROWS: usize = 256;
+
+/// How often a checkpoint is tried that readers hold up.
+const CHECKPOINT_TRIES: usize = 50;
+
+/// Removes a step's worth. Returns how many submissions and reports were removed; 0 at the end.
+pub(crate) fn forget_step(rows: &mut Rows<'_>, forget: &Forget) -> rusqlite::Result<u64> {
+    let submissions = keys(rows, "submission", forget)?;
+    for key in &submissions {
+        remove_submission(rows, *key)?;
+    }
+    let history = keys(rows, "history", forget)?;
+    for key in &history {
+        remove_history(rows, *key)?;
+    }
+    Ok((submissions.len() + history.len()) as u64)
+}
+
+fn keys(rows: &Rows<'_>, table: &str, forget: &Forget) -> rusqlite::Result<Vec<i64>> {
+    let and = if forget.principal.is_some() { "AND principal = ?2" } else { "" };
+    let select = format!("SELECT key FROM {table} WHERE tenant = ?1 {and} LIMIT {STEP_ROWS}");
+    let values = [Some(&forget.tenant), forget.principal.as_ref()];
+    let mut select = rows.connection.prepare_cached(&select)?;
+    select.query_map(params_from_iter(values.into_iter().flatten()), |row| row.get(0))?.collect()
+}
+
+/// Writes the whole file anew, without what deleted rows left in its pages, and empties the log.
+pub(crate) fn vacuum(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("VACUUM")?;
+    checkpoint(connection)
+}
+
+/// Copies the log into the file and truncates it.
+pub(crate) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    for _ in 0..CHECKPOINT_TRIES {
+        let is_busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if is_busy == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    Err(rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+        Some("a reader holds the log".to_owned()),
+    ))
+}
