@@ -31,8 +31,8 @@
 //!
 //! The writer takes everything that waits, up to a bound, into one transaction (group commit), and
 //! answers after the commit. If a group finds no room, each of its changes is tried alone, so one
-//! that does not fit harms no other. Between groups the writer does one bounded step of upkeep: ids that are
-//! free again, retention by age and size, a forget or vacuum that an operator asked for.
+//! that does not fit harms no other. Between groups the writer does one bounded step of upkeep: ids
+//! that are free again, retention by age and size, a forget or vacuum that an operator asked for.
 //!
 //! # What is synced when
 //!
