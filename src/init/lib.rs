@@ -54,6 +54,7 @@ mod run;
 mod run_status;
 mod sandbox_state;
 mod session;
+mod session_end;
 mod setup;
 mod sys;
 mod template;

@@ -19,6 +19,10 @@ pub const FIRST_SAMPLE_NS: u64 = 1_000_000;
 /// Most bytes that a program is expected to allocate in a nanosecond.
 const BYTES_PER_NS: u64 = 4;
 
+/// The same while only samples tell: more than two CPUs write, so that the limit is never passed
+/// by much between two of them.
+const HIDDEN_BYTES_PER_NS: u64 = 16;
+
 /// CPU time beyond the limit at which a program is ended: more than the final figure and the one
 /// that is read while it runs differ.
 pub const CPU_SLACK_NS: u64 = 1_000_000;
@@ -101,8 +105,11 @@ pub fn next_cpu_check_ns(used: u64, limit: u64, speed: u64) -> u64 {
 /// use, `is_hidden` whether the cgroup's peak tells nothing of it, `age_ns` how long it runs.
 #[must_use]
 pub fn next_memory_check_ns(left: u64, is_hidden: bool, age_ns: u64) -> u64 {
-    let longest = if is_hidden { HIDDEN_SAMPLE_NS.min(age_ns.max(FIRST_SAMPLE_NS)) } else { SAMPLE_NS };
-    (left / BYTES_PER_NS).clamp(FIRST_SAMPLE_NS, longest)
+    let (longest, rate) = match is_hidden {
+        true => (HIDDEN_SAMPLE_NS.min(age_ns.max(FIRST_SAMPLE_NS)), HIDDEN_BYTES_PER_NS),
+        false => (SAMPLE_NS, BYTES_PER_NS),
+    };
+    (left / rate).clamp(FIRST_SAMPLE_NS, longest)
 }
 
 #[cfg(test)]
@@ -117,6 +124,7 @@ mod tests {
         assert_eq!(next_memory_check_ns(gib, true, 0), FIRST_SAMPLE_NS);
         assert_eq!(next_memory_check_ns(gib, true, 3 * ms), 3 * ms);
         assert_eq!(next_memory_check_ns(gib, true, 300 * ms), HIDDEN_SAMPLE_NS);
+        assert_eq!(next_memory_check_ns(64 << 20, true, gib), 4_194_304);
     }
 
     #[test]

@@ -12,13 +12,15 @@
 //!
 //! The peak counter is exact if the run raised it ([`MemoryMethod::CgroupPeak`]). If an earlier run
 //! or a compiler used more, or if page cache was dropped meanwhile, the figure is the largest of
-//! the samples and of the largest process, from whose resident set the pages of files are
-//! subtracted ([`MemoryMethod::Sampled`]). It is never above what the peak counter allows.
+//! the samples and of the largest process ([`MemoryMethod::Sampled`]). From a process's largest
+//! resident set the pages of files are subtracted that it had mapped until then, as far as samples
+//! tell when that was. The figure is never above what the peak counter allows.
 //!
 //! The kernel charges in batches of 64 pages per CPU, so every figure may be that much too high.
 //! The ledger itself makes no system call.
 
 use super::cgroup::CgroupCounters;
+use super::sys::Resident;
 use wire::frame::MemoryMethod;
 
 /// Bytes by which the use may stay below the sandbox's limit when a charge fails.
@@ -63,6 +65,8 @@ pub struct MemoryLedger {
     most_cache: u64,
     /// Most mapped files of the main process in a sample.
     file_bytes: Option<u64>,
+    /// The most that the main process had beside them, up to a sample.
+    beside_files: u64,
 }
 
 impl MemoryLedger {
@@ -78,6 +82,7 @@ impl MemoryLedger {
             largest: 0,
             most_cache: before.cache,
             file_bytes: inherited.file_bytes,
+            beside_files: 0,
         }
     }
 
@@ -93,13 +98,16 @@ impl MemoryLedger {
         now.memory_peak <= self.before.memory_peak
     }
 
-    /// Adds a sample. `file_bytes` are the mapped files of the main process, if it was looked at.
-    pub fn sample(&mut self, now: &CgroupCounters, file_bytes: Option<u64>) {
+    /// Adds a sample, with what the main process has in memory if it was looked at.
+    pub fn sample(&mut self, now: &CgroupCounters, main: Option<Resident>) {
         // what ended a run must not be more than its final figure
         self.largest = self.largest.max(self.peak(now, 0).0);
         self.most_cache = self.most_cache.max(now.cache);
-        // a process that is exiting has none
-        self.file_bytes = self.file_bytes.max(file_bytes);
+        if let Some(main) = main {
+            // a process that is exiting has none
+            self.file_bytes = self.file_bytes.max(Some(main.files));
+            self.beside_files = self.beside_files.max(main.most.saturating_sub(self.file_bytes.unwrap_or(0)));
+        }
     }
 
     /// Memory in use by the program.
@@ -122,7 +130,7 @@ impl MemoryLedger {
         if !self.is_hidden(now) && !self.has_loaded && (!is_full || self.most_cache.max(now.cache) <= CACHE_SLACK) {
             return (known.max(at_peak), MemoryMethod::CgroupPeak);
         }
-        let resident = max_rss.saturating_sub(self.file_bytes.unwrap_or(0));
+        let resident = max_rss.saturating_sub(self.file_bytes.unwrap_or(0)).max(self.beside_files);
         let estimate = resident + resident / PER_TABLE_BYTE;
         let most = if now.memory_peak > 0 { now.memory_peak.saturating_sub(self.own_before) } else { u64::MAX };
         (known.max(estimate.min(most)), MemoryMethod::Sampled)
@@ -173,10 +181,19 @@ mod tests {
     #[test]
     fn a_hidden_peak_is_sampled_and_bounded_by_the_counter() {
         let mut ledger = ledger(0);
-        ledger.sample(&counters(14, 20), Some(2 * MIB));
+        ledger.sample(&counters(14, 20), Some(Resident { most: 5 * MIB, files: 2 * MIB }));
         assert_eq!(peak(&ledger, &counters(10, 20), 0), (4, MemoryMethod::Sampled));
         assert_eq!(peak(&ledger, &counters(10, 20), 9), (7, MemoryMethod::Sampled), "without mapped files");
         assert_eq!(peak(&ledger, &counters(10, 20), 50), (10, MemoryMethod::Sampled), "not above the counter");
+    }
+
+    #[test]
+    fn files_that_are_mapped_after_the_peak_do_not_hide_it() {
+        let mut ledger = ledger(0);
+        let resident = |most, files| Some(Resident { most: most * MIB, files: files * MIB });
+        ledger.sample(&counters(11, 20), resident(8, 2));
+        ledger.sample(&counters(11, 20), resident(9, 9));
+        assert_eq!(peak(&ledger, &counters(10, 20), 9), (6, MemoryMethod::Sampled));
     }
 
     #[test]

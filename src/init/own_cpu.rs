@@ -19,13 +19,15 @@ struct ExitingCell {
     helpers: Vec<i32>,
     /// The part of its rusage that was charged to programs.
     charged_ns: u64,
+    /// CPU time of it and of its children, once it has exited.
+    ended_ns: Option<u64>,
 }
 
 impl OwnCpu {
     /// A cell exits: the CPU time of `pid` and of its children in `helpers` is the init's, except
     /// `charged_ns` of its rusage, which programs were charged for.
     pub fn add_exiting(&mut self, pid: i32, helpers: Vec<i32>, charged_ns: u64) {
-        self.exiting.push(ExitingCell { pid, helpers, charged_ns });
+        self.exiting.push(ExitingCell { pid, helpers, charged_ns, ended_ns: None });
     }
 
     /// The pids of all helpers that are exiting.
@@ -45,13 +47,23 @@ impl OwnCpu {
         self.exiting.iter().all(|cell| sys::has_exited(cell.pid))
     }
 
-    /// Adds the CPU time of a reaped child if it is an exiting cell. Returns how many processes
-    /// ended with it; 0 if it is not one.
-    pub fn reaped(&mut self, child: &ExitedChild) -> usize {
-        let Some(at) = self.exiting.iter().position(|cell| cell.pid == child.pid) else { return 0 };
+    /// Looks which of them have exited, without reaping them: a zombie keeps its place in the
+    /// cgroup's count. Returns how many of their helpers are gone, which do not.
+    pub fn note_exits(&mut self) -> usize {
+        let mut gone = 0;
+        for cell in self.exiting.iter_mut().filter(|cell| cell.ended_ns.is_none()) {
+            cell.ended_ns = sys::cpu_of_zombie(cell.pid);
+            gone += if cell.ended_ns.is_some() { cell.helpers.len() } else { 0 };
+        }
+        gone
+    }
+
+    /// Adds the CPU time of a reaped child, and returns whether it is an exiting cell.
+    pub fn reaped(&mut self, child: &ExitedChild) -> bool {
+        let Some(at) = self.exiting.iter().position(|cell| cell.pid == child.pid) else { return false };
         let cell = self.exiting.swap_remove(at);
         self.exited_ns += child.cpu_ns().saturating_sub(cell.charged_ns);
-        1 + cell.helpers.len()
+        true
     }
 
     /// Adds the CPU time of a reaped helper that lived longer than a run.
@@ -63,6 +75,9 @@ impl OwnCpu {
     #[must_use]
     pub fn cpu_ns(&self, init_ns: u64) -> u64 {
         let of = |cell: &ExitingCell| {
+            if let Some(ended_ns) = cell.ended_ns {
+                return ended_ns.saturating_sub(cell.charged_ns);
+            }
             let helpers: u64 = cell.helpers.iter().map(|pid| sys::cpu_of(*pid)).sum();
             sys::cpu_of(cell.pid) + helpers
         };
@@ -83,10 +98,10 @@ mod tests {
         assert_eq!(own.pids(), [helper, cell]);
         let mut child =
             ExitedChild { pid: helper, exited: Some(0), signal: None, user_ns: 70, system_ns: 10, max_rss: 0 };
-        assert_eq!(own.reaped(&child), 0);
+        assert!(!own.reaped(&child));
         child.pid = cell;
         assert!(own.is_any_exiting());
-        assert_eq!((own.reaped(&child), own.reaped(&child)), (2, 0));
+        assert_eq!((own.reaped(&child), own.reaped(&child)), (true, false));
         assert!(!own.is_any_exiting());
         assert_eq!(own.cpu_ns(1_000), 1_050);
         own.add_exited(&child);

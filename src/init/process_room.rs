@@ -61,10 +61,13 @@ impl ProcessRoom {
         }
     }
 
-    /// Some of our own processes have exited during a run.
-    pub fn refill(&mut self, cgroup: &Cgroup, exited: usize) {
+    /// So many of our own processes have gone during a run.
+    pub fn refill(&mut self, cgroup: &Cgroup, gone: usize) {
+        if gone == 0 {
+            return;
+        }
         let (Some(limit), Some(max)) = (self.limit, cgroup.max_tasks()) else { return };
-        for _ in 0..exited {
+        for _ in 0..gone {
             // a denial would be counted as the program's
             let is_free = cgroup.tasks().is_some_and(|tasks| tasks < max);
             if !is_free || !cgroup.counted(limit).pids || self.parked.park().is_err() {

@@ -6,12 +6,20 @@
 
 use super::cgroup::{Cgroup, CgroupLimits};
 use super::sys;
-use wire::frame::{InitHello, Ready, VERSION};
+use wire::frame::{InitHello, IsolationMode, Ready, VERSION};
 
 /// Interfaces that kernel modules create in every new namespace, down and without a peer (the
 /// sysctl fb_tunnels_only_for_init_net).
 const FALLBACK_TUNNELS: [&str; 9] =
     ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"];
+
+/// Descriptors of the programs' uid that may be in flight before the first run: another daemon's
+/// programs may have the same uid.
+const MOST_IN_FLIGHT: u64 = 16;
+
+/// How often they are looked at before the uid counts as spent, and the pause in between.
+const MAX_SPENT_CHECKS: usize = 40;
+const SPENT_CHECK_NS: u64 = 10_000_000;
 
 /// Reads the state of the sandbox.
 #[must_use]
@@ -32,12 +40,32 @@ pub fn probe(hello: &InitHello, cgroup: &Cgroup) -> Ready {
         userns_remapped: is_remapped(&read("/proc/self/uid_map")),
         only_loopback: only_loopback(&read("/proc/net/dev")),
         readonly_root: mount(&mounts, "/").is_some_and(|m| m.has("ro")),
+        uid_is_spent: is_spent(hello),
         box_tmpfs: mount(&mounts, "/box").is_some_and(|m| m.kind == "tmpfs" && m.has("rw") && !m.has("noexec")),
         no_cell: None,
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         ..Ready::default()
     };
     with_limits(ready, &cgroup.limits(), cgroup)
+}
+
+/// Whether the programs' uid has descriptors in flight, which it must not have before the first run.
+/// Sockets of a sandbox that was removed just now may still be collected.
+fn is_spent(hello: &InitHello) -> bool {
+    let is_counted = || match hello.isolation {
+        IsolationMode::Cell => sys::has_more_in_flight(MOST_IN_FLIGHT),
+        // root's own descriptors count for root
+        IsolationMode::Split => sys::in_child(|| {
+            let ids = sys::drop_groups().and_then(|()| sys::set_gid(hello.gid)).and_then(|()| sys::set_uid(hello.uid));
+            ids.is_ok() && sys::has_more_in_flight(MOST_IN_FLIGHT)
+        }),
+    };
+    (0..MAX_SPENT_CHECKS).all(|check| {
+        if check > 0 {
+            let _ = sys::poll(&mut [], SPENT_CHECK_NS);
+        }
+        is_counted()
+    })
 }
 
 /// The same state with these limits, and the memory in use now.

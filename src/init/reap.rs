@@ -19,8 +19,18 @@ pub enum Reaped {
 /// Reaps one exited child, without waiting.
 #[must_use]
 pub fn next() -> Reaped {
+    reap(sys::wait_any)
+}
+
+/// Reaps this child if it has exited.
+#[must_use]
+pub fn one(pid: i32) -> Reaped {
+    reap(|| sys::wait_for(pid))
+}
+
+fn reap(wait: impl Fn() -> Result<Option<ExitedChild>, sys::Errno>) -> Reaped {
     loop {
-        match sys::wait_any() {
+        match wait() {
             Ok(Some(child)) => return Reaped::Child(child),
             Ok(None) => return Reaped::NoneExited,
             Err(libc::EINTR) => {}

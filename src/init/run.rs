@@ -24,7 +24,7 @@ use super::memory_ledger::MemoryLedger;
 use super::outputs::{Outputs, ReadOutcome};
 use super::run_status::StatusPipe;
 use super::setup::{StartedCell, StartedProgram, StdioEnds};
-use super::sys::{self, ExitedChild};
+use super::sys::{self, ExitedChild, Resident};
 use std::os::fd::{OwnedFd, RawFd};
 use wire::frame::{Done, Ended, Fired, FromInit, MemoryMethod, Run};
 
@@ -61,7 +61,7 @@ pub struct RunState {
     /// What the daemon asked for.
     pub spec: Run,
     /// The main process, or the cell init.
-    pid: i32,
+    pub pid: i32,
     kind: RunKind,
     /// The main process in a cell, unless another one replaces the process that waited there.
     main: Option<i32>,
@@ -231,7 +231,7 @@ impl RunState {
             return;
         }
         let is_hidden = self.memory.is_hidden(&counters);
-        self.memory.sample(&counters, if is_hidden { self.mapped_files() } else { None });
+        self.memory.sample(&counters, if is_hidden { self.resident() } else { None });
         let (peak, limit) = (self.memory.peak(&counters, 0).0, self.spec.limits.memory_bytes);
         if peak > limit {
             return self.fire(Fired::Memory, now);
@@ -248,13 +248,13 @@ impl RunState {
         if has_none { 0 } else { sys::socket_bytes(self.pid) }
     }
 
-    /// Bytes of files that the main process has mapped.
-    fn mapped_files(&self) -> Option<u64> {
+    /// What the main process has in memory.
+    fn resident(&self) -> Option<Resident> {
         let main = match self.kind {
             RunKind::Split => Some(self.pid),
             RunKind::Cell => self.main.or_else(|| sys::children(self.pid).first().copied()),
         };
-        main.map(|pid| sys::memory_of(pid).1)
+        main.map(sys::resident_of)
     }
 
     fn tick_ending(&mut self, now: u64, killed_at: u64) {

@@ -8,6 +8,7 @@
 //! ```
 
 mod charges;
+mod remains;
 
 use self::charges::own_ns;
 
@@ -25,9 +26,9 @@ use super::own_cpu::OwnCpu;
 use super::process_room::ProcessRoom;
 use super::queued_run::QueuedRun;
 use super::ready;
-use super::reap::{self, Reaped};
 use super::run::{CellRemains, RunState};
 use super::run_status::StepError;
+use super::session_end::SessionEnd;
 use super::setup;
 use super::sys;
 use std::collections::VecDeque;
@@ -50,10 +51,6 @@ pub const SETTLE_CHECK_NS: u64 = 2_000_000;
 /// The same while cells, or helpers that squeeze memory, are still exiting: on a busy machine they
 /// hardly get CPU time.
 const MAX_SETTLE_NS: u64 = 60_000_000_000;
-
-/// When memory is squeezed for the first time, and how often at most. The time doubles.
-const SQUEEZE_AFTER_NS: u64 = 60_000_000;
-const MAX_SQUEEZES: u64 = 3;
 
 /// A sandbox after Hello.
 pub struct SandboxState {
@@ -167,34 +164,6 @@ impl SandboxState {
         self.reap(now);
     }
 
-    /// Reaps the children that have exited.
-    pub fn reap(&mut self, now: u64) {
-        let childless = loop {
-            match reap::next() {
-                Reaped::Child(child) if self.pool.reaped(&child) => self.own_cpu.add_exited(&child),
-                Reaped::Child(child) => {
-                    let exited = self.own_cpu.reaped(&child);
-                    if exited > 0 {
-                        match &self.active {
-                            Some(_) => self.room.refill(&self.cgroup, exited),
-                            None => self.wants_fit = true,
-                        }
-                        continue;
-                    }
-                    if let Some(active) = &mut self.active {
-                        active.child_exited(child, now);
-                    }
-                    // otherwise an orphan of an engine's exec session
-                }
-                Reaped::NoneExited => break false,
-                Reaped::NoChildren => break true,
-            }
-        };
-        if let Some(active) = &mut self.active {
-            active.settle(childless, now, &self.cgroup);
-        }
-    }
-
     /// Makes the next run's cell while nothing runs. During a program it would be ready earlier,
     /// but would delay a short program by more than that saves (measured: docs/SPEED.md).
     pub fn make_cell(&mut self) {
@@ -301,49 +270,9 @@ impl SandboxState {
             }
             let _ = sys::poll(&mut [], RESET_CHECK_NS);
         }
+        let left = left.map(|left| left.to_string());
         let audit = Audit { files: &self.files, is_clean, left, baseline: &self.audit_baseline };
         audit.residue(emptied)
-    }
-
-    /// What earlier runs left in the kernel that a run could notice: sockets, which then are in
-    /// other sockets, and memory.
-    fn left_of_earlier_runs(&mut self) -> Option<String> {
-        self.sockets.retain(|sockets| cell::sockets_in_use(sockets) > 0);
-        if !self.sockets.is_empty() {
-            return Some("sockets that are still in use".to_owned());
-        }
-        let known = self.known_bytes();
-        let bytes = self.audit_baseline.memory_beyond(&self.cgroup, known)?;
-        Some(format!("{bytes} bytes of memory"))
-    }
-
-    /// Makes the kernel drop what it only remembers (names and inodes of files) and would otherwise
-    /// drop on the next program's clock: a helper takes all memory that is left for a moment. At
-    /// most [`MAX_SQUEEZES`] times, each after a longer pause in which the kernel may free it by
-    /// itself.
-    fn squeeze(&mut self, now: u64) {
-        let since = |settle_by: u64| now.saturating_sub(settle_by.saturating_sub(SETTLE_PATIENCE_NS));
-        let waited = self.settle_by.map_or(0, since);
-        let due = self.sockets.is_empty() && self.squeezes < MAX_SQUEEZES && waited > SQUEEZE_AFTER_NS << self.squeezes;
-        if !due || !self.own_cpu.pids().is_empty() {
-            return;
-        }
-        self.squeezes += 1;
-        let limit = self.cgroup.limits().memory;
-        match sys::fork() {
-            Ok(Some(pid)) => self.own_cpu.add_exiting(pid, Vec::new(), 0),
-            Ok(None) => {
-                // the OOM killer must take this process
-                let score =
-                    sys::dumpable().and_then(|()| cell::write_file(c"/proc/self/oom_score_adj", cell::OOM_SCORE));
-                let mut taken = if score.is_ok() { self.known_bytes() } else { limit };
-                while taken < limit && self.audit_baseline.memory_beyond(&self.cgroup, taken).is_some() {
-                    taken += sys::take_memory();
-                }
-                sys::exit(0)
-            }
-            Err(_) => {}
-        }
     }
 
     /// Memory that is not a program's: of helpers and of the daemon's files.
@@ -379,9 +308,9 @@ impl SandboxState {
     }
 
     /// Takes a run. It starts at once if nothing is in the way; otherwise `start_next` starts it.
-    pub fn accept(&mut self, run: Run, now: u64, out: &mut FrameQueue) -> Result<(), String> {
+    pub fn accept(&mut self, run: Run, now: u64, out: &mut FrameQueue) -> Result<(), SessionEnd> {
         if usize::from(self.active.is_some()) + self.queued.len() > 1 {
-            return Err("a third Run arrived during a run".to_owned());
+            return Err("a third Run arrived during a run".to_owned().into());
         }
         self.queued.push_back(QueuedRun::new(run));
         self.start_next(now, out)
@@ -394,7 +323,7 @@ impl SandboxState {
     }
 
     /// Starts the next run, unless it must wait.
-    pub fn start_next(&mut self, now: u64, out: &mut FrameQueue) -> Result<(), String> {
+    pub fn start_next(&mut self, now: u64, out: &mut FrameQueue) -> Result<(), SessionEnd> {
         while self.is_waiting() {
             // no run may notice what another one left
             self.files.set_left(None);
@@ -409,7 +338,7 @@ impl SandboxState {
                     true => settle_by.saturating_add(MAX_SETTLE_NS - SETTLE_PATIENCE_NS),
                     false => settle_by,
                 };
-                return if now < most { Ok(()) } else { Err(format!("earlier runs left {left}")) };
+                return if now < most { Ok(()) } else { Err(left.into()) };
             }
             (self.settle_by, self.squeezes) = (None, 0);
             let Some(QueuedRun { run, input }) = self.queued.pop_front() else { break };
@@ -538,17 +467,19 @@ impl SandboxState {
     }
 
     /// Finishes the run in progress if it is over: reports it and starts the queued run.
-    pub fn finish_if_over(&mut self, now: u64, out: &mut FrameQueue) -> Result<(), String> {
+    pub fn finish_if_over(&mut self, now: u64, out: &mut FrameQueue) -> Result<(), SessionEnd> {
         self.update_loaded(RunState::is_over);
         if let Some(active) = self.active.take_if(|active| active.is_over()) {
             let done = self.finish(active);
             out.push(&FromInit::Done(Box::new(done)));
+            self.reap(now);
         }
         self.start_next(now, out)
     }
 
     /// The last part of a run, when none of its processes is alive: counters, files, audit.
     fn finish(&mut self, mut active: RunState) -> Done {
+        self.own_cpu.note_exits();
         let own_ns = self.own_ns();
         let mut done = active.facts(&self.cgroup, own_ns);
         let (spec, remains, cell) = active.into_remains();

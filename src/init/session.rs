@@ -13,6 +13,7 @@ use super::input::Overrun;
 use super::reap::{self, Reaped};
 use super::run::RunState;
 use super::sandbox_state::{SETTLE_CHECK_NS, SandboxState};
+use super::session_end::SessionEnd;
 use super::sys::{self, poll_fd};
 use std::os::fd::{AsRawFd, OwnedFd};
 use wire::codec;
@@ -31,20 +32,6 @@ pub struct Session {
     /// When the daemon last sent something.
     received_at: u64,
     buffer: Vec<u8>,
-}
-
-/// Why the session ends.
-enum SessionEnd {
-    /// The daemon is gone, silent, or asked for it.
-    Disconnected,
-    /// A protocol or internal error, to be reported.
-    Fault(String),
-}
-
-impl From<String> for SessionEnd {
-    fn from(message: String) -> Self {
-        Self::Fault(message)
-    }
 }
 
 /// Which descriptors poll reported.
@@ -82,8 +69,13 @@ impl Session {
             }
         };
         sys::kill_everyone();
-        if let SessionEnd::Fault(message) = end {
-            self.out.push(&FromInit::Fault { message });
+        let reported = match end {
+            SessionEnd::Disconnected => None,
+            SessionEnd::Fault(message) => Some(FromInit::Fault { message }),
+            SessionEnd::SocketsLeft => Some(FromInit::SocketsLeft),
+        };
+        if let Some(frame) = reported {
+            self.out.push(&frame);
             let _ = self.out.flush(false);
             let mut fds = [poll_fd(self.out.poll_fd(), libc::POLLOUT)];
             let _ = sys::poll(&mut fds, 1_000_000_000);

@@ -56,7 +56,7 @@ pub(super) fn unfit(id: &str, unfit: &Unfit) -> Report {
 /// memory. Not if its init reported why it ends, although the engine may then report a kill for
 /// memory: that was of a helper with which the init squeezed memory out of the sandbox.
 pub(super) fn may_be_out_of_memory(lost: &Lost) -> bool {
-    !matches!(lost, Lost::OutOfMemory | Lost::Fault(_))
+    !matches!(lost, Lost::OutOfMemory | Lost::Fault(_) | Lost::SocketsLeft)
 }
 
 /// The result of a submission whose sandbox died, init included, because its memory was exhausted:
@@ -122,6 +122,12 @@ fn lost(deaths: &[Death]) -> (Judged, RunFacts) {
     let evidence = deaths.iter().map(|death| death.lost.to_string()).collect::<Vec<_>>().join("; then ");
     let (blame, message) = if host_failed {
         (Blame::Host, "The Docker host failed while the submission ran; this is not the submission's fault.")
+    } else if deaths.len() > 1 && deaths.iter().all(|death| death.lost == Lost::SocketsLeft) {
+        (
+            Blame::Caller,
+            "The programs left sockets that stayed in use after their end, so that the next test could not begin, in \
+             two sandboxes.",
+        )
     } else if deaths.len() > 1 && deaths.iter().all(|death| death.end.is_its_own()) {
         (Blame::Caller, "The sandbox died under the submission twice on a healthy host.")
     } else {
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_report_of_a_failed_creation_has_its_remedy() {
-        let cause = Some(NoSandboxCause::Make(Arc::new(MakeError::NoUid)));
+        let cause = Some(NoSandboxCause::Make(Arc::new(MakeError::NoUid { spent: 0 })));
         let report = no_sandbox("1", &NoSandbox { cause, host_up: true });
         assert_eq!(report.blame, Some(Blame::Assay));
         let message = report.message;

@@ -93,7 +93,7 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
         any::<[u8; 16]>(),
         any::<[u8; 2]>(),
         any::<[u64; 7]>(),
-        any::<[bool; 5]>(),
+        any::<[bool; 6]>(),
         any::<u32>(),
         ".{0,20}",
         proptest::option::of((".{0,9}", any::<i32>())),
@@ -116,6 +116,7 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
                 only_loopback: flags[2],
                 readonly_root: flags[3],
                 box_tmpfs: flags[4],
+                uid_is_spent: flags[5],
                 memory_used_bytes: big[6],
                 kernel,
                 no_cell,
@@ -189,6 +190,7 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
         vec(".{0,9}", 0..4).prop_map(|residue| FromInit::Audited { residue }),
         any::<u64>().prop_map(|token| FromInit::Pong { token }),
         ".{0,20}".prop_map(|message| FromInit::Fault { message }),
+        Just(FromInit::SocketsLeft),
     ]
 }
 

@@ -26,7 +26,7 @@
 use std::time::Duration;
 
 /// Version of the wire format. Daemon and init refuse another version in the first exchange.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// Largest frame (kind byte and payload). A larger length means a corrupt stream.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
@@ -170,6 +170,8 @@ pub enum FromInit {
     Pong { token: u64 },
     /// A protocol or internal error, for the log. The session ends after it.
     Fault { message: String },
+    /// Sockets of earlier runs are still in use, so no later run can begin. The session ends after it.
+    SocketsLeft,
 }
 
 /// Opens a session.
@@ -433,6 +435,9 @@ pub struct Ready {
     pub readonly_root: bool,
     /// Whether /box is a writable tmpfs without `noexec`.
     pub box_tmpfs: bool,
+    /// Whether descriptors of the programs' uid are in flight that no process can receive: the kernel
+    /// counts them until it is booted again, and a program could pass fewer.
+    pub uid_is_spent: bool,
     /// Bytes that the sandbox's cgroup uses now.
     pub memory_used_bytes: u64,
     /// Kernel release (`uname -r`).

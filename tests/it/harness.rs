@@ -359,6 +359,31 @@ impl Drop for BusyCores {
     }
 }
 
+/// A process that keeps descriptors of a uid in flight, until dropped.
+pub struct InFlight(std::process::Child);
+
+impl InFlight {
+    pub fn start(uid: u32, count: u32) -> InFlight {
+        let code = format!(
+            "import os, socket\na, b = socket.socketpair()\nos.setuid({uid})\n\
+             for _ in range({count}): socket.send_fds(a, [b'x'], [0])\nprint('ok', flush=True)\ninput()"
+        );
+        let mut command = Command::new("/usr/bin/python3");
+        let mut child = command.args(["-c", &code]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ok\n");
+        InFlight(child)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A caller of the socket protocol.
 pub struct Caller {
     pub writer: UnixStream,

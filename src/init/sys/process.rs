@@ -42,13 +42,34 @@ const PER_THREAD: u64 = 28 * 1024;
 #[must_use]
 pub fn holdings_of(pid: i32) -> Holdings {
     let status = read_text(&format!("/proc/{pid}/status"));
-    let of = |name: &str| -> u64 {
-        let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        value.split_ascii_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
-    };
-    let threads = of("Threads:");
-    let charged = (of("RssAnon:") + of("VmPTE:")) * 1024 + threads * PER_THREAD;
-    Holdings { charged, files: of("RssFile:") * 1024, threads }
+    let threads = number_in(&status, "Threads:");
+    let charged = (number_in(&status, "RssAnon:") + number_in(&status, "VmPTE:")) * 1024 + threads * PER_THREAD;
+    Holdings { charged, files: number_in(&status, "RssFile:") * 1024, threads }
+}
+
+/// What a process has in memory, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// The most so far, mapped files included.
+    pub most: u64,
+    /// Mapped files now.
+    pub files: u64,
+}
+
+/// What a process has in memory; nothing when it does not exist.
+#[must_use]
+pub fn resident_of(pid: i32) -> Resident {
+    let status = read_text(&format!("/proc/{pid}/status"));
+    Resident {
+        most: number_in(&status, "VmHWM:") * 1024,
+        files: (number_in(&status, "RssFile:") + number_in(&status, "RssShmem:")) * 1024,
+    }
+}
+
+/// The number after `name` in a file of /proc like `status`; 0 if it is missing.
+fn number_in(status: &str, name: &str) -> u64 {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    value.split_ascii_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Bytes in the buffers of TCP and UDP sockets in the network namespace of a process, without the
@@ -126,6 +147,26 @@ pub fn has_exited(pid: i32) -> bool {
     }
 }
 
+/// CPU time of a child that has exited and was not reaped, with that of the children that it waited
+/// for; in nanoseconds. `None` while it runs.
+#[must_use]
+pub fn cpu_of_zombie(pid: i32) -> Option<u64> {
+    let options = i64::from(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL);
+    // SAFETY: plain data.
+    let (mut info, mut usage) =
+        unsafe { (std::mem::zeroed::<libc::siginfo_t>(), std::mem::zeroed::<libc::rusage>()) };
+    let (info_out, usage_out) = (&raw mut info, &raw mut usage);
+    // SAFETY: both outlive the call. The C library's waitid does not take the usage.
+    let r = unsafe { libc::syscall(libc::SYS_waitid, libc::P_PID, pid, info_out, options, usage_out) };
+    // SAFETY: filled by waitid, or zero.
+    let has_exited = r == 0 && unsafe { info.si_pid() } != 0;
+    has_exited.then(|| ns(usage.ru_utime) + ns(usage.ru_stime))
+}
+
+fn ns(time: libc::timeval) -> u64 {
+    (time.tv_sec as u64) * 1_000_000_000 + (time.tv_usec as u64) * 1000
+}
+
 /// Ends this process at once, without destructors.
 pub fn exit(status: i32) -> ! {
     // SAFETY: plain numbers.
@@ -138,6 +179,20 @@ pub fn fork() -> Result<Option<i32>, Errno> {
     match check(i64::from(unsafe { libc::fork() }))? {
         0 => Ok(None),
         pid => Ok(Some(pid as i32)),
+    }
+}
+
+/// Asks a forked child, and waits for its answer. `false` if it could not be asked.
+pub fn in_child(question: impl FnOnce() -> bool) -> bool {
+    match fork() {
+        Ok(None) => exit(i32::from(question())),
+        Ok(Some(pid)) => loop {
+            match wait(pid, libc::__WALL) {
+                Err(libc::EINTR) => {}
+                ended => break ended.is_ok_and(|child| child.is_some_and(|child| child.exited == Some(1))),
+            }
+        },
+        Err(_) => false,
     }
 }
 
@@ -215,7 +270,7 @@ impl ExitedChild {
 /// Waits for a child, as long as it takes. For the PID 1 of a cell, which has nothing else to do.
 pub fn wait_one() -> Result<ExitedChild, Errno> {
     loop {
-        match wait(libc::__WALL) {
+        match wait(-1, libc::__WALL) {
             Ok(Some(child)) => return Ok(child),
             Ok(None) | Err(libc::EINTR) => {}
             Err(e) => return Err(e),
@@ -227,20 +282,24 @@ pub fn wait_one() -> Result<ExitedChild, Errno> {
 /// children.
 pub fn wait_any() -> Result<Option<ExitedChild>, Errno> {
     // __WALL includes children made by clone with another exit signal.
-    wait(libc::WNOHANG | libc::__WALL)
+    wait(-1, libc::WNOHANG | libc::__WALL)
 }
 
-fn wait(options: i32) -> Result<Option<ExitedChild>, Errno> {
+/// The same for one child.
+pub fn wait_for(pid: i32) -> Result<Option<ExitedChild>, Errno> {
+    wait(pid, libc::WNOHANG | libc::__WALL)
+}
+
+fn wait(pid: i32, options: i32) -> Result<Option<ExitedChild>, Errno> {
     let mut status = 0;
     // SAFETY: rusage is plain data.
     let mut usage = unsafe { std::mem::zeroed::<libc::rusage>() };
     // SAFETY: both outlive the call.
-    let r = unsafe { libc::wait4(-1, &mut status, options, &mut usage) };
+    let r = unsafe { libc::wait4(pid, &mut status, options, &mut usage) };
     let pid = match check(i64::from(r))? {
         0 => return Ok(None),
         pid => pid as i32,
     };
-    let ns = |t: libc::timeval| (t.tv_sec as u64) * 1_000_000_000 + (t.tv_usec as u64) * 1000;
     Ok(Some(ExitedChild {
         pid,
         exited: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status) as u8),

@@ -130,6 +130,17 @@ pub fn limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     limit_of(0, resource, soft, hard)
 }
 
+/// Does `work` with this soft limit of open files. More may be open already.
+pub fn with_open_files<T>(soft: u64, work: impl FnOnce() -> T) -> Result<T, Errno> {
+    let mut have = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure outlives the call.
+    check(i64::from(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut have) }))?;
+    limit(libc::RLIMIT_NOFILE as u32, soft, have.rlim_max)?;
+    let result = work();
+    limit(libc::RLIMIT_NOFILE as u32, have.rlim_cur, have.rlim_max)?;
+    Ok(result)
+}
+
 /// Sets a resource limit of a child, clamped to the existing hard limit; pid 0 is this process.
 pub fn limit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     let mut have = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

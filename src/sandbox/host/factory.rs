@@ -6,7 +6,7 @@ use protocol::{Isolation, IsolationRequest, Limits, Profile};
 
 use super::handle::Host;
 use super::images::LayeredImage;
-use crate::lifecycle::{self, CreateOptions, Sandbox, Slot, convert};
+use crate::lifecycle::{self, CreateError, CreateOptions, Sandbox, Slot, convert};
 use crate::policy::{self, MemoryOverheads, SandboxPlan};
 use crate::pool::{MakeError, SandboxFactory, SandboxFuture};
 
@@ -79,13 +79,24 @@ impl SandboxCreation<'_> {
     }
 
     async fn make(&self, isolation: Isolation) -> Result<Sandbox, MakeError> {
+        loop {
+            match self.make_one(isolation).await {
+                // each attempt takes a slot out of use
+                Err(MakeError::Create(CreateError::SpentUid(_))) => {}
+                made => return made,
+            }
+        }
+    }
+
+    /// The same, with the next slot only.
+    async fn make_one(&self, isolation: Isolation) -> Result<Sandbox, MakeError> {
         let (host, settings) = (self.host, self.host.options());
         if isolation == Isolation::Split && settings.require_nonroot {
             let reason = host.cell_unavailable_reason().unwrap_or_else(|| "the profile asks for split".to_owned());
             return Err(MakeError::NeedsCells { reason });
         }
         let name = format!("assay-{}-{}", self.profile.name, uuid::Uuid::new_v4().simple());
-        let slot = settings.slots.take(name).ok_or(MakeError::NoUid)?;
+        let slot = settings.slots.take(name).ok_or_else(|| MakeError::NoUid { spent: settings.slots.count_spent() })?;
         let plan = self.plan(isolation, &slot);
         let options = CreateOptions {
             approved: policy::approve(policy::build(&plan))?,

@@ -64,6 +64,9 @@ pub enum CreateError {
         step: String,
         reason: String,
     },
+    /// Descriptors of the uid are in flight that no process can receive. Its slot is not used again.
+    #[error("uid {0} has descriptors in flight that the kernel does not free")]
+    SpentUid(u32),
     /// The init sees other limits than were asked for.
     #[error("verify the sandbox: {0}")]
     Mismatch(String),
@@ -81,6 +84,7 @@ impl CreateError {
             CreateError::Hello(_) => "hello",
             CreateError::Mismatch(_) => "check",
             CreateError::NoCell { .. } => "cell",
+            CreateError::SpentUid(_) => "uid",
             CreateError::Nonce(_) => "nonce",
         }
     }
@@ -97,7 +101,7 @@ impl CreateError {
     pub fn is_retryable(&self) -> bool {
         match self {
             CreateError::Engine { source, .. } => source.retryable(),
-            CreateError::Hello(_) | CreateError::Nonce(_) => true,
+            CreateError::Hello(_) | CreateError::Nonce(_) | CreateError::SpentUid(_) => true,
             CreateError::Warned(_) | CreateError::NoCell { .. } | CreateError::Mismatch(_) => false,
         }
     }
@@ -111,7 +115,7 @@ impl CreateError {
             CreateError::Hello(Lost::Silent) => false,
             CreateError::NoCell { .. } | CreateError::Hello(_) | CreateError::Mismatch(_) => true,
             CreateError::Engine { source, .. } => source.status().is_some() && !source.is_disk_full(),
-            CreateError::Warned(_) | CreateError::Nonce(_) => false,
+            CreateError::Warned(_) | CreateError::Nonce(_) | CreateError::SpentUid(_) => false,
         }
     }
 
@@ -141,6 +145,10 @@ pub async fn create(client: &Client, options: CreateOptions) -> Result<Sandbox, 
         return Err(CreateError::NoCell { step: step.clone(), reason });
     }
     verify(&ready, &limits, isolation, overheads).map_err(CreateError::Mismatch)?;
+    if ready.uid_is_spent {
+        guard.slot.as_mut().into_iter().for_each(Slot::spend);
+        return Err(CreateError::SpentUid(uid));
+    }
 
     if isolation == Isolation::Split {
         prewarm.clear();

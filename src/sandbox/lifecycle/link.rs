@@ -287,6 +287,7 @@ impl Link {
                 tracing::debug!(path = %path.escape_debug(), %reason, "a file could not be written in the sandbox");
                 Ok(())
             }
+            FromInit::SocketsLeft => Err(Lost::SocketsLeft),
             FromInit::Fault { message } => Err(Lost::Fault(message.escape_debug().to_string())),
         }
     }

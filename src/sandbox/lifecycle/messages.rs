@@ -23,6 +23,9 @@ pub enum Lost {
     /// The init reported an internal error.
     #[error("the init gave up: {0}")]
     Fault(String),
+    /// The init ended because no later run could begin.
+    #[error("earlier runs left sockets that are still in use")]
+    SocketsLeft,
     /// The kernel killed a process for memory that the program did not use.
     #[error("a process was killed for memory although the program was within its limit")]
     OutOfMemory,

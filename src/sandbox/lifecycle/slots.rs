@@ -2,7 +2,7 @@
 //!
 //! A slot is used again as late as possible. What the kernel counts per uid outlives a sandbox
 //! (descriptors in flight, in cycles of sockets that some kernels never free), and the next one
-//! with that uid may be another caller's.
+//! with that uid may be another caller's. A slot with which a new sandbox finds some is spent.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ struct SlotsState {
     names: Vec<Option<String>>,
     /// The others, those first that were freed first.
     free: VecDeque<u32>,
+    /// Slots that are not used again.
+    spent: usize,
 }
 
 /// One slot. Dropping it frees it.
@@ -31,13 +33,14 @@ struct SlotsState {
 pub struct Slot {
     number: u32,
     name: String,
+    is_spent: bool,
     slots: Slots,
 }
 
 impl Slots {
     /// `count` slots; the uid of slot `n` is `base_uid + n`.
     pub fn new(base_uid: u32, count: usize) -> Slots {
-        let state = SlotsState { names: vec![None; count], free: (0..count as u32).collect() };
+        let state = SlotsState { names: vec![None; count], free: (0..count as u32).collect(), spent: 0 };
         Slots { base_uid, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -46,7 +49,12 @@ impl Slots {
         let mut state = self.state.lock();
         let number = state.free.pop_front()?;
         state.names[number as usize] = Some(name.clone());
-        Some(Slot { number, name, slots: self.clone() })
+        Some(Slot { number, name, is_spent: false, slots: self.clone() })
+    }
+
+    /// How many slots are not used again.
+    pub fn count_spent(&self) -> usize {
+        self.state.lock().spent
     }
 
     /// Whether a container of this name has a slot.
@@ -66,6 +74,18 @@ impl Slot {
         &self.name
     }
 
+    /// Marks it as not to be used again while the daemon runs: the kernel counts something for its
+    /// uid that no sandbox has.
+    pub fn spend(&mut self) {
+        self.is_spent = true;
+        let uid = self.uid();
+        tracing::warn!(
+            uid,
+            remedy = "boot the machine when you can; if many uids are lost, raise uids.count",
+            "a uid is not used any more: a program left descriptors in flight that this kernel does not free"
+        );
+    }
+
     /// The uid and gid of the programs in the sandbox.
     pub fn uid(&self) -> u32 {
         self.slots.base_uid + self.number
@@ -76,7 +96,10 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.slots.state.lock();
         state.names[self.number as usize] = None;
-        state.free.push_back(self.number);
+        match self.is_spent {
+            true => state.spent += 1,
+            false => state.free.push_back(self.number),
+        }
     }
 }
 
@@ -95,6 +118,14 @@ mod tests {
         drop(first);
         assert!(!slots.contains("a"));
         assert_eq!(slots.take("c".to_owned()).unwrap().number(), 0);
+    }
+
+    #[test]
+    fn a_spent_slot_is_never_used_again() {
+        let slots = Slots::new(52000, 2);
+        slots.take("a".to_owned()).unwrap().spend();
+        assert_eq!(slots.count_spent(), 1);
+        assert_eq!([0; 2].map(|_| slots.take("b".to_owned()).unwrap().uid()), [52001, 52001]);
     }
 
     #[test]

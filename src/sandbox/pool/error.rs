@@ -33,9 +33,9 @@ pub enum MakeError {
     HostDown { source: Option<Arc<EngineError>> },
     #[error("the host was removed from the configuration")]
     HostRemoved,
-    /// Every uid of the configured range belongs to a sandbox.
-    #[error("every uid is in use")]
-    NoUid,
+    /// Every uid of the configured range belongs to a sandbox, or is not used any more.
+    #[error("every uid is in use{}", if *.spent > 0 { format!(", or one of {spent} that cannot be used") } else { String::new() })]
+    NoUid { spent: usize },
     #[error(transparent)]
     Limits(#[from] LimitError),
     #[error(transparent)]
@@ -65,7 +65,7 @@ impl MakeError {
             MakeError::Create(error) => error.step(),
             MakeError::Image(_) => "image",
             MakeError::HostDown { .. } | MakeError::HostRemoved => "host",
-            MakeError::NoUid => "uid",
+            MakeError::NoUid { .. } => "uid",
             MakeError::Limits(_)
             | MakeError::Denied(_)
             | MakeError::NeedsCells { .. }
@@ -78,7 +78,7 @@ impl MakeError {
         match self {
             MakeError::Create(error) => error.is_retryable(),
             MakeError::Image(error) => error.is_retryable(),
-            MakeError::HostDown { .. } | MakeError::NoUid => true,
+            MakeError::HostDown { .. } | MakeError::NoUid { .. } => true,
             MakeError::HostRemoved
             | MakeError::Limits(_)
             | MakeError::Denied(_)
@@ -119,7 +119,7 @@ impl MakeError {
             MakeError::Image(ImageUnavailable::BuildStarted { .. } | ImageUnavailable::Building { .. }) => {
                 Some("Wait until the image is ready; `assay images build PROFILE` shows the build.".to_owned())
             }
-            MakeError::NoUid => Some("Raise uids.count in the configuration.".to_owned()),
+            MakeError::NoUid { .. } => Some("Raise uids.count in the configuration.".to_owned()),
             MakeError::Denied(denial) => Some(denial.remedy.to_string()),
             MakeError::Limits(_) => Some("Correct the limits of the profile.".to_owned()),
             MakeError::NeedsCells { .. } => Some(
@@ -178,10 +178,11 @@ mod tests {
     #[test]
     fn a_host_that_is_down_is_to_blame_and_nothing_else_is() {
         let down = MakeError::HostDown { source: Some(Arc::new(timeout())) };
+        let no_uid = MakeError::NoUid { spent: 0 };
         assert_eq!((down.blame(), down.is_retryable()), (Blame::Host, true));
-        assert_eq!((MakeError::NoUid.blame(), MakeError::NoUid.is_retryable()), (Blame::Assay, true));
+        assert_eq!((no_uid.blame(), no_uid.is_retryable()), (Blame::Assay, true));
         assert_eq!(MakeError::NeedsUserNamespaces.blame(), Blame::Assay);
-        assert!(MakeError::NoUid.remedy().is_some());
+        assert!(no_uid.remedy().is_some());
     }
 
     #[test]
@@ -199,7 +200,7 @@ mod tests {
             MakeError::Image(ImageError::Engine(timeout()).into()),
             MakeError::Image(ImageUnavailable::BuildStarted { name: "x".to_owned() }),
             MakeError::HostDown { source: None },
-            MakeError::NoUid,
+            MakeError::NoUid { spent: 0 },
             MakeError::Create(CreateError::Engine { step: "create", source: timeout() }),
         ];
         assert!(passing.iter().all(|error| !error.is_hopeless()));

@@ -96,6 +96,7 @@ tagged! { FromInit, "kind", unknown_kind;
     0x8b OutputEnd { run: U32, stream: Nested },
     0x8c Usage { run: U32, wall_ns: U64, cpu_ns: U64, memory_bytes: U64 },
     0x8d Prepared { id: U32, failed: Optional(Pair(PATH, I32)), took_ns: U64, memory_bytes: U64 },
+    0x8e SocketsLeft,
 }
 
 record! { InitHello {
@@ -171,6 +172,7 @@ record! { Ready {
     only_loopback: Bool,
     readonly_root: Bool,
     box_tmpfs: Bool,
+    uid_is_spent: Bool,
     memory_used_bytes: U64,
     kernel: PATH,
     no_cell: Optional(Pair(PATH, I32)),

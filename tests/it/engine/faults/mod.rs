@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Daemon, Options, engine, eventually, root, submission, with};
+use crate::harness::{Daemon, InFlight, Options, engine, eventually, root, submission, with};
 
 /// A daemon with profiles and images of its own, in a folder.
 struct Site {
@@ -290,6 +290,16 @@ fn too_few_uids_are_a_warning_with_the_setting() {
     let site = Site::bash().floor(2);
     let daemon = Site { env: vec![("ASSAY_UIDS_COUNT", "1")], ..site }.start();
     expect(&daemon, &["WARN", "profile=bash", "every uid is in use", "uids.count"]);
+}
+
+#[test]
+fn a_uid_with_descriptors_that_stay_in_flight_is_a_warning_and_serves_nobody() {
+    let _held: Vec<InFlight> = (45_000..45_003).map(|uid| InFlight::start(uid, 200)).collect();
+    let site = Site::bash().floor(1);
+    let daemon = Site { env: vec![("ASSAY_UIDS_BASE", "45000"), ("ASSAY_UIDS_COUNT", "4")], ..site }.start();
+    expect(&daemon, &["WARN", "uid=45002", "in flight", "remedy=", "uids.count"]);
+    let report = daemon.caller().ok("submission.run", submission("bash", "id -u"));
+    assert_eq!(report["run"]["stdout"], "45003\n", "{report:#}");
 }
 
 #[test]

@@ -184,7 +184,12 @@ impl Sandbox {
 
     /// Starts a sandbox and waits for Ready.
     pub fn open(isolation: IsolationMode) -> Self {
-        let mut sandbox = Self::start(isolation);
+        Self::start(isolation).greet(isolation)
+    }
+
+    /// Says Hello and waits for Ready.
+    pub fn greet(self, isolation: IsolationMode) -> Self {
+        let mut sandbox = self;
         let (uid, nonce) = (sandbox.uid, [7; 16]);
         let space = Space { box_bytes: 64 * MIB, tmp_bytes: 64 * MIB, shm_bytes: 16 * MIB, inodes: 8192 };
         sandbox.send(&ToInit::Hello(InitHello { version: VERSION, nonce, uid, gid: uid, isolation, space }));

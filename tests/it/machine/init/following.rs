@@ -146,6 +146,22 @@ fn each_of_many_queued_runs_is_charged_for_itself_only() {
     order.into_iter().for_each(|run| drop(sandbox.finish(run, b"")));
 }
 
+/// The last run's cell is still exiting while the next program forks, and the next cell is just
+/// being made when its room is measured.
+#[test]
+fn each_of_many_queued_runs_has_room_for_exactly_its_limit_of_processes() {
+    let mut sandbox = Sandbox::open(IsolationMode::Cell);
+    let start = |sandbox: &mut Sandbox| sandbox.begin(&["/probe", "fork", "14"], |run| (run.more, run.limits.pids) = (true, 10));
+    let mut order = std::collections::VecDeque::from([start(&mut sandbox), start(&mut sandbox)]);
+    for n in 0..100 {
+        let run = order.pop_front().unwrap();
+        let end = sandbox.finish(run, b"");
+        order.push_back(start(&mut sandbox));
+        assert_eq!((end.text().as_str(), end.done.pids_denied), ("9 5\n", 5), "{n} {:?}", end.done);
+    }
+    order.into_iter().for_each(|run| drop(sandbox.finish(run, b"")));
+}
+
 #[test]
 fn limits_that_the_queued_run_exceeds_are_not_charged_to_the_current_one() {
     let mut sandbox = Sandbox::open(IsolationMode::Cell);

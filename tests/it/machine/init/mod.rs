@@ -5,6 +5,7 @@
 
 mod driver;
 
+use crate::harness::InFlight;
 use driver::{MIB, Sandbox};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ mod following;
 
 both!(
     ready_reports_the_limits_in_force,
+    ready_reports_a_uid_with_descriptors_in_flight,
     input_is_echoed_and_a_ping_is_answered,
     the_end_of_a_program_is_reported,
     cpu_time_is_limited_for_the_whole_tree,
@@ -72,6 +74,18 @@ fn ready_reports_the_limits_in_force(isolation: IsolationMode) {
     assert!(ready.no_new_privs && ready.only_loopback && ready.readonly_root && ready.box_tmpfs);
     assert_eq!((ready.uid, ready.seccomp), (uid, 2));
     assert!(ready.memory_used_bytes > 0 && !ready.kernel.is_empty());
+}
+
+fn ready_reports_a_uid_with_descriptors_in_flight(isolation: IsolationMode) {
+    let open_with = |count| {
+        let sandbox = Sandbox::start(isolation);
+        let _held = (count > 0).then(|| InFlight::start(sandbox.uid, count));
+        let mut sandbox = sandbox.greet(isolation);
+        // its own limit of open files is as before
+        assert!(sandbox.run(&["/probe", "limits"]).text().contains("64/64"));
+        sandbox.ready.uid_is_spent
+    };
+    assert_eq!([0, 16, 17, 200].map(open_with), [false, false, true, true]);
 }
 
 #[test]
