@@ -32,6 +32,10 @@ pub const MAX_BLOB_BYTES: u64 = 256 * 1024 * 1024;
 /// Total size of the blobs of one uid.
 pub const MAX_BLOBS_BYTES_PER_UID: u64 = 1024 * 1024 * 1024;
 
+/// Total size of all blobs. Beyond it the uid with the most loses those that were not used for the
+/// longest time, if another uid needs the room.
+pub const MAX_BLOBS_BYTES: u64 = 4 * MAX_BLOBS_BYTES_PER_UID;
+
 /// Number of blobs of one uid.
 pub const MAX_BLOBS_PER_UID: usize = 4096;
 

@@ -213,6 +213,16 @@ impl CellPool {
         templates.any(|template| template.is_loading(now))
     }
 
+    /// Stops templates that are loading.
+    pub fn pause_templates(&mut self, now: u64) {
+        self.template.iter_mut().chain(&mut self.successor).for_each(|template| template.pause(now));
+    }
+
+    /// Lets templates continue to load.
+    pub fn resume_templates(&mut self, now: u64) {
+        self.template.iter_mut().chain(&mut self.successor).for_each(|template| template.resume(now));
+    }
+
     /// Whether a runtime is not ready yet.
     #[must_use]
     pub fn is_loading(&self) -> bool {

@@ -434,6 +434,7 @@ impl SandboxState {
         self.wants_cell = run.more;
         // before `inherited`: this also reads the sizes that a template reports once it has loaded
         let may_load = self.pool.is_template_loading(now) || self.pool.is_loading();
+        self.pause_templates(source, cell.is_still(), now);
         cell.wait_until_ready();
         let held = cell.waiting_holdings().unwrap_or_default();
         let inherited = self.inherited(source, held, cell.is_still());
@@ -454,6 +455,7 @@ impl SandboxState {
 
     /// The facts of a run that never had a process.
     fn refuse(&mut self, run: &Run, failed: StepError, requested_at: u64) -> Box<Done> {
+        self.pool.resume_templates(requested_at);
         if !self.stuck {
             for path in &run.remove_after {
                 self.files.remove(path);
@@ -470,6 +472,7 @@ impl SandboxState {
     pub fn finish_if_over(&mut self, now: u64, out: &mut FrameQueue) -> Result<(), SessionEnd> {
         self.update_loaded(RunState::is_over);
         if let Some(active) = self.active.take_if(|active| active.is_over()) {
+            self.pool.resume_templates(now);
             let done = self.finish(active);
             out.push(&FromInit::Done(Box::new(done)));
             self.reap(now);

@@ -38,6 +38,9 @@ const OUR_TASKS: u64 = 4 * OWN_PIDS as u64;
 /// How long a template that does not say when it has loaded may be loading.
 const LOADING_NS: u64 = 10_000_000_000;
 
+/// How long a run that is to stop it waits until it executes its program.
+const EXEC_PATIENCE_NS: u64 = 100_000_000;
+
 /// Most memory that its forking code may say to take.
 const MAX_FORKING_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -53,6 +56,11 @@ pub struct Template {
     argv_prefix_len: usize,
     /// Until when it may be loading; monotonic, in nanoseconds; 0 once it has loaded.
     loads_until: u64,
+    /// Since when it is stopped; monotonic, in nanoseconds; 0 while it runs.
+    paused_at: u64,
+    /// Reaches end of file when it executes its program: before that it holds the init's
+    /// descriptors, and runs of others would never reach the end of theirs.
+    exec: OwnedFd,
     /// What it told with that message, in bytes.
     forking_bytes: u64,
     copied_bytes: u64,
@@ -93,6 +101,7 @@ impl Template {
         let plan = ExecPlan::new(argv, env, limits, *relax, OUR_TASKS, Counted::default())?;
         let (ends, stdio) = setup::stdio()?;
         let (socket, template_socket) = sys::packet_socket().map_err(StepError::of("pipe"))?;
+        let (exec, _exec_writer) = sys::pipe().map_err(StepError::of("pipe"))?;
         let steps = |plan: &ExecPlan| {
             sys::dup_onto(&template_socket, ORDER_FD).map_err(|errno| ("order", errno))?;
             // the container's own /box, which has the same path as a cell's
@@ -110,7 +119,17 @@ impl Template {
                 sys::write_all(socket.as_raw_fd(), request.as_bytes()).map_err(StepError::of("order"))?;
                 let loads_until = sys::now().saturating_add(LOADING_NS);
                 let argv_prefix_len = stands_for.len();
-                Ok(Self { pid, socket, _stdio: ends, argv_prefix_len, loads_until, forking_bytes: 0, copied_bytes: 0 })
+                Ok(Self {
+                    pid,
+                    socket,
+                    _stdio: ends,
+                    argv_prefix_len,
+                    loads_until,
+                    paused_at: 0,
+                    exec,
+                    forking_bytes: 0,
+                    copied_bytes: 0,
+                })
             }
             None => {
                 // a failure shows when the first process is requested
@@ -132,6 +151,31 @@ impl Template {
             self.copied_bytes = copied_bytes.min(sys::own_bytes_of(self.pid));
         }
         self.loads_until > now
+    }
+
+    /// Stops it if it is loading: a run that it does not serve has the CPU and the memory for
+    /// itself.
+    pub fn pause(&mut self, now: u64) {
+        if self.paused_at == 0 && self.is_loading(now) && self.has_executed() && sys::stop(self.pid) {
+            self.paused_at = now;
+        }
+    }
+
+    /// Whether it executes its program, or does so within [`EXEC_PATIENCE_NS`].
+    fn has_executed(&self) -> bool {
+        let mut fds = [sys::poll_fd(self.exec.as_raw_fd(), libc::POLLIN)];
+        sys::poll(&mut fds, EXEC_PATIENCE_NS).is_ok() && fds[0].revents != 0
+    }
+
+    /// Lets it continue to load.
+    pub fn resume(&mut self, now: u64) {
+        if self.paused_at > 0 {
+            sys::proceed(self.pid);
+            if self.loads_until > 0 {
+                self.loads_until = self.loads_until.saturating_add(now.saturating_sub(self.paused_at));
+            }
+            self.paused_at = 0;
+        }
     }
 
     /// Bytes of its memory, and of that of its forks, that only serve the forking.

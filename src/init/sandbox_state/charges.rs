@@ -31,6 +31,15 @@ impl SandboxState {
         }
     }
 
+    /// A run that no template serves has the sandbox for itself: a template that is loading would
+    /// take its CPU share, and hide its peak of memory.
+    pub(super) fn pause_templates(&mut self, source: RunSource, is_still: bool, now: u64) {
+        let is_forked = source == RunSource::Template || source == RunSource::WaitingRuntime && is_still;
+        if !is_forked {
+            self.pool.pause_templates(now);
+        }
+    }
+
     /// Keeps what runtimes have loaded since the run began out of its memory, when that is looked
     /// at.
     pub(super) fn update_loaded(&mut self, is_looked_at: impl FnOnce(&RunState) -> bool) {

@@ -153,8 +153,7 @@ pub fn has_exited(pid: i32) -> bool {
 pub fn cpu_of_zombie(pid: i32) -> Option<u64> {
     let options = i64::from(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL);
     // SAFETY: plain data.
-    let (mut info, mut usage) =
-        unsafe { (std::mem::zeroed::<libc::siginfo_t>(), std::mem::zeroed::<libc::rusage>()) };
+    let (mut info, mut usage) = unsafe { (std::mem::zeroed::<libc::siginfo_t>(), std::mem::zeroed::<libc::rusage>()) };
     let (info_out, usage_out) = (&raw mut info, &raw mut usage);
     // SAFETY: both outlive the call. The C library's waitid does not take the usage.
     let r = unsafe { libc::syscall(libc::SYS_waitid, libc::P_PID, pid, info_out, options, usage_out) };

@@ -25,6 +25,21 @@ pub fn kill(pid: i32) {
     }
 }
 
+/// SIGSTOP to a child; whether it was sent.
+#[must_use]
+pub fn stop(pid: i32) -> bool {
+    // SAFETY: plain numbers; a child keeps its pid until it is waited for.
+    pid > 1 && unsafe { libc::kill(pid, libc::SIGSTOP) } == 0
+}
+
+/// SIGCONT to a child.
+pub fn proceed(pid: i32) {
+    if pid > 1 {
+        // SAFETY: as above.
+        unsafe { libc::kill(pid, libc::SIGCONT) };
+    }
+}
+
 /// Blocks every signal and returns a descriptor for SIGCHLD and SIGTERM. Resets every disposition
 /// to its default, because an ignored signal stays ignored after exec: SIGPIPE, which Rust's
 /// runtime ignores, and what the engine was started with.

@@ -1,5 +1,5 @@
 //! Store of content that is larger than a line: in memory, bounded per uid in size, number and
-//! time.
+//! time, and in size for all together.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -78,6 +78,11 @@ impl MemoryBlobs {
                 bounds::MAX_BLOBS_BYTES_PER_UID
             )));
         }
+        if !make_room(&mut blobs, uid, data.len() as u64, bounds::MAX_BLOBS_BYTES) {
+            return Err(BlobError::Full(
+                "the blobs of all callers take all the room there is; try again later".to_owned(),
+            ));
+        }
         let id = match id {
             Some(id) => id.to_owned(),
             None if count >= bounds::MAX_BLOBS_PER_UID => {
@@ -129,11 +134,37 @@ impl MemoryBlobs {
         {
             return None;
         }
+        if !make_room(&mut blobs, uid, bytes.len() as u64, bounds::MAX_BLOBS_BYTES) {
+            return None;
+        }
         let id = uuid::Uuid::new_v4().to_string();
         let content = BlobContent::Complete(bytes);
         blobs.insert(id.clone(), Blob { uid, content, last_used: Instant::now(), is_held });
         Some(id)
     }
+}
+
+/// Makes room for so many bytes more of this uid, so that all blobs have at most `most`: drops blobs
+/// of the uid that has more than this one and than all others. Returns whether they fit.
+fn make_room(blobs: &mut HashMap<String, Blob>, uid: u32, bytes: u64, most: u64) -> bool {
+    let mut of_uids: HashMap<u32, u64> = HashMap::new();
+    blobs.values().for_each(|blob| *of_uids.entry(blob.uid).or_default() += blob.len() as u64);
+    let mut total = of_uids.values().sum::<u64>() + bytes;
+    while total > most {
+        let own = of_uids.get(&uid).copied().unwrap_or(0) + bytes;
+        let Some((other, held)) = of_uids.iter_mut().max_by_key(|(_, held)| **held) else { return false };
+        if *other == uid || *held <= own {
+            return false;
+        }
+        let droppable = blobs.iter().filter(|(_, blob)| blob.uid == *other && !blob.is_held);
+        let Some(id) = droppable.min_by_key(|(_, blob)| blob.last_used).map(|(id, _)| id.clone()) else {
+            return false;
+        };
+        let len = blobs.remove(&id).map_or(0, |blob| blob.len() as u64);
+        *held -= len;
+        total -= len;
+    }
+    true
 }
 
 impl BlobStore for MemoryBlobs {
@@ -209,6 +240,20 @@ mod tests {
         blobs.publish(&one);
         blobs.remove(&two);
         assert!(blobs.get(1, &one).is_some() && blobs.get(1, &two).is_none() && !age(&one));
+    }
+
+    #[test]
+    fn the_uid_with_the_most_gives_way_when_all_blobs_take_too_much() {
+        let blobs = MemoryBlobs::default();
+        let put = |uid, bytes: &[u8]| blobs.put(uid, None, 0, bytes, true).unwrap();
+        let (oldest, newer, small) = (put(1, b"aaaa"), put(1, b"bbbb"), put(2, b"cc"));
+        let mut held = blobs.lock();
+        assert!(make_room(&mut held, 3, 2, 12) && held.len() == 3, "it fits");
+        assert!(make_room(&mut held, 2, 1, 10) && !held.contains_key(&oldest));
+        assert!(held.contains_key(&newer) && held.contains_key(&small));
+        assert!(!make_room(&mut held, 1, 5, 10), "it has the most itself");
+        assert!(!make_room(&mut held, 3, 5, 10), "it would have the most");
+        assert_eq!(held.len(), 2);
     }
 
     #[test]

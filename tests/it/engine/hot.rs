@@ -342,6 +342,21 @@ fn memory_does_not_depend_on_how_soon_a_submission_follows_the_last_one() {
     assert!(most - least <= 1024.0 * 1024.0 + 64.0 * 4096.0, "{least} to {most}: {told:?}");
 }
 
+/// A template that is loading is stopped while a run goes on that it does not serve.
+#[test]
+fn memory_of_the_first_run_in_a_sandbox_does_not_depend_on_its_template() {
+    let daemon = Daemon::start(&Options { profiles: "python", floor: 1, ceiling: 2, ..Options::default() });
+    let mut caller = daemon.caller();
+    let code = "held = bytearray(20 << 20)\nheld[::4096] = bytes(len(held[::4096]))";
+    let work = with(patient(python("python", code)), "fresh", json!(true));
+    let busy = BusyCores::start();
+    let memory = |report: Value| report["run"]["memory_bytes"].as_f64().unwrap();
+    let told: Vec<f64> = (0..20).map(|_| memory(caller.ok("submission.run", work.clone()))).collect();
+    drop(busy);
+    let (least, most) = told.iter().fold((f64::MAX, 0.0_f64), |(least, most), one| (least.min(*one), most.max(*one)));
+    assert!(most - least <= 1024.0 * 1024.0 + 64.0 * 4096.0, "{least} to {most}: {told:?}");
+}
+
 /// A cell that is discarded while the template forks into it leaves a request without a reader.
 #[test]
 fn a_template_survives_runs_that_come_too_early() {

@@ -151,7 +151,9 @@ fn each_of_many_queued_runs_is_charged_for_itself_only() {
 #[test]
 fn each_of_many_queued_runs_has_room_for_exactly_its_limit_of_processes() {
     let mut sandbox = Sandbox::open(IsolationMode::Cell);
-    let start = |sandbox: &mut Sandbox| sandbox.begin(&["/probe", "fork", "14"], |run| (run.more, run.limits.pids) = (true, 10));
+    let start = |sandbox: &mut Sandbox| {
+        sandbox.begin(&["/probe", "fork", "14"], |run| (run.more, run.limits.pids) = (true, 10))
+    };
     let mut order = std::collections::VecDeque::from([start(&mut sandbox), start(&mut sandbox)]);
     for n in 0..100 {
         let run = order.pop_front().unwrap();
