@@ -178,6 +178,14 @@ mod tests {
     }
 
     #[test]
+    fn the_submission_is_blamed_for_sockets_that_stay_in_use_in_two_sandboxes() {
+        let left = || Death { lost: Lost::SocketsLeft, ..death(true, 137) };
+        assert_eq!(lost(&[left()]).0.blame, Some(Blame::Assay));
+        assert_eq!(lost(&[left(), death(true, 137)]).0.blame, Some(Blame::Assay));
+        assert_eq!(lost(&[left(), left()]).0.blame, Some(Blame::Caller));
+    }
+
+    #[test]
     fn the_host_is_blamed_for_a_missing_sandbox_if_none_is_up_or_the_engine_does_not_answer() {
         let error = |cause, host_up| NoSandbox { cause, host_up };
         assert_eq!(no_sandbox("1", &error(None, false)).blame, Some(Blame::Host));

@@ -135,9 +135,9 @@ pub fn with_open_files<T>(soft: u64, work: impl FnOnce() -> T) -> Result<T, Errn
     let mut have = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the structure outlives the call.
     check(i64::from(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut have) }))?;
-    limit(libc::RLIMIT_NOFILE as u32, soft, have.rlim_max)?;
+    limit(libc::RLIMIT_NOFILE, soft, have.rlim_max)?;
     let result = work();
-    limit(libc::RLIMIT_NOFILE as u32, have.rlim_cur, have.rlim_max)?;
+    limit(libc::RLIMIT_NOFILE, have.rlim_cur, have.rlim_max)?;
     Ok(result)
 }
 
