@@ -162,7 +162,7 @@ fn certificates(kind: TlsFileKind, path: &Path) -> Result<Vec<CertificateDer<'st
     let found = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| content(kind, path, format!("not a PEM file ({error})")))?;
     match found.is_empty() {
-        true => Err(content(kind, path, "it has no certificate".to_owned())),
+        true => Err(content(kind, path, "no certificate in it".to_owned())),
         false => Ok(found),
     }
 }
@@ -173,7 +173,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsSetupError> {
         let encrypted = String::from_utf8_lossy(&bytes).contains("ENCRYPTED");
         let problem = match error {
             _ if encrypted => "it is encrypted; a daemon needs one without a passphrase".to_owned(),
-            PemError::NoItemsFound => "it has no private key".to_owned(),
+            PemError::NoItemsFound => "no private key in it".to_owned(),
             error => format!("not a PEM file ({error})"),
         };
         content(TlsFileKind::Key, path, problem)
