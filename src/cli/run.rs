@@ -164,10 +164,14 @@ pub async fn print_report(
         return Ok(verdict::exit_of_report(report));
     }
     let verdict = report["verdict"].as_str().unwrap_or_default();
+    let mut says_why = true;
     if verdict == "compile_error" {
+        says_why = false;
         // some compilers write their errors to stdout
         for stream in ["stdout", "stderr"] {
-            out::stderr(kept_output(client, &report["compile"], stream).await?);
+            let said = kept_output(client, &report["compile"], stream).await?;
+            says_why |= !said.is_empty();
+            out::stderr(said);
         }
     }
     let run = &report["run"];
@@ -184,7 +188,7 @@ pub async fn print_report(
         ));
     }
     let is_our_fault = matches!(verdict, "system_error" | "cancelled") || run["outcome"] == "start_failed";
-    if verbose || is_our_fault || std::io::stderr().is_terminal() {
+    if verbose || is_our_fault || !says_why || std::io::stderr().is_terminal() {
         out::note(format_args!("assay: {}", verdict::summary(report)));
     }
     Ok(verdict::exit_of_report(report))

@@ -402,8 +402,9 @@ impl ProfileChecks<'_> {
         let run = profile.run.first().and_then(|word| file_in_the_box(word));
         let is_kept = |path: &str| profile.keep.iter().any(|kept| kept == path || kept.contains(['*', '?']));
         if let Some(path) = run.filter(|path| !is_kept(path)) {
-            let message =
-                format!("run: {path} is not in keep, so the compile step's is not there when the program starts");
+            let message = format!(
+                "run: {path} is not in keep: what the compile step makes there is removed before the program starts"
+            );
             self.warnings.push(format!("{}: {message}", self.origin("run")));
         }
     }

@@ -26,6 +26,8 @@ pub enum ConnectProblem {
     Busy,
     /// The host name does not resolve.
     UnknownHost,
+    /// This process, or the machine, has no file descriptor left.
+    NoDescriptor,
     /// Anything else, as the operating system describes it.
     Other(String),
 }
@@ -47,6 +49,9 @@ impl ConnectProblem {
                 },
             },
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ConnectProblem::Busy,
+            _ if [Some(nix::libc::EMFILE), Some(nix::libc::ENFILE)].contains(&error.raw_os_error()) => {
+                ConnectProblem::NoDescriptor
+            }
             _ if error.to_string().contains("lookup") => ConnectProblem::UnknownHost,
             _ => ConnectProblem::Other(error.to_string()),
         }
@@ -78,6 +83,9 @@ impl ConnectProblem {
                 "the engine does not accept connections: look at its log (journalctl -u docker)".to_owned()
             }
             (ConnectProblem::Busy, _) => "check the address, the network and the firewall in between".to_owned(),
+            (ConnectProblem::NoDescriptor, _) => {
+                "raise the limit of open files (LimitNOFILE= of the unit, ulimit -n); the engine may be well".to_owned()
+            }
             (ConnectProblem::UnknownHost, _) => "check the host's name, or give its address".to_owned(),
             _ => return None,
         })
@@ -93,6 +101,7 @@ impl fmt::Display for ConnectProblem {
             ConnectProblem::Denied { .. } => "permission denied on its socket",
             ConnectProblem::Busy => "it did not accept the connection in time",
             ConnectProblem::UnknownHost => "its name cannot be resolved",
+            ConnectProblem::NoDescriptor => "no file descriptor is left in this process (too many open files)",
             ConnectProblem::Other(text) => text,
         })
     }
@@ -132,6 +141,14 @@ mod tests {
         let table = "root:x:0:\nbroken\ndocker:x:998:ann,bob\n";
         assert_eq!(group_name(table, 998).as_deref(), Some("docker"));
         assert_eq!(group_name(table, 5), None);
+    }
+
+    #[test]
+    fn a_process_without_descriptors_is_not_a_fault_of_the_engine() {
+        let (error, endpoint) = (io::Error::from_raw_os_error(nix::libc::EMFILE), Endpoint::default());
+        let problem = ConnectProblem::of(&error, &endpoint);
+        assert_eq!(problem, ConnectProblem::NoDescriptor);
+        assert!(problem.remedy(&endpoint).unwrap().contains("LimitNOFILE="));
     }
 
     #[test]

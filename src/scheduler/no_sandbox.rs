@@ -23,8 +23,8 @@ pub(super) enum NoSandboxCause {
     #[error("the profile {0} is gone from the configuration")]
     ProfileGone(ProfileName),
     /// The last creation on a host that takes work failed.
-    #[error(transparent)]
-    Make(Arc<MakeError>),
+    #[error("{}", .0.sentence())]
+    Make(#[source] Arc<MakeError>),
     /// No creation failed, but a host does not answer.
     #[error("{reason}")]
     HostDown { reason: String, remedy: Option<String> },

@@ -365,7 +365,7 @@ impl SubmissionService {
                 self.counters.count(&self.counters.refused);
                 return Err(Refusal::NoSandbox {
                     profile: profile.name.clone(),
-                    reason: error.to_string(),
+                    reason: error.sentence(),
                     remedy: error.remedy(),
                     is_image: error.step() == "image",
                 });

@@ -75,15 +75,17 @@ pub(super) async fn watch(host: Arc<Host>) {
     }
 }
 
-/// Logs that every pool holds its floor, once after the engine began to answer. A pool that cannot
-/// be filled has an error of its own in the log.
+/// Logs that every pool holds its floor, once after the engine began to answer. Those for which no
+/// sandbox can be made have an error of their own in the log, and are counted.
 fn log_if_filled(host: &Host, since: Instant) -> bool {
     let pools = host.pools();
-    let is_filled = host.answers() && pools.iter().all(|pool| pool.is_filled() && pool.blocked().is_none());
+    let (broken, others): (Vec<&Pool>, Vec<&Pool>) = pools.iter().partition(|pool| pool.blocked().is_some());
+    let is_filled = host.answers() && !others.is_empty() && others.iter().all(|pool| pool.is_filled());
     if is_filled {
-        let sandboxes: usize = pools.iter().map(Pool::ready).sum();
+        let sandboxes: usize = others.iter().map(|pool| pool.ready()).sum();
+        let broken = Some(broken.len()).filter(|count| *count > 0);
         let took_ms = since.elapsed().as_millis() as u64;
-        tracing::info!(host = %host.name(), pools = pools.len(), sandboxes, took_ms, "the pools are warm");
+        tracing::info!(host = %host.name(), pools = others.len(), broken, sandboxes, took_ms, "the pools are warm");
     }
     is_filled
 }

@@ -93,9 +93,16 @@ pub enum ImageError {
         #[source]
         source: Box<AttemptError>,
     },
-    /// It cannot be pulled from its registry.
+    /// It may not be used, or its registry does not have it.
     #[error("use image {name:?}: {message}")]
     Registry { name: String, message: String },
+    /// The engine does not get it from its registry.
+    #[error("pull image {name:?}: {source}")]
+    Pull {
+        name: String,
+        #[source]
+        source: EngineError,
+    },
     /// It does not exist, and was not to be built.
     #[error("find image {tag} of {name:?}: it is not built yet")]
     Missing { name: String, tag: String },
@@ -105,7 +112,7 @@ impl ImageError {
     /// The Engine's error, if one is the cause.
     pub fn engine_error(&self) -> Option<&EngineError> {
         match self {
-            ImageError::Engine(error) => Some(error),
+            ImageError::Engine(error) | ImageError::Pull { source: error, .. } => Some(error),
             ImageError::Failed { source, .. } => match &**source {
                 AttemptError::Engine(error) => Some(error),
                 _ => None,
@@ -140,13 +147,16 @@ impl ImageError {
                 let shown = images.shown();
                 Some(match known.is_empty() {
                     true => format!("Set images.dir to the folder with the images; {shown} has none."),
-                    false => format!("Correct `image` in the profile{near}; {shown} has {}.", known.join(", ")),
+                    false => {
+                        let has = if images.all().len() == 1 { "has" } else { "have" };
+                        format!("Correct `image` in the profile{near}; {shown} {has} {}.", known.join(", "))
+                    }
                 })
             }
             ImageError::Engine(error) => error.remedy(),
             ImageError::Failed { log, source, .. } => {
                 let engine = match &**source {
-                    AttemptError::Engine(error) => error.remedy().map(|remedy| format!("{remedy} ")),
+                    AttemptError::Engine(error) => error.remedy().map(|remedy| format!("{}. ", sentence(&remedy))),
                     _ => None,
                 };
                 Some(format!(
@@ -156,6 +166,13 @@ impl ImageError {
                 ))
             }
             ImageError::Registry { .. } => None,
+            ImageError::Pull { name, source } => Some(match source.remedy() {
+                Some(remedy) => format!("{}.", sentence(&remedy)),
+                None => format!(
+                    "See how it fails on the engine's machine: docker pull {name}. An image that was loaded there by \
+                     hand (docker load) is used as well."
+                ),
+            }),
             ImageError::Missing { .. } => {
                 Some("Build it: assay images build PROFILE; or set images.build_missing = true.".to_owned())
             }
@@ -165,11 +182,17 @@ impl ImageError {
     /// Whether another attempt may succeed without a change by the operator.
     pub fn is_retryable(&self) -> bool {
         match self {
-            ImageError::Engine(error) => error.retryable(),
+            ImageError::Engine(error) | ImageError::Pull { source: error, .. } => error.retryable(),
             ImageError::Failed { source, .. } => source.is_retryable(),
             ImageError::Definition { .. } | ImageError::Registry { .. } | ImageError::Missing { .. } => false,
         }
     }
+}
+
+/// A remedy of the engine's as the beginning of a sentence.
+fn sentence(remedy: &str) -> String {
+    let mut chars = remedy.chars();
+    chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect()
 }
 
 /// Why no sandbox can be created from an image now.

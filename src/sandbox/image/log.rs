@@ -11,6 +11,23 @@ const SHOWN_LINES: usize = 6;
 /// Characters of each of them.
 const SHOWN_CHARS: usize = 300;
 
+/// A line without colours and control characters: build tools write for a terminal.
+fn without_control(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        // ESC [ parameters letter
+        if c == '\u{1b}' {
+            if chars.next() == Some('[') {
+                chars.by_ref().find(|end| ('@'..='~').contains(end));
+            }
+        } else if !c.is_control() || c == '\t' {
+            text.push(c);
+        }
+    }
+    text
+}
+
 pub(super) struct BuildLog {
     path: PathBuf,
     /// `None` when the file cannot be written; the build continues.
@@ -38,7 +55,13 @@ impl BuildLog {
             if self.last.len() == SHOWN_LINES {
                 self.last.pop_front();
             }
-            self.last.push_back(line.trim().chars().take(SHOWN_CHARS).collect());
+            let line = without_control(line);
+            let line: String = line.trim().chars().take(SHOWN_CHARS).collect();
+            // three attempts often fail alike
+            self.last.retain(|earlier| *earlier != line);
+            if !line.is_empty() {
+                self.last.push_back(line);
+            }
         }
     }
 
@@ -48,5 +71,20 @@ impl BuildLog {
 
     pub(super) fn into_path(self) -> PathBuf {
         self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_an_error_have_no_colours_and_none_is_there_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = BuildLog::open(folder.path(), "x");
+        for _ in 0..3 {
+            log.add("Step 1\r\n\u{1b}[91mE: Unable to locate package nope\u{1b}[0m\n\u{1b}[0m\nthe engine said no");
+        }
+        assert_eq!(log.last_lines(), "Step 1 | E: Unable to locate package nope | the engine said no");
     }
 }

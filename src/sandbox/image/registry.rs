@@ -115,6 +115,10 @@ async fn resolve(
                 _ => error.to_string(),
             },
         }),
+        // the engine is well, and what it asked is not
+        Err(error @ (docker::Error::Status { .. } | docker::Error::Reported { .. })) => {
+            Err(ImageError::Pull { name: name.to_owned(), source: error })
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -130,7 +130,24 @@ impl MakeError {
                  isolation.require_userns = false."
                     .to_owned(),
             ),
-            other => other.engine_error()?.remedy(),
+            other => other.engine_error().and_then(EngineError::remedy).or_else(|| {
+                // the engine refuses what it was asked for
+                (other.is_failed_creation() && other.is_hopeless()).then(|| {
+                    "Correct what the engine refuses in the profile or in [engine] (runtime, apparmor_profile), or \
+                     configure the engine (docker info shows what it has)."
+                        .to_owned()
+                })
+            }),
+        }
+    }
+
+    /// The error as a part of a sentence that stands alone.
+    pub fn sentence(&self) -> String {
+        match self {
+            MakeError::Create(_)
+            | MakeError::Image(ImageUnavailable::Failed(_))
+            | MakeError::HostDown { source: Some(_) } => format!("failed to {self}"),
+            _ => self.to_string(),
         }
     }
 
@@ -195,7 +212,9 @@ mod tests {
             MakeError::Create(CreateError::Mismatch(String::new())),
         ];
         assert!(hopeless.iter().all(|error| error.is_hopeless() && !error.is_logged_elsewhere()));
-        assert!(hopeless.iter().take(3).all(|error| error.remedy().is_some()));
+        assert!(hopeless.iter().all(|error| error.remedy().is_some()));
+        let said = hopeless.each_ref().map(MakeError::sentence);
+        assert!(said[0].starts_with("failed to find image") && said[1].starts_with("require_userns"), "{said:?}");
         let passing = [
             MakeError::Image(ImageError::Engine(timeout()).into()),
             MakeError::Image(ImageUnavailable::BuildStarted { name: "x".to_owned() }),

@@ -219,7 +219,7 @@ impl Pool {
             failed: inventory.failed,
             failures: inventory.failures_by_step.clone(),
             create_ms: inventory.mean_creation_time().as_secs_f64() * 1e3,
-            broken: inventory.last_error.as_ref().map(ToString::to_string),
+            broken: inventory.last_error.as_ref().map(|error| error.sentence()),
         }
     }
 }

@@ -98,6 +98,7 @@ impl HttpListener {
 }
 
 static TOO_MANY: LogThrottle = LogThrottle::new();
+static NOT_ACCEPTED: LogThrottle = LogThrottle::new();
 
 /// Sends a 503 before the connection closes, if the socket takes it without waiting.
 fn refuse(stream: HttpStream) {
@@ -129,7 +130,9 @@ pub(super) async fn serve(listener: HttpListener, routes: Arc<Routes>, mut stop:
         let stream = match accepted {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::warn!(%error, "failed to accept an HTTP connection");
+                if let Some(suppressed) = NOT_ACCEPTED.allow() {
+                    tracing::warn!(%error, suppressed, "failed to accept an HTTP connection");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

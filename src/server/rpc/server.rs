@@ -50,6 +50,7 @@ pub async fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
 
 static UNIDENTIFIED: LogThrottle = LogThrottle::new();
 static TOO_MANY: LogThrottle = LogThrottle::new();
+static NOT_ACCEPTED: LogThrottle = LogThrottle::new();
 
 /// Sends the reason before the connection closes, if the socket takes it without waiting.
 fn refuse(stream: &UnixStream, uid: u32) {
@@ -87,7 +88,9 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) => start(stream, &daemon, &closed),
             Err(error) => {
-                tracing::warn!(%error, "failed to accept a connection");
+                if let Some(suppressed) = NOT_ACCEPTED.allow() {
+                    tracing::warn!(%error, suppressed, "failed to accept a connection");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -254,6 +254,16 @@ fn images_of_registries_that_cannot_be_had_are_errors() {
     let refused = || daemon.caller().call("submission.run", echo());
     eventually("it is refused", || refused()["error"]["data"]["code"] == "image_failed");
     expect(&daemon, &[" ERROR ", "profile=bash", "docker pull"]);
+    // a registry that the engine does not reach: its name does not exist
+    let site = Site::new("image = 'registry.invalid/judge/bash:1'");
+    let daemon = Site { env: vec![("ASSAY_IMAGES_TRUSTED", "registry.invalid/judge/*")], ..site }.start();
+    daemon.wait_for_engine();
+    let submit = || daemon.caller().call("submission.run", echo());
+    eventually("it is refused", || submit()["error"]["data"]["code"] == "image_failed");
+    let error = submit()["error"].to_string();
+    assert!(error.contains("failed to pull image") && error.contains("docker pull registry.invalid"), "{error}");
+    expect(&daemon, &[" ERROR ", "an image could not be built", "remedy=", "docker pull", "again_after_s"]);
+    expect(&daemon, &[" ERROR ", "submissions of this profile are refused", "profile=bash", "remedy="]);
 }
 
 #[test]
@@ -267,7 +277,7 @@ fn isolation_that_cannot_be_had_is_an_error_and_refused_at_once() {
 #[test]
 fn a_runtime_that_the_engine_does_not_have_is_an_error_and_refused() {
     let daemon = Site::new("image = 'bash'\nruntime = 'no-such-runtime'").floor(1).start();
-    expect(&daemon, &[" ERROR ", "profile=bash", "no-such-runtime"]);
+    expect(&daemon, &[" ERROR ", "profile=bash", "no-such-runtime", "remedy=", "docker info"]);
     eventually("it is refused", || {
         daemon.caller().call("submission.run", echo())["error"]["data"]["code"] == "unsupported"
     });
@@ -542,6 +552,28 @@ fn a_build_log_that_cannot_be_kept_is_logged() {
 fn a_low_limit_of_open_files_is_logged() {
     let daemon = Site { under: vec!["prlimit", "--nofile=1024:1024"], ..Site::bash() }.start();
     expect(&daemon, &["WARN", "LimitNOFILE"]);
+}
+
+#[test]
+fn connections_without_a_descriptor_left_are_a_warning_a_second() {
+    let daemon = Site { under: vec!["prlimit", "--nofile=64:64"], ..Site::bash() }.start();
+    daemon.wait_for_engine();
+    let connect = || std::os::unix::net::UnixStream::connect(daemon.socket());
+    let held: Vec<_> = std::iter::from_fn(|| connect().ok()).take(100).collect();
+    let is_counted = |line: &String| line.contains("failed to accept a connection") && !line.contains("suppressed=0");
+    eventually("a line counts those that were left out", || attention(&daemon).iter().any(is_counted));
+    drop(held);
+    eventually("it serves again", || daemon.caller().call("submission.run", echo())["result"]["verdict"] == "accepted");
+}
+
+#[test]
+fn the_pools_are_warm_without_those_that_cannot_be_filled() {
+    let site = Site::bash().floor(1);
+    let other = BASH.replace("'bash'", "'other'");
+    std::fs::write(site.folder.path().join("profiles/other.toml"), format!("image = 'bsah'\n{other}")).unwrap();
+    let daemon = site.start();
+    expect(&daemon, &[" ERROR ", "profile=other", "are refused"]);
+    expect_info(&daemon, &["the pools are warm", "pools=1", "broken=1"]);
 }
 
 #[test]
