@@ -38,7 +38,8 @@ pub struct JudgeOutput {
     pub skipped: Vec<SkippedSubmission>,
     /// What the package has and has no effect.
     pub notes: Vec<String>,
-    /// Number of submissions with an expected verdict; `accepted` where none is stated.
+    /// Number of submissions with an expected verdict; `accepted` where none is stated, and any in
+    /// folders of the package that promise nothing.
     pub as_expected: usize,
 }
 

@@ -45,12 +45,15 @@ pub struct JudgeRow {
     /// The daemon's report.
     #[schemars(with = "Report")]
     pub report: Value,
+    #[serde(skip)]
+    promises_nothing: bool,
 }
 
 impl JudgeRow {
-    /// Whether everything is as expected; accepted, if nothing is stated.
+    /// Whether everything is as expected. If nothing is stated, one in a folder of the package
+    /// whose name promises nothing is, and otherwise one that is accepted.
     pub fn is_as_expected(&self) -> bool {
-        self.as_expected.unwrap_or(self.verdict == "accepted")
+        self.as_expected.unwrap_or(self.verdict == "accepted" || self.promises_nothing)
     }
 }
 
@@ -256,8 +259,8 @@ fn row(problem: &ProblemPackage, source: &SubmissionSource, report: Value) -> Ju
         (grade.points > max + 1e-6).then(|| format!("The group {} has {} of {max} points.", group.path, grade.points))
     });
     if let (Some(whole), false) = (whole, is_final) {
-        if let Some(too_much) = too_much.filter(|_| problem.is_scored) {
-            (verdict, message) = ("system_error".to_owned(), too_much);
+        if let Some(mistake) = problem.wrong_points(&scores).or(too_much.filter(|_| problem.is_scored)) {
+            (verdict, message) = ("system_error".to_owned(), mistake);
         } else if problem.needs_all_tests() {
             verdict = graded(problem, &scores, whole).to_owned();
         }
@@ -266,7 +269,11 @@ fn row(problem: &ProblemPackage, source: &SubmissionSource, report: Value) -> Ju
         tests.iter().map(|test| (out::text(test, "name"), out::text(test, "feedback"))).collect();
     let points = whole.filter(|_| problem.is_scored).map(|whole| whole.points);
     let mut unmet = Vec::new();
-    if let Some(expected) = source.verdicts.as_ref().filter(|expected| !expected.contains(&verdict.as_str())) {
+    let of_tests = whole.filter(|_| problem.is_scored && verdict == "partial").map(|whole| of_tests(&scores, whole));
+    let is_expected = |expected: &Vec<&str>| {
+        expected.contains(&verdict.as_str()) || of_tests.is_some_and(|verdict| expected.contains(&verdict.as_str()))
+    };
+    if let Some(expected) = source.verdicts.as_ref().filter(|expected| !is_expected(expected)) {
         unmet.push(format!("expected is {}", expected.join(" or ")));
     }
     if let Some(stated) = source.points.filter(|stated| points.is_none_or(|points| (points - stated).abs() > 1e-6)) {
@@ -288,6 +295,7 @@ fn row(problem: &ProblemPackage, source: &SubmissionSource, report: Value) -> Ju
         slowest_ms,
         message,
         report,
+        promises_nothing: source.in_package && !is_final,
     }
 }
 
@@ -306,6 +314,16 @@ fn graded(problem: &ProblemPackage, scores: &[TestScore], whole: package::Grade)
         Verdict::Accepted => "partial",
         _ if whole.points > 0.0 => "partial",
         other => other.as_str(),
+    }
+}
+
+/// What a folder's name may promise of a program with some of the points: the verdict of its tests,
+/// whatever points they give.
+fn of_tests(scores: &[TestScore], whole: package::Grade) -> Verdict {
+    let all_accepted = scores.iter().all(|score| score.verdict == Verdict::Accepted);
+    match whole.verdict {
+        Verdict::Accepted if !all_accepted => Verdict::Partial,
+        verdict => verdict,
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct SubmissionSource {
     pub name: String,
     /// The folder that it stands in.
     pub folder: String,
+    /// Whether it is one of the package's own.
+    pub in_package: bool,
     pub program: SourceProgram,
     /// Acceptable verdicts; `None` if neither folder nor source names any.
     pub verdicts: Option<Vec<&'static str>>,
@@ -161,7 +163,9 @@ impl SubmissionReader<'_> {
         }
         let of_folder = package::verdicts_of_folder(&folder).filter(|_| !problem.rules.replaces_folder(&folder));
         let verdicts = stated.verdicts.or(of_folder.map(<[_]>::to_vec));
-        Ok(Some(SubmissionSource { name, folder, program, verdicts, points: stated.points, demands: rule.demands }))
+        let in_package = self.args.submissions.is_empty();
+        let (points, demands) = (stated.points, rule.demands);
+        Ok(Some(SubmissionSource { name, folder, in_package, program, verdicts, points, demands }))
     }
 
     /// The program with the options of the command line and submissions.yaml, if it may be judged.

@@ -15,9 +15,9 @@
 //!   over by the talk's clock  that side decides, whichever process ends first
 //! ```
 //!
-//! EOF is forwarded with a short delay, so that when both sides end together the side that caused
-//! it is seen first. How wall time is charged, and what ends a talk in which both sides wait, is in
-//! `talk`.
+//! The interactor's EOF is forwarded with a short delay, so that when both sides end together the
+//! side that caused it is seen first; the submission's is forwarded when the submission has ended.
+//! How wall time is charged, and what ends a talk in which both sides wait, is in `talk`.
 
 use std::sync::Arc;
 

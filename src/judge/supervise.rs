@@ -6,7 +6,8 @@
 //!             Input      more stdin for the program, or its end
 //!             Room       the pipe that takes the output has room again
 //!             Overdue    wall limit + OVERDUE: output that the pipe has no room for is dropped
-//!             Closing    EOF_DELAY after stdout ended: pass the end on to the pipe
+//!             Closing    EOF_DELAY after stdout ended: pass the end on to the pipe (that of a
+//!                        submission in a talk is passed on when its run has ended)
 //!             Talk       this run's side of an interactive test may be over: kill
 //!             Backstop   wall limit + BACKSTOP: kill; after as long again the sandbox is lost
 //! ```
@@ -204,7 +205,7 @@ impl<'a> Supervisor<'a> {
         match event {
             RunEvent::Output { stream, data } => self.on_output(stream, data).await,
             RunEvent::OutputEnd(OutputStream::Stdout) => {
-                self.is_closing = true;
+                self.is_closing = self.io.talk.is_none_or(TalkSide::closed);
                 self.closing.as_mut().reset(Instant::now() + EOF_DELAY);
             }
             RunEvent::Usage(usage) => {

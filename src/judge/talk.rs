@@ -11,6 +11,7 @@
 //!
 //!  a side is over    its turns together took more than its wall limit
 //!                    in its turn, neither side wrote or computed for IDLE: both wait
+//!                    (if the submission has closed its output, it is then the submission's turn)
 //!                    in its turn, the talk as a whole took too long
 //! ```
 //!
@@ -70,6 +71,8 @@ struct Side {
     wall_limit: Duration,
     charged: Duration,
     has_ended: bool,
+    /// Whether it has closed its output and runs on.
+    has_closed: bool,
     /// The first and the last CPU figure since either side wrote or this one computed.
     first: Option<CpuMark>,
     last: Option<CpuMark>,
@@ -77,7 +80,7 @@ struct Side {
 
 impl Side {
     fn new(wall_limit: Duration) -> Side {
-        Side { wall_limit, charged: Duration::ZERO, has_ended: false, first: None, last: None }
+        Side { wall_limit, charged: Duration::ZERO, has_ended: false, has_closed: false, first: None, last: None }
     }
 
     fn is_idle(&self) -> bool {
@@ -181,6 +184,11 @@ impl TalkState {
         }
         let both_talk = !self.submission.has_ended && !self.interactor.has_ended;
         let both_wait = self.submission.is_idle() && self.interactor.is_idle();
+        if both_talk && both_wait && self.submission.has_closed {
+            // the interactor cannot read on: what the submission still does takes its own time
+            self.pass_turn(Speaker::Submission, now);
+            return None;
+        }
         (both_talk && both_wait).then_some(TalkEnd::Idle)
     }
 
@@ -249,6 +257,15 @@ impl<'a> TalkSide<'a> {
 
     pub(super) fn used(self, cpu: Duration) {
         self.clock.0.lock().used(self.speaker, cpu, Instant::now());
+    }
+
+    /// Its output has ended. Whether the other side may know before this one has ended.
+    ///
+    /// An interactor sees the end of a submission's output when the submission has ended, so that
+    /// what a submission does after closing its output decides, and not a race.
+    pub(super) fn closed(self) -> bool {
+        self.clock.0.lock().side(self.speaker).has_closed = true;
+        self.speaker == Speaker::Interactor
     }
 
     pub(super) fn ended(self) {
@@ -366,6 +383,21 @@ mod tests {
         report(&mut state, 4100, 0);
         let now = began + ms(5300);
         assert_eq!((state.end_of(Interactor, now), state.end_of(Submission, now)), (Some(TalkEnd::Idle), None));
+    }
+
+    #[test]
+    fn a_submission_that_closes_its_output_takes_its_own_time_until_it_ends() {
+        let (mut state, began) = state();
+        state.wrote(Submission, b"1\n", false, began + ms(50));
+        state.submission.has_closed = true;
+        for at in (100..1400).step_by(100) {
+            state.used(Submission, ms(0), began + ms(at));
+            state.used(Interactor, ms(0), began + ms(at));
+        }
+        let now = began + ms(1400);
+        assert_eq!((state.end_of(Interactor, now), state.turn), (None, Submission));
+        assert_eq!(state.end_of(Submission, began + ms(3000)), None);
+        assert_eq!(state.end_of(Submission, began + ms(5000)), Some(TalkEnd::Wall));
     }
 
     #[test]

@@ -18,6 +18,9 @@ const SIGNS: [&str; 2] = ["problem.yaml", "domjudge-problem.ini"];
 /// Longest target of a link in a zip, in bytes.
 const MAX_LINK_BYTES: u64 = 4096;
 
+/// Most folders around a package in a zip.
+const MAX_FOLDERS_ABOVE: usize = 8;
+
 /// Most entries of a zip.
 const MAX_ENTRIES: usize = 20_000;
 
@@ -34,18 +37,21 @@ impl UnpackedArchive {
         &self.path
     }
 
-    /// Many zips hold a single folder with the package inside.
+    /// Many zips hold a single folder with the package inside, or that in another one.
     fn new(folder: TempDir) -> UnpackedArchive {
         let mut path = folder.path().to_owned();
         let is_package = |path: &Path| SIGNS.iter().any(|sign| path.join(sign).exists());
-        if !is_package(&path) {
+        for _ in 0..MAX_FOLDERS_ABOVE {
+            if is_package(&path) {
+                break;
+            }
             let entries: Vec<_> = std::fs::read_dir(&path).into_iter().flatten().flatten().collect();
             let folders: Vec<PathBuf> = entries.iter().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
             let packages: Vec<&PathBuf> = folders.iter().filter(|path| is_package(path)).collect();
             match (packages.as_slice(), folders.as_slice()) {
                 ([only], _) => path = (*only).clone(),
                 ([], [only]) => path = only.clone(),
-                _ => {}
+                _ => break,
             }
         }
         UnpackedArchive { _folder: folder, path }

@@ -24,6 +24,10 @@ impl Constants {
         let entries = map.as_hash().ok_or_else(|| wrong("*"))?;
         for (name, value) in entries {
             let name = yaml::text(name).ok_or_else(|| wrong("*"))?;
+            if !is_name(&name) {
+                let reason = format!("constants: {name:?} is not a name of letters, digits and underscores");
+                return Err(Error::new(path, reason));
+            }
             match value.as_hash() {
                 None => drop(values.insert(name.clone(), yaml::text(value).ok_or_else(|| wrong(&name))?)),
                 Some(variants) => {
@@ -77,6 +81,11 @@ impl Constants {
     }
 }
 
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +102,9 @@ mod tests {
             "a 5 5 10.0 10,0 {{x}} {{ n }} {5}"
         );
         assert_eq!(fill("{{n"), "{{n");
-        let bad = YamlLoader::load_from_str("constants: {n: [1]}").unwrap().remove(0);
-        assert!(Constants::of(Path::new("p"), &bad).is_err());
+        for bad in ["constants: {n: [1]}", "constants: {a-b: 1}", "constants: {1a: 1}"] {
+            let bad = YamlLoader::load_from_str(bad).unwrap().remove(0);
+            assert!(Constants::of(Path::new("p"), &bad).is_err(), "{bad:?}");
+        }
     }
 }

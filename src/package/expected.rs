@@ -33,16 +33,34 @@ pub struct StatedResult {
 /// DOMjudge's lines in the first 64 KiB of a source, whatever the case.
 pub fn stated_result(source: &[u8]) -> StatedResult {
     let text = String::from_utf8_lossy(&source[..source.len().min(64 * 1024)]).to_ascii_uppercase();
-    let words = |mark: &str| -> Vec<String> {
-        let line = text.split_once(mark).and_then(|(_, rest)| rest.lines().next()).unwrap_or_default();
-        let line = line.split("*/").next().unwrap_or_default().split("-->").next().unwrap_or_default();
-        line.split(',').map(|word| word.trim().trim_end_matches(['*', '"', '\'', ';']).trim().to_owned()).collect()
-    };
-    let results = words("@EXPECTED_RESULTS@:");
+    let results = words_after(&text, "@EXPECTED_RESULTS@");
     let verdicts: Vec<&str> = results.iter().filter_map(|word| verdicts_of_word(word)).flatten().copied().collect();
-    let number = |word: &String| word.parse::<f64>().ok().filter(|points| points.is_finite());
-    let points = words("@EXPECTED_SCORE@:").iter().find_map(number).or_else(|| results.iter().find_map(number));
+    let points = words_after(&text, "@EXPECTED_SCORE@")
+        .iter()
+        .find_map(|word| number(word))
+        .or_else(|| results.iter().find_map(|word| number(word)));
     StatedResult { verdicts: (!verdicts.is_empty()).then_some(verdicts), points }
+}
+
+fn number(word: &str) -> Option<f64> {
+    word.parse().ok().filter(|points: &f64| points.is_finite())
+}
+
+/// The results and numbers in the line after the mark. In each part between commas, what follows
+/// them is a remark, or the end of the comment in whatever language.
+fn words_after<'t>(text: &'t str, mark: &str) -> Vec<&'t str> {
+    let rest = text.split_once(mark).and_then(|(_, rest)| rest.trim_start_matches([' ', '\t']).strip_prefix(':'));
+    let line = rest.and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+    let mut words = Vec::new();
+    for part in line.split(',') {
+        let known = part.split_whitespace().map(|word| {
+            let end = word.find(|c| !is_part(c)).unwrap_or(word.len());
+            word[..end].trim_end_matches(['.', '-', '+'])
+        });
+        words.extend(known.take_while(|word| verdicts_of_word(word).is_some() || number(word).is_some()));
+    }
+    words
 }
 
 fn verdicts_of_word(word: &str) -> Option<&'static [&'static str]> {
@@ -75,6 +93,22 @@ mod tests {
         assert_eq!(of("# @Expected_Results@: No-Output,wrong_answer").verdicts, Some(vec!["wrong_answer"; 2]));
         assert_eq!(of("# @EXPECTED_SCORE@: 42.5\n").points, Some(42.5));
         assert_eq!(of("# @EXPECTED_RESULTS@: 30, PARTIAL").points, Some(30.0));
-        assert_eq!(of("<!-- @EXPECTED_RESULTS@: WRONG_ANSWER -->").verdicts, Some(vec!["wrong_answer"]));
+        let comments = [
+            ("<!-- ", " -->"),
+            ("(* ", " *)"),
+            ("{- ", " -}"),
+            ("{ ", " }"),
+            ("#| ", " |#"),
+            ("\"\"\" ", " \"\"\""),
+            ("// ", "."),
+            ("# ", " # why, says who\r"),
+            ("<?php /** ", " **/?>"),
+        ];
+        for (before, after) in comments {
+            let source = format!("{before}@EXPECTED_RESULTS@: WRONG_ANSWER{after}\n");
+            assert_eq!(of(&source).verdicts, Some(vec!["wrong_answer"]), "{source}");
+        }
+        assert_eq!(of("# @EXPECTED_RESULTS@ : RUN-ERROR TIMELIMIT").verdicts.unwrap().last(), Some(&"time_limit"));
+        assert_eq!(of("# @EXPECTED_RESULTS@: CHECK-MANUALLY, or so").verdicts, None);
     }
 }

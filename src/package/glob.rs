@@ -32,6 +32,12 @@ pub(crate) fn covers(pattern: &str, path: &str) -> bool {
     patterns.iter().any(|pattern| ends.iter().any(|end| matches(pattern.as_bytes(), &path.as_bytes()[..*end])))
 }
 
+/// Whether the pattern matches the path itself.
+pub(crate) fn matches_all(pattern: &str, path: &str) -> bool {
+    let patterns = alternatives(pattern).unwrap_or_default();
+    patterns.iter().any(|pattern| matches(pattern.as_bytes(), path.as_bytes()))
+}
+
 /// `*` is any bytes but a slash. Backtracks to the last star only.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);

@@ -89,9 +89,12 @@ pub struct Grade {
 /// The grade of every group, by its path. Groups and tests are in the order of the package.
 pub fn grades(groups: &[TestGroup], scores: &[TestScore]) -> BTreeMap<String, Grade> {
     let mut done = BTreeMap::new();
-    // what a group requires comes before it
+    // what a group requires comes before it: the samples, and groups of its own depth
     let mut order: Vec<&TestGroup> = groups.iter().collect();
-    order.sort_by_key(|group| std::cmp::Reverse(if group.path.is_empty() { 0 } else { depth(&group.path) }));
+    order.sort_by_key(|group| {
+        let is_sample = group.path == "sample" || is_below("sample", &group.path);
+        (!is_sample, std::cmp::Reverse(if group.path.is_empty() { 0 } else { depth(&group.path) }))
+    });
     for group in order {
         let grade = grade(group, groups, scores, &done);
         done.insert(group.path.clone(), grade);
@@ -244,6 +247,9 @@ mod tests {
         let groups = [group("", Aggregation::Sum), group("a", Aggregation::Sum), needs];
         assert_eq!(points(&groups, &[score("a/1", 1.0), score("b/1", 5.0)]), 6.0);
         assert_eq!(points(&groups, &[score("a/1", 0.0), score("b/1", 5.0)]), 0.0);
+        let needs = TestGroup { requires: vec!["sample".to_owned()], ..group("secret/b", Aggregation::Sum) };
+        let groups = [group("", Aggregation::Sum), group("sample", Aggregation::Sum), needs];
+        assert_eq!(points(&groups, &[score("sample/1", 0.0), score("secret/b/1", 5.0)]), 0.0);
     }
 
     #[test]

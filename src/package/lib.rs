@@ -25,7 +25,9 @@ mod groups;
 mod languages;
 mod limits;
 mod problem;
+mod problem_test;
 mod program;
+mod scoring;
 mod submissions;
 mod version;
 mod yaml;
@@ -38,7 +40,8 @@ pub use expected::{StatedResult, stated_result, verdicts_of_folder};
 pub use grade::{Aggregation, Grade, TestGroup, TestScore, VerdictMode, grades};
 pub use languages::{Languages, several};
 pub use limits::ProblemLimits;
-pub use problem::{ProblemPackage, ProblemTest};
+pub use problem::ProblemPackage;
+pub use problem_test::ProblemTest;
 pub use program::{SCRIPTED, SourceProgram, profile_of_code};
 pub use submissions::{Demand, SubmissionRule, SubmissionRules};
 pub use version::FormatVersion;
@@ -71,7 +74,8 @@ fn inside(root: &Path, path: &Path) -> Result<PathBuf, Error> {
     Ok(real)
 }
 
-/// The entries of a folder, sorted by name, without hidden ones. A missing folder has none.
+/// The entries of a folder without hidden ones, sorted by name, tests by their names without `.in`.
+/// A missing folder has none.
 fn list(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -86,6 +90,9 @@ fn list(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, Error> {
             paths.push(path);
         }
     }
-    paths.sort();
+    paths.sort_by_key(|path| {
+        let name = file_name(path);
+        name.strip_suffix(".in").map(str::to_owned).unwrap_or(name)
+    });
     Ok(paths)
 }

@@ -93,6 +93,17 @@ impl ProblemLimits {
         }
         let default_multiplier = if version.is_legacy() { 5.0 } else { 2.0 };
         let multiplier = yaml::number(path, multipliers, "ac_to_time_limit")?.or(get("time_multiplier")?);
+        for key in ["ac_to_time_limit", "time_limit_to_tle"] {
+            if yaml::number(path, multipliers, key)?.is_some_and(|number| number < 1.0) {
+                let reason = format!("limits.time_multipliers.{key}: expected a number of at least 1");
+                return Err(Error::new(path, reason));
+            }
+        }
+        if let (Some(limit), Some(resolution)) = (get("time_limit")?, get("time_resolution")?)
+            && (limit / resolution - (limit / resolution).round()).abs() > 1e-6
+        {
+            return Err(Error::new(path, "limits.time_limit is not a multiple of limits.time_resolution"));
+        }
         let (memory, output) = (Ceilings::MEMORY_BYTES as f64 / MIB, Ceilings::OUTPUT_BYTES as f64 / MIB);
         let seconds = Ceilings::TIME.as_secs_f64() / 3.0;
         let passes = at_most("validation_passes", 2.0, 100.0)?;

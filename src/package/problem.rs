@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use yaml_rust2::Yaml;
 
 use crate::constants::Constants;
-use crate::grade::{Aggregation, TestGroup};
-use crate::groups::{GroupScoring, GroupSettings, ScoreAggregation, check_test_keys, test_group, validator_flags};
+use crate::grade::{TestGroup, TestScore};
+use crate::groups::{GroupScoring, GroupSettings, check_test_keys, test_group, validator_flags};
 use crate::limits::{DomjudgeSettings, ProblemLimits};
+use crate::problem_test::ProblemTest;
 use crate::program::{collect, profile_of_code};
 use crate::submissions::SubmissionRules;
 use crate::version::FormatVersion;
-use crate::{Error, Languages, SourceProgram, file_name, inside, list, yaml};
+use crate::{Error, Languages, SourceProgram, file_name, inside, list, scoring, yaml};
 use protocol::submission::{CheckerKind, CheckerSpec};
 
 /// How deep groups may be nested below `data/`.
@@ -47,25 +48,6 @@ pub struct ProblemPackage {
     by_ending: Languages,
     /// What was read and has no effect.
     pub notes: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProblemTest {
-    /// Path below `data/` without the extension, such as `secret/1/03`.
-    pub name: String,
-    /// Path of its group.
-    pub group: String,
-    pub input: PathBuf,
-    pub answer: PathBuf,
-    /// Files that the program finds next to it: path in the sandbox, and path on disk.
-    pub files: Vec<(String, PathBuf)>,
-    pub args: Vec<String>,
-    /// All of the validator's arguments.
-    pub flags: Vec<String>,
-    /// Points if it is accepted.
-    pub accept_points: f64,
-    /// Points if it is not.
-    pub reject_points: f64,
 }
 
 impl ProblemPackage {
@@ -124,6 +106,9 @@ impl ProblemPackage {
             root,
         };
         problem.read_group("", "", &settings, 0, max_tests)?;
+        if problem.is_scored && version == FormatVersion::Of2025 {
+            scoring::check(&problem.root, &problem.groups, &problem.tests, problem.validator.is_some())?;
+        }
         if problem.tests.is_empty() {
             return Err(Error::new(&problem.root.join("data"), "has no tests (NAME.in with NAME.ans)"));
         }
@@ -133,6 +118,12 @@ impl ProblemPackage {
     /// Whether all tests have to be run for the grade, also after one that is rejected.
     pub fn needs_all_tests(&self) -> bool {
         self.is_scored || self.groups.iter().any(|group| !group.stops && self.version.is_legacy())
+    }
+
+    /// A mistake of the validator in the points that it gave, as 2025-09 says.
+    pub fn wrong_points(&self, scores: &[TestScore]) -> Option<String> {
+        let is_new = self.is_scored && self.version == FormatVersion::Of2025 && self.validator.is_some();
+        is_new.then(|| scoring::wrong_points(&self.groups, &self.tests, scores))?
     }
 
     /// Reads the folder `data/{path}` and everything below it. Tests belong to the group `group`,
@@ -165,6 +156,10 @@ impl ProblemPackage {
             added.judges = !(is_ignored && self.version.has_legacy());
             self.groups.push(added);
         }
+        if has_file && depth > 2 && self.is_scored && self.version == FormatVersion::Of2025 {
+            let reason = "a group in a group: only folders in data/secret may have a test_group.yaml";
+            return Err(Error::new(&folder.join("test_group.yaml"), reason));
+        }
         let first_test = self.tests.len();
         let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
         for entry in list(&self.root, &folder)? {
@@ -187,43 +182,8 @@ impl ProblemPackage {
         let uses_scores = self.is_scored && is_group && !matches!(path, "" | "sample");
         if uses_scores && (self.version == FormatVersion::Of2025 || settings.scoring.is_some()) {
             let scoring = settings.scoring.unwrap_or_else(|| GroupScoring::default_of(path));
-            self.apply_scoring(at, first_test, &scoring)?;
+            scoring::apply(&self.root, &mut self.groups[at], &mut self.tests[first_test..], &scoring)?;
         }
-        Ok(())
-    }
-
-    /// Gives the group with this index, and its tests, the points of 2025-09.
-    fn apply_scoring(&mut self, at: usize, first_test: usize, scoring: &GroupScoring) -> Result<(), Error> {
-        let group = &mut self.groups[at];
-        let path = group.path.clone();
-        let file = self.root.join("data").join(&path).join("test_group.yaml");
-        for required in &scoring.requires {
-            let is_known = required == "sample" || self.root.join("data").join(required).is_dir();
-            if !is_known || required.as_str() >= path.as_str() {
-                return Err(Error::new(&file, format!("require_pass: {required:?} is not an earlier group")));
-            }
-        }
-        group.requires = scoring.requires.clone();
-        group.max_points = scoring.max_score;
-        let own: Vec<usize> = (first_test..self.tests.len()).filter(|test| self.tests[*test].group == path).collect();
-        let per_test = match (scoring.aggregation, scoring.max_score) {
-            (ScoreAggregation::PassFail, None) => {
-                return Err(Error::new(&file, "max_score is missing: a group with pass-fail aggregation needs one"));
-            }
-            (ScoreAggregation::PassFail, Some(max)) => {
-                group.aggregation = Aggregation::AllOrNothing(max);
-                max / own.len().max(1) as f64
-            }
-            (ScoreAggregation::Sum, max) => {
-                group.aggregation = Aggregation::Sum;
-                max.map_or(0.0, |max| max / own.len().max(1) as f64)
-            }
-            (ScoreAggregation::Min, max) => {
-                group.aggregation = Aggregation::Min;
-                max.unwrap_or(0.0)
-            }
-        };
-        own.into_iter().for_each(|test| self.tests[test].accept_points = per_test);
         Ok(())
     }
 
@@ -295,6 +255,14 @@ impl ProblemPackage {
     pub fn default_checker(&self, flags: &[String]) -> Result<CheckerSpec, Error> {
         let path = self.root.join("problem.yaml");
         let mut checker = CheckerSpec { kind: CheckerKind::Tokens, case_insensitive: true, ..CheckerSpec::default() };
+        let has = |flag: &str| flags.iter().filter(|other| *other == flag).count();
+        let both = has("float_tolerance");
+        if self.version == FormatVersion::Of2025
+            && (both > 1
+                || ["float_absolute_tolerance", "float_relative_tolerance"].iter().any(|flag| both + has(flag) > 1))
+        {
+            return Err(Error::new(&path, "output_validator_args: a float tolerance is given twice"));
+        }
         let mut rest = flags.iter().map(String::as_str);
         while let Some(flag) = rest.next() {
             let mut tolerance = || {
@@ -374,24 +342,21 @@ fn validator(root: &Path, version: FormatVersion, languages: &Languages) -> Resu
     if !version.has_legacy() && old.exists() {
         return Err(Error::new(&old, "is called output_validator in this version of the format"));
     }
-    if version.is_legacy() || !new.exists() {
+    if old.exists() && (version.is_legacy() || !new.exists()) {
         return legacy_validator(root, &old, languages);
     }
-    if version == FormatVersion::Of2023 {
-        // drafts kept the folder in the folder
+    if version.has_legacy() {
+        // drafts kept the folder in the folder; DOMjudge reads the new name in all versions
         return legacy_validator(root, &new, languages);
     }
-    match list(root, &new)?.as_slice() {
-        [only] if only.is_file() => SourceProgram::validator(root, only, languages),
-        _ => SourceProgram::validator(root, &new, languages),
-    }
+    SourceProgram::validator(root, &new, languages)
 }
 
 /// The single program in a folder of validators.
 fn legacy_validator(root: &Path, folder: &Path, languages: &Languages) -> Result<Option<SourceProgram>, Error> {
     match list(root, folder)?.as_slice() {
         [] => Ok(None),
-        [only] => SourceProgram::validator(root, only, languages),
+        [only] if only.is_dir() => SourceProgram::validator(root, only, languages),
         // Several files in the folder itself are one program.
         many if many.iter().all(|path| path.is_file()) => SourceProgram::validator(root, folder, languages),
         _ => Err(Error::new(folder, "has several validators; only one is supported")),
@@ -457,6 +422,9 @@ mod tests {
         problem("limits: {output: 0}", "limits.output");
         problem("validator_flags: {a: b}", "validator_flags");
         problem("grading: {custom_scoring: true}", "custom_scoring");
+        problem("limits: {time_multipliers: {ac_to_time_limit: 0.5}}", "ac_to_time_limit");
+        problem("limits: {time_limit: 1.5, time_resolution: 1}", "time_resolution");
+        problem(&new("constants: {a-b: 1}"), "constants");
         problem("- a", "map");
         let group = |version: &str, file: &str, text: &str, part: &str| {
             let error = read(&[("problem.yaml", version), (&format!("data/secret/{file}"), text)]).unwrap_err();
@@ -466,6 +434,23 @@ mod tests {
         group(&new("type: scoring"), "test_group.yaml", "max_score: many", "max_score");
         group(&new("type: scoring"), "test_group.yaml", "score_aggregation: avg", "score_aggregation");
         group(&new("type: scoring"), "test_group.yaml", "require_pass: secret/9", "require_pass");
+        group(&new("type: scoring"), "test_group.yaml", "max_score: unbounded", "unbounded");
+        group(&new("type: scoring"), "g/test_group.yaml", "max_score: 5", "secret/1 is in none");
+        let groups = |whole: &str, one: &str, two: &str, part: &str| {
+            let error = read(&[
+                ("problem.yaml", &new("type: scoring")),
+                ("data/secret/test_group.yaml", whole),
+                ("data/secret/a/test_group.yaml", one),
+                ("data/secret/b/test_group.yaml", two),
+                ("data/secret/b/1.in", ""),
+                ("data/secret/b/1.ans", ""),
+            ]);
+            assert!(error.as_ref().is_err_and(|error| error.contains(part)), "{part}: {error:?}");
+        };
+        let bounded = "max_score: 50";
+        groups("", bounded, "score_aggregation: sum", "max_score");
+        groups("score_aggregation: pass-fail", bounded, "max_score: 5\nscore_aggregation: min", "score_aggregation");
+        groups("", "max_score: 5\nscore_aggregation: sum", "max_score: 5\nrequire_pass: secret/a", "require_pass");
         group(&new(""), "test_group.yaml", "max_score: 5", "max_score");
         group(&new(""), "testdata.yaml", "on_reject: break", "test_group.yaml");
         group(&new(""), "1.yaml", "arg: [x]", "arg");
@@ -506,6 +491,24 @@ mod tests {
             (&["y".to_owned()][..], 2, "secret")
         );
         assert_eq!(below.files[0].0, "sub/f.txt");
+    }
+
+    #[test]
+    fn tests_are_in_the_order_of_their_names_without_the_ending() {
+        let problem = read(&[("problem.yaml", ""), ("data/secret/1-b.in", ""), ("data/secret/1-b.ans", "")]).unwrap();
+        let names: Vec<&str> = problem.tests.iter().map(|test| test.name.as_str()).collect();
+        assert_eq!(names, ["secret/1", "secret/1-b"]);
+    }
+
+    #[test]
+    fn a_validator_may_be_a_script_alone_and_have_the_new_name_in_an_old_package() {
+        let problem = read(&[("problem.yaml", &new("")), ("output_validator/run", "")]).unwrap();
+        assert_eq!(problem.validator.unwrap().entry, "run");
+        let problem = read(&[("problem.yaml", "validation: custom"), ("output_validator/v.py", "")]).unwrap();
+        assert_eq!(problem.validator.unwrap().entry, "v.py");
+        let twice = ["float_tolerance", "1", "float_absolute_tolerance", "2"].map(str::to_owned);
+        assert!(read(&[("problem.yaml", &new(""))]).unwrap().default_checker(&twice).is_err());
+        assert!(read(&[("problem.yaml", "")]).unwrap().default_checker(&twice).is_ok());
     }
 
     #[test]

@@ -108,8 +108,17 @@ impl Demand {
             return Some(format!("no test{at} is {}, which is required", required.names()));
         }
         if let Some((low, high)) = self.score {
-            let points = grades.get(self.tests.as_deref().unwrap_or(whole)).map_or(0.0, |grade| grade.points);
-            if points < low - 1e-9 || points > high + 1e-9 {
+            let is_meant = |group: &str| match &self.tests {
+                Some(pattern) => glob::matches_all(pattern, group),
+                None => group == whole,
+            };
+            let mut groups = grades.iter().filter(|(group, _)| is_meant(group)).peekable();
+            if groups.peek().is_none() {
+                return Some(format!("a score is stated{at}, but there is no such group"));
+            }
+            if let Some((_, Grade { points, .. })) =
+                groups.find(|(_, grade)| grade.points < low - 1e-9 || grade.points > high + 1e-9)
+            {
                 return Some(format!("the score{at} should be {low} to {high}, but is {points}"));
             }
         }

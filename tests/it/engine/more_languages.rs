@@ -106,7 +106,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "kotlin",
-        file: "Main.kt",
+        file: "Double.kt",
         double: "fun main() { println(readLine()!!.trim().toInt() * 2) }",
         broken: Some("fun main() { val x: Int = \"\" }"),
         crash: "fun main() { throw Exception(\"oh\") }",

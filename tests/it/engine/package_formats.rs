@@ -264,6 +264,145 @@ fn what_is_not_a_program_is_listed_and_the_rest_is_judged() {
     assert_eq!(unexpected[0]["submission"], "wrong_answer/link.py");
 }
 
+/// Paths and texts of a package.
+type Files = Vec<(&'static str, &'static str)>;
+
+#[test]
+fn points_verdicts_and_the_order_of_tests_are_as_each_version_says() {
+    let daemon = daemon();
+    let new = |more: &str| format!("{NEW}{more}");
+    let echo = "print(input())";
+    let but_3 = "x = input()\nprint(x if x != '3' else 0)";
+    let groups: &[(&str, &str)] = &[
+        ("data/secret/1/test_group.yaml", "max_score: 30"),
+        ("data/secret/2/test_group.yaml", "max_score: 70\nrequire_pass: sample"),
+        ("data/secret/1/1.in", "1"),
+        ("data/secret/1/1.ans", "1"),
+        ("data/secret/2/1.in", "3"),
+        ("data/secret/2/1.ans", "3"),
+        ("submissions/accepted/a.py", echo),
+    ];
+    let one: &[(&str, &str)] = &[("data/secret/1.in", "1"), ("data/secret/1.ans", "1")];
+    let all = |parts: &[&[(&'static str, &'static str)]]| parts.concat();
+    let gives = |text: &'static str| ("output_validator/v.py", text);
+    let cases: Vec<(&str, String, Files, &[&str])> = vec![
+        (
+            "a folder's name promises verdicts of tests, not points",
+            new("type: scoring"),
+            all(&[
+                groups,
+                &[
+                    ("submissions/wrong_answer/w.py", but_3),
+                    ("submissions/run_time_error/r.py", "x = input()\nassert x != '3'\nprint(x)"),
+                ],
+            ]),
+            &["accepted/a.py: accepted 100", "run_time_error/r.py: partial 30", "wrong_answer/w.py: partial 30"],
+        ),
+        (
+            "samples that a group requires",
+            new("type: scoring"),
+            all(&[
+                groups,
+                &[
+                    ("data/sample/1.in", "9"),
+                    ("data/sample/1.ans", "9"),
+                    ("submissions/wrong_answer/w.py", "x = input()\nprint(x if x != '9' else 0)"),
+                    ("submissions/submissions.yaml", "accepted: {'secret/{1,2}': {score: [30, 70]}}"),
+                ],
+            ]),
+            &["accepted/a.py: accepted 100", "wrong_answer/w.py: partial 30"],
+        ),
+        (
+            "accepted with fewer points",
+            new("type: scoring"),
+            all(&[
+                one,
+                &[
+                    gives("import sys\nopen(sys.argv[3] + 'score_multiplier.txt', 'w').write('0.25')\nsys.exit(42)"),
+                    ("submissions/accepted/a.py", echo),
+                ],
+            ]),
+            &["accepted/a.py: partial 25"],
+        ),
+        (
+            "tests in the order of their names",
+            "name: x".to_owned(),
+            all(&[
+                one,
+                &[
+                    ("data/secret/1-b.in", "2"),
+                    ("data/secret/1-b.ans", "2"),
+                    ("submissions/wrong_answer/w.py", "assert input() == '1'"),
+                ],
+            ]),
+            &["wrong_answer/w.py: wrong_answer"],
+        ),
+        (
+            "an output that is closed early",
+            new("type: interactive"),
+            all(&[
+                one,
+                &[
+                    gives("import sys\nprint(3, flush=True)\nsys.exit(42 if sys.stdin.readline() == '3\\n' else 43)"),
+                    ("submissions/run_time_error/r.py", "import os, time\nos.close(1)\ntime.sleep(1.5)\nos._exit(1)"),
+                    ("submissions/time_limit_exceeded/t.py", "import os, time\nos.close(1)\ntime.sleep(30)"),
+                    ("submissions/wrong_answer/w.py", "import os\nos.close(1)"),
+                ],
+            ]),
+            &[
+                "run_time_error/r.py: runtime_error",
+                "time_limit_exceeded/t.py: time_limit",
+                "wrong_answer/w.py: wrong_answer",
+            ],
+        ),
+        (
+            "folders that promise nothing, and a script that names the file beside it",
+            "validation: custom".to_owned(),
+            all(&[
+                one,
+                &[
+                    gives("import sys\nsys.exit(42 if sys.stdin.read().split() == ['1'] else 43)"),
+                    ("submissions/mine/w.py", "print(2)"),
+                    ("submissions/accepted/s/main.sh", ". ${0%/*}/two.sh"),
+                    ("submissions/accepted/s/two.sh", "cat"),
+                ],
+            ]),
+            &["accepted/s: accepted", "mine/w.py: wrong_answer"],
+        ),
+    ];
+    for (name, yaml, files, expected) in cases {
+        let document = judged(&daemon, package(&yaml, &files).path());
+        assert_eq!(rows(&document.1), expected, "{name}: {:#}", document.1);
+        all_as_expected(name, document);
+    }
+}
+
+#[test]
+fn a_validator_that_gives_points_where_the_format_has_none_is_broken() {
+    let daemon = daemon();
+    let one: &[(&str, &str)] =
+        &[("data/secret/g/1.in", "1"), ("data/secret/g/1.ans", "1"), ("submissions/accepted/a.py", "print(1)")];
+    let gives = |file: &str, points: &str| {
+        format!("import sys\nopen(sys.argv[3] + '{file}', 'w').write('{points}')\nsys.exit(42)")
+    };
+    for (group, validator, message) in [
+        ("max_score: 100", gives("score.txt", "5"), "pass-fail"),
+        ("max_score: 100\nscore_aggregation: sum", gives("score.txt", "101"), "101 points of 100"),
+        ("score_aggregation: sum", gives("nothing.txt", ""), "no points"),
+    ] {
+        let whole = if group.contains("max_score") { "" } else { "max_score: unbounded" };
+        let more = [
+            ("data/secret/g/test_group.yaml", group),
+            ("data/secret/test_group.yaml", whole),
+            ("output_validator/v.py", validator.as_str()),
+        ];
+        let (status, document) =
+            judged(&daemon, package(&format!("{NEW}type: scoring"), &[one, &more].concat()).path());
+        assert_eq!((status, rows(&document)[0].split(' ').nth(1)), (1, Some("system_error")), "{document:#}");
+        assert!(document["submissions"][0]["message"].as_str().unwrap().contains(message), "{document:#}");
+    }
+}
+
 /// The example packages of problemtools, unpacked below target/.
 fn examples() -> Option<PathBuf> {
     let folder = root().join("target/problemtools");
