@@ -6,6 +6,7 @@
 
 use super::limits::{Counted, LEAST_COUNTED_PIDS};
 use super::sys;
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -81,7 +82,9 @@ pub struct Cgroup {
     sockets: Option<OwnedFd>,
     sockets_peak: Option<OwnedFd>,
     tasks: Option<OwnedFd>,
-    max_tasks: Option<OwnedFd>,
+    /// The limit on processes when the limits were last read: only the daemon changes it, which then
+    /// has them read again.
+    max_tasks: Cell<Option<u64>>,
 }
 
 /// Most processes beyond a program's limit that are filled up (`process_room`).
@@ -138,7 +141,7 @@ impl Cgroup {
                 sockets: None,
                 sockets_peak: None,
                 tasks: open("pids.current"),
-                max_tasks: open("pids.max"),
+                max_tasks: Cell::default(),
                 root,
             };
         }
@@ -153,7 +156,7 @@ impl Cgroup {
             sockets: open("memory/memory.kmem.tcp.usage_in_bytes"),
             sockets_peak: open("memory/memory.kmem.tcp.max_usage_in_bytes"),
             tasks: open("pids/pids.current"),
-            max_tasks: open("pids/pids.max"),
+            max_tasks: Cell::default(),
             root,
         };
         if found.cpu.is_none() && found.memory.is_none() && found.pids.is_none() {
@@ -238,10 +241,11 @@ impl Cgroup {
         number(self.tasks.as_ref())
     }
 
-    /// The limit on processes and threads; `None` if it is not visible.
+    /// The limit on processes and threads when [`Self::limits`] were last read; `None` if it is not
+    /// visible.
     #[must_use]
     pub fn max_tasks(&self) -> Option<u64> {
-        number(self.max_tasks.as_ref())
+        self.max_tasks.get()
     }
 
     /// Which limits of a program with this process limit the counters can decide.
@@ -290,6 +294,12 @@ impl Cgroup {
     /// Reads the current limits. Opens files, so not for the hot path.
     #[must_use]
     pub fn limits(&self) -> CgroupLimits {
+        let limits = self.read_limits();
+        self.max_tasks.set(Some(limits.pids).filter(|pids| *pids > 0));
+        limits
+    }
+
+    fn read_limits(&self) -> CgroupLimits {
         let open = |path: &str| open_below(self.root.as_ref(), path);
         let read = |path: &str| number(open(path).as_ref());
         match self.version {
