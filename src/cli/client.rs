@@ -7,8 +7,9 @@
 //! dropped while it still writes, the connection is unusable and the next call says so.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -34,6 +35,9 @@ pub const INLINE_BYTES: usize = bounds::MAX_LINE_BYTES / 2;
 /// Bound on the wait for `server.hello`. During a restart, callers wait in the socket's backlog
 /// while the old daemon finishes what runs.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The pause before another attempt to connect to a socket whose backlog is full.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long to wait for the daemon's health. A connection made while the daemon starts waits in the
 /// socket's backlog, but a check must not wait that long.
@@ -129,8 +133,13 @@ fn reply_remedy(number: i64, code: &str, field: Option<&str>, retry_after_ms: Op
 }
 
 fn connect_remedy(path: &Path, kind: io::ErrorKind) -> String {
+    let is_other = std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket());
     let path = path.display();
+    if is_other {
+        return format!("{path} is not a socket: check --socket and ASSAY_SOCKET.");
+    }
     match kind {
+        io::ErrorKind::WouldBlock => format!("The daemon accepts no connections. {NO_ANSWER}"),
         io::ErrorKind::NotFound => format!(
             "The daemon is not running, or listens elsewhere: start it with `systemctl start assayd.socket` (or \
              `make serve`), or name its socket with --socket or ASSAY_SOCKET. Nothing is at {path}. If it does \
@@ -145,6 +154,20 @@ fn connect_remedy(path: &Path, kind: io::ErrorKind) -> String {
              use sudo."
         ),
         _ => "Check --socket and ASSAY_SOCKET.".into(),
+    }
+}
+
+/// Opens the socket. A full backlog is waited for: there the kernel refuses at once, and a daemon
+/// that starts again empties it.
+async fn open_socket(path: &Path) -> io::Result<UnixStream> {
+    let begun = Instant::now();
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < HELLO_TIMEOUT => {
+                tokio::time::sleep(BACKLOG_PAUSE).await;
+            }
+            opened => return opened,
+        }
     }
 }
 
@@ -167,9 +190,8 @@ impl RpcClient {
     /// The socket cannot be opened, or the server does not speak protocol 1.
     pub async fn connect(path: impl AsRef<Path>) -> Result<RpcClient, ClientError> {
         let path = path.as_ref();
-        let stream = UnixStream::connect(path)
-            .await
-            .map_err(|source| ClientError::Connect { path: path.to_path_buf(), source })?;
+        let stream =
+            open_socket(path).await.map_err(|source| ClientError::Connect { path: path.to_path_buf(), source })?;
         let (reader, writer) = stream.into_split();
         let mut client = RpcClient {
             reader: BufReader::with_capacity(64 * 1024, reader),

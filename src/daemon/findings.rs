@@ -7,19 +7,13 @@ use std::path::Path;
 
 use config::{self, Config, Listen, Origins};
 use docker::Endpoint;
-use sandbox::image::check_image;
+use sandbox::image::{check_image, layer};
 use telemetry::log::{self, LogTarget};
 
 use super::assembly::{Assembly, ConfiguredEngine};
 
 /// The longest path of a Unix socket in bytes (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
-
-/// What assay-init says when it is started by hand: part of each of its builds.
-const INIT: &[u8] = b"assay-init: runs only as PID 1 of a sandbox";
-
-/// The first bytes of a program.
-const ELF: &[u8] = b"\x7fELF";
 
 /// A user of this machine whose uid sandboxed programs would have as well: limits of a uid, and
 /// permissions of files, would be shared.
@@ -114,8 +108,9 @@ impl Assembly {
         for warning in self.all_warnings() {
             tracing::warn!("{warning}");
         }
-        if self.profiles.is_empty() {
-            self.faults().iter().for_each(|fault| tracing::error!("{fault}"));
+        match self.profiles.is_empty() {
+            true => self.faults().iter().for_each(|fault| tracing::error!("{fault}")),
+            false => self.init_fault().iter().for_each(|fault| tracing::error!("{fault}")),
         }
     }
 
@@ -183,16 +178,18 @@ impl Assembly {
         if socket.as_os_str().len() > MAX_SOCKET_PATH {
             faults.push(format!("socket.path: {} is too long; use at most {MAX_SOCKET_PATH} bytes", socket.display()));
         }
-        let origin = self.origins.of("images.init");
-        if !self.init.starts_with(ELF) {
-            faults.push(format!("{origin}: images.init: it is not a program; name assay-init, or leave it out"));
-        } else if !self.init.windows(INIT.len()).any(|part| part == INIT) {
-            faults.push(format!("{origin}: images.init: it is another program; name assay-init, or leave it out"));
-        }
+        faults.extend(self.init_fault());
         if self.config.log.target == LogTarget::Journal && !Path::new(log::JOURNAL_SOCKET).exists() {
             faults.push("log.target: this machine has no journal; use \"auto\" or \"text\"".to_owned());
         }
         faults
+    }
+
+    /// An init with which no sandbox can work.
+    fn init_fault(&self) -> Option<String> {
+        let problem = layer::check_init(&self.init).err()?;
+        let origin = self.origins.of("images.init");
+        Some(format!("{origin}: images.init: {problem}; name the assay-init of this release, or leave it out"))
     }
 
     /// Engines that cannot answer at the moment, since their socket is not there. The daemon starts

@@ -63,7 +63,9 @@ mod template;
 /// every process that it is allowed to.
 pub fn run() -> ! {
     if !sys::is_pid1() {
-        let _ = sys::write_all(2, b"assay-init: runs only as PID 1 of a sandbox\n");
+        for text in [wire::frame::INIT_MARKER, ": runs only as PID 1 of a sandbox\n"] {
+            let _ = sys::write_all(2, text.as_bytes());
+        }
         sys::exit(2);
     }
     let out = frame_queue::FrameQueue::open();

@@ -114,7 +114,7 @@ impl Demand {
             };
             let mut groups = grades.iter().filter(|(group, _)| is_meant(group)).peekable();
             if groups.peek().is_none() {
-                return Some(format!("a score is stated{at}, but there is no such group"));
+                return Some(format!("a score is stated{at}, but that group does not exist"));
             }
             if let Some((_, Grade { points, .. })) =
                 groups.find(|(_, grade)| grade.points < low - 1e-9 || grade.points > high + 1e-9)

@@ -46,7 +46,7 @@ pub enum Refusal {
     #[error("your uid has {max} submissions in the queue already")]
     QuotaExceeded { max: usize, retry_after: Duration },
     /// `[queue] max_rate_per_uid` is exceeded.
-    #[error("your uid hands in more than {per_second} submissions per second")]
+    #[error("your uid hands in more than {per_second} submissions per second (queue.max_rate_per_uid)")]
     RateExceeded { per_second: f64, retry_after: Duration },
     /// The predicted wait exceeds the submission's deadline.
     #[error(

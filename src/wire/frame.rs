@@ -28,6 +28,9 @@ use std::time::Duration;
 /// Version of the wire format. Daemon and init refuse another version in the first exchange.
 pub const VERSION: u16 = 7;
 
+/// Text in every build of the init, by which a daemon knows one that speaks its version.
+pub const INIT_MARKER: &str = "assay-init (wire version 7)";
+
 /// Largest frame (kind byte and payload). A larger length means a corrupt stream.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use docker::{BuildOptions, Client, Error as EngineError};
 use sha2::{Digest, Sha256};
+use wire::frame::INIT_MARKER;
 
 use super::catalog::append;
 use crate::policy::INIT_PATH;
@@ -19,6 +20,35 @@ pub const REPOSITORY: &str = "assay/sandbox";
 
 /// Hexadecimal digits of a layered image's tag.
 const TAG_DIGITS: usize = 16;
+
+/// Why a file cannot be the init of sandboxes of this daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InitProblem {
+    #[error("it is not a program")]
+    NotAProgram,
+    #[error("it is another program")]
+    OtherProgram,
+    #[error("it is assay-init of another release, which this daemon cannot talk to")]
+    OtherRelease,
+}
+
+/// The first bytes of a program.
+const ELF: &[u8] = b"\x7fELF";
+
+/// Whether sandboxes of this daemon can work with an init, as far as its bytes tell.
+///
+/// # Errors
+/// Why they cannot.
+pub fn check_init(init: &[u8]) -> Result<(), InitProblem> {
+    let has = |text: &str| init.windows(text.len()).any(|part| part == text.as_bytes());
+    // every release of the init has its name in it
+    match (init.starts_with(ELF), has(INIT_MARKER), has("assay-init")) {
+        (false, ..) => Err(InitProblem::NotAProgram),
+        (true, true, _) => Ok(()),
+        (true, false, true) => Err(InitProblem::OtherRelease),
+        (true, false, false) => Err(InitProblem::OtherProgram),
+    }
+}
 
 /// The tag of the image `image_id` with this init added.
 pub fn tag(image_id: &str, init: &[u8]) -> String {
@@ -56,4 +86,19 @@ fn context(image_id: &str, init: &[u8]) -> Bytes {
     let _ = append(&mut tar, Path::new("Dockerfile"), dockerfile.as_bytes(), 0o644);
     let _ = append(&mut tar, Path::new("init"), init, 0o755);
     Bytes::from(tar.into_inner().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_init_is_known_by_its_name_and_its_version() {
+        let of = |bytes: &[u8]| check_init(&[ELF, bytes].concat());
+        assert!(INIT_MARKER.contains(&format!("version {})", wire::frame::VERSION)));
+        assert_eq!(of(INIT_MARKER.as_bytes()), Ok(()));
+        assert_eq!(of(b"assay-init (wire version 1)"), Err(InitProblem::OtherRelease));
+        assert_eq!(of(b"/bin/ls"), Err(InitProblem::OtherProgram));
+        assert_eq!(check_init(INIT_MARKER.as_bytes()), Err(InitProblem::NotAProgram));
+    }
 }

@@ -84,7 +84,7 @@ fn what_cannot_work_is_refused() {
             PROFILE.to_owned(),
             &["/etc/hosts is not a socket", "engine.host"],
         ),
-        ("a program as init", "[images]\ninit = '/bin/sh'", PROFILE.to_owned(), &["images.init", "assay-init"]),
+        ("a program as init", "[images]\ninit = '/bin/sh'", PROFILE.to_owned(), &["images.init", "another program"]),
         ("a folder at the socket's path", "[socket]\npath = 'profiles'", PROFILE.to_owned(), &["is not a socket"]),
     ];
     for (what, lines, profile, expected) in cases {

@@ -174,6 +174,15 @@ fn a_compile_error_shows_the_compilers_output() {
 }
 
 #[test]
+fn a_compile_error_without_output_shows_the_reports_message() {
+    let compile = json!({"outcome": "exited", "exit_code": 0, "stdout": "", "stderr": ""});
+    let report = json!({"verdict": "compile_error", "message": "did not make main", "compile": compile});
+    let output = FakeDaemon::new(move |_, _| (Vec::new(), Ok(report.clone()))).assay(["run", "-l", "c", "Cargo.toml"]);
+    assert_eq!(output.status.code(), Some(122));
+    assert!(err(&output).contains("did not make main"), "{}", err(&output));
+}
+
+#[test]
 fn run_sends_language_limits_arguments_and_stdin() {
     let fake = FakeDaemon::reporting(ran("accepted", json!({"outcome": "exited", "exit_code": 0})));
     let file = fake.file("prog.cc", "int main() {}");
@@ -270,6 +279,66 @@ fn a_missing_daemon_is_an_error_with_a_remedy() {
     assert!(err(&output).contains("no process listens"), "{}", err(&output));
     let output = assay(socket, ["health"], Stdio::null());
     assert_eq!((output.status.code(), out(&output).lines().next()), (Some(1), Some("unhealthy")));
+}
+
+#[test]
+fn a_path_without_a_socket_is_named_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for path in [file, dir.path().to_owned()] {
+        let output = assay(path, ["health"], Stdio::null());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(out(&output).contains("is not a socket") && !out(&output).contains("systemctl"), "{}", out(&output));
+    }
+}
+
+/// A listener whose backlog is full: what a daemon that hangs leaves.
+fn full_socket(dir: &tempfile::TempDir) -> (PathBuf, UnixListener, Vec<std::os::unix::net::UnixStream>) {
+    let path = dir.path().join("assay.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let mut waiting = Vec::new();
+    while let Some(stream) = connect_at_once(&path) {
+        waiting.push(stream);
+    }
+    (path, listener, waiting)
+}
+
+/// A connection, unless the backlog is full.
+fn connect_at_once(path: &std::path::Path) -> Option<std::os::unix::net::UnixStream> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    use std::os::fd::AsRawFd;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).unwrap();
+    connect(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).ok().map(|()| socket.into())
+}
+
+#[test]
+fn a_daemon_that_accepts_no_connections_is_unhealthy_with_the_commands_to_type() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, _listener, _waiting) = full_socket(&dir);
+    let output = assay(path, ["health"], Stdio::null());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out(&output).contains("did not answer within 5 s"), "{}", out(&output));
+    assert!(out(&output).contains("systemctl status assayd"), "{}", out(&output));
+}
+
+#[test]
+fn a_caller_waits_for_a_place_in_the_backlog() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, listener, waiting) = full_socket(&dir);
+    let held = waiting.len();
+    let server = std::thread::spawn(move || {
+        // the command waits by now, or will find room
+        for _ in 0..held {
+            drop(listener.accept().unwrap());
+        }
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"not assay\n").unwrap();
+    });
+    let output = assay(path, ["status"], Stdio::null());
+    server.join().unwrap();
+    assert!(err(&output).contains("failed to understand the server"), "{}", err(&output));
 }
 
 #[test]

@@ -549,6 +549,17 @@ fn a_build_log_that_cannot_be_kept_is_logged() {
 }
 
 #[test]
+fn an_init_of_another_release_is_an_error_at_the_start() {
+    let site = Site { engine: Some("unix:///nonexistent/docker.sock"), ..Site::bash() };
+    let init = site.folder.path().join("assay-init");
+    // an older one: a program with our name in it, and not our version
+    std::fs::write(&init, b"\x7fELF assay-init: runs only as PID 1 of a sandbox").unwrap();
+    let env = vec![("ASSAY_IMAGES_INIT", &*init.to_str().unwrap().to_owned().leak())];
+    let daemon = Site { env, ..site }.start_bare();
+    expect(&daemon, &[" ERROR ", "ASSAY_IMAGES_INIT: images.init", "assay-init of another release"]);
+}
+
+#[test]
 fn a_low_limit_of_open_files_is_logged() {
     let daemon = Site { under: vec!["prlimit", "--nofile=1024:1024"], ..Site::bash() }.start();
     expect(&daemon, &["WARN", "LimitNOFILE"]);
