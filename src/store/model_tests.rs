@@ -252,9 +252,8 @@ impl Trial {
             crashes.fetch_add(usize::from(is_end), Ordering::SeqCst);
             is_end
         };
-        let options =
-            Options { time: self.time.clone(), reserve_bytes: 0, crash: Some(Arc::new(crash)), ..Options::default() };
-        self.store = Some(Store::open(self.folder.path(), options).unwrap());
+        let options = Options { time: self.time.clone(), reserve_bytes: 0, ..Options::default() };
+        self.store = Some(Store::open_to_crash(self.folder.path(), options, Some(Arc::new(crash))).unwrap());
         // without a key that the store gave, starts and reports go nowhere
         let held = self.store().held().unwrap();
         self.keys.clear();

@@ -42,14 +42,12 @@ pub struct Options {
     /// Bytes that intake leaves free on the disk.
     pub reserve_bytes: u64,
     pub time: Arc<dyn TimeSource>,
-    /// Where a test of this crate ends the process.
-    pub(crate) crash: Option<CrashHook>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let time = Arc::new(SystemTimeSource::default());
-        Options { retention: Retention::default(), reserve_bytes: RESERVE, time, crash: None }
+        Options { retention: Retention::default(), reserve_bytes: RESERVE, time }
     }
 }
 
@@ -94,6 +92,11 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(folder: &Path, options: Options) -> Result<Store, OpenError> {
+        Store::open_to_crash(folder, options, None)
+    }
+
+    /// The same; the hook says where a test ends the process.
+    pub(crate) fn open_to_crash(folder: &Path, options: Options, crash: Option<CrashHook>) -> Result<Store, OpenError> {
         refuse_network(folder)?;
         let lock = lock(folder)?;
         let file = folder.join(FILE);
@@ -121,7 +124,7 @@ impl Store {
             status: status.clone(),
             clock: clock.clone(),
             reserve: options.reserve_bytes,
-            crash: options.crash,
+            crash,
             connection: Some(connection),
             is_synced: true,
             removed: Vec::new(),
@@ -330,10 +333,15 @@ impl Store {
         findings.retain(|finding| finding != "ok");
         for (name, bytes) in outputs {
             let length = std::fs::metadata(self.outputs.path().join(&name)).map(|metadata| metadata.len());
-            match length {
-                Ok(length) if length == bytes.unsigned_abs() => {}
-                Ok(length) => findings.push(format!("output {name} has {length} bytes instead of {bytes}")),
-                Err(error) => findings.push(format!("output {name}: {error}")),
+            let finding = match length {
+                Ok(length) if length == bytes.unsigned_abs() => continue,
+                Ok(length) => format!("output {name} has {length} bytes instead of {bytes}"),
+                Err(error) => format!("output {name}: {error}"),
+            };
+            // retention may have removed it since
+            let named = "SELECT EXISTS (SELECT 1 FROM output WHERE name = ?1)";
+            if self.readers.read(|connection| connection.query_row(named, [&name], |row| row.get(0)))? {
+                findings.push(finding);
             }
         }
         findings.truncate(MAX_FINDINGS);

@@ -63,6 +63,8 @@ mod machine {
     mod docs;
     mod init;
     mod metrics;
+    mod power_cut;
     mod soak;
     mod systemd;
+    mod volatile_disk;
 }
