@@ -1,7 +1,8 @@
 //! Settings of the daemon that are set and have no effect beside others. Pure.
 
-use super::model::Config;
+use super::model::{Config, EngineSettings};
 use super::problem::SettingOrigin;
+use super::schema::nearest;
 
 /// A warning for each, with its place. A setting that has its default is not one: the shipped file
 /// states them all.
@@ -19,7 +20,17 @@ pub fn settings(config: &Config, origin_of: impl Fn(&str) -> SettingOrigin) -> V
             format!("above queue.max, {}", queue.max),
         ),
     ];
+    let addressed = |host: &&EngineSettings| host.host.is_some() || host.context.is_some();
+    let others: Vec<&str> = config.hosts.iter().filter(addressed).map(|host| host.name.as_str()).collect();
+    let nameless = config.hosts.iter().filter(|host| !addressed(host));
+    let misspelt = nameless.filter_map(|host| {
+        let (name, near) = (&host.name, nearest(&host.name, others.iter().copied())?);
+        let place = origin_of(&format!("hosts.{name}"));
+        Some(format!("{place}: the host {name} has no address of its own; did you mean {near}?"))
+    });
+    let misspelt: Vec<String> = misspelt.collect();
     let is_set = |key: &str| origin_of(key) != SettingOrigin::Default;
     let idle = idle.into_iter().filter(|(key, is_idle, _)| *is_idle && is_set(key));
-    idle.map(|(key, _, why)| format!("{}: {key} has no effect {why}", origin_of(key))).collect()
+    let idle = idle.map(|(key, _, why)| format!("{}: {key} has no effect {why}", origin_of(key)));
+    idle.chain(misspelt).collect()
 }

@@ -65,6 +65,14 @@ impl Origins {
         exact.or_else(|| first().map(|(_, origin)| origin)).cloned().unwrap_or(SettingOrigin::Default)
     }
 
+    /// The place of a setting for the beginning of a message; empty if it has its default.
+    pub fn place(&self, key: &str) -> String {
+        match self.of(key) {
+            SettingOrigin::Default => String::new(),
+            origin => format!("{origin}: "),
+        }
+    }
+
     /// A setting's key as it was written: a quantity that is set nowhere has its name without the
     /// unit.
     pub(super) fn shown(&self, key: &str) -> String {

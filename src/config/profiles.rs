@@ -74,6 +74,12 @@ pub fn load_profiles_with_warnings(config: &Config, origins: &Origins) -> Result
         warnings.extend(file.warnings);
         references.extend(file.references);
         warnings.extend(set_levels(&mut profile, config, file.has_ceiling));
+        let (ceiling, uids) = (profile.pool.ceiling, config.uids.count as usize);
+        if file.has_ceiling && ceiling > uids {
+            let name = &profile.name;
+            warnings
+                .push(format!("the ceiling of the profile {name}, {ceiling}, has no effect above uids.count, {uids}"));
+        }
         profiles.push(profile);
     }
     let known: BTreeSet<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
@@ -238,6 +244,7 @@ impl ProfileFile {
         checks.levels();
         checks.idle_settings();
         checks.kept_files();
+        checks.entry_is_named();
         let ProfileChecks { problems, warnings, .. } = checks;
         let has_ceiling = origins.of("pool.ceiling") != SettingOrigin::Default;
         let references = ProfileReference::of(&profile, &origins);
@@ -274,6 +281,12 @@ impl ProfileChecks<'_> {
         if profile.name.is_empty() || profile.name.len() > 64 || profile.name.contains(is_odd) {
             let message = "is not a name for `language`; use 1 to 64 bytes without spaces, commas and slashes";
             self.wrong("name", format!("{:?} {message}", profile.name));
+        }
+        for (key, _) in [("runtime", &profile.runtime), ("suites", &profile.suites)]
+            .into_iter()
+            .filter(|(_, text)| text.as_deref() == Some(""))
+        {
+            self.wrong(key, "it is empty; use a name, or remove the setting".to_owned());
         }
         if profile.image.is_empty() {
             self.wrong("image", "it is empty; use the name of a folder of images.dir".to_owned());
@@ -327,6 +340,13 @@ impl ProfileChecks<'_> {
         for (key, words) in commands.into_iter().chain(prewarm) {
             if words.first().is_some_and(String::is_empty) || words.iter().any(|word| word.contains('\0')) {
                 self.wrong(&key, "no program can be started so: its name is empty, or a word has a NUL".to_owned());
+            }
+            if let Some(first) = words.first().filter(|first| first.contains(char::is_whitespace)) {
+                let words: Vec<&str> = first.split_whitespace().collect();
+                self.wrong(
+                    &key,
+                    format!("{first:?} is taken for the name of a program; give each word its own: {words:?}"),
+                );
             }
             // braces are awk's own
             let is_awk = words.first().is_some_and(|program| program.ends_with("awk"));
@@ -409,8 +429,29 @@ impl ProfileChecks<'_> {
         }
     }
 
+    /// A run command that is the same for every submission.
+    fn entry_is_named(&mut self) {
+        let profile = self.profile;
+        let names_it = |word: &String| {
+            ["{entry}", "{stem}", "{sources}", profile.entry.as_str()].iter().any(|name| word.contains(name))
+        };
+        if profile.compile.is_empty() && !profile.finds_start && !profile.run.iter().any(names_it) {
+            let origin = self.origin("run");
+            let message = "run: no word has {entry}, {stem} or {sources}, so every submission runs alike";
+            self.warnings.push(format!("{origin}: {message}"));
+        }
+    }
+
     /// Settings that are set and have no effect.
     fn idle_settings(&mut self) {
+        let origins = self.origins;
+        let is_set = |key: &str| origins.of(key) != SettingOrigin::Default;
+        if let (true, Ok(limits)) = (is_set("limits.cpu_ms") && is_set("limits.wall_ms"), self.profile.run_limits())
+            && limits.cpu > limits.wall.mul_f64(limits.cpus.max(1.0))
+        {
+            let message = "limits.cpu has no effect above what limits.wall and limits.cpus allow";
+            self.warnings.push(format!("{}: {message}", origins.of("limits.cpu_ms")));
+        }
         let idle = match self.profile.compile.is_empty() {
             true => ["keep", "compile_limits", "compile_args", "source_extensions"].as_slice(),
             false => &[],
@@ -465,6 +506,14 @@ fn wrong_placeholder(word: &str, key: &str) -> Option<String> {
         _ => None,
     };
     let known = || PLACEHOLDERS.iter().copied().chain(options);
+    for (before, braces) in
+        word.match_indices('{').filter_map(|(at, _)| Some((&word[..at], word[at..].split_once('}')?.0)))
+    {
+        let (given, meant) = (&braces[1..], braces[1..].trim().to_lowercase());
+        if given != meant && !before.ends_with('$') && known().any(|known| known == meant) {
+            return Some(format!("{word:?}: {{{given}}} stands for nothing; did you mean {{{meant}}}?"));
+        }
+    }
     for found in names_in(word) {
         let name = found.name;
         let is_several = name == "sources" || Some(name) == options;

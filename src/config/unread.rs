@@ -101,9 +101,11 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 fn is_aside(path: &Path) -> bool {
     let name = path.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
     let aside = ["disabled", "off", "bak", "old", "orig", "save", "md", "txt", "example", "sample", "swp", "new"];
+    // what Windows makes of `x.toml`
+    let is_hidden_ending = name.ends_with(".toml.txt");
     name.starts_with(['.', '#'])
         || name.ends_with('~')
         || name.starts_with("README")
         || [".dpkg-", ".ucf-", ".rpm"].iter().any(|part| name.contains(part))
-        || path.extension().is_some_and(|ending| aside.iter().any(|known| ending == *known))
+        || !is_hidden_ending && path.extension().is_some_and(|ending| aside.iter().any(|known| ending == *known))
 }

@@ -23,6 +23,8 @@ fn what_a_profile_says_without_effect_is_a_warning() {
         ("[imports]\nnumpy = 'none'", "imports.numpy has no effect: the profile \"none\" does not exist"),
         ("[pool]\nhot = 3", "p.toml:6: pool.hot has no effect without a [[prewarm]] runtime"),
         ("[pool]\nhot = 30\n[[prewarm]]\nfork = true", "pool.hot has no effect above the ceiling, 8"),
+        ("limits = { cpu = '10s', wall = '1s' }", "p.toml:5: limits.cpu has no effect above"),
+        ("[pool]\nceiling = 2000", "the ceiling of the profile p, 2000, has no effect above uids.count, 1024"),
         ("keep = ['a']", "keep has no effect without a compile command"),
         (
             "compile = ['cc', '-o', 'main']\nkeep = ['mian']",
@@ -58,6 +60,38 @@ fn a_program_that_is_not_kept_is_a_warning() {
     assert_eq!(warnings("'./a.out'", "keep = ['*']"), Vec::<String>::new());
     assert_eq!(warnings("'./{stem}'", ""), Vec::<String>::new());
     assert_eq!(warnings("'/usr/bin/env', './a.out'", ""), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_command_that_does_not_name_the_submission_is_a_warning() {
+    let warnings = |run: &str, more: &str| {
+        let profile = PROFILE.replace("'python3', '{entry}'", run) + more;
+        let files = &[("assayd.toml", "[profiles]\ndir = 'p'"), ("p/p.toml", profile.as_str())];
+        let (_folder, loaded) = TestCase { files, ..EMPTY }.load();
+        let loaded = loaded.unwrap();
+        load_profiles_with_warnings(&loaded.config, &loaded.origins).unwrap().warnings
+    };
+    for run in ["'python3'", "'python3', '$entry'"] {
+        let found = warnings(run, "");
+        assert!(found.len() == 1 && found[0].contains("p.toml:4: run: no word has {entry}"), "{found:?}");
+    }
+    let entry = "'python3', './main.py'";
+    for (run, more) in [(entry, ""), ("'python3'", "finds_start = true"), ("'x'", "compile = ['cc', '{entry}']")] {
+        assert_eq!(warnings(run, more), Vec::<String>::new(), "{run}");
+    }
+}
+
+#[test]
+fn a_host_of_a_drop_in_whose_name_is_misspelt_is_a_warning() {
+    let host = "[[hosts]]\nname = 'near'\nhost = '/a.sock'";
+    let warnings = |name: &str| {
+        let drop_in = format!("[[hosts]]\nname = '{name}'\nmax_creating = 1");
+        let files = &[("assayd.toml", host), ("assayd.toml.d/1.toml", drop_in.as_str())];
+        TestCase { files, ..EMPTY }.load().1.unwrap().warnings
+    };
+    let found = warnings("nera");
+    assert!(found.len() == 1 && found[0].contains("the host nera has no address of its own; did you mean near?"));
+    assert_eq!((warnings("near"), warnings("local")), (vec![], vec![]));
 }
 
 #[test]
@@ -101,6 +135,7 @@ fn files_beside_the_settings_that_are_not_read_are_warnings() {
         ("state/a.toml", ""),
         ("p/p.toml", PROFILE),
         ("p/q.tml", PROFILE),
+        ("p/t.toml.txt", PROFILE),
         ("p/r.toml.dpkg-old", PROFILE),
         ("p/s.toml/p.toml", PROFILE),
     ];
@@ -118,6 +153,7 @@ fn files_beside_the_settings_that_are_not_read_are_warnings() {
         ".5.toml is not read",
         "7.TOML is not read",
         "q.tml is not read",
+        "t.toml.txt is not read",
         "s.toml is not read: files are read from",
     ];
     assert_eq!(warnings.len(), expected.len(), "{warnings:?}");

@@ -12,7 +12,7 @@ use docker::{self, Client, EngineTarget};
 use judge::cache::Cache;
 use protocol::Profile;
 use sandbox::host::{EngineCallMetrics, Host, HostOptions};
-use sandbox::image::Registries;
+use sandbox::image::{Registries, layer};
 use sandbox::lifecycle::Slots;
 use server::rpc::{LiveSettings, Roles};
 
@@ -37,7 +37,7 @@ pub struct Assembly {
     pub engines: Vec<ConfiguredEngine>,
     /// What the files say and has no effect.
     pub warnings: Vec<String>,
-    pub(super) init: Vec<u8>,
+    init: Vec<u8>,
     pub(super) registries: Registries,
 }
 
@@ -88,6 +88,15 @@ impl Assembly {
                 .map_err(|error| format!("failed to find the daemon's own program: {error}"))?
                 .with_file_name("assay-init"),
         };
+        let init = std::fs::read(&init)
+            .map_err(|error| format!("failed to read the init program {}: {error} (images.init)", init.display()))?;
+        layer::check_init(&init).map_err(|problem| {
+            let place = origins.place("images.init");
+            format!(
+                "failed to use the configuration: {place}images.init: {problem}; name the assay-init of this release, \
+                 or leave it out"
+            )
+        })?;
         let registries = Registries {
             policy: config.images.pull,
             trusted: config.images.trusted.clone(),
@@ -98,9 +107,7 @@ impl Assembly {
         Ok(Assembly {
             profiles: profiles.profiles.into_iter().map(|profile| (profile.name.clone(), Arc::new(profile))).collect(),
             roles: Arc::new(roles),
-            init: std::fs::read(&init).map_err(|error| {
-                format!("failed to read the init program {}: {error} (images.init)", init.display())
-            })?,
+            init,
             engines,
             warnings,
             registries,

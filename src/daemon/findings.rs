@@ -7,7 +7,7 @@ use std::path::Path;
 
 use config::{self, Config, Listen, Origins};
 use docker::Endpoint;
-use sandbox::image::{check_image, layer};
+use sandbox::image::check_image;
 use telemetry::log::{self, LogTarget};
 
 use super::assembly::{Assembly, ConfiguredEngine};
@@ -25,11 +25,8 @@ fn shared_uids(config: &Config, origins: &Origins) -> Option<String> {
         let (name, uid) = (fields.next()?, fields.nth(1)?.parse::<u32>().ok()?);
         (base..end).contains(&uid).then_some((name, uid))
     })?;
-    let origin = origins.of("uids.base");
-    Some(format!(
-        "{origin}: uids.base: {base} to {} has the uid {uid} of {name}; use other uids",
-        end.saturating_sub(1)
-    ))
+    let place = origins.place("uids.base");
+    Some(format!("{place}uids.base: {base} to {} has the uid {uid} of {name}; use other uids", end.saturating_sub(1)))
 }
 
 /// Folders of images that are named and not there, where others are.
@@ -108,9 +105,8 @@ impl Assembly {
         for warning in self.all_warnings() {
             tracing::warn!("{warning}");
         }
-        match self.profiles.is_empty() {
-            true => self.faults().iter().for_each(|fault| tracing::error!("{fault}")),
-            false => self.init_fault().iter().for_each(|fault| tracing::error!("{fault}")),
+        if self.profiles.is_empty() {
+            self.faults().iter().for_each(|fault| tracing::error!("{fault}"));
         }
     }
 
@@ -120,9 +116,9 @@ impl Assembly {
         let mut faults = Vec::new();
         let dir = &self.config.profiles.dir;
         if self.profiles.is_empty() {
-            let origin = self.origins.of("profiles.dir");
+            let place = self.origins.place("profiles.dir");
             faults.push(format!(
-                "{origin}: profiles.dir: {} has no profile, so no submission can run; copy those that you need from \
+                "{place}profiles.dir: {} has no profile, so no submission can run; copy those that you need from \
                  config/profiles (/usr/share/assay/profiles)",
                 dir.display()
             ));
@@ -135,9 +131,9 @@ impl Assembly {
         let floors = self.profiles.values().map(|profile| profile.pool.floor).fold(0, usize::saturating_add);
         let (floors, uids) = (floors.saturating_mul(self.engines.len()), self.config.uids.count);
         if floors > uids as usize {
-            let origin = self.origins.of("uids.count");
+            let place = self.origins.place("uids.count");
             faults.push(format!(
-                "{origin}: uids.count: {uids} uids are too few for the {floors} sandboxes that the floors of all pools \
+                "{place}uids.count: {uids} uids are too few for the {floors} sandboxes that the floors of all pools \
                  ask for; raise it, or lower pool.floor or profiles.floor"
             ));
         }
@@ -152,8 +148,8 @@ impl Assembly {
         ];
         for (key, path) in made.into_iter().filter_map(|(key, path)| Some((key, path?))) {
             if let Some(obstacle) = obstacle(path) {
-                let (origin, path) = (self.origins.of(key), path.display());
-                faults.push(format!("{origin}: {key}: {path} cannot be made: {} is not a folder", obstacle.display()));
+                let (place, path) = (self.origins.place(key), path.display());
+                faults.push(format!("{place}{key}: {path} cannot be made: {} is not a folder", obstacle.display()));
             }
         }
         for engine in &self.engines {
@@ -178,18 +174,10 @@ impl Assembly {
         if socket.as_os_str().len() > MAX_SOCKET_PATH {
             faults.push(format!("socket.path: {} is too long; use at most {MAX_SOCKET_PATH} bytes", socket.display()));
         }
-        faults.extend(self.init_fault());
         if self.config.log.target == LogTarget::Journal && !Path::new(log::JOURNAL_SOCKET).exists() {
             faults.push("log.target: this machine has no journal; use \"auto\" or \"text\"".to_owned());
         }
         faults
-    }
-
-    /// An init with which no sandbox can work.
-    fn init_fault(&self) -> Option<String> {
-        let problem = layer::check_init(&self.init).err()?;
-        let origin = self.origins.of("images.init");
-        Some(format!("{origin}: images.init: {problem}; name the assay-init of this release, or leave it out"))
     }
 
     /// Engines that cannot answer at the moment, since their socket is not there. The daemon starts

@@ -101,6 +101,8 @@ impl CreateError {
     pub fn is_retryable(&self) -> bool {
         match self {
             CreateError::Engine { source, .. } => source.retryable(),
+            // what is started is not an init of this release
+            CreateError::Hello(Lost::Protocol(_)) => false,
             CreateError::Hello(_) | CreateError::Nonce(_) | CreateError::SpentUid(_) => true,
             CreateError::Warned(_) | CreateError::NoCell { .. } | CreateError::Mismatch(_) => false,
         }

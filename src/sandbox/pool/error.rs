@@ -15,7 +15,7 @@ use protocol::Blame;
 use protocol::limits::LimitError;
 
 use crate::image::ImageUnavailable;
-use crate::lifecycle::CreateError;
+use crate::lifecycle::{CreateError, Lost};
 use crate::policy::Denial;
 
 /// Why a [`SandboxFactory`](super::SandboxFactory) could not create a sandbox.
@@ -130,6 +130,11 @@ impl MakeError {
                  isolation.require_userns = false."
                     .to_owned(),
             ),
+            MakeError::Create(CreateError::Hello(Lost::Protocol(_) | Lost::Fault(_))) => Some(
+                "If it repeats: install assayd and assay-init of one release (images.init), for the processor of the \
+                 engine's machine."
+                    .to_owned(),
+            ),
             other => other.engine_error().and_then(EngineError::remedy).or_else(|| {
                 // the engine refuses what it was asked for
                 (other.is_failed_creation() && other.is_hopeless()).then(|| {
@@ -210,6 +215,7 @@ mod tests {
             MakeError::NeedsUserNamespaces,
             MakeError::NeedsCells { reason: String::new() },
             MakeError::Create(CreateError::Mismatch(String::new())),
+            MakeError::Create(CreateError::Hello(Lost::Protocol(String::new()))),
         ];
         assert!(hopeless.iter().all(|error| error.is_hopeless() && !error.is_logged_elsewhere()));
         assert!(hopeless.iter().all(|error| error.remedy().is_some()));

@@ -549,14 +549,19 @@ fn a_build_log_that_cannot_be_kept_is_logged() {
 }
 
 #[test]
-fn an_init_of_another_release_is_an_error_at_the_start() {
-    let site = Site { engine: Some("unix:///nonexistent/docker.sock"), ..Site::bash() };
+fn an_init_of_another_release_ends_the_start() {
+    let site = Site::bash();
     let init = site.folder.path().join("assay-init");
     // an older one: a program with our name in it, and not our version
     std::fs::write(&init, b"\x7fELF assay-init: runs only as PID 1 of a sandbox").unwrap();
-    let env = vec![("ASSAY_IMAGES_INIT", &*init.to_str().unwrap().to_owned().leak())];
-    let daemon = Site { env, ..site }.start_bare();
-    expect(&daemon, &[" ERROR ", "ASSAY_IMAGES_INIT: images.init", "assay-init of another release"]);
+    for (flag, status) in [("--check-start", 78), ("--check-config", 1)] {
+        let mut command = Command::new(crate::programs::program("assayd"));
+        command.env("ASSAY_PROFILES_DIR", site.folder.path().join("profiles")).env("ASSAY_IMAGES_INIT", &init);
+        let output = command.arg(flag).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(said.contains("ASSAY_IMAGES_INIT: images.init: it is assay-init of another release"), "{said}");
+    }
 }
 
 #[test]
