@@ -442,9 +442,9 @@ impl SubmissionService {
     }
 
     /// Refuses new submissions until it is called with `false`. What was admitted is finished. A
-    /// new daemon is not paused.
-    pub fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
+    /// new daemon is not paused. Returns whether that is a change.
+    pub fn set_paused(&self, paused: bool) -> bool {
+        self.paused.swap(paused, Ordering::Relaxed) != paused
     }
 
     pub fn is_paused(&self) -> bool {

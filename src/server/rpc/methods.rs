@@ -14,6 +14,7 @@ use protocol::code::Code;
 use protocol::method::{Method, Role};
 use protocol::params::{HostParams, Nothing};
 use protocol::results::{Admission, Empty, Hosts, ImageList, Pools, Sandboxes};
+use protocol::rows::HostState;
 use protocol::schema;
 
 /// Executes one call. `held` counts its parameters.
@@ -136,11 +137,12 @@ fn drain(context: &Context) -> Value {
 
 fn set_paused(context: &Context, paused: bool) -> Value {
     let submissions = &context.daemon.submissions;
-    submissions.set_paused(paused);
     let uid = context.peer.uid;
-    match paused {
-        true => tracing::warn!(uid, "paused by command: submissions are refused until `assay resume`"),
-        false => tracing::info!(uid, "resumed by command: submissions are admitted"),
+    // a command that waits asks again and again
+    match (submissions.set_paused(paused), paused) {
+        (true, true) => tracing::warn!(uid, "paused by command: submissions are refused until `assay resume`"),
+        (true, false) => tracing::info!(uid, "resumed by command: submissions are admitted"),
+        (false, _) => {}
     }
     let (admitted, running, _) = submissions.counts();
     to_value(&Admission { paused, queued: admitted.saturating_sub(running), running })
@@ -158,9 +160,12 @@ async fn reload(context: &Context, given: Value) -> CallResult {
 
 fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
     let HostParams { host } = params(given)?;
-    views::find_host(&context.daemon, &host)?.set_drained(drained);
+    let found = views::find_host(&context.daemon, &host)?;
+    let is_change = (found.state() == HostState::Draining) != drained;
+    found.set_drained(drained);
     let uid = context.peer.uid;
     match drained {
+        _ if !is_change => {}
         true => tracing::warn!(uid, host, "host drained by command: it gets no work until `assay hosts resume`"),
         false => tracing::info!(uid, host, "host resumed by command: it gets work"),
     }

@@ -367,6 +367,9 @@ fn a_paused_daemon_finishes_what_it_has_and_refuses_the_rest() {
     assert_eq!(caller.ok("daemon.pause", json!({})), json!({ "paused": true, "queued": 0, "running": 1 }));
     assert!(refused(&daemon, "draining").contains("assay resume"));
     expect(&daemon, &["WARN", "paused by command"]);
+    // `assay drain --wait` asks again and again
+    caller.ok("daemon.pause", json!({}));
+    assert_eq!(attention(&daemon).iter().filter(|line| line.contains("paused by command")).count(), 1);
     let health = caller.ok("daemon.health", json!({}));
     assert_eq!(health["status"], "degraded");
     assert!(health["checks"].as_array().unwrap().iter().any(|check| check["name"] == "admission"), "{health}");
@@ -396,6 +399,8 @@ fn a_drained_host_is_a_warning_and_refuses_with_the_command_that_ends_it() {
     let mut caller = daemon.caller();
     caller.ok("host.drain", json!({ "host": "local" }));
     expect(&daemon, &["WARN", "host drained by command", "uid=0", "host=\"local\""]);
+    caller.ok("host.drain", json!({ "host": "local" }));
+    assert_eq!(attention(&daemon).iter().filter(|line| line.contains("drained by command:")).count(), 1);
     assert!(refused(&daemon, "no_host").contains("assay hosts resume local"));
     let health = caller.ok("daemon.health", json!({}));
     assert_eq!(health["checks"][0]["remedy"], "When the maintenance is over: assay hosts resume local", "{health}");
