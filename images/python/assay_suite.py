@@ -74,6 +74,7 @@ def run_suite(load):
     import collections
     import gc
     import genericpath
+    from fnmatch import fnmatch
     import hashlib
     import importlib.machinery
     import importlib.util
@@ -176,7 +177,7 @@ def run_suite(load):
         if path.endswith(".py") and path not in sources:
             with open(os.path.join(box, path), "rb") as file:
                 sources[path] = file.read()
-    heads = {}  # path -> the definitions at the top of the file
+    heads = {}  # path -> (name, whether it has decorators, whether it is a class) of the definitions at the top of the file
     programs = {}  # path -> the compiled module, or the exception of compiling it
     class Codes(dict):
         """Code objects, by identity: comparing them is slow, and not exact in every version."""
@@ -214,7 +215,11 @@ def run_suite(load):
             place = os.path.join(box, path)
             try:
                 tree = ast.parse(source, place)
-                heads[path] = [node for node in tree.body if isinstance(node, definitions)]
+                # not the nodes: the rewritten tree is large, and what collects garbage would walk through it
+                heads[path] = [
+                    (node.name, bool(node.decorator_list), isinstance(node, ast.ClassDef))
+                    for node in tree.body if isinstance(node, definitions)
+                ]
                 taken[path] = [
                     (node.module, alias.name, alias.asname or alias.name)
                     for node in tree.body if isinstance(node, ast.ImportFrom) and not node.level
@@ -269,6 +274,8 @@ def run_suite(load):
 
     importing = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import|import[ \t]+([\w., \t]+))", re.MULTILINE)
 
+    asking = re.compile(rb"importorskip\(\s*['\"]([\w.]+)['\"]")
+
     def imported(source):
         for module, modules in importing.findall(source):
             for name in (module or modules).decode(errors="replace").split(","):
@@ -285,6 +292,7 @@ def run_suite(load):
         If the suite imports nothing else of the submission, the module of that name is what it tests.
         """
         wanted = {name for source in sources.values() for name in imported(source)}
+        wanted |= {name.decode() for source in sources.values() for name in asking.findall(source)}
         wanted |= {name.partition(".")[0] for name in wanted}
         own = {path.partition("/")[0].removesuffix(".py") for path in order["own"]}
         tops = {name.partition(".")[0] for name in wanted}
@@ -304,12 +312,14 @@ def run_suite(load):
                 library_tops.add(name.partition(".")[0])
 
     library_tops = set()
+    # what pytest and unittest compare, match and wrap with
+    tools = {"collections", "contextlib", "decimal", "functools", "io", "math", "numbers", "operator", "re"}
     # these have hooks that programs replace
     unwatched = {"builtins", "sys", "threading", "warnings", "logging", "signal", "pytest", "_pytest", "unittest", "pluggy"}
 
     def library_core():
         """Functions and classes of the modules that the suite imports, with what they consist of."""
-        tops = library_tops - unwatched
+        tops = (library_tops | tools) - unwatched
         for name, module in list(sys.modules.items()):
             top = name.partition(".")[0]
             is_standard = top in sys.stdlib_module_names
@@ -319,7 +329,7 @@ def run_suite(load):
                 continue
             if isinstance(module, foreign):
                 continue
-            yield name, frozen(vars(module), functions, own_changes)
+            yield name, frozen(vars(module), functions + c_functions if top in tools else functions, own_changes)
             # os.path is posixpath, and collections.abc has the classes of another module
             below = [module] + [one for one in vars(module).values() if isinstance(one, types.ModuleType) and one.__name__ not in sys.modules]
             for one in below:
@@ -338,9 +348,17 @@ def run_suite(load):
         "teardown_function", "setUpModule", "tearDownModule", "collect_ignore", "collect_ignore_glob", "__getattr__",
     }
 
+    function_kind = types.FunctionType
+
     def inner(function):
         """The function below decorators that say what they wrap."""
         for _ in range(20):
+            if type(function) is function_kind:
+                below = function.__dict__.get("__wrapped__")
+                if below is None:
+                    break
+                function = below
+                continue
             if isinstance(function, foreign):
                 break
             function = getattr(function, "__func__", function)
@@ -363,19 +381,19 @@ def run_suite(load):
         for name in list(names):
             if (name in special or name.startswith("pytest_")) and not words[path][name.encode()]:
                 tampered(f"{path}: {name}")
-        defined = {node.name for node in heads[path]}
+        defined = {name for name, _, _ in heads[path]}
         for library, name, here in taken[path]:
             before = libraries.get(library, {}).get(name, missing)
             if before is not missing and here not in defined and names.get(here) is not before:
                 tampered(f"{library if name is None else f'{library}.{name}'}, which the tests use")
         tests = set()
-        for node in heads[path]:
-            value = names.get(node.name)
-            if node.decorator_list or words[path][node.name.encode()] > 1:
+        for name, is_decorated, is_class in heads[path]:
+            value = names.get(name)
+            if is_decorated or words[path][name.encode()] > 1:
                 continue  # the suite itself may have replaced it
-            kind = type if isinstance(node, ast.ClassDef) else types.FunctionType
+            kind = type if is_class else types.FunctionType
             if not isinstance(value, kind) or kind is types.FunctionType and value.__code__ not in codes:
-                tampered(f"{path}: {node.name}")
+                tampered(f"{path}: {name}")
         for name, value in list(names.items()):
             if name.startswith("test") and isinstance(value, types.FunctionType) and is_of_suite(value):
                 tests.add(name)
@@ -402,6 +420,7 @@ def run_suite(load):
 
         def __init__(self, path, names, before, classes, tests):
             self.path, self.names, self.before, self.classes, self.tests = path, names, before, classes, tests
+            self.key = id(names)
             found = globals_of.findall(sources[path])
             self.changing = {name.strip().decode() for line in found for name in line.split(b",")}
             self.stored = {name.decode() for name in stores_of.findall(sources[path])}
@@ -534,7 +553,7 @@ def run_suite(load):
     # --- skips and expected failures ----------------------------------------------------------------------------
 
     skips = (_pytest.outcomes.Skipped, unittest.case.SkipTest)
-    stated = {}  # id of a mark that the suite's code made -> the mark
+    stated = {}  # id of a mark that the suite's code made -> the mark, its arguments
     says = {"skip", "skipTest", "importorskip", "xfail", "SkipTest", "Skipped", "Exception"}
     skippers = set()
     for function in (
@@ -625,7 +644,7 @@ def run_suite(load):
                     structures.MARK_GEN._config = None
                 mark = getattr(made, "mark", None)
                 if mark is not None and by_suite():
-                    stated[id(mark)] = mark
+                    stated[id(mark)] = mark, mark.args, mark.kwargs
                 return made
 
             return handler
@@ -653,7 +672,8 @@ def run_suite(load):
     import builtins
 
     functions = (types.FunctionType, type, staticmethod, classmethod, property)
-    unchecked = {"print", "input", "open", "help", "exit", "quit", "_", "copyright", "credits", "license"}
+    c_functions = (types.BuiltinFunctionType,)
+    unchecked = {"print", "input", "help", "exit", "quit", "_", "copyright", "credits", "license"}
     # a suite may replace others itself, by `monkeypatch` or `mock.patch`
     patched = re.compile(rb"builtins['\",.\s]+(\w+)")
     unchecked |= {name.decode() for source in sources.values() for name in patched.findall(source)}
@@ -681,6 +701,10 @@ def run_suite(load):
         code = getattr(value, "__code__", value)
         return isinstance(code, types.CodeType) and is_library(code) and code.co_filename.endswith("/_pytest/legacypath.py")
 
+    def is_of_skipping(value):
+        code = getattr(value, "__code__", value)
+        return isinstance(code, types.CodeType) and is_library(code) and code.co_filename.endswith("/_pytest/skipping.py")
+
     def look_at_all():
         now = dict(parts())
         for key, value in state["before"].items():
@@ -701,12 +725,19 @@ def run_suite(load):
                     yield f"doctest.{kind.__name__}", frozen(vars(kind), functions)
         for module in modules:
             yield module.__name__, frozen(vars(module), functions)
-        yield "unittest.TestCase", frozen(vars(unittest.case.TestCase), functions)
+        # settings, which suites change for all their classes
+        yield "unittest.TestCase", frozen(vars(unittest.case.TestCase), but=own_changes | {"maxDiff", "longMessage"})
+        # conditions of skips; the suite may patch them
+        constants = {"platform", "version_info", "version", "hexversion", "maxsize", "maxunicode", "byteorder", "implementation"}
+        yield "sys", frozen(vars(sys), but=own_changes | (vars(sys).keys() - constants))
+        yield "os", frozen(vars(sys.modules["os"]), but=own_changes | (vars(sys.modules["os"]).keys() - {"name"}))
+        names = [name for name in libraries if isinstance(name, str) and name not in own_changes]
+        yield "sys.modules", (sys.modules, tuple(names), tuple(libraries[name][None] for name in names))
         for home in ("unittest.case", "_pytest.python_api", "_pytest.raises", "_pytest.recwarn", "_pytest._code.code"):
             for key, value in list(vars(sys.modules.get(home, types)).items()):
                 if isinstance(value, type) and value.__module__ == home and value is not unittest.case.TestCase:
                     if home != "_pytest._code.code" or key == "ExceptionInfo":
-                        yield f"{home}.{key}", frozen(vars(value), functions)
+                        yield f"{home}.{key}", frozen(vars(value))
 
     everything = all
 
@@ -724,13 +755,47 @@ def run_suite(load):
     missing, nothing = object(), ()
     known = {}
 
-    def used_by(function, kind):
-        """What a test of the suite uses by name: (names, key, value when it was loaded)."""
+    class Cells:
+        """What a function has of the functions around it."""
+
+        def __init__(self, function):
+            self.cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
+
+        def get(self, name, default=None):
+            try:
+                return self.cells[name].cell_contents
+            except (KeyError, ValueError):
+                return default
+
+    def levels(function):
+        """The function and those below its decorators."""
+        for _ in range(20):
+            if isinstance(function, foreign):
+                return
+            function = getattr(function, "__func__", function)
+            if not isinstance(function, types.FunctionType):
+                return
+            yield function
+            function = getattr(function, "__dict__", {}).get("__wrapped__")
+            if function is None:
+                return
+
+    around = {"setup_module", "teardown_module", "setup_function", "teardown_function", "setUpModule", "tearDownModule"}
+
+    def used_by(function, kind, fixtures=()):
+        """What a test of the suite and its fixtures use by name: (names, key, value when it was loaded)."""
         code = getattr(inner(function), "__code__", None)
-        key = (code, kind)
+        key = (code, kind, fixtures)
         if key not in known:
             found = {}
-            todo, seen, names = [inner(function)], set(), set()
+            todo, seen = [inner(function)], set()
+            for one in (function, *fixtures):
+                todo.extend(levels(one))
+            home = loaded.get(id(getattr(inner(function), "__globals__", None)))
+            if home is not None:
+                for name in around & home.before.keys():
+                    found[home.key, name] = (home.names, name, home.before[name])
+                    todo.append(inner(home.before[name]))
             while todo:
                 one = todo.pop()
                 code = getattr(one, "__code__", None)
@@ -738,27 +803,33 @@ def run_suite(load):
                 if code in seen or code not in codes or whole is None:
                     continue
                 seen.add(code)
-                names = set()
-                nested = [code]
+                names = set(code.co_names)
+                nested = [constant for constant in code.co_consts if type(constant) is code_kind]
                 while nested:
                     part = nested.pop()
                     names.update(part.co_names)
-                    nested.extend(constant for constant in part.co_consts if isinstance(constant, types.CodeType))
+                    nested.extend(constant for constant in part.co_consts if type(constant) is code_kind)
+                for name, value in (one.__kwdefaults__ or nowhere).items():
+                    found[id(one), name] = (one.__kwdefaults__, name, value)
+                if one.__closure__:
+                    cells = Cells(one)
+                    for name in cells.cells:
+                        value = cells.get(name)
+                        if isinstance(value, functions):
+                            found[id(one), name] = (cells, name, value)
+                            todo.extend(levels(value))
+                # functions that are made later get these
+                found[whole.key, "__builtins__"] = (whole.names, "__builtins__", whole.before.get("__builtins__", missing))
                 for name in names - whole.changing:
                     value = whole.before.get(name, missing)
                     if value is missing:
                         if name not in whole.stored:
-                            found[id(whole.names), name] = (whole.names, name, missing) if hasattr(builtins, name) else None
+                            found[whole.key, name] = (whole.names, name, missing) if hasattr(builtins, name) else None
                         continue
-                    found[id(whole.names), name] = (whole.names, name, value)
-                    if isinstance(value, types.ModuleType) and id(vars(value)) not in loaded:
-                        before = libraries.get(id(vars(value)), {})
-                        for used in (names & before.keys()) - own_changes:
-                            # streams, hooks and paths of the interpreter change while tests run
-                            if value is sys and not isinstance(before[used], types.BuiltinFunctionType):
-                                continue
-                            found[id(vars(value)), used] = (vars(value), used, before[used])
-                    else:
+                    found[whole.key, name] = (whole.names, name, value)
+                    if isinstance(value, types.ModuleType):
+                        watch_module(value, names, found, todo)
+                    elif type(value) is not function_kind or is_of_suite(value):
                         todo.append(inner(value))
                         if isinstance(value, type) and value in whole.classes:
                             watch_class(value, whole, names, found, todo)
@@ -769,6 +840,35 @@ def run_suite(load):
                             watch_class(base, home[0], names, found, todo)
             known[key] = [triple for triple in found.values() if triple is not None]
         return known[key]
+
+    nowhere, code_kind = {}, types.CodeType
+
+    def watch_module(module, names, found, todo, depth=0):
+        """What a function uses of a module that it names: one of the suite's, or an installed one."""
+        whole = loaded.get(id(vars(module)))
+        if whole is None:
+            before = libraries.get(id(vars(module)), nowhere)
+            for used in (names & before.keys()) - own_changes:
+                # streams, hooks and paths of the interpreter change while tests run
+                if module is not sys or isinstance(before[used], types.BuiltinFunctionType):
+                    found[id(vars(module)), used] = (vars(module), used, before[used])
+            return
+        for used in (names & whole.before.keys()) - own_changes - whole.changing:
+            value = whole.before[used]
+            found[whole.key, used] = (whole.names, used, value)
+            todo.append(inner(value))
+            if isinstance(value, type) and value in whole.classes:
+                watch_class(value, whole, names, found, todo)
+        for used in names if depth < 8 else ():
+            below = served.get(f"{module.__name__}.{used}")
+            if below is not None and id(vars(below)) in loaded:
+                watch_module(below, names, found, todo, depth + 1)
+
+    def fixtures_of(item):
+        """The functions of the suite's fixtures that a test uses."""
+        info = getattr(item, "_fixtureinfo", None)
+        found = info.name2fixturedefs.values() if info is not None else ()
+        return tuple(one.func for several in found for one in several if is_of_suite(one.func))
 
     fixed = {"setUp", "tearDown", "setUpClass", "tearDownClass", "setup_method", "teardown_method", "setup_class", "teardown_class", "run", "__call__"}
 
@@ -1299,6 +1399,15 @@ def subTest(self, msg=missing, **params):
         vars(witness).update(getattr(getattr(function, "__func__", function), "__dict__", {}))
         return witness
 
+    def is_ignored(path, config):
+        """Whether the command leaves out a folder that the file is in, which pytest does not ask of files that are named."""
+        folders = [os.path.join(box, path)]
+        while folders[-1] != box:
+            folders.append(os.path.dirname(folders[-1]))
+        exact = [os.path.abspath(one) for one in config.getoption("ignore", None) or ()]
+        globs = [os.path.abspath(one) for one in config.getoption("ignore_glob", None) or ()]
+        return any(one in exact or any(fnmatch(one, glob) for glob in globs) for one in folders)
+
     relatives = {}
 
     def relative(path):
@@ -1314,7 +1423,10 @@ def subTest(self, msg=missing, **params):
     class Watch:
         @pytest.hookimpl(tryfirst=True)
         def pytest_load_initial_conftests(self, early_config, parser, args):
+            gc.disable()  # nothing of the trees is garbage
             compile_suite(early_config)
+            freeze()
+            gc.enable()
             watch_marks()
             note_subtests()
             load_libraries()
@@ -1340,7 +1452,7 @@ def subTest(self, msg=missing, **params):
         def pytest_configure(self, config):
             source = getattr(config, "args_source", None)
             if source is not None and source.name.startswith("INVOCATION") or not config.args:
-                config.args = list(order["files"])
+                config.args = [path for path in order["files"] if not is_ignored(path, config)]
                 if config.getoption("doctestmodules", False):
                     config.args += [path for path in order["own"] if path not in config.args]
             else:
@@ -1351,7 +1463,8 @@ def subTest(self, msg=missing, **params):
             forget(session.config)
             now = dict(parts())
             for key, value in now.items():
-                if is_of_legacy(value):
+                # and what --runxfail puts in its place
+                if is_of_legacy(value) or key[:2] == ("pytest", "xfail") and session.config.option.runxfail and is_of_skipping(value):
                     state["before"][key] = value
             for value in now.values():
                 if isinstance(value, types.CodeType):
@@ -1379,6 +1492,9 @@ def subTest(self, msg=missing, **params):
             for tail in tails:
                 if tail in sys.modules and tail not in served and f"{tail}.py" in sources:
                     tampered(f"sys.modules[{tail!r}]")
+            for mark, args, more in stated.values():
+                if mark.args is not args or mark.kwargs is not more:
+                    tampered(f"the mark {mark.name}")
             self.verify_fixtures(session)
             self.pin(config, items)
 
@@ -1443,6 +1559,9 @@ def subTest(self, msg=missing, **params):
             for at in range(0, max(len(names), 1), 500):
                 record(plan=names[at : at + 500])
             record(skips=skipped)
+            for item in session.items:
+                if isinstance(item, Function):
+                    used_by(item.obj, item.cls, fixtures_of(item))
             freeze()
 
         def pytest_collectreport(self, report):
@@ -1488,7 +1607,7 @@ def subTest(self, msg=missing, **params):
                 function, code = pinned.get(item, (None, None))
                 if getattr(was, "__func__", was) is not function or getattr(inner(was), "__code__", None) is not code:
                     tampered(f"the test {item.nodeid}")
-                watched = used_by(was, item.cls)
+                watched = used_by(was, item.cls, fixtures_of(item))
                 look_at_instance(item)
                 for names, key, value in watched:
                     if names.get(key, missing) is not value:
@@ -1589,7 +1708,9 @@ def subTest(self, msg=missing, **params):
             setattr(plugin, name, made)
 
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    arguments = ["-p", "no:cacheprovider", "--rootdir=" + box, "-c", order["config"], "-q", "--tb=short"]
+    arguments = ["-p", "no:cacheprovider", "--rootdir=" + box, "-c", order["config"]]
+    if not any(word.endswith("no:terminal") for word in sys.argv):
+        arguments += ["-q", "--tb=short"]
     if not order["conftest"]:
         arguments.append("--noconftest")
     sys.addaudithook(guard)

@@ -53,13 +53,16 @@ pub(super) fn test_line(line: &str) -> Option<SuiteCase> {
     }
     let rest = rest.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
     let rest = rest.strip_prefix("- ").unwrap_or(rest);
-    let (name, directive) = rest.split_once(" # ").unwrap_or((rest.strip_prefix("# ").map_or(rest, |_| ""), ""));
-    let directive = directive.trim();
-    let is = |word: &str| directive.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let is = |text: &str, word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    // a name may have a `#` of its own
+    let hashes = rest.match_indices('#').filter(|(at, _)| *at == 0 || rest[..*at].ends_with(' '));
+    let mut directives = hashes.map(|(at, _)| (&rest[..at], rest[at + 1..].trim()));
+    let (name, directive) = directives
+        .find(|(_, directive)| is(directive, "skip") || is(directive, "todo"))
+        .unwrap_or((rest.split_once(" # ").map_or(rest, |(name, _)| name), ""));
     let status = match passed {
-        _ if is("skip") => CaseStatus::Skipped,
         // a test marked as todo may fail
-        _ if is("todo") => CaseStatus::Skipped,
+        _ if !directive.is_empty() => CaseStatus::Skipped,
         true => CaseStatus::Passed,
         false => CaseStatus::Failed,
     };
@@ -99,6 +102,15 @@ mod tests {
     fn cases(text: &str) -> (Vec<(String, CaseStatus)>, Option<String>) {
         let parsed = read(text.as_bytes());
         (parsed.cases.into_iter().map(|case| (case.name, case.status)).collect(), parsed.broken)
+    }
+
+    #[test]
+    fn a_directive_needs_no_name_and_a_name_may_have_a_hash() {
+        let text = "1..5\nok 1 # SKIP why\nnot ok 2 # todo\nok 3 - issue # 5 # skip\nok 4 - c #SKIP\nok 5 - a # b\n";
+        let all: Vec<(String, bool)> =
+            cases(text).0.into_iter().map(|(name, status)| (name, status == CaseStatus::Skipped)).collect();
+        let expect = [("1", true), ("2", true), ("issue # 5", true), ("c", true), ("a", false)];
+        assert_eq!(all, expect.map(|(name, is_skipped)| (name.to_owned(), is_skipped)));
     }
 
     #[test]

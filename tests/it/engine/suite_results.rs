@@ -44,6 +44,8 @@ fn every_test_runs_once_however_the_command_names_it() {
         (&["pytest", "test_main.py::test_a", "more"], &[a, c, d]),
         (&["pytest", "."], &[c, d, a, b]),
         (&["pytest", "-k", "test_a or test_d"], &[a, d]),
+        (&["pytest", "--ignore", "more"], &[a, b]),
+        (&["pytest", "--ignore-glob=*/mo*", "--runxfail", "-p", "no:terminal"], &[a, b]),
         (&["pytest", "--deselect", "test_main.py::test_b", "-p", "no:doctest", "--maxfail", "2"], &[a, c, d]),
     ] {
         let report = caller.ok("submission.run", pytest(&code, &suite, command));
@@ -91,7 +93,7 @@ fn the_total_counts_every_collected_test() {
 
 #[test]
 fn two_thousand_tests_fit_a_lesson_and_more_than_the_bound_are_the_callers_fault() {
-    let daemon = daemon("python");
+    let daemon = daemon("python,python-pytest");
     let mut caller = daemon.caller();
     let tests = |count: usize| {
         let tests: String = (0..count).map(|n| format!("def test_{n}(): assert add({n}, 1) == {}\n", n + 1)).collect();
@@ -105,6 +107,22 @@ fn two_thousand_tests_fit_a_lesson_and_more_than_the_bound_are_the_callers_fault
         "{}",
         report["message"]
     );
+    // the fastest of three each, in turns
+    let alone = ["python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_main.py"];
+    let fastest = |ours: f64, plain: f64, work: &mut Caller| {
+        let suite = json!({ "format": "exit", "files": files(&[("test_main.py", &tests(2000))]), "command": alone });
+        let work_alone =
+            json!({ "language": "python-pytest", "preset": "lesson", "files": files(&code), "suite": suite });
+        let cpu = |report: Value| {
+            assert_eq!(report["verdict"], "accepted", "{}", report["message"]);
+            report["suite"]["run"]["cpu_ms"].as_f64().unwrap_or_else(|| panic!("{report:#}"))
+        };
+        let one = cpu(work.ok("submission.run", pytest(&code, &[("test_main.py", &tests(2000))], &[])));
+        let other = cpu(work.ok("submission.run", patient(work_alone)));
+        (ours.min(one), plain.min(other))
+    };
+    let (ours, plain) = (0..3).fold((f64::MAX, f64::MAX), |(ours, plain), _| fastest(ours, plain, &mut caller));
+    assert!(ours <= 1.2 * plain, "{ours} ms of CPU time, and {plain} ms of pytest alone");
     let many = "import pytest\n@pytest.mark.parametrize('n', range(20001))\ndef test(n): pass\n";
     let work =
         with(pytest(&code, &[("test_main.py", many)], &["pytest", "--co"]), "limits", json!({ "wall_ms": 60_000 }));

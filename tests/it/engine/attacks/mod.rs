@@ -9,6 +9,7 @@
 //! `ATTACKS_ROUNDS` repeats everything; `ATTACKS_TABLE=1` prints every row.
 
 mod routes;
+mod suite_parts;
 mod suites;
 mod table;
 
