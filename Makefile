@@ -5,7 +5,7 @@ TRIPLE := $(shell rustc --print host-tuple 2>/dev/null || rustc -vV 2>/dev/null 
 # The folder of the three programs; `BIN=folder make install` takes others.
 BIN ?= target/$(TRIPLE)/release
 
-.PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 test-languages accounting attacks chaos separation soak bench bench-crowd fuzz deny sbom \
+.PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 test-languages accounting attacks chaos separation soak bench bench-crowd bench-store fuzz deny sbom \
   reproducible sizes images doctor reference clean
 
 help: ## list the targets
@@ -49,6 +49,9 @@ test-cgroup2: deb ## the same package on cgroup v2, in an emulated machine
 
 bench: ## compare with bare exec, docker run and another Engine client, in one run
 	scripts/bench
+
+bench-store: ## what the store costs, against the disk it is on (ROWS=n reports, default a million); no engine
+	cargo bench -p assay-store --bench store -- --rows $(or $(ROWS),1000000)
 
 # GO_JUDGE=/path/to/go-judge adds its rows; ROWS=python,cpp selects
 bench-crowd: ## many callers as shipped, against bare exec and go-judge, in one run
