@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `fsync` | an append of 4 KiB and its fsync |
 //! | `intake` | one caller, one submission of 2 KB at a time, until it is acknowledged |
-//! | `callers` | 64 callers with the same; beside it a bare loop of SQLite group commits of 64 rows |
+//! | `callers` | 64 callers with the same, and a bare loop of group commits of 64 rows |
 //! | `record` | what a run waits for: putting its history on the queue |
 //! | `history` | opening, pages, lookups and bytes of a store with many reports (`--rows N`) |
 //!
