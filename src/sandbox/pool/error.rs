@@ -135,15 +135,26 @@ impl MakeError {
                  engine's machine."
                     .to_owned(),
             ),
-            other => other.engine_error().and_then(EngineError::remedy).or_else(|| {
-                // the engine refuses what it was asked for
-                (other.is_failed_creation() && other.is_hopeless()).then(|| {
-                    "Correct what the engine refuses in the profile or in [engine] (runtime, apparmor_profile), or \
-                     configure the engine (docker info shows what it has)."
-                        .to_owned()
-                })
-            }),
+            other => other.engine_error().and_then(EngineError::remedy).or_else(|| other.remedy_of_creation()),
         }
+    }
+
+    /// What to do about a creation that the engine refuses, or fails at, for a reason of its own.
+    fn remedy_of_creation(&self) -> Option<String> {
+        let failed = self.is_failed_creation() && self.engine_error().is_some_and(|e| e.status() >= Some(500));
+        Some(match (failed, self.is_failed_creation() && self.is_hopeless()) {
+            (true, _) => {
+                "Read the engine's log (journalctl -u docker). If a file of an image is damaged or missing: assay hosts \
+                 drain NAME, remove the image and those made of it (docker rmi --force), assay hosts resume NAME; it \
+                 is built again."
+            }
+            (false, true) => {
+                "Correct what the engine refuses in the profile or in [engine] (runtime, apparmor_profile), or \
+                 configure the engine (docker info shows what it has)."
+            }
+            (false, false) => return None,
+        }
+        .to_owned())
     }
 
     /// The error as a part of a sentence that stands alone.
@@ -229,6 +240,10 @@ mod tests {
             MakeError::Create(CreateError::Engine { step: "create", source: timeout() }),
         ];
         assert!(passing.iter().all(|error| !error.is_hopeless()));
+        let failed =
+            EngineError::Status { call: &OP, status: 500, message: "open overlay2/x: no such file".to_owned() };
+        let failed = MakeError::Create(CreateError::Engine { step: "create", source: failed });
+        assert!(!failed.is_hopeless() && failed.remedy().is_some_and(|remedy| remedy.contains("docker rmi")));
         assert!(passing[1].remedy().is_some_and(|remedy| remedy.contains("assay images build")));
     }
 }

@@ -73,6 +73,35 @@ fn a_full_disk_of_the_engine_is_reported_with_a_remedy() {
 }
 
 #[test]
+fn a_damaged_image_comes_with_a_remedy_that_works() {
+    crate::harness::images();
+    let engine = PrivateEngine::start(&[]);
+    load_images(&engine, "base|bash");
+    let daemon = Site { engine: Some(address(&engine)), ..Site::bash() }.start();
+    daemon.wait_for_engine();
+    assert_eq!(daemon.caller().ok("submission.run", echo())["verdict"], "accepted");
+    let docker = |words: &[&str]| {
+        let host = address(&engine);
+        let output = Command::new("docker").args(["--host", host]).args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let layer = docker(&["images", "--quiet", "--filter", "label=assay.image"]);
+    let upper = docker(&["image", "inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", &layer]);
+    std::fs::remove_dir_all(Path::new(&upper).parent().unwrap()).unwrap();
+    let mut waiting = daemon.caller();
+    waiting.send("submission.run", &with(echo(), "fresh", json!(true)));
+    expect(&daemon, &["WARN", "a sandbox could not be made", "profile=bash", "remedy=", "docker rmi --force"]);
+    // the remedy, word by word
+    daemon.caller().ok("host.drain", json!({ "host": "local" }));
+    eventually("no sandbox is left", || docker(&["ps", "--all", "--quiet"]).is_empty());
+    docker(&["rmi", "--force", &layer]);
+    daemon.caller().ok("host.resume", json!({ "host": "local" }));
+    let again = with(echo(), "fresh", json!(true));
+    assert_eq!(daemon.caller().ok("submission.run", again)["verdict"], "accepted");
+}
+
+#[test]
 fn a_full_disk_of_the_state_folder_costs_no_verdict_and_is_logged() {
     let disk = SmallDisk::new(2 << 20);
     let state: &'static str = disk.path().join("state").to_str().unwrap().to_owned().leak();
