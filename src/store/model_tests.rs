@@ -13,7 +13,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::tests::{TestTime, entry, finish, intake, owner, settle};
 use crate::{
-    Error, FinishResult, HistoryFilter, IntakeResult, Options, Record, RecordOwner, StagedOutputs, Start, Store,
+    Error, FinishResult, Forget, HistoryFilter, IntakeResult, Options, Record, RecordOwner, StagedOutputs, Start, Store,
 };
 
 const TENANTS: [&str; 2] = ["", "t"];
@@ -41,6 +41,9 @@ enum ModelStep {
         content: usize,
         named: bool,
     },
+    Forget {
+        tenant: usize,
+    },
     /// Waits for all that was queued.
     Settle,
     Advance {
@@ -66,8 +69,9 @@ fn step() -> impl Strategy<Value = ModelStep> {
             .prop_map(|(tenant, id, report)| ModelStep::Finish { tenant, id, report }),
         3 => (tenant, id, content, any::<bool>())
             .prop_map(|(tenant, id, content, named)| ModelStep::Run { tenant, id, content, named }),
+        1 => (0..2usize).prop_map(|tenant| ModelStep::Forget { tenant }),
         2 => Just(ModelStep::Settle),
-        1 => (1..700i64).prop_map(|seconds| ModelStep::Advance { seconds }),
+        1 => prop_oneof![Just(TTL_MS / 1000), 1..700i64].prop_map(|seconds| ModelStep::Advance { seconds }),
         1 => (-2000..2000i64).prop_map(|seconds| ModelStep::SetClock { seconds }),
         1 => Just(ModelStep::Restart),
         2 => (0..6usize).prop_map(|points| ModelStep::CrashAfter { points }),
@@ -148,6 +152,11 @@ impl Model {
             let row = ModelRow { content, starts: 0, report: Some((report, now_ms + TTL_MS)) };
             self.rows.entry(at).or_insert(row);
         }
+    }
+
+    fn forget(&mut self, tenant: usize) {
+        self.rows.retain(|at, _| at.0 != tenant);
+        self.history.retain(|row| row.0 != tenant);
     }
 
     fn view(&self, now_ms: i64) -> View {
@@ -349,6 +358,12 @@ impl Trial {
                 if self.store().record(record) {
                     self.states.push(next);
                 }
+            }
+            ModelStep::Forget { tenant } => {
+                next.forget(tenant);
+                let forget = Forget { tenant: TENANTS[tenant].to_owned(), principal: None };
+                let result = self.store().forget(forget).wait();
+                self.expect(next, result, |_| true);
             }
             ModelStep::Settle => self.settle(),
             ModelStep::Advance { seconds } => {

@@ -180,3 +180,46 @@ impl ChangeQueue {
         (state.changes.len(), state.dropped)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fetched, Intake, RecordOwner, StagedOutputs, Start};
+
+    #[test]
+    fn a_flood_of_history_keeps_no_submission_out_and_all_is_bounded() {
+        let queue = ChangeQueue::default();
+        let history = (0..MAX_WAITING).take_while(|_| queue.offer(Fetched { history: 1 })).count();
+        assert_eq!((history, queue.figures()), (MAX_WAITING / 2, (MAX_WAITING / 2, 1)));
+        let receipts: Vec<_> = (0..MAX_WAITING / 2).map(|_| queue.push(Start { key: 1 })).collect();
+        assert!(matches!(queue.push(Start { key: 1 }).wait(), Err(Error::Busy { waiting: MAX_WAITING })));
+        let taken = queue.take(Duration::ZERO);
+        assert_eq!((taken.group.len(), taken.is_over), (MAX_GROUP, false));
+        queue.close();
+        assert!(matches!(queue.push(Start { key: 1 }).wait(), Err(Error::Closed)));
+        let rest: usize = std::iter::from_fn(|| Some(queue.take(Duration::ZERO)))
+            .take_while(|taken| !taken.is_over)
+            .map(|taken| taken.group.len())
+            .sum();
+        assert_eq!(rest + MAX_GROUP, MAX_WAITING, "what was queued is taken after the end");
+        drop(receipts);
+    }
+
+    #[test]
+    fn a_group_and_the_queue_are_bounded_in_bytes() {
+        let queue = ChangeQueue::default();
+        let large = || Intake {
+            owner: RecordOwner::default(),
+            id: String::new(),
+            digest: [0; 32],
+            language: String::new(),
+            request: vec![0; MAX_GROUP_BYTES / 2],
+            inputs: StagedOutputs::default(),
+        };
+        let receipts: Vec<_> = (0..MAX_WAITING_BYTES / (MAX_GROUP_BYTES / 2)).map(|_| queue.push(large())).collect();
+        let count = queue.figures().0;
+        assert_eq!(count, receipts.len() - 1, "the last one would be over the bound");
+        assert_eq!(queue.take(Duration::ZERO).group.len(), 1);
+        assert_eq!(queue.figures().0, count - 1);
+    }
+}

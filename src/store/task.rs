@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// Removes everything of a tenant: submissions in any state, reports, outputs. Nothing of it is
 /// left in any file of the store, damaged files that were set aside included; backups are the
-/// operator's.
+/// operator's. The report of one that still runs is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forget {
     /// The tenant; the empty text is that of calls that stated none.

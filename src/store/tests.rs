@@ -511,3 +511,18 @@ fn a_backup_is_a_store_of_its_own() {
     assert!(copy.check().unwrap().is_empty());
     assert_eq!((copy.held().unwrap()[0].key, copy.figures().unwrap().history), (key, 1));
 }
+
+#[test]
+fn changes_that_wait_together_share_a_commit() {
+    let (folder, time) = (tempfile::tempdir().unwrap(), TestTime::new());
+    let store = open(folder.path(), &time);
+    let hold = Connection::open(folder.path().join("assay.db")).unwrap();
+    hold.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = store.figures().unwrap();
+    let receipts: Vec<_> = (0..200).map(|number| store.intake(intake("", &number.to_string(), "x"))).collect();
+    hold.execute_batch("COMMIT").unwrap();
+    assert!(receipts.into_iter().all(|receipt| receipt.wait().is_ok()));
+    let after = store.figures().unwrap();
+    // the first may have been taken before the others came
+    assert!(after.commits - before.commits <= 3 && after.changes - before.changes == 200, "{before:?} {after:?}");
+}

@@ -410,3 +410,24 @@ fn a_power_cut_while_a_damaged_file_is_replaced_or_a_tenant_is_forgotten_loses_n
     eprintln!("{replaced} replaced and {forgotten} forgotten before the cut");
     assert!(replaced > 0 && forgotten > 0);
 }
+
+#[test]
+fn history_of_runs_costs_no_fsync() {
+    if !can_mount() {
+        return;
+    }
+    let (disk, folder) = (VolatileDisk::new(), tempfile::tempdir().unwrap());
+    let _mounted = disk.mount(folder.path(), "volatile");
+    let store = Store::open(folder.path(), Options { reserve_bytes: 0, ..Options::default() }).unwrap();
+    store.start(Start { key: -1 }).wait().unwrap();
+    let before = disk.syncs();
+    // fewer pages than a checkpoint waits for
+    for number in 0..100 {
+        let entry = entry(&number.to_string());
+        assert!(store.record(Record { entry, report: vec![], outputs: StagedOutputs::default(), digest: None }));
+    }
+    store.start(Start { key: -1 }).wait().unwrap();
+    assert_eq!((store.figures().unwrap().history, disk.syncs()), (100, before));
+    store.intake(intake("acknowledged", StagedOutputs::default())).wait().unwrap();
+    assert!(disk.syncs() > before);
+}
