@@ -46,6 +46,9 @@ pub struct LiveClocks {
     pub cgroup_ns: u64,
 }
 
+/// CPU time by which rusage and the cgroup may differ: a tick each for user and system.
+const LOST_NS: u64 = 20_000_000;
+
 /// What rusage reports of the program's processes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChildUsage {
@@ -56,6 +59,10 @@ pub struct ChildUsage {
 }
 
 impl ChildUsage {
+    fn cpu_ns(&self) -> u64 {
+        self.user_ns + self.system_ns
+    }
+
     fn add(&mut self, user_ns: u64, system_ns: u64, max_rss: u64) {
         self.user_ns += user_ns;
         self.system_ns += system_ns;
@@ -85,13 +92,16 @@ pub struct CpuLedger {
     cell: Option<CellInitCpu>,
     setup_ns: u64,
     usage: ChildUsage,
+    /// Of the main process, when its cell was killed.
+    at_kill: ChildUsage,
 }
 
 impl CpuLedger {
     /// For a run in `split`. `requested_at` is when its Run arrived, monotonic.
     #[must_use]
     pub fn split(baseline: RunBaseline, requested_at: u64) -> Self {
-        Self { baseline, requested_at, cell: None, setup_ns: 0, usage: ChildUsage::default() }
+        let (usage, at_kill) = (ChildUsage::default(), ChildUsage::default());
+        Self { baseline, requested_at, cell: None, setup_ns: 0, usage, at_kill }
     }
 
     /// For a run in a cell. `cell_init_before_ns` and `waiting_before_ns` are the CPU time that its
@@ -124,6 +134,29 @@ impl CpuLedger {
     #[must_use]
     pub fn usage(&self) -> ChildUsage {
         self.usage
+    }
+
+    /// The same for a program that used `cpu_ns` in all. Of processes that the kernel reaps by itself
+    /// rusage tells nothing: of those of a cell that was killed, and of those that no parent waits
+    /// for. Their time is split like the time that is known.
+    #[must_use]
+    pub fn usage_within(&self, cpu_ns: u64) -> ChildUsage {
+        let known = if self.usage.cpu_ns() < self.at_kill.cpu_ns() { self.at_kill } else { self.usage };
+        let max_rss = self.usage.max_rss.max(self.at_kill.max_rss);
+        if known.cpu_ns() + LOST_NS > cpu_ns {
+            return ChildUsage { max_rss, ..known };
+        }
+        let user = u128::from(cpu_ns) * u128::from(known.user_ns.max(1)) / u128::from(known.cpu_ns().max(1));
+        let user_ns = u64::try_from(user).unwrap_or(cpu_ns).min(cpu_ns);
+        ChildUsage { user_ns, system_ns: cpu_ns - user_ns, max_rss }
+    }
+
+    /// The cell is about to be killed, and the kernel tells this of its main process.
+    pub fn post_main_killed(&mut self, main: ChildUsage) {
+        // again, when it may be gone
+        if main.cpu_ns() >= self.at_kill.cpu_ns() {
+            self.at_kill = main;
+        }
     }
 
     /// The program started. Set-up is the init's. So is what a process that was still starting when
@@ -260,6 +293,22 @@ mod tests {
         assert_eq!(with(start(600, 300, 10)), 890, "ready 100 ns after it");
         assert_eq!(with(start(900, 300, 10)), 740, "not more than it used after the baseline");
         assert_eq!(with(start(900, 50, 10)), 990, "ready before the baseline, which was read late");
+    }
+
+    #[test]
+    fn time_that_rusage_lost_is_split_like_the_time_that_is_known() {
+        const MS: u64 = 1_000_000;
+        let usage = |user, system, max_rss| ChildUsage { user_ns: user * MS, system_ns: system * MS, max_rss };
+        let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 0, 0);
+        ledger.usage = usage(300, 100, 7);
+        assert_eq!(ledger.usage_within(410 * MS), usage(300, 100, 7));
+        assert_eq!(ledger.usage_within(1000 * MS), usage(750, 250, 7));
+        ledger.usage = usage(1, 0, 2);
+        ledger.post_main_killed(usage(900, 90, 50));
+        assert_eq!(ledger.usage_within(1000 * MS), usage(900, 90, 50));
+        assert_eq!(ledger.usage_within(1100 * MS), usage(1000, 100, 50));
+        let nothing = CpuLedger::cell(baseline(0, 0), 0, 0, 0).usage_within(500 * MS);
+        assert_eq!(nothing, usage(500, 0, 0));
     }
 
     #[test]

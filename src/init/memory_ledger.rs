@@ -26,8 +26,7 @@ use wire::frame::MemoryMethod;
 /// Bytes by which the use may stay below the sandbox's limit when a charge fails.
 const CHARGE_SLACK: u64 = 512 * 1024;
 
-/// Page cache that may change unnoticed. More makes the peak counter inexact once the sandbox's
-/// limit was reached.
+/// Page cache that may be dropped unnoticed: the peak counter then tells that much too much.
 const CACHE_SLACK: u64 = 1024 * 1024;
 
 /// Memory that runtimes may load beside a run.
@@ -127,7 +126,9 @@ impl MemoryLedger {
             return (known.max(now.memory_peak.saturating_sub(self.own)), MemoryMethod::CgroupPeak);
         }
         let at_peak = now.memory_peak.saturating_sub(now.cache).saturating_sub(self.own);
-        if !self.is_hidden(now) && !self.has_loaded && (!is_full || self.most_cache.max(now.cache) <= CACHE_SLACK) {
+        let was_dropped = self.most_cache > now.cache + CACHE_SLACK;
+        let may_be_dropped = is_full && self.most_cache.max(now.cache) > CACHE_SLACK;
+        if !self.is_hidden(now) && !self.has_loaded && !was_dropped && !may_be_dropped {
             return (known.max(at_peak), MemoryMethod::CgroupPeak);
         }
         let resident = max_rss.saturating_sub(self.file_bytes.unwrap_or(0)).max(self.beside_files);
@@ -201,6 +202,9 @@ mod tests {
         let with = |memory, peak, cache| CgroupCounters { cache: cache * MIB, ..counters(memory, peak) };
         let mut ledger = MemoryLedger::new(with(15, 20, 5), Inherited::default(), 100 * MIB);
         assert_eq!(peak(&ledger, &with(40, 50, 25), 0), (15, MemoryMethod::CgroupPeak));
+        // the machine dropped some of it
+        ledger.sample(&with(40, 50, 25), None);
+        assert_eq!(peak(&ledger, &with(18, 50, 3), 0), (15, MemoryMethod::Sampled));
         // once the sandbox's limit was reached, page cache may have been dropped
         ledger.sample(&with(99, 99, 60), None);
         assert_eq!(peak(&ledger, &with(60, 100, 20), 0), (30, MemoryMethod::Sampled));

@@ -16,7 +16,7 @@
 
 use super::cell::{CellFiles, sockets_in_use};
 use super::cgroup::Cgroup;
-use super::cpu_ledger::{CpuLedger, LiveClocks};
+use super::cpu_ledger::{ChildUsage, CpuLedger, LiveClocks};
 use super::frame_queue::FrameQueue;
 use super::input::{BufferedInput, Input};
 use super::limits::{self, CPU_SLACK_NS, FIRST_SAMPLE_NS, SAMPLE_NS};
@@ -24,7 +24,7 @@ use super::memory_ledger::MemoryLedger;
 use super::outputs::{Outputs, ReadOutcome};
 use super::run_status::StatusPipe;
 use super::setup::{StartedCell, StartedProgram, StdioEnds};
-use super::sys::{self, ExitedChild, Resident};
+use super::sys::{self, ExitedChild, Resident, SocketCounts};
 use std::os::fd::{OwnedFd, RawFd};
 use wire::frame::{Done, Ended, Fired, FromInit, MemoryMethod, Run};
 
@@ -55,6 +55,9 @@ pub enum CellRemains {
         charged_ns: u64,
     },
 }
+
+/// How much longer than it takes to count what is in the buffers of sockets it is not counted again.
+const QUEUES_PAUSE: u64 = 10;
 
 /// A run in progress.
 pub struct RunState {
@@ -89,16 +92,20 @@ pub struct RunState {
     stuck: bool,
     survivors: u32,
     pub memory: MemoryLedger,
-    /// Bytes in socket buffers when they were last counted, if the cgroup does not count them.
+    /// Memory of sockets that the cgroup is not charged for, and of what is in their buffers, when it
+    /// was last counted, in bytes.
     socket_bytes: u64,
+    queued_bytes: u64,
     deadlines: Deadlines,
 }
 
 /// When [`RunState::tick`] is due, by reason; monotonic, in nanoseconds, u64::MAX for never.
 struct Deadlines {
     sample: u64,
-    /// When socket buffers may be counted again: with many sockets that takes a millisecond.
+    /// When sockets may be counted again.
     sockets: u64,
+    /// When what is in their buffers may be.
+    queues: u64,
     cpu: u64,
     kill: u64,
     usage: u64,
@@ -112,6 +119,7 @@ impl RunState {
         let deadlines = Deadlines {
             sample: now + FIRST_SAMPLE_NS,
             sockets: now,
+            queues: now,
             cpu: now.saturating_add(limits::next_cpu_check_ns(0, spec.limits.cpu_ns, speed)),
             kill: u64::MAX,
             usage: if spec.usage_interval_ns == 0 { u64::MAX } else { now },
@@ -138,6 +146,7 @@ impl RunState {
             survivors: 0,
             memory,
             socket_bytes: 0,
+            queued_bytes: 0,
             deadlines,
             spec,
         }
@@ -219,13 +228,11 @@ impl RunState {
     /// Samples the memory and ends the run if it used more than its limit.
     fn sample_memory(&mut self, now: u64, cgroup: &Cgroup) {
         let mut counters = cgroup.memory_counters();
-        if !cgroup.counts_sockets() && counters.sockets == 0 {
-            if now >= self.deadlines.sockets {
-                self.socket_bytes = self.read_socket_bytes();
-                self.deadlines.sockets = now + SAMPLE_NS;
-            }
-            counters.sockets = self.socket_bytes;
+        if now >= self.deadlines.sockets {
+            self.deadlines.sockets = now + SAMPLE_NS;
+            self.read_socket_bytes(now, !cgroup.counts_sockets() && counters.sockets == 0);
         }
+        counters.sockets += self.socket_bytes + self.queued_bytes;
         if !cgroup.has_memory() || self.has_reported_end() {
             self.deadlines.sample = now + SAMPLE_NS;
             return;
@@ -240,21 +247,35 @@ impl RunState {
         self.deadlines.sample = now + limits::next_memory_check_ns(limit - peak, is_hidden, age_ns);
     }
 
-    /// Bytes in socket buffers. Most programs have no socket, which the cell's own count tells at
-    /// once.
-    fn read_socket_bytes(&mut self) -> u64 {
+    /// Memory of sockets that the cgroup is not charged for. Most programs have no socket, which the
+    /// cell's own count tells at once.
+    fn read_socket_bytes(&mut self, now: u64, with_queues: bool) {
         let files = self.cell.as_mut().and_then(StartedCell::files);
-        let has_none = files.is_some_and(|files| sockets_in_use(&files.sockets) == 0);
-        if has_none { 0 } else { sys::socket_bytes(self.pid) }
+        let counts = match files.is_some_and(|files| sockets_in_use(&files.sockets) == 0) {
+            true => SocketCounts::default(),
+            false => SocketCounts::of(self.pid),
+        };
+        self.socket_bytes = counts.uncharged_bytes();
+        if !with_queues || !counts.have_queues() {
+            self.queued_bytes = 0;
+        } else if now >= self.deadlines.queues {
+            self.queued_bytes = sys::queued_bytes(self.pid);
+            // with very many sockets this takes a while
+            let took = sys::now().saturating_sub(now);
+            self.deadlines.queues = now + took + QUEUES_PAUSE * took;
+        }
     }
 
     /// What the main process has in memory.
     fn resident(&self) -> Option<Resident> {
-        let main = match self.kind {
+        self.main_process().map(sys::resident_of)
+    }
+
+    fn main_process(&self) -> Option<i32> {
+        match self.kind {
             RunKind::Split => Some(self.pid),
             RunKind::Cell => self.main.or_else(|| sys::children(self.pid).first().copied()),
-        };
-        main.map(sys::resident_of)
+        }
     }
 
     fn tick_ending(&mut self, now: u64, killed_at: u64) {
@@ -409,6 +430,10 @@ impl RunState {
             RunKind::Split => sys::kill_everyone(),
             RunKind::Cell => {
                 self.ledger.post_cell_init_killed(sys::cpu_of(self.pid));
+                if let Some(main) = self.main_process() {
+                    let ((user_ns, system_ns), max_rss) = (sys::ticks_of(main), sys::resident_of(main).most);
+                    self.ledger.post_main_killed(ChildUsage { user_ns, system_ns, max_rss });
+                }
                 sys::kill(self.pid);
             }
         }
@@ -478,7 +503,7 @@ impl RunState {
             (None, None) => Ended::Signaled(libc::SIGKILL as u8),
         };
         let oom_kills = is.oom_kills.saturating_sub(was.oom_kills);
-        let usage = self.ledger.usage();
+        let usage = if cgroup.has_cpu() { self.ledger.usage_within(cpu_ns) } else { self.ledger.usage() };
         let (memory_bytes, memory_source) = match cgroup.has_memory() {
             true => self.memory.peak(&is, usage.max_rss),
             false => (usage.max_rss, MemoryMethod::MaxRss),

@@ -97,4 +97,6 @@ pub enum Relaxation {
     /// Pseudoterminals. The machine has a few thousand of them, and their echo is work of the
     /// kernel that no program is charged.
     Pty,
+    /// Descriptors that timers and signals make readable (timerfd, signalfd).
+    Timerfd,
 }

@@ -237,7 +237,9 @@ impl Relax {
     pub const IO_URING: Relax = Relax(8);
     /// Pseudoterminals, for shells and editors.
     pub const PTY: Relax = Relax(16);
-    pub const ALL: Relax = Relax(31);
+    /// Descriptors that timers and signals make readable.
+    pub const TIMERFD: Relax = Relax(32);
+    pub const ALL: Relax = Relax(63);
 
     /// Whether every bit of `these` is set.
     #[must_use]

@@ -126,6 +126,8 @@ pub(super) const SOCKET_OPTIONS: &[(&str, i32, &[i32])] = &[
             63, // SO_TIMESTAMP_NEW
             64, // SO_TIMESTAMPNS_NEW
             65, // SO_TIMESTAMPING_NEW
+            // packets that a timer sends, in an interrupt
+            47, // SO_MAX_PACING_RATE
         ],
     ),
     (
@@ -145,8 +147,10 @@ pub(super) const SOCKET_OPTIONS: &[(&str, i32, &[i32])] = &[
     ("udp", libc::IPPROTO_UDP, &[100, 104]),
     // memberships in multicast groups are kernel memory that no cgroup is charged; IP_MINTTL
     ("ip", libc::IPPROTO_IP, &[21, 35, 39, 41, 42, 46, 48]),
-    // the same, anycast, and IPV6_FLOWLABEL_MGR: the machine has 4,096 flow labels
-    ("ipv6", libc::IPPROTO_IPV6, &[20, 27, 32, 42, 46, 48, 73]),
+    // the same, anycast, and IPV6_FLOWLABEL_MGR: the machine has 4,096 flow labels; headers that are
+    // sent with each packet (IPV6_2292PKTOPTIONS, HOPOPTS, RTHDRDSTOPTS, RTHDR, DSTOPTS): 64 KiB and
+    // more for a socket, which no cgroup is charged
+    ("ipv6", libc::IPPROTO_IPV6, &[6, 20, 27, 32, 42, 46, 48, 54, 55, 57, 59, 73]),
 ];
 
 /// Operations of prctl that do not exist for programs.
@@ -209,6 +213,20 @@ pub(super) const RELAXABLE: &[(Relax, i32, &[i64])] = &[
             libc::SYS_mq_timedreceive,
             libc::SYS_mq_notify,
             libc::SYS_mq_getsetattr,
+        ],
+    ),
+    (
+        Relax::TIMERFD,
+        libc::ENOSYS,
+        // when a timer expires, an interrupt wakes up everything that watches it: thousands of epoll
+        // instances take a millisecond of whoever runs on that CPU
+        &[
+            libc::SYS_timerfd_create,
+            libc::SYS_timerfd_settime,
+            libc::SYS_timerfd_gettime,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_signalfd,
+            libc::SYS_signalfd4,
         ],
     ),
     (Relax::IO_URING, libc::ENOSYS, &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register]),

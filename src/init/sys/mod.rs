@@ -12,6 +12,7 @@ mod parked;
 mod process;
 mod rights;
 mod signal;
+mod sockets;
 
 pub use clock::*;
 pub use crossing::{STACK_BYTES, crossing_code, detour_code, steps_code};
@@ -21,3 +22,4 @@ pub use parked::ParkedThreads;
 pub use process::*;
 pub use rights::*;
 pub use signal::*;
+pub use sockets::{SocketCounts, queued_bytes};

@@ -66,33 +66,26 @@ pub fn resident_of(pid: i32) -> Resident {
     }
 }
 
+/// User and system time of a process and of the children that it waited for, in nanoseconds, by
+/// ticks of 10 ms; 0 when it does not exist.
+#[must_use]
+pub fn ticks_of(pid: i32) -> (u64, u64) {
+    const TICK_NS: u64 = 10_000_000;
+    let stat = read_text(&format!("/proc/{pid}/stat"));
+    // the name, in parentheses, may have any character; user, system, and those of children are the
+    // twelfth to the fifteenth word after it
+    let words = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+    let ticks: Vec<u64> = words.skip(11).take(4).map(|word| word.parse().unwrap_or(0)).collect();
+    match ticks.as_slice() {
+        [user, system, users, systems] => ((user + users) * TICK_NS, (system + systems) * TICK_NS),
+        _ => (0, 0),
+    }
+}
+
 /// The number after `name` in a file of /proc like `status`; 0 if it is missing.
 fn number_in(status: &str, name: &str) -> u64 {
     let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     value.split_ascii_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
-/// Bytes in the buffers of TCP and UDP sockets in the network namespace of a process, without the
-/// kernel's overhead. Looks at each socket only if there are any.
-#[must_use]
-pub fn socket_bytes(pid: i32) -> u64 {
-    let read = |file: &str| read_text(&format!("/proc/{pid}/net/{file}"));
-    // `TCP: inuse 2 orphan 0 ...`, `UDP: inuse 0 ...`, `TCP6: inuse 0`
-    let is_used = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        let is_counted = words.next().is_some_and(|name| name.starts_with("TCP") || name.starts_with("UDP"));
-        is_counted && words.nth(1).is_some_and(|count| count != "0")
-    };
-    if ![read("sockstat"), read("sockstat6")].iter().any(|text| text.lines().any(is_used)) {
-        return 0;
-    }
-    // the fifth word is TX_QUEUE:RX_QUEUE, in hexadecimal
-    let queued = |line: &str| {
-        let (sent, received) = line.split_ascii_whitespace().nth(4)?.split_once(':')?;
-        Some(u64::from_str_radix(sent, 16).ok()? + u64::from_str_radix(received, 16).ok()?)
-    };
-    let tables = ["tcp", "tcp6", "udp", "udp6"].map(read);
-    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(queued).sum()
 }
 
 fn page_size() -> u64 {

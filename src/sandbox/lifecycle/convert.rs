@@ -33,6 +33,7 @@ pub fn relax(allowed: &[Relaxation]) -> Relax {
         Relaxation::PosixMq => Relax::POSIX_MQ,
         Relaxation::IoUring => Relax::IO_URING,
         Relaxation::Pty => Relax::PTY,
+        Relaxation::Timerfd => Relax::TIMERFD,
     };
     allowed.iter().map(bits).fold(Relax::NONE, Relax::with)
 }

@@ -455,6 +455,11 @@ int main(int argc, char **argv) {
     IS("wide-tcp-delay") { option(AF_INET, SOCK_STREAM, IPPROTO_TCP, 37); return 0; }
     IS("wide-min-ttl") { option(AF_INET, SOCK_STREAM, IPPROTO_IP, 21); return 0; }
     IS("wide-min-hops") { option(AF_INET6, SOCK_STREAM, IPPROTO_IPV6, 73); return 0; }
+    IS("wide-pacing") { option(AF_INET, SOCK_STREAM, SOL_SOCKET, 47); return 0; }
+    IS("wide-timer-fan") { say(timerfd_create(CLOCK_MONOTONIC, 0)); return 0; }
+    IS("wide-signal-fan") { sigset_t all; sigfillset(&all); say(signalfd(-1, &all, 0)); return 0; }
+    IS("count-headers") { static char r[65536]; struct cmsghdr *c = (void *)r; c->cmsg_len = sizeof r; c->cmsg_level = IPPROTO_IPV6; c->cmsg_type = 60; option_of(AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, 6, r, sizeof r); return 0; }
+    IS("count-routing-header") { char r[24] = {0, 2, 0, 1}; option_of(AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, 57, r, sizeof r); return 0; }
     IS("wide-module-vlan") { char r[64] = {0}; say(ioctl(socket(AF_INET, SOCK_DGRAM, 0), 0x8982, r)); return 0; }
     IS("wide-module-bridge") { long r[4] = {0}; say(ioctl(socket(AF_INET, SOCK_DGRAM, 0), 0x8940, r)); return 0; }
     IS("wide-udp-encap") { option(AF_INET, SOCK_DGRAM, IPPROTO_UDP, 100); return 0; }
