@@ -45,6 +45,7 @@ mod limits;
 mod memory_ledger;
 mod outputs;
 mod own_cpu;
+mod pace;
 mod process_room;
 mod queued_run;
 mod ready;

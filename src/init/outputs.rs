@@ -8,6 +8,7 @@
 //! ```
 
 use super::frame_queue::FrameQueue;
+use super::pace::Pace;
 use super::sys;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use wire::frame::{FromInit, MAX_CHUNK_BYTES, OUTPUT_WINDOW_BYTES, OutputStream, Run};
@@ -25,8 +26,10 @@ pub struct Outputs {
     /// Bytes sent and not credited yet.
     unacked: u64,
     limit: u64,
+    /// Whether the daemon is told of ends: then another program waits for the output.
     reports_ends: bool,
     is_discarding: bool,
+    pace: Pace,
 }
 
 /// Result of one read.
@@ -52,6 +55,7 @@ impl Outputs {
             limit: run.limits.output_bytes,
             reports_ends: run.report_output_ends,
             is_discarding: false,
+            pace: Pace::default(),
         }
     }
 
@@ -87,11 +91,17 @@ impl Outputs {
         self.counted
     }
 
+    /// Until when nothing is to be read, if it is to wait.
+    #[must_use]
+    pub fn paused_until(&self, now: u64) -> Option<u64> {
+        self.pace.paused_until(now)
+    }
+
     /// A pipe for poll, if it may be read now; otherwise -1.
     #[must_use]
-    pub fn poll_fd(&self, i: usize) -> RawFd {
+    pub fn poll_fd(&self, i: usize, now: u64) -> RawFd {
         match self.pipes.get(i) {
-            Some(Some(fd)) if self.room() > 0 => fd.as_raw_fd(),
+            Some(Some(fd)) if self.room() > 0 && self.paused_until(now).is_none() => fd.as_raw_fd(),
             _ => -1,
         }
     }
@@ -113,7 +123,7 @@ impl Outputs {
     }
 
     /// Reads one of the pipes, once.
-    pub fn read(&mut self, i: usize, buffer: &mut [u8], out: &mut FrameQueue) -> ReadOutcome {
+    pub fn read(&mut self, i: usize, now: u64, buffer: &mut [u8], out: &mut FrameQueue) -> ReadOutcome {
         let room = usize::try_from(self.room()).unwrap_or(0);
         let (Some(Some(fd)), Some(buffer)) = (self.pipes.get(i), buffer.get_mut(..room)) else {
             return ReadOutcome::Nothing;
@@ -137,6 +147,9 @@ impl Outputs {
         };
         if let Some(counted) = self.counted.get_mut(i) {
             *counted += n as u64;
+        }
+        if !self.reports_ends {
+            self.pace.note(n, now);
         }
         if self.allowance() == 0 {
             return ReadOutcome::OverLimit;

@@ -466,7 +466,7 @@ impl RunState {
 
     /// Reads one of the outputs, once. Returns whether there may be more at once.
     pub fn read_output(&mut self, i: usize, now: u64, buffer: &mut [u8], out: &mut FrameQueue) -> bool {
-        let outcome = self.outputs.read(i, buffer, out);
+        let outcome = self.outputs.read(i, now, buffer, out);
         if outcome == ReadOutcome::Nothing {
             return false;
         }

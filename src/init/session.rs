@@ -126,14 +126,15 @@ impl Session {
 
     /// Waits for an event, at most until `wake_at`.
     fn wait(&mut self, wake_at: u64) -> Result<Readiness, SessionEnd> {
-        let active = self.sandbox.as_ref().and_then(|sandbox| sandbox.active.as_ref());
+        let (now, active) = (sys::now(), self.sandbox.as_ref().and_then(|sandbox| sandbox.active.as_ref()));
+        let wake_at = active.and_then(|active| active.outputs.paused_until(now)).unwrap_or(wake_at).min(wake_at);
         let prepared = |i| self.sandbox.as_ref().map_or(-1, |sandbox| sandbox.pool.ready_fd(i));
         let mut fds = [
             poll_fd(0, libc::POLLIN),
             poll_fd(self.signals.as_raw_fd(), libc::POLLIN),
             poll_fd(self.out.poll_fd(), libc::POLLOUT),
-            poll_fd(active.map_or(-1, |active| active.outputs.poll_fd(0)), libc::POLLIN),
-            poll_fd(active.map_or(-1, |active| active.outputs.poll_fd(1)), libc::POLLIN),
+            poll_fd(active.map_or(-1, |active| active.outputs.poll_fd(0, now)), libc::POLLIN),
+            poll_fd(active.map_or(-1, |active| active.outputs.poll_fd(1, now)), libc::POLLIN),
             poll_fd(active.map_or(-1, |active| active.input.poll_fd()), libc::POLLOUT),
             poll_fd(active.map_or(-1, RunState::status_fd), libc::POLLIN),
             poll_fd(prepared(0), libc::POLLIN),
@@ -141,7 +142,7 @@ impl Session {
             poll_fd(prepared(2), libc::POLLIN),
             poll_fd(prepared(3), libc::POLLIN),
         ];
-        sys::poll(&mut fds, wake_at.saturating_sub(sys::now())).map_err(|e| format!("poll: errno {e}"))?;
+        sys::poll(&mut fds, wake_at.saturating_sub(now)).map_err(|e| format!("poll: errno {e}"))?;
         // fails to compile unless the list has one entry for each prepared runtime
         let [host_input, signals, host_output, stdout, stderr, stdin, status, prepared @ ..] =
             fds.map(|fd| fd.revents != 0);
