@@ -92,3 +92,29 @@ fn a_replacement_that_a_crash_interrupted_is_finished() {
     assert_eq!(std::fs::read(&aside).unwrap(), b"damaged");
     assert!(!folder.path().join("assay.db-new").exists());
 }
+
+#[test]
+fn readers_that_find_the_same_damage_have_the_file_replaced_once() {
+    for _ in 0..5 {
+        let (folder, time) = (tempfile::tempdir().unwrap(), TestTime::new());
+        let store = open(folder.path(), &time);
+        for number in 0..100 {
+            store.record(Record { report: vec![b'x'; 3000], ..record("", &number.to_string(), "accepted", None) });
+        }
+        accept(&store, intake("", "a", "x"));
+        let first = store.list(&HistoryFilter::default(), None, 1000).unwrap().rows.pop().unwrap();
+        let file = folder.path().join("assay.db");
+        damage(&file, "report", 0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                // until the new file, which does not have the report
+                scope.spawn(|| while !matches!(store.report(first.key), Ok(None)) {});
+            }
+        });
+        accept(&store, intake("", "b", "x"));
+        assert_eq!(store.held().unwrap().len(), 2);
+        let aside = crate::set_aside::damaged_files(&file);
+        let databases = aside.iter().filter(|path| !path.to_string_lossy().ends_with("-wal"));
+        assert_eq!(databases.filter(|path| !path.to_string_lossy().ends_with("-shm")).count(), 1, "{aside:?}");
+    }
+}

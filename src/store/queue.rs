@@ -34,6 +34,8 @@ struct WaitingChanges {
     /// When the oldest one that can wait arrived.
     lingering: Option<Instant>,
     tasks: VecDeque<UpkeepTask>,
+    /// There is something to do besides changes and tasks.
+    is_woken: bool,
     closed: bool,
     dropped: u64,
 }
@@ -42,6 +44,8 @@ struct WaitingChanges {
 pub(crate) struct Taken {
     pub(crate) group: Vec<Box<dyn WaitingChange>>,
     pub(crate) task: Option<UpkeepTask>,
+    /// There is something else to look at.
+    pub(crate) is_woken: bool,
     /// Nothing waits, and nothing will.
     pub(crate) is_over: bool,
 }
@@ -115,6 +119,7 @@ impl ChangeQueue {
 
     /// Wakes the writer without a change.
     pub(crate) fn wake(&self) {
+        self.state.lock().is_woken = true;
         self.changed.notify_one();
     }
 
@@ -128,6 +133,7 @@ impl ChangeQueue {
             let now = Instant::now();
             let is_due = state.urgent > 0
                 || state.closed
+                || state.is_woken
                 || !state.tasks.is_empty()
                 || linger.is_some_and(|linger| linger <= now)
                 || until <= now;
@@ -139,6 +145,7 @@ impl ChangeQueue {
                 break;
             }
         }
+        let is_woken = std::mem::take(&mut state.is_woken);
         let (mut group, mut bytes) = (Vec::new(), 0);
         while let Some(change) = state.changes.pop_front() {
             state.bytes -= change.bytes();
@@ -156,7 +163,7 @@ impl ChangeQueue {
         state.lingering = state.lingering.filter(|_| rest_lingers);
         let task = state.tasks.pop_front();
         let is_over = state.closed && group.is_empty() && task.is_none();
-        Taken { group, task, is_over }
+        Taken { group, task, is_woken, is_over }
     }
 
     /// Nothing is queued any more; what waits is still taken.
@@ -203,6 +210,14 @@ mod tests {
             .sum();
         assert_eq!(rest + MAX_GROUP, MAX_WAITING, "what was queued is taken after the end");
         drop(receipts);
+    }
+
+    #[test]
+    fn a_writer_that_is_woken_has_something_to_look_at() {
+        let queue = ChangeQueue::default();
+        queue.wake();
+        let forever = Duration::from_secs(1 << 30);
+        assert!(queue.take(forever).is_woken && !queue.take(Duration::ZERO).is_woken);
     }
 
     #[test]

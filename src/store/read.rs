@@ -38,11 +38,12 @@ impl Readers {
         Readers { file, status, queue, pool: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// Closes the connections: the file is another one.
+    /// Closes the connections: the file is another one. What was found in the old one is forgotten.
     pub(crate) fn renew(&self) {
         let mut pool = self.pool.lock();
         pool.generation += 1;
         pool.idle.clear();
+        drop(self.status.take_damage());
     }
 
     /// Reads on a connection; waits while all are busy.
@@ -61,15 +62,17 @@ impl Readers {
             Err(error) => (Err(error), None),
         };
         let result = result.map_err(Error::from);
-        if let Err(Error::Damaged(reason)) = &result {
-            self.status.suspect(reason.clone());
-            self.queue.wake();
-        } else if let Some(connection) = connection {
-            let mut pool = self.pool.lock();
-            if pool.generation == generation {
-                pool.idle.push(connection);
+        let mut pool = self.pool.lock();
+        // the damage of a file that was replaced meanwhile says nothing of the new one
+        if pool.generation == generation {
+            if let Err(Error::Damaged(reason)) = &result {
+                self.status.suspect(reason.clone());
+                self.queue.wake();
+            } else {
+                pool.idle.extend(connection);
             }
         }
+        drop(pool);
         drop(permit);
         result
     }

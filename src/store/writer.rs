@@ -84,7 +84,8 @@ impl Writer {
                 (false, true) => LOOK,
                 (false, false) => IDLE,
             };
-            let Taken { group, task: new_task, is_over } = self.queue.take(patience);
+            let Taken { group, task: new_task, is_woken, is_over } = self.queue.take(patience);
+            has_changed |= is_woken;
             if is_over && task.is_none() {
                 break;
             }
