@@ -118,3 +118,20 @@ fn readers_that_find_the_same_damage_have_the_file_replaced_once() {
         assert_eq!(databases.filter(|path| !path.to_string_lossy().ends_with("-shm")).count(), 1, "{aside:?}");
     }
 }
+
+#[test]
+fn damage_that_the_opening_finds_in_any_table_is_set_aside() {
+    let (folder, time) = (tempfile::tempdir().unwrap(), TestTime::new());
+    let store = open(folder.path(), &time);
+    for number in 0..50 {
+        let outputs = store.stage(&[("stdout".to_owned(), b"x")]).unwrap();
+        store.record(Record { outputs, ..record("", &number.to_string(), "accepted", None) });
+    }
+    accept(&store, intake("", "a", "x"));
+    drop(store);
+    damage(&folder.path().join("assay.db"), "output", 0);
+    let store = open(folder.path(), &time);
+    assert!(store.figures().unwrap().set_aside.is_some());
+    assert_eq!(store.held().unwrap().len(), 1);
+    assert!(store.check().unwrap().is_empty());
+}

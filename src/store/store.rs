@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use crate::change::Receipt;
 use crate::clock::{StoreClock, SystemTimeSource, TimeSource};
 use crate::database::{self, Unusable, sync_folder};
-use crate::error::{Error, OpenError};
+use crate::error::{Error, OpenError, is_damage};
 use crate::filesystem::refuse_network;
 use crate::history::{self, HistoryFilter, HistoryPage, HistoryRow, ListPosition, Tally};
 use crate::intake::{Intake, IntakeResult, Start};
@@ -110,9 +110,17 @@ impl Store {
         }
         let outputs = folder.join("assay-outputs");
         let outputs = OutputFolder::open(outputs.clone()).map_err(OpenError::io("create", &outputs))?;
-        let connection = open_or_replace(&file, &wall, &status)?;
         let failed = |source| OpenError::Sqlite { file: file.clone(), source };
-        let latest_ms = begin(&connection, &outputs).map_err(failed)?;
+        let mut connection = open_or_replace(&file, &wall, &status)?;
+        let latest_ms = match begin(&connection, &outputs) {
+            Err(reason) if is_damage(&reason) => {
+                drop(connection);
+                connection = replace(&file, &reason, &wall, &status)?;
+                begin(&connection, &outputs)
+            }
+            begun => begun,
+        };
+        let latest_ms = latest_ms.map_err(failed)?;
         let clock = StoreClock::new(options.time, latest_ms);
         let queue = Arc::new(ChangeQueue::default());
         let readers = Arc::new(Readers::new(file.clone(), status.clone(), queue.clone()));
@@ -385,12 +393,16 @@ fn lock(folder: &Path) -> Result<Flock<File>, OpenError> {
 }
 
 fn open_or_replace(file: &Path, wall: &StoreClock, status: &Status) -> Result<Connection, OpenError> {
-    let reason = match database::open(file) {
-        Ok(connection) => return Ok(connection),
-        Err(Unusable::Refused(error)) => return Err(error),
-        Err(Unusable::Damaged(reason)) => reason,
-    };
-    let aside = set_aside::replace(file, &reason, wall.now())?;
+    match database::open(file) {
+        Ok(connection) => Ok(connection),
+        Err(Unusable::Refused(error)) => Err(error),
+        Err(Unusable::Damaged(reason)) => replace(file, &reason, wall, status),
+    }
+}
+
+/// Sets a damaged file aside and opens the new one.
+fn replace(file: &Path, reason: &rusqlite::Error, wall: &StoreClock, status: &Status) -> Result<Connection, OpenError> {
+    let aside = set_aside::replace(file, reason, wall.now())?;
     aside.log();
     status.set_aside(aside);
     database::open(file).map_err(|unusable| match unusable {
