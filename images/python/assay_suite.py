@@ -384,6 +384,9 @@ def run_suite(load):
         defined = {name for name, _, _ in heads[path]}
         for library, name, here in taken[path]:
             before = libraries.get(library, {}).get(name, missing)
+            if library in served and id(vars(served[library])) in loaded:
+                whole = loaded[id(vars(served[library]))]
+                before = missing if name in whole.changing | own_changes else whole.before.get(name, missing)
             if before is not missing and here not in defined and names.get(here) is not before:
                 tampered(f"{library if name is None else f'{library}.{name}'}, which the tests use")
         tests = set()
@@ -868,7 +871,21 @@ def run_suite(load):
         """The functions of the suite's fixtures that a test uses."""
         info = getattr(item, "_fixtureinfo", None)
         found = info.name2fixturedefs.values() if info is not None else ()
-        return tuple(one.func for several in found for one in several if is_of_suite(one.func))
+        return tuple(one.func for several in found for one in several if is_of_suite(one.func)) + tuple(hooks)
+
+    hooks = []  # functions of the suite that pytest calls for all tests
+
+    def look_at_suite():
+        """What the modules of the suite have, once all of them have been imported: it has made which cases there are."""
+        for whole in loaded.values():
+            is_conftest = whole.path.endswith("conftest.py")
+            for name, value in whole.before.items():
+                if not isinstance(value, functions) or name in whole.changing or name in own_changes:
+                    continue
+                if whole.names.get(name) is not value:
+                    tampered(f"{whole.path}: {name}")
+                if is_conftest and name.startswith("pytest_"):
+                    hooks.append(value)
 
     fixed = {"setUp", "tearDown", "setUpClass", "tearDownClass", "setup_method", "teardown_method", "setup_class", "teardown_class", "run", "__call__"}
 
@@ -1550,6 +1567,7 @@ def subTest(self, msg=missing, **params):
         def pytest_collection_finish(self, session):
             look_at_all()
             look(())
+            look_at_suite()
             names, skipped = [], []
             for item in session.items:
                 if has_mark(item, "skip", "skipif") and is_skipped(item):

@@ -58,3 +58,21 @@ pub(super) fn skipped(test: &PlannedTest) -> TestResult {
         stored: StoredOutputs::default(),
     }
 }
+
+/// A test's result, for tests of what is made of results.
+#[cfg(test)]
+pub(super) fn result_of(name: &str, verdict: Verdict, message: &str) -> TestResult {
+    TestResult {
+        name: name.to_owned(),
+        group: None,
+        verdict,
+        message: message.to_owned(),
+        weight: 1.0,
+        points: None,
+        feedback: None,
+        transcript: None,
+        passes: None,
+        run: None,
+        stored: StoredOutputs::default(),
+    }
+}

@@ -121,21 +121,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::results::result_of;
 
     fn result(test: usize, verdict: Verdict) -> TestResult {
-        TestResult {
-            name: test.to_string(),
-            group: None,
-            verdict,
-            message: String::new(),
-            weight: 1.0,
-            points: None,
-            feedback: None,
-            transcript: None,
-            passes: None,
-            run: None,
-            stored: Default::default(),
-        }
+        result_of(&test.to_string(), verdict, "")
     }
 
     fn ended(test: usize, is_right: bool) -> EndedTest {
