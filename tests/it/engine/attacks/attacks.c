@@ -31,10 +31,12 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -139,6 +141,22 @@ static int readable_below(const char *folder, int depth) {
 static int orphan(void) { if (fork()) return 0; setsid(); return 1; }
 /* keeps sending until nothing more is taken; the receiver never reads */
 static void stuff(int fd) { fcntl(fd, F_SETFL, O_NONBLOCK); while (send(fd, big, sizeof big, MSG_NOSIGNAL) > 0 || send(fd, big, 4096, MSG_NOSIGNAL) > 0) {} }
+/* connections that nobody accepts */
+static void unaccepted(int listeners) {
+    while (listeners--) {
+        struct sockaddr_in at = {AF_INET, 0, {htonl(0x7f000001)}};
+        socklen_t n = sizeof at;
+        int listener = socket(AF_INET, SOCK_STREAM, 0);
+        if (bind(listener, (void *)&at, n) || listen(listener, 4096)) return;
+        getsockname(listener, (void *)&at, &n);
+        for (int i = 0; i < 4000; i++) {
+            int one = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+            connect(one, (void *)&at, n);
+            close(one);
+        }
+    }
+}
+
 static void attack_tcp_pair(int pair[2]) {
     struct sockaddr_in a = local(0);
     socklen_t n = sizeof a;
@@ -528,6 +546,7 @@ int main(int argc, char **argv) {
     IS("count-policies") { int fd = memfd_create("x", 0); must(ftruncate(fd, 1l << 30)); for (long i = 0; i < 100000; i++) { char *p = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, i * 8192); unsigned long mask = 1; if (syscall(SYS_mbind, p, 4096, i & 1 ? 2 : 3, &mask, 64, 0)) { say(-1); return 0; } munmap(p, 4096); } puts("endless"); return 0; }
     IS("count-area-names") { char *p = mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); say(prctl(0x53564d41, 0, p, 4096, "name")); return 0; }
     IS("count-unix-buffers") { for (int i = 0; i < 400; i++) { int pair[2], size = 8 << 20; if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) { say(-1); return 0; } setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size); stuff(pair[0]); } puts("endless"); return 0; }
+    IS("count-unaccepted") { unaccepted(40); puts("endless"); return 0; }
     IS("count-tcp-buffers") { for (int i = 0; i < 400; i++) { int pair[2]; attack_tcp_pair(pair); stuff(pair[0]); } puts("endless"); return 0; }
     IS("count-udp-buffers") { for (int i = 0; i < 400; i++) { int size = 8 << 20, in = socket(AF_INET, SOCK_DGRAM, 0), out = socket(AF_INET, SOCK_DGRAM, 0); struct sockaddr_in a = local(0); socklen_t n = sizeof a; must(in); must(out); setsockopt(in, SOL_SOCKET, SO_RCVBUF, &size, sizeof size); must(bind(in, (void *)&a, n)); must(getsockname(in, (void *)&a, &n)); for (int j = 0; j < 200; j++) sendto(out, big, 60000, MSG_DONTWAIT, (void *)&a, n); close(out); } puts("endless"); return 0; }
     IS("count-zero-shared") { int fd = open("/dev/zero", O_RDWR); char *p = mmap(0, 1 << 30, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0); must((long)p == -1 ? -1 : 0); memset(p, 1, 1 << 30); puts("endless"); return 0; }

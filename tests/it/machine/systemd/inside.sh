@@ -131,14 +131,15 @@ starts_python_hot() {
   systemctl daemon-reload
   systemctl restart assayd.service
   python() { report=$(assay --json run --cpu-ms 60000 --wall-ms 120000 "$@"); }
-  printf 'import atexit\natexit.register(print, "ended")\nprint(1)\n' >/root/hot.py
-  python /root/hot.py
+  # the name that the waiting runtime has
+  printf 'import atexit\natexit.register(print, "ended")\nprint(1)\n' >/root/main.py
+  python /root/main.py
   # a runtime loads while nothing runs
   until grep -q '"start": *"hot"' <<<"$report"; do
     tries=$((tries - 1))
     [ "$tries" -gt 0 ] || fail "no run of Python was hot: $report $(assay --json pools)"
     sleep 20
-    python /root/hot.py
+    python /root/main.py
   done
   grep -q '"verdict": *"accepted"' <<<"$report" || fail "$report"
   grep -qF '"1\nended\n"' <<<"$report" || fail "$report"
