@@ -156,7 +156,7 @@ impl ImageError {
             ImageError::Engine(error) => error.remedy(),
             ImageError::Failed { log, source, .. } => {
                 let engine = match &**source {
-                    AttemptError::Engine(error) => error.remedy().map(|remedy| format!("{}. ", sentence(&remedy))),
+                    AttemptError::Engine(error) => error.remedy().map(|remedy| format!("{remedy}. ")),
                     _ => None,
                 };
                 Some(format!(
@@ -167,7 +167,7 @@ impl ImageError {
             }
             ImageError::Registry { .. } => None,
             ImageError::Pull { name, source } => Some(match source.remedy() {
-                Some(remedy) => format!("{}.", sentence(&remedy)),
+                Some(remedy) => remedy,
                 None => format!(
                     "See how it fails on the engine's machine: docker pull {name}. An image that was loaded there by \
                      hand (docker load) is used as well."
@@ -187,12 +187,6 @@ impl ImageError {
             ImageError::Definition { .. } | ImageError::Registry { .. } | ImageError::Missing { .. } => false,
         }
     }
-}
-
-/// A remedy of the engine's as the beginning of a sentence.
-fn sentence(remedy: &str) -> String {
-    let mut chars = remedy.chars();
-    chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect()
 }
 
 /// Why no sandbox can be created from an image now.
