@@ -82,7 +82,7 @@ pub struct Cgroup {
     sockets: Option<OwnedFd>,
     sockets_peak: Option<OwnedFd>,
     tasks: Option<OwnedFd>,
-    /// The limit on processes when the limits were last read: only the daemon changes it, which then
+    /// The limit on processes when the limits were last read: only the daemon changes it, and then
     /// has them read again.
     max_tasks: Cell<Option<u64>>,
 }

@@ -136,9 +136,9 @@ impl CpuLedger {
         self.usage
     }
 
-    /// The same for a program that used `cpu_ns` in all. Of processes that the kernel reaps by itself
-    /// rusage tells nothing: of those of a cell that was killed, and of those that no parent waits
-    /// for. Their time is split like the time that is known.
+    /// The same for a program that used `cpu_ns` in all. Of processes that the kernel reaps by
+    /// itself rusage tells nothing: of those of a cell that was killed, and of those that no parent
+    /// waits for. Their time is split like the time that is known.
     #[must_use]
     pub fn usage_within(&self, cpu_ns: u64) -> ChildUsage {
         let known = if self.usage.cpu_ns() < self.at_kill.cpu_ns() { self.at_kill } else { self.usage };

@@ -49,8 +49,8 @@ pub fn probe(hello: &InitHello, cgroup: &Cgroup) -> Ready {
     with_limits(ready, &cgroup.limits(), cgroup)
 }
 
-/// Whether the programs' uid has descriptors in flight, which it must not have before the first run.
-/// Sockets of a sandbox that was removed just now may still be collected.
+/// Whether the programs' uid has descriptors in flight, which it must not have before the first
+/// run. Sockets of a sandbox that was removed just now may still be collected.
 fn is_spent(hello: &InitHello) -> bool {
     let is_counted = || match hello.isolation {
         IsolationMode::Cell => sys::has_more_in_flight(MOST_IN_FLIGHT),

@@ -56,7 +56,8 @@ pub enum CellRemains {
     },
 }
 
-/// How much longer than it takes to count what is in the buffers of sockets it is not counted again.
+/// For how many times as long as it takes to count what is in the buffers of sockets it is not
+/// counted again.
 const QUEUES_PAUSE: u64 = 10;
 
 /// A run in progress.
@@ -92,8 +93,8 @@ pub struct RunState {
     stuck: bool,
     survivors: u32,
     pub memory: MemoryLedger,
-    /// Memory of sockets that the cgroup is not charged for, and of what is in their buffers, when it
-    /// was last counted, in bytes.
+    /// Memory of sockets that the cgroup is not charged for, and of what is in their buffers, when
+    /// it was last counted, in bytes.
     socket_bytes: u64,
     queued_bytes: u64,
     deadlines: Deadlines,
@@ -247,8 +248,8 @@ impl RunState {
         self.deadlines.sample = now + limits::next_memory_check_ns(limit - peak, is_hidden, age_ns);
     }
 
-    /// Memory of sockets that the cgroup is not charged for. Most programs have no socket, which the
-    /// cell's own count tells at once.
+    /// Counts the memory of sockets that the cgroup is not charged for. Most programs have no
+    /// socket, which the cell's own count tells at once.
     fn read_socket_bytes(&mut self, now: u64, with_queues: bool) {
         let files = self.cell.as_mut().and_then(StartedCell::files);
         let counts = match files.is_some_and(|files| sockets_in_use(&files.sockets) == 0) {

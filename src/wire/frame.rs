@@ -173,7 +173,8 @@ pub enum FromInit {
     Pong { token: u64 },
     /// A protocol or internal error, for the log. The session ends after it.
     Fault { message: String },
-    /// Sockets of earlier runs are still in use, so no later run can begin. The session ends after it.
+    /// Sockets of earlier runs are still in use, so no later run can begin. The session ends after
+    /// it.
     SocketsLeft,
 }
 
@@ -440,8 +441,8 @@ pub struct Ready {
     pub readonly_root: bool,
     /// Whether /box is a writable tmpfs without `noexec`.
     pub box_tmpfs: bool,
-    /// Whether descriptors of the programs' uid are in flight that no process can receive: the kernel
-    /// counts them until it is booted again, and a program could pass fewer.
+    /// Whether descriptors of the programs' uid are in flight that no process can receive: the
+    /// kernel counts them until it is booted again, and a program could pass fewer.
     pub uid_is_spent: bool,
     /// Bytes that the sandbox's cgroup uses now.
     pub memory_used_bytes: u64,

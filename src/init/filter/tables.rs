@@ -147,9 +147,9 @@ pub(super) const SOCKET_OPTIONS: &[(&str, i32, &[i32])] = &[
     ("udp", libc::IPPROTO_UDP, &[100, 104]),
     // memberships in multicast groups are kernel memory that no cgroup is charged; IP_MINTTL
     ("ip", libc::IPPROTO_IP, &[21, 35, 39, 41, 42, 46, 48]),
-    // the same, anycast, and IPV6_FLOWLABEL_MGR: the machine has 4,096 flow labels; headers that are
-    // sent with each packet (IPV6_2292PKTOPTIONS, HOPOPTS, RTHDRDSTOPTS, RTHDR, DSTOPTS): 64 KiB and
-    // more for a socket, which no cgroup is charged
+    // the same, anycast, and IPV6_FLOWLABEL_MGR: the machine has 4,096 flow labels; headers that
+    // are sent with each packet (IPV6_2292PKTOPTIONS, HOPOPTS, RTHDRDSTOPTS, RTHDR, DSTOPTS):
+    // 64 KiB and more for a socket, which no cgroup is charged
     ("ipv6", libc::IPPROTO_IPV6, &[6, 20, 27, 32, 42, 46, 48, 54, 55, 57, 59, 73]),
 ];
 
@@ -218,8 +218,8 @@ pub(super) const RELAXABLE: &[(Relax, i32, &[i64])] = &[
     (
         Relax::TIMERFD,
         libc::ENOSYS,
-        // when a timer expires, an interrupt wakes up everything that watches it: thousands of epoll
-        // instances take a millisecond of whoever runs on that CPU
+        // when a timer expires, an interrupt wakes up everything that watches it: thousands of
+        // epoll instances take a millisecond of what runs on that CPU
         &[
             libc::SYS_timerfd_create,
             libc::SYS_timerfd_settime,

@@ -15,7 +15,6 @@ const MAX_SQUEEZES: u64 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     Sockets,
-    /// Memory.
     Bytes(u64),
 }
 
@@ -38,9 +37,9 @@ impl From<Left> for SessionEnd {
 }
 
 impl SandboxState {
-    /// Reaps the children that have exited. During a run in a cell those that are not the run's stay
-    /// zombies: they keep their places in the room for processes, of which the program would get
-    /// one more for each.
+    /// Reaps the children that have exited. During a run in a cell those that are not the run's
+    /// stay zombies: they keep their places in the room for processes, of which the program would
+    /// get one more for each.
     pub fn reap(&mut self, now: u64) {
         let is_cell = self.is_cell();
         if let Some(active) = self.active.as_mut().filter(|_| is_cell) {

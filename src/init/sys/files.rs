@@ -5,7 +5,6 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::errno::{Errno, check, own};
-use super::rights::with_open_files;
 use nix::libc;
 
 /// read(2), retried on EINTR.
@@ -194,14 +193,6 @@ pub fn send_fds<const N: usize>(to: &OwnedFd, byte: u8, fds: [&OwnedFd; N]) -> R
             check(libc::sendmsg(to.as_raw_fd(), message, libc::MSG_NOSIGNAL) as i64).map(drop)
         }
     })
-}
-
-/// Whether this process's user has more descriptors in flight than `most`. The kernel refuses one
-/// more if they exceed the limit of open files, so that limit is lowered for a moment.
-#[must_use]
-pub fn has_more_in_flight(most: u64) -> bool {
-    let Ok((end, other)) = control_socket() else { return false };
-    with_open_files(most, || send_fds(&end, 0, [&other])) == Ok(Err(libc::ETOOMANYREFS))
 }
 
 /// Receives exactly `N` descriptors; EAGAIN if there are none and it may not wait.

@@ -22,4 +22,4 @@ pub use parked::ParkedThreads;
 pub use process::*;
 pub use rights::*;
 pub use signal::*;
-pub use sockets::{SocketCounts, queued_bytes};
+pub use sockets::{SocketCounts, has_more_in_flight, queued_bytes};

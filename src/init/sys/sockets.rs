@@ -1,7 +1,9 @@
-//! Memory of the TCP and UDP sockets of a network namespace that no cgroup is charged, from what
-//! /proc tells.
+//! What sockets take that no cgroup is charged: memory of TCP and UDP sockets, from what /proc
+//! tells, and descriptors in flight.
 
-use super::files::read_text;
+use super::files::{control_socket, read_text, send_fds};
+use super::rights::with_open_files;
+use nix::libc;
 
 /// Memory of a TCP socket that was made in an interrupt, as the other end of a connection. No
 /// cgroup is charged for it, whether it is accepted or not.
@@ -68,6 +70,14 @@ pub fn queued_bytes(pid: i32) -> u64 {
 fn queued(line: &str) -> Option<u64> {
     let (sent, received) = line.split_ascii_whitespace().nth(4)?.split_once(':')?;
     Some(u64::from_str_radix(sent, 16).ok()? + u64::from_str_radix(received, 16).ok()?)
+}
+
+/// Whether this process's user has more descriptors in flight than `most`. The kernel refuses one
+/// more if they exceed the limit of open files, so that limit is lowered for a moment.
+#[must_use]
+pub fn has_more_in_flight(most: u64) -> bool {
+    let Ok((end, other)) = control_socket() else { return false };
+    with_open_files(most, || send_fds(&end, 0, [&other])) == Ok(Err(libc::ETOOMANYREFS))
 }
 
 #[cfg(test)]

@@ -64,7 +64,8 @@ pub enum CreateError {
         step: String,
         reason: String,
     },
-    /// Descriptors of the uid are in flight that no process can receive. Its slot is not used again.
+    /// Descriptors of the uid are in flight that no process can receive. Its slot is not used
+    /// again.
     #[error("uid {0} has descriptors in flight that the kernel does not free")]
     SpentUid(u32),
     /// The init sees other limits than were asked for.

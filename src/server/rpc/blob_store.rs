@@ -144,8 +144,8 @@ impl MemoryBlobs {
     }
 }
 
-/// Makes room for so many bytes more of this uid, so that all blobs have at most `most`: drops blobs
-/// of the uid that has more than this one and than all others. Returns whether they fit.
+/// Makes room for so many bytes more of this uid, so that all blobs have at most `most`: drops
+/// blobs of the uid that has more than this one and than all others. Returns whether they fit.
 fn make_room(blobs: &mut HashMap<String, Blob>, uid: u32, bytes: u64, most: u64) -> bool {
     let mut of_uids: HashMap<u32, u64> = HashMap::new();
     blobs.values().for_each(|blob| *of_uids.entry(blob.uid).or_default() += blob.len() as u64);
