@@ -141,7 +141,7 @@ static int readable_below(const char *folder, int depth) {
 static int orphan(void) { if (fork()) return 0; setsid(); return 1; }
 /* keeps sending until nothing more is taken; the receiver never reads */
 static void stuff(int fd) { fcntl(fd, F_SETFL, O_NONBLOCK); while (send(fd, big, sizeof big, MSG_NOSIGNAL) > 0 || send(fd, big, 4096, MSG_NOSIGNAL) > 0) {} }
-/* connections that nobody accepts */
+/* connections that are not accepted */
 static void unaccepted(int listeners) {
     while (listeners--) {
         struct sockaddr_in at = {AF_INET, 0, {htonl(0x7f000001)}};
