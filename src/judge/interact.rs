@@ -148,6 +148,9 @@ async fn converse(
                 // an interactor that is over may make the submission fail
                 if decide::verdict(&facts) == Verdict::Accepted || clock.over() == Some(Speaker::Interactor) {
                     (facts, Some(judging.await.map_err(LostParticipant::Interactor)?))
+                } else if clock.is_in_question() {
+                    let run = judging.await.map_err(LostParticipant::Interactor)?;
+                    (facts, (clock.over() == Some(Speaker::Interactor)).then_some(run))
                 } else {
                     overrides.interactor.kill();
                     judging.await.map_err(LostParticipant::Interactor)?;

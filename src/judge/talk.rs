@@ -6,6 +6,7 @@
 //!  Submission -------------------------------> Interactor
 //!    (start)  <-------------------------------
 //!             the interactor wrote, or a side ended: the other one's turn
+//!             the submission wrote again before that: its turn never ended
 //!             in its turn a side waited for WAITS while the other one computed: the other one's
 //!             turn, from when this one began to wait (it waits for the rest of what it reads)
 //!
@@ -16,6 +17,15 @@
 //! ```
 //!
 //! The first side that is over decides the test, even if the other one ends before it is killed.
+//!
+//! Both wait, and it is the interactor's turn, or the submission has completed a line since the
+//! interactor wrote: was that the whole answer, or does the interactor read on? The submission is
+//! killed, and the interactor reads the end of its input:
+//!
+//! ```text
+//!   it ends, writes or computes    it was reading: the submission is over
+//!   it does nothing for IDLE       it was not: the interactor is over
+//! ```
 //!
 //! Wall time is charged to the side whose turn it is, without the first [`RELAY_ALLOWANCE`] of each
 //! turn: neither side is charged for the relay. CPU time is limited independently.
@@ -101,8 +111,27 @@ struct TalkState {
     turn: Speaker,
     turn_since: Instant,
     began: Instant,
+    /// What the submission had been charged, and the begin of its turn, while the interactor has
+    /// the turn for a line of the submission. Writing more continues that turn.
+    unanswered: Option<(Duration, Instant)>,
+    /// Whether the submission has completed a line since the interactor wrote.
+    has_spoken: bool,
+    question: Question,
     /// The first side that was over.
     over: Option<Speaker>,
+}
+
+/// Whether the end of its input shows what the interactor waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// They do not both wait.
+    No,
+    /// Both wait: the submission is to be killed.
+    Raised,
+    /// The submission was told to end.
+    Cut,
+    /// The submission has ended, and the interactor may read that.
+    Put,
 }
 
 impl TalkState {
@@ -128,15 +157,48 @@ impl TalkState {
 
     /// With `is_full`, the other side has to read before this one can write more.
     fn wrote(&mut self, speaker: Speaker, data: &[u8], is_full: bool, now: Instant) {
+        match (speaker, self.question) {
+            (_, Question::No) => {}
+            // it answers after all, and its partner still runs
+            (Speaker::Interactor, Question::Raised) => self.question = Question::No,
+            _ => return self.reacted(speaker),
+        }
         for side in [&mut self.submission, &mut self.interactor] {
             (side.first, side.last) = (None, None);
         }
         match speaker {
-            // an interactor waits for the rest of the line
-            Speaker::Submission if is_full || data.last() == Some(&b'\n') => self.pass_turn(Speaker::Interactor, now),
-            Speaker::Submission => {}
-            Speaker::Interactor => self.pass_turn(Speaker::Submission, now),
+            Speaker::Submission => self.submission_wrote(data.last() == Some(&b'\n'), is_full, now),
+            Speaker::Interactor => {
+                self.pass_turn(Speaker::Submission, now);
+                (self.unanswered, self.has_spoken) = (None, false);
+            }
         }
+    }
+
+    fn submission_wrote(&mut self, ends_line: bool, is_full: bool, now: Instant) {
+        match self.unanswered.take() {
+            Some((charged, since)) => {
+                (self.submission.charged, self.turn, self.turn_since) = (charged, Speaker::Submission, since);
+            }
+            None => self.pass_turn(Speaker::Submission, now),
+        }
+        // an interactor waits for the rest of the line
+        if is_full || ends_line {
+            // the time until it has read is its own if the submission cannot write on
+            self.unanswered = (!is_full).then_some((self.submission.charged, self.turn_since));
+            self.has_spoken = true;
+            self.pass_turn(Speaker::Interactor, now);
+        }
+    }
+
+    /// The interactor did something. After the end of its input: it was reading. Before that: it
+    /// was late.
+    fn reacted(&mut self, speaker: Speaker) {
+        match (speaker, self.question) {
+            (Speaker::Interactor, Question::Put) => self.over.get_or_insert(Speaker::Submission),
+            (Speaker::Interactor, Question::Cut) => self.over.get_or_insert(Speaker::Interactor),
+            _ => return,
+        };
     }
 
     fn used(&mut self, speaker: Speaker, cpu: Duration, now: Instant) {
@@ -148,6 +210,9 @@ impl TalkState {
             side.first = Some(mark);
         }
         side.last = Some(mark);
+        if has_worked {
+            self.reacted(speaker);
+        }
         let both_talk = !self.submission.has_ended && !self.interactor.has_ended;
         if both_talk
             && has_worked
@@ -155,10 +220,25 @@ impl TalkState {
             && let Some(since) = self.side(speaker.other()).waits_since(WAITS)
         {
             self.pass_turn(speaker, since.max(self.turn_since));
+            self.unanswered = None;
         }
     }
 
     fn ended(&mut self, speaker: Speaker, now: Instant) {
+        self.reacted(speaker);
+        self.question = match (speaker, self.question) {
+            (Speaker::Submission, Question::Cut) => Question::Put,
+            // it ended by itself: no question is left
+            (Speaker::Submission, _) => Question::No,
+            // it ended before it could read the end of its input, so it did not wait
+            (Speaker::Interactor, Question::Raised) => Question::No,
+            (Speaker::Interactor, question) => question,
+        };
+        if self.question == Question::Put && speaker == Speaker::Submission {
+            // what it computes from now on
+            let mark = self.interactor.last.map(|last| CpuMark { at: now, ..last });
+            (self.interactor.first, self.interactor.last) = (mark, mark);
+        }
         self.side(speaker).has_ended = true;
         if !self.side(speaker.other()).has_ended {
             self.pass_turn(speaker.other(), now);
@@ -170,8 +250,12 @@ impl TalkState {
 
     /// Why the side is over, if it is.
     fn end_of(&mut self, speaker: Speaker, now: Instant) -> Option<TalkEnd> {
-        if self.turn != speaker || self.side(speaker).has_ended {
+        if self.side(speaker).has_ended {
             return None;
+        }
+        if self.turn != speaker {
+            let side = self.side(speaker);
+            return (side.charged > side.wall_limit).then_some(TalkEnd::Wall);
         }
         let whole = self.whole_limit();
         let in_turn = now.duration_since(self.turn_since).saturating_sub(RELAY_ALLOWANCE);
@@ -192,11 +276,29 @@ impl TalkState {
         (both_talk && both_wait).then_some(TalkEnd::Idle)
     }
 
-    /// Like [`TalkState::end_of`], and remembers which side was over first.
+    /// Whether a side is to be killed. Like [`TalkState::end_of`] while the talk goes on; remembers
+    /// which side was over first.
     fn check(&mut self, speaker: Speaker, now: Instant) -> Option<TalkEnd> {
-        let end = self.end_of(speaker, now)?;
-        self.over.get_or_insert(speaker);
-        Some(end)
+        if self.question == Question::No {
+            let end = self.end_of(speaker, now)?;
+            let is_known = speaker == Speaker::Submission && !self.has_spoken;
+            if end != TalkEnd::Idle || is_known {
+                self.over.get_or_insert(speaker);
+                return Some(end);
+            }
+            self.question = Question::Raised;
+        }
+        match (speaker, self.question) {
+            (Speaker::Submission, Question::Raised) => self.question = Question::Cut,
+            (Speaker::Interactor, Question::Put) => {
+                if self.over.is_none() && !self.interactor.is_idle() {
+                    return None;
+                }
+                self.over.get_or_insert(Speaker::Interactor);
+            }
+            _ => return None,
+        }
+        Some(TalkEnd::Idle)
     }
 
     fn whole_limit(&self) -> Duration {
@@ -218,6 +320,9 @@ impl TalkClock {
             turn: Speaker::Submission,
             turn_since: now,
             began: now,
+            unanswered: None,
+            has_spoken: false,
+            question: Question::No,
             over: None,
         }))
     }
@@ -225,6 +330,12 @@ impl TalkClock {
     /// The side that was over first, if one was. Its run decides the test.
     pub(super) fn over(&self) -> Option<Speaker> {
         self.0.lock().over
+    }
+
+    /// Whether the submission was ended to see what the interactor waits for. Who is over is known
+    /// when the interactor has ended, too.
+    pub(super) fn is_in_question(&self) -> bool {
+        self.0.lock().question == Question::Put
     }
 
     /// The longest that the talk as a whole may take.
@@ -247,7 +358,7 @@ impl<'a> TalkSide<'a> {
 
     /// The wall limit for the init, which does not know whose turn it is.
     pub(super) fn armed_wall(self) -> Duration {
-        self.clock.whole_limit() + IDLE
+        self.clock.whole_limit() + IDLE * 4
     }
 
     /// With `is_full`, the other side has to read before this one can write more.
@@ -285,144 +396,5 @@ impl<'a> TalkSide<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Speaker::{Interactor, Submission};
-
-    fn state() -> (TalkState, Instant) {
-        let TalkClock(state) = TalkClock::start(Duration::from_secs(2), Duration::from_secs(5));
-        let state = state.into_inner();
-        let began = state.began;
-        (state, began)
-    }
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn only_the_side_whose_turn_it_is_is_charged() {
-        let (mut state, began) = state();
-        state.wrote(Submission, b"1\n", false, began + ms(150));
-        state.wrote(Interactor, b"2\n", false, began + ms(1200));
-        state.wrote(Submission, b"3\n", false, began + ms(1450));
-        assert_eq!((state.submission.charged, state.interactor.charged), (ms(300), ms(1000)));
-    }
-
-    #[test]
-    fn ten_thousand_quick_answers_cost_no_wall_time() {
-        let (mut state, began) = state();
-        for n in 0..10_000 {
-            state.wrote(Submission, b"?\n", false, began + ms(20 * n));
-            state.wrote(Interactor, b"!\n", false, began + ms(20 * n + 10));
-        }
-        let now = began + ms(200_000);
-        assert_eq!((state.submission.charged, state.interactor.charged), (ms(0), ms(0)));
-        // the talk as a whole has a bound
-        assert_eq!(state.end_of(Submission, now), Some(TalkEnd::Whole(ms(14_000))));
-    }
-
-    #[test]
-    fn a_side_is_over_when_its_turns_exceed_its_wall_limit() {
-        let (mut state, began) = state();
-        assert_eq!(state.end_of(Submission, began + ms(2000)), None);
-        assert_eq!(state.end_of(Submission, began + ms(2051)), Some(TalkEnd::Wall));
-        state.wrote(Submission, b"1\n", false, began + ms(1000));
-        assert_eq!(state.end_of(Submission, began + ms(4000)), None);
-        assert_eq!(state.end_of(Interactor, began + ms(6051)), Some(TalkEnd::Wall));
-    }
-
-    #[test]
-    fn a_side_that_waits_while_the_other_one_computes_is_not_charged() {
-        let (mut state, began) = state();
-        state.wrote(Submission, b"the first of three numbers\n", false, began + ms(10));
-        for n in 0..10 {
-            let at = began + ms(20 + 200 * n);
-            state.used(Submission, ms(50 * n), at);
-            state.used(Interactor, ms(1), at);
-        }
-        assert_eq!(state.turn, Submission);
-        assert_eq!(state.end_of(Submission, began + ms(2000)), None);
-        assert_eq!(state.end_of(Submission, began + ms(2100)), Some(TalkEnd::Wall));
-        assert_eq!(state.interactor.charged, ms(0));
-        // while both wait, and while both compute, the turn stays
-        let both = |cpu: u64| {
-            let (mut state, began) = self::state();
-            state.wrote(Submission, b"1\n", false, began + ms(10));
-            for n in 0..6 {
-                let at = began + ms(20 + 200 * n);
-                state.used(Submission, ms(cpu * n), at);
-                state.used(Interactor, ms(cpu * n), at);
-            }
-            state.turn
-        };
-        assert_eq!([both(0), both(50)], [Interactor, Interactor]);
-    }
-
-    #[test]
-    fn both_wait_when_neither_writes_nor_computes() {
-        let (mut state, began) = state();
-        let report = |state: &mut TalkState, from: u64, submission_cpu: u64| {
-            for n in 0..=6 {
-                let at = began + ms(from + 200 * n);
-                state.used(Submission, ms(submission_cpu * n), at);
-                state.used(Interactor, ms(1), at);
-            }
-        };
-        state.submission.wall_limit = ms(60_000);
-        report(&mut state, 0, 100);
-        assert_eq!(state.end_of(Submission, began + ms(1200)), None, "it computes");
-        report(&mut state, 1400, 0);
-        assert_eq!(state.end_of(Submission, began + ms(2600)), Some(TalkEnd::Idle), "it has stopped computing");
-        state.wrote(Submission, b"a line that does not end", false, began + ms(2700));
-        report(&mut state, 2800, 0);
-        let now = began + ms(4000);
-        assert_eq!((state.end_of(Interactor, now), state.end_of(Submission, now)), (None, Some(TalkEnd::Idle)));
-        state.wrote(Submission, b"\n", false, now);
-        assert_eq!(state.end_of(Interactor, now), None);
-        report(&mut state, 4100, 0);
-        let now = began + ms(5300);
-        assert_eq!((state.end_of(Interactor, now), state.end_of(Submission, now)), (Some(TalkEnd::Idle), None));
-    }
-
-    #[test]
-    fn a_submission_that_closes_its_output_takes_its_own_time_until_it_ends() {
-        let (mut state, began) = state();
-        state.wrote(Submission, b"1\n", false, began + ms(50));
-        state.submission.has_closed = true;
-        for at in (100..1400).step_by(100) {
-            state.used(Submission, ms(0), began + ms(at));
-            state.used(Interactor, ms(0), began + ms(at));
-        }
-        let now = began + ms(1400);
-        assert_eq!((state.end_of(Interactor, now), state.turn), (None, Submission));
-        assert_eq!(state.end_of(Submission, began + ms(3000)), None);
-        assert_eq!(state.end_of(Submission, began + ms(5000)), Some(TalkEnd::Wall));
-    }
-
-    #[test]
-    fn the_side_that_was_over_first_is_remembered_when_the_other_one_ends_before_it() {
-        let (mut state, began) = state();
-        assert_eq!((state.check(Submission, began + ms(100)), state.over), (None, None));
-        assert_eq!(state.check(Submission, began + ms(2051)), Some(TalkEnd::Wall));
-        state.ended(Interactor, began + ms(2060));
-        state.ended(Submission, began + ms(2400));
-        assert_eq!(state.over, Some(Submission));
-    }
-
-    #[test]
-    fn a_side_that_cannot_write_more_waits_for_the_other() {
-        let (mut state, began) = state();
-        state.wrote(Submission, b"no line", true, began + ms(100));
-        assert_eq!(state.turn, Interactor);
-    }
-
-    #[test]
-    fn after_the_end_of_one_side_it_is_the_turn_of_the_other() {
-        let (mut state, began) = state();
-        state.ended(Submission, began + ms(60));
-        state.ended(Interactor, began + ms(1110));
-        assert_eq!((state.submission.charged, state.interactor.charged), (ms(10), ms(1000)));
-        assert_eq!(state.end_of(Interactor, began + ms(9000)), None);
-    }
-}
+#[path = "talk_tests.rs"]
+mod tests;

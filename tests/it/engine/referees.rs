@@ -285,6 +285,31 @@ fn when_both_sides_wait_the_one_whose_turn_it_is_decides() {
 }
 
 #[test]
+fn a_submission_that_does_not_finish_its_answer_is_not_the_interactors_failure() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let interactor = "import sys\nwords = []\nprint('two numbers', flush=True)\nwhile len(words) < 2:\n  line = sys.stdin.readline()\n  if not line: sys.exit(43)\n  words += line.split()\nsys.exit(42)";
+    let read = "import time\ninput()\n";
+    for (code, limit) in [
+        ("print(flush=True)\ntime.sleep(60)", "idle_ms"),
+        ("print(1, flush=True)\ntime.sleep(60)", "idle_ms"),
+        ("print(1, flush=True)\ninput()", "idle_ms"),
+        ("while True:\n  print(flush=True)\n  time.sleep(0.3)", "wall_ms"),
+        ("while True:\n  print(flush=True)\n  time.sleep(0.02)", "wall_ms"),
+        ("while True:\n  print(flush=True)\n  end = time.time() + 0.2\n  while time.time() < end: pass", "wall_ms"),
+    ] {
+        let limits = json!({ "wall_ms": 3000, "cpu_ms": 10_000 });
+        let work = json!([{ "stdin": "", "limits": limits }]);
+        let report = interact(&mut caller, interactor, &format!("{read}{code}"), work);
+        let test = &report["tests"][0];
+        assert_eq!((&test["verdict"], &test["evidence"]["limit"]), (&json!("time_limit"), &json!(limit)), "{report:#}");
+        assert_eq!(report["blame"], Value::Null, "{report:#}");
+    }
+    let report = interact(&mut caller, interactor, &format!("{read}print(1)\nprint(2)"), json!([{}]));
+    assert_eq!(verdicts(&report), ["accepted"], "{report:#}");
+}
+
+#[test]
 fn waiting_for_the_interactor_is_not_charged() {
     let daemon = daemon();
     let mut caller = daemon.caller();
