@@ -31,7 +31,7 @@ const ALL: [(&str, Target); 7] = [
 /// The fair queue against a plain list: nothing is lost, duplicated, or served without a free
 /// sandbox, and whatever can be served is served.
 fn fair_queue(data: &[u8]) {
-    use scheduler::fair_queue::{FairQueue, Lane, ProfileName, QueueKey, QueueTicket};
+    use scheduler::fair_queue::{FairQueue, Lane, ProfileName, QueueKey, QueueTicket, Room};
     #[derive(Debug, Clone, PartialEq)]
     struct Item(u32, ProfileName, usize);
     impl QueueKey for Item {
@@ -48,7 +48,8 @@ fn fair_queue(data: &[u8]) {
             0 | 1 => {
                 let item = Item(u32::from(caller % 5), profile(more), number);
                 let tenant = (caller / 5 % 3).to_string();
-                let lane = Lane { profile: item.1.clone(), fresh: caller >= 128 };
+                let room = Room { memory: u64::from(more / 64), ..Room::default() };
+                let lane = Lane { profile: item.1.clone(), fresh: caller >= 128, room };
                 let ticket = queue.enqueue(item.0, &tenant, &lane, u32::from(more / 3), item.clone());
                 model.push((ticket, item));
             }

@@ -4,7 +4,7 @@
 //!   allocate --> FairQueue --> serve <-- capacity_changed: a sandbox is ready, a reservation was
 //!                               |         released, a host is up, a request was dropped
 //!                               |
-//!              queue.pop_next(uids below their limit, profiles that a host offers)
+//!              queue.pop_next(uids below their limit, what a host offers and has room for)
 //!                               |
 //!              host_choice::choose --> offer + reservation --> the request, or back to the pool
 //!                                                              if the request is gone
@@ -13,7 +13,7 @@
 //! `serve` holds the queue's lock. Locks of pools and hosts are taken under it, never the other way
 //! round.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,10 +21,13 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
-use super::fair_queue::{FairQueue, Lane, ProfileName, QueueKey, QueueTicket};
-use super::host_choice::{Candidate, choose, spread};
+use super::fair_queue::{FairQueue, Lane, ProfileName, QueueKey, QueueTicket, Room};
+use super::host_choice::spread;
 use super::long_wait::LongWaits;
 use super::no_sandbox::{Busy, NoSandbox, NoSandboxCause};
+use super::offers::{FoundOffer, OfferCache, find};
+use super::referee_requests::{RefereeRequest, RefereeRequests};
+use super::room_hold::RoomHold;
 use super::wait_estimator::WaitEstimator;
 use judge::work::{Plan, Referee, Work};
 use protocol::rows::{HostState, PoolState};
@@ -64,7 +67,8 @@ impl FurtherSandbox {
 pub(super) struct RefereeLease {
     pub(super) host: Arc<Host>,
     pub(super) lease: Lease,
-    _reservation: Reservation,
+    /// On another host than the submission's own, whose reservation has room for it.
+    _reservation: Option<Reservation>,
 }
 
 /// An allocation on its way to a request. If it is dropped the sandbox returns to its pool, which
@@ -94,20 +98,11 @@ impl QueueKey for SandboxRequest {
     }
 }
 
-/// A submission that holds a sandbox and waits for one for a referee. These requests are served
-/// before the queue and regardless of capacity and ceilings: submissions that hold a sandbox and
-/// wait for another could otherwise deadlock.
-#[derive(Debug)]
-struct RefereeRequest {
-    profile: ProfileName,
-    need: Resources,
-    reply: oneshot::Sender<(Arc<Host>, Offer, Reservation)>,
-}
-
 #[derive(Debug, Default)]
 struct AllocatorState {
     queue: FairQueue<SandboxRequest>,
-    referees: VecDeque<RefereeRequest>,
+    referees: RefereeRequests,
+    hold: RoomHold,
     estimator: WaitEstimator,
 }
 
@@ -241,11 +236,12 @@ impl Allocator {
         let begun = Instant::now();
         let (reply, handover) = oneshot::channel();
         let profile: ProfileName = work.profile.name.as_str().into();
-        let lane = Lane { profile: profile.clone(), fresh: work.fresh };
+        let need = need(work);
+        let lane = Lane { profile: profile.clone(), fresh: work.fresh, room: room(need) };
         let request = SandboxRequest {
             caller: work.caller.clone(),
             lane: lane.clone(),
-            need: need(work),
+            need,
             avoid: avoid.map(str::to_owned),
             reply,
         };
@@ -262,23 +258,23 @@ impl Allocator {
         Err(self.no_sandbox(&profile))
     }
 
-    /// Waits for a sandbox for a referee of a submission that holds its own.
+    /// Waits for a sandbox for a referee of a submission that holds its own on `host`, and has
+    /// reserved what its referees need.
     ///
     /// # Errors
     /// No sandbox was allocated within `patience`.
     pub(super) async fn allocate_referee(
         &self,
         referee: &Referee,
+        host: &Arc<Host>,
         patience: Duration,
     ) -> Result<RefereeLease, NoSandbox> {
         let begun = Instant::now();
         let _wake = WakeOnDrop(self);
         let profile: ProfileName = referee.profile.name.as_str().into();
         let (reply, handover) = oneshot::channel();
-        // the submission mostly waits while its referee runs, so the referee needs no CPU of its
-        // own
-        let need = Resources { cpus: 0.0, memory: referee.sandbox_limits().memory_bytes };
-        self.state().referees.push_back(RefereeRequest { profile: profile.clone(), need, reply });
+        let (own, need) = (host.clone(), referee_need(referee));
+        self.state().referees.push(RefereeRequest { profile: profile.clone(), own, need, reply });
         self.serve();
         let served = self.long_waits.watch(&profile, patience, handover, || self.no_sandbox(&profile)).await;
         if let Some((host, offer, reservation)) = served
@@ -295,7 +291,7 @@ impl Allocator {
         let state = self.state();
         let (uid, most) = (work.caller.uid, self.max_running_per_uid.load(Ordering::Relaxed));
         let is_within_limit = most == 0 || self.running.lock().get(&uid) + self.further.lock().get(&uid) < most;
-        let need = need(work);
+        let need = own_need(work);
         let is_willing = self.fleet.schedulable().iter().any(|willing| Arc::ptr_eq(willing, host));
         if state.someone_waits() || !is_within_limit || !is_willing || !host.capacity().fits(need) {
             return None;
@@ -349,17 +345,20 @@ impl Allocator {
     /// Allocates what is available to the requests whose turn it is.
     fn serve(&self) {
         let hosts = self.fleet.schedulable();
-        let mut cache = OfferCache::default();
         let mut state = self.state();
+        let mut cache = OfferCache::new(state.hold.held(Instant::now()).cloned());
         self.drop_hopeless(&mut state);
-        serve_referees(&mut state.referees, &hosts);
+        state.referees.serve(&hosts);
         loop {
+            cache.short.clear();
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
             let may_run = &mut |uid: &u32| most == 0 || self.running.lock().get(uid) < most;
             let next = state.queue.pop_next(may_run, &mut |caller, lane| cache.has(&hosts, caller, lane));
             let Some(request) = next else { break };
             let Some(found) = cache.take(&hosts, &request.caller, &request.lane) else { break };
             let (host, offer) = prefer_another_host(found, &request, &hosts);
+            state.hold.served(&request.caller, &request.lane);
+            cache.held = state.hold.held(Instant::now()).cloned();
             let others_wait = !state.queue.is_empty();
             state.estimator.record_allocation(Instant::now(), others_wait);
             let reservation = host.capacity().reserve(request.need);
@@ -367,6 +366,7 @@ impl Allocator {
             // if the request is gone, dropping the handover returns everything
             let _ = request.reply.send(Handover { host, offer, reservation, running });
         }
+        state.hold.update(std::mem::take(&mut cache.short), Instant::now());
         self.update_demand(&state, &hosts);
         drop(state);
         cache.decline();
@@ -382,7 +382,7 @@ impl Allocator {
         if !gone.is_empty() {
             while state.queue.pop_next(&mut |_| true, &mut |_, lane| gone.contains(&lane.profile)).is_some() {}
         }
-        state.referees.retain(|request| !is_hopeless(&request.profile));
+        state.referees.drop_hopeless(is_hopeless);
     }
 
     /// Why no host can make a sandbox of a profile, if so. Drained hosts do not count, and a host
@@ -406,7 +406,7 @@ impl Allocator {
                     Some(at) if count > 0 => spread(count, &weights).get(at).copied().unwrap_or(0),
                     _ => 0,
                 };
-                let referees = state.referees.iter().filter(|request| *request.profile == *pool.profile()).count();
+                let (here, anywhere) = state.referees.waiting_for(pool.profile(), host, hosts);
                 let waiting = share(state.queue.waiting_for(pool.profile()));
                 // one ahead of what can run now: making more slows the runs that must end first
                 let demand = if waiting > 0 { waiting.min(host.room_for(pool.profile()) + 1) } else { 0 };
@@ -415,7 +415,7 @@ impl Allocator {
                     0 => 0,
                     _ => state.queue.count_up_to(pool.ceiling(), pool.profile(), is_stranger).min(demand),
                 };
-                pool.set_demand(demand, strangers, share(referees));
+                pool.set_demand(demand, strangers, here + share(anywhere));
             }
         }
     }
@@ -464,29 +464,14 @@ impl Allocator {
     }
 }
 
-/// Serves referee requests as far as sandboxes are ready, and drops abandoned ones.
-fn serve_referees(referees: &mut VecDeque<RefereeRequest>, hosts: &[Arc<Host>]) {
-    for request in std::mem::take(referees) {
-        if request.reply.is_closed() {
-            continue;
-        }
-        match find(hosts, &request.profile, None, CapacityCheck::Ignore) {
-            Some((host, offer)) => {
-                let reservation = host.capacity().reserve(request.need);
-                let _ = request.reply.send((host, offer, reservation));
-            }
-            None => referees.push_back(request),
-        }
-    }
-}
-
 /// Replaces an offer of the host that the request wants to avoid, if another host has one.
 fn prefer_another_host(found: FoundOffer, request: &SandboxRequest, hosts: &[Arc<Host>]) -> FoundOffer {
     let (host, offer) = found;
     if request.avoid.as_deref() != Some(host.name()) {
         return (host, offer);
     }
-    match find(hosts, &request.lane.profile, request.avoid.as_deref(), CapacityCheck::Required) {
+    let fits = &|host: &Host| host.capacity().fits(request.need);
+    match find(hosts, &request.lane.profile, request.avoid.as_deref(), fits) {
         Some((other, better)) if other.name() != host.name() => {
             offer.decline();
             (other, better)
@@ -499,95 +484,27 @@ fn prefer_another_host(found: FoundOffer, request: &SandboxRequest, hosts: &[Arc
     }
 }
 
-/// An offered sandbox and its host.
-type FoundOffer = (Arc<Host>, Offer);
-
-/// The offers taken during one [`Allocator::serve`]. An offer counted as available stays available,
-/// whatever the pools do meanwhile.
-#[derive(Default)]
-struct OfferCache {
-    profiles: HashMap<ProfileName, ProfileOffers>,
-    /// Sandboxes kept for a caller.
-    kept: HashMap<(Caller, ProfileName), Option<FoundOffer>>,
-}
-
-struct ProfileOffers {
-    unused: Option<FoundOffer>,
-    /// Whether any pool of the profile keeps used sandboxes for their callers.
-    reuses: bool,
-}
-
-impl OfferCache {
-    /// Whether a sandbox is available to this caller.
-    fn has(&mut self, hosts: &[Arc<Host>], caller: &Caller, lane: &Lane) -> bool {
-        let Lane { profile, fresh } = lane;
-        // another profile may have taken the capacity since the offer was found
-        let fits = |found: &Option<FoundOffer>| found.as_ref().is_some_and(|(host, _)| host.has_capacity_for(profile));
-        let offers = self.offers(hosts, profile);
-        fits(&offers.unused) || offers.reuses && !fresh && fits(self.kept_for(hosts, caller, profile))
-    }
-
-    /// Takes the best offer for this caller: a sandbox kept for it, else an unused one.
-    fn take(&mut self, hosts: &[Arc<Host>], caller: &Caller, lane: &Lane) -> Option<FoundOffer> {
-        let Lane { profile, fresh } = lane;
-        if self.offers(hosts, profile).reuses && !fresh {
-            self.kept_for(hosts, caller, profile);
-            if let Some(kept) = self.kept.remove(&(caller.clone(), profile.clone())).flatten() {
-                return Some(kept);
-            }
-        }
-        self.profiles.remove(profile)?.unused
-    }
-
-    fn offers(&mut self, hosts: &[Arc<Host>], profile: &ProfileName) -> &mut ProfileOffers {
-        self.profiles.entry(profile.clone()).or_insert_with(|| ProfileOffers {
-            unused: find(hosts, profile, None, CapacityCheck::Required),
-            reuses: hosts.iter().any(|host| host.pool(profile).is_some_and(|pool| pool.reuses())),
-        })
-    }
-
-    fn kept_for(&mut self, hosts: &[Arc<Host>], caller: &Caller, profile: &ProfileName) -> &Option<FoundOffer> {
-        self.kept.entry((caller.clone(), profile.clone())).or_insert_with(|| {
-            let mut roomy = hosts.iter().filter(|host| host.has_capacity_for(profile));
-            roomy.find_map(|host| Some((host.clone(), host.pool(profile)?.offer_kept(caller)?)))
-        })
-    }
-
-    /// Returns the remaining offers to their pools.
-    fn decline(self) {
-        let unused = self.profiles.into_values().filter_map(|offers| offers.unused);
-        unused.chain(self.kept.into_values().flatten()).for_each(|(_, offer)| offer.decline());
-    }
-}
-
-/// Whether a host must have capacity for the run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum CapacityCheck {
-    Required,
-    Ignore,
-}
-
-/// An unused sandbox of the profile on the best host.
-fn find(hosts: &[Arc<Host>], profile: &str, avoid: Option<&str>, capacity: CapacityCheck) -> Option<FoundOffer> {
-    let fits = |host: &&Arc<Host>| capacity == CapacityCheck::Ignore || host.has_capacity_for(profile);
-    let mut left: Vec<&Arc<Host>> = hosts.iter().filter(fits).collect();
-    loop {
-        let candidate = |host: &&Arc<Host>| Candidate {
-            ready: host.pool(profile).map_or(0, |pool| pool.ready()),
-            load: host.capacity().load(),
-            avoid: avoid == Some(host.name()),
-        };
-        let candidates: Vec<Candidate> = left.iter().map(candidate).collect();
-        let host = left.remove(choose(&candidates)?);
-        if let Some(offer) = host.pool(profile).and_then(|pool| pool.offer()) {
-            return Some((host.clone(), offer));
-        }
-    }
-}
-
-/// What a submission reserves for each of its sandboxes.
-fn need(work: &Work) -> Resources {
+/// What a submission reserves for each sandbox that runs its program.
+fn own_need(work: &Work) -> Resources {
     Resources { cpus: work.limits.cpus, memory: work.sandbox_limits().memory_bytes }
+}
+
+/// What a submission reserves before it starts: the memory of all its sandboxes, and the largest of
+/// their CPU shares. It mostly waits while a referee runs, and the referee while it runs.
+fn need(work: &Work) -> Resources {
+    work.referees.iter().map(referee_need).fold(own_need(work), |all, one| Resources {
+        cpus: all.cpus.max(one.cpus),
+        memory: all.memory.saturating_add(one.memory),
+    })
+}
+
+fn referee_need(referee: &Referee) -> Resources {
+    Resources { cpus: referee.step.limits.cpus, memory: referee.sandbox_limits().memory_bytes }
+}
+
+/// The order of lanes needs numbers that compare.
+fn room(need: Resources) -> Room {
+    Room { micro_cpus: (need.cpus * 1e6).round() as u64, memory: need.memory }
 }
 
 /// What a submission pays for its turn: its number of runs.
@@ -597,4 +514,33 @@ fn cost(work: &Work) -> u32 {
         Plan::Tests(tests) => tests.len().max(1),
     };
     u32::try_from(tests + usize::from(work.compile.is_some())).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use judge::accept::accept;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_submission_reserves_the_memory_of_all_its_sandboxes_and_the_largest_cpu_share() {
+        let profile: Profile = toml::from_str("name='x'\nimage='x'\nentry='a'\nrun=['a']").unwrap();
+        let profiles = [("x".to_owned(), Arc::new(profile))].into();
+        let checker = |limits: serde_json::Value, code: &str| {
+            let files = serde_json::json!([{ "path": "a", "content": code }]);
+            serde_json::json!({ "kind": "program", "language": "x", "files": files, "limits": limits })
+        };
+        let large = checker(serde_json::json!({ "memory_bytes": 2048 * MIB, "cpus": 0.5 }), "1");
+        let quick = checker(serde_json::json!({ "memory_bytes": 64 * MIB, "cpus": 2.0 }), "2");
+        let submission = serde_json::from_value(serde_json::json!({
+            "language": "x", "files": [{ "path": "a", "content": "" }],
+            "limits": { "memory_bytes": 8 * MIB, "cpus": 0.05 },
+            "tests": [{ "checker": large }, { "checker": quick }, { "checker": large }],
+        }));
+        let work = accept(&submission.unwrap(), 7, &profiles, &|_| None).unwrap();
+        assert_eq!(need(&work), Resources { cpus: 2.0, memory: (8 + 2048 + 64) * MIB });
+        assert_eq!(own_need(&work), Resources { cpus: 0.05, memory: 8 * MIB });
+        assert_eq!(room(need(&work)), Room { micro_cpus: 2_000_000, memory: 2120 * MIB });
+    }
 }

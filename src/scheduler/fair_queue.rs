@@ -30,11 +30,21 @@ pub struct Lane {
     pub profile: ProfileName,
     /// Whether only an unused sandbox will do.
     pub fresh: bool,
+    pub room: Room,
+}
+
+/// The part of a host's capacity that an item takes, in units that can be compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Room {
+    /// CPU share in millionths.
+    pub micro_cpus: u64,
+    /// Memory in bytes.
+    pub memory: u64,
 }
 
 impl From<&str> for Lane {
     fn from(profile: &str) -> Lane {
-        Lane { profile: profile.into(), fresh: false }
+        Lane { profile: profile.into(), fresh: false, room: Room::default() }
     }
 }
 

@@ -26,17 +26,18 @@ pub(super) enum Unfit {
     Limits(#[source] UpdateError),
 }
 
-/// Allocates sandboxes for all referees of a submission.
+/// Allocates sandboxes for all referees of a submission, whose own one is on `host`.
 pub(super) async fn allocate_referees(
     allocator: &Allocator,
     work: &Work,
+    host: &Arc<Host>,
     patience: Duration,
 ) -> Result<Vec<RefereeLease>, NoSandbox> {
     let deadline = Instant::now() + patience;
     let mut leases = Vec::with_capacity(work.referees.len());
     for referee in &work.referees {
         let left = deadline.saturating_duration_since(Instant::now());
-        leases.push(allocator.allocate_referee(referee, left).await?);
+        leases.push(allocator.allocate_referee(referee, host, left).await?);
     }
     Ok(leases)
 }

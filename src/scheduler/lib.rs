@@ -20,6 +20,9 @@
 //! | [`allocator`] | hands out sandboxes |
 //! | [`submission`], `phase` | the states of one submission |
 //! | `leases` | limits and reuse of its sandboxes |
+//! | `offers` | sandboxes on hosts that have room for a submission |
+//! | `room_hold` | a submission that smaller ones must not pass any more |
+//! | `referee_requests` | those who wait for a referee's sandbox |
 //! | `further_sandboxes` | those for more tests at the same time |
 //! | `blame` | reports without a judgement, and whose fault they are |
 //! | `service` | admits submissions, starts their tasks, drains |
@@ -47,13 +50,16 @@ mod leases;
 mod long_wait;
 mod metrics;
 mod no_sandbox;
+mod offers;
 #[cfg(test)]
 mod overload_tests;
 mod persistence;
 mod phase;
 mod rate;
+mod referee_requests;
 mod registry;
 mod report_store;
+mod room_hold;
 mod service;
 mod unfinished;
 mod wait_estimator;

@@ -300,7 +300,7 @@ impl<'a> SubmissionTask<'a> {
             self.handle.set_phase(SubmissionPhase::Acquiring);
         }
         let patience = patience.saturating_sub(self.queued_at.elapsed());
-        let referees = self.unless_withdrawn(allocate_referees(allocator, work, patience)).await?;
+        let referees = self.unless_withdrawn(allocate_referees(allocator, work, &allocation.host, patience)).await?;
         let placement = Placement::new(allocation, referees.map_err(Attempt::NoSandbox)?);
         placement.check_isolation(work).map_err(Attempt::Unfit)?;
         self.queue_time = self.queued_at.elapsed();

@@ -153,6 +153,45 @@ fn runs_start_only_within_the_cpu_capacity() {
     }
 }
 
+#[test]
+fn submissions_with_referees_take_no_more_than_the_hosts_room() {
+    let options = Options {
+        profiles: "bash",
+        floor: 1,
+        ceiling: 4,
+        config: "[engine]\ncpu_overcommit=64\n",
+        ..Options::default()
+    };
+    let daemon = Daemon::start(&options);
+    daemon.warm();
+    let (mut caller, mut admin) = (daemon.caller(), daemon.caller());
+    let mut room = || admin.ok("host.list", json!({}))["hosts"][0]["room"].clone();
+    let (total, largest) = (room()["memory_bytes"].as_u64().unwrap(), 2_u64 << 30);
+    let checkers = 4;
+    // one more than fit
+    let submissions = total / (largest * checkers) + 1;
+    let checker = |at: u64| {
+        let code = format!("read x; sleep 1; exit 42 # {at}");
+        let files = json!([{ "path": "check.sh", "content": code }]);
+        json!({ "kind": "program", "language": "bash", "files": files, "limits": { "memory_bytes": largest } })
+    };
+    let tests: Vec<Value> = (0..checkers).map(|at| json!({ "checker": checker(at) })).collect();
+    let large = with(submission("bash", "echo hi"), "tests", json!(tests));
+    let calls: Vec<u64> = (0..submissions).map(|_| caller.send("submission.run", &large)).collect();
+    let mut most = 0;
+    while answered_count(&mut daemon.caller()) < submissions {
+        let taken = room()["memory_bytes_taken"].as_u64().unwrap();
+        most = most.max(taken);
+        assert!(taken <= total || taken < largest * checkers * 2, "{taken} of {total} bytes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(most > largest * checkers, "no sample saw a submission with its referees: {most}");
+    for call in calls {
+        assert_eq!(outcome(&caller.answer(call)), "accepted");
+    }
+    eventually("all room is given back", || room()["memory_bytes_taken"] == 0);
+}
+
 fn host_cpus(daemon: &Daemon) -> f64 {
     daemon.caller().ok("host.list", json!({}))["hosts"][0]["cpus"].as_f64().unwrap()
 }
