@@ -9,17 +9,24 @@
 //! ```
 //!
 //! Entries are never shared between uids or tenants. A truncated or changed file is not a valid
-//! entry. The folder has a bound; the least recently used entries are removed. No error here fails
-//! a submission: it counts as a miss.
+//! entry. The folder has a bound; the uid with the most bytes loses its least recently used
+//! entries. No error here fails a submission: it counts as a miss.
+//!
+//! A file's name begins with its uid. Sizes and uses are known in memory; the folder is read for
+//! the first entry and again after [`RESCAN`]: another daemon or an operator may change it.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::cache_index::CacheIndex;
 use crate::work::{CompileStep, WorkFile};
 use protocol::Caller;
 use protocol::{Profile, RunFacts};
@@ -27,9 +34,23 @@ use protocol::{Profile, RunFacts};
 /// Permission bits of an artifact's files.
 const ARTIFACT_MODE: u32 = 0o755;
 
-/// The cache of compiled artifacts.
+/// After this time the folder is read again.
+const RESCAN: Duration = Duration::from_mins(10);
+
+/// Prefix of files that are being written.
+const TEMPORARY: &str = ".tmp";
+
+/// What the folder held when it was read, and what changed since.
+#[derive(Debug, Default)]
+struct FolderState {
+    index: CacheIndex,
+    read_at: Option<Instant>,
+}
+
+/// The cache of compiled artifacts. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Cache {
+    known: Arc<Mutex<FolderState>>,
     folder: PathBuf,
     /// Digest of the init program: another init never uses this one's entries.
     salt: [u8; 32],
@@ -38,7 +59,21 @@ pub struct Cache {
 
 /// The key of a compile step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheKey([u8; 32]);
+pub struct CacheKey {
+    uid: u32,
+    hash: [u8; 32],
+}
+
+impl CacheKey {
+    fn name(&self) -> OsString {
+        format!("{}-{}", self.uid, base16ct::lower::encode_string(&self.hash)).into()
+    }
+}
+
+/// The uid of an entry's name.
+fn owner(name: &OsStr) -> Option<u32> {
+    name.to_str()?.split_once('-')?.0.parse().ok()
+}
 
 /// The result of a successful compile step.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +130,7 @@ impl Cache {
     /// A cache in a folder; `init` is the content of the init program. `max_bytes` 0 turns the
     /// cache off.
     pub fn new(folder: PathBuf, init: &[u8], max_bytes: u64) -> Cache {
-        Cache { folder, salt: Sha256::digest(init).into(), max_bytes }
+        Cache { known: Arc::default(), folder, salt: Sha256::digest(init).into(), max_bytes }
     }
 
     /// The key of a compile step with this image; `None` if there is nothing to cache.
@@ -123,22 +158,28 @@ impl Cache {
             part(&file.mode.to_le_bytes());
             part(&file.data);
         }
-        Some(CacheKey(hash.finalize().into()))
+        Some(CacheKey { uid: caller.uid, hash: hash.finalize().into() })
     }
 
     fn path(&self, key: CacheKey) -> PathBuf {
-        self.folder.join(base16ct::lower::encode_string(&key.0))
+        self.folder.join(key.name())
     }
 
     /// The artifact of an earlier compile. A file that is not a valid entry is removed.
     pub async fn get(&self, key: CacheKey) -> Option<Artifact> {
-        let path = self.path(key);
+        let (path, known) = (self.path(key), self.known.clone());
         let read = move || {
             let bytes = std::fs::read(&path).ok()?;
             let artifact = Artifact::decode(bytes);
             match &artifact {
-                Some(_) => drop(std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()))),
-                None => drop(std::fs::remove_file(&path)),
+                Some(_) => {
+                    known.lock().index.touch(&key.name());
+                    drop(std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now())));
+                }
+                None => {
+                    known.lock().index.remove(&key.name());
+                    drop(std::fs::remove_file(&path));
+                }
             }
             artifact
         };
@@ -152,37 +193,56 @@ impl Cache {
             let Some(bytes) = artifact.encode().filter(|bytes| bytes.len() as u64 <= cache.max_bytes / 4) else {
                 return;
             };
-            if let Err(error) = write(&cache.folder, &path, &bytes).and_then(|()| cache.trim()) {
+            let written = write(&cache.folder, &path, &bytes);
+            if let Err(error) = written.and_then(|()| cache.trim((key, bytes.len() as u64))) {
                 tracing::warn!(folder = %cache.folder.display(), %error, "the compile cache cannot store an artifact");
             }
         });
     }
 
-    /// Removes the least recently used entries until the rest is within the bound.
-    fn trim(&self) -> io::Result<()> {
-        let mut entries = Vec::new();
-        for entry in std::fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let meta = entry.metadata()?;
-            entries.push((meta.modified()?, meta.len(), entry.path()));
+    /// Counts a new entry, and removes others until the rest is within the bound.
+    fn trim(&self, (key, bytes): (CacheKey, u64)) -> io::Result<()> {
+        let mut known = self.known.lock();
+        if known.read_at.is_none_or(|read_at| read_at.elapsed() >= RESCAN) {
+            *known = FolderState { index: read_folder(&self.folder)?, read_at: Some(Instant::now()) };
         }
-        let mut bytes: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
-        entries.sort();
-        for (_, length, path) in entries {
-            if bytes <= self.max_bytes {
-                break;
+        known.index.insert(Some(key.uid), key.name(), bytes);
+        for name in known.index.trim(self.max_bytes) {
+            match std::fs::remove_file(self.folder.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
-            std::fs::remove_file(path)?;
-            bytes -= length;
         }
         Ok(())
     }
 }
 
+/// The entries of the folder in the order of their last use, without what is being written.
+fn read_folder(folder: &Path) -> io::Result<CacheIndex> {
+    let now = SystemTime::now();
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        // another task may have replaced or removed it
+        let Ok(meta) = entry.metadata() else { continue };
+        let (used, name) = (meta.modified()?, entry.file_name());
+        let is_new = now.duration_since(used).is_ok_and(|age| age < RESCAN);
+        if !(is_new && name.to_string_lossy().starts_with(TEMPORARY)) {
+            entries.push((used, meta.len(), name));
+        }
+    }
+    entries.sort();
+    let mut index = CacheIndex::default();
+    for (_, bytes, name) in entries {
+        index.insert(owner(&name), name, bytes);
+    }
+    Ok(index)
+}
+
 fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    let mut temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
     io::Write::write_all(&mut temporary, bytes)?;
     temporary.persist(path)?;
     Ok(())
@@ -236,7 +296,7 @@ mod tests {
     async fn an_entry_is_returned_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().join("cache"), b"init", 10_000);
-        let key = CacheKey([1; 32]);
+        let key = CacheKey { uid: 1, hash: [1; 32] };
         assert_eq!(cache.get(key).await, None);
         std::fs::create_dir(folder.path().join("cache")).unwrap();
         let bytes = artifact(100).encode().unwrap();
@@ -257,16 +317,40 @@ mod tests {
     fn the_least_recently_used_entries_are_removed_first() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().to_owned(), b"init", 2500);
-        for (age, name) in [(30, "old"), (20, "older than new"), (10, "new")] {
-            let path = folder.path().join(name);
+        write_aged(folder.path(), &[(30, "old"), (20, "older than new"), (10, "new")]);
+        let newest = CacheKey { uid: 1, hash: [1; 32] };
+        cache.trim((newest, 0)).unwrap();
+        assert_eq!(names(folder.path()), ["new", "older than new"]);
+    }
+
+    fn write_aged(folder: &Path, files: &[(u64, &str)]) {
+        for (age, name) in files {
+            let path = folder.join(name);
             std::fs::write(&path, vec![0; 1000]).unwrap();
-            let then = SystemTime::now() - std::time::Duration::from_secs(age);
+            let then = SystemTime::now() - std::time::Duration::from_secs(*age);
             std::fs::File::open(&path).unwrap().set_modified(then).unwrap();
         }
-        cache.trim().unwrap();
-        let mut left: Vec<_> =
-            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    }
+
+    fn names(folder: &Path) -> Vec<OsString> {
+        let mut left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, ["new", "older than new"]);
+        left
+    }
+
+    #[test]
+    fn a_uid_that_compiles_much_does_not_evict_what_another_one_compiled_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_owned(), b"init", 4500);
+        write_aged(folder.path(), &[(3000, "7-0"), (30, "8-0"), (20, "8-1"), (5, ".tmp1"), (3000, ".tmp2")]);
+        for at in 2..9 {
+            let key = CacheKey { uid: 8, hash: [at; 32] };
+            std::fs::write(cache.path(key), vec![0; 1000]).unwrap();
+            cache.trim((key, 1000)).unwrap();
+        }
+        let [other, last] = [7, 8].map(|at| CacheKey { uid: 8, hash: [at; 32] }.name());
+        let left = names(folder.path());
+        assert_eq!(left.iter().filter(|name| owner(name) == Some(7)).count(), 1, "{left:?}");
+        assert!(left.contains(&other) && left.contains(&last) && left.contains(&".tmp1".into()), "{left:?}");
     }
 }

@@ -19,6 +19,7 @@
 
 pub mod accept;
 pub mod cache;
+mod cache_index;
 mod cancel;
 pub mod check;
 mod checker_result;
