@@ -25,11 +25,25 @@ pub(super) struct Referees<'a> {
     pub all: Vec<Referee>,
     /// What each referee was made of, without its arguments.
     specs: Vec<InteractorSpec>,
+    /// The checker of the tests without one of their own. It is made once: its source may be large
+    /// and the tests many.
+    common: Option<Checker>,
+    /// How many sources were copied and compared.
+    #[cfg(test)]
+    sources_read: usize,
 }
 
 impl<'a> Referees<'a> {
     pub fn new(submission: &'a Submission, profiles: &'a ProfileMap) -> Referees<'a> {
-        Referees { submission, profiles, all: Vec::new(), specs: Vec::new() }
+        Referees {
+            submission,
+            profiles,
+            all: Vec::new(),
+            specs: Vec::new(),
+            common: None,
+            #[cfg(test)]
+            sources_read: 0,
+        }
     }
 
     /// The checker of a test. `test_field` is the test's path in the request.
@@ -62,8 +76,23 @@ impl<'a> Referees<'a> {
         test_field: &str,
         own: Option<&CheckerSpec>,
     ) -> Result<Checker, Rejected> {
-        let field = if own.is_some() { format!("{test_field}.checker") } else { "checker".to_owned() };
-        let spec = own.or(self.submission.checker.as_ref());
+        if let Some(own) = own {
+            return self.made(decoder, &format!("{test_field}.checker"), Some(own));
+        }
+        if let Some(common) = &self.common {
+            return Ok(common.clone());
+        }
+        let common = self.made(decoder, "checker", self.submission.checker.as_ref())?;
+        Ok(self.common.insert(common).clone())
+    }
+
+    /// A checker from its specification in `field`, or the interactor.
+    fn made(
+        &mut self,
+        decoder: &mut ContentDecoder<'_>,
+        field: &str,
+        spec: Option<&CheckerSpec>,
+    ) -> Result<Checker, Rejected> {
         if let Some(interactor) = &self.submission.interactor {
             return match spec {
                 Some(_) => Err(bad(field, "the interactor judges; leave the checker out")),
@@ -71,7 +100,7 @@ impl<'a> Referees<'a> {
             };
         }
         let spec = spec.cloned().unwrap_or_default();
-        check_options(&field, &spec)?;
+        check_options(field, &spec)?;
         if spec.kind != CheckerKind::Program {
             return Ok(Checker::Compare(Box::new(spec)));
         }
@@ -79,7 +108,7 @@ impl<'a> Referees<'a> {
         let language =
             language.ok_or_else(|| bad(format!("{field}.language"), "is missing; name the checker's profile"))?;
         let program = InteractorSpec { language, files, entry, args: args.clone(), limits, protocol };
-        Ok(Checker::Program(self.referee(decoder, &field, program)?, args))
+        Ok(Checker::Program(self.referee(decoder, field, program)?, args))
     }
 
     fn interactor(
@@ -100,6 +129,10 @@ impl<'a> Referees<'a> {
         field: &str,
         spec: InteractorSpec,
     ) -> Result<usize, Rejected> {
+        #[cfg(test)]
+        {
+            self.sources_read += 1;
+        }
         let args = spec.args.clone();
         let spec = InteractorSpec { args: Vec::new(), ..spec };
         if let Some(known) = self.specs.iter().position(|known| *known == spec) {
@@ -176,5 +209,37 @@ fn check_options(field: &str, spec: &CheckerSpec) -> Result<(), Rejected> {
     match options.into_iter().find(|(_, is_set, kind, _)| *is_set && spec.kind != *kind) {
         None => Ok(()),
         Some((name, _, _, word)) => Err(bad(format!("{field}.{name}"), format!("applies to the kind {word} only"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::Profile;
+    use serde_json::json;
+
+    #[test]
+    fn a_checker_of_all_tests_is_read_once_however_many_tests_there_are() {
+        let profile: Profile = toml::from_str("name='x'\nimage='x'\nentry='a'\nrun=['a']").unwrap();
+        let profiles = [("x".to_owned(), Arc::new(profile))].into();
+        let files = json!([{ "path": "a", "content": "x".repeat(1000) }]);
+        let interactor = json!({ "language": "x", "files": files });
+        let checker = json!({ "language": "x", "files": files, "kind": "program" });
+        for (field, program) in [("checker", checker), ("interactor", interactor)] {
+            let mut submission = json!({ "language": "x", "files": files });
+            submission[field] = program;
+            let submission: Submission = serde_json::from_value(submission).unwrap();
+            let mut referees = Referees::new(&submission, &profiles);
+            let no_blobs = |_: &str| None;
+            let mut decoder = ContentDecoder::new(&no_blobs);
+            for at in 0..1000 {
+                let args = (at % 2 == 1).then(|| vec!["own".to_owned()]);
+                let test = TestSpec { checker_args: args.clone(), ..TestSpec::default() };
+                let made = referees.checker(&mut decoder, "tests[0]", &test).unwrap();
+                let (Checker::Program(index, own) | Checker::Interactor(index, own)) = made else { panic!("{made:?}") };
+                assert_eq!((index, own), (0, args.unwrap_or_default()));
+            }
+            assert_eq!((referees.sources_read, referees.all.len()), (1, 1), "{field}");
+        }
     }
 }
