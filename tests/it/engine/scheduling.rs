@@ -155,10 +155,11 @@ fn runs_start_only_within_the_cpu_capacity() {
 
 #[test]
 fn submissions_with_referees_take_no_more_than_the_hosts_room() {
+    // three submissions find all their sandboxes ready
     let options = Options {
         profiles: "bash",
-        floor: 1,
-        ceiling: 4,
+        floor: 15,
+        ceiling: 15,
         config: "[engine]\ncpu_overcommit=64\n",
         ..Options::default()
     };
