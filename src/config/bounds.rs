@@ -65,7 +65,7 @@ pub const REPORT_TTL: Duration = Duration::from_secs(600);
 /// Number of kept reports.
 pub const MAX_KEPT_REPORTS: usize = 4096;
 
-/// Total size of the kept reports of one uid: 32 of the largest.
+/// Total size of the kept reports of one uid, with their events: 32 of the largest.
 pub const MAX_KEPT_REPORT_BYTES_PER_UID: usize = 256 * 1024 * 1024;
 
 /// Number of open connections.

@@ -53,6 +53,18 @@ impl SubmissionEvent {
     fn bytes(&self) -> usize {
         if let SubmissionEvent::Output { data, .. } = self { data.len() } else { 0 }
     }
+
+    /// Bytes of memory.
+    fn memory_bytes(&self) -> usize {
+        let name = match self {
+            SubmissionEvent::Test { name, .. } => name.len(),
+            SubmissionEvent::Output { test, .. } | SubmissionEvent::Usage { test, .. } => {
+                test.as_ref().map_or(0, String::len)
+            }
+            SubmissionEvent::Accepted | SubmissionEvent::Running | SubmissionEvent::Compile { .. } => 0,
+        };
+        size_of::<SubmissionEvent>() + name + self.bytes()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -136,8 +148,14 @@ impl EventLog {
         state.ended = true;
         // many ended submissions are remembered, so each keeps little
         state.shrink(bounds::MAX_ENDED_LOG_BYTES);
+        state.events.shrink_to_fit();
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Bytes of memory that its events take.
+    pub fn memory_bytes(&self) -> usize {
+        self.lock().events.iter().map(SubmissionEvent::memory_bytes).sum()
     }
 
     /// A reader that starts at an event's number and never holds up the run.
@@ -276,6 +294,18 @@ mod tests {
         assert_eq!(log.read_from(3).next().await.unwrap().dropped_bytes, 0);
         log.end();
         assert_eq!(log.read_from(3).next().await, None);
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_log_includes_events_without_output() {
+        let log = EventLog::new(true);
+        let test = |name: &str| SubmissionEvent::Test { name: name.to_owned(), verdict: Verdict::Accepted };
+        for _ in 0..1000 {
+            log.append(test(&"n".repeat(200))).await;
+        }
+        assert!((200_000..400_000).contains(&log.memory_bytes()), "{}", log.memory_bytes());
+        log.append(output(1000)).await;
+        assert!(log.memory_bytes() >= 201_000);
     }
 
     #[tokio::test]

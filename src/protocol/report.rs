@@ -306,27 +306,3 @@ pub struct Report {
     /// Whose fault a `system_error` is; null for any other verdict.
     pub blame: Option<Blame>,
 }
-
-impl Report {
-    /// Its size on a line of the protocol, in bytes.
-    pub fn line_bytes(&self) -> usize {
-        let mut counter = ByteCounter(0);
-        // a report consists of strings and numbers, and the counter takes all
-        let _ = serde_json::to_writer(&mut counter, self);
-        counter.0
-    }
-}
-
-/// Counts what is written to it.
-struct ByteCounter(usize);
-
-impl std::io::Write for ByteCounter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}

@@ -77,11 +77,8 @@ impl SubmissionService {
             let io = SubmissionIo { log: EventLog::new(true), input: None };
             let StoredReport { id, caller, digest, outlives_caller, report, .. } = stored;
             let handle = Arc::new(SubmissionHandle::new(id, caller, digest, outlives_caller, io));
-            let bytes = report.line_bytes();
-            handle.set_phase(SubmissionPhase::Done(report));
-            handle.io.close();
             self.registry.add(handle.clone());
-            self.registry.record_answer(&handle, age, bytes);
+            self.publish(&handle, report, age);
         }
         count
     }

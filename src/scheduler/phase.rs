@@ -1,8 +1,6 @@
 //! The phases of a submission; the state diagram is in `submission`.
 
-use std::sync::Arc;
-
-use protocol::Report;
+use protocol::ReportText;
 
 /// A phase between admission and report.
 #[derive(Debug, Clone)]
@@ -15,7 +13,7 @@ pub enum SubmissionPhase {
     Running,
     /// Its sandboxes are released; its report is written, or it is tried again.
     Settling,
-    Done(Arc<Report>),
+    Done(ReportText),
     /// Unfinished when the daemon ended; saved for the next daemon.
     Kept,
 }

@@ -14,7 +14,7 @@ use config::bounds;
 use judge::events::EventLog;
 use judge::pipe::Pipe;
 use protocol::Caller;
-use protocol::Report;
+use protocol::ReportText;
 
 /// The daemon is shutting down, and the submission is kept for the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl SubmissionHandle {
     ///
     /// # Errors
     /// The submission is kept for the next daemon, which will answer it.
-    pub async fn report(&self) -> Result<Arc<Report>, KeptForNextDaemon> {
+    pub async fn report(&self) -> Result<ReportText, KeptForNextDaemon> {
         let mut phases = self.phase.subscribe();
         loop {
             match &*phases.borrow_and_update() {

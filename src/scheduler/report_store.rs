@@ -22,7 +22,7 @@ use serde_json::Value;
 use config::bounds;
 use judge::stored::OutputStore;
 use protocol::Caller;
-use protocol::Report;
+use protocol::ReportText;
 
 /// Version of the file format. A file of another version is discarded with an error.
 const VERSION: u32 = 1;
@@ -80,7 +80,7 @@ pub(super) struct StoredReport {
     pub(super) caller: Caller,
     pub(super) digest: [u8; 32],
     pub(super) outlives_caller: bool,
-    pub(super) report: Arc<Report>,
+    pub(super) report: ReportText,
     /// Blobs that the report refers to, in base64.
     #[serde(default)]
     blobs: BTreeMap<String, String>,
@@ -92,7 +92,7 @@ impl StoredReport {
         caller: &Caller,
         digest: [u8; 32],
         outlives: bool,
-        report: Arc<Report>,
+        report: ReportText,
         age: Duration,
     ) -> StoredReport {
         StoredReport {
@@ -150,7 +150,7 @@ impl ReportStore {
         let (mut bytes, mut count) = (0, 0);
         for mut stored in reports {
             let mut ids = Vec::new();
-            blob_ids(&serde_json::to_value(&stored.report)?, &mut ids);
+            blob_ids(&serde_json::from_str(stored.report.as_str())?, &mut ids);
             for id in ids {
                 if let Some(content) = blobs.get(stored.caller.uid, &id) {
                     stored.blobs.insert(id, BASE64.encode(content));
@@ -235,7 +235,8 @@ mod tests {
 
     fn stored(id: &str, report: Value, age: Duration) -> StoredReport {
         let caller = Caller { uid: 7, tenant: "t".to_owned() };
-        StoredReport::new(id, &caller, [1; 32], true, Arc::new(serde_json::from_value(report).unwrap()), age)
+        let report = serde_json::from_value(report).unwrap();
+        StoredReport::new(id, &caller, [1; 32], true, report, age)
     }
 
     fn report(stdout: &Value) -> Value {
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(store.save(newest_first, &before).unwrap(), 3);
         let loaded = store.take(&after);
         assert_eq!(loaded.iter().map(|stored| stored.id.as_str()).collect::<Vec<_>>(), ["old", "new"]);
-        assert_eq!(loaded[0].report, stored("old", report(&blob), Duration::ZERO).report);
+        assert_eq!(loaded[0].report.as_str(), stored("old", report(&blob), Duration::ZERO).report.as_str());
         assert!(loaded[0].age() >= Duration::from_secs(60) && loaded[0].digest == [1; 32] && loaded[0].caller.uid == 7);
         assert_eq!(after.get(7, "b1").unwrap(), b"\xffpicture".as_slice());
         assert!(store.take(&after).is_empty(), "the reports were loaded twice");

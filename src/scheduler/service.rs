@@ -25,12 +25,13 @@ use super::submission::{SubmissionTask, TaskResources};
 use super::unfinished::UnfinishedStore;
 use config::{QueueSettings, bounds};
 use judge::cache::Cache;
+use judge::compute::on_bytes;
 use judge::events::EventLog;
 use judge::render::millis;
 use judge::work::Work;
 use protocol::rows::HostState;
 use protocol::status::Counters;
-use protocol::{Report, Submission};
+use protocol::{Report, ReportText, Submission};
 use sandbox::host::{Fleet, Host};
 
 /// How long the first probe of the engines is waited for; longer than the timeout of a probe.
@@ -38,6 +39,9 @@ const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long submissions that the end of a drain cancelled may take to answer.
 const CANCELLED_ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// About what a test or a case of a report takes while its JSON is made.
+const ITEM_BYTES: usize = 1024;
 
 /// How a submission arrived.
 #[derive(Debug)]
@@ -291,9 +295,17 @@ impl SubmissionService {
         self.languages.record_answer(language, &report, total);
         // before the answer is visible: a caller with an answer may submit again at once
         drop(slot);
-        self.registry.record_answer(handle, Duration::ZERO, report.line_bytes());
-        handle.set_phase(SubmissionPhase::Done(Arc::new(report)));
+        let items = report.tests.len() + report.suite.as_ref().map_or(0, |suite| suite.cases.len());
+        let text = on_bytes(items * ITEM_BYTES, || ReportText::from(&report));
+        drop(report);
+        self.publish(handle, text, Duration::ZERO);
+    }
+
+    /// Makes a report available that was made `age` ago.
+    pub(super) fn publish(&self, handle: &Arc<SubmissionHandle>, report: ReportText, age: Duration) {
         handle.io.close();
+        self.registry.record_answer(handle, age, report.bytes() + handle.io.log.memory_bytes());
+        handle.set_phase(SubmissionPhase::Done(report));
     }
 
     fn admit(self: &Arc<Self>, work: &Work) -> Result<AdmissionSlot, Refusal> {

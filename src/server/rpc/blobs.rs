@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::blob_store::BlobError;
 use super::context::{CallReply, CallResult, Context};
+use super::decode;
 use super::error::CallError;
-use super::message::params;
+use super::message::{ResultText, params};
 use super::socket_bytes::ByteAccount;
-use super::{decode, to_value};
 use config::bounds;
 use protocol::code::Code;
 use protocol::params::{BlobGetParams, BlobPutParams};
@@ -31,7 +31,7 @@ pub(super) fn put(context: &Context, given: Value) -> CallResult {
     let BlobPutParams { data_b64, offset, eof, blob } = params(given)?;
     let data = decode("data_b64", &data_b64)?;
     let id = context.daemon.blobs.put(context.peer.uid, blob.as_deref(), offset, &data, eof)?;
-    Ok(to_value(&BlobPut { blob: id }))
+    Ok(ResultText::of(&BlobPut { blob: id }))
 }
 
 /// A piece of a blob, which counts for the uid before it is made.
@@ -45,6 +45,6 @@ pub(super) fn get(context: &Context, given: Value) -> Result<CallReply, CallErro
     let end = start.saturating_add(max.unwrap_or(most).min(most)).min(bytes.len() as u64);
     let piece = &bytes[start as usize..end as usize];
     let held = context.account.hold(piece.len().div_ceil(3) * 4).ok_or_else(ByteAccount::refusal)?;
-    let value = to_value(&BlobPiece { data_b64: BASE64.encode(piece), eof: end == bytes.len() as u64 });
-    Ok(CallReply { held: Some(held), ..CallReply::from(value) })
+    let result = ResultText::of(&BlobPiece { data_b64: BASE64.encode(piece), eof: end == bytes.len() as u64 });
+    Ok(CallReply { held: Some(held), ..CallReply::from(result) })
 }

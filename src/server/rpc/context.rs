@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::connections::CountGuard;
 use super::error::CallError;
-use super::message::{notification, response};
+use super::message::{ResultText, error_response, notification};
 use super::outbox::{Outbox, OutgoingLine, Turn};
 use super::peer::Peer;
 use super::socket_bytes::{ByteAccount, HeldBytes};
@@ -28,23 +28,23 @@ pub(super) struct ReceivedAt {
 /// Result of a call.
 #[derive(Debug)]
 pub(super) struct CallReply {
-    pub(super) value: Value,
+    pub(super) result: ResultText,
     /// When the report became available; used to time the reply. `None` for replies that are not
     /// reports.
     pub(super) ready_at: Option<Instant>,
     /// Set if the reply was made in the call's turn.
     pub(super) turn: Option<Turn>,
-    /// Counts a reply that had to wait for its turn.
+    /// Counts a reply that had to wait for its turn, or was counted before it was made.
     pub(super) held: Option<HeldBytes>,
 }
 
-impl From<Value> for CallReply {
-    fn from(value: Value) -> CallReply {
-        CallReply { value, ready_at: None, turn: None, held: None }
+impl From<ResultText> for CallReply {
+    fn from(result: ResultText) -> CallReply {
+        CallReply { result, ready_at: None, turn: None, held: None }
     }
 }
 
-pub(super) type CallResult = Result<Value, CallError>;
+pub(super) type CallResult = Result<ResultText, CallError>;
 
 pub(super) struct Context {
     pub(super) daemon: Arc<Daemon>,
@@ -81,7 +81,7 @@ impl Context {
         pending: Option<CountGuard>,
     ) -> bool {
         let (result, ready_at, turn, held) = match reply {
-            Ok(CallReply { value, ready_at, turn, held }) => (Ok(value), ready_at, turn, held),
+            Ok(CallReply { result, ready_at, turn, held }) => (Ok(result), ready_at, turn, held),
             Err(error) => (Err(error), None, None, None),
         };
         let turn = match turn {
@@ -92,10 +92,19 @@ impl Context {
             },
         };
         let mut held = held.unwrap_or_else(|| self.account.nothing());
-        let mut text = self.account.work(held.bytes(), || response(id, result)).await;
-        if !held.resize(text.len()) {
-            text = response(id, Err(ByteAccount::refusal()));
-        }
+        let id = id.to_string();
+        // counted before it is made
+        let counted = result.and_then(|result| match held.resize(result.line_bytes(&id)) {
+            true => Ok(result),
+            false => Err(ByteAccount::refusal()),
+        });
+        let text = match counted {
+            Ok(result) => self.account.work(held.bytes(), || result.response(&id)).await,
+            Err(error) => {
+                let text = error_response(&id, &error);
+                if held.resize(text.len()) { text } else { error_response(&id, &ByteAccount::refusal()) }
+            }
+        };
         self.outbox.send(turn, OutgoingLine { text, ready_at, pending, held: Some(held) }).await
     }
 

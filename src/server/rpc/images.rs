@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::context::{CallResult, Context};
 use super::error::CallError;
-use super::message::params;
+use super::message::{ResultText, params};
 use super::to_value;
 use super::views::find_host;
 use config::bounds;
@@ -51,7 +51,7 @@ pub(super) async fn prune(context: &Context, given: Value) -> CallResult {
         let failed = |error| CallError::new(Code::ImageFailed, format!("failed to {error}"));
         images.extend(pruned.map_err(failed)?);
     }
-    Ok(to_value(&ImagesPruned { dry_run, images }))
+    Ok(ResultText::of(&ImagesPruned { dry_run, images }))
 }
 
 /// The host of this name, or every host that answers.
@@ -89,7 +89,7 @@ async fn make(context: &Context, profile: &str, image: &str, host: Option<String
         });
     }
     let first = rows.first().cloned().ok_or_else(|| CallError::new(Code::NoHost, "no Docker host is up"))?;
-    Ok(to_value(&ImagesMade { first, hosts: rows }))
+    Ok(ResultText::of(&ImagesMade { first, hosts: rows }))
 }
 
 /// Makes the image on one host and sends its progress. A slow reader misses progress lines; the

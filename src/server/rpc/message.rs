@@ -1,15 +1,18 @@
 //! Lines of the socket: requests in, responses and notifications out.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::unique_keys;
-
 use super::error::CallError;
+use super::{to_value, unique_keys};
 use config::bounds;
+use protocol::ReportText;
 use protocol::code::{Code, INVALID_REQUEST, PARSE_ERROR};
 use protocol::method::Notification;
+
+/// A response before its id, between its id and its result, and after its result.
+const RESPONSE: [&str; 3] = ["{\"id\":", ",\"jsonrpc\":\"2.0\",\"result\":", "}\n"];
 
 /// A request whose method and parameters are not yet interpreted.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,13 +154,42 @@ fn quoted_field(message: &str) -> Option<String> {
     Some(message.split_once('`')?.1.split_once('`')?.0.to_owned())
 }
 
-/// A response line.
-pub(super) fn response(id: &Value, result: Result<Value, CallError>) -> String {
-    let value = match result {
-        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        Err(error) => json!({ "jsonrpc": "2.0", "id": id, "error": error.to_json() }),
-    };
-    format!("{value}\n")
+/// The result of a call as JSON. The tree that it was made of is gone.
+#[derive(Debug)]
+pub(super) enum ResultText {
+    Made(String),
+    Report(ReportText),
+}
+
+impl ResultText {
+    pub(super) fn of(result: &impl Serialize) -> ResultText {
+        ResultText::Made(to_value(result).to_string())
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            ResultText::Made(text) => text,
+            ResultText::Report(report) => report.as_str(),
+        }
+    }
+
+    /// Size of the response line.
+    pub(super) fn line_bytes(&self, id: &str) -> usize {
+        RESPONSE.iter().map(|part| part.len()).sum::<usize>() + id.len() + self.as_str().len()
+    }
+
+    /// The response line. The id is JSON.
+    pub(super) fn response(&self, id: &str) -> String {
+        let [before_id, before_result, end] = RESPONSE;
+        let mut line = String::with_capacity(self.line_bytes(id));
+        line.extend([before_id, id, before_result, self.as_str(), end]);
+        line
+    }
+}
+
+/// The response line of a call that failed. The id is JSON.
+pub(super) fn error_response(id: &str, error: &CallError) -> String {
+    format!("{{\"error\":{},\"id\":{id},\"jsonrpc\":\"2.0\"}}\n", error.to_json())
 }
 
 /// A notification line.
@@ -220,6 +252,20 @@ mod tests {
             assert!(error(&line).1.message.contains("duplicate field"), "{params}");
         }
         assert_eq!(error(r#"{"jsonrpc":"2.0","id":1,"method":"x"} trailing"#).1.number, PARSE_ERROR);
+    }
+
+    #[test]
+    fn a_response_is_a_line_of_the_counted_size_with_sorted_fields() {
+        for id in [json!(7), json!("a\"b\u{1}")] {
+            let (text, result) = (id.to_string(), json!({ "b": [1], "a": "x" }));
+            let made = ResultText::of(&result);
+            let line = made.response(&text);
+            assert_eq!(line, format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "result": result })));
+            assert_eq!((line.len(), line.capacity()), (made.line_bytes(&text), line.len()));
+            let error = CallError::new(Code::Internal, "why");
+            let whole = json!({ "jsonrpc": "2.0", "id": id, "error": error.to_json() });
+            assert_eq!(error_response(&text, &error), format!("{whole}\n"));
+        }
     }
 
     #[test]

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::context::{CallReply, CallResult, Context, ReceivedAt};
 use super::error::CallError;
-use super::message::params;
+use super::message::{ResultText, params};
 use super::socket_bytes::HeldBytes;
-use super::{blobs, images, submissions, to_value, views};
+use super::{blobs, images, submissions, views};
 use protocol::code::Code;
 use protocol::method::{Method, Role};
 use protocol::params::{HostParams, Nothing};
@@ -71,6 +71,8 @@ async fn dispatch(
     let turn = if only_reads(method) { Some(context.outbox.turn().await.ok_or_else(gone)?) } else { None };
     let reply = match method {
         Method::BlobGet => context.account.work(0, || blobs::get(context, params)).await,
+        Method::SubmissionGet => submissions::get(context, params).await,
+        Method::SubmissionLogs => submissions::logs(context, params).await,
         Method::BlobPut => {
             context.account.work(held.bytes(), || blobs::put(context, params)).await.map(CallReply::from)
         }
@@ -108,18 +110,16 @@ async fn act(context: &Arc<Context>, method: Method, params: Value) -> CallResul
 
 /// The methods that only read what the daemon knows.
 fn read(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
-    static DISCOVER: LazyLock<Value> = LazyLock::new(schema::open_rpc);
+    static DISCOVER: LazyLock<String> = LazyLock::new(|| schema::open_rpc().to_string());
     match method {
-        Method::SubmissionGet => submissions::get(context, params),
         Method::SubmissionList => submissions::list(context, params),
-        Method::SubmissionLogs => submissions::logs(context, params),
-        Method::DaemonStatus => nothing(params).map(|()| to_value(&views::status(&context.daemon))),
-        Method::DaemonHealth => nothing(params).map(|()| to_value(&views::health(&context.daemon))),
-        Method::PoolList => nothing(params).map(|()| to_value(&Pools { pools: views::pools(&context.daemon) })),
-        Method::HostList => nothing(params).map(|()| to_value(&Hosts { hosts: views::hosts(&context.daemon) })),
-        Method::ProfileList => nothing(params).map(|()| to_value(&views::profiles(&context.daemon))),
+        Method::DaemonStatus => nothing(params).map(|()| ResultText::of(&views::status(&context.daemon))),
+        Method::DaemonHealth => nothing(params).map(|()| ResultText::of(&views::health(&context.daemon))),
+        Method::PoolList => nothing(params).map(|()| ResultText::of(&Pools { pools: views::pools(&context.daemon) })),
+        Method::HostList => nothing(params).map(|()| ResultText::of(&Hosts { hosts: views::hosts(&context.daemon) })),
+        Method::ProfileList => nothing(params).map(|()| ResultText::of(&views::profiles(&context.daemon))),
         Method::SandboxList => nothing(params).map(|()| sandboxes(context)),
-        Method::RpcDiscover => nothing(params).map(|()| DISCOVER.clone()),
+        Method::RpcDiscover => nothing(params).map(|()| ResultText::Made(DISCOVER.clone())),
         // see `dispatch` and `act`
         _ => Err(CallError::unknown_method(method.name())),
     }
@@ -129,13 +129,13 @@ fn nothing(value: Value) -> Result<(), CallError> {
     params::<Nothing>(value).map(|Nothing {}| ())
 }
 
-fn drain(context: &Context) -> Value {
+fn drain(context: &Context) -> ResultText {
     context.daemon.submissions.stop_admitting();
     context.daemon.drain.notify_one();
-    to_value(&Empty {})
+    ResultText::of(&Empty {})
 }
 
-fn set_paused(context: &Context, paused: bool) -> Value {
+fn set_paused(context: &Context, paused: bool) -> ResultText {
     let submissions = &context.daemon.submissions;
     let uid = context.peer.uid;
     // a command that waits asks again and again
@@ -145,7 +145,7 @@ fn set_paused(context: &Context, paused: bool) -> Value {
         (false, _) => {}
     }
     let (admitted, running, _) = submissions.counts();
-    to_value(&Admission { paused, queued: admitted.saturating_sub(running), running })
+    ResultText::of(&Admission { paused, queued: admitted.saturating_sub(running), running })
 }
 
 async fn reload(context: &Context, given: Value) -> CallResult {
@@ -155,7 +155,8 @@ async fn reload(context: &Context, given: Value) -> CallResult {
     context.daemon.reload.send(reply).await.map_err(|_| shutting_down())?;
     let message = |error| format!("the new configuration is not applied, the old one stays in effect: {error}");
     let reloaded = result.await.map_err(|_| shutting_down())?;
-    reloaded.map_err(|error| CallError::new(Code::BadRequest, message(error)))
+    let reloaded = reloaded.map_err(|error| CallError::new(Code::BadRequest, message(error)))?;
+    Ok(ResultText::of(&reloaded))
 }
 
 fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
@@ -169,14 +170,14 @@ fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
         true => tracing::warn!(uid, host, "host drained by command: it gets no work until `assay hosts resume`"),
         false => tracing::info!(uid, host, "host resumed by command: it gets work"),
     }
-    Ok(to_value(&Empty {}))
+    Ok(ResultText::of(&Empty {}))
 }
 
-fn sandboxes(context: &Context) -> Value {
+fn sandboxes(context: &Context) -> ResultText {
     let hosts = context.daemon.fleet.all();
     let mut rows: Vec<_> = hosts.iter().flat_map(|host| host.sandboxes()).collect();
     rows.retain(|row| context.peer.is_admin || row.uid.is_none_or(|uid| uid == context.peer.uid));
-    to_value(&Sandboxes { sandboxes: rows })
+    ResultText::of(&Sandboxes { sandboxes: rows })
 }
 
 async fn image_list(context: &Context, given: Value) -> CallResult {
@@ -185,5 +186,5 @@ async fn image_list(context: &Context, given: Value) -> CallResult {
     for host in context.daemon.fleet.all().iter() {
         rows.extend(host.images().rows(profiles.values().map(AsRef::as_ref)).await);
     }
-    Ok(to_value(&ImageList { images: rows }))
+    Ok(ResultText::of(&ImageList { images: rows }))
 }

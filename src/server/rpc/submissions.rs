@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::context::{CallReply, CallResult, Context, ReceivedAt};
 use super::error::CallError;
-use super::message::params;
-use super::outbox::Turn;
+use super::message::{ResultText, params};
 use super::socket_bytes::{ByteAccount, HeldBytes};
 use super::views::state_word;
 use super::{decode, to_value};
@@ -21,11 +21,12 @@ use judge::rejected::Rejected;
 use protocol::code::Code;
 use protocol::method::Notification;
 use protocol::params::{CancelParams, IdParams, InputParams, ListParams, WaitParams};
+use protocol::report::Output;
 use protocol::results::{
-    Empty, EventBody, EventData, EventKind, LogRow, StillGoing, SubmissionLogs, SubmissionRow, SubmissionState,
-    Submissions, Submitted, UsageRow, WaitResult,
+    Empty, EventBody, EventData, EventKind, LogRow, StateWord, StillGoing, SubmissionLogs, SubmissionRow,
+    SubmissionState, Submissions, Submitted, UsageRow, WaitResult,
 };
-use protocol::{Report, RunReport, Submission};
+use protocol::{ReportText, Submission};
 use scheduler::{Arrival, KeptForNextDaemon, SubmissionHandle, SubmissionPhase, Viewer};
 use telemetry::text::clean;
 use telemetry::throttle::LogThrottle;
@@ -98,11 +99,12 @@ fn arrival(received: ReceivedAt, log: Arc<EventLog>, outlives_caller: bool) -> A
     Arrival { received: last_byte, accepting: last_byte.saturating_duration_since(first_byte), log, outlives_caller }
 }
 
-/// A report as a reply, which is timed from when both the call and the report were there.
+/// A report as a reply, which is timed from when both the call and the report were there. It counts
+/// for its uid while it waits for its turn.
 async fn report_reply(
     context: &Context,
     entry: &SubmissionHandle,
-    report: Result<Arc<Report>, KeptForNextDaemon>,
+    report: Result<ReportText, KeptForNextDaemon>,
     received: ReceivedAt,
 ) -> Result<CallReply, CallError> {
     let report = report.map_err(|KeptForNextDaemon| {
@@ -110,39 +112,14 @@ async fn report_reply(
         CallError::new(Code::Draining, message)
     })?;
     let ready_at: Option<Instant> = entry.done_at().map(|done| done.max(received.last_byte));
-    let (turn, held) = report_turn(context, &report).await?;
-    let size = held.as_ref().map_or(0, HeldBytes::bytes);
-    let value = context.account.work(size, || serialize(&*report)).await?;
-    Ok(CallReply { value, ready_at, turn, held })
-}
-
-/// Waits for the turn of a report, which counts for its uid meanwhile.
-async fn report_turn(context: &Context, report: &Report) -> Result<(Option<Turn>, Option<HeldBytes>), CallError> {
-    if let Some(turn) = context.outbox.turn_now() {
-        return Ok((Some(turn), None));
-    }
-    let mut size = ByteCount(0);
-    serde_json::to_writer(&mut size, report).map_err(|error| CallError::new(Code::Internal, error.to_string()))?;
-    let held = context.account.hold(size.0).ok_or_else(ByteAccount::refusal)?;
-    Ok((context.outbox.turn().await, Some(held)))
-}
-
-/// Counts what is written, and keeps nothing.
-struct ByteCount(usize);
-
-impl std::io::Write for ByteCount {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn serialize(value: &impl serde::Serialize) -> CallResult {
-    serde_json::to_value(value).map_err(|error| CallError::new(Code::Internal, error.to_string()))
+    let (turn, held) = match context.outbox.turn_now() {
+        Some(turn) => (Some(turn), None),
+        None => {
+            let held = context.account.hold(report.bytes()).ok_or_else(ByteAccount::refusal)?;
+            (context.outbox.turn().await, Some(held))
+        }
+    };
+    Ok(CallReply { result: ResultText::Report(report), ready_at, turn, held })
 }
 
 pub(super) async fn run(
@@ -177,7 +154,7 @@ pub(super) async fn run(
 
 pub(super) async fn submit(context: &Context, value: Value, received: ReceivedAt, mut held: HeldBytes) -> CallResult {
     let (entry, _) = admit(context, value, &mut held, arrival(received, EventLog::new(true), true)).await?;
-    Ok(to_value(&Submitted { id: entry.id.clone() }))
+    Ok(ResultText::of(&Submitted { id: entry.id.clone() }))
 }
 
 /// Sends events as they happen, until the submission is done or the connection is gone.
@@ -250,7 +227,7 @@ pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) 
         Some(report) => report_reply(context, &entry, report, received).await,
         None => {
             let state = StillGoing { id: entry.id.clone(), state: state_word(&entry.phase()) };
-            Ok(to_value(&WaitResult::State(state)).into())
+            Ok(ResultText::of(&WaitResult::State(state)).into())
         }
     }
 }
@@ -276,14 +253,37 @@ pub(super) async fn input(context: &Context, given: Value) -> CallResult {
     if eof {
         pipe.close();
     }
-    Ok(to_value(&Empty {}))
+    Ok(ResultText::of(&Empty {}))
 }
 
-pub(super) fn get(context: &Context, given: Value) -> CallResult {
+/// A reply that holds a report, or parts of it, and is counted before it is made.
+async fn with_report(
+    context: &Context,
+    phase: &SubmissionPhase,
+    make: impl FnOnce() -> ResultText,
+) -> Result<CallReply, CallError> {
+    let report_bytes = if let SubmissionPhase::Done(report) = phase { report.bytes() } else { 0 };
+    let held = context.account.hold(report_bytes).ok_or_else(ByteAccount::refusal)?;
+    let result = context.account.work(report_bytes, make).await;
+    Ok(CallReply { held: Some(held), ..CallReply::from(result) })
+}
+
+pub(super) async fn get(context: &Context, given: Value) -> Result<CallReply, CallError> {
     let entry = find(context, &params::<IdParams>(given)?.id)?;
-    let state = entry.phase();
-    let report = if let SubmissionPhase::Done(report) = &state { Some(report.as_ref()) } else { None };
-    serialize(&SubmissionState { id: &entry.id, state: state_word(&state), report })
+    let (phase, id) = (entry.phase(), &entry.id);
+    let state = state_word(&phase);
+    let make = || match &phase {
+        SubmissionPhase::Done(report) => ResultText::Made(done_state(id, report)),
+        _ => ResultText::of(&SubmissionState { id, state, report: None }),
+    };
+    with_report(context, &phase, make).await
+}
+
+/// [`SubmissionState`] with a report, whose text is copied once.
+fn done_state(id: &str, report: &ReportText) -> String {
+    let (id, report) = (to_value(&id), report.as_str());
+    let state = to_value(&StateWord::Done);
+    format!("{{\"id\":{id},\"report\":{report},\"state\":{state}}}")
 }
 
 pub(super) fn cancel(context: &Context, given: Value) -> CallResult {
@@ -297,7 +297,7 @@ pub(super) fn cancel(context: &Context, given: Value) -> CallResult {
         }
         _ => return Err(CallError::bad("id", "give id (a submission) or request (a call of this connection)")),
     }
-    Ok(to_value(&Empty {}))
+    Ok(ResultText::of(&Empty {}))
 }
 
 pub(super) fn list(context: &Context, given: Value) -> CallResult {
@@ -316,30 +316,104 @@ pub(super) fn list(context: &Context, given: Value) -> CallResult {
             });
         }
     }
-    Ok(to_value(&Submissions { submissions: rows }))
+    Ok(ResultText::of(&Submissions { submissions: rows }))
 }
 
-fn log_row(name: &str, run: &RunReport) -> LogRow {
-    LogRow {
-        name: name.to_owned(),
-        stdout: run.stdout.clone(),
-        stdout_b64: run.stdout_b64.clone(),
-        stderr: run.stderr.clone(),
-        stderr_b64: run.stderr_b64.clone(),
+/// What the logs take of a report: the outputs of a run or test.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LoggedRun {
+    name: String,
+    stdout: Option<Output>,
+    stdout_b64: Option<String>,
+    stderr: Option<Output>,
+    stderr_b64: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LoggedReport {
+    compile: Option<LoggedRun>,
+    run: Option<LoggedRun>,
+    tests: Vec<LoggedRun>,
+}
+
+impl From<LoggedRun> for LogRow {
+    fn from(logged: LoggedRun) -> LogRow {
+        let LoggedRun { name, stdout, stdout_b64, stderr, stderr_b64 } = logged;
+        LogRow { name, stdout, stdout_b64, stderr, stderr_b64 }
     }
 }
 
-pub(super) fn logs(context: &Context, given: Value) -> CallResult {
+fn log_rows(report: &ReportText) -> Vec<LogRow> {
+    // it is the text of a report
+    let LoggedReport { compile, run, tests } = serde_json::from_str(report.as_str()).unwrap_or_default();
+    let named = |name: &str, run: Option<LoggedRun>| run.map(|run| LoggedRun { name: name.to_owned(), ..run });
+    let all = named("compile", compile).into_iter().chain(named("run", run)).chain(tests);
+    all.map(LogRow::from).collect()
+}
+
+pub(super) async fn logs(context: &Context, given: Value) -> Result<CallReply, CallError> {
     let entry = find(context, &params::<IdParams>(given)?.id)?;
-    let state = entry.phase();
-    let mut logs = Vec::new();
-    if let SubmissionPhase::Done(report) = &state {
-        logs.extend(report.compile.as_ref().map(|run| log_row("compile", run)));
-        logs.extend(report.run.as_ref().map(|run| log_row("run", run)));
-        logs.extend(report.tests.iter().map(|test| match &test.run {
-            Some(run) => log_row(&test.name, run),
-            None => LogRow { name: test.name.clone(), ..LogRow::default() },
-        }));
+    let phase = entry.phase();
+    let make = || {
+        let logs = if let SubmissionPhase::Done(report) = &phase { log_rows(report) } else { Vec::new() };
+        ResultText::of(&SubmissionLogs { id: entry.id.clone(), state: state_word(&phase), logs })
+    };
+    with_report(context, &phase, make).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::Report;
+    use serde_json::json;
+
+    fn report() -> (Report, ReportText) {
+        let report: Report = serde_json::from_value(json!({
+            "id": "i", "verdict": "runtime_error", "message": "m", "blame": null,
+            "score": { "passed": 1, "total": 2, "points": 1.0, "max_points": 2.0 }, "timing": {},
+            "compile": run(json!({ "stderr": "warning" })),
+            "tests": [
+                with(run(json!({ "stdout": { "blob": "b" }, "stderr_b64": "/w==" })), "1"),
+                with(json!({}), "2"),
+            ],
+        }))
+        .unwrap();
+        let text = ReportText::from(&report);
+        (report, text)
     }
-    serialize(&SubmissionLogs { id: entry.id.clone(), state: state_word(&state), logs })
+
+    fn run(outputs: Value) -> Value {
+        let mut run = json!({
+            "outcome": "exited", "exit_code": 1, "signal": null, "cpu_ms": 1.5, "wall_ms": 2.0, "memory_bytes": 3,
+            "stdout_truncated": false, "evidence": protocol::Evidence::default(),
+        });
+        run.as_object_mut().unwrap().extend(outputs.as_object().unwrap().clone());
+        run
+    }
+
+    fn with(mut test: Value, name: &str) -> Value {
+        let fields = json!({ "name": name, "verdict": "runtime_error", "message": "" });
+        test.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        test
+    }
+
+    #[test]
+    fn a_state_with_a_report_is_the_json_of_its_type() {
+        let (report, text) = report();
+        let state = SubmissionState { id: "a\"b", state: StateWord::Done, report: Some(&report) };
+        assert_eq!(done_state("a\"b", &text), to_value(&state).to_string());
+    }
+
+    #[test]
+    fn the_logs_are_the_outputs_of_every_step() {
+        let logs = to_value(&log_rows(&report().1));
+        let expected = json!([
+            { "name": "compile", "stderr": "warning" },
+            { "name": "1", "stdout": { "blob": "b" }, "stderr_b64": "/w==" },
+            { "name": "2" },
+        ]);
+        assert_eq!(logs, expected);
+    }
 }
