@@ -42,7 +42,8 @@ pub const MAX_BLOBS_PER_UID: usize = 4096;
 /// A blob that was not read or written for this long is dropped.
 pub const BLOB_TTL: Duration = Duration::from_secs(600);
 
-/// Total size of files, inputs and expected outputs of a submission, with its blobs.
+/// Total size of files, inputs and expected outputs of a submission, with its blobs, and of the
+/// arguments and environments that its tests have beside those of the submission.
 pub const MAX_SUBMISSION_BYTES: u64 = 512 * 1024 * 1024;
 
 /// Size of a report's line; larger outputs become blobs.
@@ -74,7 +75,8 @@ pub const MAX_CONNECTIONS: usize = 2048;
 /// Number of open connections of one uid: half, so that no uid can lock out the others.
 pub const MAX_CONNECTIONS_PER_UID: usize = MAX_CONNECTIONS / 2;
 
-/// Total size of files, inputs and expected outputs of one uid's unanswered submissions.
+/// Memory of one uid's unanswered submissions: files, inputs, expected outputs, arguments,
+/// environments, and the tests themselves.
 pub const MAX_BYTES_PER_UID: u64 = 1024 * 1024 * 1024;
 
 /// Number of calls under way on one connection.

@@ -41,8 +41,8 @@ mod tests {
                     [env]\nPATH='/usr/bin:/bin'";
         let profile: Profile = toml::from_str(text).unwrap();
         let step = ProgramStep {
-            argv: vec![program.to_owned(), "a".to_owned()],
-            env: vec![("PATH".to_owned(), path.to_owned())],
+            argv: [program.to_owned(), "a".to_owned()].into(),
+            env: [("PATH".to_owned(), path.to_owned())].into(),
             limits: Preset::default().limits(),
             stdin: Bytes::new(),
             files: Vec::new(),
@@ -66,8 +66,8 @@ mod tests {
         let ended = Ended::Exited(127);
         let profile: Profile = toml::from_str("name='p'\nimage='p'\nentry='a'\nrun=['/x']").unwrap();
         let step = ProgramStep {
-            argv: vec!["/x".to_owned()],
-            env: Vec::new(),
+            argv: ["/x".to_owned()].into(),
+            env: [].into(),
             limits: Preset::default().limits(),
             stdin: Bytes::new(),
             files: Vec::new(),

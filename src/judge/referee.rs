@@ -182,6 +182,7 @@ impl<'a> RefereeRunner<'a> {
         let mut step = self.referee.step.clone();
         let answer = test.expect.clone().unwrap_or_default();
         step.files = vec![case_file("input", test.step.stdin.clone()), case_file("answer", answer)];
+        let mut argv = step.argv.to_vec();
         let path = |name: &str| format!("/box/{CASE}/{name}");
         let args = match self.referee.protocol {
             Protocol::Icpc => {
@@ -192,14 +193,15 @@ impl<'a> RefereeRunner<'a> {
                     step.files.extend(self.kept_feedback.iter().cloned());
                     let copy = format!("cp -r {CASE}/kept/. {FEEDBACK} && exec \"$@\"");
                     let command = ["/bin/sh", "-c", &copy, "sh"].map(str::to_owned);
-                    step.argv.splice(..0, command);
+                    argv.splice(..0, command);
                 }
                 vec![path("input"), path("answer"), path("feedback/")]
             }
             Protocol::Testlib => vec![path("input"), path("output"), path("answer")],
         };
-        step.argv.extend(args);
-        step.argv.extend_from_slice(extra_args);
+        argv.extend(args);
+        argv.extend_from_slice(extra_args);
+        step.argv = argv.into();
         step
     }
 

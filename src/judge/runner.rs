@@ -258,8 +258,8 @@ impl<'a> Runner<'a> {
             files: source_files.iter().chain(&artifact_files).chain(&step.files).flat_map(put_frames).collect(),
             program: Run {
                 run: 0,
-                argv: step.argv.clone(),
-                env: step.env.clone(),
+                argv: step.argv.to_vec(),
+                env: step.env.to_vec(),
                 limits,
                 clean: true,
                 keep: keep.to_vec(),

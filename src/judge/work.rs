@@ -4,7 +4,7 @@
 //! Work is stored as JSON when a daemon hands its queue to the next one, so its field names are a
 //! format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,12 +28,15 @@ pub struct WorkFile {
     pub data: Bytes,
 }
 
+/// An environment that several tests may share: names and values.
+pub type SharedEnv = Arc<[(String, String)]>;
+
 /// One execution of a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProgramStep {
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    pub env: Vec<(String, String)>,
+    /// The program and its arguments. Tests that add none share them, and the environment.
+    pub argv: Arc<[String]>,
+    pub env: SharedEnv,
     pub limits: Limits,
     #[serde(with = "base64")]
     pub stdin: Bytes,
@@ -69,11 +72,11 @@ pub struct PlannedTest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Checker {
     /// By comparison with the expected output.
-    Compare(Box<CheckerSpec>),
+    Compare(Arc<CheckerSpec>),
     /// By a checker program, with these arguments after those of its protocol.
-    Program(usize, Vec<String>),
+    Program(usize, Arc<[String]>),
     /// By the interactor, with these arguments after those of its protocol.
-    Interactor(usize, Vec<String>),
+    Interactor(usize, Arc<[String]>),
 }
 
 /// A checker or interactor, which runs in a sandbox of its own.
@@ -109,14 +112,57 @@ pub enum Plan {
     /// One run, judged by its exit status.
     Run(ProgramStep),
     /// Tests, run in order.
-    Tests(Vec<PlannedTest>),
+    Tests(#[serde(with = "stored_tests")] Vec<PlannedTest>),
     /// Test files with a runner of their own.
     Suite(Suite),
 }
 
-impl ProgramStep {
-    fn bytes(&self) -> u64 {
-        self.stdin.len() as u64 + self.files.iter().map(|file| file.data.len() as u64).sum::<u64>()
+/// Memory of a text in a list besides its bytes: the text itself, and its place on the heap.
+const WORD_BYTES: u64 = 40;
+
+/// Memory of a command line.
+pub(super) fn words_bytes(words: &[String]) -> u64 {
+    words.iter().map(|word| word.len() as u64 + WORD_BYTES).sum()
+}
+
+/// Memory of an environment.
+pub(super) fn variables_bytes(variables: &[(String, String)]) -> u64 {
+    variables.iter().map(|(name, value)| (name.len() + value.len()) as u64 + 2 * WORD_BYTES).sum()
+}
+
+fn files_bytes(files: &[WorkFile]) -> u64 {
+    files.iter().map(|file| (file.data.len() + file.path.len() + size_of::<WorkFile>()) as u64).sum()
+}
+
+/// Adds up what a submission holds, and counts what several tests share once.
+#[derive(Default)]
+struct WorkSize {
+    bytes: u64,
+    /// The shared values that are counted, by address.
+    counted: BTreeSet<usize>,
+}
+
+impl WorkSize {
+    fn shared<T>(&mut self, values: &Arc<[T]>, bytes: fn(&[T]) -> u64) {
+        if self.counted.insert(values.as_ptr().addr()) {
+            self.bytes += bytes(values);
+        }
+    }
+
+    fn step(&mut self, step: &ProgramStep) {
+        self.shared(&step.argv, words_bytes);
+        self.shared(&step.env, variables_bytes);
+        self.bytes += step.stdin.len() as u64 + files_bytes(&step.files);
+    }
+
+    fn test(&mut self, test: &PlannedTest) {
+        self.step(&test.step);
+        let texts = test.name.len() + test.group.as_ref().map_or(0, String::len);
+        self.bytes += (size_of::<PlannedTest>() + texts + test.expect.as_ref().map_or(0, Bytes::len)) as u64;
+        match &test.checker {
+            Checker::Compare(_) => {}
+            Checker::Program(_, args) | Checker::Interactor(_, args) => self.shared(args, words_bytes),
+        }
     }
 }
 
@@ -141,33 +187,41 @@ impl Work {
 
     /// The commands of its steps, each once, in order; without the compile step's if that was
     /// cached.
-    pub fn commands(&self, is_cached: bool) -> Vec<Vec<String>> {
+    pub fn commands(&self, is_cached: bool) -> Vec<Arc<[String]>> {
         let compile = self.compile.iter().filter(|_| !is_cached).map(|compile| &compile.step);
-        let runs: Vec<&ProgramStep> = match &self.plan {
-            Plan::Run(step) => vec![step],
-            Plan::Tests(tests) => tests.iter().map(|test| &test.step).collect(),
-            Plan::Suite(suite) => vec![&suite.step],
-        };
-        let mut commands: Vec<Vec<String>> = compile.chain(runs).map(|step| step.argv.clone()).collect();
+        let mut commands: Vec<Arc<[String]>> = compile.chain(self.runs()).map(|step| step.argv.clone()).collect();
         commands.dedup();
         commands
     }
 
-    /// Bytes that it holds in memory: files, inputs and expected outputs.
-    pub fn bytes(&self) -> u64 {
-        let files: u64 = self.files.iter().map(|file| file.data.len() as u64).sum();
-        let plan: u64 = match &self.plan {
-            Plan::Run(step) => step.bytes(),
-            Plan::Tests(tests) => tests
-                .iter()
-                .map(|test| test.step.bytes() + test.expect.as_ref().map_or(0, |expect| expect.len() as u64))
-                .sum(),
-            Plan::Suite(suite) => {
-                suite.step.bytes() + suite.sources.values().map(|text| text.len() as u64).sum::<u64>()
-            }
+    /// The steps of its plan.
+    fn runs(&self) -> impl Iterator<Item = &ProgramStep> {
+        let (one, tests) = match &self.plan {
+            Plan::Run(step) => (Some(step), &[][..]),
+            Plan::Tests(tests) => (None, tests.as_slice()),
+            Plan::Suite(suite) => (Some(&suite.step), &[][..]),
         };
-        let referees = self.referees.iter().flat_map(|referee| &referee.files);
-        files + plan + referees.map(|file| file.data.len() as u64).sum::<u64>()
+        one.into_iter().chain(tests.iter().map(|test| &test.step))
+    }
+
+    /// Bytes that it holds in memory: files, inputs, expected outputs, commands and environments.
+    pub fn bytes(&self) -> u64 {
+        let mut size = WorkSize { bytes: files_bytes(&self.files), ..WorkSize::default() };
+        self.compile.iter().for_each(|compile| size.step(&compile.step));
+        match &self.plan {
+            Plan::Run(step) => size.step(step),
+            Plan::Tests(tests) => tests.iter().for_each(|test| size.test(test)),
+            Plan::Suite(suite) => {
+                size.step(&suite.step);
+                size.bytes += suite.sources.values().map(|text| text.len() as u64).sum::<u64>();
+            }
+        }
+        for referee in &self.referees {
+            size.bytes += files_bytes(&referee.files);
+            size.step(&referee.step);
+            referee.compile.iter().for_each(|compile| size.step(&compile.step));
+        }
+        size.bytes
     }
 }
 
@@ -260,5 +314,85 @@ mod shared {
 
     pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Arc<T>, D::Error> {
         T::deserialize(from).map(Arc::new)
+    }
+}
+
+/// The tests of a saved submission. Tests share their command line, their environment and their
+/// checker's arguments, and a file holds each of them once: what is null is that of the test
+/// before.
+mod stored_tests {
+    use std::sync::Arc;
+
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    use super::{Checker, PlannedTest};
+
+    /// What tests share, in the JSON of a test.
+    const SHARED: [&str; 4] = ["/step/argv", "/step/env", "/checker/Program/1", "/checker/Interactor/1"];
+
+    pub fn serialize<S: Serializer>(tests: &[PlannedTest], to: S) -> Result<S::Ok, S::Error> {
+        let mut before = [const { None }; SHARED.len()];
+        to.collect_seq(tests.iter().map(|test| StoredTest(without_repeats(test, &mut before))))
+    }
+
+    /// A test as it is written, or why it cannot be.
+    struct StoredTest(serde_json::Result<Value>);
+
+    impl Serialize for StoredTest {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            self.0.as_ref().map_err(S::Error::custom)?.serialize(to)
+        }
+    }
+
+    /// The JSON of a test without what it has in common with the test before.
+    fn without_repeats(test: &PlannedTest, before: &mut [Option<Value>; SHARED.len()]) -> serde_json::Result<Value> {
+        let mut json = serde_json::to_value(test)?;
+        for (path, before) in SHARED.iter().zip(before) {
+            let Some(value) = json.pointer_mut(path) else { continue };
+            match before {
+                Some(before) if before == value => *value = Value::Null,
+                _ => *before = Some(value.clone()),
+            }
+        }
+        Ok(json)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PlannedTest>, D::Error> {
+        let mut before = [const { None }; SHARED.len()];
+        let mut tests: Vec<PlannedTest> = Vec::new();
+        for mut json in Vec::<Value>::deserialize(from)? {
+            for (path, before) in SHARED.iter().zip(&mut before) {
+                match (json.pointer_mut(path), &before) {
+                    (Some(value @ Value::Null), Some(before)) => *value = Value::clone(before),
+                    (Some(value), _) => *before = Some(value.clone()),
+                    (None, _) => {}
+                }
+            }
+            let mut test: PlannedTest = serde_json::from_value(json).map_err(D::Error::custom)?;
+            if let Some(before) = tests.last() {
+                share(&mut test, before);
+            }
+            tests.push(test);
+        }
+        Ok(tests)
+    }
+
+    /// Lets a test share with the one before what is equal.
+    fn share(test: &mut PlannedTest, before: &PlannedTest) {
+        fn same<T: PartialEq>(value: &mut Arc<[T]>, before: &Arc<[T]>) {
+            if *value == *before {
+                *value = before.clone();
+            }
+        }
+        same(&mut test.step.argv, &before.step.argv);
+        same(&mut test.step.env, &before.step.env);
+        match (&mut test.checker, &before.checker) {
+            (Checker::Program(_, args), Checker::Program(_, before))
+            | (Checker::Interactor(_, args), Checker::Interactor(_, before)) => same(args, before),
+            _ => {}
+        }
     }
 }

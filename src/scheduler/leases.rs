@@ -124,7 +124,7 @@ pub(super) fn audit_and_keep(
     mut lease: Lease,
     caller: Caller,
     profile: String,
-    commands: Vec<Vec<String>>,
+    commands: Vec<Arc<[String]>>,
     counters: Arc<SubmissionCounters>,
 ) {
     tokio::spawn(async move {

@@ -25,12 +25,19 @@ impl<'a> ContentDecoder<'a> {
     }
 
     fn count(&mut self, field: &str, data: Bytes) -> Result<Bytes, Rejected> {
-        self.total_bytes += data.len() as u64;
+        self.count_copy(field, data.len() as u64)?;
+        Ok(data)
+    }
+
+    /// Counts what is made of the submission besides its content: the arguments and the environment
+    /// of each test that has some of its own.
+    pub(super) fn count_copy(&mut self, field: &str, bytes: u64) -> Result<(), Rejected> {
+        self.total_bytes += bytes;
         if self.total_bytes > bounds::MAX_SUBMISSION_BYTES {
             let message = format!("the submission exceeds {} bytes in all", bounds::MAX_SUBMISSION_BYTES);
             return Err(Rejected::TooLarge { field: field.to_owned(), message });
         }
-        Ok(data)
+        Ok(())
     }
 
     /// The bytes of `field` or of `field_b64`; `None` if both are absent.

@@ -9,6 +9,8 @@ mod imports;
 mod plan;
 mod program;
 mod referees;
+#[cfg(test)]
+mod size_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,7 +78,9 @@ pub fn accept(
     };
     let passes = passes(submission)?;
     let referees = Referees::new(submission, profiles);
-    let mut builder = PlanBuilder { submission, profile, limits, env, command, files, decoder, referees };
+    let argv = command.into_iter().chain(submission.args.iter().cloned()).collect();
+    let env = env.into();
+    let mut builder = PlanBuilder { submission, profile, limits, env, argv, files, decoder, referees };
     let plan = builder.plan()?;
     Ok(Work {
         id,
@@ -245,7 +249,7 @@ mod tests {
     fn a_minimal_submission_is_accepted() {
         let work = parse(r#"{"language":"python","files":[{"path":"main.py","content":"print(1)"}]}"#).unwrap();
         let Plan::Run(step) = work.plan else { panic!("no run") };
-        assert_eq!(step.argv, ["python3", "main.py"]);
+        assert_eq!(*step.argv, ["python3", "main.py"]);
         assert!(work.compile.is_none());
     }
 
@@ -255,7 +259,7 @@ mod tests {
             r#"{"language":"c","files":[{"path":"a.c","content":""},{"path":"b.h","content":""},{"path":"-x.c","content":""}],"entry":"a.c"}"#,
         )
         .unwrap();
-        assert_eq!(work.compile.unwrap().step.argv, ["gcc", "a.c", "./-x.c", "-o", "main"]);
+        assert_eq!(*work.compile.unwrap().step.argv, ["gcc", "a.c", "./-x.c", "-o", "main"]);
     }
 
     #[test]
@@ -374,7 +378,7 @@ mod tests {
         let work = tests(&["a", "b", "a"]).unwrap();
         assert_eq!(work.referees.len(), 2);
         let Plan::Tests(all) = work.plan else { panic!("no tests") };
-        assert_eq!(all[2].checker, Checker::Program(0, vec!["a".to_owned()]));
+        assert_eq!(all[2].checker, Checker::Program(0, ["a".to_owned()].into()));
         assert_eq!(tests(&["a", "b", "c", "d", "e"]).unwrap_err().field(), "tests[4].checker");
     }
 

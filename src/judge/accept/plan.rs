@@ -1,6 +1,7 @@
 //! What a submission runs: one program, tests, or a suite of test files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,7 +11,7 @@ use super::program::{check_program, environment, limit_error, reject_sandbox_lim
 use super::referees::Referees;
 use crate::rejected::Rejected;
 use crate::suite;
-use crate::work::{Plan, PlannedTest, ProgramStep, Suite, WorkFile};
+use crate::work::{Plan, PlannedTest, ProgramStep, SharedEnv, Suite, WorkFile, variables_bytes, words_bytes};
 use config::bounds;
 use protocol::submission::{Submission, SuiteFormat, SuiteSpec, TestSpec};
 use protocol::{Limits, Profile};
@@ -20,14 +21,15 @@ pub(super) struct PlanBuilder<'a> {
     pub submission: &'a Submission,
     pub profile: &'a Profile,
     pub limits: Limits,
-    pub env: Vec<(String, String)>,
-    pub command: Vec<String>,
+    pub env: SharedEnv,
+    /// The submission's command with its arguments.
+    pub argv: Arc<[String]>,
     pub files: Vec<WorkFile>,
     pub decoder: ContentDecoder<'a>,
     pub referees: Referees<'a>,
 }
 
-impl PlanBuilder<'_> {
+impl<'a> PlanBuilder<'a> {
     /// The plan. Files of the submission that a suite replaces are removed from `files`.
     pub fn plan(&mut self) -> Result<Plan, Rejected> {
         let Submission { tests, suite, interactor, .. } = self.submission;
@@ -46,24 +48,41 @@ impl PlanBuilder<'_> {
             return self.suite(spec, stdin).map(Plan::Suite);
         }
         if tests.is_empty() {
-            let argv = self.argv(&[]);
-            check_program("args", &argv, &self.env)?;
-            let (env, limits) = (self.env.clone(), self.limits);
+            check_program("args", &self.argv, &self.env)?;
+            let (argv, env, limits) = (self.argv.clone(), self.env.clone(), self.limits);
             return Ok(Plan::Run(ProgramStep { argv, env, limits, stdin, files: Vec::new() }));
         }
         self.tests(tests, &stdin).map(Plan::Tests)
     }
 
-    /// The submission's command with its arguments, and `args` after them.
-    fn argv(&self, args: &[String]) -> Vec<String> {
-        self.command.iter().chain(&self.submission.args).chain(args).cloned().collect()
+    /// The command line and the environment of a test. Tests that add nothing to those of the
+    /// submission share them.
+    fn program(&mut self, field: &str, spec: &TestSpec) -> Result<(Arc<[String]>, SharedEnv), Rejected> {
+        let (args_field, env_field) = (format!("{field}.args"), format!("{field}.env"));
+        let (mut argv, mut env) = (self.argv.clone(), self.env.clone());
+        if spec.args.is_empty() && spec.env.is_empty() {
+            return Ok((argv, env));
+        }
+        if !spec.args.is_empty() {
+            argv = argv.iter().chain(&spec.args).cloned().collect();
+            self.decoder.count_copy(&args_field, words_bytes(&argv))?;
+        }
+        if !spec.env.is_empty() {
+            let mut variables = self.submission.env.clone();
+            variables.extend(spec.env.clone());
+            env = environment(&env_field, &self.profile.env, &variables)?.into();
+            self.decoder.count_copy(&env_field, variables_bytes(&env))?;
+        }
+        check_program(&args_field, &argv, &env)?;
+        Ok((argv, env))
     }
 
-    fn tests(&mut self, specs: &[TestSpec], shared_stdin: &Bytes) -> Result<Vec<PlannedTest>, Rejected> {
+    fn tests(&mut self, specs: &'a [TestSpec], shared_stdin: &Bytes) -> Result<Vec<PlannedTest>, Rejected> {
         if specs.len() > bounds::MAX_TESTS {
             let message = format!("at most {} tests", bounds::MAX_TESTS);
             return Err(Rejected::TooLarge { field: "tests".to_owned(), message });
         }
+        check_program("args", &self.argv, &self.env)?;
         let mut names = BTreeSet::new();
         let mut tests = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
@@ -76,7 +95,7 @@ impl PlanBuilder<'_> {
         Ok(tests)
     }
 
-    fn test(&mut self, index: usize, spec: &TestSpec, shared_stdin: &Bytes) -> Result<PlannedTest, Rejected> {
+    fn test(&mut self, index: usize, spec: &'a TestSpec, shared_stdin: &Bytes) -> Result<PlannedTest, Rejected> {
         let field = format!("tests[{index}]");
         let checker = self.referees.checker(&mut self.decoder, &field, spec)?;
         let mut request = spec.limits.unwrap_or_default();
@@ -104,11 +123,7 @@ impl PlanBuilder<'_> {
             let max = bounds::MAX_NAME_BYTES;
             return Err(bad(format!("{field}.name"), format!("use at most {max} bytes without control characters")));
         }
-        let argv = self.argv(&spec.args);
-        let mut variables = self.submission.env.clone();
-        variables.extend(spec.env.clone());
-        let env = environment(&format!("{field}.env"), &self.profile.env, &variables)?;
-        check_program(&format!("{field}.args"), &argv, &env)?;
+        let (argv, env) = self.program(&field, spec)?;
         let step = ProgramStep { argv, env, limits, stdin, files };
         Ok(PlannedTest { name, step, expect, secret: spec.secret, weight, group: spec.group.clone(), checker })
     }
@@ -142,7 +157,7 @@ impl PlanBuilder<'_> {
         self.files.retain(|file| !suite::is_byte_code_of(&paths, &file.path));
         check_program("suite.command", &argv, &self.env)?;
         let own = self.files.iter().map(|file| file.path.clone()).filter(|path| path.ends_with(".py")).collect();
-        let step = ProgramStep { argv, env: self.env.clone(), limits: self.limits, stdin, files };
+        let step = ProgramStep { argv: argv.into(), env: self.env.clone(), limits: self.limits, stdin, files };
         Ok(Suite { step, format: spec.format, own, sources })
     }
 

@@ -140,8 +140,8 @@ impl ProfileProgram<'_> {
             .and_then(|base| base.with(&request))
             .map_err(|error| limit_error("compile_limits", &error))?;
         let step = ProgramStep {
-            argv: self.expand(&self.profile.compile, &limits, Profile::COMPILE_ARGS, self.compile_args),
-            env: self.env.to_vec(),
+            argv: self.expand(&self.profile.compile, &limits, Profile::COMPILE_ARGS, self.compile_args).into(),
+            env: self.env.into(),
             limits,
             stdin: Bytes::new(),
             files: Vec::new(),

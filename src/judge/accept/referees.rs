@@ -13,22 +13,33 @@ use super::program::{ProfileProgram, check_program, entry, environment, limit_er
 use super::{ProfileMap, bad, find_profile};
 use crate::referee::CASE;
 use crate::rejected::Rejected;
-use crate::work::{Checker, ProgramStep, Referee};
+use crate::work::{self, Checker, ProgramStep, Referee};
 use config::bounds;
-use protocol::submission::{CheckerKind, CheckerSpec, InteractorSpec, Submission, TestSpec};
+use protocol::submission::{CheckerKind, CheckerSpec, FileSpec, InteractorSpec, Protocol, Submission, TestSpec};
 use protocol::{Ceilings, LimitsRequest};
+
+const INTERACTOR_JUDGES: &str = "the interactor judges; leave the checker out";
+
+/// What a referee is made of, without its arguments.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct RefereeSource<'a> {
+    language: &'a str,
+    files: &'a [FileSpec],
+    entry: Option<&'a str>,
+    limits: Option<LimitsRequest>,
+    protocol: Option<Protocol>,
+}
 
 /// The referees of a submission, collected test by test.
 pub(super) struct Referees<'a> {
     submission: &'a Submission,
     profiles: &'a ProfileMap,
     pub all: Vec<Referee>,
-    /// What each referee was made of, without its arguments.
-    specs: Vec<InteractorSpec>,
-    /// The checker of the tests without one of their own. It is made once: its source may be large
-    /// and the tests many.
+    /// Those of `all`.
+    sources: Vec<RefereeSource<'a>>,
+    /// The checker of the tests without one of their own, once it is known.
     common: Option<Checker>,
-    /// How many sources were copied and compared.
+    /// How many sources were compared.
     #[cfg(test)]
     sources_read: usize,
 }
@@ -39,7 +50,7 @@ impl<'a> Referees<'a> {
             submission,
             profiles,
             all: Vec::new(),
-            specs: Vec::new(),
+            sources: Vec::new(),
             common: None,
             #[cfg(test)]
             sources_read: 0,
@@ -51,22 +62,20 @@ impl<'a> Referees<'a> {
         &mut self,
         decoder: &mut ContentDecoder<'_>,
         test_field: &str,
-        test: &TestSpec,
+        test: &'a TestSpec,
     ) -> Result<Checker, Rejected> {
         let checker = self.without_own_args(decoder, test_field, test.checker.as_ref())?;
         let Some(own) = &test.checker_args else { return Ok(checker) };
-        match checker {
-            Checker::Compare(_) => {
-                let message = "needs a checker program or an interactor";
-                Err(bad(format!("{test_field}.checker_args"), message))
-            }
-            Checker::Program(index, _) => Ok(Checker::Program(index, own.clone())),
-            Checker::Interactor(index, _) => Ok(Checker::Interactor(index, own.clone())),
-        }
-        .and_then(|checker| {
-            check_program(&format!("{test_field}.checker_args"), own, &[])?;
-            Ok(checker)
-        })
+        let field = format!("{test_field}.checker_args");
+        let with_args: fn(usize, Arc<[String]>) -> Checker = match &checker {
+            Checker::Compare(_) => return Err(bad(field, "needs a checker program or an interactor")),
+            Checker::Program(..) => Checker::Program,
+            Checker::Interactor(..) => Checker::Interactor,
+        };
+        check_program(&field, own, &[])?;
+        decoder.count_copy(&field, work::words_bytes(own))?;
+        let (Checker::Program(index, _) | Checker::Interactor(index, _)) = checker else { return Ok(checker) };
+        Ok(with_args(index, own.as_slice().into()))
     }
 
     /// The checker of a test with the arguments that belong to it for all tests.
@@ -74,97 +83,104 @@ impl<'a> Referees<'a> {
         &mut self,
         decoder: &mut ContentDecoder<'_>,
         test_field: &str,
-        own: Option<&CheckerSpec>,
+        own: Option<&'a CheckerSpec>,
     ) -> Result<Checker, Rejected> {
         if let Some(own) = own {
-            return self.made(decoder, &format!("{test_field}.checker"), Some(own));
+            let field = format!("{test_field}.checker");
+            return match self.submission.interactor {
+                Some(_) => Err(bad(field, INTERACTOR_JUDGES)),
+                None => self.of_spec(decoder, &field, own),
+            };
         }
         if let Some(common) = &self.common {
             return Ok(common.clone());
         }
-        let common = self.made(decoder, "checker", self.submission.checker.as_ref())?;
+        let submission = self.submission;
+        let common = match (&submission.interactor, &submission.checker) {
+            (Some(_), Some(_)) => return Err(bad("checker", INTERACTOR_JUDGES)),
+            (Some(interactor), None) => self.interactor(decoder, interactor)?,
+            (None, Some(checker)) => self.of_spec(decoder, "checker", checker)?,
+            (None, None) => Checker::Compare(Arc::default()),
+        };
         Ok(self.common.insert(common).clone())
     }
 
-    /// A checker from its specification in `field`, or the interactor.
-    fn made(
+    fn of_spec(
         &mut self,
         decoder: &mut ContentDecoder<'_>,
         field: &str,
-        spec: Option<&CheckerSpec>,
+        spec: &'a CheckerSpec,
     ) -> Result<Checker, Rejected> {
-        if let Some(interactor) = &self.submission.interactor {
-            return match spec {
-                Some(_) => Err(bad(field, "the interactor judges; leave the checker out")),
-                None => self.interactor(decoder, interactor.clone()),
-            };
-        }
-        let spec = spec.cloned().unwrap_or_default();
-        check_options(field, &spec)?;
+        check_options(field, spec)?;
         if spec.kind != CheckerKind::Program {
-            return Ok(Checker::Compare(Box::new(spec)));
+            return Ok(Checker::Compare(Arc::new(spec.clone())));
         }
         let CheckerSpec { language, files, entry, args, limits, protocol, .. } = spec;
-        let language =
-            language.ok_or_else(|| bad(format!("{field}.language"), "is missing; name the checker's profile"))?;
-        let program = InteractorSpec { language, files, entry, args: args.clone(), limits, protocol };
-        Ok(Checker::Program(self.referee(decoder, field, program)?, args))
+        let language = language
+            .as_ref()
+            .ok_or_else(|| bad(format!("{field}.language"), "is missing; name the checker's profile"))?;
+        let (entry, limits, protocol) = (entry.as_deref(), *limits, *protocol);
+        let source = RefereeSource { language, files, entry, limits, protocol };
+        Ok(Checker::Program(self.referee(decoder, field, source, args)?, args.as_slice().into()))
     }
 
     fn interactor(
         &mut self,
         decoder: &mut ContentDecoder<'_>,
-        mut interactor: InteractorSpec,
+        interactor: &'a InteractorSpec,
     ) -> Result<Checker, Rejected> {
+        let InteractorSpec { language, files, entry, args, limits, protocol } = interactor;
         // its output is passed on and not kept, so there may be much of it
-        interactor.limits.get_or_insert_default().output_bytes.get_or_insert(Ceilings::OUTPUT_BYTES);
-        let args = interactor.args.clone();
-        Ok(Checker::Interactor(self.referee(decoder, "interactor", interactor)?, args))
+        let mut limits = limits.unwrap_or_default();
+        limits.output_bytes.get_or_insert(Ceilings::OUTPUT_BYTES);
+        let (entry, limits, protocol) = (entry.as_deref(), Some(limits), *protocol);
+        let source = RefereeSource { language, files, entry, limits, protocol };
+        Ok(Checker::Interactor(self.referee(decoder, "interactor", source, args)?, args.as_slice().into()))
     }
 
-    /// The index of the referee that is made of `spec`: a known one, or a new one.
+    /// The index of the referee that is made of `source`: a known one, or a new one.
     fn referee(
         &mut self,
         decoder: &mut ContentDecoder<'_>,
         field: &str,
-        spec: InteractorSpec,
+        source: RefereeSource<'a>,
+        args: &[String],
     ) -> Result<usize, Rejected> {
         #[cfg(test)]
         {
             self.sources_read += 1;
         }
-        let args = spec.args.clone();
-        let spec = InteractorSpec { args: Vec::new(), ..spec };
-        if let Some(known) = self.specs.iter().position(|known| *known == spec) {
+        if let Some(known) = self.sources.iter().position(|known| *known == source) {
             return Ok(known);
         }
         if self.all.len() >= bounds::MAX_REFEREES {
             let message = format!("at most {} different checkers", bounds::MAX_REFEREES);
             return Err(Rejected::TooLarge { field: field.to_owned(), message });
         }
-        let profile = find_profile(&format!("{field}.language"), &spec.language, self.profiles)?;
-        if spec.files.is_empty() {
+        let profile = find_profile(&format!("{field}.language"), source.language, self.profiles)?;
+        if source.files.is_empty() {
             return Err(bad(format!("{field}.files"), "is empty; hand in the program"));
         }
-        if let Some(index) = spec.files.iter().position(|file| file.path.split('/').next() == Some(CASE)) {
+        if let Some(index) = source.files.iter().position(|file| file.path.split('/').next() == Some(CASE)) {
             let message = format!("the folder {CASE} is reserved for the tests' files");
             return Err(bad(format!("{field}.files[{index}].path"), message));
         }
-        let files = decoder.files(&format!("{field}.files"), &spec.files)?;
-        let entry = entry(&format!("{field}.entry"), spec.entry.as_deref(), false, profile, &files)?;
+        let files = decoder.files(&format!("{field}.files"), source.files)?;
+        let entry = entry(&format!("{field}.entry"), source.entry, false, profile, &files)?;
         let denied = |error| limit_error(&format!("{field}.limits"), &error);
         let limits = profile.run_limits().and_then(|limits| limits.with(&DEFAULT_LIMITS)).map_err(denied)?;
-        let limits = limits.with(&spec.limits.unwrap_or_default()).map_err(denied)?;
+        let limits = limits.with(&source.limits.unwrap_or_default()).map_err(denied)?;
         let env = environment(field, &profile.env, &BTreeMap::new())?;
         let (compile_args, run_args) = (&[][..], &[][..]);
         let program = ProfileProgram { profile, entry: &entry, files: &files, env: &env, compile_args, run_args };
         let argv = program.run_command(&limits);
-        check_program(&format!("{field}.args"), &[argv.clone(), args].concat(), &env)?;
+        check_program(&format!("{field}.args"), &[&argv, args].concat(), &env)?;
         let compile = program.compile_step(None, limits)?;
+        let (argv, env) = (argv.into(), env.into());
         let step = ProgramStep { argv, env, limits, stdin: Bytes::new(), files: Vec::new() };
-        let protocol = spec.protocol.unwrap_or_default();
+        let protocol = source.protocol.unwrap_or_default();
         self.all.push(Referee { profile: Arc::clone(profile), files, compile, step, protocol });
-        self.specs.push(spec);
+        self.sources.push(source);
         Ok(self.all.len() - 1)
     }
 }
@@ -229,15 +245,16 @@ mod tests {
             let mut submission = json!({ "language": "x", "files": files });
             submission[field] = program;
             let submission: Submission = serde_json::from_value(submission).unwrap();
+            let args = |at: usize| (at % 2 == 1).then(|| vec!["own".to_owned()]);
+            let test = |at| TestSpec { checker_args: args(at), ..TestSpec::default() };
+            let all: Vec<TestSpec> = (0..1000).map(test).collect();
             let mut referees = Referees::new(&submission, &profiles);
             let no_blobs = |_: &str| None;
             let mut decoder = ContentDecoder::new(&no_blobs);
-            for at in 0..1000 {
-                let args = (at % 2 == 1).then(|| vec!["own".to_owned()]);
-                let test = TestSpec { checker_args: args.clone(), ..TestSpec::default() };
-                let made = referees.checker(&mut decoder, "tests[0]", &test).unwrap();
+            for (at, test) in all.iter().enumerate() {
+                let made = referees.checker(&mut decoder, "tests[0]", test).unwrap();
                 let (Checker::Program(index, own) | Checker::Interactor(index, own)) = made else { panic!("{made:?}") };
-                assert_eq!((index, own), (0, args.unwrap_or_default()));
+                assert_eq!((index, own.to_vec()), (0, args(at).unwrap_or_default()));
             }
             assert_eq!((referees.sources_read, referees.all.len()), (1, 1), "{field}");
         }

@@ -258,7 +258,7 @@ mod tests {
 
     fn of(format: SuiteFormat, facts: &RunFacts, parsed: &ParsedSuite) -> Verdict {
         let limits = Preset::Judge.limits();
-        let step = ProgramStep { argv: vec![], env: vec![], limits, stdin: Default::default(), files: vec![] };
+        let step = ProgramStep { argv: [].into(), env: [].into(), limits, stdin: Default::default(), files: vec![] };
         judge(&Suite { step, format, own: vec![], sources: Default::default() }, facts, parsed).0
     }
 

@@ -37,7 +37,7 @@ pub enum RuntimeChoice {
     All,
     /// Those that can serve one of these commands, which the next submission is expected to run.
     For {
-        commands: Vec<Vec<String>>,
+        commands: Vec<Arc<[String]>>,
         /// Whether the caller comes back before a runtime for the first command is ready. A
         /// runtime that is forked from a template is always in time.
         is_hasty: bool,
@@ -67,7 +67,7 @@ mod tests {
         let runtimes = r#"[{"command": ["compile"]}, {"exact": true}, {"command": ["script"], "fork": true}]"#;
         let head = r#""name": "p", "image": "p", "entry": "Main.x", "run": ["run", "{stem}"]"#;
         let profile: Profile = serde_json::from_str(&format!("{{{head}, \"prewarm\": {runtimes}}}")).unwrap();
-        let commands = commands.iter().map(|line| words(line)).collect();
+        let commands = commands.iter().map(|line| words(line).into()).collect();
         let choice = RuntimeChoice::For { commands, is_hasty };
         let runtimes = convert::prewarmed_runtimes(&profile, &Preset::default().limits());
         runtimes.iter().filter(|runtime| choice.wants(runtime)).map(|runtime| runtime.id).collect()

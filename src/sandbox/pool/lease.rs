@@ -91,7 +91,7 @@ impl Lease {
 
     /// The runtimes that should wait for the next submission, if it runs the commands of the last
     /// one. The others end. To be called before the audit.
-    pub fn choose_runtimes(&mut self, commands: Vec<Vec<String>>) -> RuntimeChoice {
+    pub fn choose_runtimes(&mut self, commands: Vec<Arc<[String]>>) -> RuntimeChoice {
         let choice = RuntimeChoice::For { commands, is_hasty: self.returns.is_hasty() };
         self.sandbox.drop_unwanted(&choice);
         choice
