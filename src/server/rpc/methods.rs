@@ -65,6 +65,7 @@ async fn dispatch(
         Method::SubmissionSubmit => {
             return submissions::submit(context, params, received, held).await.map(CallReply::from);
         }
+        Method::SubmissionInput => return submissions::input(context, params, held).await.map(CallReply::from),
         _ => held,
     };
     let gone = || CallError::new(Code::Internal, "the connection is closed");
@@ -91,7 +92,6 @@ fn only_reads(method: Method) -> bool {
 /// The methods that wait or act, and reply with a small value.
 async fn act(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
     match method {
-        Method::SubmissionInput => submissions::input(context, params).await,
         Method::SubmissionCancel => submissions::cancel(context, params),
         Method::DaemonDrain => nothing(params).map(|()| drain(context)),
         Method::DaemonReload => reload(context, params).await,

@@ -7,6 +7,8 @@
 //!                     refuse, or wait  '-- hold -- text of a reply, until it is written
 //! ```
 //!
+//! Input of a program counts after the answer of its call, until the program takes it.
+//!
 //! Callers count together if they have the same uid. A uid that has reached the bound is told so;
 //! its small messages and all other uids are served as before. Messages take time as well:
 //! those of one uid are worked on one after the other.
@@ -15,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -130,6 +133,30 @@ impl HeldBytes {
     }
 }
 
+/// Memory of a piece of input besides its bytes.
+const INPUT_BYTES: usize = 256;
+
+/// Input that is counted as long as any of it is held.
+struct HeldInput {
+    data: Vec<u8>,
+    _held: HeldBytes,
+}
+
+impl AsRef<[u8]> for HeldInput {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+/// The input of a program. `held` counted the call that brought it, and counts the input from now
+/// on, until a program has taken the last of it.
+pub(super) fn held_input(data: Vec<u8>, mut held: HeldBytes) -> Bytes {
+    // a call counts for more than its input
+    let input_bytes = data.len() + INPUT_BYTES;
+    held.resize(input_bytes.min(held.bytes()));
+    Bytes::from_owner(HeldInput { data, _held: held })
+}
+
 impl Drop for HeldBytes {
     fn drop(&mut self) {
         if self.bytes > 0 {
@@ -215,6 +242,25 @@ mod tests {
         tokio::spawn(async move { same.work(1, || sender.send(1).unwrap()).await });
         tokio::spawn(async move { other.work(SMALL_BYTES + 1, || second.send(2).unwrap()).await });
         assert_eq!(large.await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn input_counts_until_its_program_takes_the_last_of_it() {
+        let account = SocketBytes::default().account(1);
+        let held = || account.0.held.load(Ordering::Relaxed) as usize;
+        let pipe = judge::pipe::Pipe::default();
+        let mut call = account.nothing();
+        assert!(call.resize(bounds::CALL_BYTES + 2000));
+        assert!(pipe.push(held_input(vec![b'x'; 1000], call)));
+        assert_eq!(held(), 1000 + INPUT_BYTES);
+        pipe.close_reader();
+        assert_eq!(held(), 0);
+        let input = held_input(vec![b'x'; 1000], account.hold(bounds::CALL_BYTES).unwrap());
+        let rest = input.slice(999..);
+        drop(input);
+        assert_eq!(held(), 1000 + INPUT_BYTES);
+        drop(rest);
+        assert_eq!(held(), 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::context::{CallReply, CallResult, Context, ReceivedAt};
 use super::error::CallError;
 use super::message::{ResultText, params};
-use super::socket_bytes::{ByteAccount, HeldBytes};
+use super::socket_bytes::{ByteAccount, HeldBytes, held_input};
 use super::views::state_word;
 use super::{decode, to_value};
 use config::bounds;
@@ -232,8 +232,9 @@ pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) 
     }
 }
 
-/// Feeds the standard input of a program; responds when there is room for more.
-pub(super) async fn input(context: &Context, given: Value) -> CallResult {
+/// Feeds the standard input of a program; responds when there is room for more. `held` counts the
+/// call, and then its bytes until the program takes them.
+pub(super) async fn input(context: &Context, given: Value, held: HeldBytes) -> CallResult {
     let InputParams { id, data, data_b64, eof } = params(given)?;
     let data = match (data, data_b64) {
         (Some(_), Some(_)) => return Err(CallError::bad("data", "data: give data or data_b64, not both")),
@@ -247,7 +248,7 @@ pub(super) async fn input(context: &Context, given: Value) -> CallResult {
     let pipe = entry.io.input.as_ref().ok_or_else(closed)?;
     // the submission may end during this wait
     pipe.wait_for_room().await;
-    if matches!(entry.phase(), SubmissionPhase::Done(_)) || !(data.is_empty() || pipe.push(data.into())) {
+    if matches!(entry.phase(), SubmissionPhase::Done(_)) || !(data.is_empty() || pipe.push(held_input(data, held))) {
         return Err(closed());
     }
     if eof {

@@ -149,6 +149,40 @@ fn input_is_accepted_from_the_owner_of_a_submission_with_open_stdin_only() {
 }
 
 #[test]
+fn input_that_no_program_has_taken_counts_for_its_uid() {
+    let daemon = daemon();
+    let mut caller = daemon.caller();
+    let data = "z".repeat(7_900_000);
+    // the bound is 256 MiB: 33 of them
+    let most = 40;
+    let mut refused = None;
+    for index in 0..=most {
+        let id = format!("open-{index}");
+        let code = "import time; time.sleep(60)";
+        let work = with(with(patient(submission("python", code)), "stdin_open", json!(true)), "id", json!(id));
+        caller.ok("submission.submit", work);
+        // a line that is refused is not read, and so its answer has no id
+        caller.send("submission.input", &json!({ "id": id, "data": data }));
+        let reply = caller.line();
+        if let Some(error) = reply.get("error") {
+            refused = Some((index, error["data"]["code"].clone()));
+            break;
+        }
+    }
+    let (count, code) = refused.expect("all input was taken");
+    assert!(code == "quota_exceeded" && count > most / 2, "{count} {code}");
+    // it no longer counts when its submissions are over
+    for index in 0..=count {
+        caller.ok("submission.cancel", json!({ "id": format!("open-{index}") }));
+        caller.ok("submission.wait", json!({ "id": format!("open-{index}") }));
+    }
+    let open = with(with(submission("python", "print(len(input()))"), "id", json!("last")), "stdin_open", json!(true));
+    caller.ok("submission.submit", open);
+    caller.ok("submission.input", json!({ "id": "last", "data": data, "eof": true }));
+    assert_eq!(caller.ok("submission.wait", json!({ "id": "last" }))["run"]["stdout"], "7900000\n");
+}
+
+#[test]
 fn a_program_that_does_not_read_its_input_holds_up_no_other_submission() {
     let daemon = daemon();
     let mut caller = daemon.caller();
