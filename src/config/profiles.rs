@@ -71,6 +71,7 @@ pub fn load_profiles_with_warnings(config: &Config, origins: &Origins) -> Result
             });
             continue;
         }
+        profile.file.clone_from(&path);
         warnings.extend(file.warnings);
         references.extend(file.references);
         warnings.extend(set_levels(&mut profile, config, file.has_ceiling));

@@ -83,7 +83,13 @@ pub fn environment(environment: &EnvVars) -> SourceSettings {
 }
 
 fn sets_nothing(name: &str, near: Option<&str>) -> String {
-    let advice = near.map_or("docs/OPERATIONS.md lists all".to_owned(), |near| format!("did you mean {near}?"));
+    let advice = match near {
+        Some(near) if near == name.to_uppercase() => {
+            format!("did you mean {near}? names of variables are in capitals")
+        }
+        Some(near) => format!("did you mean {near}?"),
+        None => "docs/OPERATIONS.md lists all".to_owned(),
+    };
     format!("{name} sets nothing; {advice}")
 }
 

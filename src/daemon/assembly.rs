@@ -130,6 +130,7 @@ impl Assembly {
         Host::start(HostOptions {
             name: engine.config.name.clone(),
             client: engine.client.clone(),
+            address_setting: self.address_setting(),
             calls: engine.calls.clone(),
             instance: instance.to_owned(),
             max_creating: engine.config.max_creating,
@@ -148,6 +149,16 @@ impl Assembly {
             init: self.init.clone(),
             profiles: self.profiles.values().cloned().collect(),
         })
+    }
+
+    /// The setting that the address of the engines comes from, with its place.
+    fn address_setting(&self) -> String {
+        let names = ["engine.host", "engine.context", "hosts"];
+        let is_set = |name: &&str| !self.origins.place(name).is_empty();
+        match names.into_iter().find(is_set) {
+            Some(name) => format!("{}{name}", self.origins.place(name)),
+            None => "engine.host (not set: DOCKER_HOST or Docker's context)".to_owned(),
+        }
     }
 
     /// What connections see of the configuration.

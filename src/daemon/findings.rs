@@ -125,7 +125,7 @@ impl Assembly {
         }
         for profile in self.profiles.values() {
             let Err(error) = check_image(&self.config.images.dir, &self.registries, &profile.image) else { continue };
-            let remedy = error.remedy().map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
+            let remedy = error.remedy(&profile.name).map(|remedy| format!(". Remedy: {remedy}")).unwrap_or_default();
             faults.push(format!("profile {}: image: failed to {error}{remedy}", profile.name));
         }
         let floors = self.profiles.values().map(|profile| profile.pool.floor).fold(0, usize::saturating_add);

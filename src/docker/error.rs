@@ -215,6 +215,7 @@ impl Error {
     pub fn remedy(&self) -> Option<String> {
         const TLS_PORT: &str =
             "this is the engine's TLS port: give its certificates (DOCKER_TLS_VERIFY=1, DOCKER_CERT_PATH)";
+        const OTHER_PROGRAM: &str = "another program listens there: give the address of a Docker Engine";
         match self {
             Error::Connect { endpoint, problem, .. } => problem.remedy(endpoint),
             Error::Tls { problem, app, .. } => problem.remedy(app),
@@ -232,15 +233,14 @@ impl Error {
                 "if this is the engine's TLS port, give its certificates (DOCKER_TLS_VERIFY=1, DOCKER_CERT_PATH)"
                     .to_owned(),
             ),
-            Error::NotHttp { .. } => {
-                Some("another program listens there: give the address of a Docker Engine".to_owned())
-            }
+            Error::NotHttp { .. } => Some(OTHER_PROGRAM.to_owned()),
             Error::Broken { phase: Phase::Head, .. } => Some(
                 "what listens there closed the connection: make sure that it is a Docker Engine, and look at its log \
                  (journalctl -u docker)"
                     .to_owned(),
             ),
             Error::Status { status: 400, message, .. } if message.contains("HTTPS server") => Some(TLS_PORT.to_owned()),
+            Error::Status { call, status: 404 | 405 | 501, .. } if call.immediate => Some(OTHER_PROGRAM.to_owned()),
             _ if self.is_disk_full() => {
                 Some("the engine's disk is full: docker system df shows what uses it".to_owned())
             }
@@ -289,6 +289,9 @@ mod tests {
         let endpoint = Endpoint::parse("unix:///run/other.sock").unwrap();
         let other = Error::NotHttp { call: &PING, endpoint, source: "invalid HTTP version parsed".into() };
         assert!(other.remedy().unwrap().contains("another program"));
+        let other = Error::Status { call: &PING, status: 404, message: "not found".to_owned() };
+        assert!(other.remedy().unwrap().contains("another program"));
+        assert_eq!(status(404, "no such container").remedy(), None);
         let broken = Error::Broken { call: &PING, phase: Phase::Head, source: "closed".into() };
         assert!(broken.remedy().unwrap().contains("closed the connection"));
     }

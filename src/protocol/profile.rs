@@ -55,6 +55,9 @@ impl PoolLevels {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
+    /// The file that it was read from, for advice to the operator; empty if it is from elsewhere.
+    #[serde(skip)]
+    pub file: std::path::PathBuf,
     /// The value of `language` in a submission.
     pub name: String,
     /// One line that describes it in lists.

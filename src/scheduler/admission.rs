@@ -40,10 +40,10 @@ pub struct QueueBounds {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// `[queue] max` is reached.
-    #[error("the queue is full ({max} submissions)")]
+    #[error("the queue is full ({max} submissions, queue.max)")]
     QueueFull { max: usize, retry_after: Duration },
     /// `[queue] max_per_uid` is reached.
-    #[error("your uid has {max} submissions in the queue already")]
+    #[error("your uid has {max} submissions in the queue already (queue.max_per_uid)")]
     QuotaExceeded { max: usize, retry_after: Duration },
     /// `[queue] max_rate_per_uid` is exceeded.
     #[error("your uid hands in more than {per_second} submissions per second (queue.max_rate_per_uid)")]
@@ -57,7 +57,7 @@ pub enum Refusal {
     /// The predicted wait is about as long as `[queue] patience`, or longer: the submission would
     /// wait in vain.
     #[error(
-        "the queue is too long: the predicted wait for a sandbox is {} ms, the most is {} ms",
+        "the queue is too long: the predicted wait for a sandbox is {} ms, the most is {} ms (queue.patience)",
         predicted.as_millis(), patience.as_millis()
     )]
     WaitTooLong { predicted: Duration, patience: Duration, retry_after: Duration },

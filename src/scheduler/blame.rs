@@ -31,14 +31,14 @@ pub(super) fn not_saved(id: &str) -> Report {
     Report { blame: Some(Blame::Assay), ..bare(id, Verdict::Cancelled, message) }
 }
 
-/// The report of a submission for which no sandbox was allocated.
-pub(super) fn no_sandbox(id: &str, error: &NoSandbox) -> Report {
+/// The report of a submission of `profile` for which no sandbox was allocated.
+pub(super) fn no_sandbox(id: &str, profile: &str, error: &NoSandbox) -> Report {
     let blame = match &error.cause {
         _ if !error.host_up => Blame::Host,
         Some(NoSandboxCause::Make(error)) => error.blame(),
         _ => Blame::Assay,
     };
-    let remedy = error.remedy().map(|remedy| format!(" Remedy: {remedy}")).unwrap_or_default();
+    let remedy = error.remedy(profile).map(|remedy| format!(" Remedy: {remedy}")).unwrap_or_default();
     system_error(id, blame, &format!("No sandbox was available: {error}.{remedy}"))
 }
 
@@ -102,8 +102,32 @@ pub(super) struct Death {
     pub(super) engine_was_well: bool,
     /// The host's name.
     pub(super) host: String,
+    /// The short id of its container.
+    pub(super) sandbox: String,
     /// Results of the tests before it.
     pub(super) tests: Vec<TestResult>,
+}
+
+impl Death {
+    /// What the operator can do about it.
+    pub(super) fn remedy(&self) -> &'static str {
+        match (self.engine_was_well, self.end) {
+            (false, _) => {
+                "the engine cannot be shown to have been up meanwhile: read its log (journalctl -u docker); if it was \
+                 up, docker events says who killed the container"
+            }
+            (true, end) if end.oom => {
+                "the kernel killed for memory: journalctl -k says which process, and whether the machine ran out of it"
+            }
+            (true, end) if end.is_its_own() => {
+                "the init ended by itself: if other submissions lose theirs too, keep the log and report it"
+            }
+            (true, _) => {
+                "something outside killed the container: docker events --filter event=kill, systemctl list-timers and \
+                 cron (a job that kills or prunes containers), journalctl -k (the OOM killer)"
+            }
+        }
+    }
 }
 
 /// The report of a submission that lost its sandboxes, with the tests that the last of them had
@@ -148,7 +172,14 @@ mod tests {
 
     fn death(engine_was_well: bool, exit_code: i64) -> Death {
         let end = ContainerEnd { oom: false, exit_code: Some(exit_code) };
-        Death { lost: Lost::Eof, end, engine_was_well, host: "local".to_owned(), tests: Vec::new() }
+        Death {
+            lost: Lost::Eof,
+            end,
+            engine_was_well,
+            host: "local".to_owned(),
+            sandbox: "ab12".to_owned(),
+            tests: Vec::new(),
+        }
     }
 
     #[test]
@@ -188,16 +219,25 @@ mod tests {
     #[test]
     fn the_host_is_blamed_for_a_missing_sandbox_if_none_is_up_or_the_engine_does_not_answer() {
         let error = |cause, host_up| NoSandbox { cause, host_up };
-        assert_eq!(no_sandbox("1", &error(None, false)).blame, Some(Blame::Host));
-        assert_eq!(no_sandbox("1", &error(None, true)).blame, Some(Blame::Assay));
+        assert_eq!(no_sandbox("1", "c", &error(None, false)).blame, Some(Blame::Host));
+        assert_eq!(no_sandbox("1", "c", &error(None, true)).blame, Some(Blame::Assay));
         let down = Some(NoSandboxCause::Make(Arc::new(MakeError::HostDown { source: None })));
-        assert_eq!(no_sandbox("1", &error(down, true)).blame, Some(Blame::Host));
+        assert_eq!(no_sandbox("1", "c", &error(down, true)).blame, Some(Blame::Host));
+    }
+
+    #[test]
+    fn the_remedy_of_a_lost_sandbox_says_who_kills_containers() {
+        assert!(death(true, 137).remedy().contains("docker events"));
+        assert!(death(true, 1).remedy().contains("report it"));
+        assert!(death(false, 137).remedy().contains("journalctl -u docker"));
+        let end = ContainerEnd { oom: true, exit_code: Some(137) };
+        assert!(Death { end, ..death(true, 137) }.remedy().contains("for memory"));
     }
 
     #[test]
     fn the_report_of_a_failed_creation_has_its_remedy() {
-        let cause = Some(NoSandboxCause::Make(Arc::new(MakeError::NoUid { spent: 0 })));
-        let report = no_sandbox("1", &NoSandbox { cause, host_up: true });
+        let cause = Some(NoSandboxCause::Make(Arc::new(MakeError::NoUid { spent: 0, count: 4, floors: 6 })));
+        let report = no_sandbox("1", "c", &NoSandbox { cause, host_up: true });
         assert_eq!(report.blame, Some(Blame::Assay));
         let message = report.message;
         assert!(message.contains("every uid is in use") && message.contains("Remedy: Raise uids.count"), "{message}");

@@ -49,7 +49,7 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
                     None => format!("{} ready, {} being created", state.ready, state.creating),
                     Some(reason) => reason.clone(),
                 },
-                remedy: pool.last_error().and_then(|error| error.remedy()),
+                remedy: pool.last_error().and_then(|error| error.remedy(&state.profile)),
             });
         }
     }

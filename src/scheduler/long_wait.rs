@@ -36,7 +36,8 @@ impl LongWaits {
         if self.is_due(profile, Instant::now()) {
             let short = why();
             let reason = short.cause.as_ref().map_or_else(|| "no host takes work".to_owned(), ToString::to_string);
-            let remedy = short.remedy().unwrap_or_else(|| "`assay health` and `assay pools` show more".to_owned());
+            let remedy =
+                short.remedy(profile).unwrap_or_else(|| "`assay health` and `assay pools` show more".to_owned());
             tracing::warn!(%profile, waited_s = long.as_secs(), reason, remedy, "submissions wait for a sandbox");
         }
         timeout(patience.saturating_sub(long), handover).await.ok()?.ok()

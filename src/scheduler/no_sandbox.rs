@@ -55,17 +55,20 @@ impl Busy {
     }
 
     /// What the operator can do about it.
-    fn remedy(self) -> &'static str {
+    fn remedy(self, profile: &str) -> String {
         match self {
             Busy { ready: 1.., .. } => {
-                "Lower the limits of what runs, add CPUs or a host, or raise queue.max_running_per_uid or \
-                 queue.patience."
+                "Lower the limits of what runs, add CPUs or a host, or raise queue.max_running_per_uid.".to_owned()
             }
             Busy { used, ceiling, .. } if used >= ceiling => {
-                "Raise the profile's pool.ceiling, or queue.patience, or add a host."
+                format!(
+                    "Raise pool.ceiling of the profile {profile} (profiles.ceiling, if it is set, stands for it), or add \
+                     a host; `assay top` shows what runs. More queue.patience only lets callers wait longer."
+                )
             }
             _ => {
                 "The engine makes sandboxes too slowly: `assay pools` shows how long it takes; see engine.max_creating."
+                    .to_owned()
             }
         }
     }
@@ -84,13 +87,13 @@ impl fmt::Display for Busy {
 }
 
 impl NoSandbox {
-    /// What the operator can do about it, if known.
-    pub(super) fn remedy(&self) -> Option<String> {
+    /// What the operator can do about it, if known. `profile` is that of the submission.
+    pub(super) fn remedy(&self, profile: &str) -> Option<String> {
         match self.cause.as_ref()? {
             NoSandboxCause::ProfileGone(_) => None,
-            NoSandboxCause::Make(error) => error.remedy(),
+            NoSandboxCause::Make(error) => error.remedy(profile),
             NoSandboxCause::HostDown { remedy, .. } => remedy.clone(),
-            NoSandboxCause::Busy(busy) => Some(busy.remedy().to_owned()),
+            NoSandboxCause::Busy(busy) => Some(busy.remedy(profile)),
         }
     }
 }
@@ -102,10 +105,14 @@ mod tests {
     #[test]
     fn a_busy_pool_is_described_by_what_was_short() {
         let full = Busy { used: 4, ceiling: 4, waiting: 2, ..Busy::default() };
-        assert!(full.to_string().starts_with("all 4 are in use") && full.remedy().contains("pool.ceiling"));
+        assert!(
+            full.to_string().starts_with("all 4 are in use")
+                && full.remedy("c").contains("pool.ceiling of the profile c")
+        );
+        assert!(!full.remedy("c").contains("or queue.patience"), "{}", full.remedy("c"));
         let slow = Busy { creating: 2, used: 1, ceiling: 4, waiting: 2, ..Busy::default() };
-        assert!(slow.to_string().contains("2 are being made") && slow.remedy().contains("too slowly"));
+        assert!(slow.to_string().contains("2 are being made") && slow.remedy("c").contains("too slowly"));
         let heavy = Busy { ready: 1, ceiling: 4, ..Busy::default() };
-        assert!(heavy.to_string().contains("no capacity") && heavy.remedy().contains("CPUs"));
+        assert!(heavy.to_string().contains("no capacity") && heavy.remedy("c").contains("CPUs"));
     }
 }

@@ -378,7 +378,7 @@ impl SubmissionService {
                 return Err(Refusal::NoSandbox {
                     profile: profile.name.clone(),
                     reason: error.sentence(),
-                    remedy: error.remedy(),
+                    remedy: error.remedy(&profile.name),
                     is_image: error.step() == "image",
                 });
             }

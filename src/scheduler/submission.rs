@@ -380,7 +380,8 @@ impl<'a> SubmissionTask<'a> {
         host.mark_suspect();
         let engine_was_well = host.was_healthy_since(leased_at).await;
         let (LostSandbox::Submission(lost) | LostSandbox::Referee(_, lost)) = lost;
-        Attempt::Lost(Death { lost, end, engine_was_well, host: host.name().to_owned(), tests })
+        let (host, sandbox) = (host.name().to_owned(), container.short().to_owned());
+        Attempt::Lost(Death { lost, end, engine_was_well, host, sandbox, tests })
     }
 
     /// Decides what follows an attempt.
@@ -398,7 +399,7 @@ impl<'a> SubmissionTask<'a> {
             }
             Attempt::Unfit(unfit) => blame::unfit(id, &unfit),
             Attempt::NoSandbox(error) => {
-                let mut report = blame::no_sandbox(id, &error);
+                let mut report = blame::no_sandbox(id, &self.work.profile.name, &error);
                 report.timing.queue_ms = millis(self.queued_at.elapsed());
                 report
             }
@@ -439,7 +440,9 @@ impl<'a> SubmissionTask<'a> {
         let id = &self.work.id;
         tracing::warn!(
             submission = %id.escape_debug(), uid = self.work.caller.uid, host = %death.host, lost = %death.lost,
-            engine_was_well = death.engine_was_well, init_exit_code = death.end.exit_code,
+            sandbox = death.sandbox,
+            engine_was_well = death.engine_was_well, init_exit_code = death.end.exit_code, oom = death.end.oom,
+            remedy = death.remedy(),
             "sandbox lost during a run"
         );
         self.deaths.push(death);

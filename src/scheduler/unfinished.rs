@@ -69,6 +69,7 @@ impl UnfinishedStore {
 
 fn read(path: &Path) -> Option<UnfinishedSubmission> {
     let bytes = std::fs::read(path).map_err(|error| error.to_string());
+    let owner = bytes.as_ref().map(|bytes| SavedOwner::of(&String::from_utf8_lossy(bytes))).unwrap_or_default();
     let parsed = bytes
         .and_then(|bytes| serde_json::from_slice::<UnfinishedSubmission>(&bytes).map_err(|error| error.to_string()));
     let error = match parsed {
@@ -77,9 +78,35 @@ fn read(path: &Path) -> Option<UnfinishedSubmission> {
         Err(error) => error,
     };
     let aside = path.with_extension("unreadable");
-    tracing::error!(file = %path.display(), error, aside = %aside.display(), "cannot read a saved submission; its file is set aside");
+    tracing::error!(
+        file = %path.display(), error, aside = %aside.display(), submission = owner.id, uid = owner.uid,
+        remedy = "the submission is lost: its caller has to hand it in again; look for a full or failing disk (df, dmesg)",
+        "cannot read a saved submission; its file is set aside"
+    );
     let _ = std::fs::rename(path, aside);
     None
+}
+
+/// Whose submission a damaged file had, as far as its text still tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct SavedOwner {
+    /// Its id, with everything unprintable escaped.
+    id: Option<String>,
+    uid: Option<u32>,
+}
+
+impl SavedOwner {
+    fn of(text: &str) -> SavedOwner {
+        let work = text.split_once("\"work\":").map_or("", |(_, work)| work);
+        let after = |key: &str| work.split_once(key).map_or("", |(_, value)| value);
+        let id = serde_json::Deserializer::from_str(after("\"id\":")).into_iter::<String>().next();
+        // a number at the end of the text may have lost digits
+        let uid = after("\"uid\":").split_once(|end: char| !end.is_ascii_digit());
+        SavedOwner {
+            id: id.and_then(Result::ok).map(|id| id.escape_debug().to_string()),
+            uid: uid.and_then(|(digits, _)| digits.parse().ok()),
+        }
+    }
 }
 
 impl UnfinishedSubmission {
@@ -97,6 +124,17 @@ mod tests {
     use judge::accept::accept;
     use protocol::Profile;
     use std::sync::Arc;
+
+    #[test]
+    fn a_damaged_file_tells_whose_it_was_as_far_as_it_goes() {
+        let saved = UnfinishedSubmission { version: VERSION, at_ms: 1, digest: [0; 32], work: work() };
+        let text = serde_json::to_string(&saved).unwrap();
+        let (id, uid) = (Some(saved.work.id.clone()), Some(saved.work.caller.uid));
+        assert_eq!(SavedOwner::of(&text[..text.len() - 9]), SavedOwner { id: id.clone(), uid });
+        let cut = text.find("\"uid\":").unwrap() + "\"uid\":".len() + 1;
+        assert_eq!(SavedOwner::of(&text[..cut]), SavedOwner { id, uid: None });
+        assert_eq!(SavedOwner::of(&text[..19]), SavedOwner::default());
+    }
 
     fn work() -> Work {
         let profile: Profile = toml::from_str("name='x'\nimage='x'\nentry='a'\nrun=['a']").unwrap();

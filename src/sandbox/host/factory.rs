@@ -67,6 +67,9 @@ impl SandboxCreation<'_> {
             (IsolationRequest::Split, _) | (IsolationRequest::Auto, Some(_)) => self.make(Isolation::Split).await,
             (IsolationRequest::Cell, _) => self.make(Isolation::Cell).await,
             (IsolationRequest::Auto, None) => match self.make(Isolation::Cell).await {
+                Err(MakeError::Create(error)) if error.may_be_due_to_cells() && self.host.options().require_nonroot => {
+                    Err(MakeError::NeedsCells { reason: error.to_string() })
+                }
                 // only a successful `split` sandbox proves that cells are the cause
                 Err(MakeError::Create(error)) if error.may_be_due_to_cells() => {
                     let sandbox = self.make(Isolation::Split).await?;
@@ -92,11 +95,17 @@ impl SandboxCreation<'_> {
     async fn make_one(&self, isolation: Isolation) -> Result<Sandbox, MakeError> {
         let (host, settings) = (self.host, self.host.options());
         if isolation == Isolation::Split && settings.require_nonroot {
-            let reason = host.cell_unavailable_reason().unwrap_or_else(|| "the profile asks for split".to_owned());
-            return Err(MakeError::NeedsCells { reason });
+            return Err(match (self.profile.isolation, host.cell_unavailable_reason()) {
+                (IsolationRequest::Auto, Some(reason)) => MakeError::NeedsCells { reason },
+                _ => MakeError::AsksForSplit { file: self.profile.file.clone() },
+            });
         }
         let name = format!("assay-{}-{}", self.profile.name, uuid::Uuid::new_v4().simple());
-        let slot = settings.slots.take(name).ok_or_else(|| MakeError::NoUid { spent: settings.slots.count_spent() })?;
+        let slot = settings.slots.take(name).ok_or_else(|| MakeError::NoUid {
+            spent: settings.slots.count_spent(),
+            count: settings.slots.count(),
+            floors: settings.profiles.iter().map(|profile| profile.pool.floor).sum(),
+        })?;
         let plan = self.plan(isolation, &slot);
         let options = CreateOptions {
             approved: policy::approve(policy::build(&plan))?,

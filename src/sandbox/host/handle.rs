@@ -66,7 +66,7 @@ impl Host {
             capacity_changed: options.capacity_changed.clone(),
         };
         Host {
-            monitor: HostMonitor::new(options.name.clone(), options.client.clone()),
+            monitor: HostMonitor::new(options.name.clone(), options.address_setting.clone(), options.client.clone()),
             images: Images::new(options.client.clone(), &options),
             capacity: Capacity::new(options.capacity_changed.clone()),
             share,

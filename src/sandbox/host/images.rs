@@ -71,6 +71,8 @@ pub struct Images {
     builder: Builder,
     host: String,
     build_missing: bool,
+    /// A profile of each image that has one.
+    profiles: Arc<HashMap<String, String>>,
     init: Arc<Vec<u8>>,
     cache: Arc<Mutex<ImageCache>>,
 }
@@ -83,6 +85,7 @@ impl Images {
             client,
             host: options.name.clone(),
             build_missing: options.build_missing,
+            profiles: Arc::new(options.profiles.iter().map(|it| (it.image.clone(), it.name.clone())).collect()),
             init: Arc::new(options.init.clone()),
             cache: Arc::default(),
         }
@@ -111,6 +114,11 @@ impl Images {
             return Ok(self.builder.check(name)?);
         }
         self.builder.find(name).await.map(drop).map_err(ImageUnavailable::from)
+    }
+
+    /// A profile that has the image, for advice to the operator.
+    fn profile_of<'a>(&'a self, image: &'a str) -> &'a str {
+        self.profiles.get(image).map_or(image, String::as_str)
     }
 
     /// Forgets an image, since the engine says that it does not exist any more.
@@ -156,7 +164,7 @@ impl Images {
             if let Err(error) = images.ensure(&image, PullMode::AsConfigured, &mut |_| {}).await {
                 let failed = FailedBuild::new(Arc::new(error), before);
                 let again = failed.again.map(|at| at.saturating_duration_since(Instant::now()).as_secs());
-                let remedy = failed.error.remedy();
+                let remedy = failed.error.remedy(images.profile_of(&image));
                 tracing::error!(
                     %image, host, error = %failed.error, remedy, again_after_s = again,
                     "an image could not be built"

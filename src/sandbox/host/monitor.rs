@@ -92,6 +92,8 @@ const UNKNOWN_REMEDY: &str =
 #[derive(Debug)]
 pub struct HostMonitor {
     host: String,
+    /// Where the engine's address is set.
+    setting: String,
     client: Client,
     health: Mutex<HostHealth>,
     /// The errors of the present outage that were logged: a peer that fails in several ways in
@@ -108,9 +110,10 @@ pub struct HostMonitor {
 }
 
 impl HostMonitor {
-    pub(super) fn new(host: String, client: Client) -> HostMonitor {
+    pub(super) fn new(host: String, setting: String, client: Client) -> HostMonitor {
         HostMonitor {
             host,
+            setting,
             client,
             health: Mutex::new(HostHealth {
                 status: EngineStatus::Unknown,
@@ -206,7 +209,7 @@ impl HostMonitor {
             logged.push(text);
             let remedy = error.remedy();
             tracing::error!(
-                host = %self.host, endpoint = %self.client.endpoint(), %error,
+                host = %self.host, endpoint = %self.client.endpoint(), setting = self.setting, %error,
                 remedy = remedy.as_deref().unwrap_or(UNKNOWN_REMEDY),
                 "the engine does not answer: this host gets no work until it does"
             );

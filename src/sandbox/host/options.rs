@@ -17,6 +17,8 @@ pub struct HostOptions {
     /// The host's name in reports.
     pub name: String,
     pub client: Client,
+    /// Where its address is set, such as `/etc/assay/assayd.toml:3: engine.host`.
+    pub address_setting: String,
     /// The observer of `client`.
     pub calls: Arc<EngineCallMetrics>,
     /// The value of the instance label: the instance's name and random id.

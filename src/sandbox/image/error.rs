@@ -49,6 +49,9 @@ pub enum AttemptError {
 /// Where a package has the shipped images.
 const SHIPPED: &str = "/usr/share/assay/images";
 
+/// The most images that a message lists.
+const FEW_IMAGES: usize = 6;
+
 /// The bootstrap script exits with this status when a prerequisite is missing.
 const EXIT_PREREQUISITE_MISSING: i32 = 3;
 
@@ -126,8 +129,9 @@ impl ImageError {
         matches!(self, ImageError::Engine(error) if error.retryable())
     }
 
-    /// What the operator can do about it, as a sentence, if known.
-    pub fn remedy(&self) -> Option<String> {
+    /// What the operator can do about it, as a sentence, if known. `profile` is the name of a
+    /// profile that has the image.
+    pub fn remedy(&self, profile: &str) -> Option<String> {
         match self {
             ImageError::Definition { name, images, .. } => {
                 let folder = images.of(name).join(name);
@@ -143,14 +147,22 @@ impl ImageError {
                 }
                 let known = known_images(images.all());
                 let near = nearest(name, known.iter().map(String::as_str));
-                let near = near.map(|near| format!(", perhaps {near:?}")).unwrap_or_default();
                 let shown = images.shown();
-                Some(match known.is_empty() {
-                    true => format!("Set images.dir to the folder with the images; {shown} has none."),
-                    false => {
-                        let has = if images.all().len() == 1 { "has" } else { "have" };
-                        format!("Correct `image` in the profile{near}; {shown} {has} {}.", known.join(", "))
+                let has = if images.all().len() == 1 { "has" } else { "have" };
+                Some(match (known.len(), near) {
+                    (0, _) => format!("Set images.dir to the folder with the images; {shown} has none."),
+                    (_, Some(near)) => {
+                        format!(
+                            "Correct `image` in the profile {profile}, perhaps {near:?} (`ls` of {shown} shows all)."
+                        )
                     }
+                    (..=FEW_IMAGES, None) => {
+                        format!("Correct `image` in the profile {profile}; {shown} {has} {}.", known.join(", "))
+                    }
+                    (many, None) => format!(
+                        "Correct `image` in the profile {profile}: none of the {many} images of {shown} has a name like \
+                         it (`ls` shows them). An image is named as its folder, which need not be its compiler's name."
+                    ),
                 })
             }
             ImageError::Engine(error) => error.remedy(),
@@ -160,7 +172,7 @@ impl ImageError {
                     _ => None,
                 };
                 Some(format!(
-                    "{}Read {}, correct the cause, and build it again: assay images build PROFILE.",
+                    "{}Read {}, correct the cause, and build it again: assay images build {profile}.",
                     engine.unwrap_or_default(),
                     log.display()
                 ))
@@ -174,7 +186,7 @@ impl ImageError {
                 ),
             }),
             ImageError::Missing { .. } => {
-                Some("Build it: assay images build PROFILE; or set images.build_missing = true.".to_owned())
+                Some(format!("Build it: assay images build {profile}; or set images.build_missing = true."))
             }
         }
     }
@@ -238,11 +250,21 @@ mod tests {
         }
         let remedy = |images: ImageFolders, name: &str| {
             let source = io::Error::from(io::ErrorKind::NotFound);
-            ImageError::Definition { name: name.to_owned(), images, source }.remedy().unwrap()
+            ImageError::Definition { name: name.to_owned(), images, source }.remedy("c").unwrap()
         };
         let images = || ImageFolders::from([folder.path()]);
         assert!(remedy(images(), "low").contains("low/Dockerfile"), "{}", remedy(images(), "low"));
         assert!(remedy(images(), "lau").contains("perhaps \"lua\""), "{}", remedy(images(), "lau"));
+        assert!(!remedy(images(), "lau").contains("low"), "{}", remedy(images(), "lau"));
+        assert!(remedy(images(), "gcc").contains("has lua"), "{}", remedy(images(), "gcc"));
+        for number in 0..40 {
+            std::fs::create_dir(folder.path().join(format!("z{number}"))).unwrap();
+            std::fs::write(folder.path().join(format!("z{number}/Dockerfile")), "").unwrap();
+        }
+        let many = remedy(images(), "gcc");
+        assert!(many.contains("the profile c: none of the 41 images") && !many.contains("z3"), "{many}");
+        let missing = ImageError::Missing { name: "own".to_owned(), tag: "assay/own:1".to_owned() };
+        assert!(missing.remedy("shell2").unwrap().contains("assay images build shell2;"));
         assert!(remedy(ImageFolders::from(["/nonexistent"]), "lua").contains("Set images.dir"));
     }
 }

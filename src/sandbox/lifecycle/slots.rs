@@ -52,6 +52,11 @@ impl Slots {
         Some(Slot { number, name, is_spent: false, slots: self.clone() })
     }
 
+    /// How many slots there are.
+    pub fn count(&self) -> usize {
+        self.state.lock().names.len()
+    }
+
     /// How many slots are not used again.
     pub fn count_spent(&self) -> usize {
         self.state.lock().spent

@@ -6,8 +6,10 @@
 //! | `Image` | host if unreachable, else assay | `image` | while it is built |
 //! | `HostDown`, `HostRemoved` | host | `host` | `HostDown` only |
 //! | `NoUid` | assay | `uid` | yes |
-//! | `Limits`, `Denied`, `NeedsCells`, `NeedsUserNamespaces` | assay | `policy` | no |
+//! | `Limits`, `Denied`, `NeedsCells` | assay | `policy` | no |
+//! | `AsksForSplit`, `NeedsUserNamespaces` | assay | `policy` | no |
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use docker::Error as EngineError;
@@ -33,9 +35,10 @@ pub enum MakeError {
     HostDown { source: Option<Arc<EngineError>> },
     #[error("the host was removed from the configuration")]
     HostRemoved,
-    /// Every uid of the configured range belongs to a sandbox, or is not used any more.
+    /// Every uid of the configured range belongs to a sandbox, or is not used any more. `count` is
+    /// the size of the range, `floors` the sum of the floors of the host's pools.
     #[error("every uid is in use{}", if *.spent > 0 { format!(", or one of {spent} that cannot be used") } else { String::new() })]
-    NoUid { spent: usize },
+    NoUid { spent: usize, count: usize, floors: usize },
     #[error(transparent)]
     Limits(#[from] LimitError),
     #[error(transparent)]
@@ -43,6 +46,9 @@ pub enum MakeError {
     /// `isolation.require_nonroot` is set, and this sandbox would not have cells.
     #[error("require_nonroot requires cells, which are not available: {reason}")]
     NeedsCells { reason: String },
+    /// The same, because the profile itself asks for split. `file` is the profile's, if known.
+    #[error("isolation.require_nonroot refuses isolation = \"split\", for which the profile asks")]
+    AsksForSplit { file: PathBuf },
     /// `isolation.require_userns` is set, and the engine does not remap users.
     #[error("require_userns requires an engine with user namespaces (userns-remap, rootless), or cells")]
     NeedsUserNamespaces,
@@ -69,6 +75,7 @@ impl MakeError {
             MakeError::Limits(_)
             | MakeError::Denied(_)
             | MakeError::NeedsCells { .. }
+            | MakeError::AsksForSplit { .. }
             | MakeError::NeedsUserNamespaces => "policy",
         }
     }
@@ -83,6 +90,7 @@ impl MakeError {
             | MakeError::Limits(_)
             | MakeError::Denied(_)
             | MakeError::NeedsCells { .. }
+            | MakeError::AsksForSplit { .. }
             | MakeError::NeedsUserNamespaces => false,
         }
     }
@@ -112,19 +120,26 @@ impl MakeError {
         }
     }
 
-    /// What the operator can do about it, as a sentence, if known.
-    pub fn remedy(&self) -> Option<String> {
+    /// What the operator can do about it, as a sentence, if known. `profile` is the name of the
+    /// profile that the sandbox was for.
+    pub fn remedy(&self, profile: &str) -> Option<String> {
         match self {
-            MakeError::Image(ImageUnavailable::Failed(error)) => error.remedy(),
+            MakeError::Image(ImageUnavailable::Failed(error)) => error.remedy(profile),
             MakeError::Image(ImageUnavailable::BuildStarted { .. } | ImageUnavailable::Building { .. }) => {
-                Some("Wait until the image is ready; `assay images build PROFILE` shows the build.".to_owned())
+                Some(format!("Wait until the image is ready; `assay images build {profile}` shows the build."))
             }
-            MakeError::NoUid { .. } => Some("Raise uids.count in the configuration.".to_owned()),
+            MakeError::NoUid { count, floors, .. } => Some(format!(
+                "Raise uids.count, now {count}: one uid for each sandbox, used ones included; the floors of the pools \
+                 (pool.floor, profiles.floor) need {floors}, their ceilings more. It takes effect at the next start."
+            )),
             MakeError::Denied(denial) => Some(denial.remedy.to_string()),
             MakeError::Limits(_) => Some("Correct the limits of the profile.".to_owned()),
             MakeError::NeedsCells { .. } => Some(
                 "Make cells possible (`assay doctor` says how), or set isolation.require_nonroot = false.".to_owned(),
             ),
+            MakeError::AsksForSplit { file } => {
+                Some(format!("Remove the line isolation = \"split\" from {}, then `assay reload`.", file.display()))
+            }
             MakeError::NeedsUserNamespaces => Some(
                 "Turn on userns-remap in the engine, or make cells possible (`assay doctor` says how), or set \
                  isolation.require_userns = false."
@@ -211,11 +226,11 @@ mod tests {
     #[test]
     fn a_host_that_is_down_is_to_blame_and_nothing_else_is() {
         let down = MakeError::HostDown { source: Some(Arc::new(timeout())) };
-        let no_uid = MakeError::NoUid { spent: 0 };
+        let no_uid = MakeError::NoUid { spent: 0, count: 4, floors: 6 };
         assert_eq!((down.blame(), down.is_retryable()), (Blame::Host, true));
         assert_eq!((no_uid.blame(), no_uid.is_retryable()), (Blame::Assay, true));
         assert_eq!(MakeError::NeedsUserNamespaces.blame(), Blame::Assay);
-        assert!(no_uid.remedy().is_some());
+        assert!(no_uid.remedy("c").is_some_and(|remedy| remedy.contains("now 4") && remedy.contains("need 6")));
     }
 
     #[test]
@@ -225,25 +240,29 @@ mod tests {
             MakeError::Image(missing().into()),
             MakeError::NeedsUserNamespaces,
             MakeError::NeedsCells { reason: String::new() },
+            MakeError::AsksForSplit { file: "/p/c.toml".into() },
             MakeError::Create(CreateError::Mismatch(String::new())),
             MakeError::Create(CreateError::Hello(Lost::Protocol(String::new()))),
         ];
         assert!(hopeless.iter().all(|error| error.is_hopeless() && !error.is_logged_elsewhere()));
-        assert!(hopeless.iter().all(|error| error.remedy().is_some()));
+        assert!(hopeless.iter().all(|error| error.remedy("c").is_some()));
+        let told = hopeless.each_ref().map(|error| error.remedy("c").unwrap_or_default());
+        assert!(told[0].contains("assay images build c;"), "{told:?}");
+        assert!(told[3].contains("/p/c.toml") && !told[3].contains("require_nonroot"), "{told:?}");
         let said = hopeless.each_ref().map(MakeError::sentence);
         assert!(said[0].starts_with("failed to find image") && said[1].starts_with("require_userns"), "{said:?}");
         let passing = [
             MakeError::Image(ImageError::Engine(timeout()).into()),
             MakeError::Image(ImageUnavailable::BuildStarted { name: "x".to_owned() }),
             MakeError::HostDown { source: None },
-            MakeError::NoUid { spent: 0 },
+            MakeError::NoUid { spent: 0, count: 4, floors: 6 },
             MakeError::Create(CreateError::Engine { step: "create", source: timeout() }),
         ];
         assert!(passing.iter().all(|error| !error.is_hopeless()));
         let failed =
             EngineError::Status { call: &OP, status: 500, message: "open overlay2/x: no such file".to_owned() };
         let failed = MakeError::Create(CreateError::Engine { step: "create", source: failed });
-        assert!(!failed.is_hopeless() && failed.remedy().is_some_and(|remedy| remedy.contains("docker rmi")));
-        assert!(passing[1].remedy().is_some_and(|remedy| remedy.contains("assay images build")));
+        assert!(!failed.is_hopeless() && failed.remedy("c").is_some_and(|remedy| remedy.contains("docker rmi")));
+        assert!(passing[1].remedy("c").is_some_and(|remedy| remedy.contains("assay images build c")));
     }
 }

@@ -411,7 +411,7 @@ impl PoolInner {
         let reason = error.to_string();
         let is_known = inventory.last_error.as_ref().is_some_and(|last| last.to_string() == reason);
         if !error.is_logged_elsewhere() && !is_known {
-            let (profile, host, step, remedy) = (&self.profile, &self.host, error.step(), error.remedy());
+            let (profile, host, step, remedy) = (&self.profile, &self.host, error.step(), error.remedy(&self.profile));
             match error.is_hopeless() {
                 true => tracing::error!(
                     %profile, %host, step, error = reason, remedy,

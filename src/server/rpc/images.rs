@@ -131,7 +131,7 @@ async fn make_on(
         let remedy = match &error {
             // its message names the log and the engine's error
             ImageError::Failed { .. } => None,
-            other => other.remedy().map(|remedy| format!(". Remedy: {remedy}")),
+            other => other.remedy(profile).map(|remedy| format!(". Remedy: {remedy}")),
         };
         CallError::new(Code::ImageFailed, format!("{error}{}", remedy.unwrap_or_default()))
     })

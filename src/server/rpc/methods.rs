@@ -167,7 +167,7 @@ fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
     let uid = context.peer.uid;
     match drained {
         _ if !is_change => {}
-        true => tracing::warn!(uid, host, "host drained by command: it gets no work until `assay hosts resume`"),
+        true => tracing::warn!(uid, host, "host drained by command: it gets no work until `assay hosts resume {host}`"),
         false => tracing::info!(uid, host, "host resumed by command: it gets work"),
     }
     Ok(ResultText::of(&Empty {}))

@@ -2,6 +2,7 @@
 //! operator needs to find its cause. A submission that would wait in vain is refused at once.
 
 mod outages;
+mod remedies;
 
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
@@ -270,7 +271,7 @@ fn images_of_registries_that_cannot_be_had_are_errors() {
 fn isolation_that_cannot_be_had_is_an_error_and_refused_at_once() {
     let site = Site::new("image = 'bash'\nisolation = 'split'");
     let daemon = site.floor(1).config("[isolation]\nrequire_nonroot = true").start();
-    expect(&daemon, &[" ERROR ", "profile=bash", "require_nonroot", "assay doctor"]);
+    expect(&daemon, &[" ERROR ", "profile=bash", "require_nonroot", "remedy="]);
     assert!(refused(&daemon, "unsupported").contains("require_nonroot"));
 }
 
