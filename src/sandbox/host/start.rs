@@ -49,12 +49,12 @@ impl Host {
         }
     }
 
-    /// Lets the pools of an image that was just made try again: submissions are not refused for its
-    /// sake any more.
-    pub fn forget_image_errors(&self, image: &str) {
+    /// Has the pools of an image that was just made, or asked for again, use the one with this id.
+    /// Submissions are not refused for its sake any more.
+    pub fn use_image(&self, image: &str, id: &str) {
         for profile in self.profiles.lock().iter().filter(|profile| profile.image == image) {
             if let Some(pool) = self.pool(&profile.name) {
-                pool.forget_image_error();
+                pool.use_image(id);
             }
         }
     }

@@ -183,10 +183,12 @@ impl Pool {
         self.inner.lock().blocked()
     }
 
-    /// Forgets that the image could not be had.
-    pub fn forget_image_error(&self) {
+    /// The profile's image was made, or asked for again, and is this one: forgets that it could not
+    /// be had, and retires sandboxes of an older one.
+    pub fn use_image(&self, id: &str) {
         let mut inventory = self.inner.lock();
         inventory.last_error.take_if(|error| matches!(**error, MakeError::Image(_)));
+        inventory.use_image(id);
     }
 
     /// Records that no sandbox can be made, found out without an attempt.

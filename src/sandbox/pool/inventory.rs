@@ -60,6 +60,8 @@ pub(super) struct PooledSandbox {
     pub(super) sandbox: Sandbox,
     /// The id of the profile's image.
     pub(super) image: Arc<str>,
+    /// [`PoolInventory::generation`] when its creation began.
+    pub(super) generation: u64,
     /// Submissions that it served.
     pub(super) uses: u32,
     /// When the first of them began.
@@ -137,6 +139,10 @@ pub(super) struct PoolInventory {
     pub(super) stock: Stock<PooledSandbox>,
     /// `stock.kept` is the length of this list.
     kept: Vec<KeptSandbox>,
+    /// The id of the image of the sandbox that was created last, or of the one that was made since.
+    image: Option<Arc<str>>,
+    /// How often the image was made anew: sandboxes of an earlier generation have an older one.
+    pub(super) generation: u64,
     /// How often a used sandbox was kept.
     pub(super) reused: usize,
     /// Creations that failed since the last one that succeeded.
@@ -226,10 +232,20 @@ impl PoolInventory {
     fn accepts(&mut self, pooled: &PooledSandbox) -> bool {
         let reason = match pooled.sandbox.is_lost() {
             true => Some(RetireReason::Died),
+            false if pooled.generation < self.generation => Some(RetireReason::Closed),
             false => (self.closed || self.paused).then_some(RetireReason::Closed),
         };
         reason.into_iter().for_each(|reason| self.stats.record_retired(reason, 1));
         reason.is_none()
+    }
+
+    /// The profile's image is this one now. Sandboxes of another one serve no further submission.
+    pub(super) fn use_image(&mut self, id: &str) {
+        if self.image.as_deref() != Some(id) {
+            self.image = Some(Arc::from(id));
+            self.generation += 1;
+            self.clear();
+        }
     }
 
     /// Retires all ready and kept sandboxes.
@@ -390,11 +406,13 @@ impl PoolInner {
     /// Adds a new sandbox to the ready ones. False if the pool does not accept it any more.
     pub(super) fn add_ready(&self, ticket: CreationTicket, sandbox: Sandbox, image: Arc<str>, took: Duration) -> bool {
         let mut inventory = self.lock();
+        let (generation, returns) = (ticket.generation, Returns::default());
         ticket.redeem(&mut inventory);
         inventory.record_success(took, sandbox.isolation());
-        let pooled = PooledSandbox { sandbox, image, uses: 0, first_used: None, returns: Returns::default() };
+        let pooled = PooledSandbox { sandbox, image, generation, uses: 0, first_used: None, returns };
         let accepted = inventory.accepts(&pooled);
         if accepted {
+            inventory.image = Some(pooled.image.clone());
             inventory.stock.ready.push_back(pooled);
         }
         drop(inventory);
@@ -447,13 +465,15 @@ impl PermitSeeker for PoolInner {
 /// The right to create one sandbox. Dropping it gives the place in the stock back.
 pub(super) struct CreationTicket {
     pub(super) pool: Arc<PoolInner>,
+    /// The pool's generation when the creation began.
+    generation: u64,
     is_redeemed: bool,
 }
 
 impl CreationTicket {
     /// A ticket for a place that `stock.creating` already counts.
-    pub(super) fn new(pool: Arc<PoolInner>) -> CreationTicket {
-        CreationTicket { pool, is_redeemed: false }
+    pub(super) fn new(pool: Arc<PoolInner>, generation: u64) -> CreationTicket {
+        CreationTicket { pool, generation, is_redeemed: false }
     }
 
     /// From now on the sandbox is counted elsewhere.

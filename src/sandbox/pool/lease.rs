@@ -30,14 +30,14 @@ impl Offer {
     /// sandbox's age means that the sandbox was created meanwhile: a cold start.
     /// `caller` is its owner from now on; a referee's sandbox has none.
     pub fn accept(mut self, waited: Duration, caller: Option<&Caller>) -> Option<Lease> {
-        let PooledSandbox { sandbox, image, uses, first_used, returns } = self.pooled.take()?;
+        let PooledSandbox { sandbox, image, generation, uses, first_used, returns } = self.pooled.take()?;
         let start = if sandbox.age() <= waited { StartKind::Cold } else { StartKind::Warm };
         let kept = self.kept_for.take().map(|kept_for| kept_for.owner);
         let owner = kept.or_else(|| caller.map(|caller| self.pool.owners.add(caller.clone())));
         self.pool.record_lease(start, uses == 0);
         let first_used = first_used.unwrap_or_else(Instant::now);
         let guard = LeaseGuard { pool: self.pool.clone(), owner, is_kept: false, reason: RetireReason::Used };
-        Some(Lease { sandbox, start, image, uses, first_used, returns, guard })
+        Some(Lease { sandbox, start, image, generation, uses, first_used, returns, guard })
     }
 
     /// Returns the sandbox without notifying the scheduler: no submission wanted it.
@@ -68,6 +68,7 @@ pub struct Lease {
     pub start: StartKind,
     /// The id of the profile's image.
     pub image: Arc<str>,
+    generation: u64,
     /// Submissions that it served before.
     pub uses: u32,
     first_used: Instant,
@@ -99,10 +100,10 @@ impl Lease {
 
     /// Keeps the sandbox, with these runtimes, for the next submission of its caller.
     pub fn keep(self, caller: Caller, choice: &RuntimeChoice, _audited: Audited) {
-        let Lease { sandbox, image, uses, first_used, returns, mut guard, .. } = self;
+        let Lease { sandbox, image, generation, uses, first_used, returns, mut guard, .. } = self;
         guard.is_kept = true;
         let first_used = Some(first_used);
-        let pooled = PooledSandbox { sandbox, image, uses: uses + 1, first_used, returns };
+        let pooled = PooledSandbox { sandbox, image, generation, uses: uses + 1, first_used, returns };
         let owner = guard.owner.take().unwrap_or_else(|| guard.pool.owners.add(caller));
         guard.pool.keep(pooled, owner, choice);
     }

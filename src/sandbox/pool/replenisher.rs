@@ -55,7 +55,7 @@ fn plan(pool: &Arc<PoolInner>) -> Option<(Vec<CreationTicket>, Duration)> {
         None => wanted,
     };
     inventory.stock.creating += count;
-    let tickets = (0..count).map(|_| CreationTicket::new(pool.clone())).collect();
+    let tickets = (0..count).map(|_| CreationTicket::new(pool.clone(), inventory.generation)).collect();
     Some((tickets, backoff.unwrap_or(IDLE_INTERVAL)))
 }
 

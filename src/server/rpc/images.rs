@@ -121,8 +121,8 @@ async fn make_on(
         }
     };
     let (made, ()) = tokio::join!(making, reporting);
-    if made.is_ok() {
-        host.forget_image_errors(image);
+    if let Ok(made) = &made {
+        host.use_image(image, &made.id);
     }
     for pool in host.pools() {
         pool.reset_backoff();

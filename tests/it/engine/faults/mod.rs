@@ -12,7 +12,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Daemon, InFlight, Options, engine, eventually, root, submission, with};
+use crate::harness::{Caller, Daemon, InFlight, Options, engine, eventually, root, submission, with};
 
 /// A daemon with profiles and images of its own, in a folder.
 struct Site {

@@ -56,6 +56,23 @@ fn a_full_queue_names_the_setting_to_the_caller() {
 }
 
 #[test]
+fn a_corrected_image_serves_the_next_submission() {
+    let site = Site::new("image = 'own'").own_image("RUN true");
+    let daemon = site.floor(1).start();
+    let mut caller = daemon.caller();
+    let ask = submission("bash", "cat /etc/corrected || echo missing");
+    let answer = |caller: &mut Caller| caller.ok("submission.run", ask.clone())["run"]["stdout"].clone();
+    caller.ok("image.build", json!({ "profile": "bash" }));
+    // the second one is served by the sandbox that was kept
+    assert_eq!([(); 2].map(|()| answer(&mut caller)), ["missing\n"; 2]);
+    let dockerfile = daemon.site.path().join("images/own/Dockerfile");
+    let text = std::fs::read_to_string(&dockerfile).unwrap();
+    std::fs::write(&dockerfile, text + "RUN echo yes >/etc/corrected\n").unwrap();
+    caller.ok("image.build", json!({ "profile": "bash" }));
+    assert_eq!(answer(&mut caller), "yes\n");
+}
+
+#[test]
 fn an_image_that_is_not_built_is_named_with_its_profile() {
     let site = Site::new("image = 'own'").own_image("RUN true");
     let daemon = Site { env: vec![("ASSAY_IMAGES_BUILD_MISSING", "false")], ..site }.start();
