@@ -141,11 +141,12 @@ impl CpuLedger {
     /// waits for. Their time is split like the time that is known.
     #[must_use]
     pub fn usage_within(&self, cpu_ns: u64) -> ChildUsage {
-        let known = if self.usage.cpu_ns() < self.at_kill.cpu_ns() { self.at_kill } else { self.usage };
         let max_rss = self.usage.max_rss.max(self.at_kill.max_rss);
-        if known.cpu_ns() + LOST_NS > cpu_ns {
-            return ChildUsage { max_rss, ..known };
+        if self.usage.cpu_ns() + LOST_NS > cpu_ns {
+            return ChildUsage { max_rss, ..self.usage };
         }
+        // what was read at the kill includes what a runtime used before the run
+        let known = if self.at_kill.cpu_ns() > 0 { self.at_kill } else { self.usage };
         let user = u128::from(cpu_ns) * u128::from(known.user_ns.max(1)) / u128::from(known.cpu_ns().max(1));
         let user_ns = u64::try_from(user).unwrap_or(cpu_ns).min(cpu_ns);
         ChildUsage { user_ns, system_ns: cpu_ns - user_ns, max_rss }
@@ -304,9 +305,10 @@ mod tests {
         assert_eq!(ledger.usage_within(410 * MS), usage(300, 100, 7));
         assert_eq!(ledger.usage_within(1000 * MS), usage(750, 250, 7));
         ledger.usage = usage(1, 0, 2);
-        ledger.post_main_killed(usage(900, 90, 50));
-        assert_eq!(ledger.usage_within(1000 * MS), usage(900, 90, 50));
-        assert_eq!(ledger.usage_within(1100 * MS), usage(1000, 100, 50));
+        ledger.post_main_killed(usage(900, 100, 50));
+        assert_eq!(ledger.usage_within(1000 * MS), usage(900, 100, 50));
+        assert_eq!(ledger.usage_within(1100 * MS), usage(990, 110, 50));
+        assert_eq!(ledger.usage_within(100 * MS), usage(90, 10, 50), "a runtime that was loaded before");
         let nothing = CpuLedger::cell(baseline(0, 0), 0, 0, 0).usage_within(500 * MS);
         assert_eq!(nothing, usage(500, 0, 0));
     }
