@@ -301,11 +301,11 @@ pub fn overall(results: &[TestResult]) -> (Verdict, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::result_of;
+    use crate::results::bare;
 
     #[test]
     fn the_overall_verdict_is_that_of_the_first_test_that_is_not_accepted() {
-        let result = |name: &str, verdict| result_of(name, verdict, "m");
+        let result = |name: &str, verdict| bare(name, verdict, "m");
         let all = [result("1", Verdict::Accepted), result("2", Verdict::TimeLimit), result("3", Verdict::WrongAnswer)];
         assert_eq!(overall(&all).0, Verdict::TimeLimit);
         assert_eq!(overall(&all[..1]).0, Verdict::Accepted);

@@ -44,24 +44,12 @@ pub(super) fn forbids_reuse(run: &RunFacts) -> bool {
 
 /// The result of a test that was not run.
 pub(super) fn skipped(test: &PlannedTest) -> TestResult {
-    TestResult {
-        name: test.name.clone(),
-        group: test.group.clone(),
-        verdict: Verdict::Skipped,
-        message: "Not run.".to_owned(),
-        weight: test.weight,
-        points: None,
-        feedback: None,
-        transcript: None,
-        passes: None,
-        run: None,
-        stored: StoredOutputs::default(),
-    }
+    let bare = bare(&test.name, Verdict::Skipped, "Not run.");
+    TestResult { group: test.group.clone(), weight: test.weight, ..bare }
 }
 
-/// A test's result, for tests of what is made of results.
-#[cfg(test)]
-pub(super) fn result_of(name: &str, verdict: Verdict, message: &str) -> TestResult {
+/// A result without a run.
+pub(super) fn bare(name: &str, verdict: Verdict, message: &str) -> TestResult {
     TestResult {
         name: name.to_owned(),
         group: None,

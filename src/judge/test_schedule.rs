@@ -121,10 +121,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::results::result_of;
+    use crate::results::bare;
 
     fn result(test: usize, verdict: Verdict) -> TestResult {
-        result_of(&test.to_string(), verdict, "")
+        bare(&test.to_string(), verdict, "")
     }
 
     fn ended(test: usize, is_right: bool) -> EndedTest {

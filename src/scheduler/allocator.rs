@@ -98,6 +98,9 @@ impl QueueKey for SandboxRequest {
     }
 }
 
+/// How often it is looked whether what is held has waited long enough.
+const HOLD_CHECK: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Default)]
 struct AllocatorState {
     queue: FairQueue<SandboxRequest>,
@@ -199,8 +202,11 @@ impl Allocator {
         let serving = Arc::downgrade(&allocator);
         tokio::spawn(async move {
             loop {
-                capacity_changed.notified().await;
+                let is_woken = tokio::time::timeout(HOLD_CHECK, capacity_changed.notified()).await.is_ok();
                 let Some(allocator) = serving.upgrade() else { return };
+                if !is_woken && !allocator.state().hold.is_noted() {
+                    continue;
+                }
                 allocator.serve();
                 allocator.iterations.fetch_add(1, Ordering::Relaxed);
             }

@@ -3,9 +3,13 @@
 //!
 //! ```text
 //!   no room for it --> noted --smaller ones pass it, HOLD is over--> held: nothing else is served
-//!        ^                |                                            |
-//!        '----------------'---- served, gone, or there is room --------'
+//!        ^             |  ^                                            |  |
+//!        |             |  '----------------- HELD is over -------------'  |
+//!        '-------------'------- served, gone, or there is room -----------'
 //! ```
+//!
+//! What runs may take minutes, and one caller's large submissions must not stop everyone else: so it
+//! is held for a moment only, and then passed again.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +18,9 @@ use protocol::Caller;
 
 /// How long smaller submissions may pass one. Shorter would leave capacity unused more often.
 const HOLD: Duration = Duration::from_secs(5);
+
+/// How long nothing else is served for its sake: most runs end within that.
+const HELD: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct Noted {
@@ -29,8 +36,14 @@ pub(super) struct RoomHold(Option<Noted>);
 impl RoomHold {
     /// The caller and lane for which everything else has to leave room.
     pub(super) fn held(&self, now: Instant) -> Option<&(Caller, Lane)> {
-        let noted = self.0.as_ref().filter(|noted| noted.was_passed && now.duration_since(noted.since) >= HOLD);
-        noted.map(|noted| &noted.key)
+        let is_held =
+            |noted: &&Noted| noted.was_passed && (HOLD..HOLD + HELD).contains(&now.duration_since(noted.since));
+        self.0.as_ref().filter(is_held).map(|noted| &noted.key)
+    }
+
+    /// Whether time alone may change what is held.
+    pub(super) fn is_noted(&self) -> bool {
+        self.0.is_some()
     }
 
     /// One of this caller and lane was served.
@@ -45,9 +58,12 @@ impl RoomHold {
         }
     }
 
-    /// These wait because there is no room for them.
+    /// These wait because no host has room for them.
     pub(super) fn update(&mut self, short: Vec<(Caller, Lane)>, now: Instant) {
-        if self.0.as_ref().is_some_and(|noted| short.contains(&noted.key)) {
+        if let Some(noted) = self.0.as_mut().filter(|noted| short.contains(&noted.key)) {
+            if noted.was_passed && now.duration_since(noted.since) >= HOLD + HELD {
+                (noted.since, noted.was_passed) = (now, false);
+            }
             return;
         }
         // the largest is passed most easily
@@ -77,6 +93,20 @@ mod tests {
         assert_eq!(hold.held(begun + HOLD), Some(&big));
         hold.served(&big.0, &big.1);
         assert_eq!(hold.held(begun + HOLD), None);
+    }
+
+    #[test]
+    fn what_is_held_is_passed_again_if_its_room_does_not_come() {
+        let (big, small, begun) = (key(1, 8), key(2, 1), Instant::now());
+        let mut hold = RoomHold::default();
+        hold.update(vec![big.clone()], begun);
+        hold.served(&small.0, &small.1);
+        assert!(hold.held(begun + HOLD).is_some() && hold.is_noted());
+        let over = begun + HOLD + HELD;
+        assert_eq!(hold.held(over), None);
+        hold.update(vec![big.clone()], over);
+        hold.served(&small.0, &small.1);
+        assert_eq!((hold.held(over + HOLD / 2), hold.held(over + HOLD)), (None, Some(&big)));
     }
 
     #[test]

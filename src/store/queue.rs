@@ -68,7 +68,7 @@ impl ChangeQueue {
         receipt
     }
 
-    /// Queues a change that no call waits for. It is dropped and counted if there is no room.
+    /// Queues a change that no call waits for. It is dropped and counted if the queue is full.
     pub(crate) fn offer<C: Change>(&self, change: C) -> bool {
         let pair = Box::new(QueuedChange::new(change, None));
         match self.put(pair) {

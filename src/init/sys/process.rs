@@ -132,27 +132,27 @@ pub fn is_root() -> bool {
 /// Whether a child has exited, without reaping it.
 #[must_use]
 pub fn has_exited(pid: i32) -> bool {
-    // SAFETY: plain data that outlives the call.
-    unsafe {
-        let mut info = std::mem::zeroed::<libc::siginfo_t>();
-        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, options) != 0 || info.si_pid() != 0
-    }
+    !matches!(peek(pid), Ok(None))
 }
 
 /// CPU time of a child that has exited and was not reaped, with that of the children that it waited
 /// for; in nanoseconds. `None` while it runs.
 #[must_use]
 pub fn cpu_of_zombie(pid: i32) -> Option<u64> {
+    let usage = peek(pid).ok().flatten()?;
+    Some(ns(usage.ru_utime) + ns(usage.ru_stime))
+}
+
+/// What a child used, if it has exited, without reaping it; ECHILD: it is no child.
+fn peek(pid: i32) -> Result<Option<libc::rusage>, Errno> {
     let options = i64::from(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL);
     // SAFETY: plain data.
     let (mut info, mut usage) = unsafe { (std::mem::zeroed::<libc::siginfo_t>(), std::mem::zeroed::<libc::rusage>()) };
     let (info_out, usage_out) = (&raw mut info, &raw mut usage);
     // SAFETY: both outlive the call. The C library's waitid does not take the usage.
-    let r = unsafe { libc::syscall(libc::SYS_waitid, libc::P_PID, pid, info_out, options, usage_out) };
+    check(unsafe { libc::syscall(libc::SYS_waitid, libc::P_PID, pid, info_out, options, usage_out) })?;
     // SAFETY: filled by waitid, or zero.
-    let has_exited = r == 0 && unsafe { info.si_pid() } != 0;
-    has_exited.then(|| ns(usage.ru_utime) + ns(usage.ru_stime))
+    Ok((unsafe { info.si_pid() } != 0).then_some(usage))
 }
 
 fn ns(time: libc::timeval) -> u64 {

@@ -39,13 +39,6 @@ fn a_program_that_answers_404_is_called_no_engine_and_the_setting_is_named() {
 }
 
 #[test]
-fn too_few_uids_are_told_how_many_are_needed() {
-    let site = Site::bash().floor(2);
-    let daemon = Site { env: vec![("ASSAY_UIDS_COUNT", "1")], ..site }.start();
-    expect(&daemon, &["WARN", "profile=bash", "uids.count, now 1", "need 2"]);
-}
-
-#[test]
 fn a_full_queue_names_the_setting_to_the_caller() {
     let daemon = Site::bash().floor(1).config("[queue]\nmax = 1").start();
     daemon.warm();
