@@ -8,8 +8,8 @@
 //!        '-------------'------- served, gone, or there is room -----------'
 //! ```
 //!
-//! What runs may take minutes, and one caller's large submissions must not stop everyone else: so it
-//! is held for a moment only, and then passed again.
+//! What runs may take minutes, and one caller's large submissions must not stop everyone else: so
+//! it is held for a moment only, and then passed again.
 
 use std::time::{Duration, Instant};
 

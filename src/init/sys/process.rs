@@ -143,7 +143,7 @@ pub fn cpu_of_zombie(pid: i32) -> Option<u64> {
     Some(ns(usage.ru_utime) + ns(usage.ru_stime))
 }
 
-/// What a child used, if it has exited, without reaping it; ECHILD: it is no child.
+/// What a child used, if it has exited, without reaping it; ECHILD: not a child.
 fn peek(pid: i32) -> Result<Option<libc::rusage>, Errno> {
     let options = i64::from(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL);
     // SAFETY: plain data.

@@ -373,7 +373,8 @@ impl VolatileDisk {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
-        let server = Command::new(std::env::current_exe().unwrap())
+        // also if a build has replaced the program meanwhile
+        let server = Command::new("/proc/self/exe")
             .args(["--exact", "machine::volatile_disk::serve_a_disk", "--ignored"])
             .env(SOCKET, &socket)
             .stdin(Stdio::null())
