@@ -78,7 +78,16 @@ impl<'a> PreparedProblem<'a> {
         problem: &'a ProblemPackage,
         client: &'a mut RpcClient,
     ) -> Result<PreparedProblem<'a>, CliError> {
-        let validator = validator(problem, client).await?;
+        let validator = match &problem.validator {
+            Some(program) => Some(validator_of(problem, program, client).await?),
+            None => None,
+        };
+        let mut static_validator = match &problem.static_validator {
+            Some(program) => validator_of(problem, program, client).await?,
+            None => json!({}),
+        };
+        static_validator["kind"] = json!("program");
+        static_validator["protocol"] = json!("static");
         let mut template = json!({});
         match &validator {
             Some(interactor) if problem.is_interactive => template["interactor"] = interactor.clone(),
@@ -96,12 +105,18 @@ impl<'a> PreparedProblem<'a> {
         for test in &problem.tests {
             let mut value =
                 json!({ "name": test.name, "group": test.group, "args": test.args, "weight": test.accept_points });
-            for (key, path) in [("stdin", &test.input), ("expect", &test.answer)] {
+            let Some(data) = &test.data else {
+                value["checker"] = static_validator.clone();
+                value["checker"]["args"] = json!(test.flags);
+                tests.push(value);
+                continue;
+            };
+            for (key, path) in [("stdin", &data.input), ("expect", &data.answer)] {
                 put(client, &mut value, key, read(path)?, &mut budget).await?;
             }
-            if !test.files.is_empty() {
+            if !data.files.is_empty() {
                 let mut files = Vec::new();
-                for (name, path) in &test.files {
+                for (name, path) in &data.files {
                     let mut file = json!({ "path": name });
                     put(client, &mut file, "content", read(path)?, &mut budget).await?;
                     files.push(file);
@@ -192,9 +207,12 @@ impl<'a> PreparedProblem<'a> {
     }
 }
 
-/// The problem's validator as a checker or interactor object; its files are blobs.
-async fn validator(problem: &ProblemPackage, client: &mut RpcClient) -> Result<Option<Value>, CliError> {
-    let Some(program) = &problem.validator else { return Ok(None) };
+/// A validator as a checker or interactor object; its files are blobs.
+async fn validator_of(
+    problem: &ProblemPackage,
+    program: &SourceProgram,
+    client: &mut RpcClient,
+) -> Result<Value, CliError> {
     let mut value = json!({ "language": program.language, "entry": program.entry });
     // The validator may be large, so nothing of it is inline.
     let mut files = files(problem, client, program, &mut 0).await?;
@@ -211,7 +229,7 @@ async fn validator(problem: &ProblemPackage, client: &mut RpcClient) -> Result<O
     if !problem.is_interactive {
         value["limits"]["output_bytes"] = mib_to_bytes(limits.validation_output_mib);
     }
-    Ok(Some(value))
+    Ok(value)
 }
 
 /// A program's files, with the package's constants where they belong to the package.

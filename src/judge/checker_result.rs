@@ -1,6 +1,6 @@
 //! Interprets a referee's exit status and feedback: a result, or that the referee is broken. Pure.
 //!
-//! | exit status | icpc | testlib |
+//! | exit status | icpc, static | testlib |
 //! |---|---|---|
 //! | 0 | broken | correct |
 //! | 1, 2, 4, 8 | broken | wrong (answer, presentation, trailing output, too short) |
@@ -29,6 +29,17 @@ pub(super) struct CheckerResult {
     pub message: String,
     /// Message for the problem author.
     pub feedback: Option<String>,
+}
+
+impl CheckerResult {
+    /// The result with a message about `what` it judged, if it has none.
+    fn or_message(mut self, what: &str) -> CheckerResult {
+        if self.message.is_empty() {
+            let says = if self.verdict == Verdict::Accepted { "accepts" } else { "does not accept" };
+            self.message = format!("The checker {says} the {what}.");
+        }
+        self
+    }
 }
 
 /// The files of an icpc referee's feedback folder.
@@ -66,7 +77,8 @@ pub(super) fn checker_result(
     }
     let code = run.exit_code.unwrap_or(-1);
     match protocol {
-        Protocol::Icpc => icpc(code, run, feedback, weight),
+        Protocol::Icpc => icpc(code, run, feedback, weight).map(|result| result.or_message("output")),
+        Protocol::Static => icpc(code, run, feedback, weight).map(|result| result.or_message("code")),
         Protocol::Testlib => testlib(code, run, weight),
     }
 }
@@ -89,11 +101,7 @@ fn icpc(code: i32, run: &RunFacts, feedback: Feedback, weight: f64) -> Result<Ch
             Some(parsed.ok_or_else(invalid)? * weight)
         }
     };
-    let message = match (feedback.team, verdict) {
-        (Some(team), _) => team,
-        (None, Verdict::Accepted) => "The checker accepts the output.".to_owned(),
-        (None, _) => "The checker does not accept the output.".to_owned(),
-    };
+    let message = feedback.team.unwrap_or_default();
     Ok(CheckerResult { verdict, points, message, feedback: feedback.judge })
 }
 

@@ -28,7 +28,8 @@ use super::stored::OutputStore;
 use super::suite::{self, SuiteResult};
 use super::supervise::RunIo;
 use super::test_driver::{SharedReferee, TestDriver};
-use crate::work::{Checker, Plan, PlannedTest, Work};
+use crate::work::{Checker, Plan, PlannedTest, Work, WorkFile};
+use protocol::submission::Protocol;
 use protocol::{Blame, RunFacts, Verdict};
 use sandbox::lifecycle::{CollectedFiles, Sandbox};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -160,7 +161,8 @@ pub async fn judge(
     let AssignedSandbox { sandbox, key } = main;
     let mut runner = Runner::new(sandbox, &work.profile, &work.files, work.truncate_output, cancel.clone());
     runner.prewarm = work.prewarm;
-    runner.shares_artifact = parallel::most_sandboxes(work) > 1;
+    let has_static = work.referees.iter().any(|referee| referee.protocol == Protocol::Static);
+    runner.shares_artifact = has_static || parallel::most_sandboxes(work) > 1;
     let mut judged = Judged::bare(Verdict::Accepted, "");
     if let Some(compile) = &work.compile {
         let result = runner.compile(compile, key.map(|key| (cache, key))).await.map_err(LostSandbox::Submission)?;
@@ -180,7 +182,8 @@ pub async fn judge(
             return Ok(Judged { verdict, message, blame, tests: all_skipped(&work.plan), ..judged });
         }
     }
-    let referees = match prepare_referees(referees, work, &cancel, cache).await? {
+    let code = if has_static { [work.files.clone(), runner.made()].concat() } else { Vec::new() };
+    let referees = match prepare_referees(referees, (work, &code), &cancel, cache).await? {
         PreparedReferees::Ready(referees) => referees.into_iter().map(SharedReferee::new).collect::<Vec<_>>(),
         PreparedReferees::Broken(_) if *cancel.borrow() => {
             return Ok(Judged { tests: all_skipped(&work.plan), ..Judged::bare(Verdict::Cancelled, CANCELLED) });
@@ -256,7 +259,7 @@ enum PreparedReferees<'a> {
 /// Compiles the referees, one after the other.
 async fn prepare_referees<'a>(
     sandboxes: Vec<AssignedSandbox<'a>>,
-    work: &'a Work,
+    (work, code): (&'a Work, &'a [WorkFile]),
     cancel: &CancelSignal,
     cache: &Cache,
 ) -> Result<PreparedReferees<'a>, LostSandbox> {
@@ -264,6 +267,7 @@ async fn prepare_referees<'a>(
     for (index, (assigned, referee)) in sandboxes.into_iter().zip(&work.referees).enumerate() {
         let AssignedSandbox { sandbox, key } = assigned;
         let mut runner = RefereeRunner::new(sandbox, referee, work.passes > 1, cancel.clone());
+        runner.code = code;
         let key = key.map(|key| (cache, key));
         runner.prepare(key).await.map_err(|lost| LostSandbox::Referee(index, lost))?;
         if let Some(broken) = runner.broken() {

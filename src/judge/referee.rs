@@ -3,7 +3,7 @@
 //!
 //! It finds a test's files under [`CASE`]: `input`, `answer`, for testlib `output`, and for icpc a
 //! folder for its feedback. These files stay out of the submission's sandbox, and of the submission
-//! only its output enters this one.
+//! only its output enters this one, or for a static validator its code.
 //!
 //! ```text
 //!  prepare --> ready --test--> decided | broken (crash, limit, invalid status) --> next test
@@ -31,6 +31,8 @@ use sandbox::lifecycle::{Lost, Sandbox};
 
 /// The folder of a test's files, relative to the box.
 pub const CASE: &str = "case";
+/// The folder of the submission's code, for a static validator.
+const CODE: &str = "case/code";
 /// Its folder for feedback.
 const FEEDBACK: &str = "case/feedback/";
 /// A file that makes the folder exist.
@@ -53,6 +55,8 @@ pub(super) struct RefereeRunner<'a> {
     broken: Option<String>,
     /// Whether it may ask for another run of the program.
     is_multi_pass: bool,
+    /// For a static validator: the submission's files, and what was compiled from them.
+    pub code: &'a [WorkFile],
     /// Its feedback folder, from one pass of a test to the next.
     kept_feedback: Vec<WorkFile>,
 }
@@ -65,7 +69,7 @@ impl<'a> RefereeRunner<'a> {
         cancel: CancelSignal,
     ) -> RefereeRunner<'a> {
         let runner = Runner::new(sandbox, &referee.profile, &referee.files, true, cancel);
-        RefereeRunner { runner, referee, broken: None, is_multi_pass, kept_feedback: Vec::new() }
+        RefereeRunner { runner, referee, broken: None, is_multi_pass, code: &[], kept_feedback: Vec::new() }
     }
 
     /// Compiles it, if its language needs that.
@@ -93,9 +97,18 @@ impl<'a> RefereeRunner<'a> {
         match self.referee.protocol {
             Protocol::Icpc => step.stdin = output,
             Protocol::Testlib => step.files.push(case_file("output", output)),
+            Protocol::Static => {}
         }
         let facts = self.runner.step(&step, &[], RunIo::default()).await?;
         self.decide(test, &facts).await
+    }
+
+    /// Runs a static validator on the submission's code.
+    pub async fn check_code(&mut self, test: &PlannedTest, args: &[String]) -> Result<RefereeAnswer, Lost> {
+        let is_multi_pass = std::mem::take(&mut self.is_multi_pass);
+        let answer = self.check(test, args, &[]).await;
+        self.is_multi_pass = is_multi_pass;
+        answer
     }
 
     /// Runs an interactor, which reads from one pipe and writes to the other. The facts are the
@@ -134,7 +147,7 @@ impl<'a> RefereeRunner<'a> {
     /// Interprets a run of the referee for a test.
     pub async fn decide(&mut self, test: &PlannedTest, facts: &RunFacts) -> Result<RefereeAnswer, Lost> {
         let mut feedback = match self.referee.protocol {
-            Protocol::Icpc => match self.feedback().await? {
+            Protocol::Icpc | Protocol::Static => match self.feedback().await? {
                 Ok(feedback) => feedback,
                 Err(broken) => return Ok(RefereeAnswer::Broken(broken)),
             },
@@ -198,11 +211,34 @@ impl<'a> RefereeRunner<'a> {
                 vec![path("input"), path("answer"), path("feedback/")]
             }
             Protocol::Testlib => vec![path("input"), path("output"), path("answer")],
+            Protocol::Static => {
+                let copy = |file: &WorkFile| WorkFile {
+                    path: format!("{CODE}/{}", file.path),
+                    mode: file.mode,
+                    data: file.data.clone(),
+                };
+                step.files = self.code.iter().map(copy).collect();
+                step.files.push(case_file(&format!("feedback/{KEEP}"), Bytes::new()));
+                // it stands in the folder of the code; its own program is outside
+                argv = argv.iter().map(|word| self.absolute(word)).collect();
+                let enter = format!("cd {CODE} && exec \"$@\"");
+                argv.splice(..0, ["/bin/sh", "-c", &enter, "sh"].map(str::to_owned));
+                self.referee.subject.iter().cloned().chain([path("feedback/")]).collect()
+            }
         };
         argv.extend(args);
         argv.extend_from_slice(extra_args);
         step.argv = argv.into();
         step
+    }
+
+    /// A word of its command that is a path in its folder, from any other folder.
+    fn absolute(&self, word: &str) -> String {
+        let Referee { files, compile, .. } = self.referee;
+        let name = word.strip_prefix("./").unwrap_or(word);
+        let is_own = files.iter().any(|file| file.path == name)
+            || compile.as_ref().is_some_and(|compile| compile.keep.iter().any(|made| made == name));
+        if is_own || name != word { format!("/box/{name}") } else { word.to_owned() }
     }
 
     /// Whether another test follows the next run at once.

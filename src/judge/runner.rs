@@ -218,6 +218,11 @@ impl<'a> Runner<'a> {
         Some(SharedProgram { profile, truncate_output, prewarm, artifact_files })
     }
 
+    /// What the compile step made, as far as that is known.
+    pub fn made(&self) -> Vec<WorkFile> {
+        self.shared.clone().unwrap_or_default()
+    }
+
     /// Brings back the files that match.
     pub async fn collect(&mut self, patterns: &[String]) -> Result<CollectedFiles, Lost> {
         if patterns.is_empty() {

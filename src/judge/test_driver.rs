@@ -113,6 +113,17 @@ impl<'d, 'a, 'r> TestDriver<'d, 'a, 'r> {
         result: &mut TestResult,
     ) -> Result<(), LostSandbox> {
         let facts = match &test.checker {
+            Checker::Static(index, args) => {
+                let answer = self.referee(*index).await.check_code(test, args).await;
+                match answer.map_err(|lost| LostSandbox::Referee(*index, lost))? {
+                    RefereeAnswer::Decided(decided) => apply_checker_result(decided, test, result),
+                    RefereeAnswer::Broken(broken) => self.apply_broken("static validator", &broken, test, result),
+                    RefereeAnswer::Again(_) => {
+                        self.apply_broken("static validator", "left nextpass.in", test, result);
+                    }
+                }
+                return Ok(());
+            }
             Checker::Interactor(index, args) | Checker::Program(index, args) => {
                 self.run_passes(test, following, (*index, args), result).await?
             }
@@ -282,7 +293,9 @@ fn test_io<'t>(log: Option<&'t EventLog>, test: &'t PlannedTest) -> RunIo<'t> {
 /// Whether a test can be queued in the sandbox behind another one: no file comes or goes between
 /// them, and no interactor takes part in either.
 fn can_queue(test: &PlannedTest, next: &PlannedTest) -> bool {
-    let is_plain = |test: &PlannedTest| test.step.files.is_empty() && !matches!(test.checker, Checker::Interactor(..));
+    let is_plain = |test: &PlannedTest| {
+        test.step.files.is_empty() && !matches!(test.checker, Checker::Interactor(..) | Checker::Static(..))
+    };
     is_plain(test) && is_plain(next)
 }
 

@@ -77,6 +77,9 @@ pub enum Checker {
     Program(usize, Arc<[String]>),
     /// By the interactor, with these arguments after those of its protocol.
     Interactor(usize, Arc<[String]>),
+    /// By a static validator, with these arguments after those of its protocol: the program is not
+    /// run.
+    Static(usize, Arc<[String]>),
 }
 
 /// A checker or interactor, which runs in a sandbox of its own.
@@ -89,6 +92,9 @@ pub struct Referee {
     /// Its step without what each test adds: input, files and the arguments of its protocol.
     pub step: ProgramStep,
     pub protocol: Protocol,
+    /// Of a static validator: the submission's language and entry, as its first arguments.
+    #[serde(default)]
+    pub subject: Vec<String>,
 }
 
 /// Test files run against the submission.
@@ -161,7 +167,9 @@ impl WorkSize {
         self.bytes += (size_of::<PlannedTest>() + texts + test.expect.as_ref().map_or(0, Bytes::len)) as u64;
         match &test.checker {
             Checker::Compare(_) => {}
-            Checker::Program(_, args) | Checker::Interactor(_, args) => self.shared(args, words_bytes),
+            Checker::Program(_, args) | Checker::Interactor(_, args) | Checker::Static(_, args) => {
+                self.shared(args, words_bytes);
+            }
         }
     }
 }
@@ -331,7 +339,8 @@ mod stored_tests {
     use super::{Checker, PlannedTest};
 
     /// What tests share, in the JSON of a test.
-    const SHARED: [&str; 4] = ["/step/argv", "/step/env", "/checker/Program/1", "/checker/Interactor/1"];
+    const SHARED: [&str; 5] =
+        ["/step/argv", "/step/env", "/checker/Program/1", "/checker/Interactor/1", "/checker/Static/1"];
 
     pub fn serialize<S: Serializer>(tests: &[PlannedTest], to: S) -> Result<S::Ok, S::Error> {
         let mut before = [const { None }; SHARED.len()];
@@ -391,6 +400,7 @@ mod stored_tests {
         same(&mut test.step.env, &before.step.env);
         match (&mut test.checker, &before.checker) {
             (Checker::Program(_, args), Checker::Program(_, before))
+            | (Checker::Static(_, args), Checker::Static(_, before))
             | (Checker::Interactor(_, args), Checker::Interactor(_, before)) => same(args, before),
             _ => {}
         }

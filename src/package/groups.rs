@@ -26,8 +26,18 @@ pub(crate) struct GroupSettings {
     pub args: Vec<String>,
     /// Arguments of the validator, after the problem's.
     pub flags: Vec<String>,
+    /// The group's own test of the static validator; not inherited.
+    pub static_test: Option<StaticTest>,
     /// The group's own scoring as 2025-09 has it; not inherited.
     pub scoring: Option<GroupScoring>,
+}
+
+/// `static_validation_score` and `static_validator_args`.
+#[derive(Debug, Clone)]
+pub(crate) struct StaticTest {
+    /// Most points; `None` for `pass-fail`.
+    pub score: Option<f64>,
+    pub args: Vec<String>,
 }
 
 /// `max_score`, `score_aggregation` and `require_pass`.
@@ -59,6 +69,8 @@ const WITHOUT_EFFECT: [&str; 7] = [
 const ARGUMENTS: [&str; 3] = ["args", "output_validator_args", "output_validator_flags"];
 const LEGACY: [&str; 6] = ["on_reject", "grading", "grader_flags", "accept_score", "reject_score", "range"];
 const SCORING: [&str; 3] = ["max_score", "score_aggregation", "require_pass"];
+/// The last is that of a draft.
+const STATIC: [&str; 3] = ["static_validation_score", "static_validator_args", "static_validation"];
 
 impl GroupSettings {
     /// The settings above all groups.
@@ -74,6 +86,7 @@ impl GroupSettings {
             range: None,
             args: Vec::new(),
             flags: Vec::new(),
+            static_test: None,
             scoring: None,
         }
     }
@@ -122,7 +135,7 @@ impl GroupSettings {
         version: FormatVersion,
         constants: &Constants,
     ) -> Result<(GroupSettings, bool), Error> {
-        let mut settings = GroupSettings { scoring: None, ..self.clone() };
+        let mut settings = GroupSettings { scoring: None, static_test: None, ..self.clone() };
         let (old, new) = (folder.join("testdata.yaml"), folder.join("test_group.yaml"));
         let mut has_file = false;
         if let Some(map) = yaml::read(&old, |text| constants.fill(text))? {
@@ -138,11 +151,12 @@ impl GroupSettings {
                 return Err(Error::new(&new, "is called testdata.yaml in the legacy format"));
             }
             has_file = true;
-            let mut known = [&ARGUMENTS[..2], &SCORING, &WITHOUT_EFFECT].concat();
+            let mut known = [&ARGUMENTS[..2], &SCORING, &STATIC[..2], &WITHOUT_EFFECT].concat();
             if version.has_legacy() {
-                known.extend(["output_validator_flags", "scoring"]);
+                known.extend(["output_validator_flags", "scoring", STATIC[2]]);
             }
             yaml::only(&new, &map, &known)?;
+            settings.static_test = StaticTest::of(&new, &map)?;
             settings.read_scoring(&new, &map, path)?;
             settings.read_arguments(&new, &map)?;
         }
@@ -248,6 +262,48 @@ impl GroupSettings {
             requires,
         });
         Ok(())
+    }
+}
+
+impl StaticTest {
+    fn of(path: &Path, map: &Yaml) -> Result<Option<StaticTest>, Error> {
+        let own = yaml::strings(path, map, "static_validator_args")?;
+        let draft = &map["static_validation"];
+        let (value, args) = match draft {
+            Yaml::Boolean(true) => (&Yaml::Null, Vec::new()),
+            Yaml::Hash(_) => {
+                yaml::only(path, draft, &["args", "score"])
+                    .map_err(|error| Error::new(path, format!("static_validation: {}", error.reason)))?;
+                (&draft["score"], yaml::strings(path, draft, "args")?.unwrap_or_default())
+            }
+            Yaml::Boolean(false) | Yaml::Null | Yaml::BadValue => match &map["static_validation_score"] {
+                value if !yaml::is_absent(value) => (value, own.unwrap_or_default()),
+                _ if own.is_some() => {
+                    return Err(Error::new(path, "static_validator_args: static_validation_score is missing"));
+                }
+                _ => return Ok(None),
+            },
+            _ => return Err(Error::new(path, "static_validation: expected true, false or a map")),
+        };
+        let score = match value {
+            Yaml::String(text) if text == "pass-fail" => None,
+            absent if yaml::is_absent(absent) => None,
+            Yaml::Integer(number) if *number >= 0 => Some(*number as f64),
+            _ => {
+                let reason = "static_validation_score: expected a whole number of at least 0 or \"pass-fail\"";
+                return Err(Error::new(path, reason));
+            }
+        };
+        Ok(Some(StaticTest { score, args }))
+    }
+
+    /// A group whose tests give no points has a test without them.
+    pub(crate) fn check_without_points(&self, folder: &Path, is_scored: bool) -> Result<(), Error> {
+        if self.score.is_none() || is_scored {
+            return Ok(());
+        }
+        let reason = "static_validation_score: expected pass-fail, as the group's tests give no points";
+        Err(Error::new(&folder.join("test_group.yaml"), reason))
     }
 }
 

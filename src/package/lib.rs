@@ -41,8 +41,8 @@ pub use grade::{Aggregation, Grade, TestGroup, TestScore, VerdictMode, grades};
 pub use languages::{Languages, several};
 pub use limits::ProblemLimits;
 pub use problem::ProblemPackage;
-pub use problem_test::ProblemTest;
-pub use program::{SCRIPTED, SourceProgram, profile_of_code};
+pub use problem_test::{ProblemTest, TestData};
+pub use program::{SCRIPTED, SourceProgram};
 pub use submissions::{Demand, SubmissionRule, SubmissionRules};
 pub use version::FormatVersion;
 

@@ -8,11 +8,12 @@ use crate::constants::Constants;
 use crate::grade::{TestGroup, TestScore};
 use crate::groups::{GroupScoring, GroupSettings, check_test_keys, test_group, validator_flags};
 use crate::limits::{DomjudgeSettings, ProblemLimits};
-use crate::problem_test::ProblemTest;
-use crate::program::{collect, profile_of_code};
+use crate::problem_test::{ProblemTest, TestData};
+use crate::program::collect;
 use crate::submissions::SubmissionRules;
 use crate::version::FormatVersion;
 use crate::{Error, Languages, SourceProgram, file_name, inside, list, scoring, yaml};
+use protocol::language_code::profile_of_code;
 use protocol::submission::{CheckerKind, CheckerSpec};
 
 /// How deep groups may be nested below `data/`.
@@ -34,6 +35,8 @@ pub struct ProblemPackage {
     pub minimizes: bool,
     /// The output validator, or the interactor of an interactive problem.
     pub validator: Option<SourceProgram>,
+    /// What judges a submission's code.
+    pub static_validator: Option<SourceProgram>,
     /// Arguments of the validator, or flags of the default one, for all tests.
     pub flags: Vec<String>,
     pub limits: ProblemLimits,
@@ -94,6 +97,7 @@ impl ProblemPackage {
             is_submit_answer: kind.has("submit-answer"),
             minimizes,
             validator: validator.filter(|_| uses_validator),
+            static_validator: static_validator(&root, version, &kind, languages)?,
             flags,
             limits: ProblemLimits::of(&root, &path, &yaml, version, &ini)?,
             groups: Vec::new(),
@@ -122,7 +126,8 @@ impl ProblemPackage {
 
     /// A mistake of the validator in the points that it gave, as 2025-09 says.
     pub fn wrong_points(&self, scores: &[TestScore]) -> Option<String> {
-        let is_new = self.is_scored && self.version == FormatVersion::Of2025 && self.validator.is_some();
+        let has_validator = self.validator.is_some() || self.static_validator.is_some();
+        let is_new = self.is_scored && self.version == FormatVersion::Of2025 && has_validator;
         is_new.then(|| scoring::wrong_points(&self.groups, &self.tests, scores))?
     }
 
@@ -161,6 +166,7 @@ impl ProblemPackage {
             return Err(Error::new(&folder.join("test_group.yaml"), reason));
         }
         let first_test = self.tests.len();
+        self.tests.extend(self.static_test(&folder, group, &settings)?);
         let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
         for entry in list(&self.root, &folder)? {
             let name = file_name(&entry);
@@ -181,10 +187,33 @@ impl ProblemPackage {
         }
         let uses_scores = self.is_scored && is_group && !matches!(path, "" | "sample");
         if uses_scores && (self.version == FormatVersion::Of2025 || settings.scoring.is_some()) {
+            let static_score = settings.static_test.as_ref().map(|test| test.score);
             let scoring = settings.scoring.unwrap_or_else(|| GroupScoring::default_of(path));
-            scoring::apply(&self.root, &mut self.groups[at], &mut self.tests[first_test..], &scoring)?;
+            scoring::apply(&self.root, &mut self.groups[at], &mut self.tests[first_test..], &scoring, static_score)?;
+        }
+        if let (Some(test), false) = (&settings.static_test, uses_scores) {
+            test.check_without_points(&folder, self.is_scored && path != "sample")?;
         }
         Ok(())
+    }
+
+    /// The test of the static validator in a group that has one.
+    fn static_test(&self, folder: &Path, group: &str, settings: &GroupSettings) -> Result<Option<ProblemTest>, Error> {
+        let Some(test) = &settings.static_test else { return Ok(None) };
+        if self.static_validator.is_none() {
+            let reason = "static_validation_score: the package has no static_validator";
+            return Err(Error::new(&folder.join("test_group.yaml"), reason));
+        }
+        Ok(Some(ProblemTest {
+            // no file of a package has a name with a space
+            name: format!("{group}/static validation"),
+            group: group.to_owned(),
+            data: None,
+            args: Vec::new(),
+            flags: test.args.clone(),
+            accept_points: test.score.unwrap_or(settings.accept_points),
+            reject_points: settings.reject_points,
+        }))
     }
 
     fn read_test(
@@ -211,9 +240,7 @@ impl ProblemPackage {
         Ok(ProblemTest {
             name,
             group: group.to_owned(),
-            input: inside(&self.root, &input)?,
-            answer: inside(&self.root, &answer)?,
-            files,
+            data: Some(TestData { input: inside(&self.root, &input)?, answer: inside(&self.root, &answer)?, files }),
             args,
             flags: [self.flags.as_slice(), &own_flags].concat(),
             accept_points: settings.accept_points,
@@ -352,6 +379,23 @@ fn validator(root: &Path, version: FormatVersion, languages: &Languages) -> Resu
     SourceProgram::validator(root, &new, languages)
 }
 
+/// The package's static validator.
+fn static_validator(
+    root: &Path,
+    version: FormatVersion,
+    kind: &Kind,
+    languages: &Languages,
+) -> Result<Option<SourceProgram>, Error> {
+    let folder = root.join("static_validator");
+    if version.is_legacy() || !folder.exists() {
+        return Ok(None);
+    }
+    if kind.has("submit-answer") {
+        return Err(Error::new(&folder, "answers alone (submit-answer) have no code for a static validator"));
+    }
+    SourceProgram::validator(root, &folder, languages)
+}
+
 /// The single program in a folder of validators.
 fn legacy_validator(root: &Path, folder: &Path, languages: &Languages) -> Result<Option<SourceProgram>, Error> {
     match list(root, folder)?.as_slice() {
@@ -364,167 +408,5 @@ fn legacy_validator(root: &Path, folder: &Path, languages: &Languages) -> Result
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A package of these files, with one test and whatever is needed to be read.
-    fn read(files: &[(&str, &str)]) -> Result<ProblemPackage, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let base = [("data/secret/1.in", ""), ("data/secret/1.ans", "")];
-        for (name, text) in base.iter().chain(files) {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        ProblemPackage::read(folder.path(), 100, &Languages::new([("python", ["py"]), ("cpp", ["cpp"])]))
-            .map_err(|error| error.to_string())
-    }
-
-    const NEW: &str = "problem_format_version: 2025-09\nname: x\nuuid: y\n";
-
-    fn new(more: &str) -> String {
-        format!("{NEW}{more}")
-    }
-
-    #[test]
-    fn every_version_is_known_and_others_are_refused() {
-        for (version, is) in [
-            ("legacy", FormatVersion::Legacy),
-            ("legacy-icpc", FormatVersion::Legacy),
-            ("2023-07-draft", FormatVersion::Of2023),
-            ("2025-09", FormatVersion::Of2025),
-            ("draft", FormatVersion::Of2025),
-        ] {
-            let problem = read(&[("problem.yaml", &format!("problem_format_version: {version}\n"))]).unwrap();
-            assert_eq!(problem.version, is, "{version}");
-        }
-        assert_eq!(read(&[("problem.yaml", "name: x")]).unwrap().version, FormatVersion::Legacy);
-        for version in ["2026-01", "2025", "[a]"] {
-            let error = read(&[("problem.yaml", &format!("problem_format_version: {version}\n"))]).unwrap_err();
-            assert!(error.contains("problem_format_version"), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_honoured_is_refused_by_name() {
-        let problem = |text: &str, part: &str| {
-            let error = read(&[("problem.yaml", text)]).unwrap_err();
-            assert!(error.contains(part), "{part}: {error}");
-        };
-        problem(&new("validator_flags: x"), "validator_flags");
-        problem(&new("memory: 5"), "memory");
-        problem(&new("type: [scoring, pass-fail]"), "exclude");
-        problem("type: problem", "problem");
-        problem("validation: customised", "customised");
-        problem("limits: {mem: 5}", "mem");
-        problem("limits: {memory: big}", "limits.memory");
-        problem("limits: {memory: 4096}", "limits.memory");
-        problem("limits: {output: 0}", "limits.output");
-        problem("validator_flags: {a: b}", "validator_flags");
-        problem("grading: {custom_scoring: true}", "custom_scoring");
-        problem("limits: {time_multipliers: {ac_to_time_limit: 0.5}}", "ac_to_time_limit");
-        problem("limits: {time_limit: 1.5, time_resolution: 1}", "time_resolution");
-        problem(&new("constants: {a-b: 1}"), "constants");
-        problem("- a", "map");
-        let group = |version: &str, file: &str, text: &str, part: &str| {
-            let error = read(&[("problem.yaml", version), (&format!("data/secret/{file}"), text)]).unwrap_err();
-            assert!(error.contains(part), "{part}: {error}");
-        };
-        group(&new("type: scoring"), "test_group.yaml", "static_validation_score: 5", "static_validation_score");
-        group(&new("type: scoring"), "test_group.yaml", "max_score: many", "max_score");
-        group(&new("type: scoring"), "test_group.yaml", "score_aggregation: avg", "score_aggregation");
-        group(&new("type: scoring"), "test_group.yaml", "require_pass: secret/9", "require_pass");
-        group(&new("type: scoring"), "test_group.yaml", "max_score: unbounded", "unbounded");
-        group(&new("type: scoring"), "g/test_group.yaml", "max_score: 5", "secret/1 is in none");
-        let groups = |whole: &str, one: &str, two: &str, part: &str| {
-            let error = read(&[
-                ("problem.yaml", &new("type: scoring")),
-                ("data/secret/test_group.yaml", whole),
-                ("data/secret/a/test_group.yaml", one),
-                ("data/secret/b/test_group.yaml", two),
-                ("data/secret/b/1.in", ""),
-                ("data/secret/b/1.ans", ""),
-            ]);
-            assert!(error.as_ref().is_err_and(|error| error.contains(part)), "{part}: {error:?}");
-        };
-        let bounded = "max_score: 50";
-        groups("", bounded, "score_aggregation: sum", "max_score");
-        groups("score_aggregation: pass-fail", bounded, "max_score: 5\nscore_aggregation: min", "score_aggregation");
-        groups("", "max_score: 5\nscore_aggregation: sum", "max_score: 5\nrequire_pass: secret/a", "require_pass");
-        group(&new(""), "test_group.yaml", "max_score: 5", "max_score");
-        group(&new(""), "testdata.yaml", "on_reject: break", "test_group.yaml");
-        group(&new(""), "1.yaml", "arg: [x]", "arg");
-        group("name: x", "test_group.yaml", "args: [x]", "testdata.yaml");
-        group("name: x", "testdata.yaml", "grading: custom", "grading");
-        group("name: x", "testdata.yaml", "grader_flags: median", "median");
-        group("name: x", "testdata.yaml", "on_reject: stop", "on_reject");
-        let error = read(&[("domjudge-problem.ini", "special_compare = other\n")]).unwrap_err();
-        assert!(error.contains("special_compare"), "{error}");
-        let error = read(&[("problem.yaml", &new("")), ("output_validators/v.py", "")]).unwrap_err();
-        assert!(error.contains("output_validator"), "{error}");
-    }
-
-    #[test]
-    fn flags_and_arguments_are_inherited_and_the_problems_flags_stay() {
-        let problem = read(&[
-            ("problem.yaml", "validator_flags: case_sensitive"),
-            ("data/secret/testdata.yaml", "output_validator_flags: float_tolerance 1e-3"),
-        ]);
-        assert_eq!(problem.unwrap().tests[0].flags, ["case_sensitive", "float_tolerance", "1e-3"]);
-        let problem = read(&[
-            ("problem.yaml", &new("constants: {n: 7}")),
-            ("data/secret/test_group.yaml", "args: [a, '{{n}}']\noutput_validator_args: [x]"),
-            ("data/secret/below/2.in", ""),
-            ("data/secret/below/2.ans", ""),
-            ("data/secret/below/2.yaml", "output_validator_args: [y]\nhint: h"),
-            ("data/secret/below/2.files/sub/f.txt", "text"),
-        ]);
-        let problem = problem.unwrap();
-        let of = |name: &str| problem.tests.iter().find(|test| test.name == name).unwrap();
-        assert_eq!(
-            (of("secret/1").args.clone(), of("secret/1").flags.clone()),
-            (vec!["a".into(), "7".into()], vec!["x".into()])
-        );
-        let below = of("secret/below/2");
-        assert_eq!(
-            (below.flags.as_slice(), below.args.len(), below.group.as_str()),
-            (&["y".to_owned()][..], 2, "secret")
-        );
-        assert_eq!(below.files[0].0, "sub/f.txt");
-    }
-
-    #[test]
-    fn tests_are_in_the_order_of_their_names_without_the_ending() {
-        let problem = read(&[("problem.yaml", ""), ("data/secret/1-b.in", ""), ("data/secret/1-b.ans", "")]).unwrap();
-        let names: Vec<&str> = problem.tests.iter().map(|test| test.name.as_str()).collect();
-        assert_eq!(names, ["secret/1", "secret/1-b"]);
-    }
-
-    #[test]
-    fn a_validator_may_be_a_script_alone_and_have_the_new_name_in_an_old_package() {
-        let problem = read(&[("problem.yaml", &new("")), ("output_validator/run", "")]).unwrap();
-        assert_eq!(problem.validator.unwrap().entry, "run");
-        let problem = read(&[("problem.yaml", "validation: custom"), ("output_validator/v.py", "")]).unwrap();
-        assert_eq!(problem.validator.unwrap().entry, "v.py");
-        let twice = ["float_tolerance", "1", "float_absolute_tolerance", "2"].map(str::to_owned);
-        assert!(read(&[("problem.yaml", &new(""))]).unwrap().default_checker(&twice).is_err());
-        assert!(read(&[("problem.yaml", "")]).unwrap().default_checker(&twice).is_ok());
-    }
-
-    #[test]
-    fn points_of_2025_come_from_max_score() {
-        let problem =
-            read(&[("problem.yaml", &new("type: scoring")), ("data/secret/2.in", ""), ("data/secret/2.ans", "")]);
-        assert_eq!(problem.unwrap().tests[0].accept_points, 50.0);
-    }
-
-    #[test]
-    fn limits_have_the_formats_defaults() {
-        let limits = read(&[("problem.yaml", "limits: {validation_time: 12.5}")]).unwrap().limits;
-        assert_eq!((limits.memory_mib, limits.output_mib, limits.validation_time), (2048.0, 8.0, 12.5));
-        let limits = read(&[("problem.yaml", "\u{feff}limits:\n  time_limit: 1.5\n")]).unwrap().limits;
-        assert_eq!(limits.time, Some(1.5));
-        let problem = read(&[("domjudge-problem.ini", "\u{feff}timelimit='3'\nname = \"N\"\n")]).unwrap();
-        assert_eq!((problem.limits.time, problem.name.as_str()), (Some(3.0), "N"));
-    }
-}
+#[path = "problem_tests.rs"]
+mod tests;

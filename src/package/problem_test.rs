@@ -8,10 +8,8 @@ pub struct ProblemTest {
     pub name: String,
     /// Path of its group.
     pub group: String,
-    pub input: PathBuf,
-    pub answer: PathBuf,
-    /// Files that the program finds next to it: path in the sandbox, and path on disk.
-    pub files: Vec<(String, PathBuf)>,
+    /// `None`: the static validator judges the code, and the program is not run.
+    pub data: Option<TestData>,
     pub args: Vec<String>,
     /// All of the validator's arguments.
     pub flags: Vec<String>,
@@ -19,4 +17,13 @@ pub struct ProblemTest {
     pub accept_points: f64,
     /// Points if it is not.
     pub reject_points: f64,
+}
+
+/// The files of a test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestData {
+    pub input: PathBuf,
+    pub answer: PathBuf,
+    /// Files that the program finds next to it: path in the sandbox, and path on disk.
+    pub files: Vec<(String, PathBuf)>,
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::languages::several;
 use crate::{Error, Languages, file_name, inside, list};
+use protocol::language_code::profile_of_code;
 
 /// How deep a program's folders may be nested.
 const MAX_DEPTH: usize = 8;
@@ -19,16 +20,6 @@ pub struct SourceProgram {
     pub entry: String,
     /// Path in the sandbox, and path on disk.
     pub files: Vec<(String, PathBuf)>,
-}
-
-/// The profile for a language code of the format, or a profile's own name.
-pub fn profile_of_code(code: &str) -> &str {
-    match code {
-        "python3" => "python",
-        "python3numpy" => "python-numpy",
-        "objectivec" => "objective-c",
-        other => other,
-    }
 }
 
 /// Whether a file is a trace of a tool and no part of a program.

@@ -35,7 +35,8 @@ pub(crate) fn check(root: &Path, all: &[TestGroup], tests: &[ProblemTest], has_v
             return Err(Error::new(&file(group), reason));
         }
         let is_unbounded = group.path.starts_with("secret") && group.max_points.is_none();
-        if is_unbounded && !has_validator && tests.iter().any(|test| test.group == group.path) {
+        let mut run = tests.iter().filter(|test| test.data.is_some());
+        if is_unbounded && !has_validator && run.any(|test| test.group == group.path) {
             return Err(Error::new(&file(group), "max_score: unbounded needs a validator that gives points"));
         }
     }
@@ -53,6 +54,7 @@ pub(crate) fn apply(
     group: &mut TestGroup,
     tests: &mut [ProblemTest],
     scoring: &GroupScoring,
+    static_test: Option<Option<f64>>,
 ) -> Result<(), Error> {
     let path = group.path.clone();
     let file = root.join("data").join(&path).join("test_group.yaml");
@@ -64,7 +66,22 @@ pub(crate) fn apply(
     }
     group.requires = scoring.requires.clone();
     group.max_points = scoring.max_score;
-    let own: Vec<usize> = (0..tests.len()).filter(|test| tests[*test].group == path).collect();
+    let mut own: Vec<usize> = (0..tests.len()).filter(|test| tests[*test].group == path).collect();
+    let is_pass_fail = scoring.aggregation == ScoreAggregation::PassFail;
+    let mut static_points = 0.0;
+    if let Some(score) = static_test {
+        if score.is_none() != is_pass_fail {
+            let expected = if is_pass_fail { "pass-fail" } else { "a number" };
+            let reason = format!("static_validation_score: expected {expected}, as score_aggregation says");
+            return Err(Error::new(&file, reason));
+        }
+        static_points = score.unwrap_or_default();
+        if scoring.max_score.is_some_and(|max| static_points > max) {
+            return Err(Error::new(&file, "static_validation_score is more than max_score"));
+        }
+        // it has points of its own, and the others share the rest
+        own.retain(|test| is_pass_fail || tests[*test].data.is_some());
+    }
     let per_test = match (scoring.aggregation, scoring.max_score) {
         (ScoreAggregation::PassFail, None) => {
             return Err(Error::new(&file, "max_score is missing: a group with pass-fail aggregation needs one"));
@@ -75,7 +92,7 @@ pub(crate) fn apply(
         }
         (ScoreAggregation::Sum, max) => {
             group.aggregation = Aggregation::Sum;
-            max.map_or(NO_POINTS_GIVEN, |max| max / own.len().max(1) as f64)
+            max.map_or(NO_POINTS_GIVEN, |max| (max - static_points) / own.len().max(1) as f64)
         }
         (ScoreAggregation::Min, max) => {
             group.aggregation = Aggregation::Min;
@@ -92,15 +109,16 @@ pub(crate) fn wrong_points(groups: &[TestGroup], tests: &[ProblemTest], scores: 
     tests.iter().zip(scores).find_map(|(test, score)| {
         let group = group_of(test).filter(|group| group.counts)?;
         let most = test.accept_points;
+        let is_bounded = group.max_points.is_some() || test.data.is_none();
         let mistake = match (score.verdict, group.aggregation) {
             (Verdict::Skipped, _) => return None,
             (Verdict::Accepted, Aggregation::AllOrNothing(_)) if score.points != most => {
                 "points, but its group has pass-fail aggregation".to_owned()
             }
-            (Verdict::Accepted, _) if group.max_points.is_none() && score.points == most => {
+            (Verdict::Accepted, _) if !is_bounded && score.points == most => {
                 "no points (score.txt), but has no max_score".to_owned()
             }
-            (Verdict::Accepted, _) if group.max_points.is_some() && score.points > most + 1e-6 => {
+            (Verdict::Accepted, _) if is_bounded && score.points > most + 1e-6 => {
                 format!("{} points of {most}", score.points)
             }
             (Verdict::Accepted, _) => return None,

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod code;
 pub mod counts;
 pub mod isolation;
+pub mod language_code;
 pub mod limits;
 pub mod method;
 pub mod outcome;

@@ -120,6 +120,11 @@ pub enum Protocol {
     /// As in testlib: input, output and answer as arguments; exit status 0 means correct, 1, 2, 4
     /// and 8 wrong, 7 and 50 to 250 give points.
     Testlib,
+    /// A static validator of a problem package: it judges the code, and the program is not run. It
+    /// finds the submission's files, and what was compiled from them, in its working directory. The
+    /// language, the entry and the feedback folder as arguments; exit status as with `icpc`. Only
+    /// for checkers.
+    Static,
 }
 
 /// A program that exchanges messages with the submission and judges it.

@@ -24,6 +24,7 @@ use config::bounds;
 use content::ContentDecoder;
 use plan::PlanBuilder;
 use program::{ProfileProgram, check_allowed, entry, environment, limit_error};
+use protocol::language_code::{code_of_profile, entry_point};
 use protocol::submission::{CheckerKind, Protocol, Submission, SuiteFormat, TestSpec};
 use protocol::{Caller, Limits, Profile};
 use referees::Referees;
@@ -77,7 +78,9 @@ pub fn accept(
         None => program.run_command(&limits),
     };
     let passes = passes(submission)?;
-    let referees = Referees::new(submission, profiles);
+    let code = code_of_profile(&profile.name);
+    let subject = vec![code.to_owned(), entry_point(code, &entry)];
+    let referees = Referees::new(submission, profiles, subject);
     let argv = command.into_iter().chain(submission.args.iter().cloned()).collect();
     let env = env.into();
     let mut builder = PlanBuilder { submission, profile, limits, env, argv, files, decoder, referees };
@@ -174,8 +177,10 @@ fn passes(submission: &Submission) -> Result<u32, Rejected> {
         return Err(bad("passes", format!("must be 1 to {}", bounds::MAX_PASSES)));
     }
     let is_icpc = |protocol: Option<Protocol>| protocol.unwrap_or_default() == Protocol::Icpc;
+    let is_static = |test: &TestSpec| test.checker.as_ref().is_some_and(|own| own.protocol == Some(Protocol::Static));
     let may_repeat =
         |test: &TestSpec| match (&submission.interactor, test.checker.as_ref().or(submission.checker.as_ref())) {
+            _ if is_static(test) => true,
             (Some(interactor), _) => is_icpc(interactor.protocol),
             (None, checker) => {
                 checker.is_some_and(|checker| checker.kind == CheckerKind::Program && is_icpc(checker.protocol))

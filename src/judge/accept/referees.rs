@@ -34,6 +34,8 @@ struct RefereeSource<'a> {
 pub(super) struct Referees<'a> {
     submission: &'a Submission,
     profiles: &'a ProfileMap,
+    /// The submission's language and entry for static validators.
+    subject: Vec<String>,
     pub all: Vec<Referee>,
     /// Those of `all`.
     sources: Vec<RefereeSource<'a>>,
@@ -45,10 +47,11 @@ pub(super) struct Referees<'a> {
 }
 
 impl<'a> Referees<'a> {
-    pub fn new(submission: &'a Submission, profiles: &'a ProfileMap) -> Referees<'a> {
+    pub fn new(submission: &'a Submission, profiles: &'a ProfileMap, subject: Vec<String>) -> Referees<'a> {
         Referees {
             submission,
             profiles,
+            subject,
             all: Vec::new(),
             sources: Vec::new(),
             common: None,
@@ -71,10 +74,13 @@ impl<'a> Referees<'a> {
             Checker::Compare(_) => return Err(bad(field, "needs a checker program or an interactor")),
             Checker::Program(..) => Checker::Program,
             Checker::Interactor(..) => Checker::Interactor,
+            Checker::Static(..) => Checker::Static,
         };
         check_program(&field, own, &[])?;
         decoder.count_copy(&field, work::words_bytes(own))?;
-        let (Checker::Program(index, _) | Checker::Interactor(index, _)) = checker else { return Ok(checker) };
+        let (Checker::Program(index, _) | Checker::Interactor(index, _) | Checker::Static(index, _)) = checker else {
+            return Ok(checker);
+        };
         Ok(with_args(index, own.as_slice().into()))
     }
 
@@ -88,8 +94,8 @@ impl<'a> Referees<'a> {
         if let Some(own) = own {
             let field = format!("{test_field}.checker");
             return match self.submission.interactor {
-                Some(_) => Err(bad(field, INTERACTOR_JUDGES)),
-                None => self.of_spec(decoder, &field, own),
+                Some(_) if own.protocol != Some(Protocol::Static) => Err(bad(field, INTERACTOR_JUDGES)),
+                _ => self.of_spec(decoder, &field, own),
             };
         }
         if let Some(common) = &self.common {
@@ -121,7 +127,8 @@ impl<'a> Referees<'a> {
             .ok_or_else(|| bad(format!("{field}.language"), "is missing; name the checker's profile"))?;
         let (entry, limits, protocol) = (entry.as_deref(), *limits, *protocol);
         let source = RefereeSource { language, files, entry, limits, protocol };
-        Ok(Checker::Program(self.referee(decoder, field, source, args)?, args.as_slice().into()))
+        let kind = if protocol == Some(Protocol::Static) { Checker::Static } else { Checker::Program };
+        Ok(kind(self.referee(decoder, field, source, args)?, args.as_slice().into()))
     }
 
     fn interactor(
@@ -130,6 +137,9 @@ impl<'a> Referees<'a> {
         interactor: &'a InteractorSpec,
     ) -> Result<Checker, Rejected> {
         let InteractorSpec { language, files, entry, args, limits, protocol } = interactor;
+        if *protocol == Some(Protocol::Static) {
+            return Err(bad("interactor.protocol", "an interactor needs icpc or testlib; static is for checkers"));
+        }
         // its output is passed on and not kept, so there may be much of it
         let mut limits = limits.unwrap_or_default();
         limits.output_bytes.get_or_insert(Ceilings::OUTPUT_BYTES);
@@ -179,7 +189,8 @@ impl<'a> Referees<'a> {
         let (argv, env) = (argv.into(), env.into());
         let step = ProgramStep { argv, env, limits, stdin: Bytes::new(), files: Vec::new() };
         let protocol = source.protocol.unwrap_or_default();
-        self.all.push(Referee { profile: Arc::clone(profile), files, compile, step, protocol });
+        let subject = if protocol == Protocol::Static { self.subject.clone() } else { Vec::new() };
+        self.all.push(Referee { profile: Arc::clone(profile), files, compile, step, protocol, subject });
         self.sources.push(source);
         Ok(self.all.len() - 1)
     }
@@ -248,7 +259,7 @@ mod tests {
             let args = |at: usize| (at % 2 == 1).then(|| vec!["own".to_owned()]);
             let test = |at| TestSpec { checker_args: args(at), ..TestSpec::default() };
             let all: Vec<TestSpec> = (0..1000).map(test).collect();
-            let mut referees = Referees::new(&submission, &profiles);
+            let mut referees = Referees::new(&submission, &profiles, Vec::new());
             let no_blobs = |_: &str| None;
             let mut decoder = ContentDecoder::new(&no_blobs);
             for (at, test) in all.iter().enumerate() {

@@ -191,6 +191,96 @@ fn a_groups_flags_add_to_the_problems_and_reach_interactors() {
     all_as_expected("talk", judged(&daemon, package(yaml, &files).path()));
 }
 
+/// Rejects code with a loop, and gives half of its points to long code. Its working folder has the
+/// submission's files, those of the package and what was compiled, and none of its own.
+const NO_LOOPS: &str = "import os, pathlib, sys\n\
+    from rules import LONG\n\
+    language, entry, feedback, *more = sys.argv[1:]\n\
+    names = sorted(str(path) for path in pathlib.Path('.').rglob('*') if path.is_file())\n\
+    open(feedback + 'judgemessage.txt', 'w').write(f'{language} {entry} {names} {more}')\n\
+    code = open('main.py' if language == 'python3' else 'main.c').read()\n\
+    if 'while' in code or 'for' in code:\n\
+    \x20   open(feedback + 'teammessage.txt', 'w').write('No loops, please.')\n\
+    \x20   sys.exit(43)\n\
+    if 'points' in more and len(code) > LONG: open(feedback + 'score_multiplier.txt', 'w').write('0.5')\n\
+    sys.exit(42)\n";
+
+#[test]
+fn a_static_validator_judges_the_code_of_a_submission() {
+    let daemon = daemon();
+    let validator = [("static_validator/__main__.py", NO_LOOPS), ("static_validator/rules.py", "LONG = 100\n")];
+    let long = format!("print(int(input()) * 2)  # {}", "x".repeat(100));
+    let c = "#include <stdio.h>\nint main() { int n; scanf(\"%d\", &n); printf(\"%d\", 2 * n); }";
+    let files = [
+        ("data/secret/1.in", "2"),
+        ("data/secret/1.ans", "4"),
+        ("include/python3/given.py", ""),
+        ("submissions/accepted/short/main.py", "print(int(input()) * 2)"),
+        ("submissions/accepted/c/main.c", c),
+        ("submissions/wrong_answer/loop/main.py", "for n in [2]: print(n * 2)"),
+        ("submissions/wrong_answer/other/main.py", "print(5)"),
+        ("submissions/run_time_error/crash/main.py", "print(1 // 0)"),
+        ("submissions/partially_accepted/long/main.py", &long),
+        ("submissions/submissions.yaml", "wrong_answer/loop:\n  message: \"main.py ['given.py', 'main.py']\"\n"),
+    ];
+    let package = |yaml: &str, settings: &str| {
+        let settings = [("data/secret/test_group.yaml", settings)];
+        let is_kept = |name: &str| yaml.contains("scoring") || !name.contains("/partially");
+        let files = files.iter().filter(|(name, _)| is_kept(name)).chain(&validator).chain(&settings).copied();
+        let files: Vec<(&str, &str)> = files.collect();
+        package(&format!("{NEW}{yaml}"), &files)
+    };
+    let plain = package("", "static_validation_score: pass-fail\n");
+    let (status, document) = judged(&daemon, plain.path());
+    let row = |name: &str| {
+        let rows = document["submissions"].as_array().unwrap();
+        rows.iter().find(|row| row["submission"] == name).unwrap_or_else(|| panic!("{name}: {document:#}")).clone()
+    };
+    let looped = row("wrong_answer/loop");
+    assert_eq!(looped["message"], "Test secret/static validation: No loops, please.", "{looped:#}");
+    let compiled = &row("accepted/c")["report"]["tests"][0];
+    assert!(compiled["feedback"].as_str().unwrap().starts_with("c main.c ['.assay.out', 'main.c'"), "{compiled:#}");
+    assert_eq!(status, 0, "{document:#}");
+    let points = "max_score: 50\nstatic_validation_score: 20\nstatic_validator_args: [points]\n";
+    let scored = judged(&daemon, package("type: scoring\n", points).path());
+    let of: Vec<String> = rows(&scored.1).into_iter().filter(|row| row.contains("cepted")).collect();
+    assert_eq!(of, ["accepted/c: accepted 50", "accepted/short: accepted 50", "partially_accepted/long: partial 40"]);
+    // its own mistakes are not the submission's
+    for broken in
+        ["import sys\nsys.exit(0)\n", "import sys\nopen(sys.argv[3] + 'score.txt', 'w').write('21')\nsys.exit(42)\n"]
+    {
+        let folder = package("type: scoring\n", points);
+        std::fs::write(folder.path().join("static_validator/__main__.py"), broken).unwrap();
+        let (_, document) = judged(&daemon, folder.path());
+        assert_eq!(document["submissions"][0]["verdict"], "system_error", "{broken}: {document:#}");
+    }
+}
+
+#[test]
+fn an_interactive_problem_may_have_a_static_validator_of_two_scripts() {
+    let daemon = daemon();
+    let files = [
+        ("data/secret/1.in", "7"),
+        ("data/secret/1.ans", ""),
+        ("data/secret/test_group.yaml", "static_validation_score: pass-fail\nstatic_validator_args: ['7']\n"),
+        (
+            "output_validator/v.py",
+            "import sys\nprint(open(sys.argv[1]).read(), flush=True)\nsys.exit(42 if input() == '7' else 43)\n",
+        ),
+        (
+            "static_validator/build",
+            "#!/bin/sh\ncc -o check check.c\nprintf '#!/bin/sh\\nexec \"${0%%/*}/check\" \"$@\"\\n' > run\nchmod +x run\n",
+        ),
+        (
+            "static_validator/check.c",
+            "#include <stdio.h>\n#include <string.h>\nint main(int c, char **v) { char t[99] = \"\"; fread(t, 1, 98, fopen(v[2], \"r\")); return strstr(t, v[4]) ? 43 : 42; }",
+        ),
+        ("submissions/accepted/echo.py", "print(input())"),
+        ("submissions/wrong_answer/seven.py", "input(); print(7)"),
+    ];
+    all_as_expected("static", judged(&daemon, package(&format!("{NEW}type: interactive\n"), &files).path()));
+}
+
 #[test]
 fn files_arguments_constants_and_included_code_reach_the_submission() {
     let daemon = daemon();
