@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  mount -> send descriptors -> fork what waits (a blank child, or a runtime)
-//!        -> receive a Run (control socket closed: exit)
+//!        -> say that it waits -> receive a Run (control socket closed: exit)
 //!             the waiting process fits ---------------------------------.
 //!             it does not fit, or has exited: kill it, then fork        |
 //!             another blank child or ask the template ------------------+
@@ -109,6 +109,7 @@ impl CellInit<'_> {
             Ok(waiting) => waiting,
             Err(failed) => self.fail(&failed),
         };
+        run_status::send_waiting(&self.io.status);
         let Some(received) = recv_run(&self.io.control) else { sys::exit(0) };
         let main = match self.start_main(&received, waiting, &store) {
             Ok(main) => main,

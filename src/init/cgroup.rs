@@ -90,6 +90,9 @@ pub struct Cgroup {
 /// Most processes beyond a program's limit that are filled up (`process_room`).
 const MAX_RESERVE: u64 = 128;
 
+/// The part of memory.stat that is read: what is looked for is in its first thousand bytes.
+const STAT_BYTES: usize = 4096;
+
 const ROOT: &CStr = c"/sys/fs/cgroup";
 const V1_CPU: [&str; 4] = ["cpuacct", "cpu,cpuacct", "cpuacct,cpu", "cpu"];
 const V1_QUOTA: [&str; 3] = ["cpu", "cpu,cpuacct", "cpuacct,cpu"];
@@ -213,7 +216,7 @@ impl Cgroup {
     /// short. With kernel memory.
     #[must_use]
     pub fn unreclaimable(&self) -> u64 {
-        let mut buffer = [0; 8192];
+        let mut buffer = [0; STAT_BYTES];
         let Some(stat) = text(self.stat.as_ref(), &mut buffer) else { return 0 };
         let cache = |list: &str| keyed(stat, list).unwrap_or(0);
         self.memory().saturating_sub(cache("active_file") + cache("inactive_file"))
@@ -221,7 +224,7 @@ impl Cgroup {
 
     /// Bytes of page cache.
     fn cache(&self) -> u64 {
-        let mut buffer = [0; 8192];
+        let mut buffer = [0; STAT_BYTES];
         let Some(stat) = text(self.stat.as_ref(), &mut buffer) else { return 0 };
         let files = keyed(stat, if self.version == 2 { "file" } else { "cache" });
         files.unwrap_or(0).saturating_sub(keyed(stat, "shmem").unwrap_or(0))

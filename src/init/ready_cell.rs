@@ -35,9 +35,6 @@ const NETWORK_CHECK_NS: u64 = 1_000_000;
 /// machine, a start of Python ten.
 const READY_PATIENCE_NS: u64 = 500_000_000;
 
-/// Pause between looks whether the process exists that waits in a cell.
-const CHILD_CHECK_NS: u64 = 150_000;
-
 /// A cell that waits for its run.
 pub struct ReadyCell {
     /// The cell init.
@@ -133,10 +130,7 @@ impl ReadyCell {
     /// run would wait for both anyway. At most [`READY_PATIENCE_NS`] each, because neither has to
     /// happen.
     pub fn wait_until_ready(&mut self) {
-        let give_up_at = sys::now().saturating_add(READY_PATIENCE_NS);
-        while self.waiting().is_empty() && !sys::has_exited(self.pid) && sys::now() < give_up_at {
-            let _ = sys::poll(&mut [], CHILD_CHECK_NS);
-        }
+        self.status.wait_until_waiting(sys::now().saturating_add(READY_PATIENCE_NS));
         if let Some(ready) = &self.ready {
             let _ = sys::poll(&mut [sys::poll_fd(ready.as_raw_fd(), libc::POLLIN)], READY_PATIENCE_NS);
         }

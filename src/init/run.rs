@@ -330,8 +330,9 @@ impl RunState {
             RunKind::Split => self.all_reaped = childless,
             RunKind::Cell => self.settle_cell(),
         }
-        self.check_oom(now, cgroup);
         if self.ended.is_some() && self.killed_at.is_none() {
+            // while it runs, samples tell
+            self.check_oom(now, cgroup);
             // without the cgroup's CPU time, RLIMIT_CPU is the limit
             if self.ended == Some(Ended::Signaled(libc::SIGXCPU as u8)) && !cgroup.has_cpu() {
                 self.fired = Fired::Cpu;

@@ -1,8 +1,9 @@
-//! What the processes of a run report to the init, on a close-on-exec pipe: that the program
-//! starts, that a set-up step failed, and how the program of a cell ended. Only our own code writes
-//! it: exec closes the pipe.
+//! What the processes of a run report to the init, on a close-on-exec pipe: that a cell waits for
+//! its run, that the program starts, that a set-up step failed, and how the program of a cell
+//! ended. Only our own code writes it: exec closes the pipe.
 //!
 //! ```text
+//! 'W' waiting
 //! 'T' start   at u64 | ready_at u64 | before_ns u64 | setup_ns u64 | hot u8
 //! 'F' failed  errno i32 | length u8 | step
 //! 'E' end     kind u8 (0 exited, 1 signaled) | value u8 | survivors u32 | at u64 | user_ns u64
@@ -14,6 +15,8 @@
 use super::sys::{self, Errno};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use wire::frame::Ended;
+
+use nix::libc;
 
 /// A set-up step that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +88,8 @@ impl CellEnd {
 /// What was received about one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunStatus {
+    /// Whether the cell waits for its run, with the process in it that does, if any.
+    pub waits: bool,
     pub start: Option<ProgramStart>,
     pub failed: Option<StepError>,
     pub end: Option<CellEnd>,
@@ -96,13 +101,14 @@ pub struct StatusPipe {
     /// Received bytes that are not parsed yet.
     bytes: Vec<u8>,
     status: RunStatus,
+    has_ended: bool,
 }
 
 impl StatusPipe {
     /// `fd` must be non-blocking.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd, bytes: Vec::new(), status: RunStatus::default() }
+        Self { fd, bytes: Vec::new(), status: RunStatus::default(), has_ended: false }
     }
 
     /// The descriptor for poll.
@@ -117,11 +123,26 @@ impl StatusPipe {
         &self.status
     }
 
+    /// Waits until the cell waits for its run, a step has failed, or the pipe has ended; at most
+    /// until `give_up_at`.
+    pub fn wait_until_waiting(&mut self, give_up_at: u64) {
+        loop {
+            let RunStatus { waits, failed, .. } = self.recv();
+            let is_settled = *waits || failed.is_some();
+            let left = give_up_at.saturating_sub(sys::now());
+            if is_settled || self.has_ended || left == 0 {
+                return;
+            }
+            let _ = sys::poll(&mut [sys::poll_fd(self.fd(), libc::POLLIN)], left);
+        }
+    }
+
     /// Reads what is in the pipe. Never waits.
     pub fn recv(&mut self) -> &RunStatus {
         let mut buffer = [0; 512];
         while let Ok(n) = sys::read(self.fd.as_raw_fd(), &mut buffer) {
             if n == 0 {
+                self.has_ended = true;
                 break;
             }
             self.bytes.extend_from_slice(buffer.get(..n).unwrap_or_default());
@@ -147,6 +168,7 @@ fn parse(all: &[u8], status: &mut RunStatus) -> usize {
 fn parse_record<'a>(bytes: &'a [u8], status: &mut RunStatus) -> Option<&'a [u8]> {
     let (tag, mut rest) = bytes.split_first()?;
     match tag {
+        b'W' => status.waits = true,
         b'T' => status.start = Some(parse_start(&mut rest)?),
         b'F' => status.failed = Some(parse_failed(&mut rest)?),
         _ => status.end = Some(parse_end(&mut rest)?),
@@ -196,6 +218,11 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
 /// way to report a failure.
 fn send(to: &OwnedFd, record: &[u8]) {
     let _ = sys::write_all(to.as_raw_fd(), record);
+}
+
+/// Reports that the cell waits for its run.
+pub fn send_waiting(to: &OwnedFd) {
+    send(to, b"W");
 }
 
 /// Reports that the program starts.

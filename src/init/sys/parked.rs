@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use super::errno::{Errno, check};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::libc;
 
-/// Stack of a parked thread: it makes one system call.
-const STACK_BYTES: usize = 4096;
+/// A parked thread's page: a word, and the stack, on which it makes one system call.
+const PAGE_BYTES: usize = 4096;
 
 /// How often [`ParkedThreads::release`] looks for a thread that is not asleep yet, or not gone yet.
 const MAX_LOOKS: u32 = 10_000;
@@ -19,19 +20,39 @@ const LOOK_PAUSE: Duration = Duration::from_micros(100);
 
 /// Threads of this process that sleep until they are released.
 ///
-/// They touch no memory except their stacks, hold no lock, and have every signal blocked, so that
-/// the process may fork as if it had one thread.
+/// They touch no memory except their pages, hold no lock, and have every signal blocked, so that
+/// the process may fork as if it had one thread. A forked process has no copy of their pages.
 #[derive(Default)]
 pub struct ParkedThreads {
     all: Vec<ParkedThread>,
-    /// Stacks of threads that are gone.
+    /// Pages of threads that are gone.
     free: Vec<ParkedThread>,
 }
 
+/// One thread's page, which stays mapped for as long as the process lives. It begins with a word
+/// that is not 0 while the thread exists: the kernel sets and clears it.
 struct ParkedThread {
-    stack: Box<[u8]>,
-    /// Not 0 while the thread exists: the kernel sets and clears it.
-    tid: Box<AtomicU32>,
+    page: NonNull<AtomicU32>,
+}
+
+impl ParkedThread {
+    fn new() -> Result<Self, Errno> {
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, which nothing refers to.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE_BYTES, rights, kind, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return Err(libc::ENOMEM);
+        }
+        // SAFETY: only forked processes see a difference, and they use no parked thread.
+        let _ = unsafe { libc::madvise(page, PAGE_BYTES, libc::MADV_DONTFORK) };
+        NonNull::new(page.cast()).map(|page| Self { page }).ok_or(libc::ENOMEM)
+    }
+
+    fn tid(&self) -> &AtomicU32 {
+        // SAFETY: mapped, aligned, and never a reference to anything else.
+        unsafe { self.page.as_ref() }
+    }
 }
 
 /// What all parked threads sleep on. Its value never changes.
@@ -57,21 +78,17 @@ impl ParkedThreads {
 
     /// Starts one more.
     pub fn park(&mut self) -> Result<(), Errno> {
-        let mut thread = self.free.pop().unwrap_or_else(|| ParkedThread {
-            stack: vec![0; STACK_BYTES].into_boxed_slice(),
-            tid: Box::new(AtomicU32::new(0)),
-        });
+        let thread = self.free.pop().map_or_else(ParkedThread::new, Ok)?;
         // not 0 before the kernel sets it
-        thread.tid.store(u32::MAX, Ordering::SeqCst);
-        let top = thread.stack.as_mut_ptr_range().end;
-        let top = top.wrapping_sub(top.addr() % 16).cast();
+        thread.tid().store(u32::MAX, Ordering::SeqCst);
+        let top = thread.page.as_ptr().cast::<u8>().wrapping_add(PAGE_BYTES).cast();
         let shared = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_SYSVSEM;
         let flags = shared | libc::CLONE_THREAD | libc::CLONE_CHILD_CLEARTID;
-        let tid = thread.tid.as_ptr();
+        let tid = thread.tid().as_ptr();
         let (none, no_tls) = (std::ptr::null_mut::<libc::c_void>(), std::ptr::null_mut::<libc::c_void>());
         let no_tid = std::ptr::null_mut::<u32>();
-        // SAFETY: the stack and the word are the thread's alone until the word is 0. The thread
-        // shares this thread's TLS, of which it uses nothing: its one call does not fail.
+        // SAFETY: the page is the thread's alone until the word is 0. The thread shares this
+        // thread's TLS, of which it uses nothing: its one call does not fail.
         let started = check(i64::from(unsafe { libc::clone(park, top, flags, none, no_tid, no_tls, tid) }));
         match started {
             Ok(_) => self.all.push(thread),
@@ -90,7 +107,7 @@ impl ParkedThreads {
                 left -= usize::try_from(woken).unwrap_or(0).min(left);
             }
             let (gone, all) =
-                std::mem::take(&mut self.all).into_iter().partition(|thread| thread.tid.load(Ordering::SeqCst) == 0);
+                std::mem::take(&mut self.all).into_iter().partition(|thread| thread.tid().load(Ordering::SeqCst) == 0);
             self.all = all;
             self.free.extend::<Vec<_>>(gone);
             if self.all.len() <= end {

@@ -143,12 +143,19 @@ pub fn with_open_files<T>(soft: u64, work: impl FnOnce() -> T) -> Result<T, Errn
 
 /// Sets a resource limit of a child, clamped to the existing hard limit; pid 0 is this process.
 pub fn limit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
-    let mut have = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let resource = resource as libc::__rlimit_resource_t;
-    // SAFETY: the structures outlive the calls.
+    let set = |hard: u64| {
+        let want = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
+        // SAFETY: the structure outlives the call.
+        check(i64::from(unsafe { libc::prlimit(pid, resource, &want, std::ptr::null_mut()) })).map(drop)
+    };
+    // most limits are below the existing ones
+    match set(hard) {
+        Err(libc::EPERM) => {}
+        done => return done,
+    }
+    let mut have = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure outlives the call.
     check(i64::from(unsafe { libc::prlimit(pid, resource, std::ptr::null(), &mut have) }))?;
-    let hard = hard.min(have.rlim_max);
-    let want = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
-    // SAFETY: as above.
-    check(i64::from(unsafe { libc::prlimit(pid, resource, &want, std::ptr::null_mut()) })).map(drop)
+    set(hard.min(have.rlim_max))
 }

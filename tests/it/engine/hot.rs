@@ -527,3 +527,21 @@ fn programs_that_import_a_module_find_it_loaded_once_some_were_seen() {
         assert_eq!(run(&mut caller, &work)["sandbox"]["profile"], "python");
     }
 }
+
+/// Nothing waits for it in its cell, since its process could come from the template: it must not
+/// wait for that. The bound is below what it waited for.
+#[test]
+fn a_command_that_no_runtime_serves_starts_at_once_beside_a_template() {
+    let profiles = profile("python", |text| text);
+    let daemon = daemon("python", profiles.path());
+    let mut caller = daemon.caller();
+    let mut work = python("python", "");
+    (work["command"], work["fresh"]) = (json!(["true"]), json!(true));
+    let setups: Vec<f64> = (0..4)
+        .map(|_| {
+            wait_for_prewarm(&mut caller);
+            caller.ok("submission.run", work.clone())["timing"]["setup_ms"].as_f64().unwrap()
+        })
+        .collect();
+    assert!(setups.iter().any(|setup| *setup < 400.0), "{setups:?} ms");
+}
