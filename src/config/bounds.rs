@@ -63,6 +63,12 @@ pub const MAX_WAITING_OUTPUT_BYTES: usize = 64 * 1024 * 1024;
 /// How long the report of a finished submission is kept.
 pub const REPORT_TTL: Duration = Duration::from_secs(600);
 
+/// The shortest `store.keep`: [`REPORT_TTL`], in which reports can be fetched.
+pub const MIN_STORE_KEEP: Duration = REPORT_TTL;
+
+/// The least `store.max`: two of the largest reports with everything around them.
+pub const MIN_STORE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Number of kept reports.
 pub const MAX_KEPT_REPORTS: usize = 4096;
 

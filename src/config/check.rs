@@ -1,8 +1,10 @@
 //! Checks that the types cannot make: ranges, names, mutual exclusion. Pure: takes a configuration,
 //! returns mistakes with their keys.
 
+use super::bounds;
 use super::http::Listen;
 use super::model::{CallerRule, Config};
+use super::units::Unit;
 use docker::Endpoint;
 use telemetry::log;
 
@@ -57,6 +59,16 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     }
     if config.queue.patience_ms == 0 {
         report("queue.patience_ms", "0 gives no time to wait for a sandbox; use at least \"1ms\"".to_owned());
+    }
+    let (least, shown) = (bounds::MIN_STORE_KEEP.as_secs(), Unit::Seconds.show(bounds::MIN_STORE_KEEP.as_secs()));
+    if config.store.keep_s < least {
+        let message = format!("{} is too short; use at least {shown:?}", Unit::Seconds.show(config.store.keep_s));
+        report("store.keep_s", message);
+    }
+    let (least, shown) = (bounds::MIN_STORE_BYTES, Unit::Bytes.show(bounds::MIN_STORE_BYTES));
+    if config.store.max_bytes < least {
+        let message = format!("{} is too little; use at least {shown:?}", Unit::Bytes.show(config.store.max_bytes));
+        report("store.max_bytes", message);
     }
     if let Some(pattern) = config.images.trusted.first_invalid() {
         let advice = "use registry/path, or registry/* for everything below it, with the host of the registry";
@@ -157,11 +169,13 @@ mod tests {
             config.uids.base = 10;
             config.queue.max = 0;
             config.log.level = "loud".to_owned();
+            config.store.keep_s = 599;
+            config.store.max_bytes = (16 << 20) - 1;
             config.engine.max_creating = 0;
             config.engine.cpu_overcommit = f64::NAN;
         });
-        let expected = ["instance.name", "socket.mode", "uids.base", "queue.max", "log.level"];
+        let expected = ["instance.name", "socket.mode", "uids.base", "queue.max", "log.level", "store.keep_s"];
         assert!(expected.iter().all(|key| found.iter().any(|other| other == key)), "{found:?}");
-        assert_eq!(found.len(), 7, "{found:?}");
+        assert_eq!(found.len(), 9, "{found:?}");
     }
 }

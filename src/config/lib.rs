@@ -44,7 +44,8 @@ pub use image_folders::ImageFolders;
 pub use load::{Loaded, Origins, Sources};
 pub use model::{
     CacheSettings, CallerRule, Config, DEFAULT_SOCKET, ENGINE_CLIENT_APP, EngineSettings, ImageSettings,
-    InstanceSettings, IsolationSettings, LogSettings, ProfileSettings, QueueSettings, SocketSettings, UidSettings,
+    InstanceSettings, IsolationSettings, LogSettings, ProfileSettings, QueueSettings, SocketSettings, StoreSettings,
+    UidSettings,
 };
 pub use problem::{ConfigError, ConfigProblem, SettingOrigin};
 pub use profiles::{LoadedProfiles, load_profiles, load_profiles_with_warnings};

@@ -41,6 +41,8 @@ pub struct Config {
     pub uids: UidSettings,
     /// The compile cache.
     pub cache: CacheSettings,
+    /// What outlives the process: submissions, reports and history.
+    pub store: StoreSettings,
     /// Requirements on every sandbox, and their reuse.
     pub isolation: IsolationSettings,
     /// The daemon's log.
@@ -340,6 +342,33 @@ pub struct CacheSettings {
 impl Default for CacheSettings {
     fn default() -> Self {
         CacheSettings { max_bytes: 512 * 1024 * 1024 }
+    }
+}
+
+/// What the store in the state folder keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSettings {
+    /// How long reports stay in history, in seconds.
+    pub keep_s: u64,
+    /// The maximum size of the database and of the outputs beside it, in bytes. Beyond it the
+    /// oldest history is removed.
+    pub max_bytes: u64,
+    /// Whether submissions stay with their reports: code, input and expected output. Otherwise they
+    /// are removed when they are answered.
+    pub keep_sources: bool,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        StoreSettings { keep_s: 30 * 24 * 3600, max_bytes: 2 * 1024 * 1024 * 1024, keep_sources: false }
+    }
+}
+
+impl StoreSettings {
+    /// [`StoreSettings::keep_s`] as a duration.
+    pub fn keep(&self) -> Duration {
+        Duration::from_secs(self.keep_s)
     }
 }
 

@@ -97,6 +97,7 @@ fn every_setting_can_be_set_by_its_variable_and_by_a_flag() {
             schema::ValueKind::Bool => "true",
             schema::ValueKind::Choice(words) => &words[0],
             schema::ValueKind::Unsigned(_) if key.starts_with("uids.") => "2000",
+            schema::ValueKind::Unsigned(_) if key.starts_with("store.") => "20000000",
             schema::ValueKind::Unsigned(_) | schema::ValueKind::Number => "7",
             schema::ValueKind::List(_) if key == "images.trusted" => "registry.example/x",
             schema::ValueKind::List(_) => "1000",

@@ -16,6 +16,7 @@
 pub mod assembly;
 mod findings;
 mod instance;
+mod open_store;
 pub mod reaper;
 pub mod reload;
 mod service;
@@ -38,7 +39,7 @@ use instance::Instance;
 use reaper::Reaper;
 use sandbox::host::Fleet;
 use sandbox::lifecycle::Slots;
-use scheduler::SubmissionService;
+use scheduler::{StoreAccess, SubmissionService};
 use server::http::HttpServer;
 use server::rpc::{self, Connections, Daemon, Live, MemoryBlobs, ReloadRequest};
 use signals::{SignalReceived, SignalRequest, Signals};
@@ -83,6 +84,8 @@ struct RunningDaemon {
     main_loop: Arc<LivenessProbe>,
     watchdog: Option<JoinHandle<()>>,
     reaper: Reaper,
+    /// Opens the store when its disk lets it.
+    opening: Option<JoinHandle<()>>,
     /// Hosts that a reload removed and that still finish runs.
     retiring: JoinSet<()>,
 }
@@ -105,6 +108,8 @@ impl RunningDaemon {
         let config = &assembly.config;
         raise_open_files();
         let instance = Instance::claim(&config.instance, instance::LOCK_TIMEOUT)?;
+        let store = Arc::new(StoreAccess::new(&config.store));
+        let is_open = open_store::open(&store, instance.folder())?;
         let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder(), &config.log)?;
         let engines: Vec<String> = assembly.engines.iter().map(|engine| engine.target.endpoint.to_string()).collect();
         tracing::info!(
@@ -128,7 +133,12 @@ impl RunningDaemon {
             instance.folder(),
             assembly.cache(instance.folder()),
             blobs.clone(),
+            store.clone(),
         );
+        let opening = (!is_open).then(|| {
+            let folder = instance.folder().to_owned();
+            tokio::spawn(async move { open_store::try_again(store, folder).await })
+        });
         resume(&submissions, &assembly);
         let (accept_loop, main_loop) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
         let (reload, reloads) = mpsc::channel::<ReloadRequest>(1);
@@ -176,6 +186,7 @@ impl RunningDaemon {
             main_loop,
             watchdog,
             reaper,
+            opening,
             retiring: JoinSet::new(),
         })
     }
@@ -234,6 +245,11 @@ impl RunningDaemon {
         if let Some(http_server) = self.http_server {
             http_server.close().await;
         }
+        if let Some(opening) = self.opening {
+            opening.abort();
+        }
+        let store = self.submissions.store().clone();
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
         self.reaper.dismiss();
         tracing::info!("assayd ends");
     }

@@ -33,6 +33,7 @@ fn split(config: &Config) -> (Config, Config) {
         queue,
         uids,
         cache,
+        store,
         isolation,
         log: LogSettings { level, target },
         http,
@@ -43,6 +44,7 @@ fn split(config: &Config) -> (Config, Config) {
         hosts,
         profiles,
         queue,
+        store,
         isolation,
         log: LogSettings { level, ..LogSettings::default() },
         ..Config::default()
@@ -121,6 +123,7 @@ impl RunningDaemon {
             self.retiring.spawn(async move { host.close_when_idle().await });
         }
         self.submissions.set_queue_config(next.config.queue.clone());
+        self.submissions.store().set_settings(&next.config.store);
         log::set_level(&next.config.log.level)?;
         self.reaper.set_targets(&next.targets());
         self.daemon.live.replace(next.live_settings());

@@ -242,6 +242,9 @@ fn one() -> u32 {
 pub struct Work {
     pub id: String,
     pub caller: Caller,
+    /// The language that the caller named; its profile may name another one for suites.
+    #[serde(default)]
+    pub language: String,
     #[serde(with = "shared")]
     pub profile: Arc<Profile>,
     /// A profile whose runtime has loaded what the program imports. Its sandboxes do as well.

@@ -29,6 +29,8 @@
 //! | `rate` | how many submissions a uid may hand in per second |
 //! | `no_sandbox`, `long_wait` | why a submission got no sandbox, or waits long for one |
 //! | `registry` | submissions by id |
+//! | `answering` | a submission's task and the publication of its report |
+//! | `store_access`, `records` | the store, and what it keeps of a report |
 //! | `persistence`, `unfinished`, `report_store` | work and reports that outlive the daemon |
 //! | `health`, [`stages`], `counters`, `metrics`, `language_metrics` | figures |
 //! | `access_log` | one log line per answered submission |
@@ -41,6 +43,7 @@ pub mod stages;
 pub mod submission;
 
 mod access_log;
+mod answering;
 mod blame;
 mod counters;
 mod further_sandboxes;
@@ -56,11 +59,13 @@ mod overload_tests;
 mod persistence;
 mod phase;
 mod rate;
+mod records;
 mod referee_requests;
 mod registry;
 mod report_store;
 mod room_hold;
 mod service;
+mod store_access;
 mod unfinished;
 mod wait_estimator;
 
@@ -72,3 +77,4 @@ pub use registry::{KeptForNextDaemon, SubmissionHandle, SubmissionIo, Viewer};
 pub use report_store::BlobStore;
 pub use service::{Arrival, SubmissionService};
 pub use stages::Stage;
+pub use store_access::{StoreAccess, may_pass};

@@ -102,6 +102,11 @@ impl SubmissionHandle {
         }
     }
 
+    /// Whether its caller gave it an id, so that its content counts.
+    pub(super) fn has_digest(&self) -> bool {
+        self.digest != [0; 32]
+    }
+
     /// The current phase.
     pub fn phase(&self) -> SubmissionPhase {
         self.phase.borrow().clone()

@@ -8,30 +8,26 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::access_log::log_answer;
 use super::admission::{QueueBounds, QueueLoad, Refusal, admit};
 use super::allocator::Allocator;
 use super::counters::SubmissionCounters;
 use super::language_metrics::LanguageMetrics;
-use super::phase::SubmissionPhase;
 use super::rate::{RateBound, RateLimiter};
 use super::registry::{IdClaim, Registry, SubmissionHandle, SubmissionIo, Viewer};
 use super::report_store::{BlobStore, ReportStore};
 use super::stages::{Stage, StageMetrics, StageTimes};
-use super::submission::{SubmissionTask, TaskResources};
+use super::store_access::StoreAccess;
 use super::unfinished::UnfinishedStore;
 use config::{QueueSettings, bounds};
 use judge::cache::Cache;
-use judge::compute::on_bytes;
 use judge::events::EventLog;
-use judge::render::millis;
 use judge::work::Work;
+use protocol::Submission;
 use protocol::rows::HostState;
 use protocol::status::Counters;
-use protocol::{Report, ReportText, Submission};
 use sandbox::host::{Fleet, Host};
 
 /// How long the first probe of the engines is waited for; longer than the timeout of a probe.
@@ -40,8 +36,11 @@ const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long submissions that the end of a drain cancelled may take to answer.
 const CANCELLED_ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// About what a test or a case of a report takes while its JSON is made.
-const ITEM_BYTES: usize = 1024;
+/// How long the end of a drain waits for reports on their way to the store.
+const RECORDING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs whose large outputs are written for history at a time. That of others goes without them.
+const MAX_STAGING: usize = 4;
 
 /// How a submission arrived.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ pub struct Arrival {
 /// All submissions: admission, lookup, drain, persistence.
 pub struct SubmissionService {
     pub(super) fleet: Arc<Fleet>,
-    allocator: Arc<Allocator>,
+    pub(super) allocator: Arc<Allocator>,
     queue_config: Mutex<QueueSettings>,
     pub(super) registry: Registry,
     rates: RateLimiter,
@@ -72,12 +71,17 @@ pub struct SubmissionService {
     /// An operator asked for no more submissions, for maintenance.
     paused: AtomicBool,
     /// Becomes true at the end of a drain: what has not started is saved.
-    drain_ended: watch::Sender<bool>,
+    pub(super) drain_ended: watch::Sender<bool>,
     pub(super) unfinished: UnfinishedStore,
     pub(super) reports: ReportStore,
-    cache: Cache,
+    pub(super) cache: Cache,
     pub(super) blobs: Arc<dyn BlobStore>,
     first_probe_done: AtomicBool,
+    pub(super) store: Arc<StoreAccess>,
+    /// Reports on their way to the store.
+    pub(super) recording: Arc<AtomicUsize>,
+    /// Reports whose large outputs are written.
+    pub(super) staging: Semaphore,
 }
 
 impl std::fmt::Debug for SubmissionService {
@@ -139,6 +143,7 @@ impl SubmissionService {
         state_folder: &Path,
         cache: Cache,
         blobs: Arc<dyn BlobStore>,
+        store: Arc<StoreAccess>,
     ) -> Arc<SubmissionService> {
         Arc::new(SubmissionService {
             allocator: Allocator::start(fleet.clone(), capacity_changed, queue.max_running_per_uid),
@@ -159,6 +164,9 @@ impl SubmissionService {
             cache,
             blobs,
             first_probe_done: AtomicBool::new(false),
+            store,
+            recording: Arc::default(),
+            staging: Semaphore::new(MAX_STAGING),
         })
     }
 
@@ -238,74 +246,6 @@ impl SubmissionService {
             service.run_task(work, task_handle, received, times, slot).await;
         });
         handle
-    }
-
-    /// Runs a submission to its end: answered, or saved for the next daemon.
-    async fn run_task(
-        &self,
-        work: Work,
-        handle: Arc<SubmissionHandle>,
-        received: Instant,
-        times: StageTimes,
-        slot: AdmissionSlot,
-    ) {
-        let language = work.profile.name.clone();
-        let resources = TaskResources {
-            allocator: &self.allocator,
-            default_patience: self.queue_config().patience(),
-            cache: &self.cache,
-            blobs: &self.blobs,
-            counters: &self.counters,
-            languages: &self.languages,
-            drain_ended: self.drain_ended.subscribe(),
-        };
-        let mut task = SubmissionTask::new(resources, &work, &handle, received, times);
-        let report = task.run().await;
-        let times = task.times;
-        let report = match report {
-            Some(report) => report,
-            None => match self.save(work, handle.digest, received).await {
-                Some(report) => report,
-                None => {
-                    handle.set_phase(SubmissionPhase::Kept);
-                    handle.io.close();
-                    return;
-                }
-            },
-        };
-        self.answer(&language, &handle, report, received, times, slot);
-    }
-
-    /// Publishes a report.
-    fn answer(
-        &self,
-        language: &str,
-        handle: &Arc<SubmissionHandle>,
-        mut report: Report,
-        received: Instant,
-        mut times: StageTimes,
-        slot: AdmissionSlot,
-    ) {
-        let total = received.elapsed();
-        report.timing.total_ms = millis(total);
-        times.set(Stage::Total, total);
-        self.stages.record(&times);
-        self.counters.count_answer(&report);
-        log_answer(&handle.caller, language, &report);
-        self.languages.record_answer(language, &report, total);
-        // before the answer is visible: a caller with an answer may submit again at once
-        drop(slot);
-        let items = report.tests.len() + report.suite.as_ref().map_or(0, |suite| suite.cases.len());
-        let text = on_bytes(items * ITEM_BYTES, || ReportText::from(&report));
-        drop(report);
-        self.publish(handle, text, Duration::ZERO);
-    }
-
-    /// Makes a report available that was made `age` ago.
-    pub(super) fn publish(&self, handle: &Arc<SubmissionHandle>, report: ReportText, age: Duration) {
-        handle.io.close();
-        self.registry.record_answer(handle, age, report.bytes() + handle.io.log.memory_bytes());
-        handle.set_phase(SubmissionPhase::Done(report));
     }
 
     fn admit(self: &Arc<Self>, work: &Work) -> Result<AdmissionSlot, Refusal> {
@@ -484,5 +424,14 @@ impl SubmissionService {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let stored = Instant::now() + RECORDING_TIMEOUT;
+        while self.recording.load(Ordering::Relaxed) > 0 && Instant::now() < stored {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The store, open or not.
+    pub fn store(&self) -> &Arc<StoreAccess> {
+        &self.store
     }
 }

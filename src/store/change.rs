@@ -25,6 +25,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) retention: &'a Retention,
     /// Output files to remove once the transaction is on the disk.
     pub(crate) removed: &'a mut Vec<String>,
+    /// Reports that the transaction adds to history, less those that it removes.
+    pub(crate) added: i64,
 }
 
 /// One thing to be done to the store.

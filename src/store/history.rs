@@ -143,6 +143,11 @@ pub(crate) fn list(
     Ok(HistoryPage { rows, next: None })
 }
 
+/// How many reports there are. Reads an index of all.
+pub(crate) fn count(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT count(*) FROM history", [], |row| row.get(0))
+}
+
 /// The newest report of an id; of any owner whose principal and tenant fit.
 pub(crate) fn find(
     connection: &Connection,

@@ -32,6 +32,8 @@ pub enum IntakeResult {
         key: i64,
         /// Where it is.
         state: StoredState,
+        /// The key of its report in history, if it is answered.
+        history: Option<i64>,
     },
     /// The id belongs to other content.
     Conflict,
@@ -53,7 +55,7 @@ impl Change for Intake {
                 remove_submission(rows, found.key)?;
             }
             Some(found) if found.digest == *digest => {
-                return Ok(IntakeResult::Known { key: found.key, state: found.state });
+                return Ok(IntakeResult::Known { key: found.key, state: found.state, history: found.history });
             }
             Some(_) => return Ok(IntakeResult::Conflict),
             None => {}
@@ -85,6 +87,29 @@ impl Change for Intake {
 #[derive(Debug)]
 pub struct Start {
     pub key: i64,
+}
+
+/// A submission that started is given up before it has a report, because the daemon ends: the next
+/// one runs it, and its start does not count.
+#[derive(Debug)]
+pub struct Requeue {
+    pub key: i64,
+}
+
+impl Change for Requeue {
+    type Output = ();
+    const NEED: Need = Need::Now;
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn apply(&self, rows: &mut Rows<'_>) -> rusqlite::Result<()> {
+        let mut update = rows.connection.prepare_cached(
+            "UPDATE submission SET state = 'queued', starts = starts - 1 WHERE key = ?1 AND state = 'leased'",
+        )?;
+        update.execute([self.key]).map(drop)
+    }
 }
 
 impl Change for Start {

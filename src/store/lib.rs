@@ -39,7 +39,7 @@
 //! | change | commit | answered |
 //! |---|---|---|
 //! | [`Intake`], [`Finish`], [`Forget`] | `synchronous=FULL`: the WAL is fsynced | after it |
-//! | [`Start`] | at once, without fsync: survives the process only | after it |
+//! | [`Start`], [`Requeue`] | at once, without fsync: survives the process only | after it |
 //! | [`Record`], [`Fetched`] | within [`LINGER`](queue), without fsync | not waited for |
 //!
 //! Output files and their folder are fsynced before the change that names them is queued; files are
@@ -91,7 +91,7 @@ mod tests;
 pub use change::Receipt;
 pub use error::{Error, OpenError};
 pub use history::{HistoryFilter, HistoryPage, HistoryRow, ListPosition, Tally};
-pub use intake::{Intake, IntakeResult, Start};
+pub use intake::{Intake, IntakeResult, Requeue, Start};
 pub use output::{OutputFile, StagedOutputs};
 pub use read::{Held, Known, StoredRequest};
 pub use record::{Fetched, Finish, FinishResult, HistoryEntry, Record};

@@ -93,13 +93,17 @@ impl ChangeQueue {
             return Err((change, Error::Busy { waiting: count }));
         }
         state.bytes = bytes;
+        // the writer already waits for the end of the linger, and a caller's answer is on its way
+        let is_awaited = change.need() != Need::Later || state.lingering.is_none();
         match change.need() {
             Need::Later => drop(state.lingering.get_or_insert_with(Instant::now)),
             _ => state.urgent += 1,
         }
         state.changes.push_back(change);
         drop(state);
-        self.changed.notify_one();
+        if is_awaited {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 

@@ -207,7 +207,7 @@ impl Change for Fetched {
 }
 
 fn insert_history(
-    rows: &Rows<'_>,
+    rows: &mut Rows<'_>,
     entry: &HistoryEntry,
     report: &[u8],
     outputs: &[OutputFile],
@@ -238,5 +238,6 @@ fn insert_history(
     let mut insert = rows.connection.prepare_cached("INSERT INTO report (history, body) VALUES (?1, ?2)")?;
     insert.execute(params![history, report])?;
     name_outputs(rows, outputs, None, Some(history))?;
+    rows.added += 1;
     Ok(history)
 }

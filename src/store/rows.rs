@@ -101,7 +101,8 @@ pub(crate) fn remove_history(rows: &mut Rows<'_>, key: i64) -> rusqlite::Result<
     let mut bytes: i64 = delete.query_row([key], |row| row.get(0)).optional()?.unwrap_or(0);
     connection.prepare_cached("DELETE FROM source WHERE history = ?1")?.execute([key])?;
     connection.prepare_cached("DELETE FROM outbox WHERE history = ?1")?.execute([key])?;
-    connection.prepare_cached("DELETE FROM history WHERE key = ?1")?.execute([key])?;
+    let removed = connection.prepare_cached("DELETE FROM history WHERE key = ?1")?.execute([key])?;
+    rows.added -= i64::try_from(removed).unwrap_or(0);
     let mut delete = connection.prepare_cached("DELETE FROM output WHERE history = ?1 RETURNING name, bytes")?;
     for removed in delete.query_map([key], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))? {
         let (name, size) = removed?;

@@ -1,7 +1,7 @@
 //! What the store says of itself, and the settings that may change while it runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -48,6 +48,8 @@ pub(crate) struct Status {
     commits: AtomicU64,
     changes: AtomicU64,
     last_commit_micros: AtomicU64,
+    /// Reports in history, counted when the file is opened and with each commit.
+    history: AtomicI64,
     is_full: AtomicBool,
     fault: Mutex<Option<String>>,
     set_aside: Mutex<Option<SetAside>>,
@@ -69,6 +71,15 @@ impl Status {
         self.changes.fetch_add(changes as u64, Ordering::Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.last_commit_micros.store(micros, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_history(&self, count: i64) {
+        self.history.store(count, Ordering::Relaxed);
+    }
+
+    /// Reports that a commit added, or removed if it is negative.
+    pub(crate) fn count_history(&self, more: i64) {
+        self.history.fetch_add(more, Ordering::Relaxed);
     }
 
     pub(crate) fn set_full(&self, is_full: bool) {
@@ -97,6 +108,7 @@ impl Status {
             commits: self.commits.load(Ordering::Relaxed),
             changes: self.changes.load(Ordering::Relaxed),
             last_commit: Duration::from_micros(self.last_commit_micros.load(Ordering::Relaxed)),
+            history: self.history.load(Ordering::Relaxed).max(0).unsigned_abs(),
             is_full: self.is_full.load(Ordering::Relaxed),
             fault: self.fault.lock().clone(),
             set_aside: self.set_aside.lock().clone(),

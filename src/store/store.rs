@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use nix::fcntl::{Flock, FlockArg};
+use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::change::Receipt;
@@ -16,7 +17,7 @@ use crate::database::{self, Unusable, sync_folder};
 use crate::error::{Error, OpenError, is_damage};
 use crate::filesystem::refuse_network;
 use crate::history::{self, HistoryFilter, HistoryPage, HistoryRow, ListPosition, Tally};
-use crate::intake::{Intake, IntakeResult, Start};
+use crate::intake::{Intake, IntakeResult, Requeue, Start};
 use crate::output::{OutputFolder, StagedOutputs};
 use crate::queue::ChangeQueue;
 use crate::read::{self, Held, Known, Readers, StoredRequest};
@@ -57,7 +58,7 @@ impl fmt::Debug for Options {
     }
 }
 
-/// An open store. Dropping it writes what waits, and waits for that.
+/// An open store. Dropping it closes it.
 pub struct Store {
     file: PathBuf,
     outputs: OutputFolder,
@@ -65,7 +66,7 @@ pub struct Store {
     readers: Arc<Readers>,
     status: Arc<Status>,
     clock: StoreClock,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
     /// Held until the writer has ended.
     _lock: Flock<File>,
 }
@@ -78,10 +79,7 @@ impl fmt::Debug for Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.queue.close();
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        self.close();
     }
 }
 
@@ -112,11 +110,11 @@ impl Store {
         let outputs = OutputFolder::open(outputs.clone()).map_err(OpenError::io("create", &outputs))?;
         let failed = |source| OpenError::Sqlite { file: file.clone(), source };
         let mut connection = open_or_replace(&file, &wall, &status)?;
-        let latest_ms = match begin(&connection, &outputs) {
+        let latest_ms = match begin(&connection, &outputs, &status) {
             Err(reason) if is_damage(&reason) => {
                 drop(connection);
                 connection = replace(&file, &reason, &wall, &status)?;
-                begin(&connection, &outputs)
+                begin(&connection, &outputs, &status)
             }
             begun => begun,
         };
@@ -139,7 +137,15 @@ impl Store {
         };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let writer = thread.spawn(move || writer.run()).map_err(OpenError::io("start the writer of", folder))?;
-        Ok(Store { file, outputs, queue, readers, status, clock, writer: Some(writer), _lock: lock })
+        Ok(Store { file, outputs, queue, readers, status, clock, writer: Mutex::new(Some(writer)), _lock: lock })
+    }
+
+    /// Writes what waits; changes after that are refused ([`Error::Closed`]). Blocks.
+    pub fn close(&self) {
+        self.queue.close();
+        if let Some(writer) = self.writer.lock().take() {
+            let _ = writer.join();
+        }
     }
 
     /// Takes in a submission.
@@ -150,6 +156,11 @@ impl Store {
     /// Notes that a submission starts.
     pub fn start(&self, start: Start) -> Receipt<u32> {
         self.queue.push(start)
+    }
+
+    /// Notes that a submission that started waits again.
+    pub fn requeue(&self, requeue: Requeue) -> Receipt<()> {
+        self.queue.push(requeue)
     }
 
     /// Stores the report of a submission that was taken in.
@@ -370,7 +381,6 @@ impl Store {
                 unfinished: count("SELECT count(*) FROM submission WHERE state <> 'answered'")?,
                 oldest_unfinished_ms: one("SELECT min(received_ms) FROM submission WHERE state <> 'answered'")?,
                 outbox: count("SELECT count(*) FROM outbox")?,
-                history: count("SELECT count(*) FROM history")?,
                 waiting,
                 dropped,
                 ..self.status.figures()
@@ -413,8 +423,9 @@ fn replace(file: &Path, reason: &rusqlite::Error, wall: &StoreClock, status: &St
 
 /// What the last process left: nothing runs, and files that no row names go. Returns the latest
 /// time of the file's clock.
-fn begin(connection: &Connection, outputs: &OutputFolder) -> rusqlite::Result<i64> {
+fn begin(connection: &Connection, outputs: &OutputFolder, status: &Status) -> rusqlite::Result<i64> {
     connection.execute("UPDATE submission SET state = 'queued' WHERE state = 'leased'", [])?;
+    status.set_history(history::count(connection)?);
     let strays = outputs.sweep(connection)?;
     if strays > 0 {
         tracing::info!(strays, "removed outputs that a crash left without a report");

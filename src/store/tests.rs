@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use crate::clock::TimeSource;
 use crate::{
     Error, Fetched, Finish, FinishResult, Forget, HistoryEntry, HistoryFilter, Intake, IntakeResult, OpenError,
-    Options, Record, RecordOwner, Retention, StagedOutputs, Start, Store, StoredState,
+    Options, Record, RecordOwner, Requeue, Retention, StagedOutputs, Start, Store, StoredState,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -168,7 +168,7 @@ fn an_id_stands_for_one_content_until_its_time_is_over() {
     let mut store = open(folder.path(), &time);
     let key = accept(&store, intake("", "a", "one"));
     let again = |store: &Store, content| store.intake(intake("", "a", content)).wait().unwrap();
-    assert_eq!(again(&store, "one"), IntakeResult::Known { key, state: StoredState::Queued });
+    assert_eq!(again(&store, "one"), IntakeResult::Known { key, state: StoredState::Queued, history: None });
     assert_eq!(again(&store, "two"), IntakeResult::Conflict);
     accept(&store, intake("other tenant", "a", "two"));
     let first = answer(&store, finish(key, "", "a", "first"));
@@ -176,7 +176,8 @@ fn an_id_stands_for_one_content_until_its_time_is_over() {
     assert_eq!(store.finish(finish(key + 100, "", "b", "x")).wait().unwrap(), FinishResult::Gone);
     time.advance(10 * MINUTE_MS - 1);
     for _ in 0..2 {
-        assert_eq!(again(&store, "one"), IntakeResult::Known { key, state: StoredState::Answered });
+        let known = IntakeResult::Known { key, state: StoredState::Answered, history: Some(first) };
+        assert_eq!(again(&store, "one"), known);
         assert_eq!(again(&store, "two"), IntakeResult::Conflict);
         drop(store);
         store = open(folder.path(), &time);
@@ -190,11 +191,26 @@ fn an_id_stands_for_one_content_until_its_time_is_over() {
 }
 
 #[test]
+fn a_store_that_is_closed_has_written_all_and_takes_nothing_more() {
+    let (folder, time) = (tempfile::tempdir().unwrap(), TestTime::new());
+    let store = open(folder.path(), &time);
+    assert!(store.record(record("", "a", "accepted", None)));
+    store.close();
+    assert!(!store.record(record("", "b", "accepted", None)));
+    assert!(matches!(store.intake(intake("", "c", "x")).wait(), Err(Error::Closed)));
+    let page = store.list(&HistoryFilter::default(), None, 10).unwrap();
+    assert_eq!(page.rows.iter().map(|row| row.entry.id.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
 fn what_was_acknowledged_waits_again_after_a_restart() {
     let (folder, time) = (tempfile::tempdir().unwrap(), TestTime::new());
     let store = open(folder.path(), &time);
     let (one, two) = (accept(&store, intake("", "1", "x")), accept(&store, intake("", "2", "x")));
     store.start(Start { key: one }).wait().unwrap();
+    store.start(Start { key: two }).wait().unwrap();
+    store.requeue(Requeue { key: two }).wait().unwrap();
+    store.requeue(Requeue { key: two }).wait().unwrap();
     drop(store);
     let store = open(folder.path(), &time);
     let held = store.held().unwrap();

@@ -20,6 +20,7 @@ use crate::change::{Need, Rows, WaitingChange};
 use crate::clock::{StoreClock, millis};
 use crate::database::{self, Unusable};
 use crate::error::{Error, is_damage, is_lost_sync};
+use crate::history;
 use crate::output::OutputFolder;
 use crate::queue::{ChangeQueue, Taken};
 use crate::read::Readers;
@@ -219,8 +220,9 @@ impl Writer {
         let now = self.clock.now();
         let mut removed = Vec::new();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut rows = Rows { connection: &transaction, now, retention: &retention, removed: &mut removed };
+        let mut rows = Rows { connection: &transaction, now, retention: &retention, removed: &mut removed, added: 0 };
         let done = change(&mut rows)?;
+        let added = rows.added;
         let mut clock = transaction.prepare_cached(
             "INSERT INTO meta (name, value) VALUES ('clock', ?1)
              ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
@@ -228,6 +230,7 @@ impl Writer {
         clock.execute([now.store_ms])?;
         drop(clock);
         transaction.commit()?;
+        self.status.count_history(added);
         self.removed.append(&mut removed);
         if is_synced {
             self.outputs.remove(self.removed.drain(..));
@@ -277,8 +280,9 @@ impl Writer {
         self.connection = None;
         self.readers.renew();
         match database::open(&self.file) {
-            Ok(connection) => match upkeep::checkpoint(&connection) {
-                Ok(()) => {
+            Ok(connection) => match upkeep::checkpoint(&connection).and_then(|()| history::count(&connection)) {
+                Ok(count) => {
+                    self.status.set_history(count);
                     self.is_synced = true;
                     self.connection = Some(connection);
                 }

@@ -28,7 +28,7 @@ mod engine {
     mod attacks;
     mod contract;
     pub mod docker;
-    mod faults;
+    pub mod faults;
     mod first_lesson;
     mod hostile;
     mod hot;
@@ -53,6 +53,7 @@ mod engine {
     mod separation;
     mod service;
     mod socket_memory;
+    mod store;
     mod streams;
     mod suite_results;
     mod suites;

@@ -88,6 +88,7 @@ pub fn accept(
     Ok(Work {
         id,
         caller,
+        language: profile.name.clone(),
         profile: Arc::clone(sandbox_profile(&plan, profile, profiles)),
         loaded: loaded_profile(submission, profile, &builder.files, profiles).cloned(),
         files: builder.files,

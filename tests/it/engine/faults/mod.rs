@@ -2,7 +2,7 @@
 //! operator needs to find its cause. A submission that would wait in vain is refused at once.
 
 mod images;
-mod outages;
+pub mod outages;
 mod remedies;
 
 use std::ops::{Deref, DerefMut};

@@ -19,21 +19,21 @@ fn address(engine: &PrivateEngine) -> &'static str {
 }
 
 /// Fills the file system of a folder to its last byte.
-fn fill(folder: &Path) {
+pub fn fill(folder: &Path) {
     let target = format!("of={}", folder.join("filler").display());
     let output = Command::new("dd").args(["if=/dev/zero", "bs=64K", &target]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("No space left"), "{output:?}");
 }
 
-fn empty(folder: &Path) {
+pub fn empty(folder: &Path) {
     std::fs::remove_file(folder.join("filler")).unwrap();
 }
 
 /// A small file system in a folder of its own.
-struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn new(bytes: u64) -> SmallDisk {
+    pub fn new(bytes: u64) -> SmallDisk {
         let folder = tempfile::tempdir().unwrap();
         let size = format!("size={bytes}");
         let flags = nix::mount::MsFlags::empty();
@@ -41,7 +41,7 @@ impl SmallDisk {
         SmallDisk(folder)
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }

@@ -1,0 +1,145 @@
+//! A submission's task, from its start to its published report, and the report's way into history.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::access_log::log_answer;
+use super::phase::SubmissionPhase;
+use super::records;
+use super::registry::SubmissionHandle;
+use super::service::{AdmissionSlot, SubmissionService};
+use super::stages::{Stage, StageTimes};
+use super::submission::{SubmissionTask, TaskResources};
+use judge::compute::on_bytes;
+use judge::render::millis;
+use judge::work::Work;
+use protocol::{Report, ReportText};
+use store::{HistoryEntry, Record, StagedOutputs, Store};
+
+/// About what a test or a case of a report takes while its JSON is made.
+const ITEM_BYTES: usize = 1024;
+
+/// Counts a report on its way to the store until it is dropped.
+struct RecordingGuard(Arc<AtomicUsize>);
+
+impl RecordingGuard {
+    fn new(recording: &Arc<AtomicUsize>) -> RecordingGuard {
+        recording.fetch_add(1, Ordering::Relaxed);
+        RecordingGuard(recording.clone())
+    }
+}
+
+impl Drop for RecordingGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The profile that judges a submission, and the language that its caller named.
+#[derive(Clone, Copy)]
+struct LanguageNames<'a> {
+    profile: &'a str,
+    named: &'a str,
+}
+
+impl SubmissionService {
+    /// Runs a submission to its end: answered, or saved for the next daemon.
+    pub(super) async fn run_task(
+        &self,
+        work: Work,
+        handle: Arc<SubmissionHandle>,
+        received: Instant,
+        times: StageTimes,
+        slot: AdmissionSlot,
+    ) {
+        let language = work.profile.name.clone();
+        let asked = if work.language.is_empty() { language.clone() } else { work.language.clone() };
+        let resources = TaskResources {
+            allocator: &self.allocator,
+            default_patience: self.queue_config().patience(),
+            cache: &self.cache,
+            blobs: &self.blobs,
+            counters: &self.counters,
+            languages: &self.languages,
+            drain_ended: self.drain_ended.subscribe(),
+        };
+        let mut task = SubmissionTask::new(resources, &work, &handle, received, times);
+        let report = task.run().await;
+        let times = task.times;
+        let report = match report {
+            Some(report) => report,
+            None => match self.save(work, handle.digest, received).await {
+                Some(report) => report,
+                None => {
+                    handle.set_phase(SubmissionPhase::Kept);
+                    handle.io.close();
+                    return;
+                }
+            },
+        };
+        let languages = LanguageNames { profile: &language, named: &asked };
+        self.answer(languages, &handle, report, received, times, slot).await;
+    }
+
+    /// Publishes a report, and then records it.
+    async fn answer(
+        &self,
+        LanguageNames { profile: language, named }: LanguageNames<'_>,
+        handle: &Arc<SubmissionHandle>,
+        mut report: Report,
+        received: Instant,
+        mut times: StageTimes,
+        slot: AdmissionSlot,
+    ) {
+        let total = received.elapsed();
+        report.timing.total_ms = millis(total);
+        times.set(Stage::Total, total);
+        self.stages.record(&times);
+        self.counters.count_answer(&report);
+        log_answer(&handle.caller, language, &report);
+        self.languages.record_answer(language, &report, total);
+        let entry = records::entry(&handle.caller, named, &report, received);
+        let blobs = records::blob_ids(&report);
+        let recording = RecordingGuard::new(&self.recording);
+        // before the answer is visible: a caller with an answer may submit again at once
+        drop(slot);
+        let items = report.tests.len() + report.suite.as_ref().map_or(0, |suite| suite.cases.len());
+        let text = on_bytes(items * ITEM_BYTES, || ReportText::from(&report));
+        drop(report);
+        self.publish(handle, text.clone(), Duration::ZERO);
+        // who waits for the answer goes first
+        tokio::task::yield_now().await;
+        self.record(handle, entry, blobs, &text).await;
+        drop(recording);
+    }
+
+    /// Puts a report into history, some time. It is dropped and counted if too much waits.
+    async fn record(&self, handle: &SubmissionHandle, entry: HistoryEntry, blobs: Vec<String>, text: &ReportText) {
+        let Some(store) = self.store.get() else { return };
+        let outputs = match (blobs.is_empty(), self.staging.try_acquire()) {
+            (false, Ok(_permit)) => self.stage(store, handle.caller.uid, blobs).await.unwrap_or_default(),
+            _ => StagedOutputs::default(),
+        };
+        let report = on_bytes(text.bytes(), || text.as_str().as_bytes().to_vec());
+        let digest = handle.has_digest().then_some(handle.digest);
+        store.record(Record { entry, report, outputs, digest });
+    }
+
+    /// Writes and syncs the outputs of a report.
+    async fn stage(&self, store: &Arc<Store>, uid: u32, blobs: Vec<String>) -> Result<StagedOutputs, store::Error> {
+        let content = |id: String| self.blobs.get(uid, &id).map(|bytes| (id, bytes));
+        let contents: Vec<(String, Bytes)> = blobs.into_iter().filter_map(content).collect();
+        let store = store.clone();
+        tokio::task::spawn_blocking(move || store.stage(&contents)).await.unwrap_or(Err(store::Error::Closed))
+    }
+
+    /// Makes a report available that was made `age` ago.
+    pub(super) fn publish(&self, handle: &Arc<SubmissionHandle>, report: ReportText, age: Duration) {
+        handle.io.close();
+        self.registry.record_answer(handle, age, report.bytes() + handle.io.log.memory_bytes());
+        handle.set_phase(SubmissionPhase::Done(report));
+    }
+}
