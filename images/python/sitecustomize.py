@@ -61,9 +61,9 @@ def _wait():
     main.update(rest)
     if "gc" not in before:
         del sys.modules["gc"]
-    limit = None
+    limit = enter = None
     if forks:
-        order, limit = _serve(tools, failed)
+        order, limit, enter = _serve(tools, failed)
     elif failed:
         posix.write(1022, failed.encode())
         posix._exit(1)
@@ -75,21 +75,27 @@ def _wait():
     posix.close(order)
     if limit is not None:
         limit([int(word) for word in fields.pop(0).split()])
+    entry = sys.argv[0]
+    if fields[0] == b"entry":
+        entry = fields[1].decode("utf-8", "surrogateescape")
+        del fields[:2]
     is_live = fields[0] == b"live"
     if fields[0] != b"go" and not is_live:
         posix._exit(1)
     if is_live:
         _make_live()
     args = [word.decode("utf-8", "surrogateescape") for word in fields[1:-1]]
+    is_entered = entry == sys.argv[0] or enter is not None and enter(entry)
+    sys.orig_argv[-1] = sys.argv[0] = entry
     sys.argv += args
     sys.orig_argv += args
-    if loaded:
-        # a file of the program has the name of a loaded module, and should have been imported instead: start again
-        for name in posix.listdir("."):
-            if name.partition(".")[0] in loaded:
-                if is_live:
-                    posix.putenv(b"ASSAY_LIVE_OUTPUT", b"1")
-                posix.execv(sys.executable, sys.orig_argv)
+    # a file of the program has the name of a loaded module, and should have been imported instead
+    is_hidden = loaded and any(name.partition(".")[0] in loaded for name in posix.listdir("."))
+    if is_hidden or not is_entered:
+        # start again
+        if is_live:
+            posix.putenv(b"ASSAY_LIVE_OUTPUT", b"1")
+        posix.execv(sys.executable, sys.orig_argv)
 
 
 def _make_live():
@@ -138,6 +144,8 @@ def _tools(order, stack, crossing, steps, detour, filter):
         (292, 28, 112, 80, 126, 157, 302) if is_x86 else (24, 233, 157, 49, 91, 167, 261)
     )
     IGNORE = 1 << 32
+    # the part of PyConfig that is searched
+    CONFIG_BYTES = 512
     MAX_MAPPING = 1 << 30
 
     def memory(size, protection=3):
@@ -300,6 +308,33 @@ def _tools(order, stack, crossing, steps, detour, filter):
         if failed != 0:
             raise OSError(-failed, "limits")
 
+    # Where the interpreter has the path of its script. It looks there when it begins to run it.
+    script = posix.getcwd() + "/" + sys.argv[0]
+    text = ctypes.create_unicode_buffer(script)
+    text = ctypes.string_at(text, ctypes.sizeof(text))
+    script_at = None
+    python._Py_GetConfig.restype = python.Py_DecodeLocale.restype = pointer
+    config = python._Py_GetConfig()
+    # not all words are addresses; reading a file tells which
+    own_memory = posix.open("/proc/self/mem", posix.O_RDONLY)
+    for at in range(config, config + CONFIG_BYTES, 8):
+        try:
+            if posix.pread(own_memory, len(text), number.from_address(at).value) == text:
+                script_at = at
+        except (OSError, OverflowError):
+            pass
+    posix.close(own_memory)
+
+    def enter(entry):
+        """Makes another file of the same folder the script; returns whether that can be."""
+        if script_at is None:
+            return False
+        path = posix.getcwd() + "/" + entry
+        # allocated as the interpreter does it, which frees it at the end
+        new = python.Py_DecodeLocale(path.encode("utf-8", "surrogateescape"), None)
+        number.from_address(script_at).value = new or 0
+        return bool(new)
+
     # never closed by Python, so there is no warning at exit
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, order)
     space = _socket.CMSG_SPACE(44)
@@ -317,7 +352,7 @@ def _tools(order, stack, crossing, steps, detour, filter):
     for folder in set(sys.path_importer_cache) - folders:
         del sys.path_importer_cache[folder]
     tools_bytes = own_bytes() - bytes_before
-    return order, socket, request, fork, plan, confine, limit, kept
+    return order, socket, request, fork, plan, confine, limit, enter, kept
 
 
 def _shorten_end(ctypes, python, code, detour):
@@ -467,10 +502,10 @@ def _renew():
 
 
 def _serve(tools, failed):
-    """Forks programs; returns in each of them, with its order and the function that sets its limits."""
+    """Forks programs; returns in each of them, with its order and the functions that set its limits and its script."""
     import posix
 
-    line, socket, request, fork, plan, confine, limit, kept = tools
+    line, socket, request, fork, plan, confine, limit, enter, kept = tools
     steps, forking_bytes, copied_bytes = plan()
     # and how much of its memory is that of the forking code, and how much a fork copies
     socket.send(b"loaded %d %d" % (max(forking_bytes, 0), copied_bytes))
@@ -505,7 +540,7 @@ def _serve(tools, failed):
         _renew()
         posix.write(answer, b"ready;")
         posix.close(answer)
-        return order, limit
+        return order, limit, enter
     except BaseException as error:
         posix.write(answer, f"{type(error).__name__}: {error}"[:1000].encode())
         posix._exit(1)

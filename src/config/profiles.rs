@@ -14,7 +14,7 @@ use super::{Config, EnvVars, sources};
 use protocol::Profile;
 use protocol::limits::LimitError;
 use protocol::placeholders::{PLACEHOLDERS, names_in};
-use protocol::prewarm::MAX_PREWARMED;
+use protocol::prewarm::{MAX_PREWARMED, PrewarmSpec};
 
 /// Profiles as their files and the configuration say.
 #[derive(Debug)]
@@ -376,12 +376,20 @@ impl ProfileChecks<'_> {
     }
 
     fn prewarmed(&mut self) {
-        let prewarm = &self.profile.prewarm;
+        let prewarm = self.profile.prewarm.clone();
         let (all, forks) = (prewarm.len(), prewarm.iter().filter(|prewarm| prewarm.fork).count());
         if all > MAX_PREWARMED {
             self.wrong("prewarm", format!("{all} runtimes are to wait; use at most {MAX_PREWARMED}"));
         } else if forks > 1 {
             self.wrong("prewarm", format!("{forks} have fork = true; at most one may"));
+        }
+        let has_entry = |words: &[String]| words.iter().any(|word| word == "{entry}");
+        for PrewarmSpec { command, any_entry, .. } in prewarm {
+            let command = if command.is_empty() { &self.profile.run } else { &command };
+            if any_entry && !has_entry(command) {
+                let reason = "is true, but its command has no word \"{entry}\"; add it or remove any_entry";
+                self.wrong("prewarm.any_entry", reason.to_owned());
+            }
         }
     }
 

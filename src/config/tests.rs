@@ -373,6 +373,12 @@ fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
             vec![],
             vec![],
         ),
+        (
+            "any entry without one",
+            profile("[[prewarm]]\nany_entry = true\ncommand = ['python3', 'run.py']"),
+            vec![],
+            vec![],
+        ),
         ("two templates", profile("[[prewarm]]\nfork = true\n[[prewarm]]\nfork = true"), vec![], vec![]),
         (
             "an unknown profile",

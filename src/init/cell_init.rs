@@ -17,9 +17,9 @@
 //! What waits is confined like a program from its first instruction on: no capability, the filter.
 //! A blank child is our own code: it reads its Run, sets its limits, and executes the program. A
 //! runtime has read nothing but what the image and the profile gave it. It writes `ready` to
-//! [`READY_FD`]. From [`ORDER_FD`] it reads what to load, as one line, and later `go` (a fork
-//! `live` if its output is read as it comes) and its arguments, each terminated by NUL, until end
-//! of file.
+//! [`READY_FD`]. From [`ORDER_FD`] it reads what to load, as one line, and later, each terminated
+//! by NUL, until end of file: `entry` and the entry, if it serves more than one; `go`, or a fork
+//! `live` if its output is read as it comes; and its arguments.
 
 use super::cell::{self, CellConfig};
 use super::fds::{ORDER_FD, READY_FD};
@@ -31,7 +31,7 @@ use super::sys::{self, ExitedChild};
 use super::template::{ForkedProcess, RuntimeOrigin, TemplateClient};
 use std::os::fd::{AsRawFd, OwnedFd};
 use wire::codec;
-use wire::frame::{Ended, MAX_FRAME_BYTES, Prepare, Relax, Run, ToInit};
+use wire::frame::{Ended, MAX_FRAME_BYTES, Prepare, Relax, Run, SentWords, ToInit};
 
 use nix::libc;
 
@@ -74,9 +74,9 @@ enum WaitingKind {
     /// Our own code, with the filter of this `relax`.
     Blank(Relax),
     /// A runtime. `execs` reaches end of file when the runtime has been executed.
-    Runtime { argv_prefix_len: usize, execs: OwnedFd },
+    Runtime { words: SentWords, execs: OwnedFd },
     /// A process forked from the template, ready since `ready_at`, after `before_ns` of CPU time.
-    Forked { argv_prefix_len: usize, ready_at: u64, before_ns: u64 },
+    Forked { words: SentWords, ready_at: u64, before_ns: u64 },
 }
 
 /// The main process of a run.
@@ -194,7 +194,7 @@ impl CellInit<'_> {
 
     /// Starts a runtime like a program, with two more descriptors.
     fn start_runtime(&self, prepare: &Prepare, ready: &OwnedFd) -> Result<WaitingProcess, StepError> {
-        let Prepare { argv, stands_for, env, load, limits, relax, .. } = prepare;
+        let Prepare { argv, env, load, limits, relax, .. } = prepare;
         let plan = ExecPlan::new(argv, env, limits, *relax, 1, Counted::default())?;
         let (order_reader, order) = sys::pipe().map_err(StepError::of("pipe"))?;
         let (execs, exec_writer) = sys::pipe().map_err(StepError::of("pipe"))?;
@@ -223,7 +223,7 @@ impl CellInit<'_> {
         let line = load.join("\0") + "\n";
         sys::write_all(order.as_raw_fd(), line.as_bytes()).map_err(StepError::of("order"))?;
         drop(exec_writer);
-        Ok(WaitingProcess { pid, order, kind: WaitingKind::Runtime { argv_prefix_len: stands_for.len(), execs } })
+        Ok(WaitingProcess { pid, order, kind: WaitingKind::Runtime { words: prepare.sent_words(), execs } })
     }
 
     /// Has a process forked from the template before a run arrives, and reports that it is ready.
@@ -288,28 +288,30 @@ impl CellInit<'_> {
         let limits = limits::resources(&run.limits, run.relax, 1, counted);
         let mut message = Vec::new();
         let is_live = matches!(kind, WaitingKind::Forked { .. }) && !run.live_env.is_empty();
-        let (argv_prefix_len, ready_at, before_ns) = match kind {
-            WaitingKind::Forked { argv_prefix_len, ready_at, before_ns } => {
+        let (words, ready_at, before_ns) = match kind {
+            WaitingKind::Forked { words, ready_at, before_ns } => {
                 // It sets its limits itself: this process has a filter that allows only that.
                 let numbers = limits.iter().map(|(_, resource, soft, hard)| format!("{resource} {soft} {hard}"));
                 message.extend_from_slice(numbers.collect::<Vec<_>>().join(" ").as_bytes());
                 message.push(0);
-                (argv_prefix_len, ready_at, before_ns)
+                (words, ready_at, before_ns)
             }
-            WaitingKind::Runtime { argv_prefix_len, execs } => {
+            WaitingKind::Runtime { words, execs } => {
                 // its set-up sets limits too: wait until that is done
                 let _ = sys::read(execs.as_raw_fd(), &mut [0]);
                 set_limits_of(pid, &limits, own_ns)?;
-                (argv_prefix_len, 0, own_ns)
+                (words, 0, own_ns)
             }
             WaitingKind::Blank(_) => {
                 set_limits_of(pid, &limits, 0)?;
-                (0, 0, own_ns)
+                (SentWords::default(), 0, own_ns)
             }
         };
-        message.extend_from_slice(if is_live { b"live\0" } else { b"go\0" });
-        for argument in run.argv.iter().skip(argv_prefix_len) {
-            message.extend_from_slice(argument.as_bytes());
+        let entry = words.entry(&run.argv).map(|entry| ["entry", entry]);
+        let go = if is_live { "live" } else { "go" };
+        let arguments = words.rest(&run.argv).map(String::as_str);
+        for word in entry.into_iter().flatten().chain([go]).chain(arguments) {
+            message.extend_from_slice(word.as_bytes());
             message.push(0);
         }
         let start = ProgramStart { at: sys::now(), ready_at, before_ns, setup_ns: 0, hot: true };
@@ -332,8 +334,8 @@ impl WaitingProcess {
 
 impl From<ForkedProcess> for WaitingProcess {
     fn from(forked: ForkedProcess) -> Self {
-        let ForkedProcess { pid, order, argv_prefix_len, before_ns } = forked;
-        Self { pid, order, kind: WaitingKind::Forked { argv_prefix_len, ready_at: sys::now(), before_ns } }
+        let ForkedProcess { pid, order, words, before_ns } = forked;
+        Self { pid, order, kind: WaitingKind::Forked { words, ready_at: sys::now(), before_ns } }
     }
 }
 

@@ -25,7 +25,7 @@ use super::run_status::StepError;
 use super::setup::{self, ExecPlan, RlimitPhase, StdioEnds};
 use super::sys;
 use std::os::fd::{AsRawFd, OwnedFd};
-use wire::frame::{OWN_PIDS, Prepare, Relax};
+use wire::frame::{OWN_PIDS, Prepare, Relax, SentWords};
 
 use nix::libc;
 
@@ -53,7 +53,7 @@ pub struct Template {
     socket: OwnedFd,
     /// Keeps the other ends of its stdio open.
     _stdio: StdioEnds,
-    argv_prefix_len: usize,
+    words: SentWords,
     /// Until when it may be loading; monotonic, in nanoseconds; 0 once it has loaded.
     loads_until: u64,
     /// Since when it is stopped; monotonic, in nanoseconds; 0 while it runs.
@@ -70,7 +70,7 @@ pub struct Template {
 pub struct TemplateClient {
     socket: OwnedFd,
     /// How many leading arguments of a command the runtime stands for.
-    argv_prefix_len: usize,
+    words: SentWords,
     relax: Relax,
 }
 
@@ -88,8 +88,8 @@ pub struct ForkedProcess {
     pub pid: i32,
     /// Where its run is written.
     pub order: OwnedFd,
-    /// How many leading arguments of a command the runtime stands for.
-    pub argv_prefix_len: usize,
+    /// Which words of a command it is sent.
+    pub words: SentWords,
     /// CPU time that it and the processes in between used until it was ready, in nanoseconds.
     pub before_ns: u64,
 }
@@ -97,7 +97,7 @@ pub struct ForkedProcess {
 impl Template {
     /// Starts a template. It loads in the background.
     pub fn start(prepare: &Prepare) -> Result<Self, StepError> {
-        let Prepare { argv, stands_for, env, load, limits, relax, .. } = prepare;
+        let Prepare { argv, env, load, limits, relax, .. } = prepare;
         let plan = ExecPlan::new(argv, env, limits, *relax, OUR_TASKS, Counted::default())?;
         let (ends, stdio) = setup::stdio()?;
         let (socket, template_socket) = sys::packet_socket().map_err(StepError::of("pipe"))?;
@@ -118,12 +118,11 @@ impl Template {
                 let request = format!("{stack}\0{crossing}\0{steps}\0{detour}\0{filter}\0{load}\n");
                 sys::write_all(socket.as_raw_fd(), request.as_bytes()).map_err(StepError::of("order"))?;
                 let loads_until = sys::now().saturating_add(LOADING_NS);
-                let argv_prefix_len = stands_for.len();
                 Ok(Self {
                     pid,
                     socket,
                     _stdio: ends,
-                    argv_prefix_len,
+                    words: prepare.sent_words(),
                     loads_until,
                     paused_at: 0,
                     exec,
@@ -193,7 +192,7 @@ impl Template {
     /// A handle for a cell init whose programs have the filter of `relax`.
     pub fn client(&self, relax: Relax) -> Option<TemplateClient> {
         let socket = self.socket.try_clone().ok()?;
-        Some(TemplateClient { socket, argv_prefix_len: self.argv_prefix_len, relax })
+        Some(TemplateClient { socket, words: self.words, relax })
     }
 }
 
@@ -221,7 +220,7 @@ impl TemplateClient {
             return Err(StepError::new("a process forked from the template is not confined", 0));
         }
         let before_ns = sys::cpu_of(pid) + between_ns;
-        Ok(ForkedProcess { pid, order, argv_prefix_len: self.argv_prefix_len, before_ns })
+        Ok(ForkedProcess { pid, order, words: self.words, before_ns })
     }
 
     /// Sends the request and reads the whole answer, or an error message.

@@ -49,15 +49,16 @@ pub fn to_init() -> impl Strategy<Value = ToInit> {
         });
     let arguments = || vec(".{0,9}", 0..3);
     let prepare = (
-        any::<[u32; 2]>(),
+        any::<[u32; 3]>(),
         arguments(),
         arguments(),
         vec((".{0,9}", ".{0,9}"), 0..3),
         arguments(),
         (limits, any::<[bool; 2]>()),
     )
-        .prop_map(|([id, relax], argv, stands_for, env, load, (limits, [exact, forks]))| {
-            ToInit::Prepare(Prepare { id, argv, stands_for, exact, forks, env, load, limits, relax: Relax(relax) })
+        .prop_map(|([id, relax, entry_word], argv, stands_for, env, load, (limits, [exact, forks]))| {
+            let relax = Relax(relax);
+            ToInit::Prepare(Prepare { id, argv, stands_for, entry_word, exact, forks, env, load, limits, relax })
         });
     let bytes = || vec(any::<u8>(), 0..300);
     prop_oneof![

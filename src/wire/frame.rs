@@ -23,10 +23,11 @@
 //!  | -- Ping{token} --> / <-- Pong{token} --------- |   any time; the daemon's heartbeat
 //! ```
 
+pub use crate::prepare::{Prepare, SentWords};
 use std::time::Duration;
 
 /// Version of the wire format. Daemon and init refuse another version in the first exchange.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 
 /// Text in every build of the init, by which a daemon knows one that speaks its version.
 pub const INIT_MARKER: &str = "assay-init (wire version 7)";
@@ -303,37 +304,6 @@ pub struct Put {
     pub append: bool,
     /// At most [`MAX_CHUNK_BYTES`].
     pub data: Vec<u8>,
-}
-
-/// Prewarms a runtime. It serves the first Run whose command begins with `stands_for` and that has
-/// the same environment and `relax`. It is started again after each reset.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepare {
-    /// Chosen by the daemon. A Run that uses a runtime ends those with lower ids.
-    pub id: u32,
-    /// Command line of the runtime itself.
-    pub argv: Vec<String>,
-    /// Prefix of the commands that it can serve. The remaining arguments are sent to it.
-    pub stands_for: Vec<String>,
-    /// Whether a command must be equal to `stands_for`.
-    pub exact: bool,
-    /// Whether the runtime stays and serves each run with a fork. At most one per sandbox.
-    pub forks: bool,
-    /// The whole environment; nothing is inherited.
-    pub env: Vec<(String, String)>,
-    /// What the runtime loads in advance, in its own terms (for example module names).
-    pub load: Vec<String>,
-    /// The limits of an ordinary run.
-    pub limits: RunLimits,
-    pub relax: Relax,
-}
-
-impl Prepare {
-    /// Whether the runtime stands for the beginning of this command, or for all of it if it must.
-    #[must_use]
-    pub fn stands_for_command(&self, command: &[String]) -> bool {
-        command.starts_with(&self.stands_for) && (!self.exact || command.len() == self.stands_for.len())
-    }
 }
 
 /// Runs one program.

@@ -7,4 +7,5 @@
 //! ```
 pub mod codec;
 pub mod frame;
+mod prepare;
 pub mod stream;

@@ -45,6 +45,7 @@ pub fn prewarmed_runtimes(profile: &Profile, limits: &Limits) -> Vec<Prepare> {
         id: id as u32,
         argv: runtime.argv,
         stands_for: runtime.stands_for,
+        entry_word: runtime.entry_word as u32,
         env: env.clone(),
         exact: runtime.exact,
         forks: runtime.forks,

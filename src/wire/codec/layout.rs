@@ -143,6 +143,7 @@ record! { Prepare {
     id: U32,
     argv: List(TEXT),
     stands_for: List(TEXT),
+    entry_word: U32,
     exact: Bool,
     forks: Bool,
     env: List(Pair(TEXT, TEXT)),

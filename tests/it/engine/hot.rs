@@ -205,6 +205,11 @@ fn a_prewarmed_python_behaves_like_a_fresh_one() {
 
 /// `python-3.11` shares its file with python, and stays on Debian 12.
 #[test]
+fn a_prewarmed_python_runs_a_script_of_another_name_like_a_fresh_one() {
+    compare_some("python", "python", "größe 1.py", 300, 15, |text| text);
+}
+
+#[test]
 fn a_prewarmed_python_of_debian_12_behaves_like_a_fresh_one() {
     compare_some("python-3.11", "python", "main.py", 300, 12, |text| text);
 }

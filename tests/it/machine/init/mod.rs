@@ -435,6 +435,7 @@ fn runtime(loads_ms: &str) -> Prepare {
         id: 0,
         argv: list(&["/probe", "runtime", loads_ms]),
         stands_for: list(&["/probe", "program"]),
+        entry_word: 0,
         exact: false,
         forks: false,
         env: Vec::new(),
