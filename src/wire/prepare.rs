@@ -58,7 +58,7 @@ fn is_sibling(own: &str, other: &str) -> bool {
 /// Which words of a command are sent to the runtime that serves it. The default: all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SentWords {
-    /// See [`Prepare::entry_word`].
+    /// The place of the entry; 0: none.
     entry_word: usize,
     first: usize,
 }
