@@ -31,7 +31,8 @@ pub struct ErrorOutputBody {
 pub struct ErrorOutputData {
     /// The daemon's error code, or one of this command: `usage`, `unreachable` (cannot connect, or
     /// no answer), `not_assay` (another server answers), `lost` (the connection ended before the
-    /// reply), `malformed` (the reply is not valid).
+    /// reply), `malformed` (the reply is not valid), `invalid` (what was to be checked or made is
+    /// not as it should be).
     pub code: String,
     /// A sentence for the user.
     pub message: String,
@@ -53,6 +54,7 @@ impl ErrorOutput {
         let local = |code: &str| (None, code.to_owned(), message.clone(), None, None);
         let (number, code, message, field, retry_after_ms) = match error {
             CliError::Usage(_) => local("usage"),
+            CliError::Invalid(_) => local("invalid"),
             CliError::Client(ClientError::Reply { number, code, message, field, retry_after_ms }) => {
                 (Some(*number), code.clone(), message.clone(), field.clone(), *retry_after_ms)
             }

@@ -69,6 +69,57 @@ pub const ALL: &[(&str, &[Example])] = &[
     ),
     ("get", &[("assay get homework-1", "queued, running, or the verdict")]),
     ("cancel", &[("assay cancel homework-1", "has no effect on a finished one")]),
+    (
+        "history",
+        &[
+            ("assay history", "the newest 50"),
+            (
+                "assay history --tenant T --verdict system_error --since yesterday --until today",
+                "which of a tenant's submissions failed through no fault of its own, and why",
+            ),
+            ("assay history --since 7d --stats", "how many there were, by language, tenant and verdict"),
+            ("assay history --language c --since 2026-11-01 --all --json", "all of a month so far, as JSON"),
+        ],
+    ),
+    (
+        "show",
+        &[("assay show homework-1", "evidence, stages, output"), ("assay show homework-1 --json", "all of it as JSON")],
+    ),
+    (
+        "receipt",
+        &[
+            ("assay receipt homework-1 > receipt.json", "keep the receipt"),
+            ("assay receipt verify receipt.json", "check it with the daemon's key"),
+        ],
+    ),
+    (
+        "receipt verify",
+        &[
+            ("assay receipt verify receipt.json", "check it with the daemon's key"),
+            (
+                "assay receipt verify receipt.json --key grader.pem",
+                "with a key that you were given: no daemon is asked",
+            ),
+            ("assay receipt verify receipt.json --report report.json", "and that it is the receipt of this report"),
+        ],
+    ),
+    (
+        "store",
+        &[
+            ("assay store backup /root/assay.db", "copy what the daemon keeps"),
+            ("assay store forget T --yes", "remove a tenant's data"),
+        ],
+    ),
+    ("store backup", &[("assay store backup /root/assay.db", "large outputs go to /root/assay.db-outputs")]),
+    ("store check", &[("assay store check", "exits 0 if it is whole")]),
+    ("store vacuum", &[("assay store vacuum", "give the room of what was removed back to the disk")]),
+    (
+        "store forget",
+        &[
+            ("assay store forget T --yes", "of all callers"),
+            ("assay store forget '' --uid 1000 --yes", "what uid 1000 handed in without a tenant"),
+        ],
+    ),
     ("status", &[("assay status", "as text"), ("assay status --json | jq .queue", "one part of it as JSON")]),
     ("health", &[("assay health", "exits 0 or 1"), ("assay health --json", "all checks as JSON")]),
     (
@@ -199,7 +250,7 @@ mod tests {
         with_examples.sort_unstable();
         assert_eq!(all, with_examples);
         let mut leaves: Vec<&str> =
-            all.iter().map(String::as_str).filter(|name| !["", "images"].contains(name)).collect();
+            all.iter().map(String::as_str).filter(|name| !["", "images", "store"].contains(name)).collect();
         let mut outputs: Vec<&str> = crate::outputs::ALL.iter().map(|json| json.command).collect();
         leaves.sort_unstable();
         outputs.sort_unstable();

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod error_output;
 pub mod examples;
 pub mod health;
+pub mod history;
 pub mod images;
 pub mod interrupt;
 pub mod judge;
@@ -22,18 +23,22 @@ pub mod man;
 pub mod out;
 pub mod outputs;
 pub mod progress;
+pub mod receipt;
 pub mod rejudge;
 pub mod rpc;
 pub mod run;
 pub mod schema;
 pub mod screen;
+pub mod show;
 pub mod status;
+pub mod store;
 pub mod submission;
 pub mod submissions;
 pub mod table;
 pub mod test;
 pub mod top;
 pub mod verdict;
+pub mod when;
 
 use std::path::{Path, PathBuf};
 
@@ -95,6 +100,15 @@ pub enum Command {
     Get(submissions::IdArg),
     /// Cancel a submission
     Cancel(submissions::IdArg),
+    /// Show finished submissions, newest first, or count them
+    History(history::HistoryArgs),
+    /// Show a finished submission: evidence, stages, output, memory and CPU over time
+    Show(show::ShowArgs),
+    /// Print the signed receipt of a submission, or check one
+    Receipt(receipt::ReceiptArgs),
+    /// Back up, check or shrink what the daemon keeps, or remove a tenant's data
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Show the daemon's queue, hosts, pools and stage times
     Status,
     /// Exit 0 if the daemon is healthy or degraded, else 1
@@ -148,6 +162,9 @@ pub enum CliError {
     /// The arguments, or files that they name, are not valid.
     #[error("{0}")]
     Usage(String),
+    /// What was to be checked or made is not as it should be.
+    #[error("{0}")]
+    Invalid(String),
     /// The daemon cannot be reached, or answered with an error.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -263,6 +280,10 @@ async fn dispatch(socket: &Path, output: OutputFormat, command: Command) -> Resu
         Command::Wait(args) => submissions::wait(&mut connect(socket).await?, output, args).await,
         Command::Get(args) => submissions::get(&mut connect(socket).await?, output, args).await,
         Command::Cancel(args) => submissions::cancel(&mut connect(socket).await?, output, args).await,
+        Command::History(args) => history::history(&mut connect(socket).await?, output, args).await,
+        Command::Show(args) => show::show(&mut connect(socket).await?, output, args).await,
+        Command::Receipt(args) => receipt::receipt(socket, output, args).await,
+        Command::Store(command) => store::store(&mut connect(socket).await?, output, command).await,
         Command::Status => status::status(&mut connect(socket).await?, output).await,
         Command::Images(command) => images::images(&mut connect(socket).await?, output, command).await,
         Command::Pools => lists::pools(&mut connect(socket).await?, output).await,

@@ -195,7 +195,7 @@ pub async fn print_report(
 }
 
 /// A run's output: inline as text or base64, or in a blob.
-async fn kept_output(client: &mut RpcClient, run: &Value, key: &str) -> Result<Vec<u8>, CliError> {
+pub(crate) async fn kept_output(client: &mut RpcClient, run: &Value, key: &str) -> Result<Vec<u8>, CliError> {
     Ok(match &run[key] {
         Value::String(text) => text.as_bytes().to_vec(),
         Value::Object(blob) => match blob.get("blob").and_then(Value::as_str) {

@@ -60,7 +60,7 @@ pub fn exit_of_error(error: &CliError) -> u8 {
             }
             _ => OUR_FAULT,
         },
-        CliError::Client(_) => OUR_FAULT,
+        CliError::Client(_) | CliError::Invalid(_) => OUR_FAULT,
     }
 }
 

@@ -11,6 +11,7 @@ use config::{self, Config, EnvVars, Loaded, Origins, load_profiles_with_warnings
 use docker::{self, Client, EngineTarget};
 use judge::cache::Cache;
 use protocol::Profile;
+use protocol::envelope::sha256_hex;
 use sandbox::host::{EngineCallMetrics, Host, HostOptions};
 use sandbox::image::{Registries, layer};
 use sandbox::lifecycle::Slots;
@@ -170,6 +171,11 @@ impl Assembly {
     /// The compile cache in the state folder.
     pub fn cache(&self, state: &Path) -> Cache {
         Cache::new(state.join("cache"), &self.init, self.config.cache.max_bytes)
+    }
+
+    /// SHA-256 of the init, in hexadecimal.
+    pub fn init_sha256(&self) -> String {
+        sha256_hex(&self.init)
     }
 
     /// Addresses of the engines, for the reaper.

@@ -18,6 +18,7 @@ mod findings;
 mod instance;
 mod open_store;
 pub mod reaper;
+mod receipt_key;
 pub mod reload;
 mod service;
 mod signals;
@@ -39,7 +40,7 @@ use instance::Instance;
 use reaper::Reaper;
 use sandbox::host::Fleet;
 use sandbox::lifecycle::Slots;
-use scheduler::{StoreAccess, SubmissionService};
+use scheduler::{ReceiptIssuer, StoreAccess, SubmissionService};
 use server::http::HttpServer;
 use server::rpc::{self, Connections, Daemon, Live, MemoryBlobs, ReloadRequest};
 use signals::{SignalReceived, SignalRequest, Signals};
@@ -108,7 +109,13 @@ impl RunningDaemon {
         let config = &assembly.config;
         raise_open_files();
         let instance = Instance::claim(&config.instance, instance::LOCK_TIMEOUT)?;
-        let store = Arc::new(StoreAccess::new(&config.store));
+        let issuer = ReceiptIssuer {
+            key: receipt_key::open(instance.folder())?,
+            instance: instance.label.clone(),
+            version: env!("ASSAY_VERSION"),
+            init_sha256: assembly.init_sha256(),
+        };
+        let store = Arc::new(StoreAccess::new(&config.store, issuer));
         let is_open = open_store::open(&store, instance.folder())?;
         let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder(), &config.log)?;
         let engines: Vec<String> = assembly.engines.iter().map(|engine| engine.target.endpoint.to_string()).collect();

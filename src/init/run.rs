@@ -123,7 +123,11 @@ impl RunState {
             queues: now,
             cpu: now.saturating_add(limits::next_cpu_check_ns(0, spec.limits.cpu_ns, speed)),
             kill: u64::MAX,
-            usage: if spec.usage_interval_ns == 0 { u64::MAX } else { now },
+            // a run that is shorter pays nothing for it
+            usage: match spec.usage_interval_ns {
+                0 => u64::MAX,
+                interval_ns => now.saturating_add(interval_ns),
+            },
         };
         Self {
             pid,

@@ -200,6 +200,20 @@ impl Cache {
         });
     }
 
+    /// Removes all entries. One that is being written stays.
+    pub fn clear(&self) {
+        let mut known = self.known.lock();
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with(TEMPORARY)) {
+            if let Err(error) = std::fs::remove_file(entry.path())
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(file = %entry.path().display(), %error, "the compile cache cannot remove an artifact");
+            }
+        }
+        *known = FolderState::default();
+    }
+
     /// Counts a new entry, and removes others until the rest is within the bound.
     fn trim(&self, (key, bytes): (CacheKey, u64)) -> io::Result<()> {
         let mut known = self.known.lock();
@@ -336,6 +350,18 @@ mod tests {
         let mut left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         left
+    }
+
+    #[test]
+    fn a_cleared_cache_has_no_entries_and_takes_new_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_owned(), b"init", 4500);
+        write_aged(folder.path(), &[(30, "8-0"), (20, "old")]);
+        cache.trim((CacheKey { uid: 8, hash: [1; 32] }, 0)).unwrap();
+        cache.clear();
+        assert!(names(folder.path()).is_empty());
+        cache.trim((CacheKey { uid: 8, hash: [2; 32] }, 1000)).unwrap();
+        Cache::new(folder.path().join("none"), b"init", 4500).clear();
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use crate::usage::UsageSeries;
 use config::bounds;
 use protocol::{Outcome, Verdict};
 use sandbox::lifecycle::Usage;
@@ -89,6 +90,7 @@ pub struct EventLog {
     state: Mutex<LogState>,
     changed: Notify,
     keeps_output: bool,
+    usage: Mutex<UsageSeries>,
 }
 
 impl EventLog {
@@ -96,11 +98,21 @@ impl EventLog {
     /// usage, too.
     pub fn new(keeps_output: bool) -> Arc<EventLog> {
         let state = LogState { events: [SubmissionEvent::Accepted].into(), ..LogState::default() };
-        Arc::new(EventLog { state: Mutex::new(state), changed: Notify::new(), keeps_output })
+        Arc::new(EventLog { state: Mutex::new(state), changed: Notify::new(), keeps_output, usage: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, LogState> {
         self.state.lock()
+    }
+
+    /// Notes what a run has used so far.
+    pub(super) fn note_usage(&self, run: &str, usage: Usage) {
+        self.usage.lock().add(run, usage);
+    }
+
+    /// What the runs of the last attempt used over time. It is not here any more afterwards.
+    pub fn take_usage(&self) -> UsageSeries {
+        std::mem::take(&mut *self.usage.lock())
     }
 
     /// Whether output and usage are to be appended.

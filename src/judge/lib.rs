@@ -45,4 +45,5 @@ pub mod talk;
 mod test_driver;
 mod test_schedule;
 pub mod transcript;
+pub mod usage;
 pub mod work;

@@ -17,6 +17,7 @@ use super::missing_program::missing_program;
 use super::pipe::Pipe;
 use super::supervise::{FinishedRun, RunIo, Supervisor};
 use super::talk;
+use crate::usage::SAMPLE_PERIOD;
 use crate::work::{CompileStep, ProgramStep, WorkFile};
 use config::bounds;
 use protocol::{Profile, RunFacts};
@@ -251,10 +252,10 @@ impl<'a> Runner<'a> {
         let is_streamed = io.log.is_some_and(|(log, _)| log.keeps_output());
         let mut limits = convert::run_limits(&step.limits);
         io.talk.into_iter().for_each(|talk| limits.wall_ns = convert::nanos(talk.armed_wall()));
-        let usage_interval = match (io.talk, is_streamed) {
+        let usage_interval = match (io.talk, io.log) {
             (Some(_), _) => talk::USAGE_PERIOD,
-            (None, true) => bounds::USAGE_EVERY,
-            (None, false) => Duration::ZERO,
+            (None, Some(_)) => SAMPLE_PERIOD,
+            (None, None) => Duration::ZERO,
         };
         let is_live = io.is_live && (is_streamed || io.input.is_some());
         let artifact_files = std::mem::take(&mut self.artifact_files);

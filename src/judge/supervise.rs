@@ -113,6 +113,8 @@ pub(super) struct Supervisor<'a> {
     is_over: bool,
     /// The begun character at the end of each stream's last event, which goes with the next.
     held: [Vec<u8>; 2],
+    /// When callers were last told what the program uses.
+    usage_event_at: Option<Instant>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -132,6 +134,7 @@ impl<'a> Supervisor<'a> {
             backstop: Box::pin(tokio::time::sleep(wall + bounds::BACKSTOP)),
             is_closing: false,
             is_over: false,
+            usage_event_at: None,
             held: Default::default(),
         }
     }
@@ -210,7 +213,12 @@ impl<'a> Supervisor<'a> {
             }
             RunEvent::Usage(usage) => {
                 self.io.talk.into_iter().for_each(|talk| talk.used(usage.cpu));
-                if let Some((log, test)) = self.io.log.filter(|(log, _)| log.keeps_output()) {
+                if let Some((log, test)) = self.io.log {
+                    log.note_usage(test.unwrap_or("run"), usage);
+                }
+                let is_due = self.usage_event_at.is_none_or(|at| at.elapsed() >= bounds::USAGE_EVERY);
+                if let Some((log, test)) = self.io.log.filter(|(log, _)| is_due && log.keeps_output()) {
+                    self.usage_event_at = Some(Instant::now());
                     let event = SubmissionEvent::Usage { test: test.map(str::to_owned), usage };
                     // an outdated figure is dropped instead of waiting for a slow reader
                     let _ = tokio::time::timeout(bounds::USAGE_EVERY, log.append(event)).await;

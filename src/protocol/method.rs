@@ -22,6 +22,10 @@ pub enum Method {
     SubmissionLogs,
     #[strum(serialize = "submission.list")]
     SubmissionList,
+    #[strum(serialize = "submission.stats")]
+    SubmissionStats,
+    #[strum(serialize = "receipt.get")]
+    ReceiptGet,
     #[strum(serialize = "blob.put")]
     BlobPut,
     #[strum(serialize = "blob.get")]
@@ -58,6 +62,14 @@ pub enum Method {
     ImagePull,
     #[strum(serialize = "image.prune")]
     ImagePrune,
+    #[strum(serialize = "store.backup")]
+    StoreBackup,
+    #[strum(serialize = "store.check")]
+    StoreCheck,
+    #[strum(serialize = "store.vacuum")]
+    StoreVacuum,
+    #[strum(serialize = "store.forget")]
+    StoreForget,
     #[strum(serialize = "rpc.discover")]
     RpcDiscover,
 }
@@ -81,13 +93,19 @@ impl Method {
             | Method::HostResume
             | Method::ImageBuild
             | Method::ImagePull
-            | Method::ImagePrune => Role::Admin,
+            | Method::ImagePrune
+            | Method::StoreBackup
+            | Method::StoreCheck
+            | Method::StoreVacuum
+            | Method::StoreForget => Role::Admin,
             Method::SubmissionWait
             | Method::SubmissionGet
             | Method::SubmissionCancel
             | Method::SubmissionInput
             | Method::SubmissionLogs
             | Method::SubmissionList
+            | Method::SubmissionStats
+            | Method::ReceiptGet
             | Method::BlobGet
             | Method::DaemonStatus
             | Method::DaemonHealth
@@ -110,7 +128,9 @@ impl Method {
             Method::SubmissionCancel => "cancel a submission; idempotent",
             Method::SubmissionInput => "feed the standard input of a submission with `stdin_open`",
             Method::SubmissionLogs => "the kept output of a submission",
-            Method::SubmissionList => "the submissions of the caller's uid; all submissions for an admin",
+            Method::SubmissionList => "the submissions of the caller's uid, or history; those of all uids for an admin",
+            Method::SubmissionStats => "counts of finished submissions by language, tenant and verdict",
+            Method::ReceiptGet => "the signed receipt of a finished submission",
             Method::BlobPut => "upload content that is larger than a line, in pieces",
             Method::BlobGet => "download a piece of a blob",
             Method::DaemonStatus => "instance, hosts, pools, queue, counters, stages",
@@ -129,6 +149,10 @@ impl Method {
             Method::ImageBuild => "build the image of a profile if it is missing",
             Method::ImagePull => "pull the image of a profile, even if the engine has it",
             Method::ImagePrune => "remove assay's own images that no profile and no container needs",
+            Method::StoreBackup => "copy the store into the state folder while it is in use",
+            Method::StoreCheck => "read the whole store and say what is wrong with it",
+            Method::StoreVacuum => "write the store anew, as small as it can be",
+            Method::StoreForget => "remove everything that is kept of a tenant",
             Method::RpcDiscover => "the methods, as an OpenRPC document",
         }
     }
@@ -165,6 +189,8 @@ impl Method {
                 | Method::SubmissionInput
                 | Method::SubmissionLogs
                 | Method::SubmissionList
+                | Method::ReceiptGet
+                | Method::StoreForget
                 | Method::BlobPut
                 | Method::BlobGet
         )

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Submission;
+use crate::{Submission, Verdict};
 
 /// No parameters: `{}`, or no `params` at all.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -118,14 +118,78 @@ pub struct CancelParams {
     pub request: Option<Value>,
 }
 
-/// Parameters of `submission.list`.
+/// Parameters of `submission.get`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct GetParams {
+    /// Id of the submission.
+    pub id: String,
+    /// Whether to answer with what history says of it.
+    #[serde(default)]
+    pub history: bool,
+}
+
+/// Parameters of `submission.list`. With `state` and `tenant` alone, or without any: submissions
+/// that are waiting, running, or finished a short time ago. With any other one: history, which has
+/// finished submissions, newest first.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct ListParams {
     /// Only submissions in this state: `queued`, `running` or `done`.
     pub state: Option<String>,
     /// Only submissions of this tenant.
     pub tenant: Option<String>,
+    /// Only submissions with this verdict.
+    pub verdict: Option<Verdict>,
+    /// Only submissions in this language.
+    pub language: Option<String>,
+    /// Only submissions that were answered at this time or later, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Only submissions that were answered before this time.
+    pub until_ms: Option<i64>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// The most rows of a page: 1 to 1000. 100 if absent.
+    pub limit: Option<u64>,
+}
+
+impl ListParams {
+    /// Whether history is asked for.
+    pub fn is_history(&self) -> bool {
+        let ListParams { state: _, tenant: _, verdict, language, since_ms, until_ms, cursor, limit } = self;
+        verdict.is_some()
+            || language.is_some()
+            || since_ms.is_some()
+            || until_ms.is_some()
+            || cursor.is_some()
+            || limit.is_some()
+    }
+}
+
+/// Parameters of `submission.stats`: which finished submissions to count.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatsParams {
+    /// Only submissions of this tenant.
+    pub tenant: Option<String>,
+    /// Only submissions with this verdict.
+    pub verdict: Option<Verdict>,
+    /// Only submissions in this language.
+    pub language: Option<String>,
+    /// Only submissions that were answered at this time or later, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Only submissions that were answered before this time.
+    pub until_ms: Option<i64>,
+}
+
+/// Parameters of `store.forget`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetParams {
+    /// The tenant; the empty text is that of submissions that stated none.
+    pub tenant: String,
+    /// Only what this uid handed in for the tenant.
+    pub uid: Option<u32>,
 }
 
 /// Parameters of `blob.put`.

@@ -22,6 +22,11 @@ use super::verdict::Verdict;
 pub struct ReportText(Arc<RawValue>);
 
 impl ReportText {
+    /// A report that was stored as it is here; `None` if the text is not JSON.
+    pub fn parse(text: String) -> Option<ReportText> {
+        RawValue::from_string(text).ok().map(|raw| ReportText(raw.into()))
+    }
+
     /// The JSON, without a line feed.
     pub fn as_str(&self) -> &str {
         self.0.get()

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::code::Code;
+use crate::history::{HistoryFields, ReceiptKeyRow, RunUsage};
 use crate::rows::{HostState, ImageRow, PoolState, SandboxRow};
 use crate::status::{Counters, StageRow};
 use crate::submission::SuiteFormat;
@@ -82,6 +83,12 @@ pub struct SubmissionState<'a> {
     /// Its report, when it is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<&'a Report>,
+    /// What history says of it, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<&'a HistoryFields>,
+    /// What its runs used over time, if history was asked for: runs of more than 100 ms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<RunUsage>,
 }
 
 /// Result of `submission.wait`.
@@ -110,6 +117,10 @@ pub struct StillGoing {
 pub struct Submissions {
     /// One row per submission.
     pub submissions: Vec<SubmissionRow>,
+    /// Of history: `cursor` of the next page. Absent on the last one. A page may have fewer rows
+    /// than asked for, or none, and a next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// A row of `submission.list`.
@@ -123,6 +134,9 @@ pub struct SubmissionRow {
     pub uid: u32,
     /// Tenant that the caller stated; empty if none.
     pub tenant: String,
+    /// Of history only.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryFields>,
 }
 
 /// Result of `submission.logs`.
@@ -373,6 +387,8 @@ pub struct DaemonStatus<'a> {
     pub counters: Counters,
     /// Durations of recent submissions, by stage.
     pub stages: BTreeMap<&'static str, StageRow>,
+    /// The key that signs receipts.
+    pub receipt_key: ReceiptKeyRow,
 }
 
 /// Result of `daemon.pause` and `daemon.resume`.

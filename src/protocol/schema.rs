@@ -18,6 +18,9 @@ use serde_json::{Map, Value, json};
 use super::method::{Method, Notification};
 use super::params::*;
 use super::results::*;
+use crate::envelope::Envelope;
+use crate::history::{StoreBackup, StoreCheck, StoreForgotten, StoreVacuumed, SubmissionStats};
+use crate::receipt::Statement;
 use crate::status::Health;
 use crate::{Report, Submission};
 
@@ -36,11 +39,13 @@ fn shapes(method: Method) -> (Shape, Shape) {
         Method::SubmissionRun => both::<RunParams, Report>(),
         Method::SubmissionSubmit => both::<SubmitParams, Submitted>(),
         Method::SubmissionWait => both::<WaitParams, WaitResult>(),
-        Method::SubmissionGet => both::<IdParams, SubmissionState<'static>>(),
+        Method::SubmissionGet => both::<GetParams, SubmissionState<'static>>(),
         Method::SubmissionCancel => both::<CancelParams, Empty>(),
         Method::SubmissionInput => both::<InputParams, Empty>(),
         Method::SubmissionLogs => both::<IdParams, SubmissionLogs>(),
         Method::SubmissionList => both::<ListParams, Submissions>(),
+        Method::SubmissionStats => both::<StatsParams, SubmissionStats>(),
+        Method::ReceiptGet => both::<IdParams, Envelope>(),
         Method::BlobPut => both::<BlobPutParams, BlobPut>(),
         Method::BlobGet => both::<BlobGetParams, BlobPiece>(),
         Method::DaemonStatus => both::<Nothing, DaemonStatus<'static>>(),
@@ -56,6 +61,10 @@ fn shapes(method: Method) -> (Shape, Shape) {
         Method::ImageList => both::<Nothing, ImageList>(),
         Method::ImageBuild | Method::ImagePull => both::<ImageParams, ImagesMade>(),
         Method::ImagePrune => both::<ImagePruneParams, ImagesPruned>(),
+        Method::StoreBackup => both::<Nothing, StoreBackup>(),
+        Method::StoreCheck => both::<Nothing, StoreCheck>(),
+        Method::StoreVacuum => both::<Nothing, StoreVacuumed>(),
+        Method::StoreForget => both::<ForgetParams, StoreForgotten>(),
         Method::RpcDiscover => both::<Nothing, OpenRpc>(),
     }
 }
@@ -92,6 +101,7 @@ const NAMES: &[(&str, &str)] = &[
     ("report", "Report"),
     ("run", "RunReport"),
     ("event", "EventBody"),
+    ("receipt", "Statement"),
     ("error", "ErrorBody"),
     ("hello", "Hello"),
     ("progress", "ImageProgress"),
@@ -161,6 +171,7 @@ pub fn document() -> Value {
     };
     let notifications: Vec<Value> = Notification::ALL.iter().map(&mut notification).collect();
     of::<Submission>(&mut definitions.strict);
+    of::<Statement>(&mut definitions.open);
     let error = of::<ErrorBody<'static>>(&mut definitions.open).to_value();
     let mut defs = definitions.all();
     let id = json!({ "description": "Chosen by the caller, unique among the calls under way.", "type": ["string", "integer"] });

@@ -75,7 +75,7 @@ pub struct Health {
     pub status: HealthWord,
     /// `connected` if any host takes work, else `disconnected`.
     pub docker: &'static str,
-    /// One row per host and pool, and one while the daemon is paused.
+    /// One row per host and pool, one of the store, and one while the daemon is paused.
     pub checks: Vec<HealthCheck>,
 }
 
@@ -98,15 +98,17 @@ pub enum CheckKind {
     Pool,
     /// Whether submissions are admitted.
     Admission,
+    /// Whether reports and submissions are kept.
+    Store,
 }
 
-/// The check of one host or pool, or of admission.
+/// The check of one host or pool, of the store, or of admission.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct HealthCheck {
     /// For the summary of `/health`; not published.
     #[serde(skip)]
     pub kind: CheckKind,
-    /// `docker` or `pool`, with the host's or profile's name; `admission`.
+    /// `docker` or `pool`, with the host's or profile's name; `store`; `admission`.
     pub name: String,
     /// Whether the check passed.
     pub ok: bool,

@@ -16,8 +16,9 @@ use super::submission::{SubmissionTask, TaskResources};
 use judge::compute::on_bytes;
 use judge::render::millis;
 use judge::work::Work;
+use protocol::receipt::ReceiptTimes;
 use protocol::{Report, ReportText};
-use store::{HistoryEntry, Record, StagedOutputs, Store};
+use store::{Attached, HistoryEntry, Record, StagedOutputs, Store};
 
 /// About what a test or a case of a report takes while its JSON is made.
 const ITEM_BYTES: usize = 1024;
@@ -45,6 +46,15 @@ struct LanguageNames<'a> {
     named: &'a str,
 }
 
+/// A report that is not published yet.
+struct UnpublishedReport {
+    report: Report,
+    /// What it is a report of; `None` if that could not be kept for the next daemon.
+    work: Option<Work>,
+    received: Instant,
+    times: StageTimes,
+}
+
 impl SubmissionService {
     /// Runs a submission to its end: answered, or saved for the next daemon.
     pub(super) async fn run_task(
@@ -69,10 +79,10 @@ impl SubmissionService {
         let mut task = SubmissionTask::new(resources, &work, &handle, received, times);
         let report = task.run().await;
         let times = task.times;
-        let report = match report {
-            Some(report) => report,
+        let (report, work) = match report {
+            Some(report) => (report, Some(work)),
             None => match self.save(work, handle.digest, received).await {
-                Some(report) => report,
+                Some(report) => (report, None),
                 None => {
                     handle.set_phase(SubmissionPhase::Kept);
                     handle.io.close();
@@ -81,7 +91,8 @@ impl SubmissionService {
             },
         };
         let languages = LanguageNames { profile: &language, named: &asked };
-        self.answer(languages, &handle, report, received, times, slot).await;
+        let judged = UnpublishedReport { report, work, received, times };
+        self.answer(languages, &handle, judged, slot).await;
     }
 
     /// Publishes a report, and then records it.
@@ -89,9 +100,7 @@ impl SubmissionService {
         &self,
         LanguageNames { profile: language, named }: LanguageNames<'_>,
         handle: &Arc<SubmissionHandle>,
-        mut report: Report,
-        received: Instant,
-        mut times: StageTimes,
+        UnpublishedReport { mut report, work, received, mut times }: UnpublishedReport,
         slot: AdmissionSlot,
     ) {
         let total = received.elapsed();
@@ -112,12 +121,19 @@ impl SubmissionService {
         self.publish(handle, text.clone(), Duration::ZERO);
         // who waits for the answer goes first
         tokio::task::yield_now().await;
-        self.record(handle, entry, blobs, &text).await;
+        self.record(handle, work.as_ref(), entry, blobs, &text).await;
         drop(recording);
     }
 
     /// Puts a report into history, some time. It is dropped and counted if too much waits.
-    async fn record(&self, handle: &SubmissionHandle, entry: HistoryEntry, blobs: Vec<String>, text: &ReportText) {
+    async fn record(
+        &self,
+        handle: &SubmissionHandle,
+        work: Option<&Work>,
+        entry: HistoryEntry,
+        blobs: Vec<String>,
+        text: &ReportText,
+    ) {
         let Some(store) = self.store.get() else { return };
         let outputs = match (blobs.is_empty(), self.staging.try_acquire()) {
             (false, Ok(_permit)) => self.stage(store, handle.caller.uid, blobs).await.unwrap_or_default(),
@@ -125,7 +141,18 @@ impl SubmissionService {
         };
         let report = on_bytes(text.bytes(), || text.as_str().as_bytes().to_vec());
         let digest = handle.has_digest().then_some(handle.digest);
-        store.record(Record { entry, report, outputs, digest });
+        let usage = handle.io.log.take_usage();
+        let usage = if usage.is_empty() { None } else { serde_json::to_vec(&usage).ok() };
+        let attached = Attached { receipt: work.and_then(|work| self.receipt(work, &entry, text)), usage };
+        store.record(Record { entry, report, attached, outputs, digest });
+    }
+
+    /// The signed receipt of a report, as JSON.
+    fn receipt(&self, work: &Work, entry: &HistoryEntry, text: &ReportText) -> Option<Vec<u8>> {
+        let times = ReceiptTimes { received_ms: entry.received_ms, answered_ms: records::now_ms() };
+        let bytes = text.bytes() + usize::try_from(work.bytes()).unwrap_or(usize::MAX);
+        let issued = on_bytes(bytes, || self.store.issuer().issue(work, text, times));
+        issued.and_then(|envelope| serde_json::to_vec(&envelope).ok())
     }
 
     /// Writes and syncs the outputs of a report.

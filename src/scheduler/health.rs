@@ -1,9 +1,11 @@
 //! The daemon's health, as `daemon.health` and `GET /health` report it.
 //!
-//! Healthy: every host is up and every pool can create sandboxes. Unhealthy: no host takes work.
-//! Everything else is degraded; so are a draining daemon, and one whose engines have not answered
-//! their first probe yet (it admits submissions, which wait for that probe).
+//! Healthy: every host is up, every pool can create sandboxes, and the store keeps what it is to
+//! keep. Unhealthy: no host takes work. Everything else is degraded; so are a draining daemon, and
+//! one whose engines have not answered their first probe yet (it admits submissions, which wait for
+//! that probe).
 
+use super::store_access::StoreAccess;
 use protocol::rows::HostState;
 use protocol::status::{CheckKind, Health, HealthCheck, HealthWord};
 use sandbox::host::Fleet;
@@ -57,8 +59,9 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
 }
 
 /// The health now. Makes no engine call: the hosts' monitors keep the state up to date.
-pub fn check_health(fleet: &Fleet, is_draining: bool, is_paused: bool) -> Health {
+pub fn check_health(fleet: &Fleet, store: &StoreAccess, is_draining: bool, is_paused: bool) -> Health {
     let mut checks = checks(fleet);
+    checks.push(store.check());
     if is_paused {
         checks.push(HealthCheck {
             kind: CheckKind::Admission,

@@ -30,8 +30,9 @@
 //! | `no_sandbox`, `long_wait` | why a submission got no sandbox, or waits long for one |
 //! | `registry` | submissions by id |
 //! | `answering` | a submission's task and the publication of its report |
-//! | `store_access`, `records` | the store, and what it keeps of a report |
+//! | `store_access`, `store_watch`, `records` | the store, its health, what it keeps of a report |
 //! | `persistence`, `unfinished`, `report_store` | work and reports that outlive the daemon |
+//! | `receipt` | what went in, on which image, to which result, signed |
 //! | `health`, [`stages`], `counters`, `metrics`, `language_metrics` | figures |
 //! | `access_log` | one log line per answered submission |
 
@@ -59,6 +60,7 @@ mod overload_tests;
 mod persistence;
 mod phase;
 mod rate;
+mod receipt;
 mod records;
 mod referee_requests;
 mod registry;
@@ -66,6 +68,7 @@ mod report_store;
 mod room_hold;
 mod service;
 mod store_access;
+mod store_watch;
 mod unfinished;
 mod wait_estimator;
 
@@ -73,6 +76,7 @@ pub use admission::Refusal;
 pub use allocator::Allocator;
 pub use health::check_health;
 pub use phase::SubmissionPhase;
+pub use receipt::ReceiptIssuer;
 pub use registry::{KeptForNextDaemon, SubmissionHandle, SubmissionIo, Viewer};
 pub use report_store::BlobStore;
 pub use service::{Arrival, SubmissionService};

@@ -51,6 +51,7 @@ impl SubmissionService {
         let rows = audits.map(|(result, counter)| (labels!(result = result), of(counter)));
         writer.counters("assay_audits", "Audits of used sandboxes, by result.", None, rows)?;
         self.languages.write(writer)?;
+        self.store.write_metrics(writer)?;
         let stages = self.stages.histograms().into_iter();
         let rows = stages.map(|(stage, histogram)| (labels!(stage = stage.as_str()), histogram));
         writer.histograms("assay_stage_duration", "Time of submissions by stage.", Unit::Seconds, rows)

@@ -7,6 +7,9 @@ use protocol::report::{FileReport, Output};
 use protocol::{Blame, Caller, Report, RunReport};
 use store::{HistoryEntry, RecordOwner};
 
+/// How much of a report's message lists show.
+const MAX_MESSAGE_CHARS: usize = 200;
+
 /// Who called, as the store names it.
 pub(super) fn owner(caller: &Caller) -> RecordOwner {
     RecordOwner { principal: format!("uid:{}", caller.uid), tenant: caller.tenant.clone() }
@@ -41,6 +44,7 @@ pub(super) fn entry(caller: &Caller, language: &str, report: &Report, received: 
         id: report.id.clone(),
         language: language.to_owned(),
         verdict: report.verdict.as_str().to_owned(),
+        message: report.message.chars().take(MAX_MESSAGE_CHARS).collect(),
         blame: report.blame.map(|blame| Blame::as_str(blame).to_owned()),
         received_ms: now_ms().saturating_sub(age_ms),
         total_ms: report.timing.total_ms,

@@ -338,6 +338,17 @@ impl Registry {
         self.lock().remove(handle);
     }
 
+    /// Removes the answered submissions of a tenant, of one uid or of all.
+    pub(super) fn remove_answered(&self, tenant: &str, uid: Option<u32>) {
+        let mut state = self.lock();
+        let is_meant = |handle: &&Arc<SubmissionHandle>| {
+            let Caller { uid: of, tenant: whose } = &handle.caller;
+            whose == tenant && uid.is_none_or(|uid| uid == *of) && handle.retained_bytes.get().is_some()
+        };
+        let all: Vec<Arc<SubmissionHandle>> = state.by_id.values().flatten().filter(is_meant).cloned().collect();
+        all.iter().for_each(|handle| state.remove(handle));
+    }
+
     pub(super) fn list(&self, viewer: Viewer) -> Vec<Arc<SubmissionHandle>> {
         self.lock().by_id.values().flatten().filter(|handle| viewer.sees(handle)).cloned().collect()
     }

@@ -29,6 +29,7 @@ use protocol::Submission;
 use protocol::rows::HostState;
 use protocol::status::Counters;
 use sandbox::host::{Fleet, Host};
+use store::{Forget, Store};
 
 /// How long the first probe of the engines is waited for; longer than the timeout of a probe.
 const FIRST_PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,6 +39,9 @@ const CANCELLED_ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the end of a drain waits for reports on their way to the store.
 const RECORDING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a reader of history waits for reports on their way to the store.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs whose large outputs are written for history at a time. That of others goes without them.
 const MAX_STAGING: usize = 4;
@@ -145,6 +149,7 @@ impl SubmissionService {
         blobs: Arc<dyn BlobStore>,
         store: Arc<StoreAccess>,
     ) -> Arc<SubmissionService> {
+        store.start_watch();
         Arc::new(SubmissionService {
             allocator: Allocator::start(fleet.clone(), capacity_changed, queue.max_running_per_uid),
             fleet,
@@ -428,6 +433,34 @@ impl SubmissionService {
         while self.recording.load(Ordering::Relaxed) > 0 && Instant::now() < stored {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits until the reports that were published a moment ago are in the store, for
+    /// [`SETTLE_TIMEOUT`] at most.
+    pub async fn settle_records(&self) {
+        let until = Instant::now() + SETTLE_TIMEOUT;
+        while self.recording.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if let Some(store) = self.store.get() {
+            let _ = tokio::time::timeout(SETTLE_TIMEOUT, store.settle().done()).await;
+        }
+    }
+
+    /// Removes what is kept of a tenant, of one uid or of all: reports in memory, everything in the
+    /// store, backups in the state folder, and compiled programs, which are those of all tenants.
+    /// Returns how many submissions and reports of the store that were.
+    ///
+    /// # Errors
+    /// The disk failed, or the daemon ends.
+    pub async fn forget_tenant(&self, store: &Store, tenant: &str, uid: Option<u32>) -> Result<u64, store::Error> {
+        self.settle_records().await;
+        self.registry.remove_answered(tenant, uid);
+        let principal = uid.map(|uid| format!("uid:{uid}"));
+        let removed = store.forget(Forget { tenant: tenant.to_owned(), principal }).done().await?;
+        store.remove_backup()?;
+        self.cache.clear();
+        Ok(removed)
     }
 
     /// The store, open or not.

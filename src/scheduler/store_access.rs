@@ -1,21 +1,29 @@
 //! The store, as far as it can be opened. Where the disk does not let it be opened, the daemon goes
 //! on without history and acknowledges no submission until it can.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::receipt::ReceiptIssuer;
+use super::store_watch::{self, StoreWatch};
 use config::{StoreSettings, bounds};
+use protocol::status::HealthCheck;
 use store::{OpenError, Options, Retention, Store};
+use telemetry::metrics::MetricsWriter;
 
 /// The store of the service, open or not.
 #[derive(Debug)]
 pub struct StoreAccess {
     open: OnceLock<Arc<Store>>,
+    /// Signs the receipts that go into it.
+    issuer: ReceiptIssuer,
     retention: Mutex<Retention>,
     /// Why it is not open.
     problem: Mutex<String>,
+    watch: StoreWatch,
 }
 
 fn retention(settings: &StoreSettings) -> Retention {
@@ -28,11 +36,13 @@ fn retention(settings: &StoreSettings) -> Retention {
 }
 
 impl StoreAccess {
-    pub fn new(settings: &StoreSettings) -> StoreAccess {
+    pub fn new(settings: &StoreSettings, issuer: ReceiptIssuer) -> StoreAccess {
         StoreAccess {
             open: OnceLock::new(),
+            issuer,
             retention: Mutex::new(retention(settings)),
             problem: Mutex::new("it is not open yet".to_owned()),
+            watch: StoreWatch::default(),
         }
     }
 
@@ -59,6 +69,33 @@ impl StoreAccess {
     /// The store, if it is open.
     pub fn get(&self) -> Option<&Arc<Store>> {
         self.open.get()
+    }
+
+    /// Asks the store how it is, again and again, until this is dropped.
+    pub(super) fn start_watch(self: &Arc<Self>) {
+        let access = Arc::downgrade(self);
+        tokio::spawn(async move {
+            while let Some(access) = access.upgrade() {
+                let ask = move || access.get().into_iter().for_each(|store| access.watch.ask(store));
+                let _ = tokio::task::spawn_blocking(ask).await;
+                tokio::time::sleep(store_watch::PERIOD).await;
+            }
+        });
+    }
+
+    /// Whether it keeps what it is to keep, as a row of health.
+    pub fn check(&self) -> HealthCheck {
+        self.watch.check(self.problem())
+    }
+
+    /// Writes its metrics.
+    pub(super) fn write_metrics(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result {
+        self.watch.write(self.problem(), writer)
+    }
+
+    /// What signs the receipts that go into it.
+    pub fn issuer(&self) -> &ReceiptIssuer {
+        &self.issuer
     }
 
     /// Why it is not open.
@@ -96,18 +133,22 @@ pub fn may_pass(error: &OpenError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receipt::tests::issuer;
 
     #[test]
     fn a_store_that_could_not_be_opened_says_why_and_opens_later() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
-        let access = StoreAccess::new(&StoreSettings::default());
+        let access = StoreAccess::new(&StoreSettings::default(), issuer());
         let error = access.open(&state).unwrap_err();
         assert!(may_pass(&error) && access.get().is_none());
         assert_eq!(access.problem(), Some(error.to_string()));
         std::fs::create_dir(&state).unwrap();
         access.open(&state).unwrap();
         assert!(access.get().is_some() && access.problem().is_none());
-        assert!(!may_pass(&StoreAccess::new(&StoreSettings::default()).open(&state).unwrap_err()), "it is in use");
+        assert!(
+            !may_pass(&StoreAccess::new(&StoreSettings::default(), issuer()).open(&state).unwrap_err()),
+            "it is in use"
+        );
     }
 }

@@ -326,6 +326,8 @@ impl<'a> SubmissionTask<'a> {
         placement.occupy(work);
         self.handle.set_phase(SubmissionPhase::Running);
         let finished = FinishedTests::default();
+        // what an attempt before used
+        drop(self.handle.io.log.take_usage());
         let TaskResources { allocator, counters, .. } = &self.resources;
         let extras = FurtherSandboxes::new(allocator, work, &placement.host, &placement.lease, counters);
         let context = RunContext {

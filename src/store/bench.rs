@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 use store::{
-    HistoryEntry, HistoryFilter, Intake, IntakeResult, Options, Record, RecordOwner, StagedOutputs, Start, Store,
+    Attached, HistoryEntry, HistoryFilter, Intake, IntakeResult, Options, Record, RecordOwner, StagedOutputs, Start,
+    Store,
 };
 
 const CALLERS: usize = 64;
@@ -61,6 +62,7 @@ fn entry(number: u64) -> HistoryEntry {
         id: format!("{number:032x}"),
         language: "python".to_owned(),
         verdict: verdict.to_owned(),
+        message: "All tests passed.".to_owned(),
         blame: None,
         received_ms: 0,
         total_ms: 5.0,
@@ -139,8 +141,13 @@ fn record(folder: &Path) {
     let store = Store::open(folder, Options::default()).unwrap();
     let mut times = Vec::new();
     for number in 0..1500 {
-        let record =
-            Record { entry: entry(number), report: vec![b'x'; 1500], outputs: StagedOutputs::default(), digest: None };
+        let record = Record {
+            entry: entry(number),
+            report: vec![b'x'; 1500],
+            attached: Attached { receipt: Some(vec![b'x'; 2000]), usage: None },
+            outputs: StagedOutputs::default(),
+            digest: None,
+        };
         let began = Instant::now();
         assert!(store.record(record));
         times.push(began.elapsed());
@@ -158,7 +165,9 @@ fn fill(folder: &Path, rows: u64) {
     for number in 0..rows {
         let HistoryEntry { owner, id, language, verdict, total_ms, cpu_ms, memory_bytes, .. } = entry(number);
         let mut insert = transaction
-            .prepare_cached("INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, ?7, ?7, ?8, ?9, ?10)")
+            .prepare_cached(
+                "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, ?7, ?7, ?8, ?9, ?10, 'All tests passed.')",
+            )
             .unwrap();
         let (key, at_ms) = (number as i64 + 1, (now_ms - (rows - number) * 1000) as i64);
         let memory_bytes = memory_bytes as i64;

@@ -82,7 +82,7 @@ pub struct HistoryPage {
 }
 
 const COLUMNS: &str = "key, principal, tenant, id, language, verdict, blame, received_ms, answered_ms, total_ms, \
-                       cpu_ms, memory_bytes";
+                       cpu_ms, memory_bytes, message";
 
 fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HistoryRow> {
     let memory_bytes: i64 = row.get(11)?;
@@ -94,6 +94,7 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HistoryRow> {
             id: row.get(3)?,
             language: row.get(4)?,
             verdict: row.get(5)?,
+            message: row.get(12)?,
             blame: row.get(6)?,
             received_ms: row.get(7)?,
             total_ms: row.get(9)?,

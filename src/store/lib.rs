@@ -94,7 +94,7 @@ pub use history::{HistoryFilter, HistoryPage, HistoryRow, ListPosition, Tally};
 pub use intake::{Intake, IntakeResult, Requeue, Start};
 pub use output::{OutputFile, StagedOutputs};
 pub use read::{Held, Known, StoredRequest};
-pub use record::{Fetched, Finish, FinishResult, HistoryEntry, Record};
+pub use record::{Attached, Fetched, Finish, FinishResult, HistoryEntry, Record};
 pub use rows::{RecordOwner, StoredState};
 pub use set_aside::SetAside;
 pub use settings::Retention;

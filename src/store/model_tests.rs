@@ -13,7 +13,8 @@ use proptest::test_runner::TestRunner;
 
 use crate::tests::{TestTime, entry, finish, intake, owner, settle};
 use crate::{
-    Error, FinishResult, Forget, HistoryFilter, IntakeResult, Options, Record, RecordOwner, StagedOutputs, Start, Store,
+    Attached, Error, FinishResult, Forget, HistoryFilter, IntakeResult, Options, Record, RecordOwner, StagedOutputs,
+    Start, Store,
 };
 
 const TENANTS: [&str; 2] = ["", "t"];
@@ -353,7 +354,8 @@ impl Trial {
                 let digest = named.then(|| intake("", "", content(what)).digest);
                 let entry = entry(TENANTS[tenant], &id(number), "accepted");
                 let report = format!("run {what}").into_bytes();
-                let record = Record { entry, report, outputs: StagedOutputs::default(), digest };
+                let (attached, outputs) = (Attached::default(), StagedOutputs::default());
+                let record = Record { entry, report, attached, outputs, digest };
                 // refused once the process has ended
                 if self.store().record(record) {
                     self.states.push(next);

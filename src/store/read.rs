@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::database::open_reader;
 use crate::error::Error;
@@ -201,6 +201,34 @@ fn body(connection: &Connection, table: &str, column: &str, key: i64) -> rusqlit
 /// The request of a submission that has no report.
 pub(crate) fn request(connection: &Connection, key: i64) -> rusqlite::Result<Option<StoredRequest>> {
     body(connection, "request", "submission", key)
+}
+
+/// The name of the output of a report by its label.
+pub(crate) fn find_output(
+    connection: &Connection,
+    principal: Option<&str>,
+    label: &str,
+) -> rusqlite::Result<Option<String>> {
+    let mut select = connection.prepare_cached(
+        "SELECT name FROM output JOIN history ON history.key = output.history
+         WHERE label = ?1 AND (?2 IS NULL OR principal = ?2) ORDER BY history.key DESC LIMIT 1",
+    )?;
+    select.query_row(params![label, principal], |row| row.get(0)).optional()
+}
+
+/// The signed receipt of the report with a key.
+pub(crate) fn receipt(connection: &Connection, history: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+    attached(connection, "receipt", history)
+}
+
+/// What the runs of the report with a key used over time.
+pub(crate) fn usage(connection: &Connection, history: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+    attached(connection, "usage", history)
+}
+
+fn attached(connection: &Connection, table: &str, history: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+    let mut select = connection.prepare_cached(&format!("SELECT body FROM {table} WHERE history = ?1"))?;
+    select.query_row([history], |row| row.get(0)).optional()
 }
 
 /// The report with a key.

@@ -17,6 +17,8 @@ pub struct HistoryEntry {
     pub language: String,
     /// The verdict's word.
     pub verdict: String,
+    /// The beginning of the report's message.
+    pub message: String,
     /// Who is at fault for a `system_error`.
     pub blame: Option<String>,
     /// When it arrived, in milliseconds since 1970.
@@ -29,6 +31,21 @@ pub struct HistoryEntry {
     pub memory_bytes: u64,
 }
 
+/// What is kept beside a report, as it was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// The signed receipt.
+    pub receipt: Option<Vec<u8>>,
+    /// What its runs used over time.
+    pub usage: Option<Vec<u8>>,
+}
+
+impl Attached {
+    fn bytes(&self) -> usize {
+        [&self.receipt, &self.usage].into_iter().flatten().map(Vec::len).sum()
+    }
+}
+
 /// The report of a submission that was acknowledged. Fsynced. The first one stays.
 #[derive(Debug)]
 pub struct Finish {
@@ -38,6 +55,8 @@ pub struct Finish {
     pub entry: HistoryEntry,
     /// The report, which is returned as it is.
     pub report: Vec<u8>,
+    /// What is kept beside it.
+    pub attached: Attached,
     /// Outputs that the report refers to.
     pub outputs: StagedOutputs,
     /// Whether a caller is still to fetch it.
@@ -66,11 +85,11 @@ impl Change for Finish {
     const NEED: Need = Need::Synced;
 
     fn bytes(&self) -> usize {
-        self.report.len()
+        self.report.len() + self.attached.bytes()
     }
 
     fn apply(&self, rows: &mut Rows<'_>) -> rusqlite::Result<FinishResult> {
-        let Finish { key, entry, report, outputs, is_awaited } = self;
+        let Finish { key, entry, report, attached, outputs, is_awaited } = self;
         // after damage, a new file may have given the key to another submission
         match find(rows, &entry.owner, &entry.id)?.filter(|found| found.key == *key) {
             None => return Ok(FinishResult::Gone),
@@ -82,7 +101,7 @@ impl Change for Finish {
             }
             Some(_) => {}
         }
-        let history = insert_history(rows, entry, report, outputs.files())?;
+        let history = insert_history(rows, entry, report, attached, outputs.files())?;
         let expires_ms = rows.now.store_ms + millis(rows.retention.report_ttl);
         let mut update = rows
             .connection
@@ -127,6 +146,8 @@ pub struct Record {
     pub entry: HistoryEntry,
     /// The report, which is returned as it is.
     pub report: Vec<u8>,
+    /// What is kept beside it.
+    pub attached: Attached,
     /// Outputs that the report refers to.
     pub outputs: StagedOutputs,
     /// The digest of the content, if the caller gave the id: it then stands for this report for
@@ -140,12 +161,12 @@ impl Change for Record {
     const SPARES_RESERVE: bool = true;
 
     fn bytes(&self) -> usize {
-        self.report.len()
+        self.report.len() + self.attached.bytes()
     }
 
     fn apply(&self, rows: &mut Rows<'_>) -> rusqlite::Result<i64> {
-        let Record { entry, report, outputs, digest } = self;
-        let history = insert_history(rows, entry, report, outputs.files())?;
+        let Record { entry, report, attached, outputs, digest } = self;
+        let history = insert_history(rows, entry, report, attached, outputs.files())?;
         let Some(digest) = digest else { return Ok(history) };
         match find(rows, &entry.owner, &entry.id)? {
             Some(found) if found.expires_ms.is_some_and(|at| at <= rows.now.store_ms) => {
@@ -206,18 +227,37 @@ impl Change for Fetched {
     }
 }
 
+/// Changes nothing: what was queued before it is committed when it is.
+#[derive(Debug)]
+pub(crate) struct Barrier;
+
+impl Change for Barrier {
+    type Output = ();
+    const NEED: Need = Need::Now;
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn apply(&self, _: &mut Rows<'_>) -> rusqlite::Result<()> {
+        Ok(())
+    }
+}
+
 fn insert_history(
     rows: &mut Rows<'_>,
     entry: &HistoryEntry,
     report: &[u8],
+    attached: &Attached,
     outputs: &[OutputFile],
 ) -> rusqlite::Result<i64> {
     let mut insert = rows.connection.prepare_cached(
         "INSERT INTO history (principal, tenant, id, language, verdict, blame, received_ms, answered_ms, total_ms,
-             cpu_ms, memory_bytes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             cpu_ms, memory_bytes, message)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
-    let HistoryEntry { owner, id, language, verdict, blame, received_ms, total_ms, cpu_ms, memory_bytes } = entry;
+    let HistoryEntry { owner, id, language, verdict, message, blame, received_ms, total_ms, cpu_ms, memory_bytes } =
+        entry;
     let memory_bytes = i64::try_from(*memory_bytes).unwrap_or(i64::MAX);
     // SQLite has no NaN: it would be NULL
     let finite = |figure: f64| if figure.is_finite() { figure } else { 0.0 };
@@ -233,10 +273,19 @@ fn insert_history(
         rows.now.wall_ms,
         total_ms,
         cpu_ms,
-        memory_bytes
+        memory_bytes,
+        message
     ])?;
     let mut insert = rows.connection.prepare_cached("INSERT INTO report (history, body) VALUES (?1, ?2)")?;
     insert.execute(params![history, report])?;
+    if let Some(receipt) = &attached.receipt {
+        let mut insert = rows.connection.prepare_cached("INSERT INTO receipt (history, body) VALUES (?1, ?2)")?;
+        insert.execute(params![history, receipt])?;
+    }
+    if let Some(usage) = &attached.usage {
+        let mut insert = rows.connection.prepare_cached("INSERT INTO usage (history, body) VALUES (?1, ?2)")?;
+        insert.execute(params![history, usage])?;
+    }
     name_outputs(rows, outputs, None, Some(history))?;
     rows.added += 1;
     Ok(history)

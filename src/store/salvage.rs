@@ -14,8 +14,14 @@ use crate::database::open_reader;
 /// The tables that are carried as a whole, with their key, and those of which the rows of one
 /// report are carried: a condition on `submission` in the damaged file would read its damage.
 const WHOLE: [(&str, &str); 3] = [("meta", "name"), ("submission", "key"), ("request", "submission")];
-const OF_REPORTS: [(&str, &str); 4] =
-    [("history", "key"), ("report", "history"), ("outbox", "history"), ("output", "history")];
+const OF_REPORTS: [(&str, &str); 6] = [
+    ("history", "key"),
+    ("report", "history"),
+    ("receipt", "history"),
+    ("usage", "history"),
+    ("outbox", "history"),
+    ("output", "history"),
+];
 
 /// Copies to a new file. Returns the number of submissions. What cannot be read is left out.
 pub(crate) fn salvage(damaged: &Path, into: &mut Connection) -> rusqlite::Result<usize> {
@@ -43,6 +49,8 @@ pub(crate) fn salvage(damaged: &Path, into: &mut Connection) -> rusqlite::Result
         DELETE FROM request WHERE submission NOT IN (SELECT key FROM submission);
         DELETE FROM history WHERE key NOT IN (SELECT history FROM submission WHERE history IS NOT NULL);
         DELETE FROM report WHERE history NOT IN (SELECT key FROM history);
+        DELETE FROM receipt WHERE history NOT IN (SELECT key FROM history);
+        DELETE FROM usage WHERE history NOT IN (SELECT key FROM history);
         DELETE FROM outbox WHERE history NOT IN (SELECT key FROM history);
         DELETE FROM output WHERE submission NOT IN (SELECT key FROM submission)
             OR history NOT IN (SELECT key FROM history);";

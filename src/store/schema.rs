@@ -12,7 +12,8 @@ pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Times are milliseconds since 1970; `expires_ms` and `clock` are the store's, all others the
 /// wall's. A request is in a table of its own, so that a change of state does not copy it; a report
 /// likewise, so that lists read small rows.
-pub(crate) const MIGRATIONS: [&str; 1] = ["
+pub(crate) const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -92,4 +93,20 @@ CREATE TABLE outbox (
     PRIMARY KEY (history, destination)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outbox_next ON outbox (next_ms);
-"];
+",
+    "
+ALTER TABLE history ADD COLUMN message TEXT NOT NULL DEFAULT '';
+
+CREATE INDEX output_label ON output (label) WHERE history IS NOT NULL;
+
+CREATE TABLE receipt (
+    history INTEGER PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE usage (
+    history INTEGER PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT;
+",
+];

@@ -33,6 +33,8 @@ pub struct Figures {
     pub changes: u64,
     /// How long the last commit took.
     pub last_commit: Duration,
+    /// How long all commits took together.
+    pub commit_time: Duration,
     /// New submissions are refused: only the reserve of the disk is free.
     pub is_full: bool,
     /// Why the last change failed, if it did.
@@ -48,6 +50,7 @@ pub(crate) struct Status {
     commits: AtomicU64,
     changes: AtomicU64,
     last_commit_micros: AtomicU64,
+    commit_micros: AtomicU64,
     /// Reports in history, counted when the file is opened and with each commit.
     history: AtomicI64,
     is_full: AtomicBool,
@@ -71,6 +74,7 @@ impl Status {
         self.changes.fetch_add(changes as u64, Ordering::Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.last_commit_micros.store(micros, Ordering::Relaxed);
+        self.commit_micros.fetch_add(micros, Ordering::Relaxed);
     }
 
     pub(crate) fn set_history(&self, count: i64) {
@@ -108,6 +112,7 @@ impl Status {
             commits: self.commits.load(Ordering::Relaxed),
             changes: self.changes.load(Ordering::Relaxed),
             last_commit: Duration::from_micros(self.last_commit_micros.load(Ordering::Relaxed)),
+            commit_time: Duration::from_micros(self.commit_micros.load(Ordering::Relaxed)),
             history: self.history.load(Ordering::Relaxed).max(0).unsigned_abs(),
             is_full: self.is_full.load(Ordering::Relaxed),
             fault: self.fault.lock().clone(),

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,7 +22,7 @@ use crate::intake::{Intake, IntakeResult, Requeue, Start};
 use crate::output::{OutputFolder, StagedOutputs};
 use crate::queue::ChangeQueue;
 use crate::read::{self, Held, Known, Readers, StoredRequest};
-use crate::record::{Fetched, Finish, FinishResult, Record};
+use crate::record::{Barrier, Fetched, Finish, FinishResult, Record};
 use crate::retention::used_bytes;
 use crate::set_aside::{self, SetAside};
 use crate::settings::Retention;
@@ -31,6 +32,9 @@ use crate::writer::{CrashHook, RESERVE, Writer};
 
 /// The database's name in its folder.
 const FILE: &str = "assay.db";
+
+/// The folder of the copy that [`Store::backup_beside`] makes.
+const BACKUP: &str = "backup";
 
 /// What a check says at most.
 const MAX_FINDINGS: usize = 100;
@@ -67,6 +71,8 @@ pub struct Store {
     status: Arc<Status>,
     clock: StoreClock,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Held while a copy is written.
+    backing_up: Mutex<()>,
     /// Held until the writer has ended.
     _lock: Flock<File>,
 }
@@ -137,7 +143,17 @@ impl Store {
         };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let writer = thread.spawn(move || writer.run()).map_err(OpenError::io("start the writer of", folder))?;
-        Ok(Store { file, outputs, queue, readers, status, clock, writer: Mutex::new(Some(writer)), _lock: lock })
+        Ok(Store {
+            file,
+            outputs,
+            queue,
+            readers,
+            status,
+            clock,
+            writer: Mutex::new(Some(writer)),
+            backing_up: Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// Writes what waits; changes after that are refused ([`Error::Closed`]). Blocks.
@@ -177,6 +193,11 @@ impl Store {
     /// Notes that a caller has a report. Never blocks.
     pub fn fetched(&self, fetched: Fetched) -> bool {
         self.queue.offer(fetched)
+    }
+
+    /// Commits what was queued before, without fsync, so that reads find it.
+    pub fn settle(&self) -> Receipt<()> {
+        self.queue.push(Barrier)
     }
 
     /// Writes and syncs files, for a request or a report that refers to them by label. Blocks.
@@ -231,6 +252,30 @@ impl Store {
     /// As [`Store::held`].
     pub fn report(&self, history: i64) -> Result<Option<StoredRequest>, Error> {
         self.readers.read(|connection| read::report(connection, history))
+    }
+
+    /// The name of the output that a report calls by this label; of any principal if none is given.
+    ///
+    /// # Errors
+    /// As [`Store::held`].
+    pub fn find_output(&self, principal: Option<&str>, label: &str) -> Result<Option<String>, Error> {
+        self.readers.read(|connection| read::find_output(connection, principal, label))
+    }
+
+    /// The signed receipt of the report with a key in history.
+    ///
+    /// # Errors
+    /// As [`Store::held`].
+    pub fn receipt(&self, history: i64) -> Result<Option<Vec<u8>>, Error> {
+        self.readers.read(|connection| read::receipt(connection, history))
+    }
+
+    /// What the runs of the report with a key in history used over time.
+    ///
+    /// # Errors
+    /// As [`Store::held`].
+    pub fn usage(&self, history: i64) -> Result<Option<Vec<u8>>, Error> {
+        self.readers.read(|connection| read::usage(connection, history))
     }
 
     /// A page of reports, newest first, from `after` on. At most 1000 rows; a page may be short
@@ -305,6 +350,36 @@ impl Store {
             let _ = std::fs::remove_file(to);
         }
         written
+    }
+
+    /// Writes a copy as [`Store::backup`] does into the folder `backup` beside the file, in place
+    /// of an earlier one. Returns the folder and the bytes of all of it.
+    ///
+    /// # Errors
+    /// As [`Store::backup`].
+    pub fn backup_beside(&self) -> Result<(PathBuf, u64), Error> {
+        let _one_at_a_time = self.backing_up.lock();
+        let folder = self.file.with_file_name(BACKUP);
+        remove_folder(&folder).map_err(Error::io("remove the last backup"))?;
+        std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(Error::io("create the folder of the backup"))?;
+        let bytes =
+            self.backup(&folder.join(FILE)).and_then(|()| folder_bytes(&folder).map_err(Error::io("read the backup")));
+        match bytes {
+            Ok(bytes) => Ok((folder, bytes)),
+            Err(error) => {
+                let _ = remove_folder(&folder);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes the copy that [`Store::backup_beside`] made, if there is one.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn remove_backup(&self) -> Result<(), Error> {
+        let _one_at_a_time = self.backing_up.lock();
+        remove_folder(&self.file.with_file_name(BACKUP)).map_err(Error::io("remove the last backup"))
     }
 
     fn write_backup(&self, to: &Path) -> Result<(), Error> {
@@ -388,6 +463,23 @@ impl Store {
         };
         self.readers.read(read)
     }
+}
+
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of the files in a folder and in the folders in it.
+fn folder_bytes(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let (path, metadata) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
+        bytes += if metadata.is_dir() { folder_bytes(&path)? } else { metadata.len() };
+    }
+    Ok(bytes)
 }
 
 /// The lock that keeps a second daemon out. Not on the database itself: closing a descriptor of it

@@ -9,8 +9,8 @@ use rusqlite::Connection;
 
 use crate::clock::TimeSource;
 use crate::{
-    Error, Fetched, Finish, FinishResult, Forget, HistoryEntry, HistoryFilter, Intake, IntakeResult, OpenError,
-    Options, Record, RecordOwner, Requeue, Retention, StagedOutputs, Start, Store, StoredState,
+    Attached, Error, Fetched, Finish, FinishResult, Forget, HistoryEntry, HistoryFilter, Intake, IntakeResult,
+    OpenError, Options, Record, RecordOwner, Requeue, Retention, StagedOutputs, Start, Store, StoredState,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -68,6 +68,7 @@ pub(crate) fn entry(tenant: &str, id: &str, verdict: &str) -> HistoryEntry {
         id: id.to_owned(),
         language: "python".to_owned(),
         verdict: verdict.to_owned(),
+        message: format!("The verdict is {verdict}."),
         blame: None,
         received_ms: 1_700_000_000_000,
         total_ms: 12.5,
@@ -79,12 +80,25 @@ pub(crate) fn entry(tenant: &str, id: &str, verdict: &str) -> HistoryEntry {
 pub(crate) fn finish(key: i64, tenant: &str, id: &str, report: &str) -> Finish {
     let outputs = StagedOutputs::default();
     let report = report.as_bytes().to_vec();
-    Finish { key, entry: entry(tenant, id, "accepted"), report, outputs, is_awaited: true }
+    Finish {
+        key,
+        entry: entry(tenant, id, "accepted"),
+        report,
+        attached: Attached::default(),
+        outputs,
+        is_awaited: true,
+    }
 }
 
 pub(crate) fn record(tenant: &str, id: &str, verdict: &str, content: Option<&str>) -> Record {
     let digest = content.map(|content| intake(tenant, id, content).digest);
-    Record { entry: entry(tenant, id, verdict), report: verdict.into(), outputs: StagedOutputs::default(), digest }
+    Record {
+        entry: entry(tenant, id, verdict),
+        report: verdict.into(),
+        attached: Attached::default(),
+        outputs: StagedOutputs::default(),
+        digest,
+    }
 }
 
 pub(crate) fn options(time: &Arc<TestTime>) -> Options {

@@ -30,6 +30,7 @@ mod engine {
     pub mod docker;
     pub mod faults;
     mod first_lesson;
+    mod history;
     mod hostile;
     mod hot;
     pub mod http;

@@ -6,14 +6,15 @@ use serde_json::Value;
 
 use super::blob_store::BlobError;
 use super::context::{CallReply, CallResult, Context};
-use super::decode;
 use super::error::CallError;
 use super::message::{ResultText, params};
 use super::socket_bytes::ByteAccount;
+use super::{decode, history};
 use config::bounds;
 use protocol::code::Code;
 use protocol::params::{BlobGetParams, BlobPutParams};
 use protocol::results::{BlobPiece, BlobPut};
+use scheduler::BlobStore as _;
 
 impl From<BlobError> for CallError {
     fn from(error: BlobError) -> CallError {
@@ -34,11 +35,25 @@ pub(super) fn put(context: &Context, given: Value) -> CallResult {
     Ok(ResultText::of(&BlobPut { blob: id }))
 }
 
-/// A piece of a blob, which counts for the uid before it is made.
-pub(super) fn get(context: &Context, given: Value) -> Result<CallReply, CallError> {
+/// A piece of a blob, which counts for the uid before it is made. A blob of a report that memory no
+/// longer has is read from the store.
+pub(super) async fn get(context: &Context, given: Value) -> Result<CallReply, CallError> {
     let BlobGetParams { blob, offset, max } = params(given)?;
     let unknown = || BlobError::Unknown(blob.chars().take(64).collect());
-    let bytes = context.daemon.blobs.get(context.peer.uid, &blob).ok_or_else(unknown)?;
+    let (blobs, uid) = (&context.daemon.blobs, context.peer.uid);
+    let bytes = match blobs.get(uid, &blob) {
+        Some(bytes) => bytes,
+        None => {
+            let stored = history::output(context, &blob).await?.ok_or_else(unknown)?;
+            // the next pieces are in memory
+            blobs.put_back(uid, &blob, stored.clone());
+            stored
+        }
+    };
+    context.account.work(0, || piece(context, &bytes, offset, max)).await
+}
+
+fn piece(context: &Context, bytes: &[u8], offset: u64, max: Option<u64>) -> Result<CallReply, CallError> {
     // base64 makes four bytes of three, and the line has a bound
     let most = (bounds::MAX_LINE_BYTES / 2) as u64;
     let start = offset.min(bytes.len() as u64);

@@ -9,7 +9,7 @@ use super::context::{CallReply, CallResult, Context, ReceivedAt};
 use super::error::CallError;
 use super::message::{ResultText, params};
 use super::socket_bytes::HeldBytes;
-use super::{blobs, images, submissions, views};
+use super::{blobs, history, images, store_admin, submissions, views};
 use protocol::code::Code;
 use protocol::method::{Method, Role};
 use protocol::params::{HostParams, Nothing};
@@ -71,9 +71,10 @@ async fn dispatch(
     let gone = || CallError::new(Code::Internal, "the connection is closed");
     let turn = if only_reads(method) { Some(context.outbox.turn().await.ok_or_else(gone)?) } else { None };
     let reply = match method {
-        Method::BlobGet => context.account.work(0, || blobs::get(context, params)).await,
+        Method::BlobGet => blobs::get(context, params).await,
         Method::SubmissionGet => submissions::get(context, params).await,
         Method::SubmissionLogs => submissions::logs(context, params).await,
+        Method::ReceiptGet => history::receipt(context, params).await,
         Method::BlobPut => {
             context.account.work(held.bytes(), || blobs::put(context, params)).await.map(CallReply::from)
         }
@@ -93,6 +94,8 @@ fn only_reads(method: Method) -> bool {
 async fn act(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
     match method {
         Method::SubmissionCancel => submissions::cancel(context, params),
+        Method::SubmissionList => submissions::list(context, params).await,
+        Method::SubmissionStats => history::stats(context, params).await,
         Method::DaemonDrain => nothing(params).map(|()| drain(context)),
         Method::DaemonReload => reload(context, params).await,
         Method::DaemonPause => nothing(params).map(|()| set_paused(context, true)),
@@ -103,6 +106,10 @@ async fn act(context: &Arc<Context>, method: Method, params: Value) -> CallResul
         Method::ImageBuild => images::build(context, params).await,
         Method::ImagePull => images::pull(context, params).await,
         Method::ImagePrune => images::prune(context, params).await,
+        Method::StoreBackup => store_admin::backup(context, params).await,
+        Method::StoreCheck => store_admin::check(context, params).await,
+        Method::StoreVacuum => store_admin::vacuum(context, params).await,
+        Method::StoreForget => store_admin::forget(context, params).await,
         // those that only read what the daemon knows
         _ => context.account.work(0, || read(context, method, params)).await,
     }
@@ -112,7 +119,6 @@ async fn act(context: &Arc<Context>, method: Method, params: Value) -> CallResul
 fn read(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
     static DISCOVER: LazyLock<String> = LazyLock::new(|| schema::open_rpc().to_string());
     match method {
-        Method::SubmissionList => submissions::list(context, params),
         Method::DaemonStatus => nothing(params).map(|()| ResultText::of(&views::status(&context.daemon))),
         Method::DaemonHealth => nothing(params).map(|()| ResultText::of(&views::health(&context.daemon))),
         Method::PoolList => nothing(params).map(|()| ResultText::of(&Pools { pools: views::pools(&context.daemon) })),

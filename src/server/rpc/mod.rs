@@ -17,7 +17,8 @@
 //! | [`server`], [`connection`], [`context`], [`message`], [`error`] | transport |
 //! | [`input_line`], [`outbox`] | the lines of a connection |
 //! | [`peer`], [`connections`], [`socket_bytes`], [`blob_store`], [`state`] | shared state |
-//! | [`methods`], [`submissions`], [`images`], [`blobs`], [`views`] | the methods |
+//! | [`methods`], [`submissions`], [`history`], [`store_admin`] | the methods |
+//! | [`images`], [`blobs`], [`views`] | further methods |
 
 mod blob_store;
 mod blobs;
@@ -25,6 +26,7 @@ mod connection;
 mod connections;
 mod context;
 mod error;
+mod history;
 mod images;
 mod input_line;
 mod message;
@@ -35,6 +37,7 @@ mod peer;
 mod server;
 mod socket_bytes;
 mod state;
+mod store_admin;
 mod submissions;
 mod unique_keys;
 mod views;

@@ -13,14 +13,14 @@ use super::error::CallError;
 use super::message::{ResultText, params};
 use super::socket_bytes::{ByteAccount, HeldBytes, held_input};
 use super::views::state_word;
-use super::{decode, to_value};
+use super::{decode, history, to_value};
 use config::bounds;
 use judge::accept::accept;
 use judge::events::{EventLog, EventReader, NumberedEvent, SubmissionEvent};
 use judge::rejected::Rejected;
 use protocol::code::Code;
 use protocol::method::Notification;
-use protocol::params::{CancelParams, IdParams, InputParams, ListParams, WaitParams};
+use protocol::params::{CancelParams, GetParams, IdParams, InputParams, ListParams, WaitParams};
 use protocol::report::Output;
 use protocol::results::{
     Empty, EventBody, EventData, EventKind, LogRow, StateWord, StillGoing, SubmissionLogs, SubmissionRow,
@@ -202,8 +202,7 @@ fn viewer(context: &Context) -> Viewer {
 }
 
 fn find(context: &Context, id: &str) -> Result<Arc<SubmissionHandle>, CallError> {
-    let found = context.daemon.submissions.find(viewer(context), id);
-    found.ok_or_else(|| CallError::new(Code::NotFound, "id: you have no such submission (any more)").at_field("id"))
+    context.daemon.submissions.find(viewer(context), id).ok_or_else(history::not_found)
 }
 
 pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) -> Result<CallReply, CallError> {
@@ -263,19 +262,40 @@ async fn with_report(
     phase: &SubmissionPhase,
     make: impl FnOnce() -> ResultText,
 ) -> Result<CallReply, CallError> {
-    let report_bytes = if let SubmissionPhase::Done(report) = phase { report.bytes() } else { 0 };
-    let held = context.account.hold(report_bytes).ok_or_else(ByteAccount::refusal)?;
-    let result = context.account.work(report_bytes, make).await;
+    let bytes = if let SubmissionPhase::Done(report) = phase { report.bytes() } else { 0 };
+    with_bytes(context, bytes, make).await
+}
+
+/// A reply of about so many bytes, which are counted before it is made.
+async fn with_bytes(
+    context: &Context,
+    bytes: usize,
+    make: impl FnOnce() -> ResultText,
+) -> Result<CallReply, CallError> {
+    let held = context.account.hold(bytes).ok_or_else(ByteAccount::refusal)?;
+    let result = context.account.work(bytes, make).await;
     Ok(CallReply { held: Some(held), ..CallReply::from(result) })
 }
 
 pub(super) async fn get(context: &Context, given: Value) -> Result<CallReply, CallError> {
-    let entry = find(context, &params::<IdParams>(given)?.id)?;
+    let GetParams { id, history } = params(given)?;
+    let known = context.daemon.submissions.find(viewer(context), &id);
+    if (history || known.is_none())
+        && let Some(found) = history::find_report(context, &id).await?
+    {
+        let bytes = found.report.bytes() + found.usage.as_ref().map_or(0, String::len);
+        let make = || match history {
+            true => history::found_state(&id, &found),
+            false => done_state(&id, &found.report),
+        };
+        return with_bytes(context, bytes, || ResultText::Made(make())).await;
+    }
+    let entry = known.ok_or_else(history::not_found)?;
     let (phase, id) = (entry.phase(), &entry.id);
     let state = state_word(&phase);
     let make = || match &phase {
         SubmissionPhase::Done(report) => ResultText::Made(done_state(id, report)),
-        _ => ResultText::of(&SubmissionState { id, state, report: None }),
+        _ => ResultText::of(&SubmissionState { id, state, report: None, history: None, usage: Vec::new() }),
     };
     with_report(context, &phase, make).await
 }
@@ -301,8 +321,16 @@ pub(super) fn cancel(context: &Context, given: Value) -> CallResult {
     Ok(ResultText::of(&Empty {}))
 }
 
-pub(super) fn list(context: &Context, given: Value) -> CallResult {
-    let ListParams { state, tenant } = params(given)?;
+pub(super) async fn list(context: &Context, given: Value) -> CallResult {
+    let given: ListParams = params(given)?;
+    if given.is_history() {
+        return history::list(context, given).await;
+    }
+    Ok(context.account.work(0, || list_known(context, &given)).await)
+}
+
+/// The submissions that memory has.
+fn list_known(context: &Context, ListParams { state, tenant, .. }: &ListParams) -> ResultText {
     let mut rows = Vec::new();
     for entry in context.daemon.submissions.list(viewer(context)) {
         let word = state_word(&entry.phase());
@@ -314,10 +342,11 @@ pub(super) fn list(context: &Context, given: Value) -> CallResult {
                 state: word,
                 uid: entry.caller.uid,
                 tenant: entry.caller.tenant.clone(),
+                history: None,
             });
         }
     }
-    Ok(ResultText::of(&Submissions { submissions: rows }))
+    ResultText::of(&Submissions { submissions: rows, next_cursor: None })
 }
 
 /// What the logs take of a report: the outputs of a run or test.
@@ -355,7 +384,13 @@ fn log_rows(report: &ReportText) -> Vec<LogRow> {
 }
 
 pub(super) async fn logs(context: &Context, given: Value) -> Result<CallReply, CallError> {
-    let entry = find(context, &params::<IdParams>(given)?.id)?;
+    let IdParams { id } = params(given)?;
+    let Some(entry) = context.daemon.submissions.find(viewer(context), &id) else {
+        let found = history::find_report(context, &id).await?.ok_or_else(history::not_found)?;
+        let (bytes, logs) = (found.report.bytes(), || log_rows(&found.report));
+        let make = || ResultText::of(&SubmissionLogs { id, state: StateWord::Done, logs: logs() });
+        return with_bytes(context, bytes, make).await;
+    };
     let phase = entry.phase();
     let make = || {
         let logs = if let SubmissionPhase::Done(report) = &phase { log_rows(report) } else { Vec::new() };
@@ -403,7 +438,13 @@ mod tests {
     #[test]
     fn a_state_with_a_report_is_the_json_of_its_type() {
         let (report, text) = report();
-        let state = SubmissionState { id: "a\"b", state: StateWord::Done, report: Some(&report) };
+        let state = SubmissionState {
+            id: "a\"b",
+            state: StateWord::Done,
+            report: Some(&report),
+            history: None,
+            usage: Vec::new(),
+        };
         assert_eq!(done_state("a\"b", &text), to_value(&state).to_string());
     }
 

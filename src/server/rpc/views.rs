@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::error::CallError;
 use super::state::Daemon;
 use protocol::code::Code;
+use protocol::history::ReceiptKeyRow;
 use protocol::results::{CallerRow, DaemonStatus, HostRow, ProfileRow, ProfileRows, QueueStatus, RoomRow, StateWord};
 use protocol::rows::PoolState;
 use protocol::status::Health;
@@ -90,12 +91,18 @@ pub(super) fn status(daemon: &Daemon) -> DaemonStatus<'_> {
         },
         counters: daemon.submissions.counters(),
         stages: daemon.submissions.stages(),
+        receipt_key: receipt_key(daemon),
     }
+}
+
+fn receipt_key(daemon: &Daemon) -> ReceiptKeyRow {
+    let key = daemon.submissions.store().issuer().key.public();
+    ReceiptKeyRow { id: key.id(), pem: key.pem() }
 }
 
 pub(super) fn health(daemon: &Daemon) -> Health {
     let submissions = &daemon.submissions;
-    check_health(&daemon.fleet, submissions.is_draining(), submissions.is_paused())
+    check_health(&daemon.fleet, submissions.store(), submissions.is_draining(), submissions.is_paused())
 }
 
 /// The published state. A submission kept for the next daemon is still queued for its caller.

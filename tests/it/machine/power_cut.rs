@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use store::{
-    Error, Finish, FinishResult, Forget, HistoryEntry, HistoryFilter, Intake, IntakeResult, OpenError, Options, Record,
-    RecordOwner, Retention, StagedOutputs, Start, Store,
+    Attached, Error, Finish, FinishResult, Forget, HistoryEntry, HistoryFilter, Intake, IntakeResult, OpenError,
+    Options, Record, RecordOwner, Retention, StagedOutputs, Start, Store,
 };
 
 use super::volatile_disk::{Random, VolatileDisk};
@@ -35,6 +35,7 @@ fn entry(id: &str) -> HistoryEntry {
         id: id.to_owned(),
         language: "python".to_owned(),
         verdict: "accepted".to_owned(),
+        message: String::new(),
         blame: None,
         received_ms: 0,
         total_ms: 1.0,
@@ -54,7 +55,7 @@ fn report(id: &str) -> Vec<u8> {
 }
 
 fn finish(key: i64, id: &str, outputs: StagedOutputs) -> Finish {
-    Finish { key, entry: entry(id), report: report(id), outputs, is_awaited: true }
+    Finish { key, entry: entry(id), report: report(id), attached: Attached::default(), outputs, is_awaited: true }
 }
 
 /// Old runs are removed while it runs, with their files.
@@ -86,7 +87,13 @@ fn call(store: &Store, told: &Mutex<Told>, name: &str, mut random: Random) -> Re
         };
         if random.below(3) == 0 {
             let outputs = stage(&large(&mut random, "run"))?;
-            store.record(Record { entry: entry(&format!("run-{id}")), report: report(&id), outputs, digest: None });
+            store.record(Record {
+                entry: entry(&format!("run-{id}")),
+                report: report(&id),
+                attached: Attached::default(),
+                outputs,
+                digest: None,
+            });
         }
         let input = large(&mut random, "input");
         let IntakeResult::Accepted { key } = store.intake(intake(&id, stage(&input)?)).wait()? else {
@@ -350,7 +357,7 @@ fn fill(store: &Store, round: usize) -> Told {
         }
         let owner = RecordOwner { tenant: "forgotten".to_owned(), ..owner() };
         let (entry, outputs) = (HistoryEntry { owner, ..entry("of another") }, StagedOutputs::default());
-        store.record(Record { entry, report: report(&id), outputs, digest: None });
+        store.record(Record { entry, report: report(&id), attached: Attached::default(), outputs, digest: None });
     }
     told
 }
@@ -424,7 +431,13 @@ fn history_of_runs_costs_no_fsync() {
     // fewer pages than a checkpoint waits for
     for number in 0..100 {
         let entry = entry(&number.to_string());
-        assert!(store.record(Record { entry, report: vec![], outputs: StagedOutputs::default(), digest: None }));
+        assert!(store.record(Record {
+            entry,
+            report: vec![],
+            attached: Attached::default(),
+            outputs: StagedOutputs::default(),
+            digest: None
+        }));
     }
     store.start(Start { key: -1 }).wait().unwrap();
     assert_eq!((store.figures().unwrap().history, disk.syncs()), (100, before));

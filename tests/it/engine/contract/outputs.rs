@@ -43,6 +43,14 @@ fn every_command_prints_the_json_that_its_schema_describes() {
         ("wait", &["wait", "one"]),
         ("get", &["get", "one"]),
         ("cancel", &["cancel", "one"]),
+        ("history", &["history", "--tenant", ""]),
+        ("show", &["show", "one"]),
+        ("receipt", &["receipt", "one"]),
+        ("receipt verify", &["receipt", "verify", "receipt.json"]),
+        ("store backup", &["store", "backup", "copy.db"]),
+        ("store check", &["store", "check"]),
+        ("store vacuum", &["store", "vacuum"]),
+        ("store forget", &["store", "forget", "T", "--yes"]),
         ("status", &["status"]),
         ("top", &["top", "--count", "2", "--interval", "0.1"]),
         ("health", &["health"]),
@@ -65,6 +73,9 @@ fn every_command_prints_the_json_that_its_schema_describes() {
         let output = assay(&daemon, words);
         let described = outputs::of(name).unwrap_or_else(|| panic!("{name} is not in the table"));
         let text = String::from_utf8(output.stdout).unwrap();
+        if *name == "receipt" {
+            file("receipt.json", &text);
+        }
         let documents: Vec<Value> =
             serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>().unwrap();
         let wanted = if *name == "top" { 2 } else { 1 };
@@ -87,6 +98,7 @@ fn every_command_prints_the_json_that_its_schema_describes() {
         (&["run", "missing.py"], "usage"),
         (&["get", "one", "--socket", "/nonexistent"], "unreachable"),
         (&["images", "build", "nothing"], "unknown_profile"),
+        (&["receipt", "verify", "main.py"], "invalid"),
     ] {
         let output = assay(&daemon, words);
         assert!(output.stdout.is_empty(), "{words:?}: {}", String::from_utf8_lossy(&output.stdout));

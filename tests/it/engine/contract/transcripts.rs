@@ -123,14 +123,16 @@ struct Mask {
 }
 
 impl Mask {
-    /// Replaces generated ids of blobs and submissions by numbered names.
+    /// Replaces generated ids of blobs and submissions, and cursors, by numbered names.
     fn names(&mut self, value: &mut Value) {
         match value {
             Value::Object(map) => map.values_mut().for_each(|inner| self.names(inner)),
             Value::Array(list) => list.iter_mut().for_each(|inner| self.names(inner)),
             Value::String(text) => {
                 let is_uuid = text.len() == 36 && text.matches('-').count() == 4;
-                if is_uuid {
+                let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                let is_cursor = text.split_once('-').is_some_and(|(at, key)| is_number(at) && is_number(key));
+                if is_uuid || is_cursor {
                     let next = format!("made-{}", self.names.len() + 1);
                     *text = self.names.entry(text.clone()).or_insert(next).clone();
                 }
@@ -150,12 +152,15 @@ fn mask_measured(value: &mut Value, within: &str) {
     match value {
         Value::Object(map) => {
             for (key, inner) in map {
-                let is_figure = key.ends_with("_ms") || ["memory_bytes", "max_rss_bytes"].contains(&key.as_str());
+                let figures = ["memory_bytes", "max_rss_bytes", "max_memory_bytes", "bytes"];
+                let is_figure = key.ends_with("_ms") || figures.contains(&key.as_str());
                 match (key.as_str(), &inner) {
                     // configured, not measured
                     _ if within == "limits" => {}
                     (_, Value::Number(_)) if is_figure => *inner = json!(0),
                     ("version" | "instance" | "engine" | "image" | "host", Value::String(_)) => *inner = json!("..."),
+                    // a signature, and the place of a backup
+                    ("payload" | "sig" | "keyid" | "folder", Value::String(_)) => *inner = json!("..."),
                     ("id", Value::String(_)) if within == "sandbox" => *inner = json!("..."),
                     ("uses", Value::Number(_)) if within == "sandbox" => *inner = json!(1),
                     ("isolation", Value::String(_)) => *inner = json!("cell"),
@@ -426,6 +431,30 @@ fn the_transcript_of_errors_of_other_uids_is_kept() {
     others.refused("queue_full", "submission.submit", plain());
     others.refused("forbidden", "daemon.drain", json!({}));
     others.end();
+}
+
+#[test]
+fn the_transcript_of_history_is_kept() {
+    let daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ..Options::default() });
+    daemon.warm();
+    let mut history = Conversation::begin("history", daemon.caller());
+    let tenant = |id, code| with(named(id, submission("bash", code)), "tenant", json!("T"));
+    history.ask("submission.run", tenant("first", "echo hello"));
+    history.ask("submission.run", tenant("second", "exit 3"));
+    let page = history.ask("submission.list", json!({ "tenant": "T", "limit": 1 }));
+    let cursor = page["result"]["next_cursor"].clone();
+    history.ask("submission.list", json!({ "tenant": "T", "limit": 1, "cursor": cursor }));
+    history.ask("submission.get", json!({ "id": "first", "history": true }));
+    history.ask("submission.stats", json!({ "tenant": "T" }));
+    history.ask("receipt.get", json!({ "id": "second" }));
+    history.refused("bad_request", "submission.list", json!({ "cursor": "none" }));
+    history.refused("not_found", "receipt.get", json!({ "id": "none" }));
+    history.ask("store.check", json!({}));
+    history.ask("store.backup", json!({}));
+    history.ask("store.vacuum", json!({}));
+    history.ask("store.forget", json!({ "tenant": "T" }));
+    history.refused("not_found", "submission.get", json!({ "id": "first" }));
+    history.end();
 }
 
 #[test]
