@@ -356,13 +356,30 @@ impl Allocator {
         self.drop_hopeless(&mut state);
         state.referees.serve(&hosts);
         loop {
+            self.serve_all(&hosts, &mut state, &mut cache);
+            state.hold.update(std::mem::take(&mut cache.short), Instant::now());
+            let held = state.hold.held(Instant::now()).cloned();
+            if cache.held == held {
+                break;
+            }
+            // what was held is gone: the others need not wait for it any more
+            cache.held = held;
+        }
+        self.update_demand(&state, &hosts);
+        drop(state);
+        cache.decline();
+    }
+
+    /// Serves everyone for whom there is room.
+    fn serve_all(&self, hosts: &[Arc<Host>], state: &mut AllocatorState, cache: &mut OfferCache) {
+        loop {
             cache.short.clear();
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
             let may_run = &mut |uid: &u32| most == 0 || self.running.lock().get(uid) < most;
-            let next = state.queue.pop_next(may_run, &mut |caller, lane| cache.has(&hosts, caller, lane));
+            let next = state.queue.pop_next(may_run, &mut |caller, lane| cache.has(hosts, caller, lane));
             let Some(request) = next else { break };
-            let Some(found) = cache.take(&hosts, &request.caller, &request.lane) else { break };
-            let (host, offer) = prefer_another_host(found, &request, &hosts);
+            let Some(found) = cache.take(hosts, &request.caller, &request.lane) else { break };
+            let (host, offer) = prefer_another_host(found, &request, hosts);
             state.hold.served(&request.caller, &request.lane);
             cache.held = state.hold.held(Instant::now()).cloned();
             let others_wait = !state.queue.is_empty();
@@ -372,10 +389,6 @@ impl Allocator {
             // if the request is gone, dropping the handover returns everything
             let _ = request.reply.send(Handover { host, offer, reservation, running });
         }
-        state.hold.update(std::mem::take(&mut cache.short), Instant::now());
-        self.update_demand(&state, &hosts);
-        drop(state);
-        cache.decline();
     }
 
     /// Drops requests that would wait in vain: for profiles that a reload removed from every host,
