@@ -370,7 +370,12 @@ fn forgetting_a_tenant_leaves_nothing_in_any_file_and_others_alone() {
     for number in 0..600 {
         let outputs = store.stage(&[("o".to_owned(), format!("secret-tenant output {number}"))]).unwrap();
         let verdict = format!("secret-tenant verdict {number}");
-        store.record(Record { outputs, ..record("secret-tenant", &number.to_string(), &verdict, Some("x")) });
+        let attached = Attached {
+            receipt: Some(format!("secret-tenant receipt {number}").into_bytes()),
+            usage: Some(format!("secret-tenant usage {number}").into_bytes()),
+        };
+        let kept = record("secret-tenant", &number.to_string(), &verdict, Some("x"));
+        store.record(Record { outputs, attached, ..kept });
         store.record(record("other", &number.to_string(), "accepted", None));
     }
     accept(&store, intake("secret-tenant", "waiting", "secret-tenant's code"));

@@ -161,6 +161,28 @@ socket_starts_it() {
   is_active
 }
 
+# What was judged is found again over restarts and upgrades, in private files of the daemon's user.
+keeps_history() {
+  local file
+  assay run --json /root/hello.sh >/root/report.json
+  id=$(grep -oE '"id": *"[0-9a-f-]{36}"' /root/report.json | head -1 | grep -oE '[0-9a-f-]{36}')
+  assay receipt "$id" >/root/receipt.json
+  systemctl restart assayd.service
+  finds_history
+  for file in assay.db assay.db-wal receipt-key.pem; do
+    [ "$(stat -c '%a %U' "/var/lib/assay/$file")" = "600 $(property User)" ] || fail "$(stat "/var/lib/assay/$file")"
+  done
+  assay store check
+  assay store backup /root/copy.db
+  [ "$(stat -c %a /root/copy.db)" = 600 ] && [ ! -e /var/lib/assay/backup ]
+}
+
+finds_history() {
+  assay show "$(grep -oE '[0-9a-f-]{36}' /root/report.json | head -1)" >/dev/null
+  assay history --verdict accepted --since yesterday | grep -F bash >/dev/null
+  assay receipt verify /root/receipt.json
+}
+
 reloads() {
   local before out=''
   before=$(main_pid)
@@ -415,6 +437,9 @@ removes_and_purges() {
   ! pgrep -u assay >/dev/null || fail "processes are left: $(pgrep -a -u assay)"
   [ ! -e /run/assay/assay.sock ] && [ -e /etc/assay/assayd.toml ] && [ -e /var/lib/assay/instance-id ]
   dpkg --purge assay >/root/dpkg.log 2>&1
+  for file in assay.db receipt-key.pem; do
+    grep -F "removing /var/lib/assay/$file, of which there is no other copy" /root/dpkg.log
+  done
   rm -rf /etc/systemd/system/assayd.service.d
   left=$(all_of_it | grep -vxFf /root/before || true)
   [ -z "$left" ] || fail "files are left: $left"

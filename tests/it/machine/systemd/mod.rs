@@ -155,6 +155,7 @@ fn the_package_is_installed_used_upgraded_and_purged_under_systemd() {
     machine.step(&["hardened"]);
     machine.step(&["counts_by_cgroup"]);
     machine.step(&["socket_starts_it"]);
+    machine.step(&["keeps_history"]);
     machine.step(&["reloads"]);
     machine.step(&["has_an_http_listener"]);
     machine.step(&["is_scraped"]);
@@ -163,6 +164,7 @@ fn the_package_is_installed_used_upgraded_and_purged_under_systemd() {
     machine.step(&["survives_a_kill"]);
     machine.step(&["engine_over_tls"]);
     machine.step(&["upgrades_under_load", &second, "0.1.1"]);
+    machine.step(&["finds_history"]);
     machine.step(&["keeps_single_use_without_a_tenant"]);
     machine.step(&["refuses_to_break_a_daemon", &second]);
     machine.step(&["removes_and_purges"]);
