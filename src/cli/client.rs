@@ -121,7 +121,7 @@ fn reply_remedy(number: i64, code: &str, field: Option<&str>, retry_after_ms: Op
         ("not_found", ..) if number == -32601 => "`assay schema --list` lists the methods.",
         ("not_found", Some("host"), _) => "`assay hosts` lists the hosts.",
         ("not_found", Some("id"), _) => {
-            "Reports are kept for a limited time; `assay rpc submission.list` lists those that are left."
+            "Reports are kept for a limited time; `assay history` lists those that are left."
         }
         ("queue_full" | "quota_exceeded" | "draining" | "deadline_unreachable", _, Some(ms)) => {
             return Some(format!("Try again in {ms} ms; `assay top` shows the queue."));
