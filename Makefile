@@ -5,7 +5,7 @@ TRIPLE := $(shell rustc --print host-tuple 2>/dev/null || rustc -vV 2>/dev/null 
 # The folder of the three programs; `BIN=folder make install` takes others.
 BIN ?= target/$(TRIPLE)/release
 
-.PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 test-languages accounting attacks chaos separation soak bench bench-crowd bench-store fuzz deny sbom \
+.PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 test-languages accounting attacks chaos chaos-store separation soak bench bench-crowd bench-store fuzz deny sbom \
   reproducible sizes images doctor reference clean
 
 help: ## list the targets
@@ -68,6 +68,9 @@ attacks: ## run every attack against both kinds of sandbox, ROUNDS=n times (defa
 
 chaos: ## kill and stop parts at random for DURATION=n seconds (default 120), in the order of SEED=n
 	scripts/with-engine env CHAOS_SECONDS=$(or $(DURATION),$(SECONDS),120) CHAOS_SEED=$(or $(SEED),1) cargo test --test it chaos:: -- --nocapture
+
+chaos-store: ## kill the daemon KILLS=n times (default 100) under four callers: each submission is answered once
+	scripts/with-engine env ASSAY_STORE_INSTANTS=$(or $(KILLS),100) ASSAY_STORE_SEED=$(or $(SEED),1) cargo test --test it store_kills:: -- --nocapture
 
 separation: ## thirty programs that leave what they can to the next run, and a victim after each, ROUNDS=n times (default 4)
 	ASSAY_SEPARATION_ROUNDS=$(or $(ROUNDS),4) scripts/with-engine cargo test --test it separation:: -- --nocapture --test-threads 1

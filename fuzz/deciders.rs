@@ -124,6 +124,9 @@ pub fn admission(data: &[u8]) {
                 | Refusal::Isolation { .. }
                 | Refusal::NoSandbox { .. }
                 | Refusal::RateExceeded { .. }
+                | Refusal::StoreFull
+                | Refusal::StoreBusy { .. }
+                | Refusal::NoStore { .. }
                 | Refusal::Paused,
             ) => false,
         };

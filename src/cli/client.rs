@@ -126,6 +126,7 @@ fn reply_remedy(number: i64, code: &str, field: Option<&str>, retry_after_ms: Op
         ("queue_full" | "quota_exceeded" | "draining" | "deadline_unreachable", _, Some(ms)) => {
             return Some(format!("Try again in {ms} ms; `assay top` shows the queue."));
         }
+        ("store_full", ..) => "Make room on the disk of the state folder (`df`); meanwhile `assay run` works.",
         ("internal", ..) => "The daemon's log has details: `journalctl -u assayd`.",
         _ => return None,
     };
@@ -438,6 +439,7 @@ mod tests {
             (reply(-32601, "not_found", None, None), "`assay schema --list`"),
             (reply(-32004, "not_found", Some("host"), None), "`assay hosts`"),
             (reply(-32007, "queue_full", None, Some(40)), "40 ms"),
+            (reply(-32015, "store_full", None, Some(5000)), "`df`"),
             (reply(-32099, "internal", None, None), "`journalctl -u assayd`"),
         ] {
             let remedy = remedy.unwrap_or_default();

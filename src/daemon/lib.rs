@@ -142,11 +142,17 @@ impl RunningDaemon {
             blobs.clone(),
             store.clone(),
         );
-        let opening = (!is_open).then(|| {
-            let folder = instance.folder().to_owned();
-            tokio::spawn(async move { open_store::try_again(store, folder).await })
-        });
-        resume(&submissions, &assembly);
+        let opening = match is_open {
+            true => {
+                submissions.take_over(&assembly.profiles).await;
+                None
+            }
+            false => {
+                let (submissions, profiles) = (submissions.clone(), assembly.profiles.clone());
+                let opened = async move { submissions.take_over(&profiles).await };
+                Some(tokio::spawn(open_store::try_again(store, instance.folder().to_owned(), opened)))
+            }
+        };
         let (accept_loop, main_loop) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
         let (reload, reloads) = mpsc::channel::<ReloadRequest>(1);
         let daemon = Arc::new(Daemon {
@@ -232,7 +238,6 @@ impl RunningDaemon {
         }
         tracing::info!("draining: no new submissions are admitted, running ones are finished");
         self.submissions.drain().await;
-        self.submissions.save_reports().await;
         let _ = self.stop_accepting.send(true);
         let _ = self.accepting.await;
         wait_for_responses(&self.daemon.connections).await;
@@ -276,19 +281,6 @@ impl RunningDaemon {
         while must_wait() && !self.submissions.is_draining() {
             tokio::time::sleep(POLL_PERIOD).await;
         }
-    }
-}
-
-/// Takes over the reports and the unfinished submissions that the previous daemon left in the state
-/// folder.
-fn resume(service: &Arc<SubmissionService>, assembly: &Assembly) {
-    let reports = service.load_reports();
-    if reports > 0 {
-        tracing::info!(reports, "took over the reports of the previous daemon");
-    }
-    let submissions = service.resume(&assembly.profiles);
-    if submissions > 0 {
-        tracing::info!(submissions, "took over the unfinished submissions of the previous daemon");
     }
 }
 

@@ -29,15 +29,15 @@ pub(super) fn open(access: &StoreAccess, folder: &Path) -> Result<bool, String> 
     }
 }
 
-/// Returns when the store is open.
-pub(super) async fn try_again(access: Arc<StoreAccess>, folder: PathBuf) {
+/// Opens the store when the disk lets it, and then does what is to be done first.
+pub(super) async fn try_again(access: Arc<StoreAccess>, folder: PathBuf, opened: impl Future<Output = ()>) {
     loop {
         tokio::time::sleep(RETRY).await;
         let (access, folder) = (access.clone(), folder.clone());
         let tried = tokio::task::spawn_blocking(move || access.open(&folder)).await;
         if matches!(tried, Ok(Ok(()))) {
             tracing::info!("the store is open");
-            return;
+            return opened.await;
         }
     }
 }

@@ -40,6 +40,8 @@ pub enum Code {
     SlowReader,
     /// An image could not be built, pulled or found; no host has that of a submission's profile.
     ImageFailed,
+    /// The store takes no submission: its disk is full or fails. `submission.run` works.
+    StoreFull,
     /// A fault of the daemon.
     Internal,
 }
@@ -69,6 +71,7 @@ impl Code {
             Code::DeadlineUnreachable => -32012,
             Code::SlowReader => -32013,
             Code::ImageFailed => -32014,
+            Code::StoreFull => -32015,
             Code::Internal => -32099,
         }
     }

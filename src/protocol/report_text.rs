@@ -32,6 +32,11 @@ impl ReportText {
         self.0.get()
     }
 
+    /// A report as it was stored, unchanged. `None` if it is not JSON.
+    pub fn stored(json: String) -> Option<ReportText> {
+        RawValue::from_string(json).ok().map(|json| ReportText(json.into()))
+    }
+
     /// Its size in bytes.
     pub fn bytes(&self) -> usize {
         self.as_str().len()
@@ -197,7 +202,15 @@ mod tests {
             let line = serde_json::to_string(&text).unwrap();
             assert_eq!(line, text.as_str());
             assert_eq!(serde_json::from_str::<ReportText>(&line).unwrap().as_str(), line);
+            assert_eq!(ReportText::stored(line.clone()).unwrap().as_str(), line);
         }
+    }
+
+    #[test]
+    fn a_stored_report_stays_as_it_is() {
+        let text = "{\"id\":\"a\",\"of a later version\":1}";
+        assert_eq!(ReportText::stored(text.to_owned()).unwrap().as_str(), text);
+        assert!(ReportText::stored("{".to_owned()).is_none());
     }
 
     #[test]

@@ -93,6 +93,15 @@ pub enum Refusal {
         /// Its image cannot be had.
         is_image: bool,
     },
+    /// Only the room for reports that are due is left on the disk of the store.
+    #[error("the disk of the state folder is full: the submission cannot be stored; submission.run needs no store")]
+    StoreFull,
+    /// The store cannot be written.
+    #[error("the submission cannot be stored: {reason}; submission.run needs no store")]
+    NoStore { reason: String },
+    /// Too many changes of the store wait for the disk.
+    #[error("too many submissions wait to be stored")]
+    StoreBusy { retry_after: Duration },
     /// The id belongs to a submission with other content.
     #[error("submission {id:?} exists with other content; choose another id")]
     Conflict { id: String },

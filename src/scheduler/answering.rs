@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::access_log::log_answer;
+use super::blame;
+use super::durable::DurableReport;
 use super::phase::SubmissionPhase;
 use super::records;
 use super::registry::SubmissionHandle;
 use super::service::{AdmissionSlot, SubmissionService};
 use super::stages::{Stage, StageTimes};
+use super::stored::Stored;
 use super::submission::{SubmissionTask, TaskResources};
 use judge::compute::on_bytes;
 use judge::render::millis;
@@ -24,10 +27,10 @@ use store::{Attached, HistoryEntry, Record, StagedOutputs, Store};
 const ITEM_BYTES: usize = 1024;
 
 /// Counts a report on its way to the store until it is dropped.
-struct RecordingGuard(Arc<AtomicUsize>);
+pub(super) struct RecordingGuard(Arc<AtomicUsize>);
 
 impl RecordingGuard {
-    fn new(recording: &Arc<AtomicUsize>) -> RecordingGuard {
+    pub(super) fn new(recording: &Arc<AtomicUsize>) -> RecordingGuard {
         recording.fetch_add(1, Ordering::Relaxed);
         RecordingGuard(recording.clone())
     }
@@ -41,22 +44,22 @@ impl Drop for RecordingGuard {
 
 /// The profile that judges a submission, and the language that its caller named.
 #[derive(Clone, Copy)]
-struct LanguageNames<'a> {
-    profile: &'a str,
-    named: &'a str,
+pub(super) struct LanguageNames<'a> {
+    pub(super) profile: &'a str,
+    pub(super) named: &'a str,
 }
 
 /// A report that is not published yet.
-struct UnpublishedReport {
-    report: Report,
-    /// What it is a report of; `None` if that could not be kept for the next daemon.
-    work: Option<Work>,
-    received: Instant,
-    times: StageTimes,
+pub(super) struct UnpublishedReport {
+    pub(super) report: Report,
+    /// What it is a report of, if that was judged.
+    pub(super) work: Option<Work>,
+    pub(super) received: Instant,
+    pub(super) times: StageTimes,
 }
 
 impl SubmissionService {
-    /// Runs a submission to its end: answered, or saved for the next daemon.
+    /// Runs a submission to its end: answered, or left to the next daemon.
     pub(super) async fn run_task(
         &self,
         work: Work,
@@ -75,33 +78,32 @@ impl SubmissionService {
             counters: &self.counters,
             languages: &self.languages,
             drain_ended: self.drain_ended.subscribe(),
+            store: &self.store,
         };
         let mut task = SubmissionTask::new(resources, &work, &handle, received, times);
         let report = task.run().await;
         let times = task.times;
         let (report, work) = match report {
             Some(report) => (report, Some(work)),
-            None => match self.save(work, handle.digest, received).await {
-                Some(report) => (report, None),
-                None => {
-                    handle.set_phase(SubmissionPhase::Kept);
-                    handle.io.close();
-                    return;
-                }
-            },
+            None if self.leave_to_next_daemon(&handle).await => {
+                handle.set_phase(SubmissionPhase::Kept);
+                handle.io.close();
+                return;
+            }
+            None => (blame::not_stored(&work.id), None),
         };
         let languages = LanguageNames { profile: &language, named: &asked };
         let judged = UnpublishedReport { report, work, received, times };
-        self.answer(languages, &handle, judged, slot).await;
+        self.answer(languages, &handle, judged, Some(slot)).await;
     }
 
-    /// Publishes a report, and then records it.
-    async fn answer(
+    /// Counts and logs an answer, and delivers its report.
+    pub(super) async fn answer(
         &self,
         LanguageNames { profile: language, named }: LanguageNames<'_>,
         handle: &Arc<SubmissionHandle>,
         UnpublishedReport { mut report, work, received, mut times }: UnpublishedReport,
-        slot: AdmissionSlot,
+        slot: Option<AdmissionSlot>,
     ) {
         let total = received.elapsed();
         report.timing.total_ms = millis(total);
@@ -112,17 +114,39 @@ impl SubmissionService {
         self.languages.record_answer(language, &report, total);
         let entry = records::entry(&handle.caller, named, &report, received);
         let blobs = records::blob_ids(&report);
-        let recording = RecordingGuard::new(&self.recording);
-        // before the answer is visible: a caller with an answer may submit again at once
-        drop(slot);
+        let _recording = RecordingGuard::new(&self.recording);
         let items = report.tests.len() + report.suite.as_ref().map_or(0, |suite| suite.cases.len());
         let text = on_bytes(items * ITEM_BYTES, || ReportText::from(&report));
         drop(report);
+        self.deliver(handle, DurableReport { entry, work, blobs, text, slot }).await;
+    }
+
+    /// Publishes a report: of what was taken in after it is stored, otherwise before.
+    pub(super) async fn deliver(&self, handle: &Arc<SubmissionHandle>, report: DurableReport) {
+        let stored = handle.stored.lock().await;
+        let is_refused = match *stored {
+            Stored::Held { key, .. } => return self.answer_durably(stored, handle, key, report).await,
+            Stored::No => false,
+            Stored::Refused => true,
+            // the intake found a report in the store
+            Stored::Answered { .. } | Stored::Recorded => return,
+        };
+        let DurableReport { entry, work, blobs, text, slot } = report;
+        drop(slot);
+        if is_refused {
+            handle.io.close();
+            handle.set_phase(SubmissionPhase::Done(text));
+            return;
+        }
         self.publish(handle, text.clone(), Duration::ZERO);
+        drop(stored);
         // who waits for the answer goes first
         tokio::task::yield_now().await;
-        self.record(handle, work.as_ref(), entry, blobs, &text).await;
-        drop(recording);
+        let mut stored = handle.stored.lock().await;
+        if *stored == Stored::No {
+            self.record(handle, work.as_ref(), entry, &blobs, &text).await;
+            *stored = Stored::Recorded;
+        }
     }
 
     /// Puts a report into history, some time. It is dropped and counted if too much waits.
@@ -131,7 +155,7 @@ impl SubmissionService {
         handle: &SubmissionHandle,
         work: Option<&Work>,
         entry: HistoryEntry,
-        blobs: Vec<String>,
+        blobs: &[String],
         text: &ReportText,
     ) {
         let Some(store) = self.store.get() else { return };
@@ -141,10 +165,21 @@ impl SubmissionService {
         };
         let report = on_bytes(text.bytes(), || text.as_str().as_bytes().to_vec());
         let digest = handle.has_digest().then_some(handle.digest);
+        let attached = self.attach(handle, work, &entry, text);
+        store.record(Record { entry, report, attached, outputs, digest });
+    }
+
+    /// What is kept beside a report.
+    pub(super) fn attach(
+        &self,
+        handle: &SubmissionHandle,
+        work: Option<&Work>,
+        entry: &HistoryEntry,
+        text: &ReportText,
+    ) -> Attached {
         let usage = handle.io.log.take_usage();
         let usage = if usage.is_empty() { None } else { serde_json::to_vec(&usage).ok() };
-        let attached = Attached { receipt: work.and_then(|work| self.receipt(work, &entry, text)), usage };
-        store.record(Record { entry, report, attached, outputs, digest });
+        Attached { receipt: work.and_then(|work| self.receipt(work, entry, text)), usage }
     }
 
     /// The signed receipt of a report, as JSON.
@@ -156,9 +191,14 @@ impl SubmissionService {
     }
 
     /// Writes and syncs the outputs of a report.
-    async fn stage(&self, store: &Arc<Store>, uid: u32, blobs: Vec<String>) -> Result<StagedOutputs, store::Error> {
-        let content = |id: String| self.blobs.get(uid, &id).map(|bytes| (id, bytes));
-        let contents: Vec<(String, Bytes)> = blobs.into_iter().filter_map(content).collect();
+    pub(super) async fn stage(
+        &self,
+        store: &Arc<Store>,
+        uid: u32,
+        blobs: &[String],
+    ) -> Result<StagedOutputs, store::Error> {
+        let content = |id: &String| self.blobs.get(uid, id).map(|bytes| (id.clone(), bytes));
+        let contents: Vec<(String, Bytes)> = blobs.iter().filter_map(content).collect();
         let store = store.clone();
         tokio::task::spawn_blocking(move || store.stage(&contents)).await.unwrap_or(Err(store::Error::Closed))
     }

@@ -25,10 +25,30 @@ pub(super) fn cancelled(id: &str) -> Report {
     bare(id, Verdict::Cancelled, CANCELLED)
 }
 
-/// The report of a submission that was neither started nor saved when the daemon ended.
-pub(super) fn not_saved(id: &str) -> Report {
-    let message = "The daemon ended before the submission was started, and could not save it; submit it again.";
+/// The report of a submission that was not taken in by the store when the daemon ended.
+pub(super) fn not_stored(id: &str) -> Report {
+    let message = "The daemon ended before the submission was started, and could not store it; submit it again.";
     Report { blame: Some(Blame::Assay), ..bare(id, Verdict::Cancelled, message) }
+}
+
+/// The report of a submission under which the daemon ended again and again.
+pub(super) fn ends_daemons(id: &str, starts: u32) -> Report {
+    let message = format!("The daemon ended {starts} times while the submission ran; it is not run again.");
+    system_error(id, Blame::Assay, &message)
+}
+
+/// The report of a submission whose input was fed to a daemon that has ended.
+pub(super) fn input_lost(id: &str) -> Report {
+    let message = "The daemon ended before the submission was answered, and with it the input that it was fed; submit \
+                   it again.";
+    system_error(id, Blame::Assay, message)
+}
+
+/// The report of a submission that an earlier daemon acknowledged and this one cannot judge.
+pub(super) fn not_accepted(id: &str, why: &str) -> Report {
+    let message =
+        format!("The submission was acknowledged before the daemon was started again, and is invalid now: {why}.");
+    system_error(id, Blame::Host, &message)
 }
 
 /// The report of a submission of `profile` for which no sandbox was allocated.

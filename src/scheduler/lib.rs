@@ -31,7 +31,9 @@
 //! | `registry` | submissions by id |
 //! | `answering` | a submission's task and the publication of its report |
 //! | `store_access`, `store_watch`, `records` | the store, its health, what it keeps of a report |
-//! | `persistence`, `unfinished`, `report_store` | work and reports that outlive the daemon |
+//! | `durable`, `stored`, `resume` | submissions that outlive the daemon |
+//! | `migration`, `kept_files` | what version 0.1 left in the state folder |
+//! | `outputs` | where large outputs are until they are fetched |
 //! | `receipt` | what went in, on which image, to which result, signed |
 //! | `health`, [`stages`], `counters`, `metrics`, `language_metrics` | figures |
 //! | `access_log` | one log line per answered submission |
@@ -47,38 +49,42 @@ mod access_log;
 mod answering;
 mod blame;
 mod counters;
+mod durable;
 mod further_sandboxes;
 mod health;
+mod kept_files;
 mod language_metrics;
 mod leases;
 mod long_wait;
 mod metrics;
+mod migration;
 mod no_sandbox;
 mod offers;
+mod outputs;
 #[cfg(test)]
 mod overload_tests;
-mod persistence;
 mod phase;
 mod rate;
 mod receipt;
 mod records;
 mod referee_requests;
 mod registry;
-mod report_store;
+mod resume;
 mod room_hold;
 mod service;
 mod store_access;
 mod store_watch;
-mod unfinished;
+mod stored;
 mod wait_estimator;
 
 pub use admission::Refusal;
 pub use allocator::Allocator;
+pub use durable::DurableRequest;
 pub use health::check_health;
+pub use outputs::BlobStore;
 pub use phase::SubmissionPhase;
 pub use receipt::ReceiptIssuer;
 pub use registry::{KeptForNextDaemon, SubmissionHandle, SubmissionIo, Viewer};
-pub use report_store::BlobStore;
 pub use service::{Arrival, SubmissionService};
 pub use stages::Stage;
 pub use store_access::{StoreAccess, may_pass};

@@ -15,7 +15,6 @@ pub(super) fn owner(caller: &Caller) -> RecordOwner {
     RecordOwner { principal: format!("uid:{}", caller.uid), tenant: caller.tenant.clone() }
 }
 
-#[cfg(test)]
 /// The caller of an owner; `None` if another door took the submission in.
 pub(super) fn caller(owner: &RecordOwner) -> Option<Caller> {
     let uid = owner.principal.strip_prefix("uid:")?.parse().ok()?;

@@ -10,11 +10,14 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::phase::SubmissionPhase;
+use super::store_access::StoreAccess;
+use super::stored::Stored;
 use config::bounds;
 use judge::events::EventLog;
 use judge::pipe::Pipe;
 use protocol::Caller;
 use protocol::ReportText;
+use store::Start;
 
 /// The daemon is shutting down, and the submission is kept for the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,8 @@ pub struct SubmissionHandle {
     waiting: AtomicUsize,
     /// Its event log and open input.
     pub io: SubmissionIo,
+    /// Where it is in the store. Held while that changes, and while its report is published.
+    pub(super) stored: tokio::sync::Mutex<Stored>,
     phase: watch::Sender<SubmissionPhase>,
     cancel: watch::Sender<bool>,
     /// Cancelled by the end of a drain, and can run again.
@@ -94,11 +99,27 @@ impl SubmissionHandle {
             outlives_caller: AtomicBool::new(outlives_caller),
             waiting: AtomicUsize::new(0),
             io,
+            stored: tokio::sync::Mutex::default(),
             phase: watch::Sender::new(SubmissionPhase::Queued),
             cancel: watch::Sender::new(false),
             is_interrupted: AtomicBool::new(false),
             retained_bytes: OnceLock::new(),
             done_at: OnceLock::new(),
+        }
+    }
+
+    /// Where it is in the store.
+    pub(super) fn with_stored(self, stored: Stored) -> SubmissionHandle {
+        SubmissionHandle { stored: tokio::sync::Mutex::new(stored), ..self }
+    }
+
+    /// Counts that it starts, if the store has it; once for each daemon. Waits for nothing: an
+    /// intake that is under way counts it itself.
+    pub(super) fn count_start(&self, access: &StoreAccess) {
+        let Ok(mut stored) = self.stored.try_lock() else { return };
+        if let (Stored::Held { key, is_started: false }, Some(store)) = (*stored, access.get()) {
+            drop(store.start(Start { key }));
+            *stored = Stored::Held { key, is_started: true };
         }
     }
 
@@ -120,6 +141,17 @@ impl SubmissionHandle {
     /// It was submitted: from now on it continues when no call waits for it.
     pub(super) fn set_outlives_caller(&self) {
         self.outlives_caller.store(true, Ordering::Relaxed);
+    }
+
+    /// It was not acknowledged: it goes on only for calls that wait for it. Returns whether there
+    /// are none, and it is cancelled.
+    pub(super) fn withdraw(&self) -> bool {
+        self.outlives_caller.store(false, Ordering::Relaxed);
+        let is_alone = self.waiting.load(Ordering::Acquire) == 0;
+        if is_alone {
+            self.cancel();
+        }
+        is_alone
     }
 
     /// Counts a call that waits for the report until the result is dropped. With the last one the
@@ -318,18 +350,6 @@ impl Registry {
         }
     }
 
-    /// Answered submissions, newest first, each with the time since its answer.
-    pub(super) fn answered(&self) -> Vec<(Arc<SubmissionHandle>, Duration)> {
-        let state = self.lock();
-        let is_retained =
-            |handle: &Arc<SubmissionHandle>| state.with_id(&handle.id).iter().any(|known| Arc::ptr_eq(known, handle));
-        let queues = state.answered.values().flat_map(|answered| &answered.queue);
-        let all = queues.filter_map(|(at, handle)| Some((handle.upgrade()?, at.elapsed())));
-        let mut all: Vec<_> = all.filter(|(handle, _)| is_retained(handle)).collect();
-        all.sort_by_key(|(_, age)| *age);
-        all
-    }
-
     pub(super) fn find(&self, viewer: Viewer, id: &str) -> Option<Arc<SubmissionHandle>> {
         self.lock().with_id(id).iter().find(|handle| viewer.sees(handle)).cloned()
     }
@@ -439,17 +459,5 @@ mod tests {
         assert!(registry.find(Viewer::Uid(1), "0").is_some());
         let state = registry.lock();
         assert_eq!((state.by_id.len(), state.retained, state.answered[&1].bytes), (1, 1, 1000));
-    }
-
-    #[test]
-    fn answered_submissions_come_newest_first_of_all_uids() {
-        let registry = Registry::default();
-        for (uid, id, age) in [(1, 0, 30), (2, 1, 20), (1, 2, 10)] {
-            let handle = handle(uid, id);
-            registry.add(handle.clone());
-            registry.record_answer(&handle, Duration::from_secs(age), 1000);
-        }
-        let ids: Vec<String> = registry.answered().into_iter().map(|(handle, _)| handle.id.clone()).collect();
-        assert_eq!(ids, ["2", "1", "0"]);
     }
 }

@@ -14,13 +14,14 @@ use tokio::task::JoinSet;
 use super::admission::{QueueBounds, QueueLoad, Refusal, admit};
 use super::allocator::Allocator;
 use super::counters::SubmissionCounters;
+use super::kept_files::KeptFiles;
 use super::language_metrics::LanguageMetrics;
+use super::outputs::BlobStore;
 use super::rate::{RateBound, RateLimiter};
 use super::registry::{IdClaim, Registry, SubmissionHandle, SubmissionIo, Viewer};
-use super::report_store::{BlobStore, ReportStore};
 use super::stages::{Stage, StageMetrics, StageTimes};
 use super::store_access::StoreAccess;
-use super::unfinished::UnfinishedStore;
+use super::stored::Stored;
 use config::{QueueSettings, bounds};
 use judge::cache::Cache;
 use judge::events::EventLog;
@@ -76,8 +77,7 @@ pub struct SubmissionService {
     paused: AtomicBool,
     /// Becomes true at the end of a drain: what has not started is saved.
     pub(super) drain_ended: watch::Sender<bool>,
-    pub(super) unfinished: UnfinishedStore,
-    pub(super) reports: ReportStore,
+    pub(super) kept_files: KeptFiles,
     pub(super) cache: Cache,
     pub(super) blobs: Arc<dyn BlobStore>,
     first_probe_done: AtomicBool,
@@ -138,8 +138,8 @@ fn digest(submission: &Submission) -> [u8; 32] {
 }
 
 impl SubmissionService {
-    /// Starts the service over the hosts of `fleet`, which notify `capacity_changed`. Unfinished
-    /// submissions and reports are saved below `state_folder`.
+    /// Starts the service over the hosts of `fleet`, which notify `capacity_changed`. What version
+    /// 0.1 left is in `state_folder`.
     pub fn start(
         fleet: Arc<Fleet>,
         capacity_changed: Arc<Notify>,
@@ -164,8 +164,7 @@ impl SubmissionService {
             draining: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             drain_ended: watch::Sender::new(false),
-            unfinished: UnfinishedStore::new(state_folder.join("kept")),
-            reports: ReportStore::new(state_folder.join("answers")),
+            kept_files: KeptFiles::new(state_folder),
             cache,
             blobs,
             first_probe_done: AtomicBool::new(false),
@@ -203,16 +202,17 @@ impl SubmissionService {
         arrival: Arrival,
     ) -> Result<Arc<SubmissionHandle>, Refusal> {
         let requested_at = Instant::now();
+        if arrival.outlives_caller
+            && let Some(reason) = self.store.problem()
+        {
+            self.counters.count(&self.counters.refused);
+            return Err(Refusal::NoStore { reason });
+        }
         let digest = if submission.id.is_some() { digest(submission) } else { [0; 32] };
         if submission.id.is_some() {
             match self.registry.claim(&work.caller, &work.id, &digest) {
                 IdClaim::New => {}
-                IdClaim::Known(handle) => {
-                    if arrival.outlives_caller {
-                        handle.set_outlives_caller();
-                    }
-                    return Ok(handle);
-                }
+                IdClaim::Known(handle) => return Ok(handle),
                 IdClaim::Conflict => return Err(Refusal::Conflict { id: work.id }),
             }
         }
@@ -226,31 +226,44 @@ impl SubmissionService {
         self.check_isolation(&work)?;
         self.check_sandboxes(&work)?;
         let slot = self.admit(&work)?;
-        Ok(self.start_task(work, digest, arrival, requested_at, slot))
+        let handle = self.register(&work, digest, &arrival, Stored::No);
+        self.start_task(work, handle.clone(), &arrival, requested_at, slot);
+        Ok(handle)
     }
 
-    /// Registers a submission and starts its task.
+    /// Makes a submission known by its id.
+    pub(super) fn register(
+        &self,
+        work: &Work,
+        digest: [u8; 32],
+        arrival: &Arrival,
+        stored: Stored,
+    ) -> Arc<SubmissionHandle> {
+        let io = SubmissionIo { log: arrival.log.clone(), input: work.stdin_open.then(Arc::default) };
+        let (id, caller) = (work.id.clone(), work.caller.clone());
+        let handle = SubmissionHandle::new(id, caller, digest, arrival.outlives_caller, io).with_stored(stored);
+        let handle = Arc::new(handle);
+        self.registry.add(handle.clone());
+        handle
+    }
+
+    /// Starts the task of a submission.
     pub(super) fn start_task(
         self: &Arc<Self>,
         work: Work,
-        digest: [u8; 32],
-        arrival: Arrival,
+        handle: Arc<SubmissionHandle>,
+        arrival: &Arrival,
         requested_at: Instant,
         slot: AdmissionSlot,
-    ) -> Arc<SubmissionHandle> {
-        let Arrival { received, accepting, log, outlives_caller } = arrival;
-        let io = SubmissionIo { log, input: work.stdin_open.then(Arc::default) };
-        let handle = Arc::new(SubmissionHandle::new(work.id.clone(), work.caller.clone(), digest, outlives_caller, io));
-        self.registry.add(handle.clone());
-        let (service, task_handle) = (self.clone(), handle.clone());
+    ) {
+        let (service, received, accepting) = (self.clone(), arrival.received, arrival.accepting);
         tokio::spawn(async move {
             let mut times = StageTimes::default();
             times.set(Stage::Accept, accepting);
             times.set(Stage::Parse, requested_at.saturating_duration_since(received));
             times.set(Stage::Admit, requested_at.elapsed());
-            service.run_task(work, task_handle, received, times, slot).await;
+            service.run_task(work, handle, received, times, slot).await;
         });
-        handle
     }
 
     fn admit(self: &Arc<Self>, work: &Work) -> Result<AdmissionSlot, Refusal> {
@@ -414,7 +427,7 @@ impl SubmissionService {
     }
 
     /// Waits until every submission is answered. After `[queue] drain_ms` submissions that outlive
-    /// their callers are saved for the next daemon, unless they run and output was read; the rest
+    /// their callers are left to the next daemon, unless they run and output was read; the rest
     /// is cancelled and answered so.
     pub async fn drain(&self) {
         self.stop_admitting();

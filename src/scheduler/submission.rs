@@ -33,10 +33,11 @@ use super::further_sandboxes::FurtherSandboxes;
 use super::language_metrics::LanguageMetrics;
 use super::leases::{Unfit, allocate_referees, audit_and_keep, may_keep, set_limits};
 use super::no_sandbox::NoSandbox;
+use super::outputs::{BlobStore, UidOutputs};
 use super::phase::SubmissionPhase;
 use super::registry::SubmissionHandle;
-use super::report_store::{BlobStore, UidOutputs};
 use super::stages::{Stage, StageTimes};
+use super::store_access::StoreAccess;
 use judge::cache::Cache;
 use judge::drive::{AssignedSandbox, FinishedTests, Judged, LostSandbox, RunContext, TestResult, judge};
 use judge::render::{self, millis};
@@ -221,6 +222,7 @@ pub(super) struct TaskResources<'a> {
     pub(super) languages: &'a LanguageMetrics,
     /// True from the end of a drain on.
     pub(super) drain_ended: watch::Receiver<bool>,
+    pub(super) store: &'a StoreAccess,
 }
 
 /// Drives one submission to its report.
@@ -325,6 +327,7 @@ impl<'a> SubmissionTask<'a> {
         let (work, leased_at) = (self.work, Instant::now());
         placement.occupy(work);
         self.handle.set_phase(SubmissionPhase::Running);
+        self.handle.count_start(self.resources.store);
         let finished = FinishedTests::default();
         // what an attempt before used
         drop(self.handle.io.log.take_usage());

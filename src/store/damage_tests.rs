@@ -10,7 +10,9 @@ use crate::{Error, HistoryFilter, Record};
 /// Overwrites the pages of a table with zeros, as a disk that lost them.
 fn damage(file: &Path, table: &str, skip: usize) {
     let connection = Connection::open(file).unwrap();
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    // while the store's own checkpoint runs, this one is refused: the log would heal the damage
+    let is_busy = || connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).unwrap();
+    while is_busy() != 0 {}
     let mut select =
         connection.prepare("SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = 'leaf' ORDER BY path").unwrap();
     let pages: Vec<u64> =

@@ -11,7 +11,7 @@ use crate::error::{OpenError, is_damage};
 use crate::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 
 /// A checkpoint holds a lock for as long as it copies pages.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// What a checkpoint leaves of the write-ahead log.
 const MAX_LEFT_LOG_BYTES: i64 = 16 * 1024 * 1024;

@@ -54,6 +54,9 @@
 //! opens the file again and checkpoints it before it accepts more. A file of a later version,
 //! another program's file, a network file system, and a second daemon are refused ([`OpenError`]).
 //!
+//! Requests are removed with the answer, from the file at once and from its log within a second or
+//! two, when no reader needs it.
+//!
 //! Time: what expires is counted by a clock that never goes back, also over restarts ([`clock`]).
 
 mod change;

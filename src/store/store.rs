@@ -140,6 +140,7 @@ impl Store {
             connection: Some(connection),
             is_synced: true,
             removed: Vec::new(),
+            is_log_due: false,
         };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let writer = thread.spawn(move || writer.run()).map_err(OpenError::io("start the writer of", folder))?;

@@ -164,6 +164,7 @@ fn a_submission_is_taken_in_started_answered_and_found() {
     assert_eq!(store.report(history).unwrap().unwrap().body, b"the report");
     assert!(store.held().unwrap().is_empty() && store.request(key).unwrap().is_none());
     assert!(!is_in_files(folder.path(), "no such text") && is_in_files(folder.path(), "the report"));
+    eventually("the request has left the log", || !is_in_files(folder.path(), "{\"files\":\"print(1)\"}"));
     let known = store.known(10).unwrap();
     assert_eq!((known.len(), known[0].history, known[0].id.as_str()), (1, history, "a"));
     let figures = store.figures().unwrap();

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params_from_iter};
 
 use crate::change::Rows;
+use crate::database::LOCK_WAIT;
 use crate::rows::{remove_history, remove_submission};
 use crate::task::Forget;
 
@@ -37,6 +38,14 @@ fn keys(rows: &Rows<'_>, table: &str, forget: &Forget) -> rusqlite::Result<Vec<i
 pub(crate) fn vacuum(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("VACUUM")?;
     checkpoint(connection)
+}
+
+/// The same as [`checkpoint`], unless a reader needs the log. Returns whether it was done.
+pub(crate) fn try_checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(std::time::Duration::ZERO)?;
+    let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    connection.busy_timeout(LOCK_WAIT)?;
+    Ok(is_busy? == 0)
 }
 
 /// Copies the log into the file and truncates it.

@@ -68,6 +68,8 @@ pub(crate) struct Writer {
     pub(crate) is_synced: bool,
     /// Outputs that no row names in a commit that is not on the disk yet.
     pub(crate) removed: Vec<String>,
+    /// The log may have requests that are removed from the file.
+    pub(crate) is_log_due: bool,
 }
 
 /// The process ends here, in a test.
@@ -83,6 +85,7 @@ impl Writer {
                 (true, _) => Duration::ZERO,
                 (false, _) if self.connection.is_none() => LOOK,
                 (false, true) => LOOK,
+                (false, false) if self.is_log_due => LOOK,
                 (false, false) => IDLE,
             };
             let Taken { group, task: new_task, is_woken, is_over } = self.queue.take(patience);
@@ -96,10 +99,14 @@ impl Writer {
             }
             self.look_after_file();
             task = task.or(new_task).and_then(|task| self.step_task(task));
-            if has_more || (has_changed && looked.elapsed() >= LOOK) || looked.elapsed() >= IDLE {
+            let is_due = has_changed || self.is_log_due;
+            if has_more || (is_due && looked.elapsed() >= LOOK) || looked.elapsed() >= IDLE {
                 looked = Instant::now();
                 has_more = self.step_retention();
                 has_changed = false;
+                if !has_more {
+                    self.empty_log();
+                }
             }
         }
     }
@@ -232,6 +239,7 @@ impl Writer {
         transaction.commit()?;
         self.status.count_history(added);
         self.removed.append(&mut removed);
+        self.is_log_due |= is_synced;
         if is_synced {
             self.outputs.remove(self.removed.drain(..));
         }
@@ -351,6 +359,14 @@ impl Writer {
         match self.write(true, |rows| Ok(retention::step(rows)?)) {
             Ok(has_more) => has_more,
             Err(failed) => self.retention_failed(&failed.into_error()),
+        }
+    }
+
+    /// Removes from the log what was removed from the file. While a reader needs the log, it is
+    /// tried again.
+    fn empty_log(&mut self) {
+        if let (true, Some(connection)) = (self.is_log_due, &self.connection) {
+            self.is_log_due = !upkeep::try_checkpoint(connection).unwrap_or(false);
         }
     }
 

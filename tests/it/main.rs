@@ -67,6 +67,7 @@ mod machine {
     mod metrics;
     mod power_cut;
     mod soak;
+    mod store_kills;
     mod systemd;
     mod volatile_disk;
 }

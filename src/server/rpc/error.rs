@@ -90,6 +90,8 @@ impl From<Refusal> for CallError {
             Refusal::DeadlineUnreachable { retry_after, .. } => (Code::DeadlineUnreachable, Some(*retry_after)),
             Refusal::Draining | Refusal::Paused => (Code::Draining, Some(RETRY_LATER)),
             Refusal::NoHost { .. } => (Code::NoHost, Some(RETRY_LATER)),
+            Refusal::StoreFull | Refusal::NoStore { .. } => (Code::StoreFull, Some(RETRY_LATER)),
+            Refusal::StoreBusy { retry_after } => (Code::QueueFull, Some(*retry_after)),
             Refusal::Conflict { .. } => (Code::Conflict, None),
             Refusal::Isolation { .. } => (Code::Unsupported, None),
             Refusal::NoSandbox { is_image: true, .. } => (Code::ImageFailed, None),

@@ -1,10 +1,13 @@
 //! The `submission.*` methods.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -27,7 +30,7 @@ use protocol::results::{
     SubmissionState, Submissions, Submitted, UsageRow, WaitResult,
 };
 use protocol::{ReportText, Submission};
-use scheduler::{Arrival, KeptForNextDaemon, SubmissionHandle, SubmissionPhase, Viewer};
+use scheduler::{Arrival, DurableRequest, KeptForNextDaemon, Refusal, SubmissionHandle, SubmissionPhase, Viewer};
 use telemetry::text::clean;
 use telemetry::throttle::LogThrottle;
 use wire::frame::OutputStream;
@@ -58,19 +61,29 @@ fn take_stream(value: &mut Value) -> Result<bool, CallError> {
     }
 }
 
-/// Admits the submission in `params`, which `held` counts until then; it counts the call from then
-/// on. Returns also whether the caller gave it an id.
-async fn admit(
-    context: &Context,
-    params: Value,
-    held: &mut HeldBytes,
-    arrival: Arrival,
-) -> Result<(Arc<SubmissionHandle>, bool), CallError> {
+/// A submission that was admitted.
+struct Admitted {
+    handle: Arc<SubmissionHandle>,
+    submission: Submission,
+    /// The blobs that it refers to, if it is to be stored.
+    blobs: BTreeMap<String, Bytes>,
+}
+
+/// Admits the submission in `params`, which `held` counts.
+async fn admit(context: &Context, params: Value, held: &HeldBytes, arrival: Arrival) -> Result<Admitted, CallError> {
     let (daemon, bytes) = (&context.daemon, held.bytes());
-    let submission = &context.account.work(bytes, || submission(params)).await?;
+    let submission = context.account.work(bytes, || submission(params)).await?;
     daemon.submissions.wait_for_first_probe().await;
     let uid = context.peer.uid;
-    let accept = || accept(submission, uid, &daemon.live.profiles(), &|id| daemon.blobs.get(uid, id));
+    let blobs = arrival.outlives_caller.then(Mutex::<BTreeMap<String, Bytes>>::default);
+    let blob = |id: &str| {
+        let content = daemon.blobs.get(uid, id)?;
+        if let Some(blobs) = &blobs {
+            blobs.lock().insert(id.to_owned(), content.clone());
+        }
+        Some(content)
+    };
+    let accept = || accept(&submission, uid, &daemon.live.profiles(), &blob);
     let accepted = context.account.work(bytes, accept).await;
     let work = accepted.inspect_err(|rejected| {
         if matches!(rejected, Rejected::Denied { .. })
@@ -81,17 +94,20 @@ async fn admit(
         }
     })?;
     let (tenant, language) = (work.caller.tenant.clone(), work.profile.name.clone());
-    let admitted = daemon.submissions.submit(submission, work, arrival).map_err(|refusal| {
-        let error = CallError::from(refusal);
-        let throttle = Code::ALL.iter().zip(&REFUSED).find(|(code, _)| **code == error.code);
-        if let Some(suppressed) = throttle.and_then(|(_, throttle)| throttle.allow()) {
-            let (tenant, code, error) = (clean(&tenant), error.code.as_str(), clean(&error.message));
-            tracing::warn!(uid, tenant, language, code, error, suppressed, "submission refused");
-        }
-        error
-    })?;
-    held.resize(bounds::CALL_BYTES.min(bytes));
-    Ok((admitted, submission.id.is_some()))
+    let admitted = daemon.submissions.submit(&submission, work, arrival);
+    let handle = admitted.map_err(|refusal| refused(uid, &tenant, &language, refusal))?;
+    Ok(Admitted { handle, submission, blobs: blobs.map(Mutex::into_inner).unwrap_or_default() })
+}
+
+/// The error of a submission that is refused, which is logged.
+fn refused(uid: u32, tenant: &str, language: &str, refusal: Refusal) -> CallError {
+    let error = CallError::from(refusal);
+    let throttle = Code::ALL.iter().zip(&REFUSED).find(|(code, _)| **code == error.code);
+    if let Some(suppressed) = throttle.and_then(|(_, throttle)| throttle.allow()) {
+        let (tenant, code, error) = (clean(tenant), error.code.as_str(), clean(&error.message));
+        tracing::warn!(uid, tenant, language, code, error, suppressed, "submission refused");
+    }
+    error
 }
 
 fn arrival(received: ReceivedAt, log: Arc<EventLog>, outlives_caller: bool) -> Arrival {
@@ -133,7 +149,11 @@ pub(super) async fn run(
     let log = EventLog::new(stream);
     // this reader misses no event: the program waits for it
     let events = stream.then(|| log.read_all());
-    let (entry, has_id) = admit(context, value, &mut held, arrival(received, log.clone(), false)).await?;
+    let admitted = admit(context, value, &held, arrival(received, log.clone(), false)).await?;
+    let (entry, has_id) = (admitted.handle, admitted.submission.id.is_some());
+    drop(admitted.submission);
+    // the submission counts the bytes of its call from now on
+    held.resize(bounds::CALL_BYTES.min(held.bytes()));
     context.add_run(call, &entry);
     // a hang-up drops this future, and cancels the run if no other call waits for it
     let _waiting = entry.count_waiting();
@@ -152,9 +172,20 @@ pub(super) async fn run(
     reply
 }
 
-pub(super) async fn submit(context: &Context, value: Value, received: ReceivedAt, mut held: HeldBytes) -> CallResult {
-    let (entry, _) = admit(context, value, &mut held, arrival(received, EventLog::new(true), true)).await?;
-    Ok(ResultText::of(&Submitted { id: entry.id.clone() }))
+pub(super) async fn submit(context: &Context, value: Value, received: ReceivedAt, held: HeldBytes) -> CallResult {
+    let Admitted { handle, submission, blobs } =
+        admit(context, value, &held, arrival(received, EventLog::new(true), true)).await?;
+    let (submissions, entry) = (context.daemon.submissions.clone(), handle.clone());
+    let language = submission.language.clone();
+    let request = DurableRequest { submission, blobs, bytes: held.bytes() };
+    // a caller that hangs up does not leave it half taken in
+    let taken_in = tokio::spawn(async move { submissions.acknowledge(&entry, request).await });
+    match taken_in.await {
+        Ok(Ok(())) => {}
+        Ok(Err(refusal)) => return Err(refused(context.peer.uid, &handle.caller.tenant, &language, refusal)),
+        Err(_) => return Err(CallError::new(Code::Internal, "the submission could not be stored")),
+    }
+    Ok(ResultText::of(&Submitted { id: handle.id.clone() }))
 }
 
 /// Sends events as they happen, until the submission is done or the connection is gone.
@@ -223,7 +254,11 @@ pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) 
         Some(ms) => tokio::time::timeout(Duration::from_millis(ms), waiting).await.ok(),
     };
     match report {
-        Some(report) => report_reply(context, &entry, report, received).await,
+        Some(report) => {
+            let reply = report_reply(context, &entry, report, received).await?;
+            context.daemon.submissions.fetched(&entry);
+            Ok(reply)
+        }
         None => {
             let state = StillGoing { id: entry.id.clone(), state: state_word(&entry.phase()) };
             Ok(ResultText::of(&WaitResult::State(state)).into())

@@ -360,8 +360,13 @@ fn submissions_that_a_drain_leaves_unstarted_run_after_the_restart() {
     assert_eq!(outcome(&caller.answer(begun)), "cancelled");
     assert_eq!(outcome(&caller.answer(attended)), "cancelled");
     assert_eq!(outcome(&caller.answer(waiting)), "draining");
-    let kept = || std::fs::read_dir(daemon.folder.path().join("state/kept")).unwrap().count();
-    assert_eq!(kept(), 2);
+    let state = daemon.folder.path().join("state");
+    let kept = |state: &std::path::Path| {
+        let store = store::Store::open(state, store::Options::default()).unwrap();
+        store.held().unwrap().into_iter().map(|held| (held.id, held.starts)).collect::<Vec<_>>()
+    };
+    let nameless_id = nameless.as_str().unwrap().to_owned();
+    assert_eq!(kept(&state), [("named".to_owned(), 0), (nameless_id, 0)]);
 
     daemon.start_again();
     let mut caller = daemon.caller_as(3005);
@@ -370,7 +375,8 @@ fn submissions_that_a_drain_leaves_unstarted_run_after_the_restart() {
     let report = caller.ok("submission.wait", json!({ "id": nameless }));
     assert!(report["run"]["stdout"].as_str().unwrap().starts_with("hello\n"), "{report}");
     assert_eq!(daemon.caller_as(3006).error("submission.get", json!({ "id": nameless }))["data"]["code"], "not_found");
-    assert_eq!(std::fs::read_dir(daemon.folder.path().join("state/kept")).unwrap().count(), 0);
+    daemon.terminate();
+    assert_eq!(kept(&state), []);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use store::{HistoryFilter, HistoryRow, Options as StoreOptions, Store};
 
 use super::faults::outages::{SmallDisk, empty, fill};
-use crate::harness::{Daemon, Options, eventually, root, submission, with};
+use crate::harness::{Daemon, Options, eventually, patient, root, submission, with};
 
 fn bash() -> Daemon {
     Daemon::start(&Options { profiles: "bash", ..Options::default() })
@@ -84,6 +84,130 @@ fn a_reload_changes_what_is_kept() {
     assert_eq!(history(&stored(&state(&daemon))).len(), 1);
 }
 
+#[test]
+fn what_was_acknowledged_goes_on_after_a_kill_and_keeps_its_id_and_report() {
+    let mut daemon = Daemon::start(&Options { profiles: "bash", floor: 1, ceiling: 1, ..Options::default() });
+    daemon.warm();
+    let mut caller = daemon.caller_as(3008);
+    let named = |id: &str, code: &str| with(with(submission("bash", code), "id", json!(id)), "tenant", json!("t"));
+    let answered = named("answered", "echo $RANDOM");
+    caller.ok("submission.submit", answered.clone());
+    let report = caller.ok("submission.wait", json!({ "id": "answered" }));
+    let running = patient(named("running", "sleep 1; echo done"));
+    caller.ok("submission.submit", running.clone());
+    let blob = caller.ok("blob.put", json!({ "data_b64": "aGVsbG8K", "offset": 0, "eof": true }));
+    let queued = with(named("queued", "cat; id -u"), "stdin", blob);
+    caller.ok("submission.submit", queued.clone());
+    let run = caller.send("submission.run", &named("run", "echo of a run"));
+    eventually("one runs", || {
+        caller.ok("submission.get", json!({ "id": "running" }))["state"] == "running"
+            && caller.ok("submission.get", json!({ "id": "run" }))["state"] == "queued"
+    });
+    daemon.kill9();
+    daemon.start_again();
+
+    let mut caller = daemon.caller_as(3008);
+    let wait = |caller: &mut crate::harness::Caller, id: &str| caller.ok("submission.wait", json!({ "id": id }));
+    assert_eq!(wait(&mut caller, "answered"), report);
+    assert_eq!(caller.ok("submission.submit", answered.clone())["id"], "answered");
+    assert_eq!(caller.error("submission.run", named("answered", "echo"))["data"]["code"], "conflict");
+    assert_eq!(caller.error("submission.submit", named("queued", "echo"))["data"]["code"], "conflict");
+    assert_eq!(wait(&mut caller, "running")["run"]["stdout"], "done\n");
+    let of_blob = wait(&mut caller, "queued");
+    assert!(of_blob["run"]["stdout"].as_str().unwrap().starts_with("hello\n"), "{of_blob}");
+    assert_eq!(caller.error("submission.wait", json!({ "id": "run" }))["data"]["code"], "not_found");
+    let _ = run;
+    daemon.kill9();
+    daemon.start_again();
+    let mut caller = daemon.caller_as(3008);
+    assert_eq!((wait(&mut caller, "answered"), wait(&mut caller, "queued")), (report, of_blob));
+    assert_eq!(caller.ok("submission.run", answered)["id"], "answered");
+    daemon.terminate();
+    let rows = history(&stored(&state(&daemon)));
+    let ids: Vec<&str> = rows.iter().map(|(row, _)| row.entry.id.as_str()).collect();
+    assert_eq!(ids, ["answered", "running", "queued"]);
+}
+
+#[test]
+fn a_submission_under_which_the_daemon_ends_three_times_is_not_run_again() {
+    let mut daemon = bash();
+    daemon.warm();
+    let long = patient(with(submission("bash", "sleep 60"), "id", json!("long")));
+    daemon.caller().ok("submission.submit", long);
+    let open = with(with(submission("bash", "read line"), "stdin_open", json!(true)), "id", json!("open"));
+    daemon.caller().ok("submission.submit", patient(open));
+    for _ in 0..3 {
+        let mut caller = daemon.caller();
+        eventually("it runs", || caller.ok("submission.get", json!({ "id": "long" }))["state"] == "running");
+        // its start is committed at once, and not waited for
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        daemon.kill9();
+        daemon.start_again();
+    }
+    let report = daemon.caller().ok("submission.wait", json!({ "id": "long" }));
+    assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("assay")));
+    assert!(report["message"].as_str().unwrap().contains("ended 3 times"), "{report}");
+    let report = daemon.caller().ok("submission.wait", json!({ "id": "open" }));
+    assert_eq!((&report["verdict"], &report["blame"]), (&json!("system_error"), &json!("assay")));
+    assert!(report["message"].as_str().unwrap().contains("the input that it was fed"), "{report}");
+}
+
+#[test]
+fn a_run_that_is_submitted_as_well_survives_as_what_was_submitted() {
+    let mut daemon = bash();
+    daemon.warm();
+    let named = |id: &str| with(submission("bash", "sleep 0.5; echo $RANDOM"), "id", json!(id));
+    let (mut runner, mut submitter) = (daemon.caller(), daemon.caller());
+    let first = runner.ok("submission.run", named("answered"));
+    assert_eq!(submitter.ok("submission.submit", named("answered"))["id"], "answered");
+    let run = runner.send("submission.run", &named("joined"));
+    eventually("it runs", || {
+        submitter.call("submission.get", json!({ "id": "joined" }))["result"]["state"] == "running"
+    });
+    submitter.ok("submission.submit", named("joined"));
+    let joined = runner.answer(run)["result"].clone();
+    daemon.kill9();
+    daemon.start_again();
+    let mut caller = daemon.caller();
+    assert_eq!(caller.ok("submission.wait", json!({ "id": "answered" })), first);
+    assert_eq!(caller.ok("submission.wait", json!({ "id": "joined" })), joined);
+    daemon.terminate();
+    assert_eq!(history(&stored(&state(&daemon))).len(), 2, "each is in history once");
+}
+
+#[test]
+fn what_a_daemon_of_0_1_kept_is_moved_into_the_store() {
+    let mut daemon = bash();
+    daemon.terminate();
+    let state = state(&daemon);
+    let now_ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let left = root().join("tests/it/engine/left_by_0.1");
+    let file = |name: &str| {
+        std::fs::read_to_string(left.join(name)).unwrap().replace("\"at_ms\":1,", &format!("\"at_ms\":{now_ms},"))
+    };
+    std::fs::create_dir(state.join("kept")).unwrap();
+    std::fs::write(state.join("kept/1.json"), file("submission.json")).unwrap();
+    std::fs::write(state.join("answers"), file("report.json") + "\n").unwrap();
+    for kills in 0..2 {
+        daemon.start_again();
+        let mut caller = daemon.caller();
+        assert!(!state.join("kept").exists() && !state.join("answers").exists(), "they are moved");
+        let report = caller.ok("submission.wait", json!({ "id": "waiting" }));
+        assert_eq!((&report["verdict"], &report["run"]["stdout"]), (&json!("accepted"), &json!("from 0.1")));
+        let report = caller.ok("submission.wait", json!({ "id": "answered" }));
+        assert_eq!(report["run"]["wall_ms"], 11.73, "it is the report of 0.1");
+        let blob = caller.ok("blob.get", json!({ "blob": report["run"]["stdout"]["blob"], "max": 100 }));
+        assert_eq!(blob["data_b64"], "bGFyZ2Ugb3V0cHV0");
+        let other = with(submission("bash", "echo"), "id", json!("waiting"));
+        assert_eq!(caller.error("submission.submit", other)["data"]["code"], "conflict");
+        match kills {
+            0 => daemon.kill9(),
+            _ => daemon.terminate(),
+        }
+    }
+    assert_eq!(history(&stored(&state)).len(), 2);
+}
+
 /// What a daemon says that does not start.
 fn refused_start(state: &Path) -> String {
     let output = Command::new(crate::programs::program("assayd"))
@@ -134,9 +258,13 @@ fn a_store_that_is_full_at_the_start_harms_no_run_and_opens_when_there_is_room()
     daemon.start_again();
     assert_eq!(daemon.caller().run("bash", "echo hello")["verdict"], "accepted");
     assert!(daemon.log().contains("the store cannot be opened"), "{}", daemon.log());
+    let error = daemon.caller().error("submission.submit", submission("bash", "echo hello"));
+    assert_eq!(error["data"]["code"], "store_full", "{error}");
     empty(disk.path());
     eventually("the store is open", || daemon.log().contains("the store is open"));
     assert_eq!(daemon.caller().run("bash", "echo hello")["verdict"], "accepted");
+    let id = daemon.caller().ok("submission.submit", submission("bash", "echo hello"));
+    assert_eq!(daemon.caller().ok("submission.wait", id)["verdict"], "accepted");
     daemon.terminate();
-    assert_eq!(history(&stored(Path::new(state))).len(), 1);
+    assert_eq!(history(&stored(Path::new(state))).len(), 2);
 }

@@ -12,6 +12,7 @@ use protocol::schema;
 use serde_json::{Value, json};
 
 use super::{Validation, must_be};
+use crate::engine::faults::outages::SmallDisk;
 use crate::harness::{Caller, Daemon, Options, eventually, patient, root, submission, with};
 
 /// A conversation with the daemon, recorded.
@@ -486,6 +487,18 @@ fn the_transcript_without_a_host_is_kept() {
     let health = alone.ask("daemon.health", json!({}));
     assert_eq!(health["result"]["status"], "unhealthy");
     alone.end();
+}
+
+#[test]
+fn the_transcript_of_a_full_store_is_kept() {
+    let disk = SmallDisk::new(2 << 20);
+    let state: &'static str = disk.path().join("state").to_str().unwrap().to_owned().leak();
+    let daemon = Daemon::start(&Options { env: &[("ASSAY_STATE_DIR", state)], ..Options::default() });
+    daemon.warm();
+    let mut full = Conversation::begin("errors-of-a-full-store", daemon.caller());
+    full.refused("store_full", "submission.submit", named("full-1", plain()));
+    full.refused("not_found", "submission.get", json!({ "id": "full-1" }));
+    full.end();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::{Site, attention, echo, expect, expect_info, refused};
-use crate::harness::{eventually, root, submission, with};
+use crate::harness::{eventually, root, with};
 use crate::private_engine::{PrivateEngine, load_images};
 use crate::relay::Relay;
 
@@ -106,22 +106,22 @@ fn a_full_disk_of_the_state_folder_costs_no_verdict_and_is_logged() {
     let disk = SmallDisk::new(2 << 20);
     let state: &'static str = disk.path().join("state").to_str().unwrap().to_owned().leak();
     let site = Site::new("image = 'bash'\ncompile = ['/bin/cp', '{entry}', 'out']\nkeep = ['out']").floor(1);
-    let mut daemon = Site { env: vec![("ASSAY_STATE_DIR", state)], ..site }.start();
+    let daemon = Site { env: vec![("ASSAY_STATE_DIR", state)], ..site }.start();
     daemon.warm();
     fill(disk.path());
     assert_eq!(daemon.caller().ok("submission.run", echo())["verdict"], "accepted");
     expect(&daemon, &["WARN", "the compile cache cannot store an artifact", "No space left on device"]);
-    // a submission that waits when the daemon ends cannot be saved for the next daemon
-    let open = with(submission("bash", "read line"), "stdin_open", json!(true));
-    let open = with(open, "limits", json!({ "wall_ms": 90_000 }));
-    let mut caller = daemon.caller();
-    for _ in 0..2 {
-        caller.ok("submission.submit", open.clone());
-    }
-    let pid = Pid::from_raw(daemon.pid() as i32);
-    kill(pid, Signal::SIGTERM).unwrap();
-    expect(&daemon, &[" ERROR ", "cannot save a submission for the next daemon", "No space left on device"]);
-    daemon.child.wait().unwrap();
+    // nothing new is acknowledged, and no run of what was refused goes on
+    let named = with(echo(), "id", json!("refused"));
+    let error = daemon.caller().error("submission.submit", named.clone());
+    assert_eq!(error["data"]["code"], "store_full", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("the disk of the state folder is full"), "{error}");
+    expect(&daemon, &["WARN", "submission refused", "store_full"]);
+    let unknown = daemon.caller().error("submission.wait", json!({ "id": "refused" }));
+    assert_eq!(unknown["data"]["code"], "not_found");
+    // its id is free
+    let other = with(with(echo(), "id", json!("refused")), "stdin", json!("other"));
+    assert_eq!(daemon.caller().ok("submission.run", other)["verdict"], "accepted");
 }
 
 #[test]
