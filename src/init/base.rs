@@ -12,6 +12,8 @@
 //!   program.
 //! * The engine's files in /etc are on the host's disk, where fsync writes out the host's journal.
 //!   Copies in memory cover them. In the lists of users and groups the program's own are added.
+//! * /sys is a folder in memory with copies of what runtimes read. A program that opens files of
+//!   the kernel's own in a loop holds up all that adds to it, as each new network namespace does.
 //! * /dev is read-only: the times of its files would pass from run to run.
 //! * The kernel frees a network namespace some time after its last process. The bound on their
 //!   number includes those.
@@ -45,6 +47,30 @@ const ACCOUNT: &str = "runner";
 const CGROUP: &CStr = c"/sys/fs/cgroup";
 const LIMITS: &CStr = c"/tmp/limits";
 
+const SYS: &CStr = c"/sys";
+const SYS_COPY: &CStr = c"/tmp/sys";
+
+/// The files of /sys that programs see, where they exist: runtimes size themselves by the CPUs and
+/// look whether there are huge pages.
+const SYS_FILES: [&str; 16] = [
+    "devices/system/cpu/online",
+    "devices/system/cpu/offline",
+    "devices/system/cpu/possible",
+    "devices/system/cpu/present",
+    "devices/system/cpu/kernel_max",
+    "devices/system/cpu/cpu0/cache/index0/size",
+    "devices/system/cpu/cpu0/cache/index1/size",
+    "devices/system/cpu/cpu0/cache/index2/size",
+    "devices/system/cpu/cpu0/cache/index3/size",
+    "devices/system/node/online",
+    "devices/system/node/possible",
+    "kernel/mm/transparent_hugepage/enabled",
+    "kernel/mm/transparent_hugepage/defrag",
+    "kernel/mm/transparent_hugepage/shmem_enabled",
+    "kernel/mm/transparent_hugepage/hpage_pmd_size",
+    "kernel/mm/transparent_hugepage/use_zero_page",
+];
+
 /// The cgroup's files that programs see, where they exist: limits, no counters.
 const LIMIT_FILES: [(&str, LimitFile); 16] = [
     // version 1
@@ -75,6 +101,10 @@ enum LimitFile {
     /// What the cgroup says.
     Copy,
 }
+
+/// The folder of the CPUs in /sys, and how many of them programs see.
+const SYS_CPUS: &str = "devices/system/cpu";
+const MAX_SYS_CPUS: usize = 512;
 
 /// The base that the init is in.
 pub struct Base {
@@ -158,9 +188,11 @@ fn mount_base(config: &CellConfig, cgroup: &Cgroup, control: &OwnedFd) -> StepRe
     at("base mounts", sys::mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c""))?;
     at("base networks", or_absent(write_file(c"/proc/sys/user/max_net_namespaces", MAX_NETWORKS)))?;
     // covered at the end: what is bound elsewhere stays
-    at("base files", sys::mount(c"tmpfs", c"/tmp", c"tmpfs", cell::USUAL, c"mode=755,size=1m,nr_inodes=128"))?;
+    at("base files", sys::mount(c"tmpfs", c"/tmp", c"tmpfs", cell::USUAL, c"mode=755,size=1m,nr_inodes=1024"))?;
     at("base masks", sys::mkdir(c"/tmp/empty", 0o555))?;
     at("base masks", or_absent(bind_read_only(c"/tmp/empty", cell::EMPTY)))?;
+    at("base limits", write_limits(cgroup))?;
+    at("base /sys", cover_sys())?;
     for path in MASKED {
         let is_folder = sys::open(path, libc::O_PATH).and_then(|file| sys::stat(&file)).is_ok_and(|meta| meta.is_dir);
         at("base masks", or_absent(mask(path, is_folder)))?;
@@ -169,7 +201,6 @@ fn mount_base(config: &CellConfig, cgroup: &Cgroup, control: &OwnedFd) -> StepRe
         at("base files", or_absent(cover_with_copy(path, copy, b"")))?;
     }
     at("base files", or_absent(cover_accounts(config.uid, config.gid)))?;
-    at("base limits", write_limits(cgroup))?;
     let limits = at("base limits", sys::open(LIMITS, libc::O_RDONLY | libc::O_DIRECTORY))?;
     at("base limits", or_absent(bind_read_only(LIMITS, CGROUP)))?;
     // programs could leave each other numbers in the times of its files
@@ -191,6 +222,51 @@ fn cover_with_copy(path: &CStr, copy: &CStr, more: &[u8]) -> Result<(), Errno> {
     bind_read_only(copy, path)
 }
 
+/// Covers /sys with copies of a few of its files.
+fn cover_sys() -> Result<(), Errno> {
+    sys::mkdir(SYS_COPY, 0o755)?;
+    // where the folder of limits is bound
+    make_folders(SYS_COPY, "fs/cgroup/")?;
+    for path in SYS_FILES {
+        let below = |root: &CStr| path_below(root, path);
+        let mut content = vec![0; MAX_ENGINE_FILE_BYTES];
+        let original = sys::open(&below(SYS)?, libc::O_RDONLY);
+        let read = original.and_then(|file| sys::read_from_start(file.as_raw_fd(), &mut content));
+        // this kernel may have no such file
+        let Ok(length) = read else { continue };
+        make_folders(SYS_COPY, path)?;
+        write_new(&below(SYS_COPY)?, content.get(..length).unwrap_or_default())?;
+    }
+    // the C library counts these
+    let mut names = Vec::new();
+    let cpus = sys::open(&path_below(SYS, SYS_CPUS)?, libc::O_RDONLY | libc::O_DIRECTORY);
+    while let Ok(folder) = &cpus
+        && sys::read_dir(folder, &mut names)?
+    {
+        let is_cpu = |name: &&str| name.strip_prefix("cpu").is_some_and(|number| number.parse::<u32>().is_ok());
+        for name in names.iter().filter_map(|name| name.to_str().ok()).filter(is_cpu).take(MAX_SYS_CPUS) {
+            make_folders(SYS_COPY, &format!("{SYS_CPUS}/{name}/"))?;
+        }
+    }
+    or_absent(bind_read_only(SYS_COPY, SYS))
+}
+
+/// Makes the folders of a file below `root`.
+fn make_folders(root: &CStr, file: &str) -> Result<(), Errno> {
+    for (end, _) in file.match_indices('/') {
+        match sys::mkdir(&path_below(root, file.get(..end).unwrap_or_default())?, 0o755) {
+            Ok(()) | Err(libc::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn path_below(root: &CStr, path: &str) -> Result<CString, Errno> {
+    let root = root.to_str().unwrap_or_default();
+    CString::new(format!("{root}/{path}")).map_err(|_| libc::EINVAL)
+}
+
 /// Covers the lists of users and groups with copies in which the program's own are named.
 fn cover_accounts(uid: u32, gid: u32) -> Result<(), Errno> {
     let user = format!("{ACCOUNT}:x:{uid}:{gid}::/tmp:/bin/sh\n");
@@ -204,17 +280,8 @@ fn write_limits(cgroup: &Cgroup) -> Result<(), Errno> {
     sys::mkdir(LIMITS, 0o555)?;
     for (path, _) in LIMIT_FILES {
         let Some(content) = cgroup.content(path) else { continue };
-        let below = |path: &str| {
-            let limits = LIMITS.to_str().unwrap_or_default();
-            CString::new(format!("{limits}/{path}")).map_err(|_| libc::EINVAL)
-        };
-        if let Some((folder, _)) = path.split_once('/') {
-            match sys::mkdir(&below(folder)?, 0o755) {
-                Ok(()) | Err(libc::EEXIST) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        write_new(&below(path)?, &content)?;
+        make_folders(LIMITS, path)?;
+        write_new(&path_below(LIMITS, path)?, &content)?;
     }
     Ok(())
 }

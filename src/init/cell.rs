@@ -34,9 +34,10 @@ pub const EMPTY: &CStr = c"/dev/mqueue";
 /// Flags of every mount.
 pub const USUAL: u64 = libc::MS_NOSUID | libc::MS_NODEV;
 
-/// Files in /proc that reveal too much; the same list that engines mask. Other paths are masked in
+/// Files in /proc that reveal too much; the same list that engines mask. And the list of file
+/// locks: while it is read, no lock can be taken on the whole machine. Other paths are masked in
 /// the base.
-const MASKED: [&CStr; 10] = [
+const MASKED: [&CStr; 11] = [
     c"/proc/asound",
     c"/proc/acpi",
     c"/proc/interrupts",
@@ -47,6 +48,7 @@ const MASKED: [&CStr; 10] = [
     c"/proc/timer_stats",
     c"/proc/sched_debug",
     c"/proc/scsi",
+    c"/proc/locks",
 ];
 
 /// The OOM score of all processes that are or become a program: the kernel kills them first.

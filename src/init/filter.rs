@@ -77,13 +77,14 @@ pub fn build(relax: Relax) -> Vec<Instruction> {
     let mut add = |call: i64, lines: Vec<Line>| drop(cases.insert(call as u32, lines));
     add(libc::SYS_mmap, unless_any_bit(3, libc::MAP_HUGETLB, deny(libc::ENOMEM)));
     add(libc::SYS_ioctl, ioctls());
-    add(libc::SYS_madvise, unless_equal(2, libc::MADV_MERGEABLE, deny(libc::EINVAL)));
+    add(libc::SYS_madvise, advice());
     add(libc::SYS_clone, unless_any_bit(0, NEW_NAMESPACES as i32, deny(libc::EPERM)));
     add(libc::SYS_prlimit64, own_limits());
     add(libc::SYS_prctl, process_operations());
     add(libc::SYS_socket, sockets());
     add(libc::SYS_socketpair, sockets());
     add(libc::SYS_setsockopt, socket_options());
+    add(libc::SYS_getsockopt, read_socket_options());
     add(libc::SYS_msync, unless_any_bit(2, libc::MS_SYNC, NO_EFFECT));
     add(libc::SYS_fadvise64, unless_equal(3, libc::POSIX_FADV_DONTNEED, NO_EFFECT));
     add(libc::SYS_memfd_create, unless_any_bit(1, libc::MFD_HUGETLB as i32, deny(libc::ENOSYS)));
@@ -148,6 +149,33 @@ fn unless(n: u32, test: u16, k: i32, action: u32) -> Vec<Line> {
     vec![Load(argument(n)), JumpUnless(test, k as u32, "allow"), Return(action), Label("allow"), Return(ALLOW)]
 }
 
+/// Every advice but to merge equal pages, and to collapse pages to a huge one: that has threads of
+/// the kernel on all CPUs empty their lists of pages.
+fn advice() -> Vec<Line> {
+    const MADV_COLLAPSE: u32 = 25;
+    vec![
+        Load(argument(2)),
+        JumpIf(IF_EQUAL, libc::MADV_MERGEABLE as u32, "deny"),
+        JumpIf(IF_EQUAL, MADV_COLLAPSE, "deny"),
+        Return(ALLOW),
+        Label("deny"),
+        Return(deny(libc::EINVAL)),
+    ]
+}
+
+/// The options that are read under the machine's lock of network devices cannot be read.
+fn read_socket_options() -> Vec<Line> {
+    let mut lines = vec![Load(argument(1))];
+    lines.extend(LOCKED_OPTIONS.iter().map(|(label, level, _)| JumpIf(IF_EQUAL, *level as u32, label)));
+    lines.push(Return(ALLOW));
+    for (label, _, options) in LOCKED_OPTIONS {
+        lines.extend([Label(label), Load(argument(2))]);
+        lines.extend(options.iter().map(|option| JumpIf(IF_EQUAL, *option as u32, "deny")));
+        lines.extend([Return(ALLOW), Label("deny"), Return(deny(libc::EPERM))]);
+    }
+    lines
+}
+
 /// Every option but the listed ones.
 fn socket_options() -> Vec<Line> {
     let mut lines = vec![Load(argument(1))];
@@ -195,16 +223,23 @@ fn sockets() -> Vec<Line> {
     ]
 }
 
-/// Every ioctl except [`REQUESTS`] and those that push bytes into a terminal's input.
+/// Every ioctl except those that push bytes into a terminal's input, and those of sockets that are
+/// not in [`SOCKET_REQUESTS`].
 fn ioctls() -> Vec<Line> {
     let mut lines = vec![
         Load(argument(1)),
         JumpIf(IF_EQUAL, libc::TIOCSTI as u32, "deny"),
         JumpIf(IF_EQUAL, libc::TIOCLINUX as u32, "deny"),
+        And(0xff00),
+        JumpIf(IF_EQUAL, WIRELESS_REQUESTS, "deny"),
+        JumpIf(IF_EQUAL, REQUESTS_OF_SOCKETS, "socket"),
+        Return(ALLOW),
+        Label("socket"),
+        Load(argument(1)),
         And(0xffff),
     ];
-    lines.extend(REQUESTS.iter().map(|request| JumpIf(IF_EQUAL, *request, "deny")));
-    lines.extend([Return(ALLOW), Label("deny"), Return(deny(libc::EPERM))]);
+    lines.extend(SOCKET_REQUESTS.iter().map(|request| JumpIf(IF_EQUAL, *request, "allow")));
+    lines.extend([Label("deny"), Return(deny(libc::EPERM)), Label("allow"), Return(ALLOW)]);
     lines
 }
 
@@ -297,6 +332,7 @@ mod tests {
             libc::SYS_socket,
             libc::SYS_socketpair,
             libc::SYS_setsockopt,
+            libc::SYS_getsockopt,
             libc::SYS_msync,
             libc::SYS_fadvise64,
             libc::SYS_memfd_create,
@@ -362,12 +398,28 @@ mod tests {
         }
         assert_eq!(action(libc::SYS_personality, &[0x0040_0000]), deny(libc::EPERM));
         assert_eq!(action(libc::SYS_ioctl, &[0, libc::TIOCSTI]), deny(libc::EPERM));
-        for request in REQUESTS {
-            assert_eq!(action(libc::SYS_ioctl, &[0, u64::from(*request)]), deny(libc::EPERM), "{request:#x}");
-        }
-        for request in [libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::SIOCGIFCONF] {
+        for request in [libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::SIOCGIFINDEX] {
             assert_eq!(action(libc::SYS_ioctl, &[0, request]), ALLOW, "{request:#x}");
         }
+    }
+
+    #[test]
+    fn no_program_takes_the_machines_lock_of_network_devices() {
+        let ioctl = |request: u64| action(libc::SYS_ioctl, &[3, request]);
+        let (addresses, ethtool, stamps) = ([0x8915, 0x8917, 0x8919, 0x891b], 0x8946, [0x8906, 0x8907, 0x8010_8906]);
+        let devices = [libc::SIOCGIFCONF, ethtool, 0x89b0, 0x89b1, 0x894a, 0x89f0, 0x8994, 0x8b01];
+        let modules = [0x8940, 0x8941, 0x8982, 0x8983, 0x89a0, 0x89a1, 0x89a2, 0x89a3];
+        for request in addresses.into_iter().chain(stamps).chain(devices).chain(modules) {
+            assert_eq!(ioctl(request), deny(libc::EPERM), "{request:#x}");
+        }
+        assert!(SOCKET_REQUESTS.iter().all(|request| ioctl(u64::from(*request)) == ALLOW));
+        // the upper half of the argument has no meaning for the kernel
+        assert_eq!((ioctl(1 << 32 | ethtool), ioctl(1 << 32 | 0x8933)), (deny(libc::EPERM), ALLOW));
+        let read = |level: i32, name: i32| action(libc::SYS_getsockopt, &[3, level as u64, name as u64]);
+        for (level, name) in [(libc::IPPROTO_IP, 41), (libc::IPPROTO_IP, 48), (libc::IPPROTO_IPV6, 48)] {
+            assert_eq!(read(level, name), deny(libc::EPERM), "{level} {name}");
+        }
+        assert!(read(libc::SOL_SOCKET, 41) == ALLOW && read(libc::IPPROTO_IP, libc::IP_TTL) == ALLOW);
     }
 
     #[test]
@@ -414,6 +466,7 @@ mod tests {
         assert_eq!((memfd(libc::MFD_CLOEXEC), memfd(libc::MFD_HUGETLB)), (ALLOW, deny(libc::ENOSYS)));
         let madvise = |advice: i32| action(libc::SYS_madvise, &[0, 4096, advice as u64]);
         assert_eq!((madvise(libc::MADV_DONTNEED), madvise(libc::MADV_MERGEABLE)), (ALLOW, deny(libc::EINVAL)));
+        assert_eq!((madvise(libc::MADV_HUGEPAGE), madvise(25)), (ALLOW, deny(libc::EINVAL)));
         let prctl = |operation: u32| action(libc::SYS_prctl, &[u64::from(operation)]);
         assert!(PROCESS_OPERATIONS.iter().all(|operation| prctl(*operation) == deny(libc::EINVAL)));
         assert_eq!(prctl(libc::PR_SET_NAME as u32), ALLOW);

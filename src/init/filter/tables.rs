@@ -145,13 +145,19 @@ pub(super) const SOCKET_OPTIONS: &[(&str, i32, &[i32])] = &[
     ),
     // UDP_ENCAP, UDP_GRO: patch the kernel
     ("udp", libc::IPPROTO_UDP, &[100, 104]),
-    // memberships in multicast groups are kernel memory that no cgroup is charged; IP_MINTTL
-    ("ip", libc::IPPROTO_IP, &[21, 35, 39, 41, 42, 46, 48]),
-    // the same, anycast, and IPV6_FLOWLABEL_MGR: the machine has 4,096 flow labels; headers that
-    // are sent with each packet (IPV6_2292PKTOPTIONS, HOPOPTS, RTHDRDSTOPTS, RTHDR, DSTOPTS):
-    // 64 KiB and more for a socket, which no cgroup is charged
-    ("ipv6", libc::IPPROTO_IPV6, &[6, 20, 27, 32, 42, 46, 48, 54, 55, 57, 59, 73]),
+    // memberships in multicast groups are kernel memory that no cgroup is charged, and all calls
+    // about them take the machine's lock of network devices; IP_MINTTL
+    ("ip", libc::IPPROTO_IP, &[21, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48]),
+    // the same, IPV6_ADDRFORM, anycast, and IPV6_FLOWLABEL_MGR: the machine has 4,096 flow labels;
+    // headers that are sent with each packet (IPV6_2292PKTOPTIONS, HOPOPTS, RTHDRDSTOPTS, RTHDR,
+    // DSTOPTS): 64 KiB and more for a socket, which no cgroup is charged
+    ("ipv6", libc::IPPROTO_IPV6, &[1, 6, 20, 21, 27, 28, 32, 42, 43, 44, 45, 46, 47, 48, 54, 55, 57, 59, 73]),
 ];
+
+/// Socket options that cannot be read, by level: IP_MSFILTER and MCAST_MSFILTER, under the lock of
+/// network devices.
+pub(super) const LOCKED_OPTIONS: &[(&str, i32, &[i32])] =
+    &[("ip", libc::IPPROTO_IP, &[41, 48]), ("ipv6", libc::IPPROTO_IPV6, &[48])];
 
 /// Operations of prctl that do not exist for programs.
 pub(super) const PROCESS_OPERATIONS: &[u32] = &[
@@ -164,12 +170,20 @@ pub(super) const PROCESS_OPERATIONS: &[u32] = &[
     0x5356_4d41, // PR_SET_VMA
 ];
 
-/// ioctl requests that programs cannot make, without direction and size.
-pub(super) const REQUESTS: &[u32] = &[
-    // SIOCGSTAMP, SIOCGSTAMPNS: the time stamp of a packet
-    0x8906, 0x8907, //
-    // of bridges and VLANs (SIOCGIFBR, SIOCGIFVLAN, SIOCBRADDBR ...): have the host load modules
-    0x8940, 0x8941, 0x8982, 0x8983, 0x89a0, 0x89a1, 0x89a2, 0x89a3,
+/// The second byte of ioctl requests of sockets and network devices, and of wireless ones.
+pub(super) const REQUESTS_OF_SOCKETS: u32 = 0x8900;
+pub(super) const WIRELESS_REQUESTS: u32 = 0x8b00;
+
+/// ioctl requests of sockets that programs can make, without direction and size. All others are
+/// denied: most take the machine's lock of network devices (addresses, SIOCGIFCONF, SIOCETHTOOL),
+/// for which each new network namespace waits. Others have the host load modules (bridges, VLANs),
+/// or turn on time stamps of packets (SIOCGSTAMP).
+pub(super) const SOCKET_REQUESTS: &[u32] = &[
+    // FIOSETOWN, SIOCSPGRP, FIOGETOWN, SIOCGPGRP, SIOCATMARK
+    0x8901, 0x8902, 0x8903, 0x8904, 0x8905, //
+    // of a device: name, flags, metric, MTU, hardware address, index, length of its queue
+    0x8910, 0x8913, 0x891d, 0x8921, 0x8927, 0x8933, 0x8942, //
+    0x894b, // SIOCOUTQNSD
 ];
 
 /// What an operator may allow in a profile, and the errno otherwise.

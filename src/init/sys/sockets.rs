@@ -9,11 +9,15 @@ use nix::libc;
 /// cgroup is charged for it, whether it is accepted or not.
 const SOCKET_BYTES: u64 = 4096;
 
-/// TCP sockets that are taken to be charged, as those that a process makes are.
+/// TCP sockets, and UDP sockets, that are taken to be charged, as those that a process makes are.
 const CHARGED_SOCKETS: u64 = 512;
 
 /// Memory of a connection in TIME_WAIT, made in an interrupt, too.
 const TIME_WAIT_BYTES: u64 = 512;
+
+/// Memory of a UDP socket that may share its port (SO_REUSEPORT): the kernel keeps a list for each
+/// port, which no cgroup is charged.
+const SHARED_PORT_BYTES: u64 = 2048;
 
 /// How many TCP and UDP sockets there are, as sockstat and sockstat6 tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,10 +49,12 @@ impl SocketCounts {
         }
     }
 
-    /// Memory of sockets that were made in interrupts, in bytes.
+    /// Memory of sockets that no cgroup is charged, in bytes: of those that interrupts made, and of
+    /// shared ports.
     #[must_use]
     pub fn uncharged_bytes(&self) -> u64 {
-        self.tcp.saturating_sub(CHARGED_SOCKETS) * SOCKET_BYTES + self.time_wait * TIME_WAIT_BYTES
+        let beyond = |count: u64| count.saturating_sub(CHARGED_SOCKETS);
+        beyond(self.tcp) * SOCKET_BYTES + self.time_wait * TIME_WAIT_BYTES + beyond(self.udp) * SHARED_PORT_BYTES
     }
 
     /// Whether a socket can have something in its buffers.
@@ -94,6 +100,8 @@ mod tests {
         let usual = SocketCounts::parse("sockets: used 3\nTCP: inuse 200 orphan 0 tw 0 alloc 9 mem 0\n", "");
         assert_eq!((usual.uncharged_bytes(), usual.have_queues()), (0, true));
         assert_eq!(SocketCounts::parse("", ""), SocketCounts::default());
+        let ports = SocketCounts::parse("UDP: inuse 600 mem 0\n", "UDP6: inuse 12\n");
+        assert_eq!(ports.uncharged_bytes(), 100 * SHARED_PORT_BYTES);
     }
 
     #[test]

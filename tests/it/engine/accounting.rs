@@ -318,6 +318,40 @@ fn socket_buffers_are_the_programs_memory() {
     }
 }
 
+/// UDP sockets that may share their ports, each with a port of its own.
+const SHARED_PORTS: &str = r"
+import socket, sys, time
+held = []
+for _ in range(int(sys.argv[1])):
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    one.bind(('127.0.0.1', 0))
+    held.append(one)
+time.sleep(0.5)
+print(len(held))
+";
+
+#[test]
+fn udp_sockets_are_charged_for_what_the_kernel_keeps_for_a_shared_port() {
+    const FEW: u64 = 600;
+    const MANY: u64 = 4000;
+    for isolation in ["cell", "split"] {
+        let (_folder, daemon) = daemon("python", isolation);
+        let mut caller = daemon.caller_as(4703);
+        let mut memory = |count: u64| {
+            let limits = json!({ "memory_bytes": 128 * MIB, "cpu_ms": 20_000, "wall_ms": 60_000, "open_files": 4096 });
+            let work =
+                with(with(submission("python", SHARED_PORTS), "limits", limits), "args", json!([count.to_string()]));
+            let report = run(&mut caller, &work);
+            assert_eq!(report["run"]["stdout"], format!("{count}\n"), "{report:#}");
+            memory_of(&report)
+        };
+        // a socket itself is charged 2.5 to 3.3 KB, and for its port the kernel takes 2 KiB more
+        let more = memory(MANY).saturating_sub(memory(FEW)) / (MANY - FEW);
+        assert!((3_800..8_000).contains(&more), "{more} bytes for each socket in {isolation}");
+    }
+}
+
 /// Threads that keep two programs busy on each CPU until they are dropped.
 struct BusyMachine(Arc<AtomicBool>);
 

@@ -8,6 +8,7 @@
 #include <linux/if_alg.h>
 #include <linux/filter.h>
 #include <linux/vm_sockets.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -34,6 +35,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/timerfd.h>
@@ -518,6 +520,18 @@ int main(int argc, char **argv) {
     IS("wide-deadline") { struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } a = {48, 6, 0, 0, 0, 1000000, 2000000, 2000000}; say(syscall(SYS_sched_setattr, 0, &a, 0)); return 0; }
     IS("wide-swap") { say(syscall(SYS_swapoff, "/swap")); return 0; }
     IS("wide-quota") { say(syscall(SYS_quotactl, 0, 0, 0, 0)); return 0; }
+    IS("wide-collapse") { size_t huge = 2 << 20; char *p = mmap(0, 3 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); p += -(uintptr_t)p % huge; memset(p, 1, huge); say(madvise(p, huge, 25)); return 0; }
+    /* what takes the lock of network devices, for which each new network namespace waits */
+    IS("wide-device-addresses") { char r[64] = "lo"; say(ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCGIFADDR, r)); return 0; }
+    IS("wide-device-list") { struct ifconf c = {.ifc_len = sizeof big, .ifc_buf = big}; say(ioctl(socket(AF_INET6, SOCK_DGRAM, 0), SIOCGIFCONF, &c)); return 0; }
+    IS("wide-device-driver") { unsigned d[64] = {3}; struct ifreq r = {{"lo"}, {.ifru_data = (void *)d}}; say(ioctl(socket(AF_UNIX, SOCK_DGRAM, 0), SIOCETHTOOL, &r)); return 0; }
+    IS("wide-device-membership") { struct ip_mreq r = {{inet_addr("239.1.1.1")}, {0}}; option_of(AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_DROP_MEMBERSHIP, &r, sizeof r); return 0; }
+    IS("wide-device-filter") { socklen_t n = 64; say(getsockopt(socket(AF_INET, SOCK_DGRAM, 0), IPPROTO_IP, 41, big, &n)); return 0; }
+    IS("wide-device-index") { char r[64] = "lo"; say(ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCGIFINDEX, r)); return 0; }
+    /* reading it keeps everyone on the machine from taking file locks */
+    IS("wide-file-locks") { int fd = open("/proc/locks", O_RDONLY); must(fd); puts(read(fd, big, sizeof big) > 0 ? "readable" : "empty"); return 0; }
+    /* opening files of the kernel's own /sys holds up whoever adds to it, as new network namespaces do */
+    IS("wide-sysfs") { struct statfs s; must(statfs("/sys/devices/system/cpu/online", &s)); puts(s.f_type == 0x01021994 && access("/sys/class", F_OK) < 0 ? "in memory" : "the kernel's"); return 0; }
     IS("wide-lease") { say(fcntl(open("/bin/sh", O_RDONLY), F_SETLEASE, F_RDLCK)); return 0; }
     IS("wide-membarrier") { for (int i = 0; i < 3; i++) syscall(SYS_membarrier, 1, 0, 0); puts("done"); return 0; }
 
