@@ -37,7 +37,7 @@ linker="cc=gcc libc6-dev"
 need_linker() { need_tools "$linker"; }
 
 # What tests and benchmarks use besides Rust and an engine.
-test_tools=("$linker" openssl=openssl ip=iproute2 curl=curl pgrep=procps jq=jq nc.openbsd=netcat-openbsd
+test_tools=("$linker" openssl=openssl ip=iproute2 curl=curl pgrep=procps jq=jq strace=strace nc.openbsd=netcat-openbsd
   /usr/bin/jsonschema=python3-jsonschema)
 # What single tests use; without it they are skipped, unless ASSAY_REQUIRE_ALL=1.
 optional_tools=(runsc=runsc lintian=lintian)

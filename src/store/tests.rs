@@ -308,6 +308,9 @@ fn requests_stay_only_if_sources_are_kept() {
         let key = accept(&store, intake("", "a", "needle in the source"));
         answer(&store, finish(key, "", "a", "report"));
         store.vacuum().wait().unwrap();
+        let reader = Connection::open_in_memory().unwrap();
+        let copies: String = reader.pragma_query_value(None, "temp_store_directory", |row| row.get(0)).unwrap();
+        assert!(!copies.is_empty(), "its copy is where the system has its temporary files");
         assert_eq!(is_in_files(folder.path(), "needle in the source\"}"), keep_sources);
     }
 }

@@ -1,5 +1,7 @@
 //! What operators ask the writer for: forget a tenant, vacuum.
 
+use std::path::Path;
+
 use rusqlite::{Connection, params_from_iter};
 
 use crate::change::Rows;
@@ -35,7 +37,9 @@ fn keys(rows: &Rows<'_>, table: &str, forget: &Forget) -> rusqlite::Result<Vec<i
 }
 
 /// Writes the whole file anew, without what deleted rows left in its pages, and empties the log.
-pub(crate) fn vacuum(connection: &Connection) -> rusqlite::Result<()> {
+/// The copy that this takes is in the same folder: the system's may be small, and is not ours.
+pub(crate) fn vacuum(connection: &Connection, folder: &Path) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "temp_store_directory", folder.to_string_lossy())?;
     connection.execute_batch("VACUUM")?;
     checkpoint(connection)
 }

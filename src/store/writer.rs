@@ -341,7 +341,7 @@ impl Writer {
     /// Returns the size of the file afterwards.
     fn vacuum(&mut self) -> Result<u64, Error> {
         let Some(connection) = &self.connection else { return Err(no_connection().into()) };
-        upkeep::vacuum(connection)?;
+        upkeep::vacuum(connection, self.file.parent().unwrap_or(&self.file))?;
         let metadata = std::fs::metadata(&self.file).map_err(Error::io("look at the store"))?;
         Ok(metadata.len())
     }

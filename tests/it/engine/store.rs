@@ -70,6 +70,44 @@ fn every_answer_is_in_history_as_its_caller_got_it() {
     assert!(!database.windows(8).any(|bytes| bytes == b"exit 3\"}" || bytes == b"echo lat"), "a source is in the file");
 }
 
+/// Files and folders that a process synced, according to the output of strace.
+fn synced(trace: &Path) -> usize {
+    let text = std::fs::read_to_string(trace).unwrap();
+    text.lines().filter(|line| line.contains("sync(")).count()
+}
+
+#[test]
+fn a_run_waits_for_no_fsync_and_a_submission_for_that_of_its_intake_and_its_report() {
+    let daemon = bash();
+    daemon.warm();
+    let mut caller = daemon.caller();
+    let trace = daemon.folder.path().join("trace");
+    let pid = daemon.pid().to_string();
+    let mut strace = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=fsync,fdatasync", "-p", &pid, "-o", trace.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    let is_traced = |task: &std::fs::DirEntry| {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+    };
+    eventually("all threads are traced", || {
+        std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|task| is_traced(&task.unwrap()))
+    });
+    // upkeep at the start may sync
+    let before = synced(&trace);
+    for _ in 0..30 {
+        assert_eq!(caller.run("bash", "echo hello")["verdict"], "accepted");
+    }
+    assert_eq!(synced(&trace), before, "runs synced");
+    let id = caller.ok("submission.submit", submission("bash", "echo hello"));
+    assert_eq!(caller.ok("submission.wait", id)["verdict"], "accepted");
+    let of_submission = synced(&trace) - before;
+    assert!(of_submission >= 2, "{of_submission} of a submission: its intake, and its report");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(strace.id() as i32), nix::sys::signal::SIGINT).unwrap();
+    strace.wait().unwrap();
+}
+
 #[test]
 fn a_reload_changes_what_is_kept() {
     let mut daemon = bash();
