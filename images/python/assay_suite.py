@@ -96,6 +96,7 @@ def run_suite(load):
     import _pytest.doctest
     import _pytest.main
     import _pytest.mark.structures
+    import _pytest.nodes
     import _pytest.outcomes
     import _pytest.python
     import _pytest.python_api
@@ -179,16 +180,8 @@ def run_suite(load):
                 sources[path] = file.read()
     heads = {}  # path -> (name, whether it has decorators, whether it is a class) of the definitions at the top of the file
     programs = {}  # path -> the compiled module, or the exception of compiling it
-    class Codes(dict):
-        """Code objects, by identity: comparing them is slow, and not exact in every version."""
-
-        def add(self, code):
-            self[id(code)] = code
-
-        def __contains__(self, code):
-            return dict.__contains__(self, id(code))
-
-    codes = Codes()  # every code object of the suite
+    # code objects by id: comparing them is slow, and not exact in every version
+    codes = {}  # every code object of the suite
     served = {}  # module name -> the module that was made from the suite's bytes
     loaded = {}  # id of a module's dictionary -> what it held when it had been loaded
     failures = {}  # path -> why a file of the suite could not be loaded
@@ -199,7 +192,7 @@ def run_suite(load):
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
     def spread(code):
-        codes.add(code)
+        codes[id(code)] = code
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 spread(constant)
@@ -319,7 +312,9 @@ def run_suite(load):
 
     def library_core():
         """Functions and classes of the modules that the suite imports, with what they consist of."""
-        tops = (library_tops | tools) - unwatched
+        # conditions of skips that are a text may ask it
+        asked = {"platform"} if any(words[path][b"platform"] for path in words) else set()
+        tops = (library_tops | tools | asked) - unwatched
         for name, module in list(sys.modules.items()):
             top = name.partition(".")[0]
             is_standard = top in sys.stdlib_module_names
@@ -369,13 +364,19 @@ def run_suite(load):
         return function
 
     def is_of_suite(function):
-        return getattr(inner(function), "__code__", None) in codes
+        return id(getattr(inner(function), "__code__", None)) in codes
 
     words = {path: collections.Counter(re.findall(rb"\w+", source)) for path, source in sources.items()}
+
+    def is_test(key, method):
+        # not all versions of pytest collect methods of classes
+        return key.startswith("test") and not isinstance(method, classmethod) and is_of_suite(method)
 
     def verify_module(path, module):
         """What the code under test may have done to a module of the suite while that imported it."""
         names = vars(module)
+        if names.get("__name__") != module.__spec__.name and not words[path][b"__name__"]:
+            tampered(f"{path}: __name__")
         if names.get("__builtins__") not in (vars(builtins), builtins):
             tampered(f"the builtins of {path}")
         for name in list(names):
@@ -395,20 +396,25 @@ def run_suite(load):
             if is_decorated or words[path][name.encode()] > 1:
                 continue  # the suite itself may have replaced it
             kind = type if is_class else types.FunctionType
-            if not isinstance(value, kind) or kind is types.FunctionType and value.__code__ not in codes:
+            if is_class and isinstance(value, type) and value.__module__ != names.get("__name__") and not words[path][b"__module__"]:
+                tampered(f"{path}: the module of {name}")
+            if not isinstance(value, kind) or kind is types.FunctionType and id(value.__code__) not in codes:
                 tampered(f"{path}: {name}")
         for name, value in list(names.items()):
             if name.startswith("test") and isinstance(value, types.FunctionType) and is_of_suite(value):
                 tests.add(name)
             elif isinstance(value, type) and value.__module__ == module.__name__:
                 if name.startswith("Test") or issubclass(value, TestCase):
-                    methods = (key for key, method in vars(value).items() if key.startswith("test") and is_of_suite(method))
+                    methods = (key for key, method in vars(value).items() if is_test(key, method))
                     tests.update(f"{name}::{key}" for key in methods)
         classes = {}
+        abstract = {value.__name__ for value in names.values() if isinstance(value, type) and has_constructor(value)}
+        note_marks([module, *names.values()])
         for value in names.values():
             if isinstance(value, type) and value.__module__ == module.__name__:
                 classes[value] = dict(vars(value))
-        loaded[id(names)] = Loaded(path, names, dict(names), classes, tests)
+                note_marks(getattr(one, "__func__", one) for one in classes[value].values())
+        loaded[id(names)] = loaded_as(path, names, dict(names), classes, tests, abstract)
 
     # what a suite replaces itself
     patching = re.compile(rb"(?:setattr|patch(?:\.object)?)\(\s*(?:[\w.]+\s*,\s*)?['\"][\w.]*?(\w+)['\"]")
@@ -418,17 +424,29 @@ def run_suite(load):
     stores_of = re.compile(rb"\.(\w+)[ \t]*(?:,|[-+*/%@&|^]?=(?!=)|(?://|\*\*|<<|>>)=)")
     own_changes |= {name.decode() for source in sources.values() for name in stores_of.findall(source)}
 
-    class Loaded:
+    def has_constructor(kind):
+        """Whether pytest does not collect a class for that."""
+        if issubclass(kind, TestCase):
+            return False
+        return kind.__init__ is not object.__init__ or kind.__new__ is not object.__new__
+
+    def loaded_as(path, names, before, classes, tests, abstract):
         """A module of the suite, as it was when it had been loaded."""
+        found = globals_of.findall(sources[path])
+        return types.SimpleNamespace(
+            path=path, names=names, before=before, classes=classes, tests=tests, abstract=abstract, key=id(names),
+            changing={name.strip().decode() for line in found for name in line.split(b",")},
+            stored={name.decode() for name in stores_of.findall(sources[path])},
+        )
 
-        def __init__(self, path, names, before, classes, tests):
-            self.path, self.names, self.before, self.classes, self.tests = path, names, before, classes, tests
-            self.key = id(names)
-            found = globals_of.findall(sources[path])
-            self.changing = {name.strip().decode() for line in found for name in line.split(b",")}
-            self.stored = {name.decode() for name in stores_of.findall(sources[path])}
+    def one_object(name, bases, body):
+        """In place of a class, which whoever asks for the subclasses of `object` would find: one object with its functions."""
+        one = types.SimpleNamespace()
+        for key, value in body.items():
+            vars(one)[key] = types.MethodType(value, one) if isinstance(value, types.FunctionType) else value
+        return one
 
-    class Suite:
+    class suite(metaclass=one_object):
         """Finds and loads the suite's modules, from the suite's bytes."""
 
         def find_spec(self, name, path=None, target=None):
@@ -509,7 +527,7 @@ def run_suite(load):
         def is_package(self, name):
             return served[name].__spec__.submodule_search_locations is not None
 
-    class Separate:
+    class separate_code(metaclass=one_object):
         """Finds and loads what stands for the modules of the code under test."""
 
         loaded = set()
@@ -548,7 +566,7 @@ def run_suite(load):
     separate, foreign, far_places = None, (), {}
     if bridge_end is not None:
         bridge = bridge["connect"](bridge_end, lambda function: is_of_suite(function), far_places)
-        separate, foreign = Separate(), bridge.foreign
+        separate, foreign = separate_code, bridge.foreign
         if not bridge.start():
             record(name="suite", end="error", message="this machine does not keep processes of one user apart")
             os._exit(3)
@@ -576,12 +594,23 @@ def run_suite(load):
     def is_skip(error):
         return isinstance(error, skips) or isinstance(error, XFailed)
 
+    def calls(traceback, name):
+        """Whether the line of the suite in a traceback calls a function of this name: an exception may be raised again."""
+        code = traceback.tb_frame.f_code
+        line, end, column, end_column = list(code.co_positions())[traceback.tb_lasti // 2]
+        text = sources.get(os.path.relpath(code.co_filename, box), b"").splitlines()
+        if name.startswith(("__", "<")) or None in (line, end, column, end_column) or line != end or line > len(text):
+            return name.startswith(("__", "<")) or line is None or line != end
+        return re.search(rf"\b{name}\b", text[line - 1][column:end_column].decode(errors="replace")) is not None
+
     def says_skip(traceback):
         """Whether a skip was raised by a line of the suite that says so, with no other code in between."""
         last = None
         while traceback is not None:
             code = traceback.tb_frame.f_code
-            if code in codes:
+            if id(code) in codes:
+                if last is not None and not calls(last, code.co_name):
+                    return False
                 last = traceback
             elif last is not None and code not in skippers:
                 return code.co_filename.endswith("/unittest/case.py") and code in framework
@@ -624,15 +653,153 @@ def run_suite(load):
 
     structures = _pytest.mark.structures
 
-    def by_suite():
-        """Whether the suite's code made this call of a function that is watched."""
+    def by_suite(*names):
+        """Whether the suite's code made this call of a function that is watched, and has one of its names."""
         frame = getframe()
-        while frame.f_code not in protected:
+        while id(frame.f_code) not in protected:
             frame = frame.f_back
         frame = frame.f_back
-        while frame is not None and (is_pytest(frame.f_code) or frame.f_code in protected and not is_library(frame.f_code)):
+        while frame is not None and (is_pytest(frame.f_code) or id(frame.f_code) in protected and not is_library(frame.f_code)):
             frame = frame.f_back
-        return frame is not None and frame.f_code in codes
+        if frame is None or id(frame.f_code) not in codes:
+            return False
+        return not names or any(name in frame.f_code.co_names for name in names)
+
+    def marks_of(owner):
+        """The marks that a function, a class or a module has itself."""
+        marks = getattr(owner, "__dict__", {}).get("pytestmark", ())
+        return [getattr(one, "mark", one) for one in (marks if isinstance(marks, (list, tuple)) else [marks])]
+
+    cases = {}  # id of a function, class or module of the suite -> for each of its lists of cases: (names, rows, is direct)
+
+    def cases_of(mark):
+        """The values of a parametrize mark, where they are a list of the suite."""
+        names, rows = (*mark.args, None, None)[:2] if mark.name == "parametrize" else (None, None)
+        names, rows = mark.kwargs.get("argnames", names), mark.kwargs.get("argvalues", rows)
+        if isinstance(names, str):
+            names = [name.strip() for name in names.split(",") if name.strip()]
+        if not isinstance(names, (list, tuple)) or not isinstance(rows, (list, tuple)) or not rows:
+            return None
+        values = [getattr(row, "values", row) for row in rows]
+        if len(names) == 1:
+            values = [value if isinstance(row, structures.ParameterSet) else (value,) for row, value in zip(rows, values)]
+        return list(names), [tuple(value) for value in values], not mark.kwargs.get("indirect")
+
+    def verify_cases(items):
+        """Each list of the suite's cases makes as many tests as it has rows, of its values."""
+        counts = {}
+        for item in items:
+            if not isinstance(item, Function):
+                continue
+            function = getattr(item.obj, "__func__", item.obj)
+            owners = [function, *getattr(item.cls, "__mro__", ()), getattr(item, "module", None)]
+            lists = [one for owner in owners for one in cases.get(id(owner), ())]
+            if not lists:
+                continue
+            least, given = 1, {}
+            spec = getattr(item, "callspec", None)
+            now = {**getattr(spec, "funcargs", {}), **getattr(spec, "params", {})}
+            for names, rows, is_direct in lists:
+                least *= len(rows)
+                if not any(all(at < len(row) and now.get(name, missing) is row[at] for at, name in enumerate(names)) for row in rows):
+                    tampered(f"the parameters of {item.nodeid}")
+                given.update((name, now[name]) for name in names if is_direct)
+            case_values[id(item)] = given
+            key = id(function), id(item.cls), id(getattr(item, "module", None))
+            have, _, _ = counts.get(key, (0, 0, ""))
+            counts[key] = have + 1, least, item.nodeid
+        for have, least, name in counts.values():
+            if have < least:
+                tampered(f"the parameters of {name}")
+
+    case_values = {}  # id of an item -> what its function is given by a list of cases
+
+    def note_marks(owners):
+        """Remembers, once, what the suite has marked, and with what; marks of parameters are marks of all."""
+        for owner in owners:
+            if id(owner) not in marked and isinstance(owner, (type, types.FunctionType, types.ModuleType)):
+                marks = marks_of(owner)
+                own_flags = {flag for flag in unittest_flags if vars(owner).get(flag, False)}
+                marked[id(owner)] = owner, {id(mark) for mark in marks}, own_flags
+                cases[id(owner)] = [one for one in map(cases_of, marks) if one]
+                for mark in marks:
+                    for several in mark.args if mark.name == "parametrize" else ():
+                        for one in several if isinstance(several, (list, tuple)) else ():
+                            of_parameters.update((id(mark), mark) for mark in (getattr(mark, "mark", mark) for mark in getattr(one, "marks", ())))
+
+    unittest_flags = "__unittest_expecting_failure__", "__unittest_skip__"
+    # id of a function, class or module of the suite -> itself, ids of its marks and flags of unittest when it had been loaded
+    marked = {}
+    of_parameters = {}  # id of a mark -> the mark
+    added = set()  # (id of an item or a collector, id of a mark) that the suite's code has added to it
+
+    def allow_marks(item):
+        """Notes which marks the suite's code gave to a test, its class, module and parameters."""
+        function = getattr(item, "obj", None)
+        owners = [getattr(function, "__func__", function), *getattr(getattr(item, "cls", None), "__mro__", ())]
+        allowed, present = set(of_parameters), set()
+        allowed_marks[item], flags[item] = allowed, present
+        for owner in [*owners, getattr(item, "module", None)]:
+            _, ids, own_flags = marked.get(id(owner), nothing_marked)
+            allowed |= ids
+            present |= own_flags
+        # those of parameters that a hook of the suite has made
+        dynamic = {id(mark) for mark in getattr(getattr(item, "callspec", None), "marks", ())} - allowed
+        if dynamic:
+            allowed |= dynamic.difference(*(ids for _, ids, _ in marked.values()))
+
+    allowed_marks = {}  # item -> ids of marks
+    flags = {}  # item -> unittest's attributes that its function or class had
+    deciding = {"skip", "skipif", "xfail"}
+
+    # what code under test may have put on an object or its class does not count
+    parent_of, fields_of = vars(_pytest.nodes.Node)["parent"].__get__, vars(_pytest.nodes.Node)["__dict__"].__get__
+    fields_of_mark = vars(structures.Mark)["__dict__"].__get__
+
+    def marks_on(item):
+        """The marks that the suite's code has made and that a test has, its collectors' too: (node, mark, its fields)."""
+        node = item
+        while node is not None:
+            for mark in fields_of(node).get("own_markers", ()):
+                if id(mark) in stated:
+                    yield node, mark, fields_of_mark(mark)
+            node = parent_of(node)
+
+    def verify_marks(item):
+        """A mark that skips a test or expects its failure is one that the suite's code gave to it."""
+        for node, mark, now in marks_on(item):
+            _, name, args, more, values = stated[id(mark)]
+            if now["name"] != name or now["args"] is not args or now["kwargs"] is not more or list(map(id, more.values())) != values:
+                tampered(f"the mark {name}")
+            if name in deciding and id(mark) not in allowed_marks.get(item, ()) and (id(node), id(mark)) not in added:
+                tampered(f"the marks of {item.nodeid}")
+
+    def holds(item, condition):
+        """Whether a condition of a mark is true; one that is a text is an expression in the test's module."""
+        if not isinstance(condition, str):
+            return bool(condition)
+        names = {"os": sys.modules["os"], "sys": sys, "platform": sys.modules.get("platform"), "config": item.config}
+        names.update(getattr(getattr(item, "obj", None), "__globals__", {}))
+        return bool(eval(compile(condition, "<condition>", "eval"), {"__builtins__": vars(builtins), **names}))
+
+    def is_marked(item, *names, error=None):
+        """Whether the suite's marks skip a test, or expect that it fails, now."""
+        for _, mark, now in marks_on(item):
+            more = now["kwargs"]
+            if now["name"] not in names:
+                continue
+            conditions = [more["condition"]] if "condition" in more else now["args"] if now["name"] != "skip" else ()
+            try:
+                if conditions and not any(holds(item, condition) for condition in conditions):
+                    continue
+                raises = more.get("raises")
+                if error is None or raises is None or isinstance(error, raises):
+                    return True
+            except Exception:
+                return True  # pytest tells what is wrong with it
+        return False
+
+    nothing_marked = None, frozenset(), frozenset()
 
     def is_pytest(code):
         return is_library(code) and "/_pytest/" in code.co_filename
@@ -647,7 +814,7 @@ def run_suite(load):
                     structures.MARK_GEN._config = None
                 mark = getattr(made, "mark", None)
                 if mark is not None and by_suite():
-                    stated[id(mark)] = mark, mark.args, mark.kwargs
+                    stated[id(mark)] = mark, mark.name, mark.args, mark.kwargs, list(map(id, mark.kwargs.values()))
                 return made
 
             return handler
@@ -658,9 +825,15 @@ def run_suite(load):
             (structures.MarkDecorator, "with_args"),
         ):
             setattr(kind, name, opaque(f"{kind.__name__}.{name}", watched(getattr(kind, name))))
+        add_marker = _pytest.nodes.Node.add_marker
 
-    def has_mark(item, *names):
-        return any(id(mark) in stated for mark in item.iter_markers() if mark.name in names)
+        def note_added(node, marker, append=True):
+            before = set(map(id, node.own_markers))
+            add_marker(node, marker, append)
+            if by_suite("add_marker", "applymarker"):
+                added.update((id(node), id(mark)) for mark in node.own_markers if id(mark) not in before)
+
+        _pytest.nodes.Node.add_marker = opaque("Node.add_marker", note_added)
 
     def unittest_flag(item, flag):
         """Whether the suite's source has decorated the test, or its class, with unittest's skip or expectedFailure."""
@@ -758,17 +931,17 @@ def run_suite(load):
     missing, nothing = object(), ()
     known = {}
 
-    class Cells:
+    def cells_of(function):
         """What a function has of the functions around it."""
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
 
-        def __init__(self, function):
-            self.cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
-
-        def get(self, name, default=None):
+        def get(name, default=None):
             try:
-                return self.cells[name].cell_contents
+                return cells[name].cell_contents
             except (KeyError, ValueError):
                 return default
+
+        return types.SimpleNamespace(cells=cells, get=get)
 
     def levels(function):
         """The function and those below its decorators."""
@@ -803,7 +976,7 @@ def run_suite(load):
                 one = todo.pop()
                 code = getattr(one, "__code__", None)
                 whole = loaded.get(id(getattr(one, "__globals__", None)))
-                if code in seen or code not in codes or whole is None:
+                if code in seen or id(code) not in codes or whole is None:
                     continue
                 seen.add(code)
                 names = set(code.co_names)
@@ -815,7 +988,7 @@ def run_suite(load):
                 for name, value in (one.__kwdefaults__ or nowhere).items():
                     found[id(one), name] = (one.__kwdefaults__, name, value)
                 if one.__closure__:
-                    cells = Cells(one)
+                    cells = cells_of(one)
                     for name in cells.cells:
                         value = cells.get(name)
                         if isinstance(value, functions):
@@ -960,10 +1133,10 @@ def run_suite(load):
         # constants, which code cannot replace
         stands_for = {0.5: sys.audit, 0.25: event}
         code = code.replace(co_consts=tuple(stands_for[one] if isinstance(one, float) else one for one in code.co_consts))
-        protected.add(code)
+        protected[id(code)] = code
         return types.FunctionType(code, {"__builtins__": {}}, name.rpartition(".")[2])
 
-    protected = Codes()  # those of unittest and pytest
+    protected = {}  # those of unittest and pytest
     library_codes = {}
     known_codes = {}
 
@@ -1007,7 +1180,7 @@ def run_suite(load):
         return known_codes[id(code)][1]
 
     def is_ours(code):
-        return code in codes or id(code) in own
+        return id(code) in codes or id(code) in own
 
     identity = _thread.get_ident
     root = getframe().f_code
@@ -1055,7 +1228,7 @@ def run_suite(load):
     def reads(frame, target, name):
         """Whether known code reads an attribute of what it has itself, and not a function that it was given instead."""
         code, at = frame.f_code, frame.f_lasti
-        is_suite = code in codes
+        is_suite = id(code) in codes
         if not is_suite and not is_library(code):
             return False
         if opcodes.get(code.co_code[at]) != "LOAD_ATTR":
@@ -1069,7 +1242,7 @@ def run_suite(load):
                 return code.co_filename.endswith("/asyncio/coroutines.py")
         while frame is not None and frame.f_code is not root:
             code = frame.f_code
-            if code not in codes and not is_own(frame) and code not in protected and not is_library(code):
+            if id(code) not in codes and not is_own(frame) and id(code) not in protected and not is_library(code):
                 return False
             frame = frame.f_back
         return True
@@ -1092,7 +1265,7 @@ def run_suite(load):
 
     def is_hidden(code):
         file = code.co_filename
-        if id(code) in own or code in protected or type(file) is not str:
+        if id(code) in own or id(code) in protected or type(file) is not str:
             return True
         return file.startswith(system) and ("/_pytest/" in file or "/pluggy/" in file)
 
@@ -1112,7 +1285,7 @@ def run_suite(load):
         code = frame.f_code
         if not is_hidden(code):
             return code, frame.f_globals
-        is_ours = id(code) in own or code in protected and not is_library(code)
+        is_ours = id(code) in own or id(code) in protected and not is_library(code)
         return empty_code if is_ours else code, {"__name__": str(frame.f_globals.get("__name__"))}
 
     def copied(code, names, line, at, back):
@@ -1189,7 +1362,7 @@ class Sys:
     def refuse_change(event, args):
         target, name = args[0], args[1]
         if state["running"] and name in ("__code__", "__defaults__", "__kwdefaults__"):
-            if target.__code__ in codes or target.__code__ in protected or id(target.__code__) in own:
+            if any(id(target.__code__) in known for known in (codes, protected, own)):
                 raise RuntimeError(f"{name} of this function cannot be changed while a suite runs")
 
     # a module that was loaded again has none of the functions above; another interpreter has no hook
@@ -1351,17 +1524,13 @@ def subTest(self, msg=missing, **params):
 
     pinned = {}  # item -> its function
     places = {}  # item -> its index in the plan
-    flags = {}  # item -> unittest's attributes that its function or class had
     planned = set()
 
     now = time.perf_counter
 
-    class Witness:
+    def witness_of(item):
         """One case under way."""
-
-        def __init__(self, item):
-            self.item, self.reports, self.returned, self.begun = item, [], False, now()
-            self.function = self.watched = None
+        return types.SimpleNamespace(item=item, reports=[], returned=False, begun=now(), function=None, watched=None)
 
     current = []
     main_thread = identity()
@@ -1377,9 +1546,12 @@ def subTest(self, msg=missing, **params):
 
     from functools import partial
 
-    def begin():
-        """The case under way, whose function is called once."""
+    def begin(given):
+        """The case under way, whose function is called once, with the case's values."""
         case = current[-1]
+        for name, value in case_values.get(id(case.item), nowhere).items():
+            if given.get(name, missing) is not value:
+                tampered(f"the parameters of {case.item.nodeid}")
         function, case.function = case.function, None
         if function is None:
             tampered("the test that it runs in")
@@ -1393,14 +1565,14 @@ def subTest(self, msg=missing, **params):
 
     def call_function(*args, **more):
         __tracebackhide__ = True
-        case, function = begin()
+        case, function = begin(more)
         result = function(*args, **more)
         finish(case)
         return result
 
     async def call_coroutine(*args, **more):
         __tracebackhide__ = True
-        case, function = begin()
+        case, function = begin(more)
         result = await function(*args, **more)
         finish(case)
         return result
@@ -1437,7 +1609,7 @@ def subTest(self, msg=missing, **params):
         path = relative(item.path)
         return any(os.path.normpath(str(word).partition("::")[0]) == path for word in state["named"])
 
-    class Watch:
+    class watch(metaclass=one_object):
         @pytest.hookimpl(tryfirst=True)
         def pytest_load_initial_conftests(self, early_config, parser, args):
             gc.disable()  # nothing of the trees is garbage
@@ -1447,7 +1619,7 @@ def subTest(self, msg=missing, **params):
             watch_marks()
             note_subtests()
             load_libraries()
-            suite, finder = Suite(), Finder()
+            finder = Finder()
             for name in ("find_spec", "create_module", "exec_module", "get_source", "get_code", "get_data", "get_filename", "is_package"):
                 setattr(finder, name, opaque(name, getattr(suite, name)))
             state["finder"] = finder
@@ -1455,25 +1627,34 @@ def subTest(self, msg=missing, **params):
             without_tracing()
             with_copies()
             state["running"] = True
-            forget(early_config)
+            forget(None)  # marks know no settings yet
             # before a conftest.py of the suite, which may import the code under test
             state["before"] = dict(parts())
             state["core"] = [*core(), *library_core()]
             for value in state["before"].values():
                 if isinstance(value, types.CodeType):
-                    protected.add(value)
+                    protected[id(value)] = value
             sys.meta_path.insert(0, finder)
             sys.path.insert(0, box)
 
         @pytest.hookimpl(tryfirst=True)
         def pytest_configure(self, config):
             source = getattr(config, "args_source", None)
-            if source is not None and source.name.startswith("INVOCATION") or not config.args:
-                config.args = [path for path in order["files"] if not is_ignored(path, config)]
+            state["usual"] = config.getini("python_functions") == ["test"] and config.getini("python_classes") == ["Test"]
+            option = config.option
+            state["selects"] = any(getattr(option, name, None) for name in ("keyword", "markexpr", "deselect")) or any(
+                words[path][b"pytest_collection_modifyitems"] for path in words
+            )
+            state["files"] = []
+            if source is not None and source.name in ("INVOCATION_DIR", "INCOVATION_DIR") or not config.args:
+                config.args = state["files"] = [path for path in order["files"] if not is_ignored(path, config)]
                 if config.getoption("doctestmodules", False):
-                    config.args += [path for path in order["own"] if path not in config.args]
+                    config.args = config.args + [path for path in order["own"] if path not in config.args]
             else:
                 state["named"] = list(config.args)
+                state["files"] = [path for path in map(os.path.normpath, map(str, config.args)) if path in order["files"]]
+            if any(words[path][b"collect_ignore"] or words[path][b"pytest_ignore_collect"] for path in words):
+                state["files"] = []
 
         @pytest.hookimpl(tryfirst=True)
         def pytest_collection(self, session):
@@ -1485,7 +1666,7 @@ def subTest(self, msg=missing, **params):
                     state["before"][key] = value
             for value in now.values():
                 if isinstance(value, types.CodeType):
-                    protected.add(value)
+                    protected[id(value)] = value
             look_at_all()
 
         @pytest.hookimpl(tryfirst=True)
@@ -1509,9 +1690,9 @@ def subTest(self, msg=missing, **params):
             for tail in tails:
                 if tail in sys.modules and tail not in served and f"{tail}.py" in sources:
                     tampered(f"sys.modules[{tail!r}]")
-            for mark, args, more in stated.values():
-                if mark.args is not args or mark.kwargs is not more:
-                    tampered(f"the mark {mark.name}")
+            for item in items:
+                allow_marks(item)
+                verify_marks(item)
             self.verify_fixtures(session)
             self.pin(config, items)
 
@@ -1523,7 +1704,7 @@ def subTest(self, msg=missing, **params):
                     if path in order["own"] and path not in sources or not sources:
                         continue
                     code = getattr(inner(fixture.func), "__code__", None)
-                    if code is not None and code not in codes and not is_library(code):
+                    if code is not None and id(code) not in codes and not is_library(code):
                         tampered(f"{path}: the fixture {name}")
 
         def pin(self, config, items):
@@ -1531,23 +1712,18 @@ def subTest(self, msg=missing, **params):
                 if not isinstance(item, Function):
                     continue
                 function = inner(item.obj)
-                if relative(item.path) in sources and getattr(function, "__code__", None) not in codes:
+                if relative(item.path) in sources and id(getattr(function, "__code__", None)) not in codes:
                     if getattr(function, "__module__", None) not in served and not is_of_suite(function):
                         file = getattr(getattr(function, "__code__", None), "co_filename", "")
                         if not file.startswith(system):
                             dropped.add(item)
                             continue
                 pinned[item] = (getattr(item.obj, "__func__", item.obj), getattr(function, "__code__", None))
-                present = set()
-                for flag in ("__unittest_expecting_failure__", "__unittest_skip__"):
-                    if getattr(item.obj, flag, False) or getattr(item.cls, flag, False):
-                        present.add(flag)
-                if present:
-                    flags[item] = present
             items[:] = [item for item in items if item not in dropped]
+            state["first"] = list(items)
             if any("::" in str(word) for word in config.args):
                 return
-            if config.getini("python_functions") != ["test"] or config.getini("python_classes") != ["Test"]:
+            if not state["usual"]:
                 return
             found = {}
             for item in items:
@@ -1568,9 +1744,18 @@ def subTest(self, msg=missing, **params):
             look_at_all()
             look(())
             look_at_suite()
+            known = {whole.path for whole in loaded.values()} | failures.keys()
+            for path in state["files"]:
+                if path in sources and path not in known:
+                    tampered(f"the tests: {path} was left out")
+            if not state["selects"]:
+                verify_cases(session.items)
+            lost = {*state.get("first", ())} - {*session.items}
+            if lost and not state["selects"]:
+                tampered(f"the tests: {next(iter(lost)).nodeid} was left out")
             names, skipped = [], []
             for item in session.items:
-                if has_mark(item, "skip", "skipif") and is_skipped(item):
+                if is_marked(item, "skip", "skipif") and is_skipped(item):
                     skipped.append(len(places))
                 places[item] = len(places)
                 names.append(item.nodeid[:500])
@@ -1598,7 +1783,9 @@ def subTest(self, msg=missing, **params):
         def pytest_runtest_protocol(self, item, nextitem):
             if current or identity() != main_thread:
                 tampered("the order of the tests")
-            case = Witness(item)
+            if stated:
+                verify_marks(item)
+            case = witness_of(item)
             current.append(case)
             yield
             current.pop()
@@ -1660,14 +1847,12 @@ def subTest(self, msg=missing, **params):
     def is_abstract(whole, name):
         """Whether pytest does not collect a class of this kind: one with __init__, or hidden behind another name."""
         kind = whole.before.get(name.partition("::")[0])
-        if not isinstance(kind, type):
-            return False
-        if issubclass(kind, TestCase):
-            return False
-        return kind.__init__ is not object.__init__ or kind.__new__ is not object.__new__
+        return isinstance(kind, type) and kind.__name__ in whole.abstract
 
     def rule(case):
         item, end, message = case.item, "passed", ""
+        if stated:
+            verify_marks(item)
         phases = [report.when for report, _ in case.reports]
         if phases[:1] != ["setup"] or phases[-1:] != ["teardown"]:
             return "error", "the test did not run from set-up to tear-down"
@@ -1696,12 +1881,12 @@ def subTest(self, msg=missing, **params):
         return ("passed" if end == "xfailed" else end), message
 
     def may_fail(item, error):
-        if has_mark(item, "xfail") or unittest_flag(item, "__unittest_expecting_failure__"):
+        if is_marked(item, "xfail", error=error) or unittest_flag(item, "__unittest_expecting_failure__"):
             return True
         return error is not None and isinstance(error, XFailed) and says_skip(error.__traceback__)
 
     def may_skip(item, report, error):
-        if report.when == "setup" and has_mark(item, "skip", "skipif"):
+        if report.when == "setup" and is_marked(item, "skip", "skipif"):
             return True
         if error is None:
             return False
@@ -1716,12 +1901,13 @@ def subTest(self, msg=missing, **params):
         """What pytest gets: functions that lead to nothing."""
 
     plugin = Plugin()
-    for name, function in list(vars(Watch).items()):
+    for name, method in list(vars(watch).items()):
         if name.startswith("pytest_"):
+            function = method.__func__
             code = function.__code__
             parameters = ", ".join(code.co_varnames[1 : code.co_argcount])
             after = "yield from answer[0]" if code.co_flags & 0x20 else "return answer[0]"
-            made = opaque(name, function.__get__(Watch()), parameters, f"({parameters}{',' * bool(parameters)}), {{}}", after)
+            made = opaque(name, method, parameters, f"({parameters}{',' * bool(parameters)}), {{}}", after)
             vars(made).update(vars(function))
             setattr(plugin, name, made)
 

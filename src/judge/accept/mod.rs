@@ -484,6 +484,24 @@ mod tests {
     }
 
     #[test]
+    fn a_command_of_pytest_that_runs_no_tests_is_rejected_by_its_option() {
+        use serde_json::json;
+        let of = |words: &[&str]| {
+            let files = json!([{ "path": "test_a.py", "content": "" }]);
+            with(json!({ "suite": { "files": files, "format": "pytest", "command": words } }))
+        };
+        for words in [["pytest", "--pdb"], ["pytest", "--trace"], ["pytest", "--co"], ["pytest", "--pdbcls=a:B"]] {
+            let error = of(&words).unwrap_err();
+            assert_eq!(error.field(), "suite.command[1]", "{words:?}");
+        }
+        assert_eq!(of(&["python3", "-m", "pytest", "-q", "--fixtures"]).unwrap_err().field(), "suite.command[4]");
+        assert!(of(&["pytest", "-k", "--pdb", "-q", "--tb=short"]).is_ok());
+        let report = json!([{ "path": "a", "content": "" }, { "path": "reports/a.xml", "content": "" }]);
+        let junit = json!({ "files": [], "format": "junit", "command": ["junit"] });
+        assert_eq!(with(json!({ "files": report, "suite": junit })).unwrap_err().field(), "files[1].path");
+    }
+
+    #[test]
     fn duplicate_test_names_are_rejected_and_only_a_run_may_have_open_stdin() {
         use serde_json::json;
         let field = |more| with(more).unwrap_err().field().to_owned();

@@ -145,7 +145,11 @@ impl<'a> PlanBuilder<'a> {
                 argv.extend(pytest_arguments(&spec.command)?);
                 argv
             }
-            SuiteFormat::Node if spec.command.is_empty() => suite::node_command(&files),
+            SuiteFormat::Node if spec.command.is_empty() => {
+                let argv = suite::node_command(&files);
+                files.push(suite::preloaded());
+                argv
+            }
             _ if spec.command.first().is_none_or(String::is_empty) => {
                 return Err(bad("suite.command", "must name a program; only pytest and node have one of their own"));
             }
@@ -197,6 +201,9 @@ impl<'a> PlanBuilder<'a> {
                     format!("{:?} would be imported in place of the suite's {hidden}; leave it out", file.path);
                 return Err(bad(field, message));
             }
+            if let Some(why) = suite::interferes(spec.format, files, &file.path) {
+                return Err(bad(field, format!("{:?} would change how its tests run: {why}; leave it out", file.path)));
+            }
             let is_below =
                 |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
             if let Some(other) = paths.iter().find(|path| is_below(&file.path, path) || is_below(path, &file.path)) {
@@ -209,6 +216,23 @@ impl<'a> PlanBuilder<'a> {
     }
 }
 
+/// Options with which pytest shows something instead of running tests.
+const WITHOUT_TESTS: [&str; 13] = [
+    "--collect-only",
+    "--co",
+    "--setup-only",
+    "--setup-plan",
+    "--fixtures",
+    "--funcargs",
+    "--fixtures-per-test",
+    "--markers",
+    "--cache-show",
+    "--version",
+    "-V",
+    "--help",
+    "-h",
+];
+
 /// The arguments after `pytest` or `python3 -m pytest` in a command, which our own runner replaces.
 fn pytest_arguments(command: &[String]) -> Result<Vec<String>, Rejected> {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
@@ -220,5 +244,16 @@ fn pytest_arguments(command: &[String]) -> Result<Vec<String>, Rejected> {
             return Err(bad("suite.command", message));
         }
     };
+    let takes_value = |word: &str| ["-k", "-m", "-o", "-p", "--deselect", "--ignore"].contains(&word);
+    for (at, word) in rest.iter().enumerate().filter(|(at, _)| *at == 0 || !takes_value(rest[*at - 1])) {
+        let option = word.split('=').next().unwrap_or_default();
+        let why = match option {
+            "--pdb" | "--pdbcls" | "--trace" => "starts a debugger, and nobody is there to use it",
+            option if WITHOUT_TESTS.contains(&option) => "runs no tests",
+            _ => continue,
+        };
+        let place = command.len() - rest.len() + at;
+        return Err(bad(format!("suite.command[{place}]"), format!("{option} {why}; leave it out")));
+    }
     Ok(rest.iter().map(|word| (*word).to_owned()).collect())
 }

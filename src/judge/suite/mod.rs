@@ -19,9 +19,11 @@ mod pytest;
 mod shadow;
 mod tap;
 
-pub(super) use node::command as node_command;
+pub(super) use node::{command as node_command, preloaded};
 pub(super) use pytest::{command as pytest_command, runner_files};
-pub(super) use shadow::{is_byte_code_of, shadowed};
+pub(super) use shadow::{interferes, is_byte_code_of, shadowed};
+
+use std::time::Duration;
 
 use super::compute;
 use super::decide;
@@ -110,6 +112,9 @@ const JUNIT_FILES: &str = "reports/**/*.xml";
 /// Output that the records of a run may take in addition to the program's own.
 const RECORDS_BYTES: u64 = 8 * 1024 * 1024;
 
+/// CPU time for listing the tests of a suite of node that ended early.
+const LISTING: Duration = Duration::from_secs(2);
+
 /// Runs a suite and judges it.
 pub(super) async fn run(runner: &mut Runner<'_>, suite: &Suite, io: RunIo<'_>) -> Result<SuiteResult, Lost> {
     let key = pytest::key();
@@ -131,6 +136,18 @@ pub(super) async fn run(runner: &mut Runner<'_>, suite: &Suite, io: RunIo<'_>) -
         SuiteFormat::Exit => exit(&facts),
         SuiteFormat::Junit => junit::read(reports.iter().map(|(_, bytes)| bytes.as_slice())),
     });
+    if suite.format == SuiteFormat::Node {
+        facts.stdout = node::without_marks(&facts.stdout);
+        // how many tests there are, if that did not become known
+        let may_ask = parsed.broken.is_some() && !matches!(facts.outcome, Outcome::Cancelled | Outcome::Lost);
+        if let Some(argv) = node::listing(&suite.step.argv).filter(|_| may_ask) {
+            step.argv = argv.into();
+            step.limits.cpu = step.limits.cpu.min(LISTING);
+            step.limits.wall = step.limits.wall.min(LISTING * 2);
+            let listed = runner.step(&step, &[], RunIo::default()).await?;
+            node::add_planned(&mut parsed, &listed.stdout);
+        }
+    }
     if suite.format == SuiteFormat::Pytest {
         bound_output(&mut facts, suite.step.limits.output_bytes, runner.truncate_output);
     }

@@ -11,13 +11,66 @@
 //!  ok 1 - sums
 //!  1..1
 //! ```
+//!
+//! node writes that when it has time. A file that hangs or ends early leaves the lines of `node.cjs`
+//! instead, and which tests it has is asked afterwards (`listing`).
 
 use super::{CaseStatus, ParsedSuite, SuiteCase, add, tap, too_many};
 use crate::work::WorkFile;
 use config::bounds;
 
 /// Runs the test files one after the other, each in a process of its own.
-const SCRIPT: &str = "s=0; for f; do node --test-reporter=tap \"$f\" || s=1; done; exit $s";
+const SCRIPT: &str = "s=0; for f; do node --require ./.assay/node.cjs --test-reporter=tap \"$f\" || s=1; done; exit $s";
+
+/// Lists the tests of the files: none has a name that is empty.
+const LISTING: &str = "for f; do node --test-name-pattern='^$' --test-reporter=tap \"$f\"; done";
+
+/// Precedes what the module that is loaded first says.
+const MARK: &str = "\u{1e}assay ";
+
+/// The module that is loaded before a test file.
+pub(crate) fn preloaded() -> WorkFile {
+    WorkFile {
+        path: ".assay/node.cjs".to_owned(),
+        mode: 0o444,
+        data: bytes::Bytes::from_static(include_bytes!("node.cjs")),
+    }
+}
+
+/// The command that lists the tests of those that a command of ours runs.
+pub(super) fn listing(argv: &[String]) -> Option<Vec<String>> {
+    let mut argv = argv.to_vec();
+    let script = argv.get_mut(2).filter(|word| *word == SCRIPT)?;
+    LISTING.clone_into(script);
+    Some(argv)
+}
+
+/// Adds the tests that a listing has and that were not run.
+pub(super) fn add_planned(parsed: &mut ParsedSuite, stdout: &[u8]) {
+    let listed = read(&[], stdout);
+    let is_known =
+        |name: &str, known: &str| name == known || known.strip_prefix(name).is_some_and(|rest| rest.starts_with(" > "));
+    for SuiteCase { name, .. } in listed.cases {
+        let cases = parsed.cases.iter().map(|case| &case.name);
+        if !cases.chain(&parsed.missing).any(|known| is_known(&name, known)) {
+            parsed.missing.push(name);
+        }
+    }
+    parsed.planned = (parsed.cases.len() + parsed.missing.len()).min(bounds::MAX_CASES);
+}
+
+/// Stdout without the lines of `node.cjs`.
+pub(super) fn without_marks(stdout: &[u8]) -> Vec<u8> {
+    let mut kept: Vec<u8> = Vec::with_capacity(stdout.len());
+    for line in stdout.split_inclusive(|byte| *byte == b'\n') {
+        match line.starts_with(MARK.as_bytes()) {
+            // each begins with a line feed of its own
+            true => kept.truncate(kept.len() - usize::from(kept.ends_with(b"\n"))),
+            false => kept.extend_from_slice(line),
+        }
+    }
+    kept
+}
 
 /// Words of the command before the files.
 const WORDS: usize = 4;
@@ -114,12 +167,28 @@ struct Reader<'t> {
     block: Option<usize>,
     /// The level of that line.
     at: usize,
+    /// What is known of the current file besides.
+    begun: Vec<BegunTest>,
+}
+
+/// A test that has begun, by `node.cjs`.
+struct BegunTest {
+    name: String,
+    /// Whether it passed, and what failed.
+    end: Option<(bool, String)>,
 }
 
 impl Reader<'_> {
     fn line(&mut self, line: &str) {
+        if let Some(text) = line.strip_prefix(MARK) {
+            self.mark(text);
+            return;
+        }
         if line.starts_with("TAP version ") {
-            self.end_document();
+            // the first lines of a file may come before its header
+            if !self.levels.is_empty() {
+                self.end_document();
+            }
             self.documents += 1;
             self.levels = vec![Level::default()];
             return;
@@ -199,13 +268,59 @@ impl Reader<'_> {
         }
     }
 
+    /// A line of `node.cjs`.
+    fn mark(&mut self, text: &str) {
+        let Ok(words) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return };
+        let text = |at: usize| words.get(at).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let name = || text(1)[..text(1).floor_char_boundary(MAX_NAME_BYTES)].to_owned();
+        match text(0) {
+            "file" => self.end_document(),
+            "begin" if self.begun.len() < bounds::MAX_CASES => self.begun.push(BegunTest { name: name(), end: None }),
+            "end" => {
+                let is_meant = |test: &&mut BegunTest| test.end.is_none() && test.name == text(1);
+                let passed = words.get(2).and_then(serde_json::Value::as_bool) == Some(true);
+                if let Some(test) = self.begun.iter_mut().rev().find(is_meant) {
+                    test.end = Some((passed, text(3).to_owned()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The cases of a file that ended early, by what has begun: those that have others below them
+    /// are none.
+    fn end_early(&mut self) {
+        self.parsed.broken.get_or_insert_with(|| "a test file ended before its tests".to_owned());
+        let begun = std::mem::take(&mut self.begun);
+        let mut outer = std::collections::BTreeSet::new();
+        for test in &begun {
+            outer.extend(test.name.match_indices(" > ").map(|(at, _)| test.name[..at].to_owned()));
+        }
+        for BegunTest { name, end } in begun.into_iter().filter(|test| !outer.contains(&test.name)) {
+            let Some((passed, error)) = end else {
+                self.parsed.missing.push(name);
+                continue;
+            };
+            let status = if passed { CaseStatus::Passed } else { CaseStatus::Failed };
+            let message = error.split_whitespace().collect::<Vec<_>>().join(" ");
+            add(&mut self.parsed, SuiteCase { name, status, message, duration_ms: None });
+        }
+    }
+
     fn end_document(&mut self) {
         if self.block.is_some() {
             self.end_block();
         }
         let levels = std::mem::take(&mut self.levels);
         let mut levels = levels.into_iter();
-        let Some(top) = levels.next() else { return };
+        let top = levels.next();
+        let is_whole = top.as_ref().is_some_and(|top| top.plan == Some(top.count));
+        if !self.begun.is_empty() && !is_whole {
+            self.end_early();
+            return;
+        }
+        self.begun.clear();
+        let Some(top) = top else { return };
         if levels.any(|level| !level.cases.is_empty()) || top.plan != Some(top.count) {
             self.parsed.broken.get_or_insert_with(|| "a test file ended before its tests".to_owned());
         }
@@ -313,6 +428,38 @@ mod tests {
             assert!(read(&[], format!("{good}{bad}{good}").as_bytes()).broken.is_some() || bad.is_empty(), "{bad}");
         }
         assert_eq!(read(&[], format!("{good}{good}").as_bytes()).cases.len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_ends_early_has_what_had_begun_and_what_it_planned() {
+        let mark = |words: &str| format!("\n{MARK}[{words}]\n");
+        let begun = [
+            mark("\"file\""),
+            "TAP version 13\n".to_owned(),
+            mark("\"begin\",\"add > one\""),
+            mark("\"end\",\"add > one\",true,\"\""),
+            mark("\"begin\",\"sub\""),
+            mark("\"begin\",\"sub > inner\""),
+            mark("\"end\",\"sub > inner\",false,\"1\\n2\""),
+            mark("\"end\",\"sub\",false,\"1 subtest failed\""),
+            mark("\"begin\",\"three\""),
+        ];
+        for text in [begun.concat(), [&begun[..1], &begun[2..]].concat().concat()] {
+            let mut parsed = read(&[], text.as_bytes());
+            let listed = "TAP version 13\n    ok 1 - one # SKIP\n    1..1\nok 1 - add\nok 2 - sub # SKIP\nok 3 - three # SKIP\nok 4 - four # SKIP\n1..4\n";
+            add_planned(&mut parsed, listed.as_bytes());
+            let cases: Vec<_> = parsed.cases.iter().map(|case| (case.name.as_str(), case.status)).collect();
+            assert_eq!(cases, [("add > one", CaseStatus::Passed), ("sub > inner", CaseStatus::Failed)]);
+            assert_eq!((parsed.cases[1].message.as_str(), parsed.planned), ("1 2", 4));
+            assert_eq!(parsed.missing, ["three", "four"]);
+            assert!(parsed.broken.is_some());
+        }
+        // a file that ran to its end has what node says
+        let whole = [mark("\"file\""), mark("\"begin\",\"a\""), "TAP version 13\nok 1 - a\n1..1\n".to_owned()].concat();
+        let parsed = read(&[], whole.as_bytes());
+        assert_eq!((parsed.broken, parsed.cases.len(), parsed.missing.len()), (None, 1, 0));
+        assert_eq!(without_marks(whole.as_bytes()), b"TAP version 13\nok 1 - a\n1..1\n");
+        assert!(read(&[], mark("\"begin\",5").as_bytes()).broken.is_some());
     }
 
     #[test]

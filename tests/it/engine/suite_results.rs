@@ -248,3 +248,40 @@ fn a_suite_that_does_not_compile_shows_the_compilers_line() {
         assert!(report["message"].as_str().unwrap().contains("add.c:1:"), "{format}: {report:#}");
     }
 }
+
+#[test]
+fn a_node_suite_that_ends_early_counts_what_should_have_run() {
+    let daemon = daemon("javascript");
+    let mut caller = daemon.caller();
+    let tests = "import test, { describe } from 'node:test';\nimport assert from 'node:assert';\nimport { add } from './add.mjs';\ndescribe('add', () => {\n  test('one', () => assert.equal(add(1, 2), 3));\n  test('two', () => assert.equal(add(2, 2), 4));\n});\ntest('three', () => assert.equal(add(3, 3), 6));\ntest('four', () => assert.equal(add(4, 4), 8));\ntest('five', async () => assert.equal(add(5, 5), 10));\n";
+    let suite = json!({ "format": "node", "files": files(&[("add.test.mjs", tests)]) });
+    for (code, verdict) in [("for (;;) ;", "time_limit"), ("process.exit(0);", "runtime_error")] {
+        let code = format!("export const add = (a, b) => {{ if (a == 3) {code}; return a + b; }};");
+        let work = json!({ "language": "javascript", "files": files(&[("add.mjs", &code)]), "suite": suite, "limits": { "cpu_ms": 1500, "wall_ms": 60000 } });
+        let report = caller.ok("submission.run", work);
+        let cases: Vec<_> =
+            report["suite"]["cases"].as_array().unwrap().iter().map(|case| case["verdict"].as_str().unwrap()).collect();
+        assert_eq!(cases, ["accepted", "accepted", verdict, "skipped", "skipped"], "{report:#}");
+        assert_eq!(names(&report)[..4], ["add > one", "add > two", "three", "four"], "{report:#}");
+        assert_eq!((&report["verdict"], &report["suite"]["not_run"]), (&json!(verdict), &json!(2)), "{report:#}");
+        assert_eq!((&report["score"]["passed"], &report["score"]["total"]), (&json!(2), &json!(5)), "{report:#}");
+        assert!(!report["suite"]["run"]["stdout"].as_str().unwrap().contains("assay"), "{report:#}");
+    }
+}
+
+#[test]
+fn reports_and_modules_of_the_submission_do_not_stand_for_the_suites() {
+    let daemon = daemon("javascript");
+    let mut caller = daemon.caller();
+    let refused = |caller: &mut Caller, format: &str, own: &str, tests: &[(&str, &str)]| {
+        let suite = json!({ "format": format, "command": ["true"], "files": files(tests) });
+        let work = json!({ "language": "javascript", "files": files(&[("a.js", ""), (own, "")]), "suite": suite });
+        let error = caller.error("submission.run", work);
+        (error["data"]["field"].as_str().unwrap().to_owned(), error["message"].as_str().unwrap().to_owned())
+    };
+    let (field, message) = refused(&mut caller, "junit", "reports/TEST-a.xml", &[("t.sh", "")]);
+    assert_eq!((field.as_str(), message.contains("reports/")), ("files[1].path", true), "{message}");
+    let tests = [("a.test.js", "const helper = require('./helper');"), ("helper.js", "")];
+    let (field, message) = refused(&mut caller, "node", "helper", &tests);
+    assert_eq!((field.as_str(), message.contains("helper.js")), ("files[1].path", true), "{message}");
+}

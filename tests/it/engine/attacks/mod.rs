@@ -8,6 +8,7 @@
 //!
 //! `ATTACKS_ROUNDS` repeats everything; `ATTACKS_TABLE=1` prints every row.
 
+mod collected;
 mod routes;
 mod suite_parts;
 mod suites;

@@ -7,7 +7,8 @@ use super::routes::{ROUTES, USE};
 use crate::harness::{Caller, Daemon, Options, patient};
 
 /// The suite that is to be fooled, and a module of its own.
-const SUITE: [(&str, &str); 2] = [("test_main.py", TESTS), ("helper.py", "def check(x, y):\n    assert x == y\n")];
+pub(super) const SUITE: [(&str, &str); 2] =
+    [("test_main.py", TESTS), ("helper.py", "def check(x, y):\n    assert x == y\n")];
 
 const TESTS: &str = r#"
 import math
@@ -239,11 +240,22 @@ const ATTACKS: &[(&str, Files)] = &[
 ];
 
 fn judged(caller: &mut Caller, handed_in: &[(&str, &str)], is_separate: bool) -> Result<Value, Value> {
+    judged_with(caller, "python", handed_in, &SUITE, is_separate)
+}
+
+/// The report of a suite against what is handed in, or the error.
+pub(super) fn judged_with(
+    caller: &mut Caller,
+    language: &str,
+    handed_in: &[(&str, &str)],
+    suite: &[(&str, &str)],
+    is_separate: bool,
+) -> Result<Value, Value> {
     let files = |files: &[(&str, &str)]| -> Vec<Value> {
         files.iter().map(|(path, content)| json!({ "path": path, "content": content })).collect()
     };
-    let suite = json!({ "format": "pytest", "files": files(&SUITE), "separate": is_separate });
-    let work = patient(json!({ "language": "python", "preset": "lesson", "files": files(handed_in), "suite": suite }));
+    let suite = json!({ "format": "pytest", "files": files(suite), "separate": is_separate });
+    let work = patient(json!({ "language": language, "preset": "lesson", "files": files(handed_in), "suite": suite }));
     let reply = caller.call("submission.run", work);
     match reply["result"].is_null() {
         true => Err(reply["error"].clone()),
