@@ -45,6 +45,7 @@ mod engine {
     mod package_formats;
     mod packages;
     mod parallel;
+    mod programs;
     mod protocol;
     mod recovery;
     mod referees;

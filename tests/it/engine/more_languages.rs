@@ -245,6 +245,7 @@ fn mistakes(row: &Row) -> Vec<String> {
     expect("crash", caller.ok("submission.run", submission(row, row.crash)), "runtime_error");
     let limits = json!({ "cpu_ms": 6000, "wall_ms": 60_000 });
     expect("endless", caller.ok("submission.run", with(submission(row, row.endless), "limits", limits)), "time_limit");
+    wrong.extend(super::programs::mistakes(&daemon, row.name));
     wrong
 }
 
