@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::compute;
+use crate::error_line::error_line;
 use crate::talk::{self, TalkEnd};
 use protocol::{Evidence, Limits, MemorySource, Outcome, RunFacts, Verdict};
 use wire::frame::{Done, Ended, Fired, MemoryMethod};
@@ -178,37 +178,6 @@ pub fn not_made_message(file: &str) -> String {
     format!("The compiler ended without an error, but did not make {file}, which is what is run")
 }
 
-/// Bytes and lines of an output in which an error is searched for: each line with each path.
-const SEARCHED_BYTES: usize = 256 * 1024;
-const SEARCHED_LINES: usize = 2_000;
-
-/// The line of a run's output that reports an error in files with these paths, or else the first.
-pub fn error_line(run: &RunFacts, paths: &[&str]) -> Option<String> {
-    let outputs =
-        [&run.stderr, &run.stdout].map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(SEARCHED_BYTES)]));
-    let bytes = outputs.iter().map(|output| output.len()).sum();
-    compute::on_bytes(bytes, || outputs.iter().find_map(|output| first_error(output, paths)))
-}
-
-/// The first line that reports an error in the submission's own files: compilers also print much
-/// about files that they included.
-fn first_error(output: &str, paths: &[&str]) -> Option<String> {
-    let lines = || output.lines().map(str::trim).filter(|line| !line.is_empty()).take(SEARCHED_LINES);
-    let is_error = |line: &&str| line.to_ascii_lowercase().contains("error");
-    let is_own = |line: &&str| paths.iter().any(|path| line.contains(path));
-    let is_foreign = |line: &&str| line.starts_with("/usr/") || line.starts_with("In file included");
-    let found = lines()
-        .find(|line| is_error(line) && is_own(line))
-        .or_else(|| lines().find(|line| is_error(line) && !is_foreign(line)))
-        .or_else(|| lines().find(is_own))
-        .or_else(|| lines().next())?;
-    // some compilers put the error itself on the next line, perhaps with a code before it
-    let (head, code) = found.rsplit_once(": [").unwrap_or((found, "]"));
-    let is_head = found.ends_with("error:") || (head.ends_with("error") && code.ends_with(']'));
-    let after = lines().skip_while(|line| *line != found).nth(1).filter(|_| is_head);
-    Some([Some(found), after].into_iter().flatten().collect::<Vec<_>>().join(" ").chars().take(300).collect())
-}
-
 /// The message of a program that exited.
 pub fn status(run: &RunFacts) -> String {
     match run.exit_code {
@@ -351,6 +320,7 @@ fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error_line::{SEARCHED_LINES, first_error};
     use protocol::Preset;
 
     #[test]
@@ -372,7 +342,7 @@ mod tests {
         let gcc = "In file included from /usr/include/c++/12/algorithm:61,\n                 from main.cpp:1:\n/usr/include/c++/12/bits/stl_algo.h:1: error: no match\nmain.cpp:3:5: error: oops\n";
         assert_eq!(of(gcc), "The code does not compile: main.cpp:3:5: error: oops");
         let rustc = "error[E0425]: cannot find value `x`\n --> src/a.rs:1:2\n";
-        assert_eq!(of(rustc), "The code does not compile: error[E0425]: cannot find value `x`");
+        assert_eq!(of(rustc), "The code does not compile: src/a.rs:1: error[E0425]: cannot find value `x`");
         assert_eq!(of("src/a.rs(2): bad\nmore"), "The code does not compile: src/a.rs(2): bad");
         let ghc = "\nmain.cpp:2:15: error: [GHC-39999]\n    No instance for \u{2018}Num String\u{2019}\n";
         assert!(of(ghc).ends_with("error: [GHC-39999] No instance for \u{2018}Num String\u{2019}"), "{}", of(ghc));

@@ -26,6 +26,7 @@ mod checker_result;
 pub mod compute;
 pub mod decide;
 pub mod drive;
+mod error_line;
 pub mod events;
 pub mod extra;
 mod interact;

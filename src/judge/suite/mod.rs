@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use super::compute;
 use super::decide;
+use super::error_line::error_line;
 use super::runner::Runner;
 use super::supervise::RunIo;
 use crate::work::Suite;
@@ -216,7 +217,7 @@ fn judge(suite: &Suite, facts: &RunFacts, parsed: &ParsedSuite) -> (Verdict, Str
     if let Some(broken) = &parsed.broken {
         // what does not compile leaves no results: the compiler's line says more
         let is_compiler = parsed.cases.is_empty() && facts.exit_code != Some(0) && suite.format != SuiteFormat::Pytest;
-        let line = is_compiler.then(|| decide::error_line(facts, &paths(suite))).flatten();
+        let line = is_compiler.then(|| error_line(facts, &paths(suite))).flatten();
         let line = match suite.format {
             SuiteFormat::Node => node::crash(&facts.stderr).or(line),
             _ => line,

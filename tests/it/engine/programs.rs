@@ -1,7 +1,7 @@
 //! A program in each language as people write it: it prints its argument and the sum of the numbers
 //! that it reads, then text that is not ASCII, and ends with a status of its own.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{Daemon, Options, patient, with};
 
@@ -331,7 +331,7 @@ pub fn mistakes(daemon: &Daemon, language: &str) -> Vec<String> {
         let mut lines = stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
         let is_right = lines.next().as_deref() == Some("x 10")
             && lines.next().as_deref() == Some("h\u{e9}llo \u{2713} \u{65e5}\u{672c}");
-        if !is_right || report["run"]["exit_code"] != Value::from(3) {
+        if !is_right || report["run"]["exit_code"] != 3 {
             wrong.push(format!("{language} as written: {report:#}"));
         }
     }
