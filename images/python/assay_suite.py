@@ -440,7 +440,7 @@ def run_suite(load):
         )
 
     def one_object(name, bases, body):
-        """In place of a class, which whoever asks for the subclasses of `object` would find: one object with its functions."""
+        """In place of a class, which is found among the subclasses of `object`: one object with its functions."""
         one = types.SimpleNamespace()
         for key, value in body.items():
             vars(one)[key] = types.MethodType(value, one) if isinstance(value, types.FunctionType) else value

@@ -248,7 +248,7 @@ fn pytest_arguments(command: &[String]) -> Result<Vec<String>, Rejected> {
     for (at, word) in rest.iter().enumerate().filter(|(at, _)| *at == 0 || !takes_value(rest[*at - 1])) {
         let option = word.split('=').next().unwrap_or_default();
         let why = match option {
-            "--pdb" | "--pdbcls" | "--trace" => "starts a debugger, and nobody is there to use it",
+            "--pdb" | "--pdbcls" | "--trace" => "starts a debugger, which needs a terminal",
             option if WITHOUT_TESTS.contains(&option) => "runs no tests",
             _ => continue,
         };

@@ -9,7 +9,7 @@ const say = (...words) => {
   try {
     writeSync(1, `\n\u001eassay ${stringify(words)}\n`);
   } catch {
-    // a stream that is full or closed has nobody who reads it
+    // a stream that is closed has no reader
   }
 };
 const first = (error) => String(error?.cause?.message ?? error?.message ?? error).slice(0, 2000);

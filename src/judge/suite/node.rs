@@ -12,8 +12,8 @@
 //!  1..1
 //! ```
 //!
-//! node writes that when it has time. A file that hangs or ends early leaves the lines of `node.cjs`
-//! instead, and which tests it has is asked afterwards (`listing`).
+//! node writes that when it has time. A file that hangs or ends early leaves the lines of
+//! `node.cjs` instead, and which tests it has is asked afterwards (`listing`).
 
 use super::{CaseStatus, ParsedSuite, SuiteCase, add, tap, too_many};
 use crate::work::WorkFile;
