@@ -490,7 +490,7 @@ mod tests {
             let files = json!([{ "path": "test_a.py", "content": "" }]);
             with(json!({ "suite": { "files": files, "format": "pytest", "command": words } }))
         };
-        for words in [["pytest", "--pdb"], ["pytest", "--trace"], ["pytest", "--co"], ["pytest", "--pdbcls=a:B"]] {
+        for words in [["pytest", "--pdb"], ["pytest", "--trace"], ["pytest", "-V"], ["pytest", "--pdbcls=a:B"]] {
             let error = of(&words).unwrap_err();
             assert_eq!(error.field(), "suite.command[1]", "{words:?}");
         }

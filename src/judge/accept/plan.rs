@@ -217,9 +217,7 @@ impl<'a> PlanBuilder<'a> {
 }
 
 /// Options with which pytest shows something instead of running tests.
-const WITHOUT_TESTS: [&str; 13] = [
-    "--collect-only",
-    "--co",
+const WITHOUT_TESTS: [&str; 11] = [
     "--setup-only",
     "--setup-plan",
     "--fixtures",
