@@ -1,6 +1,6 @@
 //! Code under test that changes what pytest is made of while that collects the tests or goes from
-//! one to the next, and puts it back before the runner looks: so that tests are skipped, expected to
-//! fail or left out; and code that looks for the runner among the classes of the interpreter.
+//! one to the next, and puts it back before the runner looks: so that tests are skipped, expected
+//! to fail or left out; and code that looks for the runner among the classes of the interpreter.
 //!
 //! Each attempt is preceded by its first part, which gives it a moment or an object of pytest.
 
