@@ -1,7 +1,6 @@
 //! A submission's task, from its start to its published report, and the report's way into history.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use super::access_log::log_answer;
 use super::blame;
 use super::durable::DurableReport;
 use super::phase::SubmissionPhase;
+use super::recordings::RecordingGuard;
 use super::records;
 use super::registry::SubmissionHandle;
 use super::service::{AdmissionSlot, SubmissionService};
@@ -25,22 +25,6 @@ use store::{Attached, HistoryEntry, Record, StagedOutputs, Store};
 
 /// About what a test or a case of a report takes while its JSON is made.
 const ITEM_BYTES: usize = 1024;
-
-/// Counts a report on its way to the store until it is dropped.
-pub(super) struct RecordingGuard(Arc<AtomicUsize>);
-
-impl RecordingGuard {
-    pub(super) fn new(recording: &Arc<AtomicUsize>) -> RecordingGuard {
-        recording.fetch_add(1, Ordering::Relaxed);
-        RecordingGuard(recording.clone())
-    }
-}
-
-impl Drop for RecordingGuard {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The profile that judges a submission, and the language that its caller named.
 #[derive(Clone, Copy)]

@@ -30,7 +30,8 @@
 //! | `no_sandbox`, `long_wait` | why a submission got no sandbox, or waits long for one |
 //! | `registry` | submissions by id |
 //! | `answering` | a submission's task and the publication of its report |
-//! | `store_access`, `store_watch`, `records` | the store, its health, what it keeps of a report |
+//! | `store_access`, `store_watch` | the store, and its health |
+//! | `records`, `recordings` | what it keeps of a report, and reports on their way to it |
 //! | `durable`, `stored`, `resume` | submissions that outlive the daemon |
 //! | `migration`, `kept_files` | what version 0.1 left in the state folder |
 //! | `outputs` | where large outputs are until they are fetched |
@@ -66,6 +67,7 @@ mod overload_tests;
 mod phase;
 mod rate;
 mod receipt;
+mod recordings;
 mod records;
 mod referee_requests;
 mod registry;

@@ -18,6 +18,7 @@ use super::kept_files::KeptFiles;
 use super::language_metrics::LanguageMetrics;
 use super::outputs::BlobStore;
 use super::rate::{RateBound, RateLimiter};
+use super::recordings::Recordings;
 use super::registry::{IdClaim, Registry, SubmissionHandle, SubmissionIo, Viewer};
 use super::stages::{Stage, StageMetrics, StageTimes};
 use super::store_access::StoreAccess;
@@ -83,7 +84,7 @@ pub struct SubmissionService {
     first_probe_done: AtomicBool,
     pub(super) store: Arc<StoreAccess>,
     /// Reports on their way to the store.
-    pub(super) recording: Arc<AtomicUsize>,
+    pub(super) recording: Arc<Recordings>,
     /// Reports whose large outputs are written.
     pub(super) staging: Semaphore,
 }
@@ -443,7 +444,7 @@ impl SubmissionService {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let stored = Instant::now() + RECORDING_TIMEOUT;
-        while self.recording.load(Ordering::Relaxed) > 0 && Instant::now() < stored {
+        while self.recording.count() > 0 && Instant::now() < stored {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -451,8 +452,8 @@ impl SubmissionService {
     /// Waits until the reports that were published a moment ago are in the store, for
     /// [`SETTLE_TIMEOUT`] at most.
     pub async fn settle_records(&self) {
-        let until = Instant::now() + SETTLE_TIMEOUT;
-        while self.recording.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+        let (pending, until) = (self.recording.now(), Instant::now() + SETTLE_TIMEOUT);
+        while pending.are_left() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         if let Some(store) = self.store.get() {
