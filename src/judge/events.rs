@@ -105,9 +105,9 @@ impl EventLog {
         self.state.lock()
     }
 
-    /// Notes what a run has used so far.
-    pub(super) fn note_usage(&self, run: &str, usage: Usage) {
-        self.usage.lock().add(run, usage);
+    /// Notes what a run has used so far; `is_first` of that run.
+    pub(super) fn note_usage(&self, run: &str, usage: Usage, is_first: bool) {
+        self.usage.lock().add(run, usage, is_first);
     }
 
     /// What the runs of the last attempt used over time. It is not here any more afterwards.

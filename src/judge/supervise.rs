@@ -113,6 +113,8 @@ pub(super) struct Supervisor<'a> {
     is_over: bool,
     /// The begun character at the end of each stream's last event, which goes with the next.
     held: [Vec<u8>; 2],
+    /// Whether what the program used was noted.
+    is_sampled: bool,
     /// When callers were last told what the program uses.
     usage_event_at: Option<Instant>,
 }
@@ -134,6 +136,7 @@ impl<'a> Supervisor<'a> {
             backstop: Box::pin(tokio::time::sleep(wall + bounds::BACKSTOP)),
             is_closing: false,
             is_over: false,
+            is_sampled: false,
             usage_event_at: None,
             held: Default::default(),
         }
@@ -214,7 +217,8 @@ impl<'a> Supervisor<'a> {
             RunEvent::Usage(usage) => {
                 self.io.talk.into_iter().for_each(|talk| talk.used(usage.cpu));
                 if let Some((log, test)) = self.io.log {
-                    log.note_usage(test.unwrap_or("run"), usage);
+                    log.note_usage(test.unwrap_or("run"), usage, !self.is_sampled);
+                    self.is_sampled = true;
                 }
                 let is_due = self.usage_event_at.is_none_or(|at| at.elapsed() >= bounds::USAGE_EVERY);
                 if let Some((log, test)) = self.io.log.filter(|(log, _)| is_due && log.keeps_output()) {

@@ -45,14 +45,16 @@ fn millis(duration: Duration) -> f64 {
 }
 
 impl UsageSeries {
-    /// Adds a sample of a run. Samples of runs at the same time may alternate.
-    pub fn add(&mut self, name: &str, usage: Usage) {
+    /// Adds a sample of a run; `is_first` of this run, whose name an earlier one may have. Samples of
+    /// runs at the same time may alternate.
+    pub fn add(&mut self, name: &str, usage: Usage, is_first: bool) {
         let total: usize = self.0.iter().map(|run| run.points.len()).sum();
-        let at = match self.0.iter().rposition(|run| run.name == name) {
-            // a later run of the same name begins again
-            Some(at) if self.0[at].points.last().is_none_or(|(wall, ..)| *wall <= millis(usage.wall)) => at,
-            _ if total >= MAX_POINTS => return,
-            _ => {
+        let at = match self.0.iter().rposition(|run| run.name == name).filter(|_| !is_first) {
+            // a run's clock starts anew when its program is executed, after the fork
+            Some(at) if self.0[at].points.last().is_some_and(|(wall, ..)| *wall >= millis(usage.wall)) => return,
+            Some(at) => at,
+            None if !is_first || total >= MAX_POINTS => return,
+            None => {
                 self.0.push(RunSeries { name: name.to_owned(), points: Vec::new(), stride: 1, skipped: 0 });
                 self.0.len() - 1
             }
@@ -98,7 +100,7 @@ mod tests {
         for samples in [1, 599, 600, 601, 1000, 36_000] {
             let mut series = UsageSeries::default();
             for sample in 1..=samples {
-                series.add("run", at(sample * 100));
+                series.add("run", at(sample * 100), sample == 1);
             }
             let points = &series.runs()[0].points;
             assert!(points.len() <= MAX_RUN_POINTS && points.len() >= (samples as usize).min(MAX_RUN_POINTS / 2));
@@ -111,8 +113,8 @@ mod tests {
     #[test]
     fn cpu_time_never_goes_back() {
         let mut series = UsageSeries::default();
-        series.add("run", Usage { cpu: Duration::from_millis(70), ..at(100) });
-        series.add("run", Usage { cpu: Duration::from_millis(69), ..at(200) });
+        series.add("run", Usage { cpu: Duration::from_millis(70), ..at(100) }, true);
+        series.add("run", Usage { cpu: Duration::from_millis(69), ..at(200) }, false);
         assert_eq!(series.runs()[0].points, [(100.0, 70.0, 100), (200.0, 70.0, 200)]);
     }
 
@@ -120,10 +122,13 @@ mod tests {
     fn runs_are_apart_also_when_they_alternate_or_have_one_name() {
         let mut series = UsageSeries::default();
         for (name, ms) in [("1", 100), ("2", 100), ("1", 200), ("2", 200), ("2", 100)] {
-            series.add(name, at(ms));
+            series.add(name, at(ms), ms == 100);
         }
+        // its program was executed long after the fork: a run of its own all the same
+        series.add("2", at(50), false);
+        series.add("2", at(300), false);
         let found: Vec<(&str, usize)> = series.runs().iter().map(|run| (run.name.as_str(), run.points.len())).collect();
-        assert_eq!(found, [("1", 2), ("2", 2), ("2", 1)]);
+        assert_eq!(found, [("1", 2), ("2", 2), ("2", 2)]);
         assert_eq!(
             serde_json::to_value(&series).unwrap()[0],
             serde_json::json!({
@@ -137,13 +142,13 @@ mod tests {
         let mut series = UsageSeries::default();
         for test in 0..10_000 {
             for ms in 1..=5 {
-                series.add(&test.to_string(), at(ms * 100));
+                series.add(&test.to_string(), at(ms * 100), ms == 1);
             }
         }
         let total: usize = series.runs().iter().map(|run| run.points.len()).sum();
         assert!(total <= MAX_POINTS && total > MAX_POINTS - 10, "{total}");
         for ms in 6..100_000 {
-            series.add(&series.runs()[0].name.clone(), at(ms * 100));
+            series.add(&series.runs()[0].name.clone(), at(ms * 100), false);
         }
         assert!(series.runs().iter().map(|run| run.points.len()).sum::<usize>() <= MAX_POINTS);
     }
