@@ -69,7 +69,7 @@ fn refusal(error: &store::Error) -> Refusal {
                 tracing::error!(
                     %error, suppressed,
                     remedy = "see whether the disk of the state folder is full or failing (df, dmesg)",
-                    "the store took a submission not in; its caller was refused"
+                    "the store did not take a submission; its caller was refused"
                 );
             }
             Refusal::NoStore { reason: error.to_string() }
@@ -243,7 +243,7 @@ impl SubmissionService {
                             %error, suppressed,
                             remedy = "make room on the disk of the state folder (df): a submission without a stored \
                                       report runs again after a restart",
-                            "the store took a report not in; it is tried again"
+                            "the store did not take a report; it is tried again"
                         );
                     }
                     tokio::time::sleep(FINISH_RETRY).await;

@@ -23,7 +23,7 @@ impl SubmissionService {
                     failed += 1;
                     tracing::error!(
                         file = %file.display(), %error,
-                        "the store took a saved submission not in; it is tried again at the next start"
+                        "the store did not take a saved submission; it is tried again at the next start"
                     );
                 }
             }
@@ -32,7 +32,7 @@ impl SubmissionService {
         for report in reports {
             if let Err(error) = migrate_report(store, report).await {
                 are_reports_in = false;
-                tracing::error!(%error, "the store took a saved report not in; it is tried again at the next start");
+                tracing::error!(%error, "the store did not take a saved report; it is tried again at the next start");
             }
         }
         if are_reports_in {
