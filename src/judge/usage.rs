@@ -45,8 +45,8 @@ fn millis(duration: Duration) -> f64 {
 }
 
 impl UsageSeries {
-    /// Adds a sample of a run; `is_first` of this run, whose name an earlier one may have. Samples of
-    /// runs at the same time may alternate.
+    /// Adds a sample of a run; `is_first` of this run, whose name an earlier one may have. Samples
+    /// of runs at the same time may alternate.
     pub fn add(&mut self, name: &str, usage: Usage, is_first: bool) {
         let total: usize = self.0.iter().map(|run| run.points.len()).sum();
         let at = match self.0.iter().rposition(|run| run.name == name).filter(|_| !is_first) {

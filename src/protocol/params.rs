@@ -76,6 +76,8 @@ pub struct SubmitNamed {
 pub struct WaitParams {
     /// Id of the submission.
     pub id: String,
+    /// The tenant that it was handed in for; needed when several of yours have this id.
+    pub tenant: Option<String>,
     /// Return the state if the report is not available within this time.
     pub timeout_ms: Option<u64>,
     /// Whether `submission.event` notifications precede the report.
@@ -91,6 +93,8 @@ pub struct WaitParams {
 pub struct IdParams {
     /// Id of the submission.
     pub id: String,
+    /// The tenant that it was handed in for; needed when several of yours have this id.
+    pub tenant: Option<String>,
 }
 
 /// Parameters of `submission.input`.
@@ -99,6 +103,8 @@ pub struct IdParams {
 pub struct InputParams {
     /// Id of the submission.
     pub id: String,
+    /// The tenant that it was handed in for; needed when several of yours have this id.
+    pub tenant: Option<String>,
     /// Text for its standard input.
     pub data: Option<String>,
     /// Bytes for its standard input, in base64; excludes `data`.
@@ -108,12 +114,14 @@ pub struct InputParams {
     pub eof: bool,
 }
 
-/// Parameters of `submission.cancel`: exactly one of the two.
+/// Parameters of `submission.cancel`: `id` or `request`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelParams {
     /// Id of a submission.
     pub id: Option<String>,
+    /// The tenant that it was handed in for; needed when several of yours have this id.
+    pub tenant: Option<String>,
     /// JSON-RPC id of a `submission.run` on this connection.
     pub request: Option<Value>,
 }
@@ -124,6 +132,8 @@ pub struct CancelParams {
 pub struct GetParams {
     /// Id of the submission.
     pub id: String,
+    /// The tenant that it was handed in for; needed when several of yours have this id.
+    pub tenant: Option<String>,
     /// Whether to answer with what history says of it.
     #[serde(default)]
     pub history: bool,

@@ -23,6 +23,10 @@ use store::Start;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptForNextDaemon;
 
+/// Several tenants of a uid have a submission with the id that was looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeveralTenants;
+
 /// Who looks at submissions, and so which ones are visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Viewer {
@@ -350,8 +354,27 @@ impl Registry {
         }
     }
 
-    pub(super) fn find(&self, viewer: Viewer, id: &str) -> Option<Arc<SubmissionHandle>> {
-        self.lock().with_id(id).iter().find(|handle| viewer.sees(handle)).cloned()
+    /// The submission with this id that the viewer sees; of this tenant, if one is given.
+    ///
+    /// # Errors
+    /// No tenant is given, and several of one uid have the id.
+    pub(super) fn find(
+        &self,
+        viewer: Viewer,
+        id: &str,
+        tenant: Option<&str>,
+    ) -> Result<Option<Arc<SubmissionHandle>>, SeveralTenants> {
+        let state = self.lock();
+        let is_meant = |handle: &&Arc<SubmissionHandle>| {
+            viewer.sees(handle) && tenant.is_none_or(|own| handle.caller.tenant == own)
+        };
+        let mut found = state.with_id(id).iter().filter(is_meant);
+        let Some(first) = found.next() else { return Ok(None) };
+        // the others of an administrator may be of other uids
+        match found.any(|other| other.caller.uid == first.caller.uid) {
+            true => Err(SeveralTenants),
+            false => Ok(Some(first.clone())),
+        }
     }
 
     pub(super) fn remove(&self, handle: &Arc<SubmissionHandle>) {
@@ -388,6 +411,10 @@ mod tests {
         registry.record_answer(handle, Duration::ZERO, report_bytes);
     }
 
+    fn find(registry: &Registry, viewer: Viewer, id: &str) -> Option<Arc<SubmissionHandle>> {
+        registry.find(viewer, id, None).unwrap()
+    }
+
     fn count(registry: &Registry, uid: u32) -> usize {
         registry.list(Viewer::Uid(uid)).len()
     }
@@ -400,8 +427,8 @@ mod tests {
             answer(&registry, &handle(1, id), 1000);
         }
         assert_eq!(count(&registry, 1), bounds::MAX_KEPT_REPORTS + 1);
-        assert!(registry.find(Viewer::Uid(1), "0").is_some() && registry.find(Viewer::Uid(1), "10").is_none());
-        assert!(registry.find(Viewer::Uid(1), "11").is_some());
+        assert!(find(&registry, Viewer::Uid(1), "0").is_some() && find(&registry, Viewer::Uid(1), "10").is_none());
+        assert!(find(&registry, Viewer::Uid(1), "11").is_some());
     }
 
     #[test]
@@ -413,7 +440,7 @@ mod tests {
             answer(&registry, &handle(1, id), large);
         }
         assert_eq!(count(&registry, 1), bounds::MAX_KEPT_REPORT_BYTES_PER_UID / large);
-        assert!(registry.find(Viewer::Uid(1), "999").is_some());
+        assert!(find(&registry, Viewer::Uid(1), "999").is_some());
         assert_eq!(count(&registry, 2), 1);
         // the newest stays, whatever its size
         answer(&registry, &handle(3, 0), bounds::MAX_KEPT_REPORT_BYTES_PER_UID + 1);
@@ -428,7 +455,28 @@ mod tests {
             answer(&registry, &handle(1, id), 1000);
         }
         assert_eq!((count(&registry, 1), count(&registry, 2)), (bounds::MAX_KEPT_REPORTS - 1, 1));
-        assert!(registry.find(Viewer::Uid(1), "1").is_none());
+        assert!(find(&registry, Viewer::Uid(1), "1").is_none());
+    }
+
+    #[test]
+    fn an_id_of_several_tenants_is_found_by_its_tenant_only() {
+        let registry = Registry::default();
+        let of = |uid, tenant: &str| {
+            let io = SubmissionIo { log: EventLog::new(false), input: None };
+            let caller = Caller { uid, tenant: tenant.to_owned() };
+            let handle = Arc::new(SubmissionHandle::new("job".to_owned(), caller, [0; 32], true, io));
+            registry.add(handle.clone());
+            handle
+        };
+        let (a, b, other) = (of(1, "a"), of(1, "b"), of(2, "a"));
+        let found = |viewer, tenant| registry.find(viewer, "job", tenant).map(|found| found.map(|it| Arc::as_ptr(&it)));
+        assert_eq!(found(Viewer::Uid(1), None), Err(SeveralTenants));
+        assert_eq!(found(Viewer::Uid(1), Some("a")), Ok(Some(Arc::as_ptr(&a))));
+        assert_eq!(found(Viewer::Uid(1), Some("b")), Ok(Some(Arc::as_ptr(&b))));
+        assert_eq!(found(Viewer::Uid(1), Some("")), Ok(None));
+        assert_eq!(found(Viewer::Uid(2), None), Ok(Some(Arc::as_ptr(&other))));
+        registry.remove(&a);
+        assert_eq!(found(Viewer::Uid(1), None), Ok(Some(Arc::as_ptr(&b))));
     }
 
     #[test]
@@ -456,7 +504,7 @@ mod tests {
             answer(&registry, &handle, bounds::MAX_REPORT_BYTES);
             registry.remove(&handle);
         }
-        assert!(registry.find(Viewer::Uid(1), "0").is_some());
+        assert!(find(&registry, Viewer::Uid(1), "0").is_some());
         let state = registry.lock();
         assert_eq!((state.by_id.len(), state.retained, state.answered[&1].bytes), (1, 1, 1000));
     }

@@ -19,7 +19,7 @@ use super::language_metrics::LanguageMetrics;
 use super::outputs::BlobStore;
 use super::rate::{RateBound, RateLimiter};
 use super::recordings::Recordings;
-use super::registry::{IdClaim, Registry, SubmissionHandle, SubmissionIo, Viewer};
+use super::registry::{IdClaim, Registry, SeveralTenants, SubmissionHandle, SubmissionIo, Viewer};
 use super::stages::{Stage, StageMetrics, StageTimes};
 use super::store_access::StoreAccess;
 use super::stored::Stored;
@@ -373,8 +373,16 @@ impl SubmissionService {
     }
 
     /// The submission with this id, if `viewer` may see it.
-    pub fn find(&self, viewer: Viewer, id: &str) -> Option<Arc<SubmissionHandle>> {
-        self.registry.find(viewer, id)
+    ///
+    /// # Errors
+    /// No tenant is given, and several of one uid have the id.
+    pub fn find(
+        &self,
+        viewer: Viewer,
+        id: &str,
+        tenant: Option<&str>,
+    ) -> Result<Option<Arc<SubmissionHandle>>, SeveralTenants> {
+        self.registry.find(viewer, id, tenant)
     }
 
     /// Forgets a submission whose caller has the report and gave it no id.

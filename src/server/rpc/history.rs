@@ -69,14 +69,19 @@ fn visible_principal(context: &Context) -> Option<String> {
 }
 
 /// The newest row of an id that the caller sees.
-async fn find_row(context: &Context, id: &str) -> Result<Option<(Arc<Store>, HistoryRow)>, CallError> {
+async fn find_row(
+    context: &Context,
+    id: &str,
+    tenant: Option<&str>,
+) -> Result<Option<(Arc<Store>, HistoryRow)>, CallError> {
     let store = open_store(context)?;
     for is_settled in [false, true] {
         if is_settled {
             context.daemon.submissions.settle_records().await;
         }
         let (principal, id) = (visible_principal(context), id.to_owned());
-        let found = read(store.clone(), move |store| store.find(principal.as_deref(), None, &id)).await?;
+        let tenant = tenant.map(str::to_owned);
+        let found = read(store.clone(), move |store| store.find(principal.as_deref(), tenant.as_deref(), &id)).await?;
         if let Some(row) = found {
             return Ok(Some((store, row)));
         }
@@ -85,11 +90,15 @@ async fn find_row(context: &Context, id: &str) -> Result<Option<(Arc<Store>, His
 }
 
 /// The newest report of an id that the caller sees, if the store is open and has one.
-pub(super) async fn find_report(context: &Context, id: &str) -> Result<Option<FoundReport>, CallError> {
+pub(super) async fn find_report(
+    context: &Context,
+    id: &str,
+    tenant: Option<&str>,
+) -> Result<Option<FoundReport>, CallError> {
     if context.daemon.submissions.store().get().is_none() {
         return Ok(None);
     }
-    let Some((store, row)) = find_row(context, id).await? else { return Ok(None) };
+    let Some((store, row)) = find_row(context, id, tenant).await? else { return Ok(None) };
     let key = row.key;
     let (stored, usage) = read(store, move |store| Ok((store.report(key)?, store.usage(key)?))).await?;
     // retention may have removed it since
@@ -201,8 +210,8 @@ pub(super) async fn output(context: &Context, blob: &str) -> Result<Option<Bytes
 
 /// The signed receipt of the newest report of an id.
 pub(super) async fn receipt(context: &Context, given: Value) -> Result<CallReply, CallError> {
-    let IdParams { id } = params(given)?;
-    let (store, row) = find_row(context, &id).await?.ok_or_else(not_found)?;
+    let IdParams { id, tenant } = params(given)?;
+    let (store, row) = find_row(context, &id, tenant.as_deref()).await?.ok_or_else(not_found)?;
     let receipt = read(store, move |store| store.receipt(row.key)).await?;
     let none = || CallError::new(Code::NotFound, "id: this submission has no receipt").at_field("id");
     let text = receipt.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(none)?;

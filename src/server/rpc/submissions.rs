@@ -30,7 +30,9 @@ use protocol::results::{
     SubmissionState, Submissions, Submitted, UsageRow, WaitResult,
 };
 use protocol::{ReportText, Submission};
-use scheduler::{Arrival, DurableRequest, KeptForNextDaemon, Refusal, SubmissionHandle, SubmissionPhase, Viewer};
+use scheduler::{
+    Arrival, DurableRequest, KeptForNextDaemon, Refusal, SeveralTenants, SubmissionHandle, SubmissionPhase, Viewer,
+};
 use telemetry::text::clean;
 use telemetry::throttle::LogThrottle;
 use wire::frame::OutputStream;
@@ -232,16 +234,22 @@ fn viewer(context: &Context) -> Viewer {
     if context.peer.is_admin { Viewer::Admin } else { Viewer::Uid(context.peer.uid) }
 }
 
-fn find(context: &Context, id: &str) -> Result<Arc<SubmissionHandle>, CallError> {
-    context.daemon.submissions.find(viewer(context), id).ok_or_else(history::not_found)
+fn find(context: &Context, id: &str, tenant: Option<&str>) -> Result<Arc<SubmissionHandle>, CallError> {
+    find_known(context, id, tenant)?.ok_or_else(history::not_found)
+}
+
+/// The submission, if memory has it.
+fn find_known(context: &Context, id: &str, tenant: Option<&str>) -> Result<Option<Arc<SubmissionHandle>>, CallError> {
+    let several = |SeveralTenants| CallError::bad("tenant", "tenant: several of yours have this submission; name one");
+    context.daemon.submissions.find(viewer(context), id, tenant).map_err(several)
 }
 
 pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) -> Result<CallReply, CallError> {
-    let WaitParams { id, timeout_ms, stream, from_seq } = params(given)?;
+    let WaitParams { id, tenant, timeout_ms, stream, from_seq } = params(given)?;
     if from_seq.is_some() && !stream {
         return Err(CallError::bad("from_seq", "from_seq: is the start of a stream; set stream as well"));
     }
-    let entry = find(context, &id)?;
+    let entry = find(context, &id, tenant.as_deref())?;
     let _waiting = entry.count_waiting();
     let waiting = async {
         if stream {
@@ -269,14 +277,14 @@ pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) 
 /// Feeds the standard input of a program; responds when there is room for more. `held` counts the
 /// call, and then its bytes until the program takes them.
 pub(super) async fn input(context: &Context, given: Value, held: HeldBytes) -> CallResult {
-    let InputParams { id, data, data_b64, eof } = params(given)?;
+    let InputParams { id, tenant, data, data_b64, eof } = params(given)?;
     let data = match (data, data_b64) {
         (Some(_), Some(_)) => return Err(CallError::bad("data", "data: give data or data_b64, not both")),
         (Some(text), None) => text.into_bytes(),
         (None, Some(b64)) => decode("data_b64", &b64)?,
         (None, None) => Vec::new(),
     };
-    let entry = find(context, &id)?;
+    let entry = find(context, &id, tenant.as_deref())?;
     let closed =
         || CallError::bad("id", "id: the input of this submission is not open (any more); submit it with stdin_open");
     let pipe = entry.io.input.as_ref().ok_or_else(closed)?;
@@ -313,10 +321,10 @@ async fn with_bytes(
 }
 
 pub(super) async fn get(context: &Context, given: Value) -> Result<CallReply, CallError> {
-    let GetParams { id, history } = params(given)?;
-    let known = context.daemon.submissions.find(viewer(context), &id);
+    let GetParams { id, tenant, history } = params(given)?;
+    let known = find_known(context, &id, tenant.as_deref())?;
     if (history || known.is_none())
-        && let Some(found) = history::find_report(context, &id).await?
+        && let Some(found) = history::find_report(context, &id, tenant.as_deref()).await?
     {
         let bytes = found.report.bytes() + found.usage.as_ref().map_or(0, String::len);
         let make = || match history {
@@ -344,8 +352,8 @@ fn done_state(id: &str, report: &ReportText) -> String {
 
 pub(super) fn cancel(context: &Context, given: Value) -> CallResult {
     match params(given)? {
-        CancelParams { id: Some(id), request: None } => find(context, &id)?.cancel(),
-        CancelParams { id: None, request: Some(call) } => {
+        CancelParams { id: Some(id), tenant, request: None } => find(context, &id, tenant.as_deref())?.cancel(),
+        CancelParams { id: None, tenant: None, request: Some(call) } => {
             // cancelling a call that is already answered is not an error
             if let Some(entry) = context.find_run(&call) {
                 entry.cancel();
@@ -419,9 +427,9 @@ fn log_rows(report: &ReportText) -> Vec<LogRow> {
 }
 
 pub(super) async fn logs(context: &Context, given: Value) -> Result<CallReply, CallError> {
-    let IdParams { id } = params(given)?;
-    let Some(entry) = context.daemon.submissions.find(viewer(context), &id) else {
-        let found = history::find_report(context, &id).await?.ok_or_else(history::not_found)?;
+    let IdParams { id, tenant } = params(given)?;
+    let Some(entry) = find_known(context, &id, tenant.as_deref())? else {
+        let found = history::find_report(context, &id, tenant.as_deref()).await?.ok_or_else(history::not_found)?;
         let (bytes, logs) = (found.report.bytes(), || log_rows(&found.report));
         let make = || ResultText::of(&SubmissionLogs { id, state: StateWord::Done, logs: logs() });
         return with_bytes(context, bytes, make).await;
