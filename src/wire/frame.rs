@@ -30,7 +30,7 @@ use std::time::Duration;
 pub const VERSION: u16 = 8;
 
 /// Text in every build of the init, by which a daemon knows one that speaks its version.
-pub const INIT_MARKER: &str = "assay-init (wire version 7)";
+pub const INIT_MARKER: &str = "assay-init (wire version 8)";
 
 /// Largest frame (kind byte and payload). A larger length means a corrupt stream.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
