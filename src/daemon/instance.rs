@@ -29,7 +29,11 @@ impl Instance {
             format!("failed to {what} in the state folder {}: {error} (instance.state_dir)", folder.display())
         };
         std::fs::create_dir_all(folder).map_err(|error| failed("make a file", &error))?;
-        let lock = lock(&folder.join("lock"), timeout).map_err(|error| failed("take the lock", &error))?;
+        let waits = || {
+            let (folder, most_s) = (folder.display(), timeout.as_secs());
+            tracing::info!(%folder, most_s, "another daemon of this instance is running: waiting for its end");
+        };
+        let lock = lock(&folder.join("lock"), timeout, waits).map_err(|error| failed("take the lock", &error))?;
         let path = folder.join("instance-id");
         let kept = match std::fs::read(&path) {
             Ok(bytes) => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
@@ -63,14 +67,18 @@ fn is_id(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// Takes an exclusive lock, waiting at most `timeout`.
-pub(super) fn lock(path: &Path, timeout: Duration) -> Result<Flock<File>, String> {
+/// Takes an exclusive lock, waiting at most `timeout`. `waits` is called before it waits.
+pub(super) fn lock(path: &Path, timeout: Duration, waits: impl FnOnce()) -> Result<Flock<File>, String> {
     let open = || File::options().create(true).truncate(false).write(true).open(path).map_err(|e| e.to_string());
     let deadline = Instant::now() + timeout;
+    let mut waits = Some(waits);
     loop {
         match Flock::lock(open()?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
             Err((_, nix::errno::Errno::EAGAIN)) if Instant::now() < deadline => {
+                if let Some(waits) = waits.take() {
+                    waits();
+                }
                 std::thread::sleep(Duration::from_millis(100));
             }
             Err((_, nix::errno::Errno::EAGAIN)) => {
@@ -91,7 +99,7 @@ mod tests {
         let config = config::InstanceSettings { name: "test".to_owned(), state_dir: folder.path().to_owned() };
         let first = Instance::claim(&config, LOCK_TIMEOUT).unwrap();
         let label = first.label.clone();
-        assert!(lock(&folder.path().join("lock"), Duration::ZERO).unwrap_err().contains("another daemon"));
+        assert!(lock(&folder.path().join("lock"), Duration::ZERO, || ()).unwrap_err().contains("another daemon"));
         drop(first);
         assert_eq!(Instance::claim(&config, LOCK_TIMEOUT).unwrap().label, label);
         assert!(label.starts_with("test-"));

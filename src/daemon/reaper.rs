@@ -135,7 +135,7 @@ pub fn run(instance: &str, folder: &Path) {
         // a new daemon waits for this lock; if it has the lock already, its start-up sweep does the
         // work. The dying daemon may hold it for a moment longer: the kernel closes its pipe before
         // its lock
-        let Ok(held) = lock(&folder.join("lock"), LOCK_TIMEOUT) else { return };
+        let Ok(held) = lock(&folder.join("lock"), LOCK_TIMEOUT, || ()) else { return };
         match has_failed {
             _ if is_logged => {}
             true => {

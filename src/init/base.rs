@@ -225,8 +225,10 @@ fn cover_with_copy(path: &CStr, copy: &CStr, more: &[u8]) -> Result<(), Errno> {
 /// Covers /sys with copies of a few of its files.
 fn cover_sys() -> Result<(), Errno> {
     sys::mkdir(SYS_COPY, 0o755)?;
-    // where the folder of limits is bound
-    make_folders(SYS_COPY, "fs/cgroup/")?;
+    // where the folder of limits is bound, one that is masked, and a cell's one network interface
+    for folder in ["fs/cgroup/", "firmware/", "class/net/lo/"] {
+        make_folders(SYS_COPY, folder)?;
+    }
     for path in SYS_FILES {
         let below = |root: &CStr| path_below(root, path);
         let mut content = vec![0; MAX_ENGINE_FILE_BYTES];

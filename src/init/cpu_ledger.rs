@@ -138,13 +138,11 @@ impl CpuLedger {
 
     /// The same for a program that used `cpu_ns` in all. Of processes that the kernel reaps by
     /// itself rusage tells nothing: of those of a cell that was killed, and of those that no parent
-    /// waits for. Their time is split like the time that is known. Likewise where rusage tells
-    /// more, because it has the set-up in it.
+    /// waits for. Their time is split like the time that is known.
     #[must_use]
     pub fn usage_within(&self, cpu_ns: u64) -> ChildUsage {
         let max_rss = self.usage.max_rss.max(self.at_kill.max_rss);
-        let known_ns = self.usage.cpu_ns();
-        if known_ns <= cpu_ns && cpu_ns < known_ns + LOST_NS {
+        if self.usage.cpu_ns() + LOST_NS > cpu_ns {
             return ChildUsage { max_rss, ..self.usage };
         }
         // what was read at the kill includes what a runtime used before the run
@@ -305,7 +303,6 @@ mod tests {
         let mut ledger = CpuLedger::cell(baseline(0, 0), 0, 0, 0);
         ledger.usage = usage(300, 100, 7);
         assert_eq!(ledger.usage_within(410 * MS), usage(300, 100, 7));
-        assert_eq!(ledger.usage_within(200 * MS), usage(150, 50, 7), "set-up is in it");
         assert_eq!(ledger.usage_within(1000 * MS), usage(750, 250, 7));
         ledger.usage = usage(1, 0, 2);
         ledger.post_main_killed(usage(900, 100, 50));

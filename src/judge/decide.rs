@@ -95,6 +95,7 @@ pub fn facts(done: &Done, limits: &Limits, daemon: DaemonView, stdout: Vec<u8>, 
         Ended::NotStarted { step, errno } => Some(format!("{step}: {}", nix::errno::Errno::from_raw(*errno).desc())),
         _ => None,
     };
+    let (user_ns, system_ns) = split_within(done.cpu_ns, done.user_ns, done.system_ns);
     RunFacts {
         hot: done.hot,
         missing_program: None,
@@ -119,8 +120,8 @@ pub fn facts(done: &Done, limits: &Limits, daemon: DaemonView, stdout: Vec<u8>, 
                 MemoryMethod::Sampled => MemorySource::Sampled,
                 MemoryMethod::MaxRss => MemorySource::MaxRss,
             }),
-            user_ms: millis(done.user_ns),
-            system_ms: millis(done.system_ns),
+            user_ms: millis(user_ns),
+            system_ms: millis(system_ns),
             survivors: done.survivors,
             stdout_bytes: done.stdout_bytes,
             stderr_bytes: done.stderr_bytes,
@@ -128,6 +129,17 @@ pub fn facts(done: &Done, limits: &Limits, daemon: DaemonView, stdout: Vec<u8>, 
             lost: None,
         },
     }
+}
+
+/// User and system time, of which what a program used has no more: rusage has its set-up in it.
+fn split_within(cpu_ns: u64, user_ns: u64, system_ns: u64) -> (u64, u64) {
+    let known_ns = user_ns.saturating_add(system_ns);
+    if known_ns <= cpu_ns {
+        return (user_ns, system_ns);
+    }
+    let user = u128::from(cpu_ns) * u128::from(user_ns) / u128::from(known_ns);
+    let user_ns = u64::try_from(user).unwrap_or(cpu_ns);
+    (user_ns, cpu_ns - user_ns)
 }
 
 fn millis_of(duration: Duration) -> u64 {
@@ -386,6 +398,13 @@ mod tests {
         assert_eq!(judged(&done(Ended::Signaled(9), Fired::Wall)), (Outcome::WallLimit, Verdict::TimeLimit));
         assert_eq!(judged(&done(Ended::Signaled(9), Fired::Cpu)), (Outcome::CpuLimit, Verdict::TimeLimit));
         assert_eq!(judged(&done(Ended::Signaled(9), Fired::Output)), (Outcome::OutputLimit, Verdict::OutputLimit));
+    }
+
+    #[test]
+    fn user_and_system_time_are_no_more_than_the_cpu_time() {
+        assert_eq!(split_within(410, 300, 100), (300, 100));
+        assert_eq!(split_within(200, 300, 100), (150, 50));
+        assert_eq!((split_within(0, 0, 0), split_within(0, 3, 1)), ((0, 0), (0, 0)));
     }
 
     #[test]
