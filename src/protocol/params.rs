@@ -76,7 +76,7 @@ pub struct SubmitNamed {
 pub struct WaitParams {
     /// Id of the submission.
     pub id: String,
-    /// The tenant that it was handed in for; needed when several of yours have this id.
+    /// The tenant that it was handed in for; without it, the first of yours that has this id.
     pub tenant: Option<String>,
     /// Return the state if the report is not available within this time.
     pub timeout_ms: Option<u64>,
@@ -93,7 +93,7 @@ pub struct WaitParams {
 pub struct IdParams {
     /// Id of the submission.
     pub id: String,
-    /// The tenant that it was handed in for; needed when several of yours have this id.
+    /// The tenant that it was handed in for; without it, the first of yours that has this id.
     pub tenant: Option<String>,
 }
 
@@ -103,7 +103,7 @@ pub struct IdParams {
 pub struct InputParams {
     /// Id of the submission.
     pub id: String,
-    /// The tenant that it was handed in for; needed when several of yours have this id.
+    /// The tenant that it was handed in for; without it, the first of yours that has this id.
     pub tenant: Option<String>,
     /// Text for its standard input.
     pub data: Option<String>,
@@ -120,7 +120,7 @@ pub struct InputParams {
 pub struct CancelParams {
     /// Id of a submission.
     pub id: Option<String>,
-    /// The tenant that it was handed in for; needed when several of yours have this id.
+    /// The tenant that it was handed in for; without it, the first of yours that has this id.
     pub tenant: Option<String>,
     /// JSON-RPC id of a `submission.run` on this connection.
     pub request: Option<Value>,
@@ -132,7 +132,7 @@ pub struct CancelParams {
 pub struct GetParams {
     /// Id of the submission.
     pub id: String,
-    /// The tenant that it was handed in for; needed when several of yours have this id.
+    /// The tenant that it was handed in for; without it, the first of yours that has this id.
     pub tenant: Option<String>,
     /// Whether to answer with what history says of it.
     #[serde(default)]

@@ -86,7 +86,7 @@ pub use health::check_health;
 pub use outputs::BlobStore;
 pub use phase::SubmissionPhase;
 pub use receipt::ReceiptIssuer;
-pub use registry::{KeptForNextDaemon, SeveralTenants, SubmissionHandle, SubmissionIo, Viewer};
+pub use registry::{KeptForNextDaemon, SubmissionHandle, SubmissionIo, Viewer};
 pub use service::{Arrival, SubmissionService};
 pub use stages::Stage;
 pub use store_access::{StoreAccess, may_pass};

@@ -19,7 +19,7 @@ use super::language_metrics::LanguageMetrics;
 use super::outputs::BlobStore;
 use super::rate::{RateBound, RateLimiter};
 use super::recordings::Recordings;
-use super::registry::{IdClaim, Registry, SeveralTenants, SubmissionHandle, SubmissionIo, Viewer};
+use super::registry::{IdClaim, Registry, SubmissionHandle, SubmissionIo, Viewer};
 use super::stages::{Stage, StageMetrics, StageTimes};
 use super::store_access::StoreAccess;
 use super::stored::Stored;
@@ -372,16 +372,8 @@ impl SubmissionService {
         }
     }
 
-    /// The submission with this id, if `viewer` may see it.
-    ///
-    /// # Errors
-    /// No tenant is given, and several of one uid have the id.
-    pub fn find(
-        &self,
-        viewer: Viewer,
-        id: &str,
-        tenant: Option<&str>,
-    ) -> Result<Option<Arc<SubmissionHandle>>, SeveralTenants> {
+    /// The submission with this id, if `viewer` may see it; of this tenant, or the first of any.
+    pub fn find(&self, viewer: Viewer, id: &str, tenant: Option<&str>) -> Option<Arc<SubmissionHandle>> {
         self.registry.find(viewer, id, tenant)
     }
 

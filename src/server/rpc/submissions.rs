@@ -30,9 +30,7 @@ use protocol::results::{
     SubmissionState, Submissions, Submitted, UsageRow, WaitResult,
 };
 use protocol::{ReportText, Submission};
-use scheduler::{
-    Arrival, DurableRequest, KeptForNextDaemon, Refusal, SeveralTenants, SubmissionHandle, SubmissionPhase, Viewer,
-};
+use scheduler::{Arrival, DurableRequest, KeptForNextDaemon, Refusal, SubmissionHandle, SubmissionPhase, Viewer};
 use telemetry::text::clean;
 use telemetry::throttle::LogThrottle;
 use wire::frame::OutputStream;
@@ -235,13 +233,12 @@ fn viewer(context: &Context) -> Viewer {
 }
 
 fn find(context: &Context, id: &str, tenant: Option<&str>) -> Result<Arc<SubmissionHandle>, CallError> {
-    find_known(context, id, tenant)?.ok_or_else(history::not_found)
+    find_known(context, id, tenant).ok_or_else(history::not_found)
 }
 
 /// The submission, if memory has it.
-fn find_known(context: &Context, id: &str, tenant: Option<&str>) -> Result<Option<Arc<SubmissionHandle>>, CallError> {
-    let several = |SeveralTenants| CallError::bad("tenant", "tenant: several of yours have this submission; name one");
-    context.daemon.submissions.find(viewer(context), id, tenant).map_err(several)
+fn find_known(context: &Context, id: &str, tenant: Option<&str>) -> Option<Arc<SubmissionHandle>> {
+    context.daemon.submissions.find(viewer(context), id, tenant)
 }
 
 pub(super) async fn wait(context: &Context, given: Value, received: ReceivedAt) -> Result<CallReply, CallError> {
@@ -322,7 +319,7 @@ async fn with_bytes(
 
 pub(super) async fn get(context: &Context, given: Value) -> Result<CallReply, CallError> {
     let GetParams { id, tenant, history } = params(given)?;
-    let known = find_known(context, &id, tenant.as_deref())?;
+    let known = find_known(context, &id, tenant.as_deref());
     if (history || known.is_none())
         && let Some(found) = history::find_report(context, &id, tenant.as_deref()).await?
     {
@@ -428,7 +425,7 @@ fn log_rows(report: &ReportText) -> Vec<LogRow> {
 
 pub(super) async fn logs(context: &Context, given: Value) -> Result<CallReply, CallError> {
     let IdParams { id, tenant } = params(given)?;
-    let Some(entry) = find_known(context, &id, tenant.as_deref())? else {
+    let Some(entry) = find_known(context, &id, tenant.as_deref()) else {
         let found = history::find_report(context, &id, tenant.as_deref()).await?.ok_or_else(history::not_found)?;
         let (bytes, logs) = (found.report.bytes(), || log_rows(&found.report));
         let make = || ResultText::of(&SubmissionLogs { id, state: StateWord::Done, logs: logs() });
