@@ -58,7 +58,9 @@ fn every_answer_is_in_history_as_its_caller_got_it() {
     assert_eq!((listed[1].verdict.as_str(), listed[1].language.as_str()), ("runtime_error", "bash"));
     assert_eq!((listed[0].owner.principal.as_str(), listed[4].owner.principal.as_str()), (own.as_str(), "uid:3007"));
     assert_eq!(Some(listed[0].total_ms), nameless["timing"]["total_ms"].as_f64());
-    assert!(listed[0].memory_bytes > 0 && listed[0].cpu_ms > 0.0, "{:?}", listed[0]);
+    let run = &nameless["run"];
+    assert_eq!(Some(listed[0].memory_bytes), run["memory_bytes"].as_u64());
+    assert_eq!(Some(listed[0].cpu_ms), run["cpu_ms"].as_f64());
     assert!(rows[0].0.answered_ms >= listed[0].received_ms && listed[0].received_ms > 1_700_000_000_000);
 
     let blob = large["run"]["stdout"]["blob"].as_str().expect("its output is a blob");
