@@ -12,6 +12,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use pem::{EncodeConfig, LineEnding, Pem};
 use ring::digest::{self, SHA256};
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -222,7 +223,7 @@ impl std::fmt::Debug for ReceiptKey {
     }
 }
 
-/// Why there is no key.
+/// What can go wrong with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptKeyError {
     #[error("make a key: the system has no random bytes")]
@@ -281,23 +282,13 @@ impl ReceiptKey {
 }
 
 fn to_pem(label: &str, der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    let mut pem = format!("-----BEGIN {label}-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
-    pem + &format!("-----END {label}-----\n")
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    pem::encode_config(&Pem::new(label, der), config)
 }
 
 fn from_pem(label: &str, text: &str) -> Option<Vec<u8>> {
-    let (_, rest) = text.split_once(&format!("-----BEGIN {label}-----"))?;
-    let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
-    let body: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    BASE64.decode(body).ok()
+    let found = pem::parse_many(text).ok()?.into_iter().find(|found| found.tag() == label);
+    found.map(Pem::into_contents)
 }
 
 #[cfg(test)]

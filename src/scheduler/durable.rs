@@ -86,7 +86,10 @@ impl SubmissionService {
         let mut stored = handle.stored.lock().await;
         match *stored {
             Stored::Held { .. } | Stored::Answered { .. } => return Ok(()),
-            Stored::Refused => return Err(Refusal::StoreFull),
+            Stored::Refused => {
+                let reason = "an earlier call with its id was refused".to_owned();
+                return Err(Refusal::NoStore { reason });
+            }
             Stored::No | Stored::Recorded => {}
         }
         let language = request.submission.language.clone();

@@ -166,7 +166,7 @@ fn revive(store: &Store, held: &Held, caller: &Caller, profiles: &Profiles) -> R
     if let Some(profile) = profiles.get(&work.profile.name) {
         work.profile = profile.clone();
     }
-    // a deadline goes on while there is no daemon
+    // a deadline goes on while no daemon runs
     let waited_ms = records::now_ms().saturating_sub(held.received_ms).max(0).unsigned_abs();
     work.deadline = work.deadline.map(|deadline| deadline.saturating_sub(Duration::from_millis(waited_ms)));
     Revived::Run(Box::new(work))

@@ -130,6 +130,33 @@ mod tests {
         std::fs::read_dir("/proc/self/task").unwrap().count()
     }
 
+    /// Bytes that a fork does not copy: `dc` among the flags of a mapping (proc(5)).
+    fn unforked() -> usize {
+        let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut bytes = 0;
+        let mut all = 0;
+        for line in text.lines() {
+            let mut fields = line.split_whitespace();
+            match fields.next() {
+                Some("Size:") => bytes = fields.next().unwrap().parse::<usize>().unwrap() * 1024,
+                Some("VmFlags:") if fields.any(|flag| flag == "dc") => all += bytes,
+                _ => {}
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn pages_of_parked_threads_are_not_copied_by_a_fork() {
+        let mut parked = ParkedThreads::default();
+        let before = unforked();
+        for _ in 0..8 {
+            parked.park().unwrap();
+        }
+        assert!(unforked() >= before + 8 * PAGE_BYTES);
+        parked.release(usize::MAX);
+    }
+
     #[test]
     fn parked_threads_count_as_tasks_until_they_are_released() {
         let mut parked = ParkedThreads::default();

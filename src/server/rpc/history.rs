@@ -25,7 +25,7 @@ use store::{HistoryFilter, HistoryRow, ListPosition, Store, Tally};
 const PAGE_ROWS: u64 = 100;
 const MAX_PAGE_ROWS: u64 = 1000;
 
-/// The uid of rows that did not come by the socket: that of `nobody`.
+/// The uid of rows that did not come by the socket. No caller has it.
 const NO_UID: u32 = 65534;
 
 /// A report that the store has.

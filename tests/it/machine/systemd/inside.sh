@@ -438,7 +438,7 @@ removes_and_purges() {
   [ ! -e /run/assay/assay.sock ] && [ -e /etc/assay/assayd.toml ] && [ -e /var/lib/assay/instance-id ]
   dpkg --purge assay >/root/dpkg.log 2>&1
   for file in assay.db receipt-key.pem; do
-    grep -F "removing /var/lib/assay/$file, of which there is no other copy" /root/dpkg.log
+    grep -F "removing /var/lib/assay/$file, the only copy" /root/dpkg.log
   done
   rm -rf /etc/systemd/system/assayd.service.d
   left=$(all_of_it | grep -vxFf /root/before || true)
