@@ -12,7 +12,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use pem::{EncodeConfig, LineEnding, Pem};
 use ring::digest::{self, SHA256};
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -282,13 +281,23 @@ impl ReceiptKey {
 }
 
 fn to_pem(label: &str, der: &[u8]) -> String {
-    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
-    pem::encode_config(&Pem::new(label, der), config)
+    let text = BASE64.encode(der);
+    let mut pem = format!("-----BEGIN {label}-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem + &format!("-----END {label}-----\n")
 }
 
 fn from_pem(label: &str, text: &str) -> Option<Vec<u8>> {
-    let found = pem::parse_many(text).ok()?.into_iter().find(|found| found.tag() == label);
-    found.map(Pem::into_contents)
+    let (_, rest) = text.split_once(&format!("-----BEGIN {label}-----"))?;
+    let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
+    let body: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    BASE64.decode(body).ok()
 }
 
 #[cfg(test)]
