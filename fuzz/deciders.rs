@@ -88,8 +88,8 @@ pub fn admission(data: &[u8]) {
             |numbers: &mut Numbers<'_>| numbers.is().then(|| Duration::from_millis(100 * numbers.below(8) as u64));
         let load = QueueLoad {
             admitted: numbers.below(6),
-            admitted_of_uid: numbers.below(6),
-            bytes_of_uid: numbers.below(6) as u64,
+            admitted_of_account: numbers.below(6),
+            bytes_of_account: numbers.below(6) as u64,
             host_up: numbers.below(8) > 0,
             draining: numbers.below(8) == 0,
             create_time: Duration::from_millis(70 * u64::from(numbers.next())),
@@ -99,12 +99,12 @@ pub fn admission(data: &[u8]) {
         };
         let bounds = QueueBounds {
             max: 1 + numbers.below(5),
-            max_per_uid: 1 + numbers.below(5),
-            max_bytes_per_uid: numbers.below(5) as u64,
+            max_per_account: 1 + numbers.below(5),
+            max_bytes_per_account: numbers.below(5) as u64,
         };
         let full = load.admitted >= bounds.max;
-        let quota = load.admitted_of_uid >= bounds.max_per_uid;
-        let heavy = load.admitted_of_uid > 0 && load.bytes_of_uid > bounds.max_bytes_per_uid;
+        let quota = load.admitted_of_account >= bounds.max_per_account;
+        let heavy = load.admitted_of_account > 0 && load.bytes_of_account > bounds.max_bytes_per_account;
         let late = matches!((load.predicted_wait, load.deadline), (Some(wait), Some(most)) if wait > most);
         let is_patient = load.deadline.is_none();
         let long = is_patient && load.predicted_wait.is_some_and(|wait| wait > load.patience * 3 / 5);

@@ -31,12 +31,13 @@ const ALL: [(&str, Target); 7] = [
 /// The fair queue against a plain list: nothing is lost, duplicated, or served without a free
 /// sandbox, and whatever can be served is served.
 fn fair_queue(data: &[u8]) {
+    use protocol::{Account, Caller};
     use scheduler::fair_queue::{FairQueue, Lane, ProfileName, QueueKey, QueueTicket, Room};
     #[derive(Debug, Clone, PartialEq)]
     struct Item(u32, ProfileName, usize);
     impl QueueKey for Item {
-        fn key(&self) -> (u32, ProfileName) {
-            (self.0, self.1.clone())
+        fn key(&self) -> (Account, ProfileName) {
+            (Account::Uid(self.0), self.1.clone())
         }
     }
     let profile = |byte: u8| -> ProfileName { ["a", "b", "c"][usize::from(byte % 3)].into() };
@@ -50,7 +51,7 @@ fn fair_queue(data: &[u8]) {
                 let tenant = (caller / 5 % 3).to_string();
                 let room = Room { memory: u64::from(more / 64), ..Room::default() };
                 let lane = Lane { profile: item.1.clone(), fresh: caller >= 128, room };
-                let ticket = queue.enqueue(item.0, &tenant, &lane, u32::from(more / 3), item.clone());
+                let ticket = queue.enqueue(&Caller::of_uid(item.0, tenant), &lane, u32::from(more / 3), item.clone());
                 model.push((ticket, item));
             }
             2 if !model.is_empty() => {
@@ -60,19 +61,19 @@ fn fair_queue(data: &[u8]) {
             }
             _ => {
                 let is_free = |name: &ProfileName| more & (1 << (name.as_bytes()[0] - b'a')) != 0;
-                let may_run = |uid: &u32| *uid != u32::from(caller % 8);
-                let is_servable = model.iter().any(|(_, item)| may_run(&item.0) && is_free(&item.1));
-                let popped = queue.pop_next(&mut |uid| may_run(uid), &mut |_, lane| is_free(&lane.profile));
+                let may_run = |account: &Account| *account != Account::Uid(u32::from(caller % 8));
+                let is_servable = model.iter().any(|(_, item)| may_run(&Account::Uid(item.0)) && is_free(&item.1));
+                let popped = queue.pop_next(&mut |account| may_run(account), &mut |_, lane| is_free(&lane.profile));
                 assert_eq!(popped.is_some(), is_servable);
                 if let Some(popped) = popped {
-                    assert!(may_run(&popped.0) && is_free(&popped.1));
+                    assert!(may_run(&Account::Uid(popped.0)) && is_free(&popped.1));
                     let at = model.iter().position(|(_, item)| *item == popped).expect("served an item not queued");
                     model.swap_remove(at);
                 }
             }
         }
         assert_eq!(queue.len(), model.len());
-        assert_eq!(queue.waiting_by_uid().values().sum::<usize>(), model.len());
+        assert_eq!(queue.waiting_by_account().values().sum::<usize>(), model.len());
     }
     while queue.pop_next(&mut |_| true, &mut |_, _| true).is_some() {
         assert!(model.pop().is_some());

@@ -15,7 +15,7 @@ use protocol::envelope::sha256_hex;
 use sandbox::host::{EngineCallMetrics, Host, HostOptions};
 use sandbox::image::{Registries, layer};
 use sandbox::lifecycle::Slots;
-use server::rpc::{LiveSettings, Roles};
+use server::{LiveSettings, Roles};
 
 /// An engine of the configuration with its client.
 #[derive(Debug)]

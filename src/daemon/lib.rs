@@ -42,7 +42,7 @@ use sandbox::host::Fleet;
 use sandbox::lifecycle::Slots;
 use scheduler::{ReceiptIssuer, StoreAccess, SubmissionService};
 use server::http::HttpServer;
-use server::rpc::{self, Connections, Daemon, Live, MemoryBlobs, ReloadRequest};
+use server::{Connections, Daemon, Live, MemoryBlobs, ReloadRequest, rpc};
 use signals::{SignalReceived, SignalRequest, Signals};
 use telemetry::liveness::LivenessProbe;
 
@@ -345,7 +345,7 @@ async fn listen(sockets: PassedSockets, config: &Config) -> Result<(UnixListener
 
 #[cfg(test)]
 mod tests {
-    use std::any::type_name;
+    use std::any::{type_name, type_name_of_val};
 
     use super::RunningDaemon;
 
@@ -363,7 +363,8 @@ mod tests {
             type_name::<sandbox::pool::Pool>(),
             type_name::<scheduler::SubmissionService>(),
             type_name::<server::http::HttpServer>(),
-            type_name::<server::rpc::Daemon>(),
+            type_name::<server::Daemon>(),
+            type_name_of_val(&server::rpc::bind),
             type_name::<telemetry::liveness::LivenessProbe>(),
         ];
         // the daemon does not link the CLI

@@ -28,8 +28,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cache_index::CacheIndex;
 use crate::work::{CompileStep, WorkFile};
-use protocol::Caller;
-use protocol::{Profile, RunFacts};
+use protocol::{Account, Caller, Profile, RunFacts};
 
 /// Permission bits of an artifact's files.
 const ARTIFACT_MODE: u32 = 0o755;
@@ -58,21 +57,36 @@ pub struct Cache {
 }
 
 /// The key of a compile step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheKey {
-    uid: u32,
+    account: Account,
     hash: [u8; 32],
 }
 
 impl CacheKey {
     fn name(&self) -> OsString {
-        format!("{}-{}", self.uid, base16ct::lower::encode_string(&self.hash)).into()
+        format!("{}-{}", owner_name(&self.account), base16ct::lower::encode_string(&self.hash)).into()
     }
 }
 
-/// The uid of an entry's name.
-fn owner(name: &OsStr) -> Option<u32> {
-    name.to_str()?.split_once('-')?.0.parse().ok()
+/// The first part of an entry's name. That of a uid is its number, as in version 0.1.
+fn owner_name(account: &Account) -> String {
+    match account {
+        Account::Uid(uid) => uid.to_string(),
+        Account::Token(name) => format!("token.{name}"),
+        Account::Anonymous => "anon".to_owned(),
+    }
+}
+
+/// The account of an entry's name.
+fn owner(name: &OsStr) -> Option<Account> {
+    match name.to_str()?.rsplit_once('-')?.0 {
+        "anon" => Some(Account::Anonymous),
+        owner => match owner.strip_prefix("token.") {
+            Some(name) => Some(Account::Token(name.into())),
+            None => owner.parse().ok().map(Account::Uid),
+        },
+    }
 }
 
 /// The result of a successful compile step.
@@ -149,7 +163,7 @@ impl Cache {
             hash.update(bytes);
         };
         part(image.as_bytes());
-        part(&caller.uid.to_le_bytes());
+        part(caller.principal.to_string().as_bytes());
         part(caller.tenant.as_bytes());
         part(&serde_json::to_vec(profile).ok()?);
         part(&serde_json::to_vec(compile).ok()?);
@@ -158,16 +172,16 @@ impl Cache {
             part(&file.mode.to_le_bytes());
             part(&file.data);
         }
-        Some(CacheKey { uid: caller.uid, hash: hash.finalize().into() })
+        Some(CacheKey { account: caller.account(), hash: hash.finalize().into() })
     }
 
-    fn path(&self, key: CacheKey) -> PathBuf {
+    fn path(&self, key: &CacheKey) -> PathBuf {
         self.folder.join(key.name())
     }
 
     /// The artifact of an earlier compile. A file that is not a valid entry is removed.
     pub async fn get(&self, key: CacheKey) -> Option<Artifact> {
-        let (path, known) = (self.path(key), self.known.clone());
+        let (path, known) = (self.path(&key), self.known.clone());
         let read = move || {
             let bytes = std::fs::read(&path).ok()?;
             let artifact = Artifact::decode(bytes);
@@ -188,7 +202,7 @@ impl Cache {
 
     /// Stores an artifact in the background, unless it exceeds a quarter of the cache.
     pub fn put(&self, key: CacheKey, artifact: Artifact) {
-        let (cache, path) = (self.clone(), self.path(key));
+        let (cache, path) = (self.clone(), self.path(&key));
         tokio::task::spawn_blocking(move || {
             let Some(bytes) = artifact.encode().filter(|bytes| bytes.len() as u64 <= cache.max_bytes / 4) else {
                 return;
@@ -220,7 +234,7 @@ impl Cache {
         if known.read_at.is_none_or(|read_at| read_at.elapsed() >= RESCAN) {
             *known = FolderState { index: read_folder(&self.folder)?, read_at: Some(Instant::now()) };
         }
-        known.index.insert(Some(key.uid), key.name(), bytes);
+        known.index.insert(Some(key.account.clone()), key.name(), bytes);
         for name in known.index.trim(self.max_bytes) {
             match std::fs::remove_file(self.folder.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -267,7 +281,7 @@ mod tests {
     use super::*;
     use crate::accept::accept;
     use crate::work::Work;
-    use protocol::Outcome;
+    use protocol::{Outcome, Principal};
     use std::sync::Arc;
 
     fn work(uid: u32, change: impl FnOnce(&mut serde_json::Value)) -> Work {
@@ -276,7 +290,7 @@ mod tests {
         let mut submission = serde_json::json!({ "language": "c", "files": [{ "path": "a.c", "content": "x" }] });
         change(&mut submission);
         let submission = serde_json::from_value(submission).unwrap();
-        accept(&submission, uid, &[("c".to_owned(), Arc::new(profile))].into(), &|_| None).unwrap()
+        accept(&submission, &Principal::Uid(uid), &[("c".to_owned(), Arc::new(profile))].into(), &|_| None).unwrap()
     }
 
     fn artifact(bytes: usize) -> Artifact {
@@ -310,20 +324,20 @@ mod tests {
     async fn an_entry_is_returned_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().join("cache"), b"init", 10_000);
-        let key = CacheKey { uid: 1, hash: [1; 32] };
-        assert_eq!(cache.get(key).await, None);
+        let key = CacheKey { account: Account::Uid(1), hash: [1; 32] };
+        assert_eq!(cache.get(key.clone()).await, None);
         std::fs::create_dir(folder.path().join("cache")).unwrap();
         let bytes = artifact(100).encode().unwrap();
-        std::fs::write(cache.path(key), &bytes).unwrap();
-        assert_eq!(cache.get(key).await, Some(artifact(100)));
+        std::fs::write(cache.path(&key), &bytes).unwrap();
+        assert_eq!(cache.get(key.clone()).await, Some(artifact(100)));
         for at in [0, 31, 32, 40, bytes.len() - 1] {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
-            std::fs::write(cache.path(key), &bad).unwrap();
-            assert_eq!(cache.get(key).await, None);
-            assert!(!cache.path(key).exists());
-            std::fs::write(cache.path(key), &bytes[..at]).unwrap();
-            assert_eq!(cache.get(key).await, None);
+            std::fs::write(cache.path(&key), &bad).unwrap();
+            assert_eq!(cache.get(key.clone()).await, None);
+            assert!(!cache.path(&key).exists());
+            std::fs::write(cache.path(&key), &bytes[..at]).unwrap();
+            assert_eq!(cache.get(key.clone()).await, None);
         }
     }
 
@@ -332,7 +346,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().to_owned(), b"init", 2500);
         write_aged(folder.path(), &[(30, "old"), (20, "older than new"), (10, "new")]);
-        let newest = CacheKey { uid: 1, hash: [1; 32] };
+        let newest = CacheKey { account: Account::Uid(1), hash: [1; 32] };
         cache.trim((newest, 0)).unwrap();
         assert_eq!(names(folder.path()), ["new", "older than new"]);
     }
@@ -357,10 +371,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().to_owned(), b"init", 4500);
         write_aged(folder.path(), &[(30, "8-0"), (20, "old")]);
-        cache.trim((CacheKey { uid: 8, hash: [1; 32] }, 0)).unwrap();
+        cache.trim((CacheKey { account: Account::Uid(8), hash: [1; 32] }, 0)).unwrap();
         cache.clear();
         assert!(names(folder.path()).is_empty());
-        cache.trim((CacheKey { uid: 8, hash: [2; 32] }, 1000)).unwrap();
+        cache.trim((CacheKey { account: Account::Uid(8), hash: [2; 32] }, 1000)).unwrap();
         Cache::new(folder.path().join("none"), b"init", 4500).clear();
     }
 
@@ -370,13 +384,13 @@ mod tests {
         let cache = Cache::new(folder.path().to_owned(), b"init", 4500);
         write_aged(folder.path(), &[(3000, "7-0"), (30, "8-0"), (20, "8-1"), (5, ".tmp1"), (3000, ".tmp2")]);
         for at in 2..9 {
-            let key = CacheKey { uid: 8, hash: [at; 32] };
-            std::fs::write(cache.path(key), vec![0; 1000]).unwrap();
+            let key = CacheKey { account: Account::Uid(8), hash: [at; 32] };
+            std::fs::write(cache.path(&key), vec![0; 1000]).unwrap();
             cache.trim((key, 1000)).unwrap();
         }
-        let [other, last] = [7, 8].map(|at| CacheKey { uid: 8, hash: [at; 32] }.name());
+        let [other, last] = [7, 8].map(|at| CacheKey { account: Account::Uid(8), hash: [at; 32] }.name());
         let left = names(folder.path());
-        assert_eq!(left.iter().filter(|name| owner(name) == Some(7)).count(), 1, "{left:?}");
+        assert_eq!(left.iter().filter(|name| owner(name) == Some(Account::Uid(7))).count(), 1, "{left:?}");
         assert!(left.contains(&other) && left.contains(&last) && left.contains(&".tmp1".into()), "{left:?}");
     }
 }

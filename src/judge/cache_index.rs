@@ -1,15 +1,17 @@
 //! What the compile cache holds, and which entry goes next. Pure: no clock, no IO.
 //!
-//! The uid with the most bytes loses its least recently used entry. So a uid that fills the cache
+//! The account with the most bytes loses its least recently used entry. So one that fills the cache
 //! evicts its own entries, and others keep at least an equal share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 
-/// Whose entry it is; `None` for a file that no release of ours named.
-type EntryOwner = Option<u32>;
+use protocol::Account;
 
-/// The entries of one uid, by their last use.
+/// Whose entry it is; `None` for a file that no release of ours named.
+type EntryOwner = Option<Account>;
+
+/// The entries of one account, by their last use.
 #[derive(Debug, Default)]
 struct Share {
     bytes: u64,
@@ -32,7 +34,7 @@ impl CacheIndex {
         self.remove(&name);
         self.uses += 1;
         self.bytes += bytes;
-        let share = self.shares.entry(owner).or_default();
+        let share = self.shares.entry(owner.clone()).or_default();
         share.bytes += bytes;
         share.by_use.insert(self.uses, (name.clone(), bytes));
         self.entries.insert(name, (owner, self.uses));
@@ -76,11 +78,11 @@ mod tests {
     use super::*;
 
     fn fill(index: &mut CacheIndex, uid: u32, count: u64, bytes: u64) {
-        (0..count).for_each(|at| index.insert(Some(uid), format!("{uid}-{at}").into(), bytes));
+        (0..count).for_each(|at| index.insert(Some(Account::Uid(uid)), format!("{uid}-{at}").into(), bytes));
     }
 
     fn left(index: &CacheIndex, uid: u32) -> (u64, usize) {
-        index.shares.get(&Some(uid)).map_or((0, 0), |share| (share.bytes, share.by_use.len()))
+        index.shares.get(&Some(Account::Uid(uid))).map_or((0, 0), |share| (share.bytes, share.by_use.len()))
     }
 
     #[test]
@@ -88,7 +90,7 @@ mod tests {
         let mut index = CacheIndex::default();
         fill(&mut index, 1, 3, 100);
         for at in 0..1000 {
-            index.insert(Some(2), format!("flood-{at}").into(), 50);
+            index.insert(Some(Account::Uid(2)), format!("flood-{at}").into(), 50);
             index.trim(1000);
         }
         assert_eq!((left(&index, 1), left(&index, 2)), ((300, 3), (700, 14)));
@@ -113,8 +115,8 @@ mod tests {
     #[test]
     fn an_entry_that_is_made_again_counts_once() {
         let mut index = CacheIndex::default();
-        index.insert(Some(1), "a".into(), 100);
-        index.insert(Some(1), "a".into(), 30);
+        index.insert(Some(Account::Uid(1)), "a".into(), 100);
+        index.insert(Some(Account::Uid(1)), "a".into(), 30);
         assert_eq!((index.bytes, left(&index, 1)), (30, (30, 1)));
         index.touch(OsStr::new("unknown"));
         assert_eq!(index.remove(OsStr::new("unknown")), None);

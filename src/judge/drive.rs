@@ -165,7 +165,8 @@ pub async fn judge(
     runner.shares_artifact = has_static || parallel::most_sandboxes(work) > 1;
     let mut judged = Judged::bare(Verdict::Accepted, "");
     if let Some(compile) = &work.compile {
-        let result = runner.compile(compile, key.map(|key| (cache, key))).await.map_err(LostSandbox::Submission)?;
+        let result =
+            runner.compile(compile, key.as_ref().map(|key| (cache, key))).await.map_err(LostSandbox::Submission)?;
         let CompileResult { facts, is_cached, not_made } = result;
         log.append(SubmissionEvent::Compile { outcome: facts.outcome }).await;
         let failure = decide::compile_verdict(&facts).map(|verdict| {
@@ -268,7 +269,7 @@ async fn prepare_referees<'a>(
         let AssignedSandbox { sandbox, key } = assigned;
         let mut runner = RefereeRunner::new(sandbox, referee, work.passes > 1, cancel.clone());
         runner.code = code;
-        let key = key.map(|key| (cache, key));
+        let key = key.as_ref().map(|key| (cache, key));
         runner.prepare(key).await.map_err(|lost| LostSandbox::Referee(index, lost))?;
         if let Some(broken) = runner.broken() {
             return Ok(PreparedReferees::Broken(format!("The {} {broken}", role(work, index))));

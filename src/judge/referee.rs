@@ -73,7 +73,7 @@ impl<'a> RefereeRunner<'a> {
     }
 
     /// Compiles it, if its language needs that.
-    pub async fn prepare(&mut self, cache: Option<(&Cache, CacheKey)>) -> Result<(), Lost> {
+    pub async fn prepare(&mut self, cache: Option<(&Cache, &CacheKey)>) -> Result<(), Lost> {
         let Some(compile) = &self.referee.compile else { return Ok(()) };
         let CompileResult { facts, not_made, .. } = self.runner.compile(compile, cache).await?;
         if decide::compile_verdict(&facts).is_some() {

@@ -153,11 +153,11 @@ impl<'a> Runner<'a> {
     pub async fn compile(
         &mut self,
         compile: &CompileStep,
-        cache: Option<(&Cache, CacheKey)>,
+        cache: Option<(&Cache, &CacheKey)>,
     ) -> Result<CompileResult, Lost> {
         let started = Instant::now();
         let artifact = match cache {
-            Some((cache, key)) => cache.get(key).await,
+            Some((cache, key)) => cache.get(key.clone()).await,
             None => None,
         };
         let result = match artifact {
@@ -184,7 +184,7 @@ impl<'a> Runner<'a> {
     async fn run_compiler(
         &mut self,
         compile: &CompileStep,
-        cache: Option<(&Cache, CacheKey)>,
+        cache: Option<(&Cache, &CacheKey)>,
     ) -> Result<RunFacts, Lost> {
         self.more = true;
         let facts = self.step(&compile.step, &compile.keep, RunIo::default()).await?;
@@ -198,7 +198,7 @@ impl<'a> Runner<'a> {
             if refused.is_empty() && !files.is_empty() {
                 let artifact = Artifact::new(facts.clone(), files);
                 self.shared = self.shares_artifact.then(|| artifact.files.clone());
-                cache.into_iter().for_each(|(cache, key)| cache.put(key, artifact.clone()));
+                cache.into_iter().for_each(|(cache, key)| cache.put(key.clone(), artifact.clone()));
             }
         }
         Ok(facts)

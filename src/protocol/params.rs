@@ -200,6 +200,8 @@ pub struct ForgetParams {
     pub tenant: String,
     /// Only what this uid handed in for the tenant.
     pub uid: Option<u32>,
+    /// Only what this principal handed in for it: `uid:N`, `token:NAME` or `anon:ID`.
+    pub principal: Option<String>,
 }
 
 /// Parameters of `blob.put`.

@@ -115,9 +115,12 @@ mod tests {
 
     #[test]
     fn the_text_of_a_principal_leads_back_to_it() {
-        for principal in
-            [Principal::Uid(0), Principal::Uid(u32::MAX), Principal::Token("a:b".into()), Principal::Anonymous("0f".into())]
-        {
+        for principal in [
+            Principal::Uid(0),
+            Principal::Uid(u32::MAX),
+            Principal::Token("a:b".into()),
+            Principal::Anonymous("0f".into()),
+        ] {
             assert_eq!(principal.to_string().parse(), Ok(principal));
         }
         for text in ["", "uid", "uid:", "uid:-1", "uid:x", "token:", "anon:", "queue:a", "7"] {

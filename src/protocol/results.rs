@@ -130,8 +130,11 @@ pub struct SubmissionRow {
     pub id: String,
     /// State of the submission or host.
     pub state: StateWord,
-    /// uid of its caller.
-    pub uid: u32,
+    /// uid of its caller, if it came over the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Who handed it in: `uid:N`, `token:NAME` or `anon:ID`.
+    pub principal: String,
     /// Tenant that the caller stated; empty if none.
     pub tenant: String,
     /// Of history only.
@@ -429,15 +432,18 @@ pub struct QueueStatus {
     pub max: usize,
     /// Runs that wait for a sandbox.
     pub waiting: usize,
-    /// The same per uid.
+    /// The same per caller.
     pub callers: Vec<CallerRow>,
 }
 
-/// A uid with waiting or running runs.
+/// A caller with waiting or running runs. Anonymous ones are one row, `anon`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CallerRow {
-    /// uid of the caller.
-    pub uid: u32,
+    /// uid of the caller, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// `uid:N`, `token:NAME` or `anon`.
+    pub account: String,
     /// Its runs that wait for a sandbox.
     pub waiting: usize,
     /// Its runs that have a sandbox.

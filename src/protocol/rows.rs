@@ -69,9 +69,12 @@ pub struct SandboxRow {
     pub state: &'static str,
     /// Time in this state, in milliseconds.
     pub age_ms: u64,
-    /// The uid whose submission runs in it.
+    /// The uid whose submission runs in it, if it came over the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// Whose submission runs in it: `uid:N`, `token:NAME` or `anon:ID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
     /// The id of the submission that runs in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub submission: Option<String>,

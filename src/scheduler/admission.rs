@@ -8,9 +8,9 @@ pub struct QueueLoad {
     /// Submissions admitted and not answered.
     pub admitted: usize,
     /// Submissions of this uid admitted and not answered.
-    pub admitted_of_uid: usize,
+    pub admitted_of_account: usize,
     /// Bytes of this uid's unanswered submissions, this one included.
-    pub bytes_of_uid: u64,
+    pub bytes_of_account: u64,
     /// Any host takes work.
     pub host_up: bool,
     /// The daemon is draining.
@@ -31,9 +31,9 @@ pub struct QueueBounds {
     /// Submissions admitted and not answered.
     pub max: usize,
     /// The same for one uid.
-    pub max_per_uid: usize,
+    pub max_per_account: usize,
     /// Bytes of one uid's unanswered submissions.
-    pub max_bytes_per_uid: u64,
+    pub max_bytes_per_account: u64,
 }
 
 /// Why a submission was not admitted. `retry_after` is when capacity is likely.
@@ -43,10 +43,10 @@ pub enum Refusal {
     #[error("the queue is full ({max} submissions, queue.max)")]
     QueueFull { max: usize, retry_after: Duration },
     /// `[queue] max_per_uid` is reached.
-    #[error("your uid has {max} submissions in the queue already (queue.max_per_uid)")]
+    #[error("you have {max} submissions in the queue already (queue.max_per_uid)")]
     QuotaExceeded { max: usize, retry_after: Duration },
     /// `[queue] max_rate_per_uid` is exceeded.
-    #[error("your uid hands in more than {per_second} submissions per second (queue.max_rate_per_uid)")]
+    #[error("you hand in more than {per_second} submissions per second (queue.max_rate_per_uid)")]
     RateExceeded { per_second: f64, retry_after: Duration },
     /// The predicted wait exceeds the submission's deadline.
     #[error(
@@ -62,7 +62,7 @@ pub enum Refusal {
     )]
     WaitTooLong { predicted: Duration, patience: Duration, retry_after: Duration },
     /// The uid's unanswered submissions would hold too many bytes.
-    #[error("your uid's submissions in the queue would hold more than {max} bytes")]
+    #[error("your submissions in the queue would hold more than {max} bytes")]
     BytesExceeded { max: u64, retry_after: Duration },
     /// The daemon is shutting down.
     #[error("the daemon is draining")]
@@ -127,12 +127,12 @@ pub fn admit(load: QueueLoad, bounds: QueueBounds) -> Result<(), Refusal> {
     if load.admitted >= bounds.max {
         return Err(Refusal::QueueFull { max: bounds.max, retry_after });
     }
-    if load.admitted_of_uid >= bounds.max_per_uid {
-        return Err(Refusal::QuotaExceeded { max: bounds.max_per_uid, retry_after });
+    if load.admitted_of_account >= bounds.max_per_account {
+        return Err(Refusal::QuotaExceeded { max: bounds.max_per_account, retry_after });
     }
     // a single submission is bounded by the line and blob limits instead
-    if load.bytes_of_uid > bounds.max_bytes_per_uid && load.admitted_of_uid > 0 {
-        return Err(Refusal::BytesExceeded { max: bounds.max_bytes_per_uid, retry_after });
+    if load.bytes_of_account > bounds.max_bytes_per_account && load.admitted_of_account > 0 {
+        return Err(Refusal::BytesExceeded { max: bounds.max_bytes_per_account, retry_after });
     }
     // when the queue has become so short that the submission would be admitted
     let after = |predicted: Duration, most: Duration| {
@@ -155,11 +155,11 @@ pub fn admit(load: QueueLoad, bounds: QueueBounds) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    const BOUNDS: QueueBounds = QueueBounds { max: 10, max_per_uid: 4, max_bytes_per_uid: 1000 };
+    const BOUNDS: QueueBounds = QueueBounds { max: 10, max_per_account: 4, max_bytes_per_account: 1000 };
     const IDLE: QueueLoad = QueueLoad {
         admitted: 0,
-        admitted_of_uid: 0,
-        bytes_of_uid: 0,
+        admitted_of_account: 0,
+        bytes_of_account: 0,
         host_up: true,
         draining: false,
         create_time: Duration::from_millis(300),
@@ -180,11 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn one_uid_cannot_fill_the_queue() {
-        assert!(matches!(admit(QueueLoad { admitted_of_uid: 4, ..IDLE }, BOUNDS), Err(Refusal::QuotaExceeded { .. })));
-        let heavy = QueueLoad { admitted_of_uid: 1, bytes_of_uid: 1001, ..IDLE };
+    fn one_account_cannot_fill_the_queue() {
+        assert!(matches!(
+            admit(QueueLoad { admitted_of_account: 4, ..IDLE }, BOUNDS),
+            Err(Refusal::QuotaExceeded { .. })
+        ));
+        let heavy = QueueLoad { admitted_of_account: 1, bytes_of_account: 1001, ..IDLE };
         assert!(matches!(admit(heavy, BOUNDS), Err(Refusal::BytesExceeded { .. })));
-        let single = QueueLoad { bytes_of_uid: 1001, ..IDLE };
+        let single = QueueLoad { bytes_of_account: 1001, ..IDLE };
         assert_eq!(admit(single, BOUNDS), Ok(()));
     }
 

@@ -31,7 +31,7 @@ use super::room_hold::RoomHold;
 use super::wait_estimator::WaitEstimator;
 use judge::work::{Plan, Referee, Work};
 use protocol::rows::{HostState, PoolState};
-use protocol::{Caller, Counts, Profile};
+use protocol::{Account, Caller, Counts, Profile};
 use sandbox::host::capacity::{Reservation, Resources};
 use sandbox::host::{Fleet, Host};
 use sandbox::pool::{Lease, MakeError, Offer, Pool};
@@ -93,8 +93,8 @@ struct SandboxRequest {
 }
 
 impl QueueKey for SandboxRequest {
-    fn key(&self) -> (u32, ProfileName) {
-        (self.caller.uid, self.lane.profile.clone())
+    fn key(&self) -> (Account, ProfileName) {
+        (self.caller.account(), self.lane.profile.clone())
     }
 }
 
@@ -115,31 +115,31 @@ impl AllocatorState {
     }
 }
 
-/// Running submissions by uid.
+/// Running submissions by account.
 #[derive(Debug, Clone, Default)]
-struct RunningByUid(Arc<Mutex<Counts<u32>>>);
+struct RunningByAccount(Arc<Mutex<Counts<Account>>>);
 
-/// Counts one running submission of a uid until it is dropped.
+/// Counts one running submission of an account until it is dropped.
 #[derive(Debug)]
 pub(super) struct RunningGuard {
-    running: RunningByUid,
-    uid: u32,
+    running: RunningByAccount,
+    account: Account,
 }
 
-impl RunningByUid {
-    fn lock(&self) -> MutexGuard<'_, Counts<u32>> {
+impl RunningByAccount {
+    fn lock(&self) -> MutexGuard<'_, Counts<Account>> {
         self.0.lock()
     }
 
-    fn start(&self, uid: u32) -> RunningGuard {
-        self.lock().increment(uid);
-        RunningGuard { running: self.clone(), uid }
+    fn start(&self, account: Account) -> RunningGuard {
+        self.lock().increment(account.clone());
+        RunningGuard { running: self.clone(), account }
     }
 }
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
-        self.running.lock().decrement(&self.uid);
+        self.running.lock().decrement(&self.account);
     }
 }
 
@@ -149,9 +149,9 @@ pub struct Allocator {
     fleet: Arc<Fleet>,
     capacity_changed: Arc<Notify>,
     state: Mutex<AllocatorState>,
-    running: RunningByUid,
+    running: RunningByAccount,
     /// The further sandboxes of running submissions.
-    further: RunningByUid,
+    further: RunningByAccount,
     /// Running submissions of one uid at most; 0 for no limit.
     max_running_per_uid: AtomicUsize,
     /// Iterations of the serving task.
@@ -193,8 +193,8 @@ impl Allocator {
             fleet,
             capacity_changed: capacity_changed.clone(),
             state: Mutex::default(),
-            running: RunningByUid::default(),
-            further: RunningByUid::default(),
+            running: RunningByAccount::default(),
+            further: RunningByAccount::default(),
             max_running_per_uid: AtomicUsize::new(max_running_per_uid),
             iterations: AtomicU64::new(0),
             long_waits: LongWaits::default(),
@@ -251,8 +251,7 @@ impl Allocator {
             avoid: avoid.map(str::to_owned),
             reply,
         };
-        let Caller { uid, tenant } = &work.caller;
-        let ticket = self.state().queue.enqueue(*uid, tenant, &lane, cost(work), request);
+        let ticket = self.state().queue.enqueue(&work.caller, &lane, cost(work), request);
         let _dequeue = Dequeue { allocator: self, ticket };
         self.serve();
         let served = self.long_waits.watch(&profile, patience, handover, || self.no_sandbox(&profile)).await;
@@ -295,8 +294,8 @@ impl Allocator {
     /// anything waits, and beyond the uid's limit of running submissions, there is none.
     pub(super) fn take_further(&self, work: &Work, host: &Arc<Host>) -> Option<FurtherSandbox> {
         let state = self.state();
-        let (uid, most) = (work.caller.uid, self.max_running_per_uid.load(Ordering::Relaxed));
-        let is_within_limit = most == 0 || self.running.lock().get(&uid) + self.further.lock().get(&uid) < most;
+        let (account, most) = (work.caller.account(), self.max_running_per_uid.load(Ordering::Relaxed));
+        let is_within_limit = most == 0 || self.running.lock().get(&account) + self.further.lock().get(&account) < most;
         let need = own_need(work);
         let is_willing = self.fleet.schedulable().iter().any(|willing| Arc::ptr_eq(willing, host));
         if state.someone_waits() || !is_within_limit || !is_willing || !host.capacity().fits(need) {
@@ -305,7 +304,7 @@ impl Allocator {
         let pool = host.pool(&work.profile.name)?;
         let kept = if work.fresh { None } else { pool.offer_kept(&work.caller) };
         let offer = kept.or_else(|| pool.offer())?;
-        let (_reservation, _counted) = (host.capacity().reserve(need), self.further.start(uid));
+        let (_reservation, _counted) = (host.capacity().reserve(need), self.further.start(account));
         drop(state);
         let lease = offer.accept(Duration::ZERO, Some(&work.caller))?;
         Some(FurtherSandbox { _counted, _reservation, lease })
@@ -375,7 +374,7 @@ impl Allocator {
         loop {
             cache.short.clear();
             let most = self.max_running_per_uid.load(Ordering::Relaxed);
-            let may_run = &mut |uid: &u32| most == 0 || self.running.lock().get(uid) < most;
+            let may_run = &mut |account: &Account| most == 0 || self.running.lock().get(account) < most;
             let next = state.queue.pop_next(may_run, &mut |caller, lane| cache.has(hosts, caller, lane));
             let Some(request) = next else { break };
             let Some(found) = cache.take(hosts, &request.caller, &request.lane) else { break };
@@ -385,7 +384,7 @@ impl Allocator {
             let others_wait = !state.queue.is_empty();
             state.estimator.record_allocation(Instant::now(), others_wait);
             let reservation = host.capacity().reserve(request.need);
-            let running = self.running.start(request.caller.uid);
+            let running = self.running.start(request.caller.account());
             // if the request is gone, dropping the handover returns everything
             let _ = request.reply.send(Handover { host, offer, reservation, running });
         }
@@ -439,23 +438,23 @@ impl Allocator {
         }
     }
 
-    /// The estimated wait of a new submission of `uid` for a sandbox of `profile`. `None` if
+    /// The estimated wait of a new submission of an account for a sandbox of `profile`. `None` if
     /// nothing waits for the profile, or too little was measured.
-    pub(super) fn predict_wait(&self, uid: u32, profile: &str) -> Option<Duration> {
+    pub(super) fn predict_wait(&self, account: &Account, profile: &str) -> Option<Duration> {
         let profile: ProfileName = profile.into();
         let state = self.state();
         match state.queue.waiting_for(&profile) {
             0 => None,
-            _ => state.estimator.estimate(state.queue.ahead_of(uid, &profile)),
+            _ => state.estimator.estimate(state.queue.ahead_of(account, &profile)),
         }
     }
 
-    /// The numbers of waiting and of running submissions by uid.
-    pub fn callers(&self) -> BTreeMap<u32, (usize, usize)> {
-        let mut rows: BTreeMap<u32, (usize, usize)> =
-            self.running.lock().iter().map(|(uid, running)| (*uid, (0, running))).collect();
-        for (uid, waiting) in self.state().queue.waiting_by_uid() {
-            rows.entry(uid).or_default().0 = waiting;
+    /// The numbers of waiting and of running submissions by account.
+    pub fn callers(&self) -> BTreeMap<Account, (usize, usize)> {
+        let mut rows: BTreeMap<Account, (usize, usize)> =
+            self.running.lock().iter().map(|(account, running)| (account.clone(), (0, running))).collect();
+        for (account, waiting) in self.state().queue.waiting_by_account() {
+            rows.entry(account).or_default().0 = waiting;
         }
         rows
     }
@@ -539,6 +538,7 @@ fn cost(work: &Work) -> u32 {
 mod tests {
     use super::*;
     use judge::accept::accept;
+    use protocol::Principal;
 
     const MIB: u64 = 1 << 20;
 
@@ -557,7 +557,7 @@ mod tests {
             "limits": { "memory_bytes": 8 * MIB, "cpus": 0.05 },
             "tests": [{ "checker": large }, { "checker": quick }, { "checker": large }],
         }));
-        let work = accept(&submission.unwrap(), 7, &profiles, &|_| None).unwrap();
+        let work = accept(&submission.unwrap(), &Principal::Uid(7), &profiles, &|_| None).unwrap();
         assert_eq!(need(&work), Resources { cpus: 2.0, memory: (8 + 2048 + 64) * MIB });
         assert_eq!(own_need(&work), Resources { cpus: 0.05, memory: 8 * MIB });
         assert_eq!(room(need(&work)), Room { micro_cpus: 2_000_000, memory: 2120 * MIB });

@@ -20,7 +20,7 @@ use judge::compute::on_bytes;
 use judge::render::millis;
 use judge::work::Work;
 use protocol::receipt::ReceiptTimes;
-use protocol::{Report, ReportText};
+use protocol::{Principal, Report, ReportText};
 use store::{Attached, HistoryEntry, Record, StagedOutputs, Store};
 
 /// About what a test or a case of a report takes while its JSON is made.
@@ -144,7 +144,7 @@ impl SubmissionService {
     ) {
         let Some(store) = self.store.get() else { return };
         let outputs = match (blobs.is_empty(), self.staging.try_acquire()) {
-            (false, Ok(_permit)) => self.stage(store, handle.caller.uid, blobs).await.unwrap_or_default(),
+            (false, Ok(_permit)) => self.stage(store, &handle.caller.principal, blobs).await.unwrap_or_default(),
             _ => StagedOutputs::default(),
         };
         let report = on_bytes(text.bytes(), || text.as_str().as_bytes().to_vec());
@@ -178,10 +178,10 @@ impl SubmissionService {
     pub(super) async fn stage(
         &self,
         store: &Arc<Store>,
-        uid: u32,
+        owner: &Principal,
         blobs: &[String],
     ) -> Result<StagedOutputs, store::Error> {
-        let content = |id: &String| self.blobs.get(uid, id).map(|bytes| (id.clone(), bytes));
+        let content = |id: &String| self.blobs.get(owner, id).map(|bytes| (id.clone(), bytes));
         let contents: Vec<(String, Bytes)> = blobs.iter().filter_map(content).collect();
         let store = store.clone();
         tokio::task::spawn_blocking(move || store.stage(&contents)).await.unwrap_or(Err(store::Error::Closed))

@@ -198,7 +198,7 @@ impl SubmissionService {
         let store = self.store.get().ok_or(store::Error::Closed)?;
         let outputs = match blobs.is_empty() {
             true => store::StagedOutputs::default(),
-            false => self.stage(store, handle.caller.uid, blobs).await?,
+            false => self.stage(store, &handle.caller.principal, blobs).await?,
         };
         let report = on_bytes(text.bytes(), || text.as_str().as_bytes().to_vec());
         let finish =

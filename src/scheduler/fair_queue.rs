@@ -1,14 +1,14 @@
 //! The queue of submissions that wait for a sandbox, and which one is next. Pure: no clock, no IO.
 //!
 //! ```text
-//!   queue --turns--> uid --turns--> tenant --per profile, first come first served--> submission
+//!   queue --turns--> account --turns--> tenant --per profile, first come first served--> submission
 //! ```
 //!
 //! Turns are deficit round robin with deficits that may become negative: a member with a positive
 //! deficit is served and pays the submission's cost (its number of runs); each round adds one to
-//! every member's deficit, up to one. So a uid with 10,000 submissions and a uid with one are
-//! served alternately, and a uid that asks for a hundred tests each time gets fewer turns than one
-//! that asks for a single run. A member with nothing queued is removed together with its debt; when
+//! every member's deficit, up to one. So an account with 10,000 submissions and one with a single
+//! submission are served alternately, and one that asks for a hundred tests each time gets fewer
+//! turns than one that asks for a single run. A member with nothing queued is removed together with its debt; when
 //! it returns it starts at zero, behind the others.
 //!
 //! A submission whose profile has no free sandbox does not block those behind it: a turn goes to
@@ -18,8 +18,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use protocol::Caller;
-use protocol::Counts;
+use protocol::{Account, Caller, Counts};
 
 /// A profile's name, shared by the queue's indexes.
 pub type ProfileName = Arc<str>;
@@ -51,8 +50,9 @@ impl From<&str> for Lane {
 /// Identifies a queued item, to remove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueTicket {
-    uid: u32,
-    tenant: String,
+    account: Account,
+    /// See [`Caller::turn`].
+    turn: String,
     lane: Lane,
     number: u64,
 }
@@ -230,8 +230,8 @@ impl<K: Eq + Hash + Clone, M> RoundRobin<K, M> {
 /// The queue. `T` is a queued item.
 #[derive(Debug)]
 pub struct FairQueue<T> {
-    uids: RoundRobin<u32, RoundRobin<String, TenantQueue<T>>>,
-    by_uid_and_profile: Counts<(u32, ProfileName)>,
+    accounts: RoundRobin<Account, RoundRobin<String, TenantQueue<T>>>,
+    by_account_and_profile: Counts<(Account, ProfileName)>,
     by_profile: Counts<ProfileName>,
     next_number: u64,
 }
@@ -239,8 +239,8 @@ pub struct FairQueue<T> {
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         FairQueue {
-            uids: RoundRobin::default(),
-            by_uid_and_profile: Counts::default(),
+            accounts: RoundRobin::default(),
+            by_account_and_profile: Counts::default(),
             by_profile: Counts::default(),
             next_number: 0,
         }
@@ -249,48 +249,49 @@ impl<T> Default for FairQueue<T> {
 
 impl<T> FairQueue<T> {
     /// Adds an item. `cost` is in runs, at least 1.
-    pub fn enqueue(&mut self, uid: u32, tenant: &str, lane: &Lane, cost: u32, item: T) -> QueueTicket {
+    pub fn enqueue(&mut self, caller: &Caller, lane: &Lane, cost: u32, item: T) -> QueueTicket {
         let number = self.next_number;
         self.next_number += 1;
-        self.by_uid_and_profile.increment((uid, lane.profile.clone()));
+        let (account, turn) = (caller.account(), caller.turn().to_owned());
+        self.by_account_and_profile.increment((account.clone(), lane.profile.clone()));
         self.by_profile.increment(lane.profile.clone());
         let queued = QueuedItem { cost: i64::from(cost.max(1)), item };
-        let member = self.uids.member(&uid).member(&tenant.to_owned());
-        member.caller = Caller { uid, tenant: tenant.to_owned() };
+        let member = self.accounts.member(&account).member(&turn);
+        member.caller = caller.clone();
         member.by_lane.entry(lane.clone()).or_default().insert(number, queued);
-        QueueTicket { uid, tenant: tenant.to_owned(), lane: lane.clone(), number }
+        QueueTicket { account, turn, lane: lane.clone(), number }
     }
 
     /// Removes an item; `None` if it was served or removed before.
     pub fn remove(&mut self, ticket: &QueueTicket) -> Option<T> {
-        let QueueTicket { uid, tenant, lane, number } = ticket;
+        let QueueTicket { account, turn, lane, number } = ticket;
         let found = self
-            .uids
-            .update(uid, |tenants| tenants.update(tenant, |queue| queue.remove(lane, *number)))
+            .accounts
+            .update(account, |tenants| tenants.update(turn, |queue| queue.remove(lane, *number)))
             .flatten()
             .flatten()?;
-        self.uncount(*uid, &lane.profile);
+        self.uncount(account, &lane.profile);
         Some(found.item)
     }
 
-    fn uncount(&mut self, uid: u32, profile: &ProfileName) {
-        self.by_uid_and_profile.decrement(&(uid, profile.clone()));
+    fn uncount(&mut self, account: &Account, profile: &ProfileName) {
+        self.by_account_and_profile.decrement(&(account.clone(), profile.clone()));
         self.by_profile.decrement(profile);
     }
 
-    /// Removes and returns the next item, among uids that `may_run` accepts and lanes with a free
+    /// Removes and returns the next item, among accounts that `may_run` accepts and lanes with a free
     /// sandbox.
     pub fn pop_next(
         &mut self,
-        may_run: &mut dyn FnMut(&u32) -> bool,
+        may_run: &mut dyn FnMut(&Account) -> bool,
         is_free: &mut dyn FnMut(&Caller, &Lane) -> bool,
     ) -> Option<T>
     where
         T: QueueKey,
     {
-        let taken = self.uids.take_next_of(may_run, is_free)?.item;
-        let (uid, profile) = taken.key();
-        self.uncount(uid, &profile);
+        let taken = self.accounts.take_next_of(may_run, is_free)?.item;
+        let (account, profile) = taken.key();
+        self.uncount(&account, &profile);
         Some(taken)
     }
 
@@ -301,7 +302,7 @@ impl<T> FairQueue<T> {
 
     /// Whether nothing is queued.
     pub fn is_empty(&self) -> bool {
-        self.uids.members.is_empty()
+        self.accounts.members.is_empty()
     }
 
     /// The number of items queued for a profile.
@@ -312,7 +313,7 @@ impl<T> FairQueue<T> {
     /// Queued items for a profile that `is_counted` accepts, by caller and whether they need an
     /// unused sandbox; stops at `most`.
     pub fn count_up_to(&self, most: usize, profile: &str, is_counted: &mut dyn FnMut(&Caller, &Lane) -> bool) -> usize {
-        let tenants = self.uids.members.values().flat_map(|(_, tenants)| tenants.members.values());
+        let tenants = self.accounts.members.values().flat_map(|(_, tenants)| tenants.members.values());
         let mut count = 0;
         for (_, queue) in tenants {
             let lanes = queue.by_lane.iter().filter(|(lane, _)| *lane.profile == *profile);
@@ -333,46 +334,57 @@ impl<T> FairQueue<T> {
         self.by_profile.iter().map(|(profile, _)| profile)
     }
 
-    /// The number of queued items by uid.
-    pub fn waiting_by_uid(&self) -> BTreeMap<u32, usize> {
+    /// The number of queued items by account.
+    pub fn waiting_by_account(&self) -> BTreeMap<Account, usize> {
         let mut all = BTreeMap::new();
-        for ((uid, _), count) in self.by_uid_and_profile.iter() {
-            *all.entry(*uid).or_default() += count;
+        for ((account, _), count) in self.by_account_and_profile.iter() {
+            *all.entry(account.clone()).or_default() += count;
         }
         all
     }
 
-    /// Queue position a new submission of `uid` would get for `profile`. Other uids count at most
-    /// `own + 1` each, because uids are served round-robin.
-    pub fn ahead_of(&self, uid: u32, profile: &ProfileName) -> usize {
-        let own = self.by_uid_and_profile.get(&(uid, profile.clone()));
-        let others = self.by_uid_and_profile.iter().filter(|((other, wanted), _)| *other != uid && wanted == profile);
+    /// Queue position a new submission of `account` would get for `profile`. Other accounts count at
+    /// most `own + 1` each, because accounts are served round-robin.
+    pub fn ahead_of(&self, account: &Account, profile: &ProfileName) -> usize {
+        let own = self.by_account_and_profile.get(&(account.clone(), profile.clone()));
+        let others = self.by_account_and_profile.iter();
+        let others = others.filter(|((other, wanted), _)| other != account && wanted == profile);
         own + others.map(|(_, count)| count.min(own + 1)).sum::<usize>()
     }
 }
 
-/// An item that knows the uid and the profile it was queued with.
+/// An item that knows the account and the profile it was queued with.
 pub trait QueueKey {
-    /// Uid and profile, as passed to [`FairQueue::enqueue`].
-    fn key(&self) -> (u32, ProfileName);
+    /// Account and profile, as passed to [`FairQueue::enqueue`].
+    fn key(&self) -> (Account, ProfileName);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use protocol::Principal;
 
     #[derive(Debug, Clone, PartialEq)]
     struct Item(u32, &'static str, u32);
 
     impl QueueKey for Item {
-        fn key(&self) -> (u32, ProfileName) {
-            (self.0, self.1.into())
+        fn key(&self) -> (Account, ProfileName) {
+            (Account::Uid(self.0), self.1.into())
+        }
+    }
+
+    /// Of any account.
+    struct Shared(u32);
+
+    impl QueueKey for Shared {
+        fn key(&self) -> (Account, ProfileName) {
+            (if self.0 == 4 { Account::Uid(1) } else { Account::Anonymous }, "python".into())
         }
     }
 
     fn enqueue(queue: &mut FairQueue<Item>, uid: u32, profile: &'static str, cost: u32, number: u32) -> QueueTicket {
-        queue.enqueue(uid, "", &profile.into(), cost, Item(uid, profile, number))
+        queue.enqueue(&Caller::of_uid(uid, ""), &profile.into(), cost, Item(uid, profile, number))
     }
 
     fn order(queue: &mut FairQueue<Item>) -> Vec<(u32, u32)> {
@@ -390,14 +402,15 @@ mod tests {
         }
         enqueue(&mut queue, 4, "bash", 1, 0);
         let python: ProfileName = "python".into();
-        assert_eq!(queue.ahead_of(2, &python), 3 + 4);
-        assert_eq!(queue.ahead_of(3, &python), 2);
-        assert_eq!((queue.ahead_of(2, &"bash".into()), queue.ahead_of(4, &"bash".into())), (1, 1));
-        assert!(queue.pop_next(&mut |uid| *uid == 4, &mut |_, _| true).is_some());
+        assert_eq!(queue.ahead_of(&Account::Uid(2), &python), 3 + 4);
+        assert_eq!(queue.ahead_of(&Account::Uid(3), &python), 2);
+        let for_bash = |uid| queue.ahead_of(&Account::Uid(uid), &"bash".into());
+        assert_eq!((for_bash(2), for_bash(4)), (1, 1));
+        assert!(queue.pop_next(&mut |account| *account == Account::Uid(4), &mut |_, _| true).is_some());
         let order = order(&mut queue);
         let positions: Vec<usize> = (0..order.len()).filter(|at| order[*at].0 == 2).collect();
         assert_eq!(positions, [1, 3, 5]);
-        assert!(queue.is_empty() && queue.waiting_by_uid().is_empty());
+        assert!(queue.is_empty() && queue.waiting_by_account().is_empty());
     }
 
     #[test]
@@ -424,10 +437,22 @@ mod tests {
     fn tenants_of_one_uid_take_turns() {
         let mut queue = FairQueue::default();
         for number in 0..10 {
-            queue.enqueue(1, "loud", &"python".into(), 1, Item(1, "python", number));
+            queue.enqueue(&Caller::of_uid(1, "loud"), &"python".into(), 1, Item(1, "python", number));
         }
-        queue.enqueue(1, "quiet", &"python".into(), 1, Item(1, "python", 99));
+        queue.enqueue(&Caller::of_uid(1, "quiet"), &"python".into(), 1, Item(1, "python", 99));
         assert_eq!(order(&mut queue)[1], (1, 99));
+    }
+
+    #[test]
+    fn anonymous_browsers_share_the_turns_of_one_account() {
+        let mut queue = FairQueue::default();
+        let browser = |id: &str| Caller { principal: Principal::Anonymous(id.into()), tenant: String::new() };
+        for (id, number) in [("a", 0), ("a", 1), ("a", 2), ("b", 3)] {
+            queue.enqueue(&browser(id), &"python".into(), 1, Shared(number));
+        }
+        queue.enqueue(&Caller::of_uid(1, ""), &"python".into(), 1, Shared(4));
+        let served = std::iter::from_fn(|| queue.pop_next(&mut |_| true, &mut |_, _| true)).map(|item| item.0);
+        assert_eq!(served.take(3).collect::<Vec<_>>(), [0, 4, 3]);
     }
 
     #[test]
@@ -445,8 +470,11 @@ mod tests {
         let mut queue = FairQueue::default();
         enqueue(&mut queue, 1, "python", 1, 0);
         enqueue(&mut queue, 2, "python", 1, 1);
-        assert_eq!(queue.pop_next(&mut |uid| *uid == 2, &mut |_, _| true), Some(Item(2, "python", 1)));
-        assert_eq!(queue.pop_next(&mut |uid| *uid == 2, &mut |_, _| true), None);
+        assert_eq!(
+            queue.pop_next(&mut |account| *account == Account::Uid(2), &mut |_, _| true),
+            Some(Item(2, "python", 1))
+        );
+        assert_eq!(queue.pop_next(&mut |account| *account == Account::Uid(2), &mut |_, _| true), None);
     }
 
     #[test]
@@ -457,8 +485,8 @@ mod tests {
         assert!(queue.remove(&ticket).is_some() && queue.remove(&ticket).is_none());
         assert_eq!(order(&mut queue), [(1, 1)]);
         assert!(queue.remove(&other).is_none());
-        assert!(queue.uids.members.is_empty() && queue.uids.ring.is_empty());
-        assert_eq!((queue.by_profile.total(), queue.by_uid_and_profile.total()), (0, 0));
+        assert!(queue.accounts.members.is_empty() && queue.accounts.ring.is_empty());
+        assert_eq!((queue.by_profile.total(), queue.by_account_and_profile.total()), (0, 0));
     }
 
     const PROFILES: [&str; 3] = ["a", "b", "c"];
@@ -490,7 +518,7 @@ mod tests {
                 match step {
                     QueueMove::Enqueue { uid, tenant, profile, cost } => {
                         let item = Item(uid, PROFILES[profile], number as u32);
-                        let ticket = queue.enqueue(uid, &tenant.to_string(), &PROFILES[profile].into(), cost, item.clone());
+                        let ticket = queue.enqueue(&Caller::of_uid(uid, tenant.to_string()), &PROFILES[profile].into(), cost, item.clone());
                         model.push((ticket, item, tenant));
                     }
                     QueueMove::Remove(at) if !model.is_empty() => {

@@ -46,7 +46,7 @@ impl<'a> FurtherSandboxes<'a> {
             self.has_failed.store(true, Ordering::Relaxed);
             return None;
         }
-        let busy = self.host.mark_busy(lease.sandbox.id(), &work.profile.name, &work.id, work.caller.uid);
+        let busy = self.host.mark_busy(lease.sandbox.id(), &work.profile.name, &work.id, &work.caller.principal);
         Some(Box::new(BusySandbox { _busy: busy, taken, source: self }))
     }
 }
@@ -86,9 +86,9 @@ impl ExtraSandbox for BusySandbox<'_> {
     }
 
     fn lost(mut self: Box<Self>, lost: &Lost) {
-        let (id, uid, host) = (&self.source.work.id, self.source.work.caller.uid, self.source.host.name());
+        let (work, host) = (self.source.work, self.source.host.name());
         tracing::warn!(
-            submission = %id.escape_debug(), uid, %host, %lost,
+            submission = %work.id.escape_debug(), principal = %work.caller.principal, %host, %lost,
             "further sandbox lost during a test, which is run again"
         );
         self.taken.lease.retire_as(RetireReason::Lost);

@@ -184,7 +184,7 @@ impl UnfinishedSubmission {
 mod tests {
     use super::*;
     use judge::accept::accept;
-    use protocol::Profile;
+    use protocol::{Principal, Profile};
     use serde_json::{Value, json};
     use std::sync::Arc;
 
@@ -198,7 +198,8 @@ mod tests {
             "language": "x", "deadline_ms": 60_000, "files": [{"path": "a", "content_b64": "AP8="}],
             "tests": [{"stdin": "1", "expect": "2", "files": [{"path": "b", "content": "c"}]}, {"expect_b64": "/w=="}],
         }));
-        accept(&submission.unwrap(), 7, &[("x".to_owned(), Arc::new(profile))].into(), &|_| None).unwrap()
+        accept(&submission.unwrap(), &Principal::Uid(7), &[("x".to_owned(), Arc::new(profile))].into(), &|_| None)
+            .unwrap()
     }
 
     /// The files of a new folder, with a saved submission.
@@ -214,8 +215,9 @@ mod tests {
     #[test]
     fn a_damaged_file_tells_whose_it_was_as_far_as_it_goes() {
         let saved = UnfinishedSubmission { version: SUBMISSION_VERSION, at_ms: 1, digest: [0; 32], work: work() };
-        let text = serde_json::to_string(&saved).unwrap();
-        let (id, uid) = (Some(saved.work.id.clone()), Some(saved.work.caller.uid));
+        // as version 0.1 wrote it
+        let text = serde_json::to_string(&saved).unwrap().replace("\"principal\":\"uid:7\"", "\"uid\":7");
+        let (id, uid) = (Some(saved.work.id.clone()), saved.work.caller.principal.uid());
         assert_eq!(SavedOwner::of(&text[..text.len() - 9]), SavedOwner { id: id.clone(), uid });
         let cut = text.find("\"uid\":").unwrap() + "\"uid\":".len() + 1;
         assert_eq!(SavedOwner::of(&text[..cut]), SavedOwner { id, uid: None });
@@ -273,7 +275,7 @@ mod tests {
         std::fs::write(&files.reports, lines.join("\n")).unwrap();
         let loaded = files.reports();
         assert_eq!(loaded.iter().map(|kept| kept.id.as_str()).collect::<Vec<_>>(), ["old", "new"]);
-        assert_eq!((loaded[0].caller.uid, loaded[0].digest), (7, [1; 32]));
+        assert_eq!((&loaded[0].caller, loaded[0].digest), (&Caller::of_uid(7, "t"), [1; 32]));
         assert_eq!(loaded[0].blobs["b1"], b"\xffpicture".as_slice());
         files.remove_reports();
         files.remove_reports();

@@ -138,8 +138,8 @@ pub(super) fn audit_and_keep(
                 lease.retire_as(RetireReason::Residue);
                 counters.count(&counters.residue);
                 if let Some(suppressed) = RESIDUE.allow() {
-                    let (uid, residue) = (caller.uid, residue.join("; "));
-                    tracing::warn!(%profile, uid, suppressed, residue, "a run left residue; its sandbox is retired");
+                    let (principal, residue) = (&caller.principal, residue.join("; "));
+                    tracing::warn!(%profile, %principal, suppressed, residue, "a run left residue; its sandbox is retired");
                 }
             }
             Err(_) => lease.retire_as(RetireReason::Lost),

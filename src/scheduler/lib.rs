@@ -26,7 +26,7 @@
 //! | `further_sandboxes` | those for more tests at the same time |
 //! | `blame` | reports without a judgement, and whose fault they are |
 //! | `service` | admits submissions, starts their tasks, drains |
-//! | `rate` | how many submissions a uid may hand in per second |
+//! | `rate` | how many submissions an account may hand in per second |
 //! | `no_sandbox`, `long_wait` | why a submission got no sandbox, or waits long for one |
 //! | `registry` | submissions by id |
 //! | `answering` | a submission's task and the publication of its report |

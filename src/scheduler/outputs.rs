@@ -6,37 +6,38 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use judge::stored::OutputStore;
+use protocol::Principal;
 
 /// The store of large outputs that reports refer to.
 pub trait BlobStore: Send + Sync {
-    /// Stores bytes for a uid and returns the blob's id; `None` if the uid's bounds are reached.
-    fn keep(&self, uid: u32, bytes: Bytes) -> Option<String>;
+    /// Stores bytes for a principal and returns the blob's id; `None` if its bounds are reached.
+    fn keep(&self, owner: &Principal, bytes: Bytes) -> Option<String>;
     /// The same, but the blob stays until it is published or removed.
-    fn hold(&self, uid: u32, bytes: Bytes) -> Option<String>;
+    fn hold(&self, owner: &Principal, bytes: Bytes) -> Option<String>;
     /// A held blob is one like any other from now on.
     fn publish(&self, blob: &str);
     fn remove(&self, blob: &str);
-    /// The bytes of a blob of a uid.
-    fn get(&self, uid: u32, blob: &str) -> Option<Bytes>;
+    /// The bytes of a blob of a principal.
+    fn get(&self, owner: &Principal, blob: &str) -> Option<Bytes>;
     /// Stores bytes under the id they had in the daemon before.
-    fn put_back(&self, uid: u32, blob: &str, bytes: Bytes);
+    fn put_back(&self, owner: &Principal, blob: &str, bytes: Bytes);
 }
 
-/// The blobs of one uid, for the outputs of its submissions.
-pub(super) struct UidOutputs {
-    pub(super) uid: u32,
+/// The blobs of one principal, for the outputs of its submissions.
+pub(super) struct OwnedOutputs {
+    pub(super) owner: Principal,
     pub(super) blobs: Arc<dyn BlobStore>,
 }
 
-impl fmt::Debug for UidOutputs {
+impl fmt::Debug for OwnedOutputs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UidOutputs").field("uid", &self.uid).finish_non_exhaustive()
+        f.debug_struct("OwnedOutputs").field("owner", &self.owner).finish_non_exhaustive()
     }
 }
 
-impl OutputStore for UidOutputs {
+impl OutputStore for OwnedOutputs {
     fn hold(&self, bytes: Bytes) -> Option<String> {
-        self.blobs.hold(self.uid, bytes)
+        self.blobs.hold(&self.owner, bytes)
     }
 
     fn publish(&self, blob: &str) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::admission::{QueueBounds, QueueLoad, Refusal, admit};
 use crate::fair_queue::{FairQueue, Lane, ProfileName, QueueKey};
 use crate::wait_estimator::WaitEstimator;
+use protocol::{Account, Caller};
 
 const PATIENCE: Duration = Duration::from_secs(8);
 /// A run's duration; one at a time.
@@ -16,8 +17,8 @@ struct Queued {
 }
 
 impl QueueKey for Queued {
-    fn key(&self) -> (u32, ProfileName) {
-        (self.uid, "p".into())
+    fn key(&self) -> (Account, ProfileName) {
+        (Account::Uid(self.uid), "p".into())
     }
 }
 
@@ -50,12 +51,12 @@ impl Simulation {
     fn submit(&mut self, uid: u32) -> Result<(), Duration> {
         let predicted_wait = match self.queue.is_empty() {
             true => None,
-            false => self.estimator.estimate(self.queue.ahead_of(uid, &"p".into())),
+            false => self.estimator.estimate(self.queue.ahead_of(&Account::Uid(uid), &"p".into())),
         };
         let load = QueueLoad { host_up: true, predicted_wait, patience: PATIENCE, ..QueueLoad::default() };
-        match admit(load, QueueBounds { max: 4096, max_per_uid: 2048, max_bytes_per_uid: 1 }) {
+        match admit(load, QueueBounds { max: 4096, max_per_account: 2048, max_bytes_per_account: 1 }) {
             Ok(()) => {
-                self.queue.enqueue(uid, "", &Lane::from("p"), 1, Queued { uid, at: self.now });
+                self.queue.enqueue(&Caller::of_uid(uid, ""), &Lane::from("p"), 1, Queued { uid, at: self.now });
                 Ok(())
             }
             Err(Refusal::WaitTooLong { retry_after, .. }) => {
@@ -117,7 +118,7 @@ fn a_refused_caller_that_waits_as_told_is_admitted_and_one_that_does_not_is_not(
     let mut simulation = a_minute_of_overload();
     // a much longer queue, so that the hint is not at its least
     for _ in 0..40 {
-        simulation.queue.enqueue(1, "", &Lane::from("p"), 1, Queued { uid: 1, at: simulation.now });
+        simulation.queue.enqueue(&Caller::of_uid(1, ""), &Lane::from("p"), 1, Queued { uid: 1, at: simulation.now });
     }
     let now = simulation.now;
     let retry_after = simulation.submit(1).unwrap_err();

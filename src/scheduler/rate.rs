@@ -1,4 +1,4 @@
-//! How many submissions a uid may hand in per second: a bucket of tokens per uid. Decisions take
+//! How many submissions an account may hand in per second: a bucket of tokens for each. Decisions take
 //! the time as an argument.
 //!
 //! ```text
@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use protocol::Account;
 
 /// Buckets above which those that are full are forgotten: a full one says nothing.
 const MAX_IDLE_BUCKETS: usize = 256;
@@ -22,7 +24,7 @@ pub struct RateBound {
     pub burst: u32,
 }
 
-/// What is left of a uid's tokens.
+/// What is left of an account's tokens.
 #[derive(Debug, Clone, Copy)]
 struct TokenBucket {
     tokens: f64,
@@ -37,16 +39,16 @@ impl TokenBucket {
     }
 }
 
-/// The buckets of all uids.
+/// The buckets of all accounts.
 #[derive(Debug, Default)]
-pub(super) struct RateLimiter(Mutex<HashMap<u32, TokenBucket>>);
+pub(super) struct RateLimiter(Mutex<HashMap<Account, TokenBucket>>);
 
 impl RateLimiter {
-    /// Takes a token of this uid.
+    /// Takes a token of this account.
     ///
     /// # Errors
     /// The time after which there is one.
-    pub(super) fn take(&self, uid: u32, now: Instant, bound: RateBound) -> Result<(), Duration> {
+    pub(super) fn take(&self, account: &Account, now: Instant, bound: RateBound) -> Result<(), Duration> {
         let mut buckets = self.0.lock();
         if bound.per_second <= 0.0 {
             buckets.clear();
@@ -56,7 +58,7 @@ impl RateLimiter {
             buckets.retain(|_, bucket| bucket.tokens_at(now, bound) < f64::from(bound.burst));
         }
         let full = TokenBucket { tokens: f64::from(bound.burst), at: now };
-        let bucket = buckets.entry(uid).or_insert(full);
+        let bucket = buckets.entry(account.clone()).or_insert(full);
         let tokens = bucket.tokens_at(now, bound);
         *bucket = TokenBucket { tokens, at: bucket.at.max(now) };
         if tokens >= 1.0 {
@@ -73,11 +75,11 @@ mod tests {
 
     const BOUND: RateBound = RateBound { per_second: 2.0, burst: 3 };
 
-    /// Seconds at which one uid is admitted, of submissions every `every_ms` for ten seconds.
+    /// Seconds at which one account is admitted, of submissions every `every_ms` for ten seconds.
     fn admitted(bound: RateBound, every_ms: u64) -> usize {
         let (limiter, begun) = (RateLimiter::default(), Instant::now());
         let times = (0..).map(|at| Duration::from_millis(at * every_ms)).take_while(|at| *at < Duration::from_secs(10));
-        times.filter(|at| limiter.take(7, begun + *at, bound).is_ok()).count()
+        times.filter(|at| limiter.take(&Account::Uid(7), begun + *at, bound).is_ok()).count()
     }
 
     #[test]
@@ -93,24 +95,24 @@ mod tests {
     fn a_refusal_says_when_there_is_a_token_again_and_is_right() {
         let (limiter, now) = (RateLimiter::default(), Instant::now());
         for _ in 0..BOUND.burst {
-            limiter.take(7, now, BOUND).unwrap();
+            limiter.take(&Account::Uid(7), now, BOUND).unwrap();
         }
-        let after = limiter.take(7, now, BOUND).unwrap_err();
+        let after = limiter.take(&Account::Uid(7), now, BOUND).unwrap_err();
         assert_eq!(after, Duration::from_millis(500));
         // refused ones take nothing
-        assert!(limiter.take(7, now + after - Duration::from_millis(1), BOUND).is_err());
-        limiter.take(7, now + after, BOUND).unwrap();
-        // another uid has tokens of its own
-        limiter.take(8, now, BOUND).unwrap();
+        assert!(limiter.take(&Account::Uid(7), now + after - Duration::from_millis(1), BOUND).is_err());
+        limiter.take(&Account::Uid(7), now + after, BOUND).unwrap();
+        // another account has tokens of its own
+        limiter.take(&Account::Uid(8), now, BOUND).unwrap();
         // an earlier time, as between threads, gives nothing
-        assert!(limiter.take(7, now, BOUND).is_err());
+        assert!(limiter.take(&Account::Uid(7), now, BOUND).is_err());
     }
 
     #[test]
     fn full_buckets_are_forgotten() {
         let (limiter, now) = (RateLimiter::default(), Instant::now());
         for uid in 0..10_000 {
-            limiter.take(uid, now + Duration::from_secs(uid.into()), BOUND).unwrap();
+            limiter.take(&Account::Uid(uid), now + Duration::from_secs(uid.into()), BOUND).unwrap();
         }
         assert!(limiter.0.lock().len() <= MAX_IDLE_BUCKETS + 1);
     }

@@ -231,6 +231,7 @@ pub(crate) mod tests {
 
     use super::*;
     use judge::accept::accept;
+    use protocol::Principal;
     use serde_json::{Value, json};
 
     pub(crate) fn issuer() -> ReceiptIssuer {
@@ -259,7 +260,7 @@ pub(crate) mod tests {
             ],
         });
         change(&mut submission);
-        accept(&serde_json::from_value(submission).unwrap(), 7, &profiles, &|_| None).unwrap()
+        accept(&serde_json::from_value(submission).unwrap(), &Principal::Uid(7), &profiles, &|_| None).unwrap()
     }
 
     fn run(fields: Value) -> Value {

@@ -12,13 +12,12 @@ const MAX_MESSAGE_CHARS: usize = 200;
 
 /// Who called, as the store names it.
 pub(super) fn owner(caller: &Caller) -> RecordOwner {
-    RecordOwner { principal: format!("uid:{}", caller.uid), tenant: caller.tenant.clone() }
+    RecordOwner { principal: caller.principal.to_string(), tenant: caller.tenant.clone() }
 }
 
-/// The caller of an owner; `None` if another door took the submission in.
+/// The caller of an owner; `None` if a later version took the submission in.
 pub(super) fn caller(owner: &RecordOwner) -> Option<Caller> {
-    let uid = owner.principal.strip_prefix("uid:")?.parse().ok()?;
-    Some(Caller { uid, tenant: owner.tenant.clone() })
+    Some(Caller { principal: owner.principal.parse().ok()?, tenant: owner.tenant.clone() })
 }
 
 pub(super) fn now_ms() -> i64 {
@@ -91,13 +90,13 @@ mod tests {
 
     #[test]
     fn a_report_is_listed_with_what_its_runs_used() {
-        let caller = Caller { uid: 7, tenant: "t".to_owned() };
+        let caller = Caller::of_uid(7, "t");
         let listed = entry(&caller, "python", &report(), Instant::now());
         assert_eq!((listed.cpu_ms, listed.memory_bytes, listed.total_ms), (3.0, 7, 9.5));
         assert_eq!((listed.verdict.as_str(), listed.blame.as_deref()), ("system_error", Some("host")));
         assert_eq!(listed.owner.principal, "uid:7");
         assert_eq!(self::caller(&listed.owner), Some(caller));
-        assert_eq!(self::caller(&RecordOwner { principal: "token:1".to_owned(), tenant: String::new() }), None);
+        assert_eq!(self::caller(&RecordOwner { principal: "queue:1".to_owned(), tenant: String::new() }), None);
     }
 
     #[test]

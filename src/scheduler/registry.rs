@@ -15,8 +15,8 @@ use super::stored::Stored;
 use config::bounds;
 use judge::events::EventLog;
 use judge::pipe::Pipe;
-use protocol::Caller;
 use protocol::ReportText;
+use protocol::{Account, Caller, Principal};
 use store::Start;
 
 /// The daemon is shutting down, and the submission is kept for the next one.
@@ -24,19 +24,19 @@ use store::Start;
 pub struct KeptForNextDaemon;
 
 /// Who looks at submissions, and so which ones are visible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Viewer {
     /// An administrator sees all submissions.
     Admin,
-    /// A uid sees its own submissions, of any tenant: ids are given to their owner only.
-    Uid(u32),
+    /// A principal sees its own submissions, of any tenant: ids are given to their owner only.
+    Principal(Principal),
 }
 
 impl Viewer {
-    fn sees(self, handle: &SubmissionHandle) -> bool {
+    fn sees(&self, handle: &SubmissionHandle) -> bool {
         match self {
             Viewer::Admin => true,
-            Viewer::Uid(uid) => handle.caller.uid == uid,
+            Viewer::Principal(own) => handle.caller.principal == *own,
         }
     }
 }
@@ -63,7 +63,7 @@ impl SubmissionIo {
 pub struct SubmissionHandle {
     /// The caller's id, or a generated one.
     pub id: String,
-    /// The uid and tenant that submitted it.
+    /// Who submitted it.
     pub caller: Caller,
     /// A digest of the content, to detect another submission with the same id.
     pub(super) digest: [u8; 32],
@@ -240,7 +240,7 @@ pub(super) enum IdClaim {
     Conflict,
 }
 
-/// The answered submissions of one uid.
+/// The answered submissions of one account.
 #[derive(Debug, Default)]
 struct Answered {
     /// In order of their answers. Removed ones are skipped when they come up.
@@ -264,8 +264,8 @@ impl Answered {
 struct RegistryState {
     /// By id. Several callers may use the same id.
     by_id: HashMap<String, Vec<Arc<SubmissionHandle>>>,
-    /// The answered ones of each uid.
-    answered: HashMap<u32, Answered>,
+    /// The answered ones of each account.
+    answered: HashMap<Account, Answered>,
     /// How many of the answered ones are still in `by_id`.
     retained: usize,
 }
@@ -291,14 +291,14 @@ impl RegistryState {
         }
         let Some(bytes) = handle.retained_bytes.get() else { return };
         self.retained -= 1;
-        if let Some(answered) = self.answered.get_mut(&handle.caller.uid) {
+        if let Some(answered) = self.answered.get_mut(&handle.caller.account()) {
             answered.count -= 1;
             answered.bytes -= bytes;
         }
     }
 
-    fn remove_oldest(&mut self, uid: u32) {
-        let Some(answered) = self.answered.get_mut(&uid) else { return };
+    fn remove_oldest(&mut self, account: &Account) {
+        let Some(answered) = self.answered.get_mut(account) else { return };
         let oldest = answered.queue.pop_front();
         if let Some(oldest) = oldest.and_then(|(_, handle)| handle.upgrade()) {
             self.remove(&oldest);
@@ -306,12 +306,13 @@ impl RegistryState {
         self.answered.retain(|_, answered| !answered.queue.is_empty());
     }
 
-    /// The uid whose oldest answered submission is the next to be removed, if one has to go. Of too
-    /// many, those of the uid that has the most.
-    fn due(&self, now: Instant) -> Option<u32> {
+    /// The account whose oldest answered submission is the next to be removed, if one has to go. Of too
+    /// many, those of the account that has the most.
+    fn due(&self, now: Instant) -> Option<Account> {
         let due = self.answered.iter().find(|(_, answered)| answered.is_oldest_due(now));
         let most = || self.answered.iter().max_by_key(|(_, answered)| answered.count);
-        due.or_else(|| (self.retained > bounds::MAX_KEPT_REPORTS).then(most).flatten()).map(|(uid, _)| *uid)
+        due.or_else(|| (self.retained > bounds::MAX_KEPT_REPORTS).then(most).flatten())
+            .map(|(account, _)| account.clone())
     }
 }
 
@@ -341,17 +342,17 @@ impl Registry {
             return;
         }
         state.retained += 1;
-        let answered = state.answered.entry(handle.caller.uid).or_default();
+        let answered = state.answered.entry(handle.caller.account()).or_default();
         answered.count += 1;
         answered.bytes += report_bytes;
         answered.queue.push_back((now.checked_sub(age).unwrap_or(now), Arc::downgrade(handle)));
-        while let Some(uid) = state.due(now) {
-            state.remove_oldest(uid);
+        while let Some(account) = state.due(now) {
+            state.remove_oldest(&account);
         }
     }
 
     /// The submission with this id that the viewer sees; of this tenant, or the first of any.
-    pub(super) fn find(&self, viewer: Viewer, id: &str, tenant: Option<&str>) -> Option<Arc<SubmissionHandle>> {
+    pub(super) fn find(&self, viewer: &Viewer, id: &str, tenant: Option<&str>) -> Option<Arc<SubmissionHandle>> {
         let is_meant = |handle: &&Arc<SubmissionHandle>| {
             viewer.sees(handle) && tenant.is_none_or(|own| handle.caller.tenant == own)
         };
@@ -362,18 +363,20 @@ impl Registry {
         self.lock().remove(handle);
     }
 
-    /// Removes the answered submissions of a tenant, of one uid or of all.
-    pub(super) fn remove_answered(&self, tenant: &str, uid: Option<u32>) {
+    /// Removes the answered submissions of a tenant, of one principal or of all.
+    pub(super) fn remove_answered(&self, tenant: &str, principal: Option<&Principal>) {
         let mut state = self.lock();
         let is_meant = |handle: &&Arc<SubmissionHandle>| {
-            let Caller { uid: of, tenant: whose } = &handle.caller;
-            whose == tenant && uid.is_none_or(|uid| uid == *of) && handle.retained_bytes.get().is_some()
+            let Caller { principal: of, tenant: whose } = &handle.caller;
+            whose == tenant
+                && principal.is_none_or(|principal| principal == of)
+                && handle.retained_bytes.get().is_some()
         };
         let all: Vec<Arc<SubmissionHandle>> = state.by_id.values().flatten().filter(is_meant).cloned().collect();
         all.iter().for_each(|handle| state.remove(handle));
     }
 
-    pub(super) fn list(&self, viewer: Viewer) -> Vec<Arc<SubmissionHandle>> {
+    pub(super) fn list(&self, viewer: &Viewer) -> Vec<Arc<SubmissionHandle>> {
         self.lock().by_id.values().flatten().filter(|handle| viewer.sees(handle)).cloned().collect()
     }
 }
@@ -384,7 +387,7 @@ mod tests {
 
     fn handle(uid: u32, id: usize) -> Arc<SubmissionHandle> {
         let io = SubmissionIo { log: EventLog::new(false), input: None };
-        Arc::new(SubmissionHandle::new(id.to_string(), Caller { uid, tenant: String::new() }, [0; 32], false, io))
+        Arc::new(SubmissionHandle::new(id.to_string(), Caller::of_uid(uid, ""), [0; 32], false, io))
     }
 
     fn answer(registry: &Registry, handle: &Arc<SubmissionHandle>, report_bytes: usize) {
@@ -392,12 +395,16 @@ mod tests {
         registry.record_answer(handle, Duration::ZERO, report_bytes);
     }
 
-    fn find(registry: &Registry, viewer: Viewer, id: &str) -> Option<Arc<SubmissionHandle>> {
+    fn find(registry: &Registry, viewer: &Viewer, id: &str) -> Option<Arc<SubmissionHandle>> {
         registry.find(viewer, id, None)
     }
 
+    fn of_uid(uid: u32) -> Viewer {
+        Viewer::Principal(Principal::Uid(uid))
+    }
+
     fn count(registry: &Registry, uid: u32) -> usize {
-        registry.list(Viewer::Uid(uid)).len()
+        registry.list(&of_uid(uid)).len()
     }
 
     #[test]
@@ -408,12 +415,12 @@ mod tests {
             answer(&registry, &handle(1, id), 1000);
         }
         assert_eq!(count(&registry, 1), bounds::MAX_KEPT_REPORTS + 1);
-        assert!(find(&registry, Viewer::Uid(1), "0").is_some() && find(&registry, Viewer::Uid(1), "10").is_none());
-        assert!(find(&registry, Viewer::Uid(1), "11").is_some());
+        assert!(find(&registry, &of_uid(1), "0").is_some() && find(&registry, &of_uid(1), "10").is_none());
+        assert!(find(&registry, &of_uid(1), "11").is_some());
     }
 
     #[test]
-    fn large_reports_are_bounded_for_each_uid_and_cost_no_other_one_its_own() {
+    fn large_reports_are_bounded_for_each_account_and_cost_no_other_one_its_own() {
         let registry = Registry::default();
         answer(&registry, &handle(2, 0), bounds::MAX_REPORT_BYTES);
         let large = bounds::MAX_REPORT_BYTES;
@@ -421,7 +428,7 @@ mod tests {
             answer(&registry, &handle(1, id), large);
         }
         assert_eq!(count(&registry, 1), bounds::MAX_KEPT_REPORT_BYTES_PER_UID / large);
-        assert!(find(&registry, Viewer::Uid(1), "999").is_some());
+        assert!(find(&registry, &of_uid(1), "999").is_some());
         assert_eq!(count(&registry, 2), 1);
         // the newest stays, whatever its size
         answer(&registry, &handle(3, 0), bounds::MAX_KEPT_REPORT_BYTES_PER_UID + 1);
@@ -429,14 +436,14 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_reports_the_uid_with_the_most_loses_its_oldest() {
+    fn of_too_many_reports_the_account_with_the_most_loses_its_oldest() {
         let registry = Registry::default();
         answer(&registry, &handle(2, 0), 1000);
         for id in 1..=bounds::MAX_KEPT_REPORTS {
             answer(&registry, &handle(1, id), 1000);
         }
         assert_eq!((count(&registry, 1), count(&registry, 2)), (bounds::MAX_KEPT_REPORTS - 1, 1));
-        assert!(find(&registry, Viewer::Uid(1), "1").is_none());
+        assert!(find(&registry, &of_uid(1), "1").is_none());
     }
 
     #[test]
@@ -444,20 +451,20 @@ mod tests {
         let registry = Registry::default();
         let of = |uid, tenant: &str| {
             let io = SubmissionIo { log: EventLog::new(false), input: None };
-            let caller = Caller { uid, tenant: tenant.to_owned() };
+            let caller = Caller::of_uid(uid, tenant);
             let handle = Arc::new(SubmissionHandle::new("job".to_owned(), caller, [0; 32], true, io));
             registry.add(handle.clone());
             handle
         };
         let (a, b, other) = (of(1, "a"), of(1, "b"), of(2, "a"));
-        let found = |viewer, tenant| registry.find(viewer, "job", tenant).map(|found| Arc::as_ptr(&found));
-        assert_eq!(found(Viewer::Uid(1), None), Some(Arc::as_ptr(&a)));
-        assert_eq!(found(Viewer::Uid(1), Some("a")), Some(Arc::as_ptr(&a)));
-        assert_eq!(found(Viewer::Uid(1), Some("b")), Some(Arc::as_ptr(&b)));
-        assert_eq!(found(Viewer::Uid(1), Some("")), None);
-        assert_eq!(found(Viewer::Uid(2), None), Some(Arc::as_ptr(&other)));
+        let found = |viewer: &Viewer, tenant| registry.find(viewer, "job", tenant).map(|found| Arc::as_ptr(&found));
+        assert_eq!(found(&of_uid(1), None), Some(Arc::as_ptr(&a)));
+        assert_eq!(found(&of_uid(1), Some("a")), Some(Arc::as_ptr(&a)));
+        assert_eq!(found(&of_uid(1), Some("b")), Some(Arc::as_ptr(&b)));
+        assert_eq!(found(&of_uid(1), Some("")), None);
+        assert_eq!(found(&of_uid(2), None), Some(Arc::as_ptr(&other)));
         registry.remove(&a);
-        assert_eq!(found(Viewer::Uid(1), None), Some(Arc::as_ptr(&b)));
+        assert_eq!(found(&of_uid(1), None), Some(Arc::as_ptr(&b)));
     }
 
     #[test]
@@ -485,8 +492,8 @@ mod tests {
             answer(&registry, &handle, bounds::MAX_REPORT_BYTES);
             registry.remove(&handle);
         }
-        assert!(find(&registry, Viewer::Uid(1), "0").is_some());
+        assert!(find(&registry, &of_uid(1), "0").is_some());
         let state = registry.lock();
-        assert_eq!((state.by_id.len(), state.retained, state.answered[&1].bytes), (1, 1, 1000));
+        assert_eq!((state.by_id.len(), state.retained, state.answered[&Account::Uid(1)].bytes), (1, 1, 1000));
     }
 }

@@ -90,7 +90,7 @@ impl SubmissionService {
     fn put_back(&self, store: &Store, LoadedReport { known, text, outputs }: LoadedReport) {
         let Some(caller) = records::caller(&known.owner) else { return };
         for (blob, content) in outputs {
-            self.blobs.put_back(caller.uid, &blob, content);
+            self.blobs.put_back(&caller.principal, &blob, content);
         }
         let left = Duration::from_millis(known.expires_ms.saturating_sub(store.now_ms()).max(0).unsigned_abs());
         let age = bounds::REPORT_TTL.saturating_sub(left);
@@ -105,7 +105,7 @@ impl SubmissionService {
         let stored = Stored::Held { key: held.key, is_started: false };
         match revive(store, &held, &caller, profiles) {
             Revived::Run(work) => {
-                let slot = self.take_slot(&mut self.usage_by_uid.lock(), &work);
+                let slot = self.take_slot(&mut self.usage_by_account.lock(), &work);
                 let (received, accepting) = (Instant::now(), Duration::ZERO);
                 let arrival = Arrival { received, accepting, log: EventLog::new(true), outlives_caller: true };
                 let handle = self.register(&work, held.digest, &arrival, stored);
@@ -152,7 +152,7 @@ fn revive(store: &Store, held: &Held, caller: &Caller, profiles: &Profiles) -> R
         Ok(StoredForm::Work { work }) => *work,
         Ok(StoredForm::Submission { mut submission }) => {
             submission.id = Some(held.id.clone());
-            match accept(&submission, caller.uid, profiles, &|blob| files.get(blob).cloned()) {
+            match accept(&submission, &caller.principal, profiles, &|blob| files.get(blob).cloned()) {
                 Ok(work) => work,
                 Err(rejected) => return invalid(&rejected.to_string()),
             }

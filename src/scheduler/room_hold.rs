@@ -79,7 +79,7 @@ mod tests {
 
     fn key(uid: u32, memory: u64) -> (Caller, Lane) {
         let room = Room { micro_cpus: 1_000_000, memory };
-        (Caller { uid, tenant: String::new() }, Lane { room, ..Lane::from("c") })
+        (Caller::of_uid(uid, ""), Lane { room, ..Lane::from("c") })
     }
 
     #[test]

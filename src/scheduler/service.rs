@@ -27,9 +27,9 @@ use config::{QueueSettings, bounds};
 use judge::cache::Cache;
 use judge::events::EventLog;
 use judge::work::Work;
-use protocol::Submission;
 use protocol::rows::HostState;
 use protocol::status::Counters;
+use protocol::{Account, Principal, Submission};
 use sandbox::host::{Fleet, Host};
 use store::{Forget, Store};
 
@@ -72,7 +72,7 @@ pub struct SubmissionService {
     pub(super) admitted: AtomicUsize,
     pub(super) counters: Arc<SubmissionCounters>,
     pub(super) languages: LanguageMetrics,
-    pub(super) usage_by_uid: UsageByUid,
+    pub(super) usage_by_account: UsageByAccount,
     draining: AtomicBool,
     /// An operator asked for no more submissions, for maintenance.
     paused: AtomicBool,
@@ -95,18 +95,18 @@ impl std::fmt::Debug for SubmissionService {
     }
 }
 
-/// A uid's admitted and unanswered submissions.
+/// An account's admitted and unanswered submissions.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct UidUsage {
+pub(super) struct AccountUsage {
     submissions: usize,
     bytes: u64,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct UsageByUid(Mutex<HashMap<u32, UidUsage>>);
+pub(super) struct UsageByAccount(Mutex<HashMap<Account, AccountUsage>>);
 
-impl UsageByUid {
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u32, UidUsage>> {
+impl UsageByAccount {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Account, AccountUsage>> {
         self.0.lock()
     }
 }
@@ -114,19 +114,19 @@ impl UsageByUid {
 /// Counts one admitted submission until it is dropped.
 pub(super) struct AdmissionSlot {
     service: Arc<SubmissionService>,
-    uid: u32,
+    account: Account,
     bytes: u64,
 }
 
 impl Drop for AdmissionSlot {
     fn drop(&mut self) {
         self.service.admitted.fetch_sub(1, Ordering::Relaxed);
-        let mut by_uid = self.service.usage_by_uid.lock();
-        if let Some(usage) = by_uid.get_mut(&self.uid) {
+        let mut by_account = self.service.usage_by_account.lock();
+        if let Some(usage) = by_account.get_mut(&self.account) {
             usage.submissions -= 1;
             usage.bytes -= self.bytes;
             if usage.submissions == 0 {
-                by_uid.remove(&self.uid);
+                by_account.remove(&self.account);
             }
         }
     }
@@ -161,7 +161,7 @@ impl SubmissionService {
             admitted: AtomicUsize::new(0),
             counters: Arc::default(),
             languages: LanguageMetrics::default(),
-            usage_by_uid: UsageByUid::default(),
+            usage_by_account: UsageByAccount::default(),
             draining: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             drain_ended: watch::Sender::new(false),
@@ -268,14 +268,14 @@ impl SubmissionService {
     }
 
     fn admit(self: &Arc<Self>, work: &Work) -> Result<AdmissionSlot, Refusal> {
-        let uid = work.caller.uid;
-        let predicted_wait = self.allocator.predict_wait(uid, &work.profile.name);
-        let mut by_uid = self.usage_by_uid.lock();
-        let usage = by_uid.get(&uid).copied().unwrap_or_default();
+        let account = work.caller.account();
+        let predicted_wait = self.allocator.predict_wait(&account, &work.profile.name);
+        let mut by_account = self.usage_by_account.lock();
+        let usage = by_account.get(&account).copied().unwrap_or_default();
         let load = QueueLoad {
             admitted: self.admitted.load(Ordering::Relaxed),
-            admitted_of_uid: usage.submissions,
-            bytes_of_uid: usage.bytes.saturating_add(work.bytes()),
+            admitted_of_account: usage.submissions,
+            bytes_of_account: usage.bytes.saturating_add(work.bytes()),
             host_up: !self.fleet.schedulable().is_empty(),
             draining: self.draining.load(Ordering::Relaxed),
             create_time: self.create_time(),
@@ -284,15 +284,16 @@ impl SubmissionService {
             patience: self.queue_config().patience(),
         };
         let QueueSettings { max, max_per_uid, max_rate_per_uid, burst_per_uid, .. } = self.queue_config();
-        let limits = QueueBounds { max, max_per_uid, max_bytes_per_uid: bounds::MAX_BYTES_PER_UID };
+        let limits =
+            QueueBounds { max, max_per_account: max_per_uid, max_bytes_per_account: bounds::MAX_BYTES_PER_UID };
         let rate = RateBound { per_second: max_rate_per_uid, burst: burst_per_uid };
         // last: what is refused for another reason takes no token
         let decided = admit(load, limits).and_then(|()| {
             let refused = |retry_after| Refusal::RateExceeded { per_second: rate.per_second, retry_after };
-            self.rates.take(uid, Instant::now(), rate).map_err(refused)
+            self.rates.take(&account, Instant::now(), rate).map_err(refused)
         });
         match decided {
-            Ok(()) => Ok(self.take_slot(&mut by_uid, work)),
+            Ok(()) => Ok(self.take_slot(&mut by_account, work)),
             Err(refusal) => {
                 self.counters.count(&self.counters.refused);
                 Err(match refusal {
@@ -304,14 +305,18 @@ impl SubmissionService {
     }
 
     /// Counts a submission as admitted.
-    pub(super) fn take_slot(self: &Arc<Self>, by_uid: &mut HashMap<u32, UidUsage>, work: &Work) -> AdmissionSlot {
-        let (uid, bytes) = (work.caller.uid, work.bytes());
+    pub(super) fn take_slot(
+        self: &Arc<Self>,
+        by_account: &mut HashMap<Account, AccountUsage>,
+        work: &Work,
+    ) -> AdmissionSlot {
+        let (account, bytes) = (work.caller.account(), work.bytes());
         self.admitted.fetch_add(1, Ordering::Relaxed);
         self.counters.count(&self.counters.admitted);
-        let usage = by_uid.entry(uid).or_default();
+        let usage = by_account.entry(account.clone()).or_default();
         usage.submissions += 1;
         usage.bytes += bytes;
-        AdmissionSlot { service: self.clone(), uid, bytes }
+        AdmissionSlot { service: self.clone(), account, bytes }
     }
 
     /// Refuses a submission that requires more isolation than a host that takes work has.
@@ -373,7 +378,7 @@ impl SubmissionService {
     }
 
     /// The submission with this id, if `viewer` may see it; of this tenant, or the first of any.
-    pub fn find(&self, viewer: Viewer, id: &str, tenant: Option<&str>) -> Option<Arc<SubmissionHandle>> {
+    pub fn find(&self, viewer: &Viewer, id: &str, tenant: Option<&str>) -> Option<Arc<SubmissionHandle>> {
         self.registry.find(viewer, id, tenant)
     }
 
@@ -383,7 +388,7 @@ impl SubmissionService {
     }
 
     /// All submissions that `viewer` may see.
-    pub fn list(&self, viewer: Viewer) -> Vec<Arc<SubmissionHandle>> {
+    pub fn list(&self, viewer: &Viewer) -> Vec<Arc<SubmissionHandle>> {
         self.registry.list(viewer)
     }
 
@@ -438,7 +443,7 @@ impl SubmissionService {
                 self.drain_ended.send_replace(true);
                 // repeated, because a waiting submission may get a sandbox at the last moment
                 let is_saved = |handle: &SubmissionHandle| handle.outlives_caller() && handle.phase().is_waiting();
-                let all = self.registry.list(Viewer::Admin);
+                let all = self.registry.list(&Viewer::Admin);
                 all.iter().filter(|handle| !is_saved(handle)).for_each(|handle| handle.interrupt());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -461,16 +466,21 @@ impl SubmissionService {
         }
     }
 
-    /// Removes what is kept of a tenant, of one uid or of all: reports in memory, everything in the
+    /// Removes what is kept of a tenant, of one principal or of all: reports in memory, everything in the
     /// store, backups in the state folder, and compiled programs, which are those of all tenants.
     /// Returns how many submissions and reports of the store that were.
     ///
     /// # Errors
     /// The disk failed, or the daemon ends.
-    pub async fn forget_tenant(&self, store: &Store, tenant: &str, uid: Option<u32>) -> Result<u64, store::Error> {
+    pub async fn forget_tenant(
+        &self,
+        store: &Store,
+        tenant: &str,
+        principal: Option<&Principal>,
+    ) -> Result<u64, store::Error> {
         self.settle_records().await;
-        self.registry.remove_answered(tenant, uid);
-        let principal = uid.map(|uid| format!("uid:{uid}"));
+        self.registry.remove_answered(tenant, principal);
+        let principal = principal.map(Principal::to_string);
         let removed = store.forget(Forget { tenant: tenant.to_owned(), principal }).done().await?;
         store.remove_backup()?;
         self.cache.clear();

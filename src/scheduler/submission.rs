@@ -33,7 +33,7 @@ use super::further_sandboxes::FurtherSandboxes;
 use super::language_metrics::LanguageMetrics;
 use super::leases::{Unfit, allocate_referees, audit_and_keep, may_keep, set_limits};
 use super::no_sandbox::NoSandbox;
-use super::outputs::{BlobStore, UidOutputs};
+use super::outputs::{BlobStore, OwnedOutputs};
 use super::phase::SubmissionPhase;
 use super::registry::SubmissionHandle;
 use super::stages::{Stage, StageTimes};
@@ -134,7 +134,7 @@ impl Placement {
         let referees = referees.map(|(lease, referee)| (&lease.host, &lease.lease, &referee.profile));
         let all = [own].into_iter().chain(referees);
         let occupy = |(host, lease, profile): (&Arc<Host>, &Lease, &Arc<Profile>)| {
-            host.mark_busy(lease.sandbox.id(), &profile.name, &work.id, work.caller.uid)
+            host.mark_busy(lease.sandbox.id(), &profile.name, &work.id, &work.caller.principal)
         };
         self.occupied = all.map(occupy).collect();
     }
@@ -340,7 +340,10 @@ impl<'a> SubmissionTask<'a> {
             cache: self.resources.cache,
             finished: &finished,
             extras: &extras,
-            outputs: Arc::new(UidOutputs { uid: work.caller.uid, blobs: self.resources.blobs.clone() }),
+            outputs: Arc::new(OwnedOutputs {
+                owner: work.caller.principal.clone(),
+                blobs: self.resources.blobs.clone(),
+            }),
         };
         let result = placement.judge(work, context, leased_at).await;
         self.handle.set_phase(SubmissionPhase::Settling);
@@ -397,8 +400,8 @@ impl<'a> SubmissionTask<'a> {
             Attempt::Lost(death) => return self.after_loss(death),
             Attempt::Interrupted => return Next::Keep,
             Attempt::Unfit(unfit @ Unfit::Limits(_)) if self.retries == 0 => {
-                let uid = self.work.caller.uid;
-                tracing::warn!(submission = %id.escape_debug(), uid, error = %unfit, "sandbox unfit for a submission");
+                let principal = &self.work.caller.principal;
+                tracing::warn!(submission = %id.escape_debug(), %principal, error = %unfit, "sandbox unfit for a submission");
                 self.retries += 1;
                 return Next::Retry;
             }
@@ -424,8 +427,8 @@ impl<'a> SubmissionTask<'a> {
         self.times.set(Stage::Lease, lease_time);
         self.times.set_judging(&judged.timings);
         let deciding = Instant::now();
-        let uid = self.work.caller.uid;
-        let mut report = render::report(&self.work.id, judged, &|bytes| self.resources.blobs.keep(uid, bytes));
+        let (work, blobs) = (&self.work, &self.resources.blobs);
+        let mut report = render::report(&work.id, judged, &|bytes| blobs.keep(&work.caller.principal, bytes));
         self.times.add(Stage::Decide, deciding.elapsed());
         report.start = Some(start);
         if start == StartKind::Cold
@@ -444,7 +447,7 @@ impl<'a> SubmissionTask<'a> {
     fn after_loss(&mut self, death: Death) -> Next {
         let id = &self.work.id;
         tracing::warn!(
-            submission = %id.escape_debug(), uid = self.work.caller.uid, host = %death.host, lost = %death.lost,
+            submission = %id.escape_debug(), principal = %self.work.caller.principal, host = %death.host, lost = %death.lost,
             sandbox = death.sandbox,
             engine_was_well = death.engine_was_well, init_exit_code = death.end.exit_code, oom = death.end.oom,
             remedy = death.remedy(),

@@ -31,6 +31,7 @@ use super::text::{clean, quoted};
 /// Names that `log.level` accepts before `=`, and the module path each stands for. `gateway` is the
 /// former name of `http`.
 pub const MODULES: &[(&str, &str)] = &[
+    ("calls", "server::calls"),
     ("cli", "cli"),
     ("config", "config"),
     ("daemon", "daemon"),

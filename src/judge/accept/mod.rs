@@ -26,7 +26,7 @@ use plan::PlanBuilder;
 use program::{ProfileProgram, check_allowed, entry, environment, limit_error};
 use protocol::language_code::{code_of_profile, entry_point};
 use protocol::submission::{CheckerKind, Protocol, Submission, SuiteFormat, TestSpec};
-use protocol::{Caller, Limits, Profile};
+use protocol::{Caller, Limits, Principal, Profile};
 use referees::Referees;
 
 fn bad(field: impl Into<String>, message: impl Into<String>) -> Rejected {
@@ -39,17 +39,17 @@ pub type BlobLookup<'a> = &'a dyn Fn(&str) -> Option<Bytes>;
 /// Profiles by name.
 pub type ProfileMap = BTreeMap<String, Arc<Profile>>;
 
-/// Turns a submission of the user `uid` into work.
+/// Turns a submission of a principal into work.
 ///
 /// # Errors
 /// The first error that is found, see [`Rejected`].
 pub fn accept(
     submission: &Submission,
-    uid: u32,
+    principal: &Principal,
     profiles: &ProfileMap,
     blobs: BlobLookup<'_>,
 ) -> Result<Work, Rejected> {
-    let caller = Caller { uid, tenant: tenant(submission)? };
+    let caller = Caller { principal: principal.clone(), tenant: tenant(submission)? };
     let id = id(submission)?;
     let profile = find_profile("language", &submission.language, profiles)?;
     let limits = run_limits(submission, profile)?;
@@ -244,7 +244,9 @@ mod tests {
 
     fn parse(json: &str) -> Result<Work, Rejected> {
         let submission: Submission = serde_json::from_str(json).unwrap();
-        accept(&submission, 1000, &profiles(), &|id| (id == "known").then(|| Bytes::from_static(b"blob")))
+        accept(&submission, &Principal::Uid(1000), &profiles(), &|id| {
+            (id == "known").then(|| Bytes::from_static(b"blob"))
+        })
     }
 
     fn field_of(json: &str) -> String {
@@ -433,7 +435,11 @@ mod tests {
                 r#"{{"language":"python","files":[{{"path":"main.py","content":""}}],
                     "suite":{{"files":[{{"path":"t.py","content":""}}],"format":"{format}","command":["pytest"]}}}}"#
             );
-            accept(&serde_json::from_str(&text).unwrap(), 1, &profiles, &|_| None).unwrap().profile.name.clone()
+            accept(&serde_json::from_str(&text).unwrap(), &Principal::Uid(1), &profiles, &|_| None)
+                .unwrap()
+                .profile
+                .name
+                .clone()
         };
         assert_eq!(of("image='p'", "pytest"), "q");
         assert_eq!(of("image='p'", "exit"), "python");
@@ -450,7 +456,7 @@ mod tests {
             let other = profile(&format!("name='q'\n{other}\n{run}"));
             let profiles = [python, other].map(|one| (one.name.clone(), one)).into();
             let text = format!(r#"{{"language":"python","files":[{{"path":"main.py","content":"{code}"}}]{more}}}"#);
-            let work = accept(&serde_json::from_str(&text).unwrap(), 1, &profiles, &|_| None).unwrap();
+            let work = accept(&serde_json::from_str(&text).unwrap(), &Principal::Uid(1), &profiles, &|_| None).unwrap();
             assert_eq!(work.profile.name, "python");
             work.loaded.is_some()
         };
@@ -533,9 +539,9 @@ mod tests {
             ..Default::default()
         };
         let find = |id: &str| (id == "known").then(|| Bytes::from_static(b"blob"));
-        let work = accept(&submission, 1, &profiles(), &find).unwrap();
+        let work = accept(&submission, &Principal::Uid(1), &profiles(), &find).unwrap();
         assert_eq!(work.files[0].data, "blob");
         submission.files[0].content = Some(Content::Blob(BlobRef { blob: "gone".to_owned() }));
-        assert!(matches!(accept(&submission, 1, &profiles(), &find), Err(Rejected::NoBlob { .. })));
+        assert!(matches!(accept(&submission, &Principal::Uid(1), &profiles(), &find), Err(Rejected::NoBlob { .. })));
     }
 }

@@ -9,7 +9,7 @@ use super::content::ContentDecoder;
 use super::{ProfileMap, accept};
 use crate::work::{Checker, Plan, PlannedTest, Work};
 use config::bounds;
-use protocol::{Profile, Submission};
+use protocol::{Principal, Profile, Submission};
 
 fn profiles() -> ProfileMap {
     let text = "name='python'\nimage='p'\nentry='main.py'\nrun=['python3','{entry}']";
@@ -24,7 +24,7 @@ fn submission(more: Value) -> Submission {
 }
 
 fn work(more: Value) -> Work {
-    accept(&submission(more), 1000, &profiles(), &|_| None).unwrap()
+    accept(&submission(more), &Principal::Uid(1000), &profiles(), &|_| None).unwrap()
 }
 
 fn tests(work: &Work) -> &[PlannedTest] {

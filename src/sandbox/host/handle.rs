@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use docker::Client;
 use parking_lot::Mutex;
 use protocol::rows::{HostState, SandboxRow};
-use protocol::{Isolation, IsolationRequest, Profile};
+use protocol::{Isolation, IsolationRequest, Principal, Profile};
 
 use super::call_metrics::EngineCallMetrics;
 use super::capacity::{Capacity, Resources};
@@ -48,7 +48,7 @@ pub struct Host {
 struct LeasedSandbox {
     profile: String,
     submission: String,
-    uid: u32,
+    principal: Principal,
     since: Instant,
 }
 
@@ -200,10 +200,18 @@ impl Host {
     }
 
     /// Counts a run until the guard is dropped, so that refilling pools leaves it the CPU.
-    pub fn mark_busy(self: &Arc<Self>, sandbox: &ContainerId, profile: &str, submission: &str, uid: u32) -> BusyGuard {
+    pub fn mark_busy(
+        self: &Arc<Self>,
+        sandbox: &ContainerId,
+        profile: &str,
+        submission: &str,
+        principal: &Principal,
+    ) -> BusyGuard {
         self.share.running.fetch_add(1, Ordering::Relaxed);
         let (profile, submission, since) = (profile.to_owned(), submission.to_owned(), Instant::now());
-        self.leased.lock().insert(sandbox.clone(), LeasedSandbox { profile, submission, uid, since });
+        self.leased
+            .lock()
+            .insert(sandbox.clone(), LeasedSandbox { profile, submission, principal: principal.clone(), since });
         BusyGuard { host: self.clone(), sandbox: sandbox.clone() }
     }
 
@@ -218,6 +226,7 @@ impl Host {
                 state: "ready",
                 age_ms: age.as_millis() as u64,
                 uid: None,
+                principal: None,
                 submission: None,
             }));
         }
@@ -227,7 +236,8 @@ impl Host {
             profile: leased.profile.clone(),
             state: "leased",
             age_ms: leased.since.elapsed().as_millis() as u64,
-            uid: Some(leased.uid),
+            uid: leased.principal.uid(),
+            principal: Some(leased.principal.to_string()),
             submission: Some(leased.submission.clone()),
         }));
         rows

@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_caller_has_sandboxes_until_the_last_of_them_is_given_up() {
-        let (owners, caller) = (Owners::default(), Caller { uid: 1, tenant: "a".to_owned() });
+        let (owners, caller) = (Owners::default(), Caller::of_uid(1, "a"));
         let (first, second) = (owners.add(caller.clone()), owners.add(caller.clone()));
         assert!(owners.contains(&caller) && !owners.contains(&Caller::default()));
         drop(first);

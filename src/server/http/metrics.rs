@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::counts::HttpMetrics;
-use crate::rpc::Daemon;
+use crate::calls::Daemon;
 use telemetry::disk::DiskSpace;
 use telemetry::metrics::{MetricsSource, MetricsWriter, Unit, labels};
 use telemetry::process;

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::rpc::Daemon;
+use crate::calls::Daemon;
 use config::{HttpSettings, Listen};
 use listener::HttpListener;
 

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::counts::HttpMetrics;
 use super::metrics::DaemonMetrics;
 use super::negotiate;
-use crate::rpc::Daemon;
+use crate::calls::Daemon;
 use config::bounds;
 use protocol::status::{CheckKind, Health, HealthWord};
 use scheduler::check_health;

@@ -13,22 +13,24 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::connections::CountGuard;
-use super::context::{Context, ReceivedAt};
-use super::error::CallError;
+use super::context::Context;
 use super::input_line::{InputLine, LineReader, ReceivedLine};
-use super::message::{LineShape, parse};
+use super::message::parse;
 use super::methods;
 use super::outbox::{Outbox, OutgoingLine, QueuedLine};
-use super::peer::Peer;
-use super::socket_bytes::ByteAccount;
-use super::state::Daemon;
-use super::to_value;
+use crate::calls::connections::CountGuard;
+use crate::calls::context::{CallContext, ReceivedAt};
+use crate::calls::error::CallError;
+use crate::calls::peer::Peer;
+use crate::calls::shape::JsonShape;
+use crate::calls::socket_bytes::ByteAccount;
+use crate::calls::state::Daemon;
+use crate::calls::to_value;
 use config::bounds;
-use protocol::ReusePolicy;
 use protocol::code::Code;
 use protocol::method::{Method, Notification};
 use protocol::results::{Hello, HelloLimits};
+use protocol::{Principal, ReusePolicy};
 
 /// How often a connection is checked for a hang-up after its caller sent end-of-file.
 const HANG_UP_CHECK: Duration = Duration::from_millis(50);
@@ -103,8 +105,8 @@ pub(super) async fn serve(
     let socket = stream.as_fd().try_clone_to_owned().ok();
     let (reader, writer) = stream.into_split();
     let (outbox, queue) = Outbox::new();
-    let mut writing = tokio::spawn(write(writer, queue, peer.uid, daemon.clone()));
-    let context = Arc::new(Context::new(daemon, peer, outbox, silent));
+    let mut writing = tokio::spawn(write(writer, queue, peer.principal.clone(), daemon.clone()));
+    let context = Arc::new(Context::new(CallContext::new(daemon, peer), outbox, silent));
     context.notify(Notification::ServerHello, || to_value(&hello(&context.daemon))).await;
     let reader = BufReader::with_capacity(64 * 1024, reader);
     let mut reader = LineReader::new(reader, context.account.clone());
@@ -170,7 +172,7 @@ impl ClientConnection {
         let account = &self.context.account;
         let parsed = account.work(text.len(), || {
             // parsed, a line takes more than its text
-            match held.resize(bounds::CALL_BYTES + text.len() + LineShape::of(&text).memory_bytes()) {
+            match held.resize(bounds::CALL_BYTES + text.len() + JsonShape::of(&text).memory_bytes()) {
                 true => parse(&text),
                 false => Err((Value::Null, ByteAccount::refusal())),
             }
@@ -234,7 +236,12 @@ fn is_hung_up(fd: &OwnedFd) -> bool {
 }
 
 /// Writes the queue to the socket. A caller that does not read is disconnected.
-async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<QueuedLine>, uid: u32, daemon: Arc<Daemon>) {
+async fn write(
+    mut writer: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<QueuedLine>,
+    principal: Principal,
+    daemon: Arc<Daemon>,
+) {
     let mut pace = ReaderPace::new();
     loop {
         let mut queued = match queue.try_recv() {
@@ -255,7 +262,7 @@ async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<QueuedLine>
                 }
                 Ok(_) => return,
                 Err(_) => {
-                    tracing::info!(uid, "disconnected a caller that does not read");
+                    tracing::info!(%principal, "disconnected a caller that does not read");
                     return;
                 }
             }

@@ -2,66 +2,61 @@
 //! under way.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::connections::CountGuard;
-use super::error::CallError;
-use super::message::{ResultText, error_response, notification};
+use super::message::{error_response, line_bytes, notification, response};
 use super::outbox::{Outbox, OutgoingLine, Turn};
-use super::peer::Peer;
-use super::socket_bytes::{ByteAccount, HeldBytes};
-use super::state::Daemon;
+use crate::calls::connections::CountGuard;
+use crate::calls::context::{CallContext, CallReply, ResultText};
+use crate::calls::error::CallError;
+use crate::calls::socket_bytes::ByteAccount;
 use protocol::method::Notification;
 use scheduler::SubmissionHandle;
 
-/// When a call was received.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ReceivedAt {
-    pub(super) first_byte: Instant,
-    pub(super) last_byte: Instant,
-}
-
-/// Result of a call.
+/// The result of a call on its way to the connection.
 #[derive(Debug)]
-pub(super) struct CallReply {
-    pub(super) result: ResultText,
-    /// When the report became available; used to time the reply. `None` for replies that are not
-    /// reports.
-    pub(super) ready_at: Option<Instant>,
+pub(super) struct LineReply {
+    pub(super) reply: CallReply,
     /// Set if the reply was made in the call's turn.
     pub(super) turn: Option<Turn>,
-    /// Counts a reply that had to wait for its turn, or was counted before it was made.
-    pub(super) held: Option<HeldBytes>,
 }
 
-impl From<ResultText> for CallReply {
-    fn from(result: ResultText) -> CallReply {
-        CallReply { result, ready_at: None, turn: None, held: None }
+impl From<CallReply> for LineReply {
+    fn from(reply: CallReply) -> LineReply {
+        LineReply { reply, turn: None }
     }
 }
 
-pub(super) type CallResult = Result<ResultText, CallError>;
+impl From<ResultText> for LineReply {
+    fn from(result: ResultText) -> LineReply {
+        CallReply::from(result).into()
+    }
+}
 
 pub(super) struct Context {
-    pub(super) daemon: Arc<Daemon>,
-    pub(super) peer: Peer,
+    call: CallContext,
     pub(super) outbox: Outbox,
-    /// Counts the bytes of the caller's messages.
-    pub(super) account: ByteAccount,
     /// Submissions of `submission.run` calls under way, by the JSON text of the call's id.
     runs: Mutex<HashMap<String, Arc<SubmissionHandle>>>,
     /// Counts the connection as silent until its first call is admitted or answered.
     silent: Mutex<Option<CountGuard>>,
 }
 
+impl Deref for Context {
+    type Target = CallContext;
+
+    fn deref(&self) -> &CallContext {
+        &self.call
+    }
+}
+
 impl Context {
-    pub(super) fn new(daemon: Arc<Daemon>, peer: Peer, outbox: Outbox, silent: CountGuard) -> Context {
-        let account = daemon.connections.byte_account(peer.uid);
-        Context { daemon, peer, outbox, account, runs: Mutex::default(), silent: Mutex::new(Some(silent)) }
+    pub(super) fn new(call: CallContext, outbox: Outbox, silent: CountGuard) -> Context {
+        Context { call, outbox, runs: Mutex::default(), silent: Mutex::new(Some(silent)) }
     }
 
     /// Sends a notification; waits while the caller does not read. False when the connection is
@@ -77,11 +72,11 @@ impl Context {
     pub(super) async fn respond(
         &self,
         id: &Value,
-        reply: Result<CallReply, CallError>,
+        reply: Result<LineReply, CallError>,
         pending: Option<CountGuard>,
     ) -> bool {
         let (result, ready_at, turn, held) = match reply {
-            Ok(CallReply { result, ready_at, turn, held }) => (Ok(result), ready_at, turn, held),
+            Ok(LineReply { reply: CallReply { result, ready_at, held }, turn }) => (Ok(result), ready_at, turn, held),
             Err(error) => (Err(error), None, None, None),
         };
         let turn = match turn {
@@ -94,12 +89,12 @@ impl Context {
         let mut held = held.unwrap_or_else(|| self.account.nothing());
         let id = id.to_string();
         // counted before it is made
-        let counted = result.and_then(|result| match held.resize(result.line_bytes(&id)) {
+        let counted = result.and_then(|result| match held.resize(line_bytes(&result, &id)) {
             true => Ok(result),
             false => Err(ByteAccount::refusal()),
         });
         let text = match counted {
-            Ok(result) => self.account.work(held.bytes(), || result.response(&id)).await,
+            Ok(result) => self.account.work(held.bytes(), || response(&result, &id)).await,
             Err(error) => {
                 let text = error_response(&id, &error);
                 if held.resize(text.len()) { text } else { error_response(&id, &ByteAccount::refusal()) }

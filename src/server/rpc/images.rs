@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::context::{CallResult, Context};
-use super::error::CallError;
-use super::message::{ResultText, params};
-use super::to_value;
-use super::views::find_host;
+use super::context::Context;
+use crate::calls::context::{CallResult, ResultText};
+use crate::calls::error::CallError;
+use crate::calls::params::params;
+use crate::calls::to_value;
+use crate::calls::views::find_host;
 use config::bounds;
 use protocol::code::Code;
 use protocol::method::Notification;

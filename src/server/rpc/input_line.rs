@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 use tokio::time::timeout_at;
 
-use super::socket_bytes::{ByteAccount, HeldBytes};
+use crate::calls::socket_bytes::{ByteAccount, HeldBytes};
 use config::bounds;
 
 #[derive(Debug)]
@@ -135,7 +135,7 @@ fn append(line: &mut Vec<u8>, held: &mut HeldBytes, piece: &[u8], bound: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::socket_bytes::SocketBytes;
+    use crate::calls::socket_bytes::SocketBytes;
     use std::time::Duration;
     use tokio::io::{AsyncWriteExt, BufReader, duplex};
 
@@ -147,7 +147,7 @@ mod tests {
     }
 
     async fn lines(input: &[u8]) -> Vec<String> {
-        let mut reader = LineReader::new(input, SocketBytes::default().account(1));
+        let mut reader = LineReader::new(input, SocketBytes::default().account(protocol::Account::Uid(1)));
         let mut lines = Vec::new();
         loop {
             match reader.next(8).await.unwrap() {
@@ -167,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_without_room_is_skipped_and_the_next_one_is_read() {
-        let account = SocketBytes::default().account(1);
+        let account = SocketBytes::default().account(protocol::Account::Uid(1));
         let full = account.hold(bounds::MAX_SOCKET_BYTES_PER_UID as usize).unwrap();
         let long = vec![b'x'; 100_000];
         let input = [&long[..], b"\nsmall\n", &long[..], b"\n"].concat();
@@ -182,7 +182,8 @@ mod tests {
     #[tokio::test]
     async fn a_part_of_a_line_survives_a_dropped_read() {
         let (mut near, far) = duplex(64);
-        let mut reader = LineReader::new(BufReader::new(far), SocketBytes::default().account(1));
+        let mut reader =
+            LineReader::new(BufReader::new(far), SocketBytes::default().account(protocol::Account::Uid(1)));
         near.write_all(b"first ").await.unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(1), reader.next(64)).await.is_err());
         near.write_all(b"half\n").await.unwrap();
@@ -192,7 +193,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_line_that_does_not_end_has_a_time_limit_and_an_idle_connection_has_none() {
         let (mut near, far) = duplex(64);
-        let mut reader = LineReader::new(BufReader::new(far), SocketBytes::default().account(1));
+        let mut reader =
+            LineReader::new(BufReader::new(far), SocketBytes::default().account(protocol::Account::Uid(1)));
         assert!(tokio::time::timeout(bounds::LINE_TIME * 10, reader.next(64)).await.is_err());
         near.write_all(b"first half").await.unwrap();
         assert_eq!(word(reader.next(64).await.unwrap()), "Unfinished");

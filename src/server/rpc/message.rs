@@ -1,14 +1,14 @@
 //! Lines of the socket: requests in, responses and notifications out.
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::CallError;
-use super::{to_value, unique_keys};
+use crate::calls::context::ResultText;
+use crate::calls::error::CallError;
+use crate::calls::shape::JsonShape;
+use crate::calls::unique_keys;
 use config::bounds;
-use protocol::ReportText;
-use protocol::code::{Code, INVALID_REQUEST, PARSE_ERROR};
+use protocol::code::{INVALID_REQUEST, PARSE_ERROR};
 use protocol::method::Notification;
 
 /// A response before its id, between its id and its result, and after its result.
@@ -41,7 +41,7 @@ pub(super) fn parse(line: &[u8]) -> Result<ParsedRequest, (Value, CallError)> {
     if text.first() == Some(&b'[') {
         return fail(Value::Null, INVALID_REQUEST, "batches are not supported; send one object per line".to_owned());
     }
-    let shape = LineShape::of(text);
+    let shape = JsonShape::of(text);
     if shape.depth > bounds::MAX_DEPTH {
         let (depth, bound) = (shape.depth, bounds::MAX_DEPTH);
         return fail(Value::Null, INVALID_REQUEST, format!("the line nests {depth} deep; at most {bound} is allowed"));
@@ -84,107 +84,17 @@ fn is_short_id(id: &Value) -> bool {
     id.is_i64() || id.as_str().is_some_and(|text| text.len() <= bounds::MAX_CALL_ID_BYTES)
 }
 
-/// How much a line holds, found without parsing it. Counting stops beyond a bound.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct LineShape {
-    /// Nesting depth. Brackets in strings do not count.
-    depth: usize,
-    /// Values, or a few more.
-    values: usize,
+/// Size of a response line.
+pub(super) fn line_bytes(result: &ResultText, id: &str) -> usize {
+    RESPONSE.iter().map(|part| part.len()).sum::<usize>() + id.len() + result.as_str().len()
 }
 
-impl LineShape {
-    pub(super) fn of(text: &[u8]) -> LineShape {
-        let (mut depth, mut at, mut shape) = (0usize, 0, LineShape { depth: 0, values: 1 });
-        while let Some(byte) = text.get(at) {
-            at += 1;
-            match byte {
-                // skips the string, which may have megabytes
-                b'"' => loop {
-                    let Some(found) = memchr::memchr2(b'"', b'\\', &text[at..]) else { return shape };
-                    at += found + 1;
-                    if text[at - 1] == b'"' {
-                        break;
-                    }
-                    // an escaped quote does not end the string
-                    at = (at + 1).min(text.len());
-                },
-                b'{' | b'[' => {
-                    depth += 1;
-                    shape.values += 1;
-                    shape.depth = shape.depth.max(depth);
-                }
-                b'}' | b']' => depth = depth.saturating_sub(1),
-                b',' => shape.values += 1,
-                _ => {}
-            }
-            if shape.depth > bounds::MAX_DEPTH || shape.values > bounds::MAX_LINE_VALUES {
-                return shape;
-            }
-        }
-        shape
-    }
-
-    /// Memory that the parsed values take besides their text. A line beyond a bound is not parsed.
-    pub(super) fn memory_bytes(self) -> usize {
-        if self.depth > bounds::MAX_DEPTH || self.values > bounds::MAX_LINE_VALUES {
-            0
-        } else {
-            self.values * bounds::LINE_VALUE_BYTES
-        }
-    }
-}
-
-/// Deserializes the parameters of a call; an error names the field by its path.
-pub(super) fn params<T: DeserializeOwned>(params: Value) -> Result<T, CallError> {
-    let value = if params.is_null() { json!({}) } else { params };
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let field = if path == "." { quoted_field(&error.inner().to_string()) } else { Some(path) };
-        let message = match &field {
-            Some(field) => format!("{field}: {}", error.inner()),
-            None => error.inner().to_string(),
-        };
-        CallError { field, ..CallError::new(Code::BadRequest, message) }
-    })
-}
-
-/// The name in serde's messages "unknown field `x`" and "missing field `x`".
-fn quoted_field(message: &str) -> Option<String> {
-    Some(message.split_once('`')?.1.split_once('`')?.0.to_owned())
-}
-
-/// The result of a call as JSON. The tree that it was made of is gone.
-#[derive(Debug)]
-pub(super) enum ResultText {
-    Made(String),
-    Report(ReportText),
-}
-
-impl ResultText {
-    pub(super) fn of(result: &impl Serialize) -> ResultText {
-        ResultText::Made(to_value(result).to_string())
-    }
-
-    fn as_str(&self) -> &str {
-        match self {
-            ResultText::Made(text) => text,
-            ResultText::Report(report) => report.as_str(),
-        }
-    }
-
-    /// Size of the response line.
-    pub(super) fn line_bytes(&self, id: &str) -> usize {
-        RESPONSE.iter().map(|part| part.len()).sum::<usize>() + id.len() + self.as_str().len()
-    }
-
-    /// The response line. The id is JSON.
-    pub(super) fn response(&self, id: &str) -> String {
-        let [before_id, before_result, end] = RESPONSE;
-        let mut line = String::with_capacity(self.line_bytes(id));
-        line.extend([before_id, id, before_result, self.as_str(), end]);
-        line
-    }
+/// The response line of a call. The id is JSON.
+pub(super) fn response(result: &ResultText, id: &str) -> String {
+    let [before_id, before_result, end] = RESPONSE;
+    let mut line = String::with_capacity(line_bytes(result, id));
+    line.extend([before_id, id, before_result, result.as_str(), end]);
+    line
 }
 
 /// The response line of a call that failed. The id is JSON.
@@ -200,7 +110,7 @@ pub(super) fn notification(notification: Notification, params: &Value) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::Submission;
+    use protocol::code::Code;
 
     fn error(line: &str) -> (Value, CallError) {
         parse(line.as_bytes()).unwrap_err()
@@ -226,7 +136,7 @@ mod tests {
                     _ => {}
                 }
             }
-            let found = Some(LineShape::of(text.as_bytes()).depth).filter(|depth| *depth > bounds::MAX_DEPTH);
+            let found = Some(JsonShape::of(text.as_bytes()).depth).filter(|depth| *depth > bounds::MAX_DEPTH);
             proptest::prop_assert_eq!(found, passed);
         }
     }
@@ -259,9 +169,9 @@ mod tests {
         for id in [json!(7), json!("a\"b\u{1}")] {
             let (text, result) = (id.to_string(), json!({ "b": [1], "a": "x" }));
             let made = ResultText::of(&result);
-            let line = made.response(&text);
+            let line = response(&made, &text);
             assert_eq!(line, format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "result": result })));
-            assert_eq!((line.len(), line.capacity()), (made.line_bytes(&text), line.len()));
+            assert_eq!((line.len(), line.capacity()), (line_bytes(&made, &text), line.len()));
             let error = CallError::new(Code::Internal, "why");
             let whole = json!({ "jsonrpc": "2.0", "id": id, "error": error.to_json() });
             assert_eq!(error_response(&text, &error), format!("{whole}\n"));
@@ -282,8 +192,8 @@ mod tests {
         let many = "0,".repeat(bounds::MAX_LINE_VALUES);
         assert!(error(&line(format!("[{many}0]"))).1.message.contains("values"));
         assert!(parse(line(format!(r#"["{many}"]"#)).as_bytes()).is_ok());
-        let empty = LineShape::of(b"{\"a\": [[], 1]}");
-        assert_eq!(empty, LineShape { depth: 3, values: 5 });
+        let empty = JsonShape::of(b"{\"a\": [[], 1]}");
+        assert_eq!(empty, JsonShape { depth: 3, values: 5 });
     }
 
     #[test]
@@ -292,20 +202,5 @@ mod tests {
         for rest in [r#""method":"x""#, r#""method":5"#] {
             assert_eq!(error(&format!(r#"{{"jsonrpc":"2.0","id":"{long}",{rest}}}"#)).0, Value::Null);
         }
-    }
-
-    #[test]
-    fn an_unknown_limit_is_an_error_that_names_it() {
-        let error = params::<Submission>(json!({"language": "c", "limits": {"cpu_msx": 1}})).unwrap_err();
-        assert!(error.field.as_deref().is_some_and(|field| field.starts_with("limits")), "{error:?}");
-        assert!(error.message.contains("cpu_msx"), "{}", error.message);
-        let error = params::<Submission>(json!({"languagee": "c"})).unwrap_err();
-        assert_eq!(error.field.as_deref(), Some("languagee"));
-    }
-
-    #[test]
-    fn a_wrong_type_names_its_path() {
-        let error = params::<Submission>(json!({"files": [{"path": 3}]})).unwrap_err();
-        assert_eq!(error.field.as_deref(), Some("files[0].path"));
     }
 }

@@ -5,11 +5,13 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::context::{CallReply, CallResult, Context, ReceivedAt};
-use super::error::CallError;
-use super::message::{ResultText, params};
-use super::socket_bytes::HeldBytes;
-use super::{blobs, history, images, store_admin, submissions, views};
+use super::context::{Context, LineReply};
+use super::{images, submissions};
+use crate::calls::context::{CallReply, CallResult, ReceivedAt, ResultText};
+use crate::calls::error::CallError;
+use crate::calls::params::params;
+use crate::calls::socket_bytes::HeldBytes;
+use crate::calls::{blobs, history, store_admin, submissions as shared, views};
 use protocol::code::Code;
 use protocol::method::{Method, Role};
 use protocol::params::{HostParams, Nothing};
@@ -25,7 +27,7 @@ pub(super) async fn call(
     params: Value,
     received: ReceivedAt,
     held: HeldBytes,
-) -> Result<CallReply, CallError> {
+) -> Result<LineReply, CallError> {
     let reply = match check_role(context, method) {
         Ok(()) => dispatch(context, method, id, params, received, held).await,
         Err(error) => Err(error),
@@ -57,23 +59,23 @@ async fn dispatch(
     params: Value,
     received: ReceivedAt,
     held: HeldBytes,
-) -> Result<CallReply, CallError> {
+) -> Result<LineReply, CallError> {
     // what has been admitted counts in the queue
     let held = match method {
         Method::SubmissionRun => return submissions::run(context, id, params, received, held).await,
         Method::SubmissionWait => return submissions::wait(context, params, received).await,
         Method::SubmissionSubmit => {
-            return submissions::submit(context, params, received, held).await.map(CallReply::from);
+            return shared::submit(context, params, received, held).await.map(LineReply::from);
         }
-        Method::SubmissionInput => return submissions::input(context, params, held).await.map(CallReply::from),
+        Method::SubmissionInput => return shared::input(context, params, held).await.map(LineReply::from),
         _ => held,
     };
     let gone = || CallError::new(Code::Internal, "the connection is closed");
     let turn = if only_reads(method) { Some(context.outbox.turn().await.ok_or_else(gone)?) } else { None };
     let reply = match method {
         Method::BlobGet => blobs::get(context, params).await,
-        Method::SubmissionGet => submissions::get(context, params).await,
-        Method::SubmissionLogs => submissions::logs(context, params).await,
+        Method::SubmissionGet => shared::get(context, params).await,
+        Method::SubmissionLogs => shared::logs(context, params).await,
         Method::ReceiptGet => history::receipt(context, params).await,
         Method::BlobPut => {
             context.account.work(held.bytes(), || blobs::put(context, params)).await.map(CallReply::from)
@@ -81,7 +83,7 @@ async fn dispatch(
         _ => act(context, method, params).await.map(CallReply::from),
     };
     drop(held);
-    reply.map(|reply| CallReply { turn, ..reply })
+    reply.map(|reply| LineReply { reply, turn })
 }
 
 /// Whether a method does nothing but make a reply, which is then made in its turn.
@@ -94,7 +96,7 @@ fn only_reads(method: Method) -> bool {
 async fn act(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
     match method {
         Method::SubmissionCancel => submissions::cancel(context, params),
-        Method::SubmissionList => submissions::list(context, params).await,
+        Method::SubmissionList => shared::list(context, params).await,
         Method::SubmissionStats => history::stats(context, params).await,
         Method::DaemonDrain => nothing(params).map(|()| drain(context)),
         Method::DaemonReload => reload(context, params).await,
@@ -143,11 +145,11 @@ fn drain(context: &Context) -> ResultText {
 
 fn set_paused(context: &Context, paused: bool) -> ResultText {
     let submissions = &context.daemon.submissions;
-    let uid = context.peer.uid;
+    let principal = &context.peer.principal;
     // a command that waits asks again and again
     match (submissions.set_paused(paused), paused) {
-        (true, true) => tracing::warn!(uid, "paused by command: submissions are refused until `assay resume`"),
-        (true, false) => tracing::info!(uid, "resumed by command: submissions are admitted"),
+        (true, true) => tracing::warn!(%principal, "paused by command: submissions are refused until `assay resume`"),
+        (true, false) => tracing::info!(%principal, "resumed by command: submissions are admitted"),
         (false, _) => {}
     }
     let (admitted, running, _) = submissions.counts();
@@ -170,11 +172,13 @@ fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
     let found = views::find_host(&context.daemon, &host)?;
     let is_change = (found.state() == HostState::Draining) != drained;
     found.set_drained(drained);
-    let uid = context.peer.uid;
+    let principal = &context.peer.principal;
     match drained {
         _ if !is_change => {}
-        true => tracing::warn!(uid, host, "host drained by command: it gets no work until `assay hosts resume {host}`"),
-        false => tracing::info!(uid, host, "host resumed by command: it gets work"),
+        true => {
+            tracing::warn!(%principal, host, "host drained by command: it gets no work until `assay hosts resume {host}`")
+        }
+        false => tracing::info!(%principal, host, "host resumed by command: it gets work"),
     }
     Ok(ResultText::of(&Empty {}))
 }
@@ -182,7 +186,8 @@ fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
 fn sandboxes(context: &Context) -> ResultText {
     let hosts = context.daemon.fleet.all();
     let mut rows: Vec<_> = hosts.iter().flat_map(|host| host.sandboxes()).collect();
-    rows.retain(|row| context.peer.is_admin || row.uid.is_none_or(|uid| uid == context.peer.uid));
+    let own = context.peer.principal.to_string();
+    rows.retain(|row| context.peer.is_admin || row.principal.as_ref().is_none_or(|principal| *principal == own));
     ResultText::of(&Sandboxes { sandboxes: rows })
 }
 

@@ -12,52 +12,22 @@
 //! The published types are in the crate [`protocol`]. An invalid line costs one error response,
 //! never the connection, as long as the framing holds.
 //!
+//! What the methods do is in [`crate::calls`].
+//!
 //! | module | contents |
 //! |---|---|
-//! | [`server`], [`connection`], [`context`], [`message`], [`error`] | transport |
+//! | [`server`], [`connection`], [`context`], [`message`] | transport |
 //! | [`input_line`], [`outbox`] | the lines of a connection |
-//! | [`peer`], [`connections`], [`socket_bytes`], [`blob_store`], [`state`] | shared state |
-//! | [`methods`], [`submissions`], [`history`], [`store_admin`] | the methods |
-//! | [`images`], [`blobs`], [`views`] | further methods |
+//! | [`methods`], [`submissions`], [`images`] | the methods |
 
-mod blob_store;
-mod blobs;
 mod connection;
-mod connections;
 mod context;
-mod error;
-mod history;
 mod images;
 mod input_line;
 mod message;
 mod methods;
-mod metrics;
 mod outbox;
-mod peer;
 mod server;
-mod socket_bytes;
-mod state;
-mod store_admin;
 mod submissions;
-mod unique_keys;
-mod views;
 
-pub use blob_store::MemoryBlobs;
-pub use connections::Connections;
-pub use error::CallError;
-pub use metrics::RpcMetrics;
-pub use peer::{Peer, Roles};
 pub use server::{bind, serve};
-pub use state::{Daemon, Live, LiveSettings, ReloadRequest};
-
-/// Serializes a protocol type, which cannot fail: maps have string keys, and no float is NaN.
-fn to_value(of: &impl serde::Serialize) -> serde_json::Value {
-    serde_json::to_value(of).unwrap_or_default()
-}
-
-/// Decodes a field in base64.
-fn decode(field: &str, b64: &str) -> Result<Vec<u8>, CallError> {
-    use base64::Engine as _;
-    let decoded = base64::engine::general_purpose::STANDARD.decode(b64);
-    decoded.map_err(|error| CallError::bad(field, format!("{field}: is not base64: {error}")))
-}

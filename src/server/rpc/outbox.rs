@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc};
 
-use super::connections::CountGuard;
-use super::socket_bytes::HeldBytes;
+use crate::calls::connections::CountGuard;
+use crate::calls::socket_bytes::HeldBytes;
 use config::bounds;
 
 /// A line to be written.

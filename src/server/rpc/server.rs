@@ -9,8 +9,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::connection;
-use super::error::CallError;
-use super::state::Daemon;
+use crate::calls::error::CallError;
+use crate::calls::peer::Peer;
+use crate::calls::state::Daemon;
 use config::bounds;
 use protocol::code::Code;
 use telemetry::throttle::LogThrottle;
@@ -53,10 +54,10 @@ static TOO_MANY: LogThrottle = LogThrottle::new();
 static NOT_ACCEPTED: LogThrottle = LogThrottle::new();
 
 /// Sends the reason before the connection closes, if the socket takes it without waiting.
-fn refuse(stream: &UnixStream, uid: u32) {
+fn refuse(stream: &UnixStream, peer: &Peer) {
     let (max, max_per_uid) = (bounds::MAX_CONNECTIONS, bounds::MAX_CONNECTIONS_PER_UID);
     if let Some(suppressed) = TOO_MANY.allow() {
-        tracing::warn!(uid, max, max_per_uid, suppressed, "connection refused: too many connections");
+        tracing::warn!(principal = %peer.principal, max, max_per_uid, suppressed, "connection refused: too many connections");
     }
     let message = format!("too many connections: at most {max_per_uid} of one uid and {max} in all; close some");
     let error = CallError::new(Code::QuotaExceeded, message).retry_after(CONNECT_RETRY);
@@ -106,8 +107,8 @@ fn start(stream: UnixStream, daemon: &Arc<Daemon>, closed: &watch::Receiver<bool
         daemon.metrics.count_refused();
         return;
     };
-    let Some(slot) = daemon.connections.acquire(peer.uid) else {
-        refuse(&stream, peer.uid);
+    let Some(slot) = daemon.connections.acquire(peer.principal.account()) else {
+        refuse(&stream, &peer);
         daemon.metrics.count_refused();
         return;
     };

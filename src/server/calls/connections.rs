@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 
 use super::socket_bytes::{ByteAccount, SocketBytes};
 use config::bounds;
-use protocol::Counts;
+use protocol::{Account, Counts};
 
-/// Open connections and held bytes by uid, and what the shutdown waits for.
+/// Open connections and held bytes by account, and what the shutdown waits for.
 #[derive(Debug, Clone, Default)]
 pub struct Connections {
-    by_uid: Arc<Mutex<Counts<u32>>>,
+    by_account: Arc<Mutex<Counts<Account>>>,
     bytes: SocketBytes,
     silent: Arc<AtomicUsize>,
     pending_reports: Arc<AtomicUsize>,
@@ -20,7 +20,7 @@ pub struct Connections {
 
 /// Counts one until it is dropped: a silent connection, or a pending report.
 #[derive(Debug)]
-pub(super) struct CountGuard(Arc<AtomicUsize>);
+pub(crate) struct CountGuard(Arc<AtomicUsize>);
 
 impl CountGuard {
     fn new(count: &Arc<AtomicUsize>) -> CountGuard {
@@ -36,20 +36,20 @@ impl Drop for CountGuard {
 }
 
 /// One of the allowed connections, released on drop.
-pub(super) struct ConnectionSlot {
+pub(crate) struct ConnectionSlot {
     connections: Connections,
-    uid: u32,
+    account: Account,
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.connections.by_uid.lock().decrement(&self.uid);
+        self.connections.by_account.lock().decrement(&self.account);
     }
 }
 
 impl Connections {
     pub fn count(&self) -> usize {
-        self.by_uid.lock().total()
+        self.by_account.lock().total()
     }
 
     /// Connections whose first call was neither admitted nor answered yet.
@@ -62,27 +62,27 @@ impl Connections {
         self.pending_reports.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_silent(&self) -> CountGuard {
+    pub(crate) fn count_silent(&self) -> CountGuard {
         CountGuard::new(&self.silent)
     }
 
-    pub(super) fn count_pending_report(&self) -> CountGuard {
+    pub(crate) fn count_pending_report(&self) -> CountGuard {
         CountGuard::new(&self.pending_reports)
     }
 
-    /// Where the bytes of the uid's messages are counted.
-    pub(super) fn byte_account(&self, uid: u32) -> ByteAccount {
-        self.bytes.account(uid)
+    /// Where the bytes of the caller's messages are counted.
+    pub(crate) fn byte_account(&self, account: Account) -> ByteAccount {
+        self.bytes.account(account)
     }
 
-    /// `None` when the uid, or all uids together, have as many connections as they may.
-    pub(super) fn acquire(&self, uid: u32) -> Option<ConnectionSlot> {
-        let mut counts = self.by_uid.lock();
-        if counts.get(&uid) >= bounds::MAX_CONNECTIONS_PER_UID || counts.total() >= bounds::MAX_CONNECTIONS {
+    /// `None` when the account, or all together, have as many connections as they may.
+    pub(crate) fn acquire(&self, account: Account) -> Option<ConnectionSlot> {
+        let mut counts = self.by_account.lock();
+        if counts.get(&account) >= bounds::MAX_CONNECTIONS_PER_UID || counts.total() >= bounds::MAX_CONNECTIONS {
             return None;
         }
-        counts.increment(uid);
-        Some(ConnectionSlot { connections: self.clone(), uid })
+        counts.increment(account.clone());
+        Some(ConnectionSlot { connections: self.clone(), account })
     }
 }
 
@@ -91,12 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_uid_cannot_take_all_the_connections() {
+    fn one_account_cannot_take_all_the_connections() {
         let connections = Connections::default();
-        let slots: Vec<ConnectionSlot> = std::iter::from_fn(|| connections.acquire(1)).collect();
+        let slots: Vec<ConnectionSlot> = std::iter::from_fn(|| connections.acquire(Account::Uid(1))).collect();
         assert_eq!(slots.len(), bounds::MAX_CONNECTIONS_PER_UID);
-        assert!(connections.acquire(2).is_some());
+        assert!(connections.acquire(Account::Uid(2)).is_some());
         drop(slots);
-        assert!(connections.acquire(1).is_some() && connections.count() == 0);
+        assert!(connections.acquire(Account::Uid(1)).is_some() && connections.count() == 0);
     }
 }

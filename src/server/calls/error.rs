@@ -36,20 +36,20 @@ impl CallError {
     }
 
     /// A line that is not a valid request; `number` is one of JSON-RPC's own.
-    pub(super) fn malformed(number: i64, message: impl Into<String>) -> CallError {
+    pub(crate) fn malformed(number: i64, message: impl Into<String>) -> CallError {
         CallError { number, ..CallError::new(Code::BadRequest, message) }
     }
 
-    pub(super) fn unknown_method(name: &str) -> CallError {
+    pub(crate) fn unknown_method(name: &str) -> CallError {
         let name = name.chars().take(64).collect::<String>();
         CallError { number: METHOD_NOT_FOUND, ..CallError::new(Code::NotFound, format!("unknown method {name:?}")) }
     }
 
-    pub(super) fn at_field(self, field: &str) -> CallError {
+    pub(crate) fn at_field(self, field: &str) -> CallError {
         CallError { field: Some(field.to_owned()), ..self }
     }
 
-    pub(super) fn retry_after(self, after: Duration) -> CallError {
+    pub(crate) fn retry_after(self, after: Duration) -> CallError {
         CallError { retry_after: Some(after), ..self }
     }
 

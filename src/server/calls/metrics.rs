@@ -9,7 +9,7 @@ use protocol::code::Code;
 use telemetry::metrics::{MetricsWriter, labels};
 
 #[derive(Debug, Default)]
-pub struct RpcMetrics {
+pub struct CallMetrics {
     open: AtomicU64,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -18,7 +18,7 @@ pub struct RpcMetrics {
 
 /// An open connection, counted until dropped.
 #[derive(Debug)]
-pub(super) struct OpenConnection(Arc<RpcMetrics>);
+pub(crate) struct OpenConnection(Arc<CallMetrics>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
@@ -26,18 +26,18 @@ impl Drop for OpenConnection {
     }
 }
 
-impl RpcMetrics {
-    pub(super) fn count_accepted(self: &Arc<Self>) -> OpenConnection {
+impl CallMetrics {
+    pub(crate) fn count_accepted(self: &Arc<Self>) -> OpenConnection {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.accepted.fetch_add(1, Ordering::Relaxed);
         OpenConnection(self.clone())
     }
 
-    pub(super) fn count_refused(&self) {
+    pub(crate) fn count_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_refused_submission(&self, code: Code) {
+    pub(crate) fn count_refused_submission(&self, code: Code) {
         self.refused_submissions[code as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn every_code_has_its_own_count() {
-        let metrics = RpcMetrics::default();
+        let metrics = CallMetrics::default();
         for code in Code::ALL.iter().copied() {
             metrics.count_refused_submission(code);
         }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_counted_while_it_is_open() {
-        let metrics = Arc::new(RpcMetrics::default());
+        let metrics = Arc::new(CallMetrics::default());
         let open = metrics.count_accepted();
         assert_eq!(metrics.open.load(Ordering::Relaxed), 1);
         drop(open);

@@ -1,6 +1,6 @@
 //! What the store has: history, statistics, receipts, and reports that memory no longer has.
 //!
-//! A caller sees what its uid handed in, an admin everything. Reads block, so they have threads of
+//! A caller sees what it handed in, an admin everything. Reads block, so they have threads of
 //! their own. What was published a moment ago may still be on its way to the store: a read that
 //! finds nothing waits for that, and looks again.
 
@@ -9,39 +9,36 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::context::{CallReply, CallResult, Context};
+use super::context::{CallContext, CallReply, CallResult, ResultText};
 use super::error::CallError;
-use super::message::{ResultText, params};
+use super::params::params;
 use super::socket_bytes::ByteAccount;
 use super::to_value;
-use protocol::ReportText;
 use protocol::code::Code;
 use protocol::history::{HistoryFields, StatsRow, SubmissionStats};
 use protocol::params::{IdParams, ListParams, StatsParams};
 use protocol::results::{StateWord, SubmissionRow, Submissions};
+use protocol::{Principal, ReportText};
 use store::{HistoryFilter, HistoryRow, ListPosition, Store, Tally};
 
 /// Rows of a page of history where the caller states no number, and the most that it may state.
 const PAGE_ROWS: u64 = 100;
 const MAX_PAGE_ROWS: u64 = 1000;
 
-/// The uid of rows that did not come by the socket. No caller has it.
-const NO_UID: u32 = 65534;
-
 /// A report that the store has.
-pub(super) struct FoundReport {
-    pub(super) fields: HistoryFields,
-    pub(super) report: ReportText,
+pub(crate) struct FoundReport {
+    pub(crate) fields: HistoryFields,
+    pub(crate) report: ReportText,
     /// What its runs used over time, as JSON.
-    pub(super) usage: Option<String>,
+    pub(crate) usage: Option<String>,
 }
 
-pub(super) fn not_found() -> CallError {
+pub(crate) fn not_found() -> CallError {
     CallError::new(Code::NotFound, "id: you have no such submission (any more)").at_field("id")
 }
 
 /// The store, which may not be open.
-pub(super) fn open_store(context: &Context) -> Result<Arc<Store>, CallError> {
+pub(crate) fn open_store(context: &CallContext) -> Result<Arc<Store>, CallError> {
     let access = context.daemon.submissions.store();
     let closed = || {
         let problem = access.problem().unwrap_or_default();
@@ -51,7 +48,7 @@ pub(super) fn open_store(context: &Context) -> Result<Arc<Store>, CallError> {
 }
 
 /// Reads on a thread that may block.
-pub(super) async fn read<T: Send + 'static>(
+pub(crate) async fn read<T: Send + 'static>(
     store: Arc<Store>,
     read: impl FnOnce(&Store) -> Result<T, store::Error> + Send + 'static,
 ) -> Result<T, CallError> {
@@ -64,13 +61,13 @@ pub(super) async fn read<T: Send + 'static>(
 }
 
 /// Whose rows the caller sees; all for an admin.
-fn visible_principal(context: &Context) -> Option<String> {
-    (!context.peer.is_admin).then(|| format!("uid:{}", context.peer.uid))
+fn visible_principal(context: &CallContext) -> Option<String> {
+    (!context.peer.is_admin).then(|| context.peer.principal.to_string())
 }
 
 /// The newest row of an id that the caller sees.
 async fn find_row(
-    context: &Context,
+    context: &CallContext,
     id: &str,
     tenant: Option<&str>,
 ) -> Result<Option<(Arc<Store>, HistoryRow)>, CallError> {
@@ -90,8 +87,8 @@ async fn find_row(
 }
 
 /// The newest report of an id that the caller sees, if the store is open and has one.
-pub(super) async fn find_report(
-    context: &Context,
+pub(crate) async fn find_report(
+    context: &CallContext,
     id: &str,
     tenant: Option<&str>,
 ) -> Result<Option<FoundReport>, CallError> {
@@ -127,18 +124,19 @@ fn fields(row: HistoryRow) -> HistoryFields {
 }
 
 fn list_row(row: HistoryRow) -> SubmissionRow {
-    let uid = row.entry.owner.principal.strip_prefix("uid:").and_then(|uid| uid.parse().ok());
+    let principal = row.entry.owner.principal.clone();
     SubmissionRow {
         id: row.entry.id.clone(),
         state: StateWord::Done,
-        uid: uid.unwrap_or(NO_UID),
+        uid: principal.parse().ok().and_then(|principal: Principal| principal.uid()),
+        principal,
         tenant: row.entry.owner.tenant.clone(),
         history: Some(fields(row)),
     }
 }
 
 /// The state of a submission of history, whose report's text is copied once.
-pub(super) fn found_state(id: &str, found: &FoundReport) -> String {
+pub(crate) fn found_state(id: &str, found: &FoundReport) -> String {
     let (history, id, state) = (to_value(&found.fields), to_value(&id), to_value(&StateWord::Done));
     let usage = found.usage.as_ref().map_or(String::new(), |usage| format!(",\"usage\":{usage}"));
     format!("{{\"history\":{history},\"id\":{id},\"report\":{},\"state\":{state}{usage}}}", found.report.as_str())
@@ -156,7 +154,7 @@ fn cursor_position(text: &str) -> Option<ListPosition> {
 }
 
 /// A page of history.
-pub(super) async fn list(context: &Context, given: ListParams) -> CallResult {
+pub(crate) async fn list(context: &CallContext, given: ListParams) -> CallResult {
     let ListParams { state, tenant, verdict, language, since_ms, until_ms, cursor, limit } = given;
     if state.is_some_and(|state| state != StateWord::Done.as_str()) {
         return Err(CallError::bad("state", "state: history has submissions that are done; leave it out, or use done"));
@@ -183,7 +181,7 @@ pub(super) async fn list(context: &Context, given: ListParams) -> CallResult {
 }
 
 /// Counts of finished submissions.
-pub(super) async fn stats(context: &Context, given: Value) -> CallResult {
+pub(crate) async fn stats(context: &CallContext, given: Value) -> CallResult {
     let StatsParams { tenant, verdict, language, since_ms, until_ms } = params(given)?;
     let principal = visible_principal(context);
     let verdict = verdict.map(|verdict| verdict.as_str().to_owned());
@@ -199,7 +197,7 @@ pub(super) async fn stats(context: &Context, given: Value) -> CallResult {
 }
 
 /// A large output of a report that the caller sees.
-pub(super) async fn output(context: &Context, blob: &str) -> Result<Option<Bytes>, CallError> {
+pub(crate) async fn output(context: &CallContext, blob: &str) -> Result<Option<Bytes>, CallError> {
     let Some(store) = context.daemon.submissions.store().get().cloned() else { return Ok(None) };
     let (principal, label) = (visible_principal(context), blob.to_owned());
     let named = read(store.clone(), move |store| store.find_output(principal.as_deref(), &label)).await?;
@@ -209,7 +207,7 @@ pub(super) async fn output(context: &Context, blob: &str) -> Result<Option<Bytes
 }
 
 /// The signed receipt of the newest report of an id.
-pub(super) async fn receipt(context: &Context, given: Value) -> Result<CallReply, CallError> {
+pub(crate) async fn receipt(context: &CallContext, given: Value) -> Result<CallReply, CallError> {
     let IdParams { id, tenant } = params(given)?;
     let (store, row) = find_row(context, &id, tenant.as_deref()).await?.ok_or_else(not_found)?;
     let receipt = read(store, move |store| store.receipt(row.key)).await?;

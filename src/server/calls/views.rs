@@ -9,11 +9,11 @@ use protocol::history::ReceiptKeyRow;
 use protocol::results::{CallerRow, DaemonStatus, HostRow, ProfileRow, ProfileRows, QueueStatus, RoomRow, StateWord};
 use protocol::rows::PoolState;
 use protocol::status::Health;
-use protocol::{LimitsRequest, Profile};
+use protocol::{Account, LimitsRequest, Profile};
 use sandbox::host::Host;
 use scheduler::{SubmissionPhase, check_health};
 
-pub(super) fn find_host(daemon: &Daemon, name: &str) -> Result<Arc<Host>, CallError> {
+pub(crate) fn find_host(daemon: &Daemon, name: &str) -> Result<Arc<Host>, CallError> {
     let fleet = &daemon.fleet;
     fleet.find(name).ok_or_else(|| {
         let known = fleet.all().iter().map(|host| host.name().to_owned()).collect::<Vec<_>>().join(", ");
@@ -23,12 +23,12 @@ pub(super) fn find_host(daemon: &Daemon, name: &str) -> Result<Arc<Host>, CallEr
     })
 }
 
-pub(super) fn pools(daemon: &Daemon) -> Vec<PoolState> {
+pub(crate) fn pools(daemon: &Daemon) -> Vec<PoolState> {
     let hosts = daemon.fleet.all();
     hosts.iter().flat_map(|host| host.pools()).map(|pool| pool.state()).collect()
 }
 
-pub(super) fn hosts(daemon: &Daemon) -> Vec<HostRow> {
+pub(crate) fn hosts(daemon: &Daemon) -> Vec<HostRow> {
     let row = |host: &Arc<Host>| {
         let health = host.health();
         let (has, taken) = (host.capacity().total(), host.capacity().reserved());
@@ -57,7 +57,7 @@ pub(super) fn hosts(daemon: &Daemon) -> Vec<HostRow> {
     daemon.fleet.all().iter().map(row).collect()
 }
 
-pub(super) fn profiles(daemon: &Daemon) -> ProfileRows {
+pub(crate) fn profiles(daemon: &Daemon) -> ProfileRows {
     let row = |profile: &Arc<Profile>| ProfileRow {
         name: profile.name.clone(),
         description: profile.description.clone(),
@@ -71,9 +71,12 @@ pub(super) fn profiles(daemon: &Daemon) -> ProfileRows {
     ProfileRows { profiles: daemon.live.profiles().values().map(row).collect() }
 }
 
-pub(super) fn status(daemon: &Daemon) -> DaemonStatus<'_> {
+pub(crate) fn status(daemon: &Daemon) -> DaemonStatus<'_> {
     let (admitted, running, max) = daemon.submissions.counts();
-    let caller = |(uid, (waiting, running))| CallerRow { uid, waiting, running };
+    let caller = |(account, (waiting, running)): (Account, _)| {
+        let uid = if let Account::Uid(uid) = account { Some(uid) } else { None };
+        CallerRow { uid, account: account.to_string(), waiting, running }
+    };
     DaemonStatus {
         instance: &daemon.instance,
         version: env!("CARGO_PKG_VERSION"),
@@ -100,13 +103,13 @@ fn receipt_key(daemon: &Daemon) -> ReceiptKeyRow {
     ReceiptKeyRow { id: key.id(), pem: key.pem() }
 }
 
-pub(super) fn health(daemon: &Daemon) -> Health {
+pub(crate) fn health(daemon: &Daemon) -> Health {
     let submissions = &daemon.submissions;
     check_health(&daemon.fleet, submissions.store(), submissions.is_draining(), submissions.is_paused())
 }
 
 /// The published state. A submission kept for the next daemon is still queued for its caller.
-pub(super) fn state_word(state: &SubmissionPhase) -> StateWord {
+pub(crate) fn state_word(state: &SubmissionPhase) -> StateWord {
     match state {
         SubmissionPhase::Queued | SubmissionPhase::Acquiring | SubmissionPhase::Kept => StateWord::Queued,
         SubmissionPhase::Running | SubmissionPhase::Settling => StateWord::Running,

@@ -1,22 +1,26 @@
-//! The caller at the other end of a connection: its uid, and what it may do.
+//! Who calls, and what it may do.
 //!
-//! The identity is the uid that called connect(). The pid is not used: pids are reused, and
+//! On a Unix socket, the identity is the uid that called connect(). The pid is not used: pids are reused, and
 //! descriptors are passed on. The kernel reports 65534 for a uid that this user namespace cannot
 //! express, so that uid is refused. Names are looked up in /etc/passwd and /etc/group directly,
 //! because the daemon is a static program without NSS.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::net::UnixStream;
 
 use config::{CallerRule, SocketSettings};
+use protocol::Principal;
 
 const OVERFLOW_UID: u32 = 65_534;
 
 /// An identified caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    pub uid: u32,
+    pub principal: Principal,
+    /// The only tenant that it may state.
+    pub tenant: Option<Arc<str>>,
     pub may_submit: bool,
     pub is_admin: bool,
 }
@@ -96,10 +100,10 @@ impl Roles {
         }
         let is_admin = uid == 0 || uid == self.own_uid || self.admin.iter().any(|rule| rule.matches(uid, gid));
         let may_submit = is_admin || self.submit.iter().any(|rule| rule.matches(uid, gid));
-        Some(Peer { uid, may_submit, is_admin })
+        Some(Peer { principal: Principal::Uid(uid), tenant: None, may_submit, is_admin })
     }
 
-    pub(super) fn identify(&self, stream: &UnixStream) -> Option<Peer> {
+    pub(crate) fn identify(&self, stream: &UnixStream) -> Option<Peer> {
         let credentials = stream.peer_cred().ok()?;
         self.of(credentials.uid(), credentials.gid())
     }

@@ -1,17 +1,17 @@
-//! The bytes that the socket holds for a uid: unfinished lines, calls under way, and replies that
+//! The bytes that a door holds for an account: unfinished requests, calls under way, and replies that
 //! were not read.
 //!
 //! ```text
-//!  line grows --resize--> [ bytes of the uid ] <--resize-- parsed call, until it is answered;
+//!  line grows --resize--> [ bytes of the account ] <--resize-- parsed call, until it is answered;
 //!                             |        ^                   a submission, until it is admitted
 //!                     refuse, or wait  '-- hold -- text of a reply, until it is written
 //! ```
 //!
 //! Input of a program counts after the answer of its call, until the program takes it.
 //!
-//! Callers count together if they have the same uid. A uid that has reached the bound is told so;
-//! its small messages and all other uids are served as before. Messages take time as well:
-//! those of one uid are worked on one after the other.
+//! Callers count together if they have the same account. One that has reached the bound is told so;
+//! its small messages and all other accounts are served as before. Messages take time as well:
+//! those of one account are worked on one after the other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,14 +24,15 @@ use tokio::sync::Notify;
 use super::error::CallError;
 use config::bounds;
 use judge::compute::{SMALL_BYTES, on_bytes};
+use protocol::Account;
 use protocol::code::Code;
 
-/// The bytes held for each uid.
+/// The bytes held for each account.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SocketBytes(Arc<Mutex<HashMap<u32, Arc<UidBytes>>>>);
+pub(crate) struct SocketBytes(Arc<Mutex<HashMap<Account, Arc<AccountBytes>>>>);
 
 #[derive(Debug, Default)]
-struct UidBytes {
+struct AccountBytes {
     held: AtomicU64,
     /// Notified when bytes were released.
     released: Notify,
@@ -41,42 +42,42 @@ struct UidBytes {
 }
 
 impl SocketBytes {
-    /// The account of a uid, which its connections share.
-    pub(super) fn account(&self, uid: u32) -> ByteAccount {
-        let mut by_uid = self.0.lock();
-        // those of uids without connection and without held bytes
-        by_uid.retain(|_, bytes| Arc::strong_count(bytes) > 1);
-        ByteAccount(by_uid.entry(uid).or_default().clone())
+    /// Where the bytes of an account are counted, for all its connections.
+    pub(crate) fn account(&self, account: Account) -> ByteAccount {
+        let mut by_account = self.0.lock();
+        // those without connection and without held bytes
+        by_account.retain(|_, bytes| Arc::strong_count(bytes) > 1);
+        ByteAccount(by_account.entry(account).or_default().clone())
     }
 }
 
-/// The account of one uid.
+/// The bytes of one account.
 #[derive(Debug, Clone)]
-pub(super) struct ByteAccount(Arc<UidBytes>);
+pub(crate) struct ByteAccount(Arc<AccountBytes>);
 
 impl ByteAccount {
     /// Holds nothing yet.
-    pub(super) fn nothing(&self) -> HeldBytes {
+    pub(crate) fn nothing(&self) -> HeldBytes {
         HeldBytes { account: self.clone(), bytes: 0 }
     }
 
-    /// Counts bytes until the result is dropped. `None` if the uid holds too many.
-    pub(super) fn hold(&self, bytes: usize) -> Option<HeldBytes> {
+    /// Counts bytes until the result is dropped. `None` if it holds too many.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<HeldBytes> {
         let mut held = self.nothing();
         held.resize(bytes).then_some(held)
     }
 
-    /// Parses a message of this size, or makes a reply. A uid's messages are worked on one after
+    /// Parses a message of this size, or makes a reply. An account's messages are worked on one after
     /// the other, however many connections it has, so that they never occupy all threads of the
     /// runtime. Those above [`SMALL_BYTES`] wait for each other only, so that they do not delay
     /// small ones, and occupy no thread of the runtime.
-    pub(super) async fn work<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
+    pub(crate) async fn work<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
         let _turn = if bytes > SMALL_BYTES { self.0.large.lock().await } else { self.0.small.lock().await };
         on_bytes(bytes, work)
     }
 
     /// The same as [`ByteAccount::hold`], but waits until there is room.
-    pub(super) async fn hold_when_free(&self, bytes: usize) -> HeldBytes {
+    pub(crate) async fn hold_when_free(&self, bytes: usize) -> HeldBytes {
         loop {
             let released = self.0.released.notified();
             tokio::pin!(released);
@@ -89,10 +90,10 @@ impl ByteAccount {
     }
 
     /// The error of a call that would exceed the bound.
-    pub(super) fn refusal() -> CallError {
+    pub(crate) fn refusal() -> CallError {
         let message = format!(
-            "your uid's unfinished lines, calls under way and unread replies would hold more than {} bytes; read \
-             the replies, or send less at a time",
+            "your unfinished lines, calls under way and unread replies would hold more than {} bytes; read the \
+             replies, or send less at a time",
             bounds::MAX_SOCKET_BYTES_PER_UID
         );
         CallError::new(Code::QuotaExceeded, message).retry_after(bounds::SOCKET_BYTES_RETRY)
@@ -101,19 +102,19 @@ impl ByteAccount {
 
 /// Bytes that are counted until this is dropped.
 #[derive(Debug)]
-pub(super) struct HeldBytes {
+pub(crate) struct HeldBytes {
     account: ByteAccount,
     bytes: u64,
 }
 
 impl HeldBytes {
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes as usize
     }
 
-    /// Counts `bytes` from now on. False, and nothing has changed, if the uid would hold too many.
-    pub(super) fn resize(&mut self, bytes: usize) -> bool {
-        let UidBytes { held, released, .. } = &*self.account.0;
+    /// Counts `bytes` from now on. False, and nothing has changed, if the account would hold too many.
+    pub(crate) fn resize(&mut self, bytes: usize) -> bool {
+        let AccountBytes { held, released, .. } = &*self.account.0;
         let bytes = bytes as u64;
         let Some(more) = bytes.checked_sub(self.bytes) else {
             held.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
@@ -121,7 +122,7 @@ impl HeldBytes {
             released.notify_waiters();
             return true;
         };
-        // small messages have room of their own, so that a full account does not silence its uid
+        // small messages have room of their own, so that a full account does not silence its callers
         let is_small = bytes <= bounds::SMALL_MESSAGE_BYTES;
         let most = bounds::MAX_SOCKET_BYTES_PER_UID + if is_small { bounds::SMALL_MESSAGES_BYTES_PER_UID } else { 0 };
         let add = |held: u64| held.checked_add(more).filter(|held| *held <= most);
@@ -150,7 +151,7 @@ impl AsRef<[u8]> for HeldInput {
 
 /// The input of a program. `held` counted the call that brought it, and counts the input from now
 /// on, until a program has taken the last of it.
-pub(super) fn held_input(data: Vec<u8>, mut held: HeldBytes) -> Bytes {
+pub(crate) fn held_input(data: Vec<u8>, mut held: HeldBytes) -> Bytes {
     // a call counts for more than its input
     let input_bytes = data.len() + INPUT_BYTES;
     held.resize(input_bytes.min(held.bytes()));
@@ -170,12 +171,16 @@ impl Drop for HeldBytes {
 mod tests {
     use super::*;
 
+    fn account(bytes: &SocketBytes, uid: u32) -> ByteAccount {
+        bytes.account(Account::Uid(uid))
+    }
+
     const MOST: usize = bounds::MAX_SOCKET_BYTES_PER_UID as usize;
 
     #[test]
-    fn a_uid_holds_no_more_than_its_bound_and_harms_no_other() {
+    fn an_account_holds_no_more_than_its_bound_and_harms_no_other() {
         let bytes = SocketBytes::default();
-        let (one, same, other) = (bytes.account(1), bytes.account(1), bytes.account(2));
+        let (one, same, other) = (account(&bytes, 1), account(&bytes, 1), account(&bytes, 2));
         let mut held = one.hold(MOST - 10).unwrap();
         assert!(same.hold(1 << 20).is_none() && other.hold(1 << 20).is_some());
         // small messages go on
@@ -188,7 +193,7 @@ mod tests {
 
     #[test]
     fn small_messages_have_a_bound_as_well() {
-        let account = SocketBytes::default().account(1);
+        let account = account(&SocketBytes::default(), 1);
         let small = bounds::SMALL_MESSAGE_BYTES as usize;
         let all: Vec<HeldBytes> = std::iter::from_fn(|| account.hold(small)).collect();
         let most = bounds::MAX_SOCKET_BYTES_PER_UID + bounds::SMALL_MESSAGES_BYTES_PER_UID;
@@ -197,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_that_may_wait_is_counted_when_there_is_room() {
-        let account = SocketBytes::default().account(1);
+        let account = account(&SocketBytes::default(), 1);
         let held = account.hold(MOST).unwrap();
         let (waiting, ()) = tokio::join!(account.hold_when_free(1 << 20), async {
             tokio::task::yield_now().await;
@@ -207,8 +212,8 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn messages_of_a_uid_are_worked_on_one_after_the_other() {
-        let account = SocketBytes::default().account(1);
+    async fn messages_of_an_account_are_worked_on_one_after_the_other() {
+        let account = account(&SocketBytes::default(), 1);
         let reading = Arc::new(AtomicU64::new(0));
         let work = |size| {
             let (account, reading) = (account.clone(), reading.clone());
@@ -231,10 +236,10 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_large_message_delays_neither_small_ones_nor_other_uids() {
+    async fn a_large_message_delays_neither_small_ones_nor_other_accounts() {
         let bytes = SocketBytes::default();
         let (sender, receiver) = std::sync::mpsc::channel();
-        let (one, other) = (bytes.account(1), bytes.account(2));
+        let (one, other) = (account(&bytes, 1), account(&bytes, 2));
         let same = one.clone();
         let large =
             tokio::spawn(async move { one.work(SMALL_BYTES + 1, move || receiver.iter().take(2).sum::<i32>()).await });
@@ -246,7 +251,7 @@ mod tests {
 
     #[tokio::test]
     async fn input_counts_until_its_program_takes_the_last_of_it() {
-        let account = SocketBytes::default().account(1);
+        let account = account(&SocketBytes::default(), 1);
         let held = || account.0.held.load(Ordering::Relaxed) as usize;
         let pipe = judge::pipe::Pipe::default();
         let mut call = account.nothing();
@@ -266,8 +271,8 @@ mod tests {
     #[test]
     fn accounts_without_a_connection_are_forgotten() {
         let bytes = SocketBytes::default();
-        drop(bytes.account(1));
-        let _two = bytes.account(2);
+        drop(account(&bytes, 1));
+        let _two = account(&bytes, 2);
         assert_eq!(bytes.0.lock().len(), 1);
     }
 }

@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 use super::blob_store::BlobError;
-use super::context::{CallReply, CallResult, Context};
+use super::context::{CallContext, CallReply, CallResult, ResultText};
 use super::error::CallError;
-use super::message::{ResultText, params};
+use super::params::params;
 use super::socket_bytes::ByteAccount;
 use super::{decode, history};
 use config::bounds;
@@ -28,32 +28,32 @@ impl From<BlobError> for CallError {
     }
 }
 
-pub(super) fn put(context: &Context, given: Value) -> CallResult {
+pub(crate) fn put(context: &CallContext, given: Value) -> CallResult {
     let BlobPutParams { data_b64, offset, eof, blob } = params(given)?;
     let data = decode("data_b64", &data_b64)?;
-    let id = context.daemon.blobs.put(context.peer.uid, blob.as_deref(), offset, &data, eof)?;
+    let id = context.daemon.blobs.put(&context.peer.principal, blob.as_deref(), offset, &data, eof)?;
     Ok(ResultText::of(&BlobPut { blob: id }))
 }
 
 /// A piece of a blob, which counts for the uid before it is made. A blob of a report that memory no
 /// longer has is read from the store.
-pub(super) async fn get(context: &Context, given: Value) -> Result<CallReply, CallError> {
+pub(crate) async fn get(context: &CallContext, given: Value) -> Result<CallReply, CallError> {
     let BlobGetParams { blob, offset, max } = params(given)?;
     let unknown = || BlobError::Unknown(blob.chars().take(64).collect());
-    let (blobs, uid) = (&context.daemon.blobs, context.peer.uid);
-    let bytes = match blobs.get(uid, &blob) {
+    let (blobs, owner) = (&context.daemon.blobs, &context.peer.principal);
+    let bytes = match blobs.get(owner, &blob) {
         Some(bytes) => bytes,
         None => {
             let stored = history::output(context, &blob).await?.ok_or_else(unknown)?;
             // the next pieces are in memory
-            blobs.put_back(uid, &blob, stored.clone());
+            blobs.put_back(owner, &blob, stored.clone());
             stored
         }
     };
     context.account.work(0, || piece(context, &bytes, offset, max)).await
 }
 
-fn piece(context: &Context, bytes: &[u8], offset: u64, max: Option<u64>) -> Result<CallReply, CallError> {
+fn piece(context: &CallContext, bytes: &[u8], offset: u64, max: Option<u64>) -> Result<CallReply, CallError> {
     // base64 makes four bytes of three, and the line has a bound
     let most = (bounds::MAX_LINE_BYTES / 2) as u64;
     let start = offset.min(bytes.len() as u64);

@@ -1,4 +1,4 @@
-//! The state that all connections share.
+//! The state that all calls share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::blob_store::MemoryBlobs;
 use super::connections::Connections;
-use super::metrics::RpcMetrics;
+use super::metrics::CallMetrics;
 use super::peer::Roles;
 use judge::accept::ProfileMap;
 use protocol::ReusePolicy;
@@ -19,7 +19,7 @@ use sandbox::host::Fleet;
 use scheduler::SubmissionService;
 use telemetry::liveness::LivenessProbe;
 
-/// The daemon as its connections see it.
+/// The daemon as its callers see it.
 #[derive(Debug)]
 pub struct Daemon {
     /// Name of the instance, and its random id.
@@ -35,7 +35,7 @@ pub struct Daemon {
     pub drain: Arc<Notify>,
     /// Reloads that admins request.
     pub reload: mpsc::Sender<ReloadRequest>,
-    pub metrics: Arc<RpcMetrics>,
+    pub metrics: Arc<CallMetrics>,
     pub connections: Connections,
     /// Liveness of the loop that accepts connections.
     pub accept_loop: Arc<LivenessProbe>,

@@ -1,5 +1,5 @@
-//! Store of content that is larger than a line: in memory, bounded per uid in size, number and
-//! time, and in size for all together.
+//! Store of content that is larger than a line: in memory, bounded per account in size, number
+//! and time, and in size for all together.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 
 use config::bounds;
+use protocol::{Account, Principal};
 use scheduler::BlobStore;
 
 #[derive(Debug)]
@@ -18,7 +19,7 @@ enum BlobContent {
 
 #[derive(Debug)]
 struct Blob {
-    uid: u32,
+    owner: Principal,
     content: BlobContent,
     last_used: Instant,
     /// Part of a report that is not made yet: it does not expire.
@@ -36,7 +37,7 @@ impl Blob {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
-    /// The uid has no such blob.
+    /// The caller has no such blob.
     #[error("blob: you have no blob {0:?}")]
     Unknown(String),
     #[error("blob: {0:?} is already complete")]
@@ -65,10 +66,18 @@ impl MemoryBlobs {
     ///
     /// # Errors
     /// See [`BlobError`]; nothing was changed.
-    pub fn put(&self, uid: u32, id: Option<&str>, offset: u64, data: &[u8], eof: bool) -> Result<String, BlobError> {
+    pub fn put(
+        &self,
+        owner: &Principal,
+        id: Option<&str>,
+        offset: u64,
+        data: &[u8],
+        eof: bool,
+    ) -> Result<String, BlobError> {
         let mut blobs = self.lock();
         let (mut count, mut total) = (0, 0);
-        for blob in blobs.values().filter(|blob| blob.uid == uid) {
+        let account = owner.account();
+        for blob in blobs.values().filter(|blob| blob.owner.account() == account) {
             count += 1;
             total += blob.len() as u64;
         }
@@ -78,7 +87,7 @@ impl MemoryBlobs {
                 bounds::MAX_BLOBS_BYTES_PER_UID
             )));
         }
-        if !make_room(&mut blobs, uid, data.len() as u64, bounds::MAX_BLOBS_BYTES) {
+        if !make_room(&mut blobs, &account, data.len() as u64, bounds::MAX_BLOBS_BYTES) {
             return Err(BlobError::Full(
                 "the blobs of all callers take all the room there is; try again later".to_owned(),
             ));
@@ -93,12 +102,15 @@ impl MemoryBlobs {
             None => {
                 let id = uuid::Uuid::new_v4().to_string();
                 let content = BlobContent::Growing(BytesMut::new());
-                blobs.insert(id.clone(), Blob { uid, content, last_used: Instant::now(), is_held: false });
+                blobs.insert(
+                    id.clone(),
+                    Blob { owner: owner.clone(), content, last_used: Instant::now(), is_held: false },
+                );
                 id
             }
         };
         let unknown = || BlobError::Unknown(id.chars().take(64).collect());
-        let blob = blobs.get_mut(&id).filter(|blob| blob.uid == uid).ok_or_else(unknown)?;
+        let blob = blobs.get_mut(&id).filter(|blob| blob.owner == *owner).ok_or_else(unknown)?;
         let have = blob.len() as u64;
         let BlobContent::Growing(bytes) = &mut blob.content else { return Err(BlobError::Complete(id)) };
         if offset != have {
@@ -115,10 +127,10 @@ impl MemoryBlobs {
         Ok(id)
     }
 
-    /// A complete blob of this uid.
-    pub fn get(&self, uid: u32, id: &str) -> Option<Bytes> {
+    /// A complete blob of this caller.
+    pub fn get(&self, owner: &Principal, id: &str) -> Option<Bytes> {
         let mut blobs = self.lock();
-        let blob = blobs.get_mut(id).filter(|blob| blob.uid == uid)?;
+        let blob = blobs.get_mut(id).filter(|blob| blob.owner == *owner)?;
         blob.last_used = Instant::now();
         match &blob.content {
             BlobContent::Complete(bytes) => Some(bytes.clone()),
@@ -126,37 +138,39 @@ impl MemoryBlobs {
         }
     }
 
-    fn store(&self, uid: u32, bytes: Bytes, is_held: bool) -> Option<String> {
+    fn store(&self, owner: &Principal, bytes: Bytes, is_held: bool) -> Option<String> {
         let mut blobs = self.lock();
-        let of_uid = || blobs.values().filter(|blob| blob.uid == uid);
-        let total: u64 = of_uid().map(|blob| blob.len() as u64).sum();
-        if of_uid().count() >= bounds::MAX_BLOBS_PER_UID || total + bytes.len() as u64 > bounds::MAX_BLOBS_BYTES_PER_UID
+        let account = owner.account();
+        let of_account = || blobs.values().filter(|blob| blob.owner.account() == account);
+        let total: u64 = of_account().map(|blob| blob.len() as u64).sum();
+        if of_account().count() >= bounds::MAX_BLOBS_PER_UID
+            || total + bytes.len() as u64 > bounds::MAX_BLOBS_BYTES_PER_UID
         {
             return None;
         }
-        if !make_room(&mut blobs, uid, bytes.len() as u64, bounds::MAX_BLOBS_BYTES) {
+        if !make_room(&mut blobs, &account, bytes.len() as u64, bounds::MAX_BLOBS_BYTES) {
             return None;
         }
         let id = uuid::Uuid::new_v4().to_string();
         let content = BlobContent::Complete(bytes);
-        blobs.insert(id.clone(), Blob { uid, content, last_used: Instant::now(), is_held });
+        blobs.insert(id.clone(), Blob { owner: owner.clone(), content, last_used: Instant::now(), is_held });
         Some(id)
     }
 }
 
-/// Makes room for so many bytes more of this uid, so that all blobs have at most `most`: drops
-/// blobs of the uid that has more than this one and than all others. Returns whether they fit.
-fn make_room(blobs: &mut HashMap<String, Blob>, uid: u32, bytes: u64, most: u64) -> bool {
-    let mut of_uids: HashMap<u32, u64> = HashMap::new();
-    blobs.values().for_each(|blob| *of_uids.entry(blob.uid).or_default() += blob.len() as u64);
-    let mut total = of_uids.values().sum::<u64>() + bytes;
+/// Makes room for so many bytes more of this account, so that all blobs have at most `most`: drops
+/// blobs of the account that has more than this one and than all others. Returns whether they fit.
+fn make_room(blobs: &mut HashMap<String, Blob>, account: &Account, bytes: u64, most: u64) -> bool {
+    let mut by_account: HashMap<Account, u64> = HashMap::new();
+    blobs.values().for_each(|blob| *by_account.entry(blob.owner.account()).or_default() += blob.len() as u64);
+    let mut total = by_account.values().sum::<u64>() + bytes;
     while total > most {
-        let own = of_uids.get(&uid).copied().unwrap_or(0) + bytes;
-        let Some((other, held)) = of_uids.iter_mut().max_by_key(|(_, held)| **held) else { return false };
-        if *other == uid || *held <= own {
+        let own = by_account.get(account).copied().unwrap_or(0) + bytes;
+        let Some((other, held)) = by_account.iter_mut().max_by_key(|(_, held)| **held) else { return false };
+        if other == account || *held <= own {
             return false;
         }
-        let droppable = blobs.iter().filter(|(_, blob)| blob.uid == *other && !blob.is_held);
+        let droppable = blobs.iter().filter(|(_, blob)| blob.owner.account() == *other && !blob.is_held);
         let Some(id) = droppable.min_by_key(|(_, blob)| blob.last_used).map(|(id, _)| id.clone()) else {
             return false;
         };
@@ -168,12 +182,12 @@ fn make_room(blobs: &mut HashMap<String, Blob>, uid: u32, bytes: u64, most: u64)
 }
 
 impl BlobStore for MemoryBlobs {
-    fn keep(&self, uid: u32, bytes: Bytes) -> Option<String> {
-        self.store(uid, bytes, false)
+    fn keep(&self, owner: &Principal, bytes: Bytes) -> Option<String> {
+        self.store(owner, bytes, false)
     }
 
-    fn hold(&self, uid: u32, bytes: Bytes) -> Option<String> {
-        self.store(uid, bytes, true)
+    fn hold(&self, owner: &Principal, bytes: Bytes) -> Option<String> {
+        self.store(owner, bytes, true)
     }
 
     fn publish(&self, blob: &str) {
@@ -186,13 +200,14 @@ impl BlobStore for MemoryBlobs {
         self.lock().remove(blob);
     }
 
-    fn get(&self, uid: u32, blob: &str) -> Option<Bytes> {
-        MemoryBlobs::get(self, uid, blob)
+    fn get(&self, owner: &Principal, blob: &str) -> Option<Bytes> {
+        MemoryBlobs::get(self, owner, blob)
     }
 
-    fn put_back(&self, uid: u32, blob: &str, bytes: Bytes) {
+    fn put_back(&self, owner: &Principal, blob: &str, bytes: Bytes) {
         let content = BlobContent::Complete(bytes);
-        self.lock().insert(blob.to_owned(), Blob { uid, content, last_used: Instant::now(), is_held: false });
+        self.lock()
+            .insert(blob.to_owned(), Blob { owner: owner.clone(), content, last_used: Instant::now(), is_held: false });
     }
 }
 
@@ -200,36 +215,39 @@ impl BlobStore for MemoryBlobs {
 mod tests {
     use super::*;
 
+    const UID1: Principal = Principal::Uid(1);
+    const UID2: Principal = Principal::Uid(2);
+
     #[test]
     fn a_blob_is_put_in_pieces_and_read_as_a_whole() {
         let blobs = MemoryBlobs::default();
-        let id = blobs.put(1, None, 0, b"ab", false).unwrap();
-        assert_eq!(blobs.get(1, &id), None);
-        blobs.put(1, Some(&id), 2, b"c", true).unwrap();
-        assert_eq!(blobs.get(1, &id).unwrap(), "abc");
-        assert_eq!(blobs.put(1, Some(&id), 3, b"d", true), Err(BlobError::Complete(id)));
+        let id = blobs.put(&UID1, None, 0, b"ab", false).unwrap();
+        assert_eq!(blobs.get(&UID1, &id), None);
+        blobs.put(&UID1, Some(&id), 2, b"c", true).unwrap();
+        assert_eq!(blobs.get(&UID1, &id).unwrap(), "abc");
+        assert_eq!(blobs.put(&UID1, Some(&id), 3, b"d", true), Err(BlobError::Complete(id)));
     }
 
     #[test]
-    fn a_blob_is_invisible_to_other_uids() {
+    fn a_blob_is_invisible_to_other_callers() {
         let blobs = MemoryBlobs::default();
-        let id = blobs.put(1, None, 0, b"ab", true).unwrap();
-        assert_eq!(blobs.get(2, &id), None);
-        assert_eq!(blobs.put(2, Some(&id), 2, b"c", true), Err(BlobError::Unknown(id)));
+        let id = blobs.put(&UID1, None, 0, b"ab", true).unwrap();
+        assert_eq!(blobs.get(&UID2, &id), None);
+        assert_eq!(blobs.put(&UID2, Some(&id), 2, b"c", true), Err(BlobError::Unknown(id)));
     }
 
     #[test]
     fn a_gap_is_refused_with_the_size_of_the_blob() {
         let blobs = MemoryBlobs::default();
-        let id = blobs.put(1, None, 0, b"ab", false).unwrap();
-        assert_eq!(blobs.put(1, Some(&id), 5, b"x", false), Err(BlobError::Offset { given: 5, have: 2 }));
-        assert!(blobs.put(1, None, 9, b"x", false).is_err());
+        let id = blobs.put(&UID1, None, 0, b"ab", false).unwrap();
+        assert_eq!(blobs.put(&UID1, Some(&id), 5, b"x", false), Err(BlobError::Offset { given: 5, have: 2 }));
+        assert!(blobs.put(&UID1, None, 9, b"x", false).is_err());
     }
 
     #[test]
     fn a_held_blob_stays_until_it_is_published_or_removed() {
         let blobs = MemoryBlobs::default();
-        let [one, two] = [(); 2].map(|()| blobs.hold(1, Bytes::from_static(b"ab")).unwrap());
+        let [one, two] = [(); 2].map(|()| blobs.hold(&UID1, Bytes::from_static(b"ab")).unwrap());
         let age = |id: &str| {
             let old = Instant::now().checked_sub(bounds::BLOB_TTL).unwrap();
             blobs.blobs.lock().get_mut(id).unwrap().last_used = old;
@@ -239,30 +257,30 @@ mod tests {
         assert!(age(&one) && age(&two));
         blobs.publish(&one);
         blobs.remove(&two);
-        assert!(blobs.get(1, &one).is_some() && blobs.get(1, &two).is_none() && !age(&one));
+        assert!(blobs.get(&UID1, &one).is_some() && blobs.get(&UID1, &two).is_none() && !age(&one));
     }
 
     #[test]
-    fn the_uid_with_the_most_gives_way_when_all_blobs_take_too_much() {
+    fn the_account_with_the_most_gives_way_when_all_blobs_take_too_much() {
         let blobs = MemoryBlobs::default();
-        let put = |uid, bytes: &[u8]| blobs.put(uid, None, 0, bytes, true).unwrap();
+        let put = |uid, bytes: &[u8]| blobs.put(&Principal::Uid(uid), None, 0, bytes, true).unwrap();
         let (oldest, newer, small) = (put(1, b"aaaa"), put(1, b"bbbb"), put(2, b"cc"));
         let mut held = blobs.lock();
-        assert!(make_room(&mut held, 3, 2, 12) && held.len() == 3, "it fits");
-        assert!(make_room(&mut held, 2, 1, 10) && !held.contains_key(&oldest));
+        assert!(make_room(&mut held, &Account::Uid(3), 2, 12) && held.len() == 3, "it fits");
+        assert!(make_room(&mut held, &Account::Uid(2), 1, 10) && !held.contains_key(&oldest));
         assert!(held.contains_key(&newer) && held.contains_key(&small));
-        assert!(!make_room(&mut held, 1, 5, 10), "it has the most itself");
-        assert!(!make_room(&mut held, 3, 5, 10), "it would have the most");
+        assert!(!make_room(&mut held, &Account::Uid(1), 5, 10), "it has the most itself");
+        assert!(!make_room(&mut held, &Account::Uid(3), 5, 10), "it would have the most");
         assert_eq!(held.len(), 2);
     }
 
     #[test]
-    fn the_number_of_blobs_per_uid_is_bounded() {
+    fn the_number_of_blobs_per_account_is_bounded() {
         let blobs = MemoryBlobs::default();
         for _ in 0..bounds::MAX_BLOBS_PER_UID {
-            blobs.put(1, None, 0, b"", true).unwrap();
+            blobs.put(&UID1, None, 0, b"", true).unwrap();
         }
-        assert!(matches!(blobs.put(1, None, 0, b"", true), Err(BlobError::Full(_))));
-        assert!(blobs.put(2, None, 0, b"", true).is_ok());
+        assert!(matches!(blobs.put(&UID1, None, 0, b"", true), Err(BlobError::Full(_))));
+        assert!(blobs.put(&UID2, None, 0, b"", true).is_ok());
     }
 }
