@@ -99,8 +99,9 @@ images: build ## build the profiles' images through the running daemon
 doctor: build ## check this machine, its Docker Engine and the daemon
 	$(BIN)/assay doctor --config config/assayd.toml
 
-reference: ## regenerate the reference of settings in docs/OPERATIONS.md from the code
+reference: ## regenerate the reference of settings in docs/OPERATIONS.md, and docs/openapi.json, from the code
 	ASSAY_WRITE_REFERENCE=1 cargo test --test it docs::the_reference
+	UPDATE_GOLDEN=1 cargo test --test it openapi::the_description
 
 clean: ## remove build output (images stay on the engine: assay/*)
 	cargo clean

@@ -47,6 +47,7 @@ announce_tools() {
   local missing
   missing=$(missing_packages dockerd=docker.io debootstrap=debootstrap "${test_tools[@]}" "${optional_tools[@]}")
   command -v promtool >/dev/null || [ -x "$prometheus/usr/bin/promtool" ] || missing+="prometheus (unpacked into $prometheus) "
+  [ -e target/tools/http/installed ] || missing+="Python tools for HTTP (into target/tools/http) "
   [ -z "$missing" ] || say "this installs: ${missing% }"
 }
 

@@ -1,4 +1,4 @@
-//! The closed list of error codes, with the JSON-RPC number of each.
+//! The closed list of error codes, with the JSON-RPC number and the HTTP status of each.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -42,6 +42,8 @@ pub enum Code {
     ImageFailed,
     /// The store takes no submission: its disk is full or fails. `submission.run` works.
     StoreFull,
+    /// Over HTTP only: no token or session, or one that is not valid.
+    Unauthenticated,
     /// A fault of the daemon.
     Internal,
 }
@@ -72,8 +74,30 @@ impl Code {
             Code::SlowReader => -32013,
             Code::ImageFailed => -32014,
             Code::StoreFull => -32015,
+            Code::Unauthenticated => -32016,
             Code::Internal => -32099,
         }
+    }
+}
+
+/// The status of an HTTP answer with this code. What HTTP itself refuses has a status of its own
+/// (405, 408, 413, 415, 421, 431) and the code that fits best.
+///
+/// `unsupported` is 422, not 501: the daemon understood the request and will not answer it in
+/// another way later, and monitoring, proxies and clients take 5xx for a fault that passes.
+pub fn http_status(code: Code) -> u16 {
+    match code {
+        Code::BadRequest => 400,
+        Code::Unauthenticated => 401,
+        Code::Denied | Code::Forbidden => 403,
+        Code::NotFound => 404,
+        Code::SlowReader => 408,
+        Code::Conflict => 409,
+        Code::TooLarge => 413,
+        Code::UnknownProfile | Code::Unsupported => 422,
+        Code::QuotaExceeded | Code::QueueFull | Code::DeadlineUnreachable => 429,
+        Code::Internal => 500,
+        Code::Draining | Code::NoHost | Code::ImageFailed | Code::StoreFull => 503,
     }
 }
 
@@ -95,5 +119,17 @@ mod tests {
         for code in Code::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
+    }
+
+    #[test]
+    fn a_status_says_whose_fault_it_is_and_whether_to_try_again() {
+        let codes_of = |statuses: std::ops::Range<u16>| -> Vec<&str> {
+            let among = Code::ALL.iter().filter(|code| statuses.contains(&http_status(**code)));
+            among.map(|code| code.as_str()).collect()
+        };
+        assert_eq!(codes_of(500..503), ["internal"]);
+        assert_eq!(codes_of(503..600), ["draining", "no_host", "image_failed", "store_full"]);
+        assert_eq!(codes_of(429..430), ["quota_exceeded", "queue_full", "deadline_unreachable"]);
+        assert_eq!(codes_of(100..400), Vec::<&str>::new());
     }
 }

@@ -1,5 +1,6 @@
 //! The published types: methods with their parameters and results, error codes, submissions,
-//! reports, limits, profiles. [`schema`] publishes them as JSON Schema. No IO, no clock, no engine.
+//! reports, limits, profiles. [`schema`] publishes them as JSON Schema, [`openapi`] the
+//! routes of HTTP. No IO, no clock, no engine.
 //!
 //! [`submission`] and [`report`] are JSON of the socket protocol (docs/PROTOCOL.md): their field
 //! names are a contract, with units last. Types that stay inside the daemon use
@@ -10,20 +11,24 @@ pub mod code;
 pub mod counts;
 pub mod envelope;
 pub mod history;
+pub mod http;
 pub mod isolation;
 pub mod language_code;
 pub mod limits;
 pub mod method;
+pub mod openapi;
 pub mod outcome;
 pub mod params;
 pub mod placeholders;
 pub mod prewarm;
 pub mod principal;
+pub mod problem;
 pub mod profile;
 pub mod receipt;
 pub mod report;
 pub mod report_text;
 pub mod results;
+pub mod routes;
 pub mod rows;
 pub mod schema;
 pub mod status;

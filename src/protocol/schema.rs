@@ -26,7 +26,7 @@ use crate::{Report, Submission};
 
 type Shape = fn(&mut SchemaGenerator) -> schemars::Schema;
 
-fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> schemars::Schema {
+pub(crate) fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> schemars::Schema {
     generator.subschema_for::<T>()
 }
 
@@ -115,13 +115,13 @@ pub fn names() -> Vec<String> {
 }
 
 /// Definitions from two generators: types that the daemon reads, and types that it writes.
-struct Definitions {
-    strict: SchemaGenerator,
-    open: SchemaGenerator,
+pub(crate) struct Definitions {
+    pub(crate) strict: SchemaGenerator,
+    pub(crate) open: SchemaGenerator,
 }
 
 impl Definitions {
-    fn new() -> Definitions {
+    pub(crate) fn new() -> Definitions {
         let settings = SchemaSettings::draft2020_12;
         Definitions {
             strict: settings().for_deserialize().into_generator(),
@@ -131,7 +131,7 @@ impl Definitions {
 
     /// All referenced definitions. A test checks that a type which is both read and written has one
     /// shape.
-    fn all(mut self) -> Map<String, Value> {
+    pub(crate) fn all(mut self) -> Map<String, Value> {
         let mut all = self.open.take_definitions(true);
         all.extend(self.strict.take_definitions(true));
         all
@@ -287,8 +287,8 @@ fn resolved<'a>(schema: &'a Value, defs: &'a Value) -> &'a Value {
     }
 }
 
-/// Rewrites references to definitions, which OpenRPC keeps under `components`.
-fn redirect(value: &mut Value) {
+/// Rewrites references to definitions, which OpenRPC and OpenAPI keep under `components`.
+pub(crate) fn redirect(value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (key, inner) in map {

@@ -6,6 +6,7 @@
 
 mod document;
 mod examples;
+pub mod openapi;
 mod outputs;
 mod transcripts;
 
