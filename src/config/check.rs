@@ -95,6 +95,20 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
         }
         Ok(_) => {}
     }
+    match (config.http.metrics_address(), config.http.address()) {
+        (Err(message), _) => report("http.metrics_listen", message),
+        (Ok(Some(metrics)), Ok(Some(listen))) if metrics == listen => {
+            report("http.metrics_listen", "it is http.listen as well; use another address, or remove it".to_owned());
+        }
+        (Ok(Some(Listen::Unix(path))), _) if path == config.socket.path => {
+            let message = format!("{} is socket.path as well; use another path", path.display());
+            report("http.metrics_listen", message);
+        }
+        _ => {}
+    }
+    for (key, message) in config.http.mistakes() {
+        report(&key, message);
+    }
     if !config.hosts.is_empty() && config.engine != super::model::EngineSettings::default() {
         report("engine", "[engine] is a single engine, [[hosts]] are several; use one of the two".to_owned());
     }

@@ -17,6 +17,8 @@ mod arguments;
 pub mod bounds;
 mod check;
 mod http;
+mod http_host;
+mod http_token;
 mod idle;
 mod image_folders;
 mod load;
@@ -40,6 +42,8 @@ use std::ffi::OsString;
 
 pub use arguments::Arguments;
 pub use http::{HttpSettings, Listen};
+pub use http_host::{AllowedHost, split_host};
+pub use http_token::HttpToken;
 pub use image_folders::ImageFolders;
 pub use load::{Loaded, Origins, Sources};
 pub use model::{

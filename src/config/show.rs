@@ -62,6 +62,7 @@ pub fn text(loaded: &Loaded) -> String {
             SettingsNode::Table(table) => {
                 let _ = writeln!(out, "\n[{name}]");
                 section(table, &value[name], &format!("{name}."), &loaded.origins, &mut out);
+                sections_below(table, &value[name], name, &loaded.origins, &mut out);
             }
             SettingsNode::Sections(table) => {
                 for item in value[name].as_array().into_iter().flatten() {
@@ -74,6 +75,18 @@ pub fn text(loaded: &Loaded) -> String {
         }
     }
     out
+}
+
+/// The lists of sections in a section, which come after its settings.
+fn sections_below(table: &SettingsTable, value: &Value, prefix: &str, origins: &Origins, out: &mut String) {
+    for (name, node) in &table.fields {
+        let SettingsNode::Sections(inner) = node else { continue };
+        for item in value[name].as_array().into_iter().flatten() {
+            let _ = writeln!(out, "\n[[{prefix}.{name}]]");
+            let name_of_item = item["name"].as_str().unwrap_or_default();
+            section(inner, item, &format!("{prefix}.{name}.{name_of_item}."), origins, out);
+        }
+    }
 }
 
 fn section(table: &SettingsTable, value: &Value, prefix: &str, origins: &Origins, out: &mut String) {

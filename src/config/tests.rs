@@ -103,7 +103,7 @@ fn every_setting_can_be_set_by_its_variable_and_by_a_flag() {
             schema::ValueKind::List(_) => "1000",
             _ if key == "socket.mode" => "0640",
             _ if key == "engine.host" => "/x.sock",
-            _ if key == "http.listen" => "127.0.0.1:7",
+            _ if key == "http.listen" || key == "http.metrics_listen" => "127.0.0.1:7",
             _ if key == "log.level" => "debug",
             _ => "other",
         };
@@ -484,4 +484,35 @@ fn every_kind_of_mistake_has_a_message_with_place_setting_and_remedy() {
         messages.push_str(&format!("{what}:\n  failed to {}\n", error.replace('\n', "\n  ")));
     }
     insta::assert_snapshot!(messages);
+}
+
+#[test]
+fn tokens_of_the_configuration_are_sections_whose_mistakes_have_their_lines() {
+    let hash = "00".repeat(32);
+    let good = format!(
+        "[http]\napi = true\n[[http.tokens]]\nname = 'ci'\nsha256 = '{hash}'\ntenant = 'a'\nrole = 'admin'\nexpires = 2027-01-31\n"
+    );
+    let case = TestCase { files: &[("assayd.toml", &good)], ..EMPTY };
+    let loaded = case.load().1.unwrap();
+    let [token] = loaded.config.http.tokens.as_slice() else { panic!("{:?}", loaded.config.http) };
+    assert_eq!(
+        (token.name.as_str(), token.role.as_str(), token.expires_ms()),
+        ("ci", "admin", Some(1_801_353_600_000))
+    );
+    // what is shown can be loaded again
+    let shown = text(&loaded);
+    assert!(shown.contains("[[http.tokens]]") && shown.contains(&hash), "{shown}");
+    assert_eq!(load(&shown, &[]).unwrap().http, loaded.config.http);
+
+    for (line, wrong, expected) in [
+        (4, good.replace("'ci'", "'a b'"), "http.tokens.a b.name"),
+        (5, good.replace(&hash, "12"), "http.tokens.ci.sha256: it is not a SHA-256"),
+        (6, good.replace("'a'\n", "''\n"), "http.tokens.ci.tenant"),
+        (7, good.replace("'admin'", "'root'"), "http.tokens.ci.role: \"root\" is not one of \"submit\", \"admin\""),
+        (8, good.replace("2027-01-31", "'soon'"), "http.tokens.ci.expires"),
+        (7, good.replace(&format!("sha256 = '{hash}'\n"), ""), "http.tokens.ci.sha256"),
+    ] {
+        let error = load(&wrong, &[]).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(&format!("assayd.toml:{line}:")), "{expected}: {error}");
+    }
 }

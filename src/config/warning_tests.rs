@@ -198,3 +198,31 @@ fn a_variable_whose_prefix_is_written_in_another_way_is_a_warning() {
         assert_eq!(loaded.warnings, Vec::<String>::new(), "{other}");
     }
 }
+
+#[test]
+fn an_api_that_other_machines_reach_is_a_warning() {
+    let text = "[http]\nlisten = '0.0.0.0:80'\nallow_remote = true\napi = true\n";
+    let all = warnings_of(text);
+    assert!(all.iter().any(|warning| warning.contains("assayd.toml:2") && warning.contains("without TLS")), "{all:?}");
+    assert!(all.iter().any(|warning| warning.contains("http.hosts has only names of this machine")), "{all:?}");
+    let named = warnings_of(&format!("{text}hosts = ['judge.example']\n"));
+    assert_eq!(named.len(), 1, "{named:?}");
+    for quiet in [text.replace("0.0.0.0", "127.0.0.1"), text.replace("api = true", "api = false")] {
+        assert_eq!(warnings_of(&quiet), Vec::<String>::new(), "{quiet}");
+    }
+}
+
+#[test]
+fn rights_without_an_api_are_warnings() {
+    let all = warnings_of("[http]\nanonymous = true\nanonymous_remote = true\npeer_uids = [1000]\n");
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all[0].contains("http.anonymous has no effect without http.api"), "{all:?}");
+    assert!(all[1].contains("http.peer_uids has no effect"), "{all:?}");
+    let all = warnings_of("[http]\napi = true\nanonymous_remote = true\n");
+    assert_eq!(all.len(), 1, "{all:?}");
+}
+
+fn warnings_of(text: &str) -> Vec<String> {
+    let case = TestCase { files: &[("assayd.toml", text)], ..EMPTY };
+    case.load().1.unwrap().warnings
+}

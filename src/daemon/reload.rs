@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::assembly::Assembly;
 use super::{RunningDaemon, service};
-use config::{self, Config, LogSettings, Origins, SocketSettings};
+use config::{self, Config, HttpSettings, LogSettings, Origins, SocketSettings};
 use sandbox::host::{Host, first_probes_done};
 use telemetry::log;
 
@@ -36,7 +36,20 @@ fn split(config: &Config) -> (Config, Config) {
         store,
         isolation,
         log: LogSettings { level, target },
-        http,
+        http:
+            HttpSettings {
+                listen,
+                allow_remote,
+                metrics_listen,
+                api,
+                hosts: http_hosts,
+                peer_uids,
+                anonymous,
+                anonymous_remote,
+                run_code_suite,
+                callbacks,
+                tokens,
+            },
     } = config.clone();
     let live = Config {
         socket: SocketSettings { submit, admin, ..SocketSettings::default() },
@@ -47,6 +60,15 @@ fn split(config: &Config) -> (Config, Config) {
         store,
         isolation,
         log: LogSettings { level, ..LogSettings::default() },
+        // who may use the API: what is taken away there is taken away at once
+        http: HttpSettings {
+            hosts: http_hosts,
+            peer_uids,
+            anonymous,
+            anonymous_remote,
+            tokens,
+            ..HttpSettings::default()
+        },
         ..Config::default()
     };
     let fixed = Config {
@@ -56,7 +78,15 @@ fn split(config: &Config) -> (Config, Config) {
         uids,
         cache,
         log: LogSettings { target, ..LogSettings::default() },
-        http,
+        http: HttpSettings {
+            listen,
+            allow_remote,
+            metrics_listen,
+            api,
+            run_code_suite,
+            callbacks,
+            ..HttpSettings::default()
+        },
         ..Config::default()
     };
     (live, fixed)
@@ -155,7 +185,7 @@ mod tests {
             ValueKind::Text | ValueKind::Path | ValueKind::Paths => json!("/other"),
             ValueKind::Choice(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
             ValueKind::Caller => json!(7),
-            ValueKind::List(of) if **of == ValueKind::Caller => json!([7]),
+            ValueKind::List(of) if matches!(**of, ValueKind::Caller | ValueKind::Unsigned(_)) => json!([7]),
             ValueKind::List(_) => json!(["other"]),
             ValueKind::Map => json!({ "other": "7" }),
         }

@@ -33,6 +33,7 @@ pub mod rows;
 pub mod schema;
 pub mod status;
 pub mod submission;
+pub mod token;
 pub mod verdict;
 
 pub use caller::Caller;
@@ -50,4 +51,5 @@ pub use profile::Profile;
 pub use report::{Blame, Report, RunReport, StartKind, TestReport, Timing};
 pub use report_text::ReportText;
 pub use submission::Submission;
+pub use token::TokenRole;
 pub use verdict::Verdict;

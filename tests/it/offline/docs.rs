@@ -212,7 +212,7 @@ fn other(leaf: &schema::SettingSchema) -> serde_json::Value {
         ValueKind::Unsigned(_) | ValueKind::Signed | ValueKind::Number | ValueKind::Caller => json!(7),
         ValueKind::Text | ValueKind::Path | ValueKind::Paths => json!("/other"),
         ValueKind::Choice(words) => json!(words.iter().find(|word| leaf.default != json!(word)).unwrap()),
-        ValueKind::List(of) if **of == ValueKind::Caller => json!([7]),
+        ValueKind::List(of) if matches!(**of, ValueKind::Caller | ValueKind::Unsigned(_)) => json!([7]),
         ValueKind::List(_) => json!(["other"]),
         ValueKind::Map => json!({ "other": "7" }),
     }
