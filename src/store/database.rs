@@ -125,7 +125,7 @@ fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
 /// Reads the small tables that the start depends on; history may be large and is checked by
 /// `check` only.
 fn check_live_tables(connection: &Connection) -> rusqlite::Result<()> {
-    for table in ["meta", "submission", "outbox"] {
+    for table in ["meta", "submission", "outbox", "token"] {
         let result: String = connection.query_row(&format!("PRAGMA quick_check('{table}')"), [], |row| row.get(0))?;
         if result != "ok" {
             return Err(rusqlite::Error::SqliteFailure(

@@ -1,5 +1,5 @@
-//! What outlives the process: acknowledged submissions, their reports, and history, in one SQLite
-//! file with large outputs beside it.
+//! What outlives the process: acknowledged submissions, their reports, history, and the hashes of
+//! tokens, in one SQLite file with large outputs beside it.
 //!
 //! The store knows nothing of requests and reports but their bytes: both are JSON that it returns
 //! as it got it, so a later daemon reads what an earlier one wrote. What lists and statistics need
@@ -39,8 +39,10 @@
 //! | change | commit | answered |
 //! |---|---|---|
 //! | [`Intake`], [`Finish`], [`Forget`] | `synchronous=FULL`: the WAL is fsynced | after it |
+//! | [`AddToken`], [`RevokeToken`] | the same | after it |
 //! | [`Start`], [`Requeue`] | at once, without fsync: survives the process only | after it |
 //! | [`Record`], [`Fetched`] | within [`LINGER`](queue), without fsync | not waited for |
+//! | [`UseTokens`] | the same | not waited for |
 //!
 //! Output files and their folder are fsynced before the change that names them is queued; files are
 //! removed after the fsynced commit that no longer names them. A file that no row names is removed
@@ -79,6 +81,7 @@ mod settings;
 mod status;
 mod store;
 mod task;
+mod token;
 mod upkeep;
 mod writer;
 
@@ -104,3 +107,4 @@ pub use settings::Retention;
 pub use status::Figures;
 pub use store::{Options, Store};
 pub use task::Forget;
+pub use token::{AddToken, AddTokenResult, MAX_TOKENS, RevokeResult, RevokeToken, StoredToken, UseTokens};

@@ -1,5 +1,5 @@
-//! Carries what can be read of a damaged file to a new one: unfinished submissions, and answered
-//! ones whose id is not free yet. Other history stays in the file that is set aside.
+//! Carries what can be read of a damaged file to a new one: tokens, unfinished submissions, and
+//! answered ones whose id is not free yet. Other history stays in the file that is set aside.
 //!
 //! A table is read from its lowest key on until an error, and then from its highest key down to
 //! where that was: one damaged page costs what is on it.
@@ -13,7 +13,8 @@ use crate::database::open_reader;
 
 /// The tables that are carried as a whole, with their key, and those of which the rows of one
 /// report are carried: a condition on `submission` in the damaged file would read its damage.
-const WHOLE: [(&str, &str); 3] = [("meta", "name"), ("submission", "key"), ("request", "submission")];
+const WHOLE: [(&str, &str); 4] =
+    [("meta", "name"), ("submission", "key"), ("request", "submission"), ("token", "name")];
 const OF_REPORTS: [(&str, &str); 6] = [
     ("history", "key"),
     ("report", "history"),

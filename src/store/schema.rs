@@ -12,7 +12,7 @@ pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Times are milliseconds since 1970; `expires_ms` and `clock` are the store's, all others the
 /// wall's. A request is in a table of its own, so that a change of state does not copy it; a report
 /// likewise, so that lists read small rows.
-pub(crate) const MIGRATIONS: [&str; 2] = [
+pub(crate) const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
@@ -108,5 +108,18 @@ CREATE TABLE usage (
     history INTEGER PRIMARY KEY,
     body BLOB NOT NULL
 ) STRICT;
+",
+    "
+CREATE TABLE token (
+    name TEXT PRIMARY KEY,
+    hash BLOB UNIQUE CHECK ((hash IS NULL) = (revoked_ms IS NOT NULL)),
+    tenant TEXT NOT NULL,
+    role TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    expires_ms INTEGER,
+    used_ms INTEGER,
+    revoked_ms INTEGER
+) STRICT, WITHOUT ROWID;
 ",
 ];

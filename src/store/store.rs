@@ -28,6 +28,7 @@ use crate::set_aside::{self, SetAside};
 use crate::settings::Retention;
 use crate::status::{Figures, Status};
 use crate::task::{Forget, UpkeepTask};
+use crate::token::{self, AddToken, AddTokenResult, RevokeResult, RevokeToken, StoredToken, UseTokens};
 use crate::writer::{CrashHook, RESERVE, Writer};
 
 /// The database's name in its folder.
@@ -194,6 +195,29 @@ impl Store {
     /// Notes that a caller has a report. Never blocks.
     pub fn fetched(&self, fetched: Fetched) -> bool {
         self.queue.offer(fetched)
+    }
+
+    /// Adds a token.
+    pub fn add_token(&self, token: AddToken) -> Receipt<AddTokenResult> {
+        self.queue.push(token)
+    }
+
+    /// Ends a token.
+    pub fn revoke_token(&self, token: RevokeToken) -> Receipt<RevokeResult> {
+        self.queue.push(token)
+    }
+
+    /// Notes when tokens were used. Never blocks.
+    pub fn use_tokens(&self, used: UseTokens) -> bool {
+        self.queue.offer(used)
+    }
+
+    /// All tokens, by name; revoked ones too.
+    ///
+    /// # Errors
+    /// As [`Store::held`].
+    pub fn tokens(&self) -> Result<Vec<StoredToken>, Error> {
+        self.readers.read(token::all)
     }
 
     /// Commits what was queued before, without fsync, so that reads find it.

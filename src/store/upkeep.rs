@@ -8,6 +8,7 @@ use crate::change::Rows;
 use crate::database::LOCK_WAIT;
 use crate::rows::{remove_history, remove_submission};
 use crate::task::Forget;
+use crate::token;
 
 /// Rows of one step.
 const STEP_ROWS: usize = 256;
@@ -25,6 +26,7 @@ pub(crate) fn forget_step(rows: &mut Rows<'_>, forget: &Forget) -> rusqlite::Res
     for key in &history {
         remove_history(rows, *key)?;
     }
+    token::forget_revoked(rows, &forget.tenant, forget.principal.as_deref())?;
     Ok((submissions.len() + history.len()) as u64)
 }
 
