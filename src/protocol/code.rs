@@ -81,7 +81,7 @@ impl Code {
 }
 
 /// The status of an HTTP answer with this code. What HTTP itself refuses has a status of its own
-/// (405, 408, 413, 415, 421, 431) and the code that fits best.
+/// (405, 408, 413, 415, 431) and the code that fits best.
 ///
 /// `unsupported` is 422, not 501: the daemon understood the request and will not answer it in
 /// another way later, and monitoring, proxies and clients take 5xx for a fault that passes.

@@ -88,7 +88,6 @@ pub const OWN_STATUSES: &[(u16, Code, &str)] = &[
     (408, Code::BadRequest, "the request did not arrive within its time"),
     (413, Code::TooLarge, "the body is larger than the route takes"),
     (415, Code::BadRequest, "the body has another media type than the route takes"),
-    (421, Code::Forbidden, "the name in `Host` is not one of `http.hosts`"),
     (431, Code::TooLarge, "the head is larger than 8 KiB, or has more than 64 fields"),
 ];
 
@@ -420,7 +419,6 @@ impl Route {
             // a body is refused everywhere else
             408 | 415 => self.request.is_some(),
             405 => false,
-            421 => self.is_api(),
             _ => true,
         });
         rows.extend(own.map(|(status, code, _)| (*status, *code)));
