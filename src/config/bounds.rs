@@ -215,3 +215,18 @@ pub const HTTP_SHUTDOWN_TIME: Duration = Duration::from_secs(10);
 
 /// How long a rendered text of the metrics is reused.
 pub const METRICS_FRESH: Duration = Duration::from_millis(100);
+
+/// How long a browser session lasts: a day's work, and it is to be opened again the next day.
+pub const HTTP_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
+
+/// Number of open browser sessions. A session takes about 300 bytes.
+pub const MAX_HTTP_SESSIONS: usize = 4096;
+
+/// Number of open browser sessions of one token or uid: the browsers of a class that shares one.
+pub const MAX_HTTP_SESSIONS_PER_OWNER: usize = 64;
+
+/// How long a login code is valid: the time to click on a link.
+pub const LOGIN_CODE_TIME: Duration = Duration::from_secs(60);
+
+/// Number of login codes that are valid at a time.
+pub const MAX_LOGIN_CODES: usize = 32;

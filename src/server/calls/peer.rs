@@ -26,7 +26,7 @@ pub struct Peer {
 }
 
 /// The roles of the configuration with all names resolved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roles {
     submit: Vec<RoleRule>,
     admin: Vec<RoleRule>,

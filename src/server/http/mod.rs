@@ -26,6 +26,7 @@
 //! A daemon whose unit gives it no network gets the listener from the service manager
 //! ([`PassedListener`]), which takes precedence over the configuration.
 
+pub mod access;
 mod counts;
 mod listener;
 mod metrics;
