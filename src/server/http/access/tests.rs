@@ -92,7 +92,7 @@ impl Head {
     }
 
     /// As a page of this server sends it.
-    fn from_page(self) -> Head {
+    fn by_own_page(self) -> Head {
         self.with("sec-fetch-site", "same-origin")
     }
 
@@ -166,8 +166,8 @@ fn every_caller_gets_of_every_route_what_the_table_says() {
         sent_back(&strict.open_session_at(&parts, &LOCAL, None, NOW).unwrap().cookie)
     };
     let ended = of_token();
-    strict.close_session(&Head::new("DELETE", "/").from_page().with(COOKIE, &ended).parts()).unwrap();
-    let browser = Head::new("POST", "/api/v1/session").from_page().parts();
+    strict.close_session(&Head::new("DELETE", "/").by_own_page().with(COOKIE, &ended).parts()).unwrap();
+    let browser = Head::new("POST", "/api/v1/session").by_own_page().parts();
     let browser = sent_back(&open.open_session_at(&browser, &LOCAL, None, NOW).unwrap().cookie);
     let uid = |uid| PeerAddress::Unix { uid, gid: uid };
 
@@ -187,14 +187,14 @@ fn every_caller_gets_of_every_route_what_the_table_says() {
                 "revoked_token" => answer(&strict, route, &head.bearer(&token("gone")), &LOCAL),
                 "token" => answer(&strict, route, &head.bearer(&token("ci")), &remote()),
                 "admin_token" => answer(&strict, route, &head.bearer(&token("root")), &remote()),
-                "session" => answer(&strict, route, &head.from_page().with(COOKIE, &of_token()), &remote()),
-                "session_of_a_code" => answer(&strict, route, &head.from_page().with(COOKIE, &of_code()), &remote()),
-                "ended_session" => answer(&strict, route, &head.from_page().with(COOKIE, &ended), &LOCAL),
+                "session" => answer(&strict, route, &head.by_own_page().with(COOKIE, &of_token()), &remote()),
+                "session_of_a_code" => answer(&strict, route, &head.by_own_page().with(COOKIE, &of_code()), &remote()),
+                "ended_session" => answer(&strict, route, &head.by_own_page().with(COOKIE, &ended), &LOCAL),
                 "foreign_page" => {
                     let head = head.with("origin", "http://evil.example").with(COOKIE, &of_token());
                     answer(&strict, route, &head, &LOCAL)
                 }
-                "browser" => answer(&open, route, &head.from_page().with(COOKIE, &browser), &LOCAL),
+                "browser" => answer(&open, route, &head.by_own_page().with(COOKIE, &browser), &LOCAL),
                 "one_shot" => answer(&open, route, &head, &LOCAL),
                 "peer_uid" => answer(&strict, route, &head, &uid(1000)),
                 "peer_uid_no_submit" => answer(&strict, route, &head, &uid(3000)),
@@ -246,7 +246,7 @@ fn what_is_wrong_with_a_token_is_not_told() {
         identify(get().bearer(&token("gone"))),
         identify(get().bearer("assay_x")),
         identify(get().with(AUTHORIZATION, "Basic dXNlcjpwYXNz")),
-        identify(get().from_page().with(COOKIE, &format!("assay_session=s{}", "0".repeat(64)))),
+        identify(get().by_own_page().with(COOKIE, &format!("assay_session=s{}", "0".repeat(64)))),
     ];
     assert!(errors.iter().all(|error| *error == AccessError::Unauthenticated), "{errors:?}");
     assert_eq!(errors[0].status(), StatusCode::UNAUTHORIZED);
@@ -258,12 +258,12 @@ fn a_credential_that_is_not_accepted_is_not_overlooked_in_favour_of_a_weaker_one
     let session = Head::new("POST", "/api/v1/session").bearer(&token("ci")).parts();
     let session = sent_back(&access.open_session_at(&session, &LOCAL, None, NOW).unwrap().cookie);
     let of = |head: Head, from: &PeerAddress| access.identify_at(&head.parts(), from, NOW).map(|found| found.kind);
-    let bad = get().bearer(&token("gone")).from_page();
+    let bad = get().bearer(&token("gone")).by_own_page();
     let refused = Err(AccessError::Unauthenticated);
     assert_eq!(of(bad.clone(), &LOCAL), refused);
     assert_eq!(of(bad.clone().with(COOKIE, &session), &LOCAL), refused);
     assert_eq!(of(bad, &PeerAddress::Unix { uid: 1000, gid: 1000 }), refused);
-    let stale = get().from_page().with(COOKIE, &format!("assay_session=s{}", "1".repeat(64)));
+    let stale = get().by_own_page().with(COOKIE, &format!("assay_session=s{}", "1".repeat(64)));
     assert_eq!(of(stale.clone(), &LOCAL), refused);
     assert_eq!(of(stale, &PeerAddress::Unix { uid: 1000, gid: 1000 }), refused);
     let twice = get().bearer(&token("ci")).bearer(&token("ci"));
@@ -353,9 +353,9 @@ fn a_page_of_another_site_gets_nothing_from_a_browser_that_is_logged_in() {
     let post = || Head::new("POST", "/api/v1/submissions");
     let of = |head: Head| access.identify_at(&head.parts(), &LOCAL, NOW).map(|found| found.kind);
     for cookie in [&session, &browser] {
-        assert!(of(json(post()).from_page().with(COOKIE, cookie)).is_ok());
+        assert!(of(json(post()).by_own_page().with(COOKIE, cookie)).is_ok());
         assert!(of(json(post()).with("origin", "http://localhost:9464").with(COOKIE, cookie)).is_ok());
-        assert_eq!(of(form(post()).from_page().with(COOKIE, cookie)), Err(AccessError::NotJson));
+        assert_eq!(of(form(post()).by_own_page().with(COOKIE, cookie)), Err(AccessError::NotJson));
         for site in ["cross-site", "same-site", "none"] {
             let foreign = json(post()).with("sec-fetch-site", site).with(COOKIE, cookie);
             assert_eq!(of(foreign), Err(AccessError::CrossOrigin), "{site}");
@@ -418,7 +418,7 @@ fn a_session_ends_with_its_token_its_time_and_the_roles_of_its_caller() {
     let open = |head: Head, code: Option<&str>, now| {
         sent_back(&access.open_session_at(&head.parts(), &LOCAL, code, now).unwrap().cookie)
     };
-    let of = |cookie: &str, now| access.identify_at(&get().from_page().with(COOKIE, cookie).parts(), &remote(), now);
+    let of = |cookie: &str, now| access.identify_at(&get().by_own_page().with(COOKIE, cookie).parts(), &remote(), now);
     let login = || Head::new("POST", "/api/v1/session");
     let session = open(login().bearer(&token("ci")), None, NOW);
     let found = of(&session, NOW).unwrap();
