@@ -52,7 +52,7 @@ use protocol::Principal;
 use protocol::token::{TokenRole, TokenRow};
 use same_origin::{PageEvidence, RequestedHost};
 use secret::SecretHash;
-use sessions::{LoginCodes, Session, SessionOwner, Sessions};
+use sessions::{BrowserSession, LoginCodes, SessionOwner, Sessions};
 use store::StoredToken;
 use token_table::{KnownToken, TokenTable};
 
@@ -209,7 +209,7 @@ impl AccessControl {
         self.rules.read().clone()
     }
 
-    /// Checks what holds for every request of the API and the page, whoever makes it.
+    /// Checks what holds for every request of the API and the page, from any caller.
     ///
     /// # Errors
     /// It is for another host, or has a token in its URL.
@@ -288,7 +288,7 @@ impl AccessControl {
         }
     }
 
-    fn of_session(&self, id: SecretHash, session: &Session, now_ms: i64) -> Result<Identity, AccessError> {
+    fn of_session(&self, id: SecretHash, session: &BrowserSession, now_ms: i64) -> Result<Identity, AccessError> {
         let peer = match &session.owner {
             SessionOwner::Token(hash) => {
                 let token = self.tokens.use_token(*hash, now_ms).ok_or(AccessError::Unauthenticated)?;

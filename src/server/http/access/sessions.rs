@@ -39,7 +39,7 @@ impl SessionOwner {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Session {
+pub(super) struct BrowserSession {
     pub(super) owner: SessionOwner,
     pub(super) expires_ms: i64,
 }
@@ -49,11 +49,11 @@ pub(super) struct Session {
 pub(super) struct SessionsFull;
 
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<HashMap<SecretHash, Session>>);
+pub(super) struct Sessions(Mutex<HashMap<SecretHash, BrowserSession>>);
 
 impl Sessions {
     /// Opens a session. An owner that has the most that one may have loses its oldest.
-    pub(super) fn open(&self, owner: SessionOwner, now_ms: i64) -> Result<(String, Session), SessionsFull> {
+    pub(super) fn open(&self, owner: SessionOwner, now_ms: i64) -> Result<(String, BrowserSession), SessionsFull> {
         let mut sessions = self.0.lock();
         sessions.retain(|_, session| session.expires_ms > now_ms);
         let own = || sessions.iter().filter(|(_, session)| session.owner.is_same(&owner));
@@ -66,12 +66,12 @@ impl Sessions {
         }
         let id = random_secret();
         let expires_ms = now_ms.saturating_add(bounds::HTTP_SESSION_TIME.as_millis() as i64);
-        let session = Session { owner, expires_ms };
+        let session = BrowserSession { owner, expires_ms };
         sessions.insert(SecretHash::of(&id), session.clone());
         Ok((id, session))
     }
 
-    pub(super) fn find(&self, id: SecretHash, now_ms: i64) -> Option<Session> {
+    pub(super) fn find(&self, id: SecretHash, now_ms: i64) -> Option<BrowserSession> {
         self.0.lock().get(&id).filter(|session| session.expires_ms > now_ms).cloned()
     }
 
