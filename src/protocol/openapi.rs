@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::problem::{PROBLEM_JSON, Problem, reason};
+use crate::problem::{PROBLEM_JSON, ProblemBody, reason};
 use crate::results::EventBody;
 use crate::routes::{OWN_STATUSES, ROUTES, Route, RouteAnswer, RouteContent};
 use crate::schema::{Definitions, of, redirect};
@@ -22,7 +22,7 @@ pub fn document() -> Value {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.verb.as_str().to_ascii_lowercase()] = operation;
     }
-    of::<Problem<'static>>(&mut definitions.open);
+    of::<ProblemBody<'static>>(&mut definitions.open);
     of::<EventBody>(&mut definitions.open);
     let mut schemas = definitions.all();
     // of a query, only its fields are part of the document
@@ -115,7 +115,7 @@ fn media(content: &RouteContent, generator: &mut schemars::SchemaGenerator) -> V
         // generators know bytes by this format, which is an annotation in JSON Schema
         RouteContent::Bytes => json!({ "schema": { "type": "string", "format": "binary" } }),
         RouteContent::Events => json!({ "schema": { "type": "string",
-            "description": "`id:` is `seq`, `event:` is `kind`, `data:` is an `EventBody` on one line." } }),
+            "description": "`id:` is `seq`, `event:` is `kind`, `data:` is an `EventBody` on one line. The last one is `event: done`." } }),
         RouteContent::Text(_) => json!({ "schema": { "type": "string" } }),
     }
 }

@@ -5,12 +5,13 @@ use serde::Serialize;
 
 use crate::code::{Code, http_status};
 
-/// The media type of [`Problem`].
+/// The media type of [`ProblemBody`].
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// An error over HTTP.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Problem<'a> {
+#[schemars(rename = "Problem")]
+pub struct ProblemBody<'a> {
     /// Always `about:blank`: `code` says more than a URL could.
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -30,16 +31,16 @@ pub struct Problem<'a> {
     pub retry_after_ms: Option<u64>,
 }
 
-impl<'a> Problem<'a> {
+impl<'a> ProblemBody<'a> {
     /// A problem with the status of its code.
-    pub fn new(code: Code, detail: &'a str) -> Problem<'a> {
-        Problem::with_status(http_status(code), code, detail)
+    pub fn new(code: Code, detail: &'a str) -> ProblemBody<'a> {
+        ProblemBody::with_status(http_status(code), code, detail)
     }
 
     /// A problem with a status that HTTP itself asks for, such as 405.
-    pub fn with_status(status: u16, code: Code, detail: &'a str) -> Problem<'a> {
+    pub fn with_status(status: u16, code: Code, detail: &'a str) -> ProblemBody<'a> {
         let title = reason(status);
-        Problem { kind: "about:blank", title, status, detail, code, field: None, retry_after_ms: None }
+        ProblemBody { kind: "about:blank", title, status, detail, code, field: None, retry_after_ms: None }
     }
 
     /// The value of `Retry-After`: whole seconds, rounded up, so that a caller does not come early.
@@ -64,10 +65,10 @@ pub fn reason(status: u16) -> &'static str {
         408 => "Request Timeout",
         409 => "Conflict",
         411 => "Length Required",
-        413 => "Content Too Large",
+        413 => "Payload Too Large",
         415 => "Unsupported Media Type",
         421 => "Misdirected Request",
-        422 => "Unprocessable Content",
+        422 => "Unprocessable Entity",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
@@ -84,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_problem_has_the_status_of_its_code_and_rounds_the_delay_up() {
-        let problem = Problem { retry_after_ms: Some(1), ..Problem::new(Code::QueueFull, "the queue is full") };
+        let problem = ProblemBody { retry_after_ms: Some(1), ..ProblemBody::new(Code::QueueFull, "the queue is full") };
         assert_eq!(problem.retry_after_seconds(), Some(1));
         assert_eq!(
             serde_json::to_value(&problem).unwrap(),
@@ -92,9 +93,10 @@ mod tests {
                 "detail": "the queue is full", "retry_after_ms": 1 })
         );
         for code in Code::ALL {
-            assert_ne!(Problem::new(*code, "").title, "Error", "{code:?}");
+            assert_ne!(ProblemBody::new(*code, "").title, "Error", "{code:?}");
         }
-        let late = |millis| Problem { retry_after_ms: millis, ..Problem::new(Code::NoHost, "") }.retry_after_seconds();
+        let late =
+            |millis| ProblemBody { retry_after_ms: millis, ..ProblemBody::new(Code::NoHost, "") }.retry_after_seconds();
         assert_eq!([Some(0), Some(1000), Some(1001), None].map(late), [Some(1), Some(1), Some(2), None]);
     }
 }

@@ -43,7 +43,8 @@ pub enum RouteContent {
     AnyJson(&'static str),
     /// Bytes of any kind.
     Bytes,
-    /// Server-sent events: `id` is `seq`, `event` is `kind`, `data` is the event in JSON.
+    /// Server-sent events: `id` is `seq`, `event` is `kind`, `data` is the event in JSON. The last
+    /// one is `done`, without an `id`.
     Events,
     /// Text of this media type.
     Text(&'static str),
@@ -217,7 +218,7 @@ pub const ROUTES: &[Route] = &[
             "/api/v1/submissions/{id}/events",
             "followSubmission",
             "the events of a submission as they happen",
-            &[ok("Server-sent events. The stream ends when the report is available.", RouteContent::Events)],
+            &[ok("Server-sent events; `done` is the last, when the report is available.", RouteContent::Events)],
         )
     },
     Route {
