@@ -206,12 +206,46 @@ pub const MAX_HTTP_HEAD_BYTES: usize = 8 * 1024;
 /// Number of header fields of a request. Prometheus sends 6.
 pub const MAX_HTTP_FIELDS: usize = 64;
 
-/// Lifetime of an HTTP connection. A slow reader keeps its connection no longer than this and
-/// [`HTTP_SHUTDOWN_TIME`]. A scraper with a period of 15 s uses a connection four times.
+/// Lifetime of an HTTP connection without the API. A scraper with a period of 15 s uses a
+/// connection four times.
 pub const HTTP_CONNECTION_TIME: Duration = Duration::from_secs(60);
 
 /// Time limit of the response under way at the end of a connection.
 pub const HTTP_SHUTDOWN_TIME: Duration = Duration::from_secs(10);
+
+/// Number of open HTTP connections where the API is served.
+pub const MAX_API_CONNECTIONS: usize = 2048;
+
+/// Number of open HTTP connections of one address, or of one /64 of IPv6: half, so that no address
+/// can lock out the others. A reverse proxy is one address.
+pub const MAX_API_CONNECTIONS_PER_ADDRESS: usize = MAX_API_CONNECTIONS / 2;
+
+/// Time limit of a request's head where the API is served, and how long a kept connection may be
+/// idle.
+pub const HTTP_IDLE_TIME: Duration = Duration::from_secs(30);
+
+/// Lifetime of a connection where the API is served; the client of a stream of events connects
+/// again.
+pub const API_CONNECTION_TIME: Duration = Duration::from_secs(3600);
+
+/// Requests under way of one account.
+pub const MAX_REQUESTS_PER_ACCOUNT: usize = 512;
+
+/// Requests under way of all anonymous callers together.
+pub const MAX_ANONYMOUS_REQUESTS: usize = 64;
+
+/// Streams of events of one account: a quarter of its requests, so that others go on.
+pub const MAX_EVENT_STREAMS_PER_ACCOUNT: usize = MAX_REQUESTS_PER_ACCOUNT / 4;
+
+/// Streams of events of all anonymous callers together.
+pub const MAX_ANONYMOUS_EVENT_STREAMS: usize = MAX_ANONYMOUS_REQUESTS / 4;
+
+/// How long a request may wait for a report with `wait_ms`.
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// How often a stream of events without an event says that it is there: proxies close a connection
+/// that is silent for a minute.
+pub const EVENT_STREAM_PULSE: Duration = Duration::from_secs(15);
 
 /// How long a rendered text of the metrics is reused.
 pub const METRICS_FRESH: Duration = Duration::from_millis(100);

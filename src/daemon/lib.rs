@@ -42,6 +42,7 @@ use sandbox::host::Fleet;
 use sandbox::lifecycle::Slots;
 use scheduler::{ReceiptIssuer, StoreAccess, SubmissionService};
 use server::http::HttpServer;
+use server::http::access::AccessControl;
 use server::{Connections, Daemon, Live, MemoryBlobs, ReloadRequest, rpc};
 use signals::{SignalReceived, SignalRequest, Signals};
 use telemetry::liveness::LivenessProbe;
@@ -155,13 +156,16 @@ impl RunningDaemon {
         };
         let (accept_loop, main_loop) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
         let (reload, reloads) = mpsc::channel::<ReloadRequest>(1);
+        let live = Arc::new(Live::new(assembly.live_settings()));
+        let access = Arc::new(AccessControl::new(&config.http, live.clone()));
         let daemon = Arc::new(Daemon {
             instance: instance.label.clone(),
             commit: env!("ASSAY_COMMIT"),
             started: Instant::now(),
             fleet: fleet.clone(),
             submissions: submissions.clone(),
-            live: Arc::new(Live::new(assembly.live_settings())),
+            live,
+            access,
             blobs,
             drain: Arc::new(Notify::new()),
             reload,

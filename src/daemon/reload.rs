@@ -154,6 +154,7 @@ impl RunningDaemon {
         }
         self.submissions.set_queue_config(next.config.queue.clone());
         self.submissions.store().set_settings(&next.config.store);
+        self.daemon.access.set_settings(&next.config.http);
         log::set_level(&next.config.log.level)?;
         self.reaper.set_targets(&next.targets());
         self.daemon.live.replace(next.live_settings());

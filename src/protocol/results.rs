@@ -518,6 +518,20 @@ pub enum EventKind {
     Usage,
 }
 
+impl EventKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Accepted => "accepted",
+            EventKind::State => "state",
+            EventKind::Compile => "compile",
+            EventKind::Test => "test",
+            EventKind::Stdout => "stdout",
+            EventKind::Stderr => "stderr",
+            EventKind::Usage => "usage",
+        }
+    }
+}
+
 /// Data of an event.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::blob_store::BlobError;
@@ -35,21 +36,24 @@ pub(crate) fn put(context: &CallContext, given: Value) -> CallResult {
     Ok(ResultText::of(&BlobPut { blob: id }))
 }
 
+/// The bytes of a complete blob, or of one of a report that only the store still has.
+pub(crate) async fn find(context: &CallContext, blob: &str) -> Result<Bytes, CallError> {
+    let unknown = || BlobError::Unknown(blob.chars().take(64).collect());
+    let (blobs, owner) = (&context.daemon.blobs, &context.peer.principal);
+    if let Some(bytes) = blobs.get(owner, blob) {
+        return Ok(bytes);
+    }
+    let stored = history::output(context, blob).await?.ok_or_else(unknown)?;
+    // the next pieces are in memory
+    blobs.put_back(owner, blob, stored.clone());
+    Ok(stored)
+}
+
 /// A piece of a blob, which counts for the uid before it is made. A blob of a report that memory no
 /// longer has is read from the store.
 pub(crate) async fn get(context: &CallContext, given: Value) -> Result<CallReply, CallError> {
     let BlobGetParams { blob, offset, max } = params(given)?;
-    let unknown = || BlobError::Unknown(blob.chars().take(64).collect());
-    let (blobs, owner) = (&context.daemon.blobs, &context.peer.principal);
-    let bytes = match blobs.get(owner, &blob) {
-        Some(bytes) => bytes,
-        None => {
-            let stored = history::output(context, &blob).await?.ok_or_else(unknown)?;
-            // the next pieces are in memory
-            blobs.put_back(owner, &blob, stored.clone());
-            stored
-        }
-    };
+    let bytes = find(context, &blob).await?;
     context.account.work(0, || piece(context, &bytes, offset, max)).await
 }
 

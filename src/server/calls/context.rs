@@ -27,6 +27,11 @@ impl CallContext {
         CallContext { daemon, peer, account }
     }
 
+    /// Counts a submission that was refused.
+    pub(crate) fn count_refused(&self, error: &CallError) {
+        self.daemon.metrics.count_refused_submission(error.code);
+    }
+
     /// Whose submissions the caller sees.
     pub(crate) fn viewer(&self) -> Viewer {
         match self.peer.is_admin {

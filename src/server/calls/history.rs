@@ -206,9 +206,13 @@ pub(crate) async fn output(context: &CallContext, blob: &str) -> Result<Option<B
     Ok(read(store, move |store| Ok(store.output(&name).ok())).await?.map(Bytes::from))
 }
 
-/// The signed receipt of the newest report of an id.
 pub(crate) async fn receipt(context: &CallContext, given: Value) -> Result<CallReply, CallError> {
-    let IdParams { id, tenant } = params(given)?;
+    receipt_of(context, params(given)?).await
+}
+
+/// The signed receipt of the newest report of an id.
+pub(crate) async fn receipt_of(context: &CallContext, given: IdParams) -> Result<CallReply, CallError> {
+    let IdParams { id, tenant } = given;
     let (store, row) = find_row(context, &id, tenant.as_deref()).await?.ok_or_else(not_found)?;
     let receipt = read(store, move |store| store.receipt(row.key)).await?;
     let none = || CallError::new(Code::NotFound, "id: this submission has no receipt").at_field("id");

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`context`] | a call: its caller, its bytes, its result |
 //! | [`peer`] | who calls, and what it may do |
-//! | [`params`], [`shape`], [`unique_keys`] | parameters from JSON |
+//! | [`json`], [`params`], [`shape`], [`unique_keys`] | parameters from JSON |
 //! | [`error`] | errors of calls |
 //! | [`submissions`], [`events`], [`history`], [`blobs`], [`views`] | what can be asked for |
 //! | [`state`], [`connections`], [`socket_bytes`], [`blob_store`], [`metrics`] | shared state |
@@ -17,6 +17,7 @@ pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod history;
+pub(crate) mod json;
 pub(crate) mod metrics;
 pub(crate) mod params;
 pub(crate) mod peer;

@@ -21,7 +21,7 @@ pub(crate) fn params<T: DeserializeOwned>(params: Value) -> Result<T, CallError>
 }
 
 /// The name in serde's messages "unknown field `x`" and "missing field `x`".
-fn quoted_field(message: &str) -> Option<String> {
+pub(crate) fn quoted_field(message: &str) -> Option<String> {
     Some(message.split_once('`')?.1.split_once('`')?.0.to_owned())
 }
 

@@ -12,6 +12,7 @@ use super::blob_store::MemoryBlobs;
 use super::connections::Connections;
 use super::metrics::CallMetrics;
 use super::peer::Roles;
+use crate::http::access::AccessControl;
 use judge::accept::ProfileMap;
 use protocol::ReusePolicy;
 use protocol::results::DaemonPhase;
@@ -30,6 +31,8 @@ pub struct Daemon {
     pub fleet: Arc<Fleet>,
     pub submissions: Arc<SubmissionService>,
     pub live: Arc<Live>,
+    /// Who may use the HTTP API.
+    pub access: Arc<AccessControl>,
     pub blobs: Arc<MemoryBlobs>,
     /// Notified when an admin requests a drain.
     pub drain: Arc<Notify>,

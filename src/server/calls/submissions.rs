@@ -175,10 +175,15 @@ pub(crate) fn find_known(context: &CallContext, id: &str, tenant: Option<&str>) 
     context.daemon.submissions.find(&context.viewer(), id, tenant)
 }
 
-/// Feeds the standard input of a program; responds when there is room for more. `held` counts the
-/// call, and then its bytes until the program takes them.
 pub(crate) async fn input(context: &CallContext, given: Value, held: HeldBytes) -> CallResult {
-    let InputParams { id, tenant, data, data_b64, eof } = params(given)?;
+    feed(context, params(given)?, held).await?;
+    Ok(ResultText::of(&Empty {}))
+}
+
+/// Feeds the standard input of a program; returns when there is room for more. `held` counts the
+/// call, and then its bytes until the program takes them.
+pub(crate) async fn feed(context: &CallContext, given: InputParams, held: HeldBytes) -> Result<(), CallError> {
+    let InputParams { id, tenant, data, data_b64, eof } = given;
     let data = match (data, data_b64) {
         (Some(_), Some(_)) => return Err(CallError::bad("data", "data: give data or data_b64, not both")),
         (Some(text), None) => text.into_bytes(),
@@ -197,7 +202,7 @@ pub(crate) async fn input(context: &CallContext, given: Value, held: HeldBytes) 
     if eof {
         pipe.close();
     }
-    Ok(ResultText::of(&Empty {}))
+    Ok(())
 }
 
 /// A reply that holds a report, or parts of it, and is counted before it is made.
@@ -222,7 +227,12 @@ async fn with_bytes(
 }
 
 pub(crate) async fn get(context: &CallContext, given: Value) -> Result<CallReply, CallError> {
-    let GetParams { id, tenant, history } = params(given)?;
+    get_state(context, params(given)?).await
+}
+
+/// The state of a submission, and its report when it is done.
+pub(crate) async fn get_state(context: &CallContext, given: GetParams) -> Result<CallReply, CallError> {
+    let GetParams { id, tenant, history } = given;
     let known = find_known(context, &id, tenant.as_deref());
     if (history || known.is_none())
         && let Some(found) = history::find_report(context, &id, tenant.as_deref()).await?
@@ -252,7 +262,11 @@ fn done_state(id: &str, report: &ReportText) -> String {
 }
 
 pub(crate) async fn list(context: &CallContext, given: Value) -> CallResult {
-    let given: ListParams = params(given)?;
+    list_of(context, params(given)?).await
+}
+
+/// Submissions that are known, or history.
+pub(crate) async fn list_of(context: &CallContext, given: ListParams) -> CallResult {
     if given.is_history() {
         return history::list(context, given).await;
     }

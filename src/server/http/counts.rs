@@ -1,19 +1,28 @@
 //! Metrics of the HTTP listener since the start of the daemon.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 
+use super::access::IdentityKind;
 use telemetry::metrics::{Counter, Family, MetricsWriter, labels};
 
 /// `path` is one of the served paths or `other`, so that a client cannot create series; `code` is
-/// the HTTP status.
+/// the HTTP status; `credential` is how the caller is known, or `none`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    path: &'static str,
+    path: Cow<'static, str>,
     code: u16,
+    credential: &'static str,
+}
+
+impl RequestLabels {
+    fn new(path: Cow<'static, str>, code: u16, credential: Option<IdentityKind>) -> RequestLabels {
+        RequestLabels { path, code, credential: credential.map_or("none", IdentityKind::as_str) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +48,7 @@ impl HttpMetrics {
     pub(super) fn new(paths: &[&'static str]) -> HttpMetrics {
         let metrics = HttpMetrics::default();
         for path in paths {
-            drop(metrics.requests.get_or_create(&RequestLabels { path, code: 200 }));
+            drop(metrics.requests.get_or_create(&RequestLabels::new(Cow::Borrowed(path), 200, None)));
         }
         metrics
     }
@@ -55,7 +64,12 @@ impl HttpMetrics {
     }
 
     pub(super) fn count_response(&self, path: &'static str, code: u16) {
-        self.requests.get_or_create(&RequestLabels { path, code }).inc();
+        self.requests.get_or_create(&RequestLabels::new(Cow::Borrowed(path), code, None)).inc();
+    }
+
+    /// A request to a route of the API, which is one of a fixed list.
+    pub(super) fn count_api(&self, route: &str, code: u16, credential: Option<IdentityKind>) {
+        self.requests.get_or_create(&RequestLabels::new(Cow::Owned(route.to_owned()), code, credential)).inc();
     }
 
     pub(super) fn write(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result {
@@ -65,7 +79,7 @@ impl HttpMetrics {
         let rows = rows.map(|(result, count)| (labels!(result = result), value(count)));
         let help = "Connections to the HTTP listener, by result.";
         writer.counters("assay_http_connections_opened", help, None, rows)?;
-        let help = "HTTP requests, by path and status.";
+        let help = "HTTP requests, by path, status and credential.";
         writer.family("assay_http_requests", help, None, &self.requests)
     }
 }

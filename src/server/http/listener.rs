@@ -1,26 +1,30 @@
-//! Connections of the HTTP listener: their number, lifetime and the size of a request's head. Knows
-//! no routes.
+//! Connections of an HTTP listener: their number, lifetime, pace and the size of a request's head.
+//! Knows no routes.
 
 use std::convert::Infallible;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use axum::body::Body;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::PassedListener;
-use super::routes::Routes;
+use super::access::PeerAddress;
+use super::address_key::AddressKey;
+use super::doors::Doors;
+use super::paced::PacedStream;
 use config::{Listen, bounds};
+use protocol::Counts;
 use telemetry::throttle::LogThrottle;
 
 /// Mode of a Unix socket: the daemon's group may connect.
@@ -84,15 +88,22 @@ impl HttpListener {
         }
     }
 
-    async fn accept(&self) -> std::io::Result<HttpStream> {
+    async fn accept(&self) -> std::io::Result<(HttpStream, PeerAddress)> {
         match self {
             HttpListener::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, from) = listener.accept().await?;
                 // a response is one write: Nagle's algorithm would only delay it
                 let _ = stream.set_nodelay(true);
-                Ok(HttpStream::Tcp(stream))
+                let own = listener.local_addr();
+                let is_loopback_listener = own.is_ok_and(|own| own.ip().to_canonical().is_loopback());
+                Ok((HttpStream::Tcp(stream), PeerAddress::Tcp { from, is_loopback_listener }))
             }
-            HttpListener::Unix { listener, .. } => listener.accept().await.map(|(stream, _)| HttpStream::Unix(stream)),
+            HttpListener::Unix { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                let credentials = stream.peer_cred()?;
+                let (uid, gid) = (credentials.uid(), credentials.gid());
+                Ok((HttpStream::Unix(stream), PeerAddress::Unix { uid, gid }))
+            }
         }
     }
 }
@@ -100,11 +111,69 @@ impl HttpListener {
 static TOO_MANY: LogThrottle = LogThrottle::new();
 static NOT_ACCEPTED: LogThrottle = LogThrottle::new();
 
+/// What a listener allows its connections.
+#[derive(Debug, Clone, Copy)]
+struct ConnectionBounds {
+    most: usize,
+    most_per_address: usize,
+    /// From the start of the connection, or the end of the last response, to the end of a head.
+    head: Duration,
+    lifetime: Duration,
+    /// Whether a client that sends end-of-file still gets its response. Otherwise it is a hang-up.
+    half_close: bool,
+}
+
+impl ConnectionBounds {
+    fn of(doors: &Doors) -> ConnectionBounds {
+        match doors.has_api() {
+            true => ConnectionBounds {
+                most: bounds::MAX_API_CONNECTIONS,
+                most_per_address: bounds::MAX_API_CONNECTIONS_PER_ADDRESS,
+                head: bounds::HTTP_IDLE_TIME,
+                lifetime: bounds::API_CONNECTION_TIME,
+                half_close: false,
+            },
+            false => ConnectionBounds {
+                most: bounds::MAX_HTTP_CONNECTIONS,
+                most_per_address: bounds::MAX_HTTP_CONNECTIONS,
+                head: bounds::HTTP_HEAD_TIME,
+                lifetime: bounds::HTTP_CONNECTION_TIME,
+                half_close: true,
+            },
+        }
+    }
+}
+
+/// The open connections of a listener, by address.
+#[derive(Debug, Clone, Default)]
+struct Addresses(Arc<Mutex<Counts<AddressKey>>>);
+
+/// A connection that is counted until this is dropped.
+struct Counted(Addresses, AddressKey);
+
+impl Addresses {
+    /// `None` if there are too many, of this address or in all.
+    fn count(&self, key: AddressKey, bounds: &ConnectionBounds) -> Option<Counted> {
+        let mut counts = self.0.lock();
+        if counts.total() >= bounds.most || counts.get(&key) >= bounds.most_per_address {
+            return None;
+        }
+        counts.increment(key);
+        Some(Counted(self.clone(), key))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.lock().decrement(&self.1);
+    }
+}
+
 /// Sends a 503 before the connection closes, if the socket takes it without waiting.
-fn refuse(stream: HttpStream) {
-    let max = bounds::MAX_HTTP_CONNECTIONS;
+fn refuse(stream: HttpStream, address: &PeerAddress, bounds: &ConnectionBounds) {
+    let max = bounds.most_per_address;
     if let Some(suppressed) = TOO_MANY.allow() {
-        tracing::warn!(max, suppressed, "HTTP connection refused: too many connections");
+        tracing::warn!(max, %address, suppressed, "HTTP connection refused: too many connections");
     }
     let body = format!("{{\"error\":\"too many connections: at most {max} at a time\"}}\n");
     let head =
@@ -118,8 +187,8 @@ fn refuse(stream: HttpStream) {
 
 /// Serves until `stop`; then lets responses under way complete, within
 /// [`bounds::HTTP_SHUTDOWN_TIME`].
-pub(super) async fn serve(listener: HttpListener, routes: Arc<Routes>, mut stop: watch::Receiver<bool>) {
-    let permits = Arc::new(Semaphore::new(bounds::MAX_HTTP_CONNECTIONS));
+pub(super) async fn serve(listener: HttpListener, doors: Arc<Doors>, mut stop: watch::Receiver<bool>) {
+    let (bounds, addresses) = (ConnectionBounds::of(&doors), Addresses::default());
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -127,8 +196,8 @@ pub(super) async fn serve(listener: HttpListener, routes: Arc<Routes>, mut stop:
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 if let Some(suppressed) = NOT_ACCEPTED.allow() {
                     tracing::warn!(%error, suppressed, "failed to accept an HTTP connection");
@@ -137,23 +206,24 @@ pub(super) async fn serve(listener: HttpListener, routes: Arc<Routes>, mut stop:
                 continue;
             }
         };
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            routes.counts().count_refused();
-            refuse(stream);
+        let Some(counted) = addresses.count(AddressKey::from(&address), &bounds) else {
+            doors.counts().count_refused();
+            refuse(stream, &address, &bounds);
             continue;
         };
-        let open = routes.counts().count_accepted();
-        let (routes, stop) = (routes.clone(), stop.clone());
-        let service = service_fn(move |request| {
-            let routes = routes.clone();
-            async move { Ok::<_, Infallible>(routes.respond(request).await) }
+        let open = doors.counts().count_accepted();
+        let (doors, stop) = (doors.clone(), stop.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let doors = doors.clone();
+            request.extensions_mut().insert(address);
+            async move { Ok::<_, Infallible>(doors.respond(request).await) }
         });
         connections.spawn(async move {
             match stream {
-                HttpStream::Tcp(stream) => connection(stream, service, stop).await,
-                HttpStream::Unix(stream) => connection(stream, service, stop).await,
+                HttpStream::Tcp(stream) => connection(stream, service, bounds, stop).await,
+                HttpStream::Unix(stream) => connection(stream, service, bounds, stop).await,
             }
-            drop((permit, open));
+            drop((counted, open));
         });
     }
     drop(listener);
@@ -164,23 +234,24 @@ pub(super) async fn serve(listener: HttpListener, routes: Arc<Routes>, mut stop:
 async fn connection<S>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: S,
+    bounds: ConnectionBounds,
     mut stop: watch::Receiver<bool>,
 ) where
-    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(bounds::HTTP_HEAD_TIME)
+        .header_read_timeout(bounds.head)
         .max_buf_size(bounds::MAX_HTTP_HEAD_BYTES)
         .max_headers(bounds::MAX_HTTP_FIELDS)
-        .half_close(true);
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
+        .half_close(bounds.half_close);
+    let serving = builder.serve_connection(TokioIo::new(PacedStream::new(stream)), service);
     tokio::pin!(serving);
     // client errors are not logged
     tokio::select! {
         _ = serving.as_mut() => return,
-        () = tokio::time::sleep(bounds::HTTP_CONNECTION_TIME) => {}
+        () = tokio::time::sleep(bounds.lifetime) => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
     serving.as_mut().graceful_shutdown();
@@ -193,14 +264,35 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::Instant;
 
+    const MONITORING: ConnectionBounds = ConnectionBounds {
+        most: bounds::MAX_HTTP_CONNECTIONS,
+        most_per_address: bounds::MAX_HTTP_CONNECTIONS,
+        head: bounds::HTTP_HEAD_TIME,
+        lifetime: bounds::HTTP_CONNECTION_TIME,
+        half_close: true,
+    };
+
+    #[test]
+    fn one_address_cannot_take_all_the_connections() {
+        let (addresses, bounds) =
+            (Addresses::default(), ConnectionBounds { most: 5, most_per_address: 3, ..MONITORING });
+        let [one, other] = [1, 2].map(|last| AddressKey::V4([192, 0, 2, last]));
+        let all: Vec<Counted> = std::iter::from_fn(|| addresses.count(one, &bounds)).collect();
+        assert_eq!(all.len(), 3);
+        let others: Vec<Counted> = std::iter::from_fn(|| addresses.count(other, &bounds)).collect();
+        assert_eq!(others.len(), 2, "the bound of all");
+        drop(all);
+        assert!(addresses.count(one, &bounds).is_some());
+    }
+
     /// The client's end of a connection to a service that responds `body`, and the task that serves
     /// it.
     fn connect(body: &'static [u8]) -> (DuplexStream, tokio::task::JoinHandle<()>) {
         let (ours, theirs) = duplex(1024);
-        let service = service_fn(move |_| async move { Ok(Response::new(Full::new(Bytes::from_static(body)))) });
+        let service = service_fn(move |_| async move { Ok(Response::new(Body::from(body))) });
         let (never, stop) = watch::channel(false);
         let serving = tokio::spawn(async move {
-            connection(theirs, service, stop).await;
+            connection(theirs, service, MONITORING, stop).await;
             drop(never);
         });
         (ours, serving)
@@ -258,7 +350,7 @@ mod tests {
         let start = Instant::now();
         ours.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         serving.await.unwrap();
-        assert_eq!(start.elapsed().as_secs(), (bounds::HTTP_CONNECTION_TIME + bounds::HTTP_SHUTDOWN_TIME).as_secs());
+        assert_eq!(start.elapsed().as_secs(), bounds::SLOW_READER.as_secs());
 
         let (mut ours, serving) = connect(b"hello");
         let start = Instant::now();

@@ -27,21 +27,30 @@
 //! ([`PassedListener`]), which takes precedence over the configuration.
 
 pub mod access;
+mod address_key;
+mod api;
 mod counts;
+mod doors;
 mod listener;
 mod metrics;
 mod negotiate;
+mod paced;
 mod routes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::calls::Daemon;
 use config::{HttpSettings, Listen};
+use counts::HttpMetrics;
+use doors::Doors;
 use listener::HttpListener;
+use routes::Routes;
 
 /// How long the shutdown of the daemon waits for responses under way.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -69,9 +78,18 @@ impl PassedListener {
 #[derive(Debug)]
 pub struct HttpServer {
     stop: watch::Sender<bool>,
-    serving: tokio::task::JoinHandle<()>,
-    /// Socket file to remove at the end; `None` for TCP and for passed listeners.
-    socket: Option<PathBuf>,
+    serving: JoinSet<()>,
+    /// Socket files to remove at the end: not those of TCP and of passed listeners.
+    sockets: Vec<PathBuf>,
+}
+
+/// A listener, and its socket file if it is ours to remove.
+async fn bind(listen: Listen) -> Result<(HttpListener, Option<PathBuf>), String> {
+    let listener = HttpListener::bind(&listen).await.map_err(|error| format!("failed to {error}"))?;
+    match listen {
+        Listen::Unix(path) => Ok((listener, Some(path))),
+        Listen::Tcp(_) => Ok((listener, None)),
+    }
 }
 
 impl HttpServer {
@@ -87,31 +105,48 @@ impl HttpServer {
         state_dir: PathBuf,
     ) -> Result<Option<HttpServer>, String> {
         let configured = http.address().map_err(|error| format!("failed to use http.listen: {error}"))?;
-        let (listener, socket) = match (passed, configured) {
-            (Some(passed), configured) => (use_passed(http, configured, passed)?, None),
-            (None, None) => return Ok(None),
-            (None, Some(listen)) => {
-                let listener = HttpListener::bind(&listen).await.map_err(|error| format!("failed to {error}"))?;
-                let socket = match listen {
-                    Listen::Unix(path) => Some(path),
-                    Listen::Tcp(_) => None,
-                };
-                (listener, socket)
-            }
+        let metrics = http.metrics_address().map_err(|error| format!("failed to use http.metrics_listen: {error}"))?;
+        let main = match (passed, configured) {
+            (Some(passed), configured) => Some((use_passed(http, configured, passed)?, None)),
+            (None, None) => None,
+            (None, Some(listen)) => Some(bind(listen).await?),
         };
-        tracing::info!(listen = %listener.address(), "serving health checks and metrics over HTTP");
+        let metrics = match metrics {
+            Some(listen) => Some(bind(listen).await?),
+            None => None,
+        };
+        if main.is_none() && metrics.is_none() {
+            return Ok(None);
+        }
         let (stop, stopped) = watch::channel(false);
-        let routes = Arc::new(routes::Routes::new(daemon, state_dir));
-        Ok(Some(HttpServer { stop, serving: tokio::spawn(listener::serve(listener, routes, stopped)), socket }))
+        let (mut serving, mut sockets) = (JoinSet::new(), Vec::new());
+        let counts = Arc::new(HttpMetrics::new(routes::PATHS));
+        let has_own_metrics = metrics.is_some();
+        let routes = |paths| Routes::new(paths, daemon.clone(), counts.clone(), state_dir.clone());
+        let mut start = |(listener, socket): (HttpListener, Option<PathBuf>), routes: Routes, api: Option<Router>| {
+            let has_api = api.is_some();
+            tracing::info!(listen = %listener.address(), api = has_api, paths = routes.names(), "serving HTTP");
+            let doors = Doors { routes, api, counts: counts.clone() };
+            serving.spawn(listener::serve(listener, Arc::new(doors), stopped.clone()));
+            sockets.extend(socket);
+        };
+        if let Some(main) = main {
+            let api = http.api.then(|| api::router(daemon.clone(), counts.clone()));
+            start(main, routes(if has_own_metrics { routes::HEALTH_PATHS } else { routes::PATHS }), api);
+        }
+        if let Some(metrics) = metrics {
+            start(metrics, routes(routes::METRICS_PATHS), None);
+        }
+        Ok(Some(HttpServer { stop, serving, sockets }))
     }
 
     /// Stops serving. Responses under way have [`SHUTDOWN_TIMEOUT`] to complete.
     pub async fn close(mut self) {
         let _ = self.stop.send(true);
-        if tokio::time::timeout(SHUTDOWN_TIMEOUT, &mut self.serving).await.is_err() {
-            self.serving.abort();
-        }
-        self.socket.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        let ended = async { while self.serving.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await;
+        self.serving.abort_all();
+        self.sockets.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 }
 

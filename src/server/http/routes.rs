@@ -1,4 +1,4 @@
-//! The routes of the HTTP listener and their responses.
+//! The routes that need no credentials: health checks and metrics.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,11 @@ use protocol::status::{CheckKind, Health, HealthWord};
 use scheduler::check_health;
 use telemetry::metrics::{Exposition, Format};
 
-const PATHS: [&str; 4] = ["/health", "/livez", "/readyz", "/metrics"];
+/// The paths of health checks.
+pub(super) const HEALTH_PATHS: &[&str] = &["/health", "/livez", "/readyz"];
+pub(super) const METRICS_PATHS: &[&str] = &["/metrics"];
+/// All of them.
+pub(super) const PATHS: &[&str] = &["/health", "/livez", "/readyz", "/metrics"];
 
 const JSON: &str = "application/json";
 
@@ -30,6 +34,7 @@ type CachedText = Arc<Mutex<Option<(Instant, Bytes)>>>;
 
 #[derive(Debug)]
 pub(super) struct Routes {
+    paths: &'static [&'static str],
     daemon: Arc<Daemon>,
     counts: Arc<HttpMetrics>,
     exposition: Arc<Exposition>,
@@ -49,8 +54,8 @@ impl HttpReply {
     }
 
     /// An error, with the list of paths.
-    fn error(status: StatusCode, error: &str) -> HttpReply {
-        HttpReply::json(status, &json!({ "error": error, "paths": PATHS }))
+    fn error(status: StatusCode, error: &str, paths: &[&str]) -> HttpReply {
+        HttpReply::json(status, &json!({ "error": error, "paths": paths }))
     }
 }
 
@@ -99,25 +104,36 @@ fn ready(health: &Health, is_draining: bool, is_paused: bool) -> HttpReply {
 }
 
 impl Routes {
-    pub(super) fn new(daemon: Arc<Daemon>, state_dir: PathBuf) -> Routes {
-        let counts = Arc::new(HttpMetrics::new(&PATHS));
+    pub(super) fn new(
+        paths: &'static [&'static str],
+        daemon: Arc<Daemon>,
+        counts: Arc<HttpMetrics>,
+        state_dir: PathBuf,
+    ) -> Routes {
         let exposition = Exposition::of(DaemonMetrics { daemon: daemon.clone(), http: counts.clone(), state_dir });
-        Routes { daemon, counts, exposition: Arc::new(exposition), open_metrics: Arc::default(), plain: Arc::default() }
+        let exposition = Arc::new(exposition);
+        Routes { paths, daemon, counts, exposition, open_metrics: Arc::default(), plain: Arc::default() }
     }
 
-    pub(super) fn counts(&self) -> &Arc<HttpMetrics> {
-        &self.counts
+    /// The paths, for the log.
+    pub(super) fn names(&self) -> String {
+        self.paths.join(" ")
+    }
+
+    /// Whether a path is one of these.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.paths.contains(&path)
     }
 
     /// Responds to a request. A request with a body is refused unread, and its connection closed.
     pub(super) async fn respond<B: Body>(&self, request: Request<B>) -> Response<Full<Bytes>> {
-        let path = PATHS.into_iter().find(|path| *path == request.uri().path());
+        let path = self.paths.iter().copied().find(|path| *path == request.uri().path());
         let has_body = !request.body().is_end_stream();
         let HttpReply { status, content_type, body } = match (path, request.method()) {
-            _ if has_body => HttpReply::error(StatusCode::PAYLOAD_TOO_LARGE, "no path here takes a body"),
-            (None, _) => HttpReply::error(StatusCode::NOT_FOUND, "unknown path"),
+            _ if has_body => self.error(StatusCode::PAYLOAD_TOO_LARGE, "no path here takes a body"),
+            (None, _) => self.error(StatusCode::NOT_FOUND, "unknown path"),
             (Some(path), &Method::GET | &Method::HEAD) => self.get(path, &request).await,
-            (Some(_), _) => HttpReply::error(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET and HEAD"),
+            (Some(_), _) => self.error(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET and HEAD"),
         };
         self.counts.count_response(path.unwrap_or("other"), status.as_u16());
         let mut response = Response::new(Full::new(body.clone()));
@@ -137,6 +153,10 @@ impl Routes {
         response
     }
 
+    fn error(&self, status: StatusCode, error: &str) -> HttpReply {
+        HttpReply::error(status, error, self.paths)
+    }
+
     async fn get<B>(&self, path: &str, request: &Request<B>) -> HttpReply {
         let Daemon { fleet, submissions, .. } = &*self.daemon;
         let (draining, paused) = (submissions.is_draining(), submissions.is_paused());
@@ -149,7 +169,7 @@ impl Routes {
                 let format = negotiate::format((!accept.is_empty()).then_some(&accept));
                 match self.metrics(format).await {
                     Some(body) => HttpReply { status: StatusCode::OK, content_type: format.content_type(), body },
-                    None => HttpReply::error(StatusCode::INTERNAL_SERVER_ERROR, "failed to write the metrics"),
+                    None => self.error(StatusCode::INTERNAL_SERVER_ERROR, "failed to write the metrics"),
                 }
             }
             _ => HttpReply::json(StatusCode::OK, &json!({ "status": "alive" })),

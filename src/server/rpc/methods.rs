@@ -33,7 +33,7 @@ pub(super) async fn call(
         Err(error) => Err(error),
     };
     if let (true, Err(error)) = (method.is_submitting(), &reply) {
-        context.daemon.metrics.count_refused_submission(error.code);
+        context.count_refused(error);
     }
     reply
 }

@@ -1,0 +1,88 @@
+//! Errors of the API: problem+json (RFC 9457) with the protocol's closed list of codes.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use crate::calls::error::CallError;
+use crate::http::access::AccessError;
+use protocol::code::{Code, http_status};
+
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// A request that failed.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) error: CallError,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Problem {
+        Problem { status, error: CallError::new(code, message) }
+    }
+
+    /// The body.
+    pub(super) fn to_json(&self) -> Value {
+        let CallError { code, message, field, retry_after, .. } = &self.error;
+        let mut body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": message,
+            "code": code.as_str(),
+        });
+        if let Some(field) = field {
+            body["field"] = json!(field);
+        }
+        if let Some(after) = retry_after {
+            body["retry_after_ms"] = json!(after.as_millis() as u64);
+        }
+        body
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Problem {
+        let status = StatusCode::from_u16(http_status(error.code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Problem { status, error }
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Problem {
+        Problem::new(error.status(), error.code(), error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, format!("{}\n", self.to_json())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(after) = self.error.retry_after {
+            // whole seconds, and never too early
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_delay_is_told_in_whole_seconds_and_in_milliseconds() {
+        let error = CallError::new(Code::QueueFull, "full").retry_after(Duration::from_millis(1200));
+        let problem = Problem::from(error);
+        assert_eq!(problem.to_json()["retry_after_ms"], 1200);
+        let response = problem.into_response();
+        assert!(response.status().as_u16() == 429 && response.headers()[RETRY_AFTER] == "2");
+    }
+}
