@@ -21,7 +21,7 @@ pub enum Principal {
     Uid(u32),
     /// A token, by its name.
     Token(Arc<str>),
-    /// A browser that nobody vouches for, by the random id in its cookie.
+    /// A browser without a token, by the random id in its cookie.
     Anonymous(Arc<str>),
 }
 

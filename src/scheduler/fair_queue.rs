@@ -1,15 +1,15 @@
 //! The queue of submissions that wait for a sandbox, and which one is next. Pure: no clock, no IO.
 //!
 //! ```text
-//!   queue --turns--> account --turns--> tenant --per profile, first come first served--> submission
+//!   queue --turns--> account --turns--> tenant --per profile, in order--> submission
 //! ```
 //!
 //! Turns are deficit round robin with deficits that may become negative: a member with a positive
 //! deficit is served and pays the submission's cost (its number of runs); each round adds one to
 //! every member's deficit, up to one. So an account with 10,000 submissions and one with a single
 //! submission are served alternately, and one that asks for a hundred tests each time gets fewer
-//! turns than one that asks for a single run. A member with nothing queued is removed together with its debt; when
-//! it returns it starts at zero, behind the others.
+//! turns than one that asks for a single run. A member with nothing queued is removed together with
+//! its debt; when it returns it starts at zero, behind the others.
 //!
 //! A submission whose profile has no free sandbox does not block those behind it: a turn goes to
 //! the oldest submission that can be served.
@@ -51,7 +51,7 @@ impl From<&str> for Lane {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueTicket {
     account: Account,
-    /// See [`Caller::turn`].
+    /// What [`Caller::turn`] says.
     turn: String,
     lane: Lane,
     number: u64,
@@ -279,8 +279,8 @@ impl<T> FairQueue<T> {
         self.by_profile.decrement(profile);
     }
 
-    /// Removes and returns the next item, among accounts that `may_run` accepts and lanes with a free
-    /// sandbox.
+    /// Removes and returns the next item, among accounts that `may_run` accepts and lanes with a
+    /// free sandbox.
     pub fn pop_next(
         &mut self,
         may_run: &mut dyn FnMut(&Account) -> bool,
@@ -343,8 +343,8 @@ impl<T> FairQueue<T> {
         all
     }
 
-    /// Queue position a new submission of `account` would get for `profile`. Other accounts count at
-    /// most `own + 1` each, because accounts are served round-robin.
+    /// Queue position a new submission of `account` would get for `profile`. Other accounts count
+    /// at most `own + 1` each, because accounts are served round-robin.
     pub fn ahead_of(&self, account: &Account, profile: &ProfileName) -> usize {
         let own = self.by_account_and_profile.get(&(account.clone(), profile.clone()));
         let others = self.by_account_and_profile.iter();

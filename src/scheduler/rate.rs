@@ -1,5 +1,5 @@
-//! How many submissions an account may hand in per second: a bucket of tokens for each. Decisions take
-//! the time as an argument.
+//! How many submissions an account may hand in per second: a bucket of tokens for each. Decisions
+//! take the time as an argument.
 //!
 //! ```text
 //!   full: `burst` tokens --a submission takes one--> fewer --`rate` per second--> full again

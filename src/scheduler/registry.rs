@@ -306,8 +306,8 @@ impl RegistryState {
         self.answered.retain(|_, answered| !answered.queue.is_empty());
     }
 
-    /// The account whose oldest answered submission is the next to be removed, if one has to go. Of too
-    /// many, those of the account that has the most.
+    /// The account whose oldest answered submission is the next to be removed, if one has to go. Of
+    /// too many, those of the account that has the most.
     fn due(&self, now: Instant) -> Option<Account> {
         let due = self.answered.iter().find(|(_, answered)| answered.is_oldest_due(now));
         let most = || self.answered.iter().max_by_key(|(_, answered)| answered.count);

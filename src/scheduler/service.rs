@@ -466,9 +466,9 @@ impl SubmissionService {
         }
     }
 
-    /// Removes what is kept of a tenant, of one principal or of all: reports in memory, everything in the
-    /// store, backups in the state folder, and compiled programs, which are those of all tenants.
-    /// Returns how many submissions and reports of the store that were.
+    /// Removes what is kept of a tenant, of one principal or of all: reports in memory, everything in
+    /// the store, backups in the state folder, and compiled programs, which are those of all
+    /// tenants. Returns how many submissions and reports of the store that were.
     ///
     /// # Errors
     /// The disk failed, or the daemon ends.

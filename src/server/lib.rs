@@ -6,5 +6,5 @@ pub mod http;
 pub mod rpc;
 
 pub use calls::{
-    CallError, CallMetrics, Connections, Daemon, Live, LiveSettings, MemoryBlobs, Peer, ReloadRequest, Roles,
+    CallError, Connections, Daemon, Live, LiveSettings, MemoryBlobs, Peer, ReloadRequest, Roles, ServerMetrics,
 };

@@ -9,7 +9,7 @@ use protocol::code::Code;
 use telemetry::metrics::{MetricsWriter, labels};
 
 #[derive(Debug, Default)]
-pub struct CallMetrics {
+pub struct ServerMetrics {
     open: AtomicU64,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -18,7 +18,7 @@ pub struct CallMetrics {
 
 /// An open connection, counted until dropped.
 #[derive(Debug)]
-pub(crate) struct OpenConnection(Arc<CallMetrics>);
+pub(crate) struct OpenConnection(Arc<ServerMetrics>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
@@ -26,7 +26,7 @@ impl Drop for OpenConnection {
     }
 }
 
-impl CallMetrics {
+impl ServerMetrics {
     pub(crate) fn count_accepted(self: &Arc<Self>) -> OpenConnection {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn every_code_has_its_own_count() {
-        let metrics = CallMetrics::default();
+        let metrics = ServerMetrics::default();
         for code in Code::ALL.iter().copied() {
             metrics.count_refused_submission(code);
         }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_counted_while_it_is_open() {
-        let metrics = Arc::new(CallMetrics::default());
+        let metrics = Arc::new(ServerMetrics::default());
         let open = metrics.count_accepted();
         assert_eq!(metrics.open.load(Ordering::Relaxed), 1);
         drop(open);

@@ -32,7 +32,7 @@ pub(crate) mod views;
 pub use blob_store::MemoryBlobs;
 pub use connections::Connections;
 pub use error::CallError;
-pub use metrics::CallMetrics;
+pub use metrics::ServerMetrics;
 pub use peer::{Peer, Roles};
 pub use state::{Daemon, Live, LiveSettings, ReloadRequest};
 

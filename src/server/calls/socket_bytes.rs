@@ -1,5 +1,5 @@
-//! The bytes that a door holds for an account: unfinished requests, calls under way, and replies that
-//! were not read.
+//! The bytes that a door holds for an account: unfinished requests, calls under way, and replies
+//! that were not read.
 //!
 //! ```text
 //!  line grows --resize--> [ bytes of the account ] <--resize-- parsed call, until it is answered;
@@ -67,9 +67,9 @@ impl ByteAccount {
         held.resize(bytes).then_some(held)
     }
 
-    /// Parses a message of this size, or makes a reply. An account's messages are worked on one after
-    /// the other, however many connections it has, so that they never occupy all threads of the
-    /// runtime. Those above [`SMALL_BYTES`] wait for each other only, so that they do not delay
+    /// Parses a message of this size, or makes a reply. An account's messages are worked on one
+    /// after the other, however many connections it has, so that they never occupy all threads of
+    /// the runtime. Those above [`SMALL_BYTES`] wait for each other only, so that they do not delay
     /// small ones, and occupy no thread of the runtime.
     pub(crate) async fn work<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
         let _turn = if bytes > SMALL_BYTES { self.0.large.lock().await } else { self.0.small.lock().await };
@@ -112,7 +112,8 @@ impl HeldBytes {
         self.bytes as usize
     }
 
-    /// Counts `bytes` from now on. False, and nothing has changed, if the account would hold too many.
+    /// Counts `bytes` from now on. False, and nothing has changed, if the account would hold too
+    /// many.
     pub(crate) fn resize(&mut self, bytes: usize) -> bool {
         let AccountBytes { held, released, .. } = &*self.account.0;
         let bytes = bytes as u64;
@@ -122,7 +123,7 @@ impl HeldBytes {
             released.notify_waiters();
             return true;
         };
-        // small messages have room of their own, so that a full account does not silence its callers
+        // small messages have room of their own, so that a full account is not silent
         let is_small = bytes <= bounds::SMALL_MESSAGE_BYTES;
         let most = bounds::MAX_SOCKET_BYTES_PER_UID + if is_small { bounds::SMALL_MESSAGES_BYTES_PER_UID } else { 0 };
         let add = |held: u64| held.checked_add(more).filter(|held| *held <= most);

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::blob_store::MemoryBlobs;
 use super::connections::Connections;
-use super::metrics::CallMetrics;
+use super::metrics::ServerMetrics;
 use super::peer::Roles;
 use crate::http::access::AccessControl;
 use judge::accept::ProfileMap;
@@ -38,7 +38,7 @@ pub struct Daemon {
     pub drain: Arc<Notify>,
     /// Reloads that admins request.
     pub reload: mpsc::Sender<ReloadRequest>,
-    pub metrics: Arc<CallMetrics>,
+    pub metrics: Arc<ServerMetrics>,
     pub connections: Connections,
     /// Liveness of the loop that accepts connections.
     pub accept_loop: Arc<LivenessProbe>,

@@ -149,21 +149,21 @@ impl ConnectionBounds {
 struct Addresses(Arc<Mutex<Counts<AddressKey>>>);
 
 /// A connection that is counted until this is dropped.
-struct Counted(Addresses, AddressKey);
+struct CountedConnection(Addresses, AddressKey);
 
 impl Addresses {
     /// `None` if there are too many, of this address or in all.
-    fn count(&self, key: AddressKey, bounds: &ConnectionBounds) -> Option<Counted> {
+    fn count(&self, key: AddressKey, bounds: &ConnectionBounds) -> Option<CountedConnection> {
         let mut counts = self.0.lock();
         if counts.total() >= bounds.most || counts.get(&key) >= bounds.most_per_address {
             return None;
         }
         counts.increment(key);
-        Some(Counted(self.clone(), key))
+        Some(CountedConnection(self.clone(), key))
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.0.0.lock().decrement(&self.1);
     }
@@ -277,9 +277,9 @@ mod tests {
         let (addresses, bounds) =
             (Addresses::default(), ConnectionBounds { most: 5, most_per_address: 3, ..MONITORING });
         let [one, other] = [1, 2].map(|last| AddressKey::V4([192, 0, 2, last]));
-        let all: Vec<Counted> = std::iter::from_fn(|| addresses.count(one, &bounds)).collect();
+        let all: Vec<CountedConnection> = std::iter::from_fn(|| addresses.count(one, &bounds)).collect();
         assert_eq!(all.len(), 3);
-        let others: Vec<Counted> = std::iter::from_fn(|| addresses.count(other, &bounds)).collect();
+        let others: Vec<CountedConnection> = std::iter::from_fn(|| addresses.count(other, &bounds)).collect();
         assert_eq!(others.len(), 2, "the bound of all");
         drop(all);
         assert!(addresses.count(one, &bounds).is_some());

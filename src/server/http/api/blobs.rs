@@ -9,7 +9,7 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, L
 use http::{HeaderValue, StatusCode};
 
 use super::body::{self, Pieces, too_large};
-use super::call::Call;
+use super::call::ApiCall;
 use super::problem::Problem;
 use super::query::Id;
 use super::reply::{self, HeldBody};
@@ -25,14 +25,14 @@ use scheduler::BlobStore as _;
 const PIECE_BYTES: usize = 128 * 1024;
 
 /// A blob that is removed unless it is completed.
-struct Upload<'a> {
-    call: &'a Call,
+struct BlobUpload<'a> {
+    call: &'a ApiCall,
     id: Option<String>,
     bytes: u64,
     is_complete: bool,
 }
 
-impl Upload<'_> {
+impl BlobUpload<'_> {
     fn add(&mut self, data: &[u8], is_last: bool) -> Result<(), CallError> {
         let context = &self.call.context;
         let blobs = &context.daemon.blobs;
@@ -44,7 +44,7 @@ impl Upload<'_> {
     }
 }
 
-impl Drop for Upload<'_> {
+impl Drop for BlobUpload<'_> {
     fn drop(&mut self) {
         if let (false, Some(id)) = (self.is_complete, &self.id) {
             self.call.context.daemon.blobs.remove(id);
@@ -62,12 +62,12 @@ async fn next_piece(pieces: &mut Pieces) -> Result<Option<Bytes>, Problem> {
     })
 }
 
-pub(super) async fn upload(call: Call, request: Request) -> Result<Response, Problem> {
+pub(super) async fn upload(call: ApiCall, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     body::check_type(&parts.headers, "application/octet-stream")?;
     let most = bounds::MAX_BLOB_BYTES;
     let mut pieces = Pieces::new(&parts.headers, body, most, "")?;
-    let mut upload = Upload { call: &call, id: None, bytes: 0, is_complete: false };
+    let mut upload = BlobUpload { call: &call, id: None, bytes: 0, is_complete: false };
     let mut gathered = BytesMut::new();
     loop {
         match next_piece(&mut pieces).await {
@@ -92,7 +92,7 @@ pub(super) async fn upload(call: Call, request: Request) -> Result<Response, Pro
     Ok(response)
 }
 
-pub(super) async fn download(call: Call, Id(id): Id) -> Result<Response, Problem> {
+pub(super) async fn download(call: ApiCall, Id(id): Id) -> Result<Response, Problem> {
     let bytes = blobs::find(&call.context, &id).await?;
     // the bytes are those of the store, which counts them; the request counts until they are sent
     let mut response = Body::new(HeldBody::new(bytes, call.room)).into_response();

@@ -29,33 +29,33 @@ pub(super) struct RequestCounts {
 
 /// What is counted.
 #[derive(Debug, Clone, Copy)]
-enum Counted {
+enum UnderWay {
     Request,
     Stream,
 }
 
-/// Room that is returned when it is dropped.
+/// RequestRoom that is returned when it is dropped.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct RequestRoom {
     counts: Arc<RequestCounts>,
-    counted: Counted,
+    counted: UnderWay,
     account: Account,
 }
 
 impl RequestCounts {
-    fn of(&self, counted: Counted) -> &Mutex<Counts<Account>> {
+    fn of(&self, counted: UnderWay) -> &Mutex<Counts<Account>> {
         match counted {
-            Counted::Request => &self.requests,
-            Counted::Stream => &self.streams,
+            UnderWay::Request => &self.requests,
+            UnderWay::Stream => &self.streams,
         }
     }
 
-    fn take(self: &Arc<Self>, counted: Counted, account: Account) -> Result<Room, CallError> {
+    fn take(self: &Arc<Self>, counted: UnderWay, account: Account) -> Result<RequestRoom, CallError> {
         let (most, what) = match (counted, &account) {
-            (Counted::Request, Account::Anonymous) => (bounds::MAX_ANONYMOUS_REQUESTS, "requests"),
-            (Counted::Request, _) => (bounds::MAX_REQUESTS_PER_ACCOUNT, "requests"),
-            (Counted::Stream, Account::Anonymous) => (bounds::MAX_ANONYMOUS_EVENT_STREAMS, "streams of events"),
-            (Counted::Stream, _) => (bounds::MAX_EVENT_STREAMS_PER_ACCOUNT, "streams of events"),
+            (UnderWay::Request, Account::Anonymous) => (bounds::MAX_ANONYMOUS_REQUESTS, "requests"),
+            (UnderWay::Request, _) => (bounds::MAX_REQUESTS_PER_ACCOUNT, "requests"),
+            (UnderWay::Stream, Account::Anonymous) => (bounds::MAX_ANONYMOUS_EVENT_STREAMS, "streams of events"),
+            (UnderWay::Stream, _) => (bounds::MAX_EVENT_STREAMS_PER_ACCOUNT, "streams of events"),
         };
         let mut counts = self.of(counted).lock();
         if counts.get(&account) >= most {
@@ -63,11 +63,11 @@ impl RequestCounts {
             return Err(CallError::new(Code::QuotaExceeded, message).retry_after(REQUEST_RETRY));
         }
         counts.increment(account.clone());
-        Ok(Room { counts: self.clone(), counted, account })
+        Ok(RequestRoom { counts: self.clone(), counted, account })
     }
 }
 
-impl Drop for Room {
+impl Drop for RequestRoom {
     fn drop(&mut self) {
         self.counts.of(self.counted).lock().decrement(&self.account);
     }
@@ -84,24 +84,24 @@ impl CalledBy {
 }
 
 /// A request whose caller is known, and has room for it.
-pub(super) struct Call {
+pub(super) struct ApiCall {
     pub(super) context: CallContext,
     pub(super) identity: Identity,
     requests: Arc<RequestCounts>,
     /// Kept while the request is under way.
-    pub(super) room: Room,
+    pub(super) room: RequestRoom,
 }
 
-impl Call {
+impl ApiCall {
     /// Checks a right that depends on more than the route.
     pub(super) fn may(&self, action: ApiAction) -> Result<(), Problem> {
         may(&self.identity, action).map_err(Problem::from)
     }
 
-    /// Room for a stream of events, which takes the place of the request's.
-    pub(super) fn room_for_stream(&self) -> Result<Room, Problem> {
+    /// RequestRoom for a stream of events, which takes the place of the request's.
+    pub(super) fn room_for_stream(&self) -> Result<RequestRoom, Problem> {
         let account = self.context.peer.principal.account();
-        self.requests.take(Counted::Stream, account).map_err(Problem::from)
+        self.requests.take(UnderWay::Stream, account).map_err(Problem::from)
     }
 }
 
@@ -113,10 +113,10 @@ fn action(parts: &Parts) -> Option<ApiAction> {
     ApiAction::of_operation(route.operation)
 }
 
-impl FromRequestParts<Api> for Call {
+impl FromRequestParts<Api> for ApiCall {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Call, Problem> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<ApiCall, Problem> {
         let unknown = || CallError::new(Code::Internal, "the route or the address of the request is not known");
         let address = parts.extensions.get::<PeerAddress>().copied().ok_or_else(unknown)?;
         let identity = api.daemon.access.identify(parts, &address)?;
@@ -124,9 +124,9 @@ impl FromRequestParts<Api> for Call {
             let _ = called_by.set((identity.peer.principal.clone(), identity.kind));
         }
         may(&identity, action(parts).ok_or_else(unknown)?)?;
-        let room = api.requests.take(Counted::Request, identity.peer.principal.account())?;
+        let room = api.requests.take(UnderWay::Request, identity.peer.principal.account())?;
         let context = CallContext::new(api.daemon.clone(), identity.peer.clone());
-        Ok(Call { context, identity, requests: api.requests.clone(), room })
+        Ok(ApiCall { context, identity, requests: api.requests.clone(), room })
     }
 }
 
@@ -144,12 +144,12 @@ mod tests {
     #[test]
     fn an_account_has_its_own_room_and_anonymous_callers_share_a_small_one() {
         let counts = Arc::new(RequestCounts::default());
-        let take = |account| counts.take(Counted::Request, account);
-        let all: Vec<Room> = std::iter::from_fn(|| take(Account::Anonymous).ok()).collect();
+        let take = |account| counts.take(UnderWay::Request, account);
+        let all: Vec<RequestRoom> = std::iter::from_fn(|| take(Account::Anonymous).ok()).collect();
         assert_eq!(all.len(), bounds::MAX_ANONYMOUS_REQUESTS);
         assert_eq!(take(Account::Anonymous).unwrap_err().code, Code::QuotaExceeded);
         assert!(take(Account::Uid(1)).is_ok());
-        assert!(counts.take(Counted::Stream, Account::Anonymous).is_ok());
+        assert!(counts.take(UnderWay::Stream, Account::Anonymous).is_ok());
         drop(all);
         assert!(take(Account::Anonymous).is_ok());
     }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{Stream, unfold};
 use http::{HeaderMap, HeaderValue};
 
-use super::call::{Call, Room};
+use super::call::{ApiCall, RequestRoom};
 use super::problem::Problem;
 use super::query::{Id, Params};
 use crate::calls::error::CallError;
@@ -42,7 +42,7 @@ struct Following {
     account: ByteAccount,
     /// Counts the event that is being sent.
     sending: Option<HeldBytes>,
-    _room: Room,
+    _room: RequestRoom,
 }
 
 impl Following {
@@ -77,7 +77,7 @@ fn stream(following: Following) -> impl Stream<Item = Result<Event, Infallible>>
 }
 
 pub(super) async fn follow(
-    call: Call,
+    call: ApiCall,
     Id(id): Id,
     Params(TenantQuery { tenant }): Params<TenantQuery>,
     headers: HeaderMap,

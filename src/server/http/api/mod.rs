@@ -3,15 +3,16 @@
 //!
 //! ```text
 //!  head --> request id --> route --> who calls (401, 403, 421) --> room for its account (429)
-//!     --> body, bounded (400, 408, 413, 415) --> the call, as on the socket --> JSON or problem+json
-//!            '-- hang-up: the handler is dropped, and a run that nothing else waits for is cancelled
+//!     --> body, bounded (400, 408, 413, 415) --> the call, as on the socket --> JSON, problem+json
+//!            '-- hang-up: the handler is dropped, and a run that only it waited for is cancelled
 //! ```
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`call`] | a request's caller, and its room |
 //! | [`body`], [`query`], [`problem`], [`reply`] | what comes in and goes out |
-//! | [`submissions`], [`event_stream`], [`blobs`], [`views`], [`run_code`], [`session`] | the routes |
+//! | [`submissions`], [`event_stream`], [`blobs`], [`run_code`] | routes of submissions |
+//! | [`views`], [`session`] | further routes |
 //! | [`observe`] | counts and the access log |
 
 mod blobs;
@@ -92,7 +93,11 @@ async fn check_head(State(api): State<Api>, request: Request, next: Next) -> Res
 }
 
 async fn unknown_path() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, Code::NotFound, "there is no such path; /api/v1/openapi.json has them all")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        Code::NotFound,
+        "this path does not exist; /api/v1/openapi.json lists those that do",
+    )
 }
 
 /// A method that the path does not take; `Allow` is set by the router. CORS is closed, so the

@@ -33,13 +33,13 @@ pub(super) async fn observe(State(counts): State<Arc<HttpMetrics>>, mut request:
     let status = response.status().as_u16();
     let caller = called_by.get();
     counts.count_api(route, status, caller.map(|(_, kind)| *kind));
-    let log = Line { method: &method, route, status, caller, address: address.as_deref(), id: &id, begun };
+    let log = AccessLine { method: &method, route, status, caller, address: address.as_deref(), id: &id, begun };
     log.write();
     response
 }
 
 /// A line of the access log.
-struct Line<'a> {
+struct AccessLine<'a> {
     method: &'a Method,
     route: &'a str,
     status: u16,
@@ -49,9 +49,9 @@ struct Line<'a> {
     begun: Instant,
 }
 
-impl Line<'_> {
+impl AccessLine<'_> {
     fn write(&self) {
-        let Line { method, route, status, caller, address, id, begun } = self;
+        let AccessLine { method, route, status, caller, address, id, begun } = self;
         let principal = caller.map(|(principal, _)| principal.to_string());
         let credential = caller.map(|(_, kind)| kind.as_str());
         let ms = (begun.elapsed().as_secs_f64() * 1e4).round() / 10.0;

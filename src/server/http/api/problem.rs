@@ -23,7 +23,7 @@ impl Problem {
         Problem { status, error: CallError::new(code, message) }
     }
 
-    /// The body.
+    /// The body as JSON.
     pub(super) fn to_json(&self) -> Value {
         let CallError { code, message, field, retry_after, .. } = &self.error;
         let mut body = json!({

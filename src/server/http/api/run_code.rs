@@ -13,7 +13,7 @@ use http::header::CONTENT_LENGTH;
 use serde_json::{Map, Value, json};
 
 use super::body::{self, JsonBody};
-use super::call::Call;
+use super::call::ApiCall;
 use super::problem::Problem;
 use super::{reply, submissions};
 use crate::calls::context::{CallContext, CallReply, ReceivedAt, ResultText};
@@ -98,7 +98,7 @@ fn not_run(error: &CallError) -> Map<String, Value> {
     if let Value::Object(fields) = fields { fields } else { Map::new() }
 }
 
-async fn judge(call: &Call, request: Request) -> Result<Response, Problem> {
+async fn judge(call: &ApiCall, request: Request) -> Result<Response, Problem> {
     let first_byte = Instant::now();
     let (parts, body) = request.into_parts();
     let context = &call.context;
@@ -119,7 +119,7 @@ async fn judge(call: &Call, request: Request) -> Result<Response, Problem> {
     reply::counted(&context.account, CallReply::from(result))
 }
 
-pub(super) async fn run(call: Result<Call, Problem>, request: Request) -> Response {
+pub(super) async fn run(call: Result<ApiCall, Problem>, request: Request) -> Response {
     let done = match &call {
         Ok(call) => judge(call, request).await,
         Err(_) => {

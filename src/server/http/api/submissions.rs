@@ -10,7 +10,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::body::{self, JsonBody};
-use super::call::Call;
+use super::call::ApiCall;
 use super::problem::Problem;
 use super::query::{Id, Params};
 use super::reply;
@@ -50,7 +50,7 @@ fn set_id(headers: &HeaderMap, submission: &mut Submission) -> Result<(), CallEr
 }
 
 /// Parses the submission of a body.
-async fn submission(call: &Call, headers: &HeaderMap, body: JsonBody) -> Result<(Submission, HeldBytes), Problem> {
+async fn submission(call: &ApiCall, headers: &HeaderMap, body: JsonBody) -> Result<(Submission, HeldBytes), Problem> {
     let JsonBody { value, held, .. } = body;
     let parsed = call.context.account.work(held.bytes(), || params::<Submission>(value)).await;
     let mut submission = parsed?;
@@ -82,7 +82,7 @@ pub(super) async fn judge(
 }
 
 pub(super) async fn create(
-    call: Call,
+    call: ApiCall,
     Params(SubmitQuery { wait }): Params<SubmitQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -117,7 +117,7 @@ fn path_of(id: &str) -> String {
     format!("/api/v1/submissions/{}", percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC))
 }
 
-pub(super) async fn list(call: Call, Params(given): Params<ListParams>) -> Result<Response, Problem> {
+pub(super) async fn list(call: ApiCall, Params(given): Params<ListParams>) -> Result<Response, Problem> {
     let context = &call.context;
     let result = submissions::list_of(context, given).await?;
     reply::counted(&context.account, result.into())
@@ -135,7 +135,7 @@ async fn wait_for_report(handle: &Arc<SubmissionHandle>, wait_ms: u64) -> Result
 }
 
 pub(super) async fn state(
-    call: Call,
+    call: ApiCall,
     Id(id): Id,
     Params(StateQuery { tenant, wait_ms, history }): Params<StateQuery>,
 ) -> Result<Response, Problem> {
@@ -152,7 +152,7 @@ pub(super) async fn state(
 }
 
 pub(super) async fn cancel(
-    call: Call,
+    call: ApiCall,
     Id(id): Id,
     Params(TenantQuery { tenant }): Params<TenantQuery>,
 ) -> Result<StatusCode, Problem> {
@@ -161,7 +161,7 @@ pub(super) async fn cancel(
 }
 
 pub(super) async fn input(
-    call: Call,
+    call: ApiCall,
     Id(id): Id,
     Params(TenantQuery { tenant }): Params<TenantQuery>,
     request: Request,
@@ -175,7 +175,7 @@ pub(super) async fn input(
 }
 
 pub(super) async fn receipt(
-    call: Call,
+    call: ApiCall,
     Id(id): Id,
     Params(TenantQuery { tenant }): Params<TenantQuery>,
 ) -> Result<Response, Problem> {
