@@ -172,14 +172,14 @@ pub async fn profiles(client: &mut RpcClient, output: OutputFormat) -> Result<u8
 /// A broken connection, or an error response.
 pub async fn sandboxes(client: &mut RpcClient, output: OutputFormat) -> Result<u8, CliError> {
     call_and_print(client, output, "sandbox.list", |reply| {
-        let mut table = TextTable::new(&["sandbox", "profile", "state", "age", "uid"]);
+        let mut table = TextTable::new(&["sandbox", "profile", "state", "age", "caller"]);
         for sandbox in out::list(reply, "sandboxes") {
             table.row([
                 out::text(sandbox, "id").chars().take(12).collect(),
                 out::text(sandbox, "profile"),
                 out::text(sandbox, "state"),
                 out::millis_of(sandbox, "age_ms"),
-                out::text(sandbox, "uid"),
+                out::caller(sandbox),
             ]);
         }
         table.print("no sandboxes");

@@ -153,6 +153,12 @@ pub fn text(value: &Value, key: &str) -> String {
     }
 }
 
+/// Who called, as a row says it: a daemon of version 0.1 knows only uids.
+pub fn caller(row: &Value) -> String {
+    let named = row["account"].as_str().or_else(|| row["principal"].as_str()).map(clean);
+    named.or_else(|| row["uid"].as_u64().map(|uid| format!("uid:{uid}"))).unwrap_or_else(|| "-".to_owned())
+}
+
 /// A list field; empty if it is missing.
 pub fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)

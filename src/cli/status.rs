@@ -63,11 +63,12 @@ pub fn render(status: &Value, rate: Option<f64>) -> String {
 
 fn caller_table(callers: &[Value]) -> TextTable {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let mut table = TextTable::new(&["uid", "user", "waiting", "running"]);
+    let mut table = TextTable::new(&["caller", "user", "waiting", "running"]);
     for caller in callers {
         let [uid, waiting, running] = ["uid", "waiting", "running"].map(|key| out::text(caller, key));
+        let name = out::caller(caller);
         let user = user_of(&users, &uid).map_or("-".to_owned(), out::clean);
-        table.row([uid, user, waiting, running]);
+        table.row([name, user, waiting, running]);
     }
     table
 }

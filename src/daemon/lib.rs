@@ -296,9 +296,9 @@ async fn wait_for_responses(connections: &Connections) {
     }
 }
 
-/// File descriptors that the daemon may need: one per connection, one per attached sandbox, and
-/// some more.
-const OPEN_FILES: u64 = 2 * bounds::MAX_CONNECTIONS as u64;
+/// File descriptors that the daemon may need: one per connection of either door, one per attached
+/// sandbox, and some more.
+const OPEN_FILES: u64 = (2 * bounds::MAX_CONNECTIONS + bounds::MAX_API_CONNECTIONS) as u64;
 
 /// Raises the limit of open files to the hard limit; warns when that is too low.
 fn raise_open_files() {

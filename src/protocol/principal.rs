@@ -52,6 +52,16 @@ impl Principal {
     }
 }
 
+impl Principal {
+    /// The text of a principal that is not a uid. Logs have the field `uid` or `principal`.
+    pub fn named(&self) -> Option<String> {
+        match self {
+            Principal::Uid(_) => None,
+            Principal::Token(_) | Principal::Anonymous(_) => Some(self.to_string()),
+        }
+    }
+}
+
 impl Default for Principal {
     fn default() -> Self {
         Principal::Uid(0)

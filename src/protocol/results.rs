@@ -133,8 +133,9 @@ pub struct SubmissionRow {
     /// uid of its caller, if it came over the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// Who handed it in: `uid:N`, `token:NAME` or `anon:ID`.
-    pub principal: String,
+    /// `token:NAME` or `anon:ID`, if it came over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
     /// Tenant that the caller stated; empty if none.
     pub tenant: String,
     /// Of history only.
@@ -439,11 +440,12 @@ pub struct QueueStatus {
 /// A caller with waiting or running runs. Anonymous ones are one row, `anon`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CallerRow {
-    /// uid of the caller, if it has one.
+    /// uid of the caller, if it came over the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// `uid:N`, `token:NAME` or `anon`.
-    pub account: String,
+    /// `token:NAME` or `anon`, if it came over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// Its runs that wait for a sandbox.
     pub waiting: usize,
     /// Its runs that have a sandbox.

@@ -72,7 +72,7 @@ pub struct SandboxRow {
     /// The uid whose submission runs in it, if it came over the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// Whose submission runs in it: `uid:N`, `token:NAME` or `anon:ID`.
+    /// Whose submission runs in it, if it came over HTTP: `token:NAME` or `anon:ID`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
     /// The id of the submission that runs in it.

@@ -39,7 +39,7 @@ macro_rules! log_at {
         let timing = &report.timing;
         tracing::$level!(
             submission = clean(&report.id),
-            principal = %caller.principal,
+            uid = caller.principal.uid(), principal = caller.principal.named(),
             tenant,
             language = $language,
             verdict = report.verdict.as_str(),
@@ -86,7 +86,8 @@ pub(super) fn log_answer(caller: &Caller, language: &str, report: &Report) {
 pub(super) fn log_not_made(caller: &Caller, profile: &str, file: &str) {
     if let Some(suppressed) = NOT_MADE.allow() {
         tracing::warn!(
-            principal = %caller.principal,
+            uid = caller.principal.uid(),
+            principal = caller.principal.named(),
             profile,
             file,
             suppressed,

@@ -88,7 +88,7 @@ impl ExtraSandbox for BusySandbox<'_> {
     fn lost(mut self: Box<Self>, lost: &Lost) {
         let (work, host) = (self.source.work, self.source.host.name());
         tracing::warn!(
-            submission = %work.id.escape_debug(), principal = %work.caller.principal, %host, %lost,
+            submission = %work.id.escape_debug(), uid = work.caller.principal.uid(), principal = work.caller.principal.named(), %host, %lost,
             "further sandbox lost during a test, which is run again"
         );
         self.taken.lease.retire_as(RetireReason::Lost);

@@ -139,7 +139,7 @@ pub(super) fn audit_and_keep(
                 counters.count(&counters.residue);
                 if let Some(suppressed) = RESIDUE.allow() {
                     let (principal, residue) = (&caller.principal, residue.join("; "));
-                    tracing::warn!(%profile, %principal, suppressed, residue, "a run left residue; its sandbox is retired");
+                    tracing::warn!(%profile, uid = principal.uid(), principal = principal.named(), suppressed, residue, "a run left residue; its sandbox is retired");
                 }
             }
             Err(_) => lease.retire_as(RetireReason::Lost),

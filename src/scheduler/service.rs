@@ -466,8 +466,8 @@ impl SubmissionService {
         }
     }
 
-    /// Removes what is kept of a tenant, of one principal or of all: reports in memory, everything in
-    /// the store, backups in the state folder, and compiled programs, which are those of all
+    /// Removes what is kept of a tenant, of one principal or of all: reports in memory, everything
+    /// in the store, backups in the state folder, and compiled programs, which are those of all
     /// tenants. Returns how many submissions and reports of the store that were.
     ///
     /// # Errors

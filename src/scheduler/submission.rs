@@ -447,7 +447,7 @@ impl<'a> SubmissionTask<'a> {
     fn after_loss(&mut self, death: Death) -> Next {
         let id = &self.work.id;
         tracing::warn!(
-            submission = %id.escape_debug(), principal = %self.work.caller.principal, host = %death.host, lost = %death.lost,
+            submission = %id.escape_debug(), uid = self.work.caller.principal.uid(), principal = self.work.caller.principal.named(), host = %death.host, lost = %death.lost,
             sandbox = death.sandbox,
             engine_was_well = death.engine_was_well, init_exit_code = death.end.exit_code, oom = death.end.oom,
             remedy = death.remedy(),

@@ -237,7 +237,7 @@ impl Host {
             state: "leased",
             age_ms: leased.since.elapsed().as_millis() as u64,
             uid: leased.principal.uid(),
-            principal: Some(leased.principal.to_string()),
+            principal: leased.principal.named(),
             submission: Some(leased.submission.clone()),
         }));
         rows

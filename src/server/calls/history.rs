@@ -129,7 +129,8 @@ fn list_row(row: HistoryRow) -> SubmissionRow {
         id: row.entry.id.clone(),
         state: StateWord::Done,
         uid: principal.parse().ok().and_then(|principal: Principal| principal.uid()),
-        principal,
+        // history has it among its fields
+        principal: None,
         tenant: row.entry.owner.tenant.clone(),
         history: Some(fields(row)),
     }

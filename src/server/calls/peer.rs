@@ -2,8 +2,8 @@
 //!
 //! On a Unix socket, the identity is the uid that called connect(). The pid is not used: pids are
 //! reused, and descriptors are passed on. The kernel reports 65534 for a uid that this user
-//! namespace cannot express, so that uid is refused. Names are looked up in /etc/passwd and /etc/group directly,
-//! because the daemon is a static program without NSS.
+//! namespace cannot express, so that uid is refused. Names are looked up in /etc/passwd and
+//! /etc/group directly, because the daemon is a static program without NSS.
 
 use std::path::Path;
 use std::sync::Arc;

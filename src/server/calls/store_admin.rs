@@ -58,6 +58,11 @@ pub(crate) async fn forget(context: &CallContext, given: Value) -> CallResult {
     let submissions = &context.daemon.submissions;
     let removed = submissions.forget_tenant(&store, &tenant, principal.as_ref()).await;
     let removed = removed.map_err(|error| failed("remove a tenant from", &error))?;
-    tracing::info!(principal = %context.peer.principal, removed, "what was kept of a tenant was removed by command");
+    tracing::info!(
+        uid = context.peer.principal.uid(),
+        principal = context.peer.principal.named(),
+        removed,
+        "what was kept of a tenant was removed by command"
+    );
     Ok(ResultText::of(&StoreForgotten { removed }))
 }

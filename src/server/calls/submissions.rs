@@ -105,7 +105,7 @@ pub(crate) async fn admit_submission(
             && let Some(suppressed) = DENIED.allow()
         {
             let field = rejected.field().escape_debug();
-            tracing::warn!(%principal, suppressed, %field, "security: submission denied by policy");
+            tracing::warn!(uid = principal.uid(), principal = principal.named(), suppressed, %field, "security: submission denied by policy");
         }
     })?;
     let (tenant, language) = (work.caller.tenant.clone(), work.profile.name.clone());
@@ -120,7 +120,16 @@ fn refused(principal: &Principal, tenant: &str, language: &str, refusal: Refusal
     let throttle = Code::ALL.iter().zip(&REFUSED).find(|(code, _)| **code == error.code);
     if let Some(suppressed) = throttle.and_then(|(_, throttle)| throttle.allow()) {
         let (tenant, code, error) = (clean(tenant), error.code.as_str(), clean(&error.message));
-        tracing::warn!(%principal, tenant, language, code, error, suppressed, "submission refused");
+        tracing::warn!(
+            uid = principal.uid(),
+            principal = principal.named(),
+            tenant,
+            language,
+            code,
+            error,
+            suppressed,
+            "submission refused"
+        );
     }
     error
 }
@@ -285,7 +294,7 @@ fn list_known(context: &CallContext, ListParams { state, tenant, .. }: &ListPara
                 id: entry.id.clone(),
                 state: word,
                 uid: entry.caller.principal.uid(),
-                principal: entry.caller.principal.to_string(),
+                principal: entry.caller.principal.named(),
                 tenant: entry.caller.tenant.clone(),
                 history: None,
             });

@@ -74,8 +74,11 @@ pub(crate) fn profiles(daemon: &Daemon) -> ProfileRows {
 pub(crate) fn status(daemon: &Daemon) -> DaemonStatus<'_> {
     let (admitted, running, max) = daemon.submissions.counts();
     let caller = |(account, (waiting, running)): (Account, _)| {
-        let uid = if let Account::Uid(uid) = account { Some(uid) } else { None };
-        CallerRow { uid, account: account.to_string(), waiting, running }
+        let (uid, account) = match account {
+            Account::Uid(uid) => (Some(uid), None),
+            other => (None, Some(other.to_string())),
+        };
+        CallerRow { uid, account, waiting, running }
     };
     DaemonStatus {
         instance: &daemon.instance,

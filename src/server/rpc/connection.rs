@@ -262,7 +262,11 @@ async fn write(
                 }
                 Ok(_) => return,
                 Err(_) => {
-                    tracing::info!(%principal, "disconnected a caller that does not read");
+                    tracing::info!(
+                        uid = principal.uid(),
+                        principal = principal.named(),
+                        "disconnected a caller that does not read"
+                    );
                     return;
                 }
             }

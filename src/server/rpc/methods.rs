@@ -148,8 +148,16 @@ fn set_paused(context: &Context, paused: bool) -> ResultText {
     let principal = &context.peer.principal;
     // a command that waits asks again and again
     match (submissions.set_paused(paused), paused) {
-        (true, true) => tracing::warn!(%principal, "paused by command: submissions are refused until `assay resume`"),
-        (true, false) => tracing::info!(%principal, "resumed by command: submissions are admitted"),
+        (true, true) => tracing::warn!(
+            uid = principal.uid(),
+            principal = principal.named(),
+            "paused by command: submissions are refused until `assay resume`"
+        ),
+        (true, false) => tracing::info!(
+            uid = principal.uid(),
+            principal = principal.named(),
+            "resumed by command: submissions are admitted"
+        ),
         (false, _) => {}
     }
     let (admitted, running, _) = submissions.counts();
@@ -176,9 +184,19 @@ fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
     match drained {
         _ if !is_change => {}
         true => {
-            tracing::warn!(%principal, host, "host drained by command: it gets no work until `assay hosts resume {host}`")
+            tracing::warn!(
+                uid = principal.uid(),
+                principal = principal.named(),
+                host,
+                "host drained by command: it gets no work until `assay hosts resume {host}`"
+            )
         }
-        false => tracing::info!(%principal, host, "host resumed by command: it gets work"),
+        false => tracing::info!(
+            uid = principal.uid(),
+            principal = principal.named(),
+            host,
+            "host resumed by command: it gets work"
+        ),
     }
     Ok(ResultText::of(&Empty {}))
 }
@@ -186,8 +204,11 @@ fn set_drained(context: &Context, given: Value, drained: bool) -> CallResult {
 fn sandboxes(context: &Context) -> ResultText {
     let hosts = context.daemon.fleet.all();
     let mut rows: Vec<_> = hosts.iter().flat_map(|host| host.sandboxes()).collect();
-    let own = context.peer.principal.to_string();
-    rows.retain(|row| context.peer.is_admin || row.principal.as_ref().is_none_or(|principal| *principal == own));
+    let (uid, name) = (context.peer.principal.uid(), context.peer.principal.named());
+    rows.retain(|row| {
+        let is_free = row.uid.is_none() && row.principal.is_none();
+        context.peer.is_admin || is_free || (row.uid, &row.principal) == (uid, &name)
+    });
     ResultText::of(&Sandboxes { sandboxes: rows })
 }
 

@@ -57,7 +57,14 @@ static NOT_ACCEPTED: LogThrottle = LogThrottle::new();
 fn refuse(stream: &UnixStream, peer: &Peer) {
     let (max, max_per_uid) = (bounds::MAX_CONNECTIONS, bounds::MAX_CONNECTIONS_PER_UID);
     if let Some(suppressed) = TOO_MANY.allow() {
-        tracing::warn!(principal = %peer.principal, max, max_per_uid, suppressed, "connection refused: too many connections");
+        tracing::warn!(
+            uid = peer.principal.uid(),
+            principal = peer.principal.named(),
+            max,
+            max_per_uid,
+            suppressed,
+            "connection refused: too many connections"
+        );
     }
     let message = format!("too many connections: at most {max_per_uid} of one uid and {max} in all; close some");
     let error = CallError::new(Code::QuotaExceeded, message).retry_after(CONNECT_RETRY);
