@@ -154,6 +154,13 @@ pub const MAX_TENANT_BYTES: usize = 128;
 /// Length of a submission's id.
 pub const MAX_ID_BYTES: usize = 128;
 
+/// Length of the URL of a callback.
+pub const MAX_CALLBACK_URL_BYTES: usize = 2048;
+
+/// Receivers of callbacks that `[http] callbacks` may name: each may have deliveries of its own under
+/// way.
+pub const MAX_CALLBACK_RECEIVERS: usize = 256;
+
 /// How long the daemon waits beyond a run's wall limit before it ends the run itself.
 pub const BACKSTOP: Duration = Duration::from_secs(5);
 

@@ -2,6 +2,7 @@
 //! returns mistakes with their keys.
 
 use super::bounds;
+use super::callbacks;
 use super::http::Listen;
 use super::model::{CallerRule, Config};
 use super::units::Unit;
@@ -108,6 +109,9 @@ pub fn check(config: &Config) -> Vec<(String, String)> {
     }
     for (key, message) in config.http.mistakes() {
         report(&key, message);
+    }
+    for (key, message) in callbacks::mistakes(&config.http.callbacks, &config.http.callback_networks) {
+        report(key, message);
     }
     if !config.hosts.is_empty() && config.engine != super::model::EngineSettings::default() {
         report("engine", "[engine] is a single engine, [[hosts]] are several; use one of the two".to_owned());

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::callbacks::CallbackRules;
 use super::http_host::AllowedHost;
 use super::http_token::HttpToken;
 
@@ -39,11 +40,21 @@ pub struct HttpSettings {
     /// Whether the first step of the shipped lesson is the suite of `/api/run-code`; otherwise the
     /// program just runs.
     pub run_code_suite: bool,
-    /// Hosts to which results may be sent (`callback_url`).
+    /// Receivers of callbacks: `"hooks.example"` (https), `"hooks.example:8443"`, or in full, as in
+    /// `"http://10.1.2.3:8080"`.
     pub callbacks: Vec<String>,
+    /// Networks that a receiver's name may resolve to although they are not public, such as
+    /// `"10.1.2.0/24"`.
+    pub callback_networks: Vec<String>,
+    /// The socket of assay-egress, which delivers callbacks.
+    #[schemars(extend("x-path" = true))]
+    pub egress_socket: PathBuf,
     /// Tokens beside those of `assay token add`.
     pub tokens: Vec<HttpToken>,
 }
+
+/// Default path of the socket of assay-egress.
+const DEFAULT_EGRESS_SOCKET: &str = "/run/assay-egress/egress.sock";
 
 impl Default for HttpSettings {
     fn default() -> Self {
@@ -59,6 +70,8 @@ impl Default for HttpSettings {
             run_code_suite: false,
             callbacks: Vec::new(),
             tokens: Vec::new(),
+            callback_networks: Vec::new(),
+            egress_socket: PathBuf::from(DEFAULT_EGRESS_SOCKET),
         }
     }
 }
@@ -160,6 +173,11 @@ impl HttpSettings {
             }
         }
         mistakes
+    }
+
+    /// Where callbacks may go.
+    pub fn callback_rules(&self) -> CallbackRules {
+        CallbackRules::new(&self.callbacks, &self.callback_networks)
     }
 
     /// Checks an address, also that of a passed socket.

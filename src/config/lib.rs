@@ -15,6 +15,7 @@
 
 mod arguments;
 pub mod bounds;
+pub mod callbacks;
 mod check;
 mod http;
 mod http_host;

@@ -272,4 +272,17 @@ impl Config {
         let sources = Sources { path: path.map(Path::to_owned), environment: environment.clone(), flags: Vec::new() };
         sources.load().map(|loaded| loaded.config)
     }
+
+    /// The same for another program than the daemon: folders that the service manager gives to the
+    /// daemon alone, such as its credentials, need not be there.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load_elsewhere(path: Option<&Path>, environment: &EnvVars) -> Result<Config, ConfigError> {
+        let mut environment = environment.clone();
+        for name in sources::folder_variables() {
+            environment.entry(name.to_owned()).or_insert_with(|| "/nonexistent".to_owned());
+        }
+        Config::load(path, &environment)
+    }
 }

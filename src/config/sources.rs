@@ -33,6 +33,11 @@ const FOLDERS: &[(&str, &str)] = &[
     ("LOGS_DIRECTORY", "LogsDirectory="),
 ];
 
+/// Their names.
+pub(super) fn folder_variables() -> impl Iterator<Item = &'static str> {
+    FOLDERS.iter().map(|(name, _)| *name)
+}
+
 /// The name of a setting, section by section. For a host: `hosts`, its name, the setting.
 pub type SettingPath = Vec<String>;
 

@@ -6,9 +6,11 @@
 //! names are a contract, with units last. Types that stay inside the daemon use
 //! [`std::time::Duration`].
 
+pub mod callback;
 pub mod caller;
 pub mod code;
 pub mod counts;
+pub mod egress;
 pub mod envelope;
 pub mod history;
 pub mod http;
