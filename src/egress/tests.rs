@@ -82,7 +82,8 @@ impl TestReceiver {
         let log = requests.clone();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                log.lock().push(read_request(&mut stream).await);
+                let request = read_request(&mut stream).await;
+                log.lock().push(request);
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 if answer.is_empty() {
                     // never answers

@@ -73,7 +73,7 @@ async fn migrate_report(store: &Arc<Store>, kept: KeptReport) -> Result<(), stor
     let outputs = staged.unwrap_or(Err(store::Error::Closed))?;
     let report = report.as_str().as_bytes().to_vec();
     store
-        .finish(Finish { key, entry, report, attached: Attached::default(), outputs, is_awaited: true })
+        .finish(Finish { key, entry, report, attached: Attached::default(), outputs, is_awaited: true, callback: None })
         .done()
         .await
         .map(drop)

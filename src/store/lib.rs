@@ -13,7 +13,8 @@
 //!              ^                 |                        |
 //!              '-- the store is opened again -------------|---> history, with a key of its own,
 //!                                                         |     until retention removes it
-//!  Record: a run that was not acknowledged ---------------'---> outbox, until it was fetched
+//!  Record: a run that was not acknowledged ---------------'---> outbox, until it was fetched, and
+//!                                                               until its callback was delivered
 //! ```
 //!
 //! One (principal, tenant, id) has one row in `submission`, so one report. [`Finish`] of a row that
@@ -41,6 +42,7 @@
 //! | [`Intake`], [`Finish`], [`Forget`] | `synchronous=FULL`: the WAL is fsynced | after it |
 //! | [`AddToken`], [`RevokeToken`] | the same | after it |
 //! | [`Start`], [`Requeue`] | at once, without fsync: survives the process only | after it |
+//! | [`CallbackTry`], [`CallbackEnd`] | the same | after it |
 //! | [`Record`], [`Fetched`] | within [`LINGER`](queue), without fsync | not waited for |
 //! | [`UseTokens`] | the same | not waited for |
 //!
@@ -61,6 +63,7 @@
 //!
 //! Time: what expires is counted by a clock that never goes back, also over restarts ([`clock`]).
 
+mod callback;
 mod change;
 pub mod clock;
 mod database;
@@ -94,6 +97,7 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
+pub use callback::{CallbackAddress, CallbackEnd, CallbackTry, DueCallback, WaitingReceiver};
 pub use change::Receipt;
 pub use error::{Error, OpenError};
 pub use history::{HistoryFilter, HistoryPage, HistoryRow, ListPosition, Tally};

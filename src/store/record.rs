@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use crate::callback::CallbackAddress;
 use crate::change::{Change, Need, Rows};
 use crate::clock::millis;
 use crate::output::{OutputFile, StagedOutputs};
@@ -61,6 +62,8 @@ pub struct Finish {
     pub outputs: StagedOutputs,
     /// Whether a caller is still to fetch it.
     pub is_awaited: bool,
+    /// Where it is to be delivered.
+    pub callback: Option<CallbackAddress>,
 }
 
 /// What became of a report.
@@ -89,7 +92,7 @@ impl Change for Finish {
     }
 
     fn apply(&self, rows: &mut Rows<'_>) -> rusqlite::Result<FinishResult> {
-        let Finish { key, entry, report, attached, outputs, is_awaited } = self;
+        let Finish { key, entry, report, attached, outputs, is_awaited, callback } = self;
         // after damage, a new file may have given the key to another submission
         match find(rows, &entry.owner, &entry.id)?.filter(|found| found.key == *key) {
             None => return Ok(FinishResult::Gone),
@@ -112,6 +115,9 @@ impl Change for Finish {
                 "INSERT INTO outbox (history, destination, since_ms, next_ms) VALUES (?1, 'wait', ?2, ?2)",
             )?;
             insert.execute(params![history, rows.now.wall_ms])?;
+        }
+        if let Some(callback) = callback {
+            callback.insert(rows, history)?;
         }
         if rows.retention.keep_sources {
             let mut keep = rows.connection.prepare_cached(

@@ -99,7 +99,7 @@ pub(crate) fn remove_history(rows: &mut Rows<'_>, key: i64) -> rusqlite::Result<
     let connection = rows.connection;
     let mut delete = connection.prepare_cached("DELETE FROM report WHERE history = ?1 RETURNING length(body)")?;
     let mut bytes: i64 = delete.query_row([key], |row| row.get(0)).optional()?.unwrap_or(0);
-    for of_report in ["source", "receipt", "usage"] {
+    for of_report in ["source", "receipt", "usage", "callback"] {
         connection.prepare_cached(&format!("DELETE FROM {of_report} WHERE history = ?1"))?.execute([key])?;
     }
     connection.prepare_cached("DELETE FROM outbox WHERE history = ?1")?.execute([key])?;

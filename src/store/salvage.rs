@@ -1,5 +1,6 @@
-//! Carries what can be read of a damaged file to a new one: tokens, unfinished submissions, and
-//! answered ones whose id is not free yet. Other history stays in the file that is set aside.
+//! Carries what can be read of a damaged file to a new one: tokens, unfinished submissions, answered
+//! ones whose id is not free yet, and reports whose callback is not delivered. Other history stays
+//! in the file that is set aside.
 //!
 //! A table is read from its lowest key on until an error, and then from its highest key down to
 //! where that was: one damaged page costs what is on it.
@@ -13,8 +14,8 @@ use crate::database::open_reader;
 
 /// The tables that are carried as a whole, with their key, and those of which the rows of one
 /// report are carried: a condition on `submission` in the damaged file would read its damage.
-const WHOLE: [(&str, &str); 4] =
-    [("meta", "name"), ("submission", "key"), ("request", "submission"), ("token", "name")];
+const WHOLE: [(&str, &str); 5] =
+    [("meta", "name"), ("submission", "key"), ("request", "submission"), ("token", "name"), ("callback", "history")];
 const OF_REPORTS: [(&str, &str); 6] = [
     ("history", "key"),
     ("report", "history"),
@@ -34,7 +35,8 @@ pub(crate) fn salvage(damaged: &Path, into: &mut Connection) -> rusqlite::Result
     let keys = |select| -> rusqlite::Result<Vec<i64>> {
         transaction.prepare(select)?.query_map([], |row| row.get(0))?.collect()
     };
-    for history in keys("SELECT history FROM submission WHERE history IS NOT NULL")? {
+    for history in keys("SELECT history FROM submission WHERE history IS NOT NULL UNION SELECT history FROM callback")?
+    {
         for (table, key) in OF_REPORTS {
             copy(&from, &transaction, table, key, &format!("{key} = ?"), &[history])?;
         }
@@ -48,11 +50,14 @@ pub(crate) fn salvage(damaged: &Path, into: &mut Connection) -> rusqlite::Result
             AND (history NOT IN (SELECT key FROM history) OR history NOT IN (SELECT history FROM report));
         DELETE FROM submission WHERE state <> 'answered' AND key NOT IN (SELECT submission FROM request);
         DELETE FROM request WHERE submission NOT IN (SELECT key FROM submission);
-        DELETE FROM history WHERE key NOT IN (SELECT history FROM submission WHERE history IS NOT NULL);
+        DELETE FROM history WHERE key NOT IN (SELECT history FROM submission WHERE history IS NOT NULL)
+            AND key NOT IN (SELECT history FROM callback JOIN report USING (history));
         DELETE FROM report WHERE history NOT IN (SELECT key FROM history);
         DELETE FROM receipt WHERE history NOT IN (SELECT key FROM history);
         DELETE FROM usage WHERE history NOT IN (SELECT key FROM history);
         DELETE FROM outbox WHERE history NOT IN (SELECT key FROM history);
+        DELETE FROM callback WHERE history NOT IN (SELECT history FROM outbox WHERE destination = 'callback');
+        DELETE FROM outbox WHERE destination = 'callback' AND history NOT IN (SELECT history FROM callback);
         DELETE FROM output WHERE submission NOT IN (SELECT key FROM submission)
             OR history NOT IN (SELECT key FROM history);";
     transaction.execute_batch(removed)?;

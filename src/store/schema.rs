@@ -9,10 +9,10 @@ pub(crate) const APPLICATION_ID: i32 = 0x6173_7379;
 /// The latest version, that of this program.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Times are milliseconds since 1970; `expires_ms` and `clock` are the store's, all others the
-/// wall's. A request is in a table of its own, so that a change of state does not copy it; a report
+/// Times are milliseconds since 1970; `expires_ms`, `clock` and the `next_ms` of callbacks are the
+/// store's, all others the wall's. A request is in a table of its own, so that a change of state does not copy it; a report
 /// likewise, so that lists read small rows.
-pub(crate) const MIGRATIONS: [&str; 3] = [
+pub(crate) const MIGRATIONS: [&str; 4] = [
     "
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
@@ -121,5 +121,16 @@ CREATE TABLE token (
     used_ms INTEGER,
     revoked_ms INTEGER
 ) STRICT, WITHOUT ROWID;
+",
+    "
+CREATE TABLE callback (
+    history INTEGER PRIMARY KEY,
+    delivery TEXT NOT NULL,
+    url TEXT NOT NULL,
+    token BLOB NOT NULL
+) STRICT;
+
+ALTER TABLE outbox ADD COLUMN receiver TEXT;
+CREATE INDEX outbox_receiver ON outbox (receiver, next_ms) WHERE destination = 'callback';
 ",
 ];

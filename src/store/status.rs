@@ -25,6 +25,10 @@ pub struct Figures {
     pub oldest_unfinished_ms: Option<i64>,
     /// Reports that a caller is still to fetch.
     pub outbox: u64,
+    /// Callbacks that are still to be delivered.
+    pub callbacks: u64,
+    /// When the report of the oldest of them was stored, in milliseconds since 1970.
+    pub oldest_callback_ms: Option<i64>,
     /// Reports in history.
     pub history: u64,
     /// Groups that were committed.

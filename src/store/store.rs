@@ -12,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use crate::callback::{self, CallbackEnd, CallbackTry, DueCallback, WaitingReceiver};
 use crate::change::Receipt;
 use crate::clock::{StoreClock, SystemTimeSource, TimeSource};
 use crate::database::{self, Unusable, sync_folder};
@@ -218,6 +219,33 @@ impl Store {
     /// As [`Store::held`].
     pub fn tokens(&self) -> Result<Vec<StoredToken>, Error> {
         self.readers.read(token::all)
+    }
+
+    /// Notes that a callback was tried in vain.
+    pub fn callback_tried(&self, tried: CallbackTry) -> Receipt<()> {
+        self.queue.push(tried)
+    }
+
+    /// Notes that a callback is delivered, or given up.
+    pub fn end_callback(&self, ended: CallbackEnd) -> Receipt<()> {
+        self.queue.push(ended)
+    }
+
+    /// The receivers for which callbacks wait.
+    ///
+    /// # Errors
+    /// As [`Store::held`].
+    pub fn waiting_receivers(&self) -> Result<Vec<WaitingReceiver>, Error> {
+        self.readers.read(callback::receivers)
+    }
+
+    /// The callbacks to a receiver that are due, those that have waited longest first.
+    ///
+    /// # Errors
+    /// As [`Store::held`].
+    pub fn due_callbacks(&self, receiver: &str, limit: usize) -> Result<Vec<DueCallback>, Error> {
+        let now_ms = self.now_ms();
+        self.readers.read(|connection| callback::due(connection, receiver, now_ms, limit))
     }
 
     /// Commits what was queued before, without fsync, so that reads find it.
@@ -480,7 +508,9 @@ impl Store {
                 bytes: used_bytes(connection)?.unsigned_abs(),
                 unfinished: count("SELECT count(*) FROM submission WHERE state <> 'answered'")?,
                 oldest_unfinished_ms: one("SELECT min(received_ms) FROM submission WHERE state <> 'answered'")?,
-                outbox: count("SELECT count(*) FROM outbox")?,
+                outbox: count("SELECT count(*) FROM outbox WHERE destination = 'wait'")?,
+                callbacks: count("SELECT count(*) FROM outbox WHERE destination = 'callback'")?,
+                oldest_callback_ms: one("SELECT min(since_ms) FROM outbox WHERE destination = 'callback'")?,
                 waiting,
                 dropped,
                 ..self.status.figures()

@@ -13,7 +13,7 @@ use crate::{
     OpenError, Options, Record, RecordOwner, Requeue, Retention, StagedOutputs, Start, Store, StoredState,
 };
 
-const MINUTE_MS: i64 = 60_000;
+pub(crate) const MINUTE_MS: i64 = 60_000;
 
 /// A clock that tests set.
 #[derive(Debug, Default)]
@@ -87,6 +87,7 @@ pub(crate) fn finish(key: i64, tenant: &str, id: &str, report: &str) -> Finish {
         attached: Attached::default(),
         outputs,
         is_awaited: true,
+        callback: None,
     }
 }
 
@@ -138,7 +139,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Whether the text stands in any file of a folder.
-fn is_in_files(folder: &Path, text: &str) -> bool {
+pub(crate) fn is_in_files(folder: &Path, text: &str) -> bool {
     std::fs::read_dir(folder).unwrap().flatten().any(|entry| match entry.path() {
         path if path.is_dir() => is_in_files(&path, text),
         path => {

@@ -55,7 +55,15 @@ fn report(id: &str) -> Vec<u8> {
 }
 
 fn finish(key: i64, id: &str, outputs: StagedOutputs) -> Finish {
-    Finish { key, entry: entry(id), report: report(id), attached: Attached::default(), outputs, is_awaited: true }
+    Finish {
+        key,
+        entry: entry(id),
+        report: report(id),
+        attached: Attached::default(),
+        outputs,
+        is_awaited: true,
+        callback: None,
+    }
 }
 
 /// Old runs are removed while it runs, with their files.
