@@ -121,6 +121,7 @@ pub fn admission(data: &[u8]) {
             Err(Refusal::WaitTooLong { retry_after, .. }) => long && is_hint(retry_after),
             Err(
                 Refusal::Conflict { .. }
+                | Refusal::Callback(_)
                 | Refusal::Isolation { .. }
                 | Refusal::NoSandbox { .. }
                 | Refusal::RateExceeded { .. }

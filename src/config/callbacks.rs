@@ -109,6 +109,11 @@ impl Receiver {
         }
     }
 
+    /// Of a URL that was admitted before.
+    pub fn of_url(text: &str) -> Option<Receiver> {
+        Receiver::of(&Url::parse(text).ok()?)
+    }
+
     fn of(url: &Url) -> Option<Receiver> {
         let is_https = match url.scheme() {
             "https" => true,

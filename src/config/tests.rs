@@ -100,6 +100,8 @@ fn every_setting_can_be_set_by_its_variable_and_by_a_flag() {
             schema::ValueKind::Unsigned(_) if key.starts_with("store.") => "20000000",
             schema::ValueKind::Unsigned(_) | schema::ValueKind::Number => "7",
             schema::ValueKind::List(_) if key == "images.trusted" => "registry.example/x",
+            schema::ValueKind::List(_) if key == "http.callbacks" => "hooks.example",
+            schema::ValueKind::List(_) if key == "http.callback_networks" => "10.1.2.0/24",
             schema::ValueKind::List(_) => "1000",
             _ if key == "socket.mode" => "0640",
             _ if key == "engine.host" => "/x.sock",

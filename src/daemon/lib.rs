@@ -14,9 +14,11 @@
 //! once, while connected callers may finish.
 
 pub mod assembly;
+mod callback_secret;
 mod findings;
 mod instance;
 mod open_store;
+mod private_file;
 pub mod reaper;
 mod receipt_key;
 pub mod reload;
@@ -40,7 +42,7 @@ use instance::Instance;
 use reaper::Reaper;
 use sandbox::host::Fleet;
 use sandbox::lifecycle::Slots;
-use scheduler::{ReceiptIssuer, StoreAccess, SubmissionService};
+use scheduler::{Callbacks, ReceiptIssuer, StoreAccess, SubmissionService};
 use server::http::HttpServer;
 use server::http::access::AccessControl;
 use server::{Connections, Daemon, Live, MemoryBlobs, ReloadRequest, rpc};
@@ -117,6 +119,7 @@ impl RunningDaemon {
             init_sha256: assembly.init_sha256(),
         };
         let store = Arc::new(StoreAccess::new(&config.store, issuer));
+        let callbacks = Callbacks::new(&config.http, callback_secret::open(instance.folder())?);
         let is_open = open_store::open(&store, instance.folder())?;
         let reaper = Reaper::start(&assembly.targets(), &instance.label, instance.folder(), &config.log)?;
         let engines: Vec<String> = assembly.engines.iter().map(|engine| engine.target.endpoint.to_string()).collect();
@@ -142,6 +145,7 @@ impl RunningDaemon {
             assembly.cache(instance.folder()),
             blobs.clone(),
             store.clone(),
+            Arc::new(callbacks),
         );
         let opening = match is_open {
             true => {

@@ -3,11 +3,10 @@
 //! A file that holds no key stops the start. A new key in its place would sign receipts that those
 //! who know the old one refuse, so an operator decides.
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
+use super::private_file;
 use protocol::ReceiptKey;
 
 /// The key's name in the state folder.
@@ -35,19 +34,9 @@ pub(super) fn open(folder: &Path) -> Result<ReceiptKey, String> {
 
 fn make(folder: &Path, path: &Path) -> Result<String, String> {
     let text = ReceiptKey::generate().map_err(|error| format!("failed to {error}"))?;
-    write(folder, path, &text)
+    private_file::write(folder, path, &text)
         .map_err(|error| format!("failed to keep the key of receipts {}: {error}", path.display()))?;
     Ok(text)
-}
-
-/// Writes the file as a whole or not at all, also when the power fails.
-fn write(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    let temporary = path.with_extension("pem.new");
-    let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ fn split(config: &Config) -> (Config, Config) {
                 anonymous_remote,
                 run_code_suite,
                 callbacks,
+                callback_networks,
+                egress_socket,
                 tokens,
             },
     } = config.clone();
@@ -67,6 +69,8 @@ fn split(config: &Config) -> (Config, Config) {
             anonymous,
             anonymous_remote,
             tokens,
+            callbacks,
+            callback_networks,
             ..HttpSettings::default()
         },
         ..Config::default()
@@ -84,7 +88,7 @@ fn split(config: &Config) -> (Config, Config) {
             metrics_listen,
             api,
             run_code_suite,
-            callbacks,
+            egress_socket,
             ..HttpSettings::default()
         },
         ..Config::default()
@@ -155,6 +159,7 @@ impl RunningDaemon {
         self.submissions.set_queue_config(next.config.queue.clone());
         self.submissions.store().set_settings(&next.config.store);
         self.daemon.access.set_settings(&next.config.http);
+        self.submissions.callbacks().set_settings(&next.config.http);
         log::set_level(&next.config.log.level)?;
         self.reaper.set_targets(&next.targets());
         self.daemon.live.replace(next.live_settings());

@@ -75,7 +75,8 @@ pub struct Health {
     pub status: HealthWord,
     /// `connected` if any host takes work, else `disconnected`.
     pub docker: &'static str,
-    /// One row per host and pool, one of the store, and one while the daemon is paused.
+    /// One row per host and pool, one of the store, one of callbacks where they are configured or
+    /// wait, and one while the daemon is paused.
     pub checks: Vec<HealthCheck>,
 }
 
@@ -100,15 +101,17 @@ pub enum CheckKind {
     Admission,
     /// Whether reports and submissions are kept.
     Store,
+    /// Whether callbacks can be delivered.
+    Callbacks,
 }
 
-/// The check of one host or pool, of the store, or of admission.
+/// The check of one host or pool, of the store, of callbacks, or of admission.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct HealthCheck {
     /// For the summary of `/health`; not published.
     #[serde(skip)]
     pub kind: CheckKind,
-    /// `docker` or `pool`, with the host's or profile's name; `store`; `admission`.
+    /// `docker` or `pool`, with the host's or profile's name; `store`; `callbacks`; `admission`.
     pub name: String,
     /// Whether the check passed.
     pub ok: bool,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::callbacks::CallbackDenied;
+
 /// The counts when a submission arrives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueLoad {
@@ -102,6 +104,9 @@ pub enum Refusal {
     /// Too many changes of the store wait for the disk.
     #[error("too many submissions wait to be stored")]
     StoreBusy { retry_after: Duration },
+    /// The submission may not have the callback that it asks for.
+    #[error("{0}")]
+    Callback(#[from] CallbackDenied),
     /// The id belongs to a submission with other content.
     #[error("submission {id:?} exists with other content; choose another id")]
     Conflict { id: String },

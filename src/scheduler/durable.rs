@@ -22,11 +22,12 @@ use serde::Serialize;
 use tokio::sync::MutexGuard;
 
 use super::admission::Refusal;
+use super::callbacks::PendingCallback;
 use super::phase::SubmissionPhase;
 use super::records;
 use super::registry::SubmissionHandle;
 use super::service::{AdmissionSlot, SubmissionService};
-use super::stored::Stored;
+use super::stored::{self, Stored};
 use judge::compute::on_bytes;
 use judge::work::Work;
 use protocol::{Report, ReportText, Submission};
@@ -47,6 +48,8 @@ const FINISH_RETRY: Duration = Duration::from_secs(1);
 struct SubmissionForm<'a> {
     format: &'static str,
     submission: &'a Submission,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callback_token: Option<String>,
 }
 
 /// What a caller handed in, to be taken in by the store.
@@ -128,7 +131,8 @@ impl SubmissionService {
                 staged.unwrap_or(Err(store::Error::Closed))?
             }
         };
-        let form = SubmissionForm { format: "submission", submission: &submission };
+        let callback_token = handle.callback.get().map(|callback| stored::token_text(&callback.token));
+        let form = SubmissionForm { format: "submission", submission: &submission, callback_token };
         let request = on_bytes(bytes, || serde_json::to_vec(&form)).unwrap_or_default();
         let (owner, id, digest) = (records::owner(&handle.caller), handle.id.clone(), handle.digest);
         let language = submission.language;
@@ -201,9 +205,14 @@ impl SubmissionService {
             false => self.stage(store, &handle.caller.principal, blobs).await?,
         };
         let report = on_bytes(text.bytes(), || text.as_str().as_bytes().to_vec());
-        let finish =
-            Finish { key, entry: entry.clone(), report, attached: attached.clone(), outputs, is_awaited: true };
-        store.finish(finish).done().await
+        let callback = handle.callback.get().map(PendingCallback::address);
+        let (entry, attached, is_awaited) = (entry.clone(), attached.clone(), true);
+        let finish = Finish { key, entry, report, attached, outputs, is_awaited, callback };
+        let result = store.finish(finish).done().await;
+        if handle.callback.get().is_some() {
+            self.callbacks.changed.notify_one();
+        }
+        result
     }
 
     /// Stores the report of a submission that was taken in; then publishes it, also if the store

@@ -1,10 +1,11 @@
 //! The daemon's health, as `daemon.health` and `GET /health` report it.
 //!
-//! Healthy: every host is up, every pool can create sandboxes, and the store keeps what it is to
-//! keep. Unhealthy: no host takes work. Everything else is degraded; so are a draining daemon, and
+//! Healthy: every host is up, every pool can create sandboxes, the store keeps what it is to keep,
+//! and callbacks can be delivered. Unhealthy: no host takes work. Everything else is degraded; so are a draining daemon, and
 //! one whose engines have not answered their first probe yet (it admits submissions, which wait for
 //! that probe).
 
+use super::callbacks::Callbacks;
 use super::store_access::StoreAccess;
 use protocol::rows::HostState;
 use protocol::status::{CheckKind, Health, HealthCheck, HealthWord};
@@ -59,9 +60,16 @@ fn checks(fleet: &Fleet) -> Vec<HealthCheck> {
 }
 
 /// The health now. Makes no engine call: the hosts' monitors keep the state up to date.
-pub fn check_health(fleet: &Fleet, store: &StoreAccess, is_draining: bool, is_paused: bool) -> Health {
+pub fn check_health(
+    fleet: &Fleet,
+    store: &StoreAccess,
+    callbacks: &Callbacks,
+    is_draining: bool,
+    is_paused: bool,
+) -> Health {
     let mut checks = checks(fleet);
     checks.push(store.check());
+    checks.extend(callbacks.check(store.waiting_callbacks()));
     if is_paused {
         checks.push(HealthCheck {
             kind: CheckKind::Admission,

@@ -33,6 +33,7 @@
 //! | `store_access`, `store_watch` | the store, and its health |
 //! | `records`, `recordings` | what it keeps of a report, and reports on their way to it |
 //! | `durable`, `stored`, `resume` | submissions that outlive the daemon |
+//! | `callbacks`, `callback_delivery`, `egress_client` | reports that are sent to a URL |
 //! | `migration`, `kept_files` | what version 0.1 left in the state folder |
 //! | `outputs` | where large outputs are until they are fetched |
 //! | `receipt` | what went in, on which image, to which result, signed |
@@ -49,8 +50,11 @@ pub mod submission;
 mod access_log;
 mod answering;
 mod blame;
+mod callback_delivery;
+mod callbacks;
 mod counters;
 mod durable;
+mod egress_client;
 mod further_sandboxes;
 mod health;
 mod kept_files;
@@ -81,6 +85,7 @@ mod wait_estimator;
 
 pub use admission::Refusal;
 pub use allocator::Allocator;
+pub use callbacks::{CallbackDenied, Callbacks, TokenHashes};
 pub use durable::DurableRequest;
 pub use health::check_health;
 pub use outputs::BlobStore;

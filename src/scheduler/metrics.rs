@@ -52,6 +52,7 @@ impl SubmissionService {
         writer.counters("assay_audits", "Audits of used sandboxes, by result.", None, rows)?;
         self.languages.write(writer)?;
         self.store.write_metrics(writer)?;
+        self.callbacks.write_metrics(writer)?;
         let stages = self.stages.histograms().into_iter();
         let rows = stages.map(|(stage, histogram)| (labels!(stage = stage.as_str()), histogram));
         writer.histograms("assay_stage_duration", "Time of submissions by stage.", Unit::Seconds, rows)

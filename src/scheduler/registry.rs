@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use super::callbacks::PendingCallback;
 use super::phase::SubmissionPhase;
 use super::store_access::StoreAccess;
 use super::stored::Stored;
@@ -75,6 +76,8 @@ pub struct SubmissionHandle {
     pub io: SubmissionIo,
     /// Where it is in the store. Held while that changes, and while its report is published.
     pub(super) stored: tokio::sync::Mutex<Stored>,
+    /// Where its report is to be sent, if anywhere.
+    pub(super) callback: OnceLock<PendingCallback>,
     phase: watch::Sender<SubmissionPhase>,
     cancel: watch::Sender<bool>,
     /// Cancelled by the end of a drain, and can run again.
@@ -100,11 +103,19 @@ impl SubmissionHandle {
             waiting: AtomicUsize::new(0),
             io,
             stored: tokio::sync::Mutex::default(),
+            callback: OnceLock::new(),
             phase: watch::Sender::new(SubmissionPhase::Queued),
             cancel: watch::Sender::new(false),
             is_interrupted: AtomicBool::new(false),
             retained_bytes: OnceLock::new(),
             done_at: OnceLock::new(),
+        }
+    }
+
+    /// Where its report is to be sent.
+    pub(super) fn set_callback(&self, callback: Option<PendingCallback>) {
+        if let Some(callback) = callback {
+            let _ = self.callback.set(callback);
         }
     }
 

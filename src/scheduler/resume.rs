@@ -15,14 +15,14 @@ use super::records;
 use super::registry::{SubmissionHandle, SubmissionIo};
 use super::service::SubmissionService;
 use super::stages::StageTimes;
-use super::stored::{Stored, StoredForm, read_files};
+use super::stored::{Stored, StoredForm, read_files, stored_callback};
 use super::{Arrival, blame};
 use config::bounds;
 use judge::accept::accept;
 use judge::events::EventLog;
 use judge::work::Work;
 use protocol::{Caller, Profile, Report, ReportText};
-use store::{Held, Known, Store};
+use store::{Held, Known, Store, StoredRequest};
 
 /// Starts of a submission that did not come to a report, because the daemon ended.
 const MAX_STARTS: u32 = 3;
@@ -103,16 +103,20 @@ impl SubmissionService {
     fn resume(self: &Arc<Self>, store: &Store, held: Held, profiles: &Profiles) {
         let Some(caller) = records::caller(&held.owner) else { return };
         let stored = Stored::Held { key: held.key, is_started: false };
-        match revive(store, &held, &caller, profiles) {
+        let request = store.request(held.key);
+        let callback = request.as_ref().ok().and_then(Option::as_ref).and_then(stored_callback);
+        match revive(store, request, &held, &caller, profiles) {
             Revived::Run(work) => {
                 let slot = self.take_slot(&mut self.usage_by_account.lock(), &work);
                 let (received, accepting) = (Instant::now(), Duration::ZERO);
                 let arrival = Arrival { received, accepting, log: EventLog::new(true), outlives_caller: true };
                 let handle = self.register(&work, held.digest, &arrival, stored);
+                handle.set_callback(callback);
                 self.start_task(*work, handle, &arrival, received, slot);
             }
             Revived::Answer(report) => {
                 let handle = stored_handle(held.id, caller, held.digest, stored);
+                handle.set_callback(callback);
                 self.registry.add(handle.clone());
                 let service = self.clone();
                 tokio::spawn(async move {
@@ -133,13 +137,19 @@ fn stored_handle(id: String, caller: Caller, digest: [u8; 32], stored: Stored) -
 }
 
 /// Decides about a submission that was acknowledged and not answered.
-fn revive(store: &Store, held: &Held, caller: &Caller, profiles: &Profiles) -> Revived {
+fn revive(
+    store: &Store,
+    request: Result<Option<StoredRequest>, store::Error>,
+    held: &Held,
+    caller: &Caller,
+    profiles: &Profiles,
+) -> Revived {
     let answer = |report| Revived::Answer(Box::new(report));
     let invalid = |why: &str| answer(blame::not_accepted(&held.id, why));
     if held.starts >= MAX_STARTS {
         return answer(blame::ends_daemons(&held.id, held.starts));
     }
-    let (request, files) = match store.request(held.key) {
+    let (request, files) = match request {
         Ok(Some(request)) => (request.body, read_files(store, &request.files)),
         Ok(None) => return invalid("its request is lost"),
         Err(error) => return invalid(&error.to_string()),
@@ -150,7 +160,7 @@ fn revive(store: &Store, held: &Held, caller: &Caller, profiles: &Profiles) -> R
     };
     let mut work = match serde_json::from_slice::<StoredForm>(&request) {
         Ok(StoredForm::Work { work }) => *work,
-        Ok(StoredForm::Submission { mut submission }) => {
+        Ok(StoredForm::Submission { mut submission, callback_token: _ }) => {
             submission.id = Some(held.id.clone());
             match accept(&submission, &caller.principal, profiles, &|blob| files.get(blob).cloned()) {
                 Ok(work) => work,

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::admission::{QueueBounds, QueueLoad, Refusal, admit};
 use super::allocator::Allocator;
+use super::callbacks::Callbacks;
 use super::counters::SubmissionCounters;
 use super::kept_files::KeptFiles;
 use super::language_metrics::LanguageMetrics;
@@ -83,6 +84,7 @@ pub struct SubmissionService {
     pub(super) blobs: Arc<dyn BlobStore>,
     first_probe_done: AtomicBool,
     pub(super) store: Arc<StoreAccess>,
+    pub(super) callbacks: Arc<Callbacks>,
     /// Reports on their way to the store.
     pub(super) recording: Arc<Recordings>,
     /// Reports whose large outputs are written.
@@ -149,8 +151,10 @@ impl SubmissionService {
         cache: Cache,
         blobs: Arc<dyn BlobStore>,
         store: Arc<StoreAccess>,
+        callbacks: Arc<Callbacks>,
     ) -> Arc<SubmissionService> {
         store.start_watch();
+        callbacks.start(store.clone());
         Arc::new(SubmissionService {
             allocator: Allocator::start(fleet.clone(), capacity_changed, queue.max_running_per_uid),
             fleet,
@@ -170,6 +174,7 @@ impl SubmissionService {
             blobs,
             first_probe_done: AtomicBool::new(false),
             store,
+            callbacks,
             recording: Arc::default(),
             staging: Semaphore::new(MAX_STAGING),
         })
@@ -217,6 +222,8 @@ impl SubmissionService {
                 IdClaim::Conflict => return Err(Refusal::Conflict { id: work.id }),
             }
         }
+        let callback = self.callbacks.admit(submission, &work.caller.principal, arrival.outlives_caller);
+        let callback = callback.inspect_err(|_| self.counters.count(&self.counters.refused))?;
         if self.is_paused() && !self.is_draining() {
             self.counters.count(&self.counters.refused);
             return Err(Refusal::Paused);
@@ -228,6 +235,7 @@ impl SubmissionService {
         self.check_sandboxes(&work)?;
         let slot = self.admit(&work)?;
         let handle = self.register(&work, digest, &arrival, Stored::No);
+        handle.set_callback(callback);
         self.start_task(work, handle.clone(), &arrival, requested_at, slot);
         Ok(handle)
     }
@@ -448,6 +456,7 @@ impl SubmissionService {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        self.callbacks.end().await;
         let stored = Instant::now() + RECORDING_TIMEOUT;
         while self.recording.count() > 0 && Instant::now() < stored {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -485,6 +494,11 @@ impl SubmissionService {
         store.remove_backup()?;
         self.cache.clear();
         Ok(removed)
+    }
+
+    /// What sends reports to URLs.
+    pub fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.callbacks
     }
 
     /// The store, open or not.

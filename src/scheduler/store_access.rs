@@ -88,6 +88,11 @@ impl StoreAccess {
         self.watch.check(self.problem())
     }
 
+    /// Callbacks in its outbox, when it was asked last.
+    pub(super) fn waiting_callbacks(&self) -> u64 {
+        self.watch.waiting_callbacks()
+    }
+
     /// Writes its metrics.
     pub(super) fn write_metrics(&self, writer: &mut MetricsWriter<'_>) -> fmt::Result {
         self.watch.write(self.problem(), writer)

@@ -57,6 +57,11 @@ impl StoreWatch {
         check(problem, &last, last.at.elapsed())
     }
 
+    /// Callbacks that are still to be delivered.
+    pub(super) fn waiting_callbacks(&self) -> u64 {
+        self.0.lock().figures.callbacks
+    }
+
     /// Writes the metrics of the store; `problem` says why it is not open.
     ///
     /// # Errors
@@ -84,6 +89,11 @@ impl StoreWatch {
         writer.gauge("assay_store_oldest_unfinished", help, Some(Unit::Seconds), oldest.max(0) as f64 / 1e3)?;
         let help = "Reports that a caller is still to fetch.";
         writer.gauge("assay_store_outbox", help, None, outbox as f64)?;
+        let help = "Callbacks that are still to be delivered.";
+        writer.gauge("assay_callbacks_waiting", help, None, last.figures.callbacks as f64)?;
+        let help = "Age of the oldest callback that is still to be delivered; 0 without any.";
+        let oldest = last.figures.oldest_callback_ms.map_or(0, |since| super::records::now_ms() - since);
+        writer.gauge("assay_callbacks_oldest", help, Some(Unit::Seconds), oldest.max(0) as f64 / 1e3)?;
         writer.counter("assay_store_commits", "Commits of the store.", None, commits as f64)?;
         writer.counter("assay_store_changes", "Changes in the commits of the store.", None, changes as f64)?;
         let help = "Time of the store's commits.";

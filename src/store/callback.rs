@@ -58,6 +58,8 @@ pub struct DueCallback {
     /// Who submitted it, such as `token:ci`.
     pub principal: String,
     pub address: CallbackAddress,
+    /// When its report was stored, in milliseconds since 1970.
+    pub since_ms: i64,
     /// Tries so far.
     pub tries: u32,
 }
@@ -77,7 +79,7 @@ pub(crate) fn due(
     limit: usize,
 ) -> rusqlite::Result<Vec<DueCallback>> {
     let mut select = connection.prepare_cached(
-        "SELECT outbox.history, history.id, history.principal, delivery, url, token, tries
+        "SELECT outbox.history, history.id, history.principal, delivery, url, token, tries, since_ms
          FROM outbox INDEXED BY outbox_receiver
              JOIN callback ON callback.history = outbox.history JOIN history ON history.key = outbox.history
          WHERE destination = 'callback' AND receiver = ?1 AND next_ms <= ?2 ORDER BY next_ms LIMIT ?3",
@@ -90,6 +92,7 @@ pub(crate) fn due(
             principal: row.get(2)?,
             address: CallbackAddress { delivery, receiver: receiver.to_owned(), url, token },
             tries: row.get(6)?,
+            since_ms: row.get(7)?,
         })
     };
     select.query_map(params![receiver, now_ms, i64::try_from(limit).unwrap_or(i64::MAX)], read)?.collect()

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::to_value;
+use config::callbacks::CallbackRefusal;
 use judge::rejected::Rejected;
 use protocol::code::{Code, METHOD_NOT_FOUND};
 use protocol::results::{ErrorBody, ErrorData};
-use scheduler::Refusal;
+use scheduler::{CallbackDenied, Refusal};
 
 /// A suggested delay when nothing better is known: a drain or a host that is down.
 const RETRY_LATER: Duration = Duration::from_secs(5);
@@ -94,10 +95,18 @@ impl From<Refusal> for CallError {
             Refusal::StoreBusy { retry_after } => (Code::QueueFull, Some(*retry_after)),
             Refusal::Conflict { .. } => (Code::Conflict, None),
             Refusal::Isolation { .. } => (Code::Unsupported, None),
+            Refusal::Callback(CallbackDenied::NoToken | CallbackDenied::Url(CallbackRefusal::NotNamed(_))) => {
+                (Code::Denied, None)
+            }
+            Refusal::Callback(CallbackDenied::NotKept | CallbackDenied::Url(_)) => (Code::BadRequest, None),
             Refusal::NoSandbox { is_image: true, .. } => (Code::ImageFailed, None),
             Refusal::NoSandbox { is_image: false, .. } => (Code::Unsupported, None),
         };
-        let field = matches!(refusal, Refusal::Isolation { .. }).then(|| "isolation".to_owned());
+        let field = match refusal {
+            Refusal::Isolation { .. } => Some("isolation".to_owned()),
+            Refusal::Callback(_) => Some("callback_url".to_owned()),
+            _ => None,
+        };
         CallError { retry_after, field, ..CallError::new(code, refusal.to_string()) }
     }
 }

@@ -108,7 +108,13 @@ fn receipt_key(daemon: &Daemon) -> ReceiptKeyRow {
 
 pub(crate) fn health(daemon: &Daemon) -> Health {
     let submissions = &daemon.submissions;
-    check_health(&daemon.fleet, submissions.store(), submissions.is_draining(), submissions.is_paused())
+    check_health(
+        &daemon.fleet,
+        submissions.store(),
+        submissions.callbacks(),
+        submissions.is_draining(),
+        submissions.is_paused(),
+    )
 }
 
 /// The published state. A submission kept for the next daemon is still queued for its caller.

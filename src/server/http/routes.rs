@@ -161,8 +161,15 @@ impl Routes {
         let Daemon { fleet, submissions, .. } = &*self.daemon;
         let (draining, paused) = (submissions.is_draining(), submissions.is_paused());
         match path {
-            "/health" => health(&check_health(fleet, submissions.store(), draining, paused), &self.daemon),
-            "/readyz" => ready(&check_health(fleet, submissions.store(), draining, paused), draining, paused),
+            "/health" => health(
+                &check_health(fleet, submissions.store(), submissions.callbacks(), draining, paused),
+                &self.daemon,
+            ),
+            "/readyz" => ready(
+                &check_health(fleet, submissions.store(), submissions.callbacks(), draining, paused),
+                draining,
+                paused,
+            ),
             "/metrics" => {
                 let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
                 let accept = accept.collect::<Vec<_>>().join(",");
