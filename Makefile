@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 TRIPLE := $(shell rustc --print host-tuple 2>/dev/null || rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# The folder of the three programs; `BIN=folder make install` takes others.
+# The folder of the four programs; `BIN=folder make install` takes others.
 BIN ?= target/$(TRIPLE)/release
 
 .PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 test-languages accounting attacks chaos chaos-store separation soak bench bench-crowd bench-store fuzz deny sbom \
@@ -11,8 +11,8 @@ BIN ?= target/$(TRIPLE)/release
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build assayd, assay and assay-init (release, static)
-	cargo build --release --bins -p assay-daemon -p assay-cli -p assay-init
+build: ## build assayd, assay, assay-init and assay-egress (release, static)
+	cargo build --release --bins -p assay-daemon -p assay-cli -p assay-init -p assay-egress
 
 install: ## install what was built, below PREFIX (default /usr/local); DESTDIR for packages
 	scripts/install install
@@ -90,7 +90,7 @@ sbom: ## the bill of materials (CycloneDX) of what is linked in, into target/ass
 reproducible: ## build the last commit twice, in two folders: the same programs, the same package
 	scripts/reproducible
 
-sizes: build ## the sizes of the three programs against their bounds
+sizes: build ## the sizes of the four programs against their bounds
 	scripts/sizes
 
 images: build ## build the profiles' images through the running daemon

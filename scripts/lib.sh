@@ -79,7 +79,7 @@ want_test_tools() {
 }
 
 # The programs of a release, and the folder they are built into.
-programs=(-p assay-daemon -p assay-cli -p assay-init)
+programs=(-p assay-daemon -p assay-cli -p assay-init -p assay-egress)
 bin_dir() { # bin_dir [PROFILE]
   local triple
   triple=$(rustc --print host-tuple 2>/dev/null) || triple=$(rustc -vV | sed -n 's/^host: //p')

@@ -1,5 +1,5 @@
-//! `assay man [DIR]`: manual pages of `assay`, each of its commands and `assayd`, generated from
-//! the command-line definitions.
+//! `assay man [DIR]`: manual pages of `assay`, each of its commands, `assayd` and `assay-egress`,
+//! generated from the command-line definitions.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::{CliError, examples, out, outputs};
-use config::{Arguments, DEFAULT_SOCKET};
+use config::{Arguments, DEFAULT_SOCKET, EgressArguments};
 
 /// Arguments of `man`.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ fn write(dir: &Path, pages: &[ManPage]) -> std::io::Result<()> {
     pages.iter().try_for_each(|(name, text)| std::fs::write(dir.join(name), text))
 }
 
-/// All pages: `assay`, its commands, `assayd`.
+/// All pages: `assay`, its commands, `assayd`, `assay-egress`.
 ///
 /// # Errors
 /// Never in practice: the pages are written to memory.
@@ -49,6 +49,7 @@ pub fn pages() -> std::io::Result<Vec<ManPage>> {
     let mut pages = Vec::new();
     add_command(&command, "", &mut pages)?;
     pages.push(daemon_page()?);
+    pages.push(egress_page()?);
     Ok(pages)
 }
 
@@ -91,6 +92,18 @@ fn daemon_page() -> std::io::Result<ManPage> {
     rest.text([bold("assay"), roman("(1), "), bold("systemctl"), roman("(1), "), bold("journalctl"), roman("(1)")]);
     rest.to_writer(&mut text)?;
     Ok(("assayd.8".to_owned(), text))
+}
+
+/// The page of `assay-egress`, in section 8.
+fn egress_page() -> std::io::Result<ManPage> {
+    let mut command = EgressArguments::command();
+    command.build();
+    let mut text = opening_sections(command, "8")?;
+    let mut rest = Roff::new();
+    rest.control("SH", ["SEE ALSO"]);
+    rest.text([bold("assayd"), roman("(8)")]);
+    rest.to_writer(&mut text)?;
+    Ok(("assay-egress.8".to_owned(), text))
 }
 
 fn add_command(command: &clap::Command, path: &str, pages: &mut Vec<ManPage>) -> std::io::Result<()> {

@@ -17,6 +17,7 @@ mod arguments;
 pub mod bounds;
 pub mod callbacks;
 mod check;
+mod egress_arguments;
 mod http;
 mod http_host;
 mod http_token;
@@ -42,6 +43,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 pub use arguments::Arguments;
+pub use egress_arguments::EgressArguments;
 pub use http::{HttpSettings, Listen};
 pub use http_host::{AllowedHost, split_host};
 pub use http_token::HttpToken;

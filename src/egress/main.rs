@@ -2,8 +2,6 @@
 //! the one that the service manager passes, and serves the daemon.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,25 +10,9 @@ use listenfd::ListenFd;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use config::Config;
+use config::{Config, EgressArguments};
 use egress::{CallbackClient, NameLookup};
 use telemetry::log;
-
-/// Delivers callbacks for assayd: the one process of assay that connects to other machines. It
-/// reads [http] callbacks, callback_networks and egress_socket of the daemon's configuration.
-#[derive(Debug, Parser)]
-#[command(name = "assay-egress", version)]
-struct Arguments {
-    /// The daemon's configuration file; its drop-ins and ASSAY_* variables count as well.
-    #[arg(long, value_name = "FILE", env = "ASSAY_CONFIG", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
-    /// The daemon's user, by name or uid; this process's own if absent. Root may always ask.
-    #[arg(long, value_name = "USER")]
-    daemon_user: Option<String>,
-    /// Ask this DNS server instead of those in /etc/resolv.conf.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    resolver: Option<SocketAddr>,
-}
 
 /// The status of a start with a configuration that cannot be used (EX_CONFIG of sysexits), as
 /// assayd's.
@@ -39,7 +21,7 @@ const WRONG_CONFIGURATION: u8 = 78;
 fn main() -> ExitCode {
     // the process must have a single thread here
     let mut passed = ListenFd::from_env();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match EgressArguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -57,13 +39,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, passed: &mut ListenFd) -> Result<(), (String, u8)> {
+fn run(arguments: &EgressArguments, passed: &mut ListenFd) -> Result<(), (String, u8)> {
     let wrong = |message: String| (message, WRONG_CONFIGURATION);
     let other = |message: String| (message, 1);
     let environment = config::environment();
     let load = {
         let (path, environment) = (arguments.config.clone(), environment.clone());
-        move || Config::load_elsewhere(Some(&path), &environment).map_err(|error| format!("failed to {error}"))
+        move || Config::load_elsewhere(path.as_deref(), &environment).map_err(|error| format!("failed to {error}"))
     };
     let config = load().map_err(wrong)?;
     let journal = environment.get("JOURNAL_STREAM").map(String::as_str);

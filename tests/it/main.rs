@@ -26,6 +26,7 @@ mod engine {
     mod accounting;
     mod as_written;
     mod attacks;
+    mod callbacks;
     mod contract;
     pub mod docker;
     pub mod faults;

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 /// Says that the programs are built already: set by the scripts that build everything first.
 const BUILT: &str = "ASSAY_PROGRAMS_BUILT";
 
-/// The folder with `assayd`, `assay` and `assay-init` of this build.
+/// The folder with `assayd`, `assay`, `assay-init` and `assay-egress` of this build.
 pub fn programs() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {

@@ -112,6 +112,13 @@ pub struct AccessControl {
     changes: watch::Sender<u64>,
 }
 
+/// For the signatures of callbacks.
+impl scheduler::TokenHashes for AccessControl {
+    fn sha256(&self, name: &str) -> Option<[u8; 32]> {
+        self.tokens.hash_of(name, now_ms()).map(|hash| hash.0)
+    }
+}
+
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -139,6 +139,14 @@ impl TokenTable {
         Some(token)
     }
 
+    /// The hash of the token with this name, if it is accepted. Looks at all of them: for a
+    /// submission with a callback.
+    pub(super) fn hash_of(&self, name: &str, now_ms: i64) -> Option<SecretHash> {
+        let tables = self.0.read();
+        let found = tables.by_hash.iter().find(|(_, token)| &*token.name == name && !token.is_over(now_ms));
+        found.map(|(hash, _)| *hash)
+    }
+
     /// Whether the configuration has a token of this name.
     pub(super) fn is_configured(&self, name: &str) -> bool {
         self.0.read().configured.iter().any(|token| token.name == name)
@@ -242,8 +250,10 @@ mod tests {
         table.set_stored(vec![stored("a", 1), stored("b", 2)]);
         assert_eq!(table.find(hash(1), 999).unwrap().role, TokenRole::Admin);
         assert!(table.find(hash(1), 1000).is_none() && table.find(hash(9), 0).is_none());
+        assert_eq!((table.hash_of("a", 999), table.hash_of("a", 1000)), (Some(hash(1)), None));
+        assert_eq!(table.hash_of("c", 0), None);
         table.revoke("a", 5);
-        assert!(table.find(hash(1), 6).is_none());
+        assert!(table.find(hash(1), 6).is_none() && table.hash_of("a", 6).is_none());
         table.insert(StoredToken { hash: Some([3; 32]), ..stored("b", 2) });
         assert!(table.find(hash(2), 6).is_none() && table.find(hash(3), 6).is_some());
         let states: Vec<_> = table.rows(1000).into_iter().map(|row| (row.name, row.state, row.revoked_ms)).collect();

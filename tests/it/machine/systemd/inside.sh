@@ -64,8 +64,9 @@ install_it() {
   judges
   echo "from the package to the first verdict, images aside: $(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $begun }") s"
   is_active
-  for unit in assayd.socket assayd.service assay-bootstrap.socket; do systemctl is-enabled --quiet $unit; done
+  for unit in assayd.socket assayd.service assay-bootstrap.socket assay-egress.socket; do systemctl is-enabled --quiet $unit; done
   [ "$(stat -c '%U:%G %a' /run/assay/assay.sock)" = root:assay\ 660 ]
+  [ "$(stat -c '%U:%G %a' /run/assay-egress/egress.sock)" = assay:assay\ 600 ]
   [ "$(stat -c '%U:%G %a' /var/lib/assay)" = assay:assay\ 700 ]
   [ "$(ps -o user= -p "$(main_pid)")" = assay ]
   # a group of its own, and the engine's: nothing else
@@ -169,7 +170,7 @@ keeps_history() {
   assay receipt "$id" >/root/receipt.json
   systemctl restart assayd.service
   finds_history
-  for file in assay.db assay.db-wal receipt-key.pem; do
+  for file in assay.db assay.db-wal receipt-key.pem callback-secret; do
     [ "$(stat -c '%a %U' "/var/lib/assay/$file")" = "600 $(property User)" ] || fail "$(stat "/var/lib/assay/$file")"
   done
   assay store check
@@ -435,9 +436,10 @@ removes_and_purges() {
   [ -z "$(ours)" ] || fail "sandboxes are left: $(ours)"
   [ "$(property LoadState)" != loaded ] || fail "the unit is still there"
   ! pgrep -u assay >/dev/null || fail "processes are left: $(pgrep -a -u assay)"
+  ! pgrep -u assay-egress >/dev/null || fail "processes are left: $(pgrep -a -u assay-egress)"
   [ ! -e /run/assay/assay.sock ] && [ -e /etc/assay/assayd.toml ] && [ -e /var/lib/assay/instance-id ]
   dpkg --purge assay >/root/dpkg.log 2>&1
-  for file in assay.db receipt-key.pem; do
+  for file in assay.db receipt-key.pem callback-secret; do
     grep -F "removing /var/lib/assay/$file, the only copy" /root/dpkg.log
   done
   rm -rf /etc/systemd/system/assayd.service.d
@@ -446,6 +448,7 @@ removes_and_purges() {
   [ -z "$(docker images --quiet --filter 'reference=assay/*')" ] || fail "images are left: $(docker images)"
   ! getent passwd assay || fail "the user is left"
   ! getent group assay || fail "the group is left"
+  ! getent passwd assay-egress && ! getent group assay-egress || fail "the user of callbacks is left"
   [ -z "$(systemctl list-units --all --no-legend 'assay*')" ] || fail "units are left: $(systemctl list-units --all 'assay*')"
 }
 

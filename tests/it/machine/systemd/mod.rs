@@ -49,7 +49,7 @@ fn stripped(folder: &Path, built: &Path) -> PathBuf {
     let to = folder.join("bin");
     if !to.exists() {
         std::fs::create_dir(&to).unwrap();
-        for name in ["assayd", "assay", "assay-init"] {
+        for name in ["assayd", "assay", "assay-init", "assay-egress"] {
             run(Command::new("strip").arg("-o").arg(to.join(name)).arg(built.join(name)));
         }
     }
@@ -159,6 +159,7 @@ fn the_package_is_installed_used_upgraded_and_purged_under_systemd() {
     machine.step(&["reloads"]);
     machine.step(&["has_an_http_listener"]);
     machine.step(&["is_scraped"]);
+    machine.step(&["delivers_callbacks"]);
     machine.step(&["survives_the_watchdog"]);
     machine.step(&["survives_an_engine_restart"]);
     machine.step(&["survives_a_kill"]);
@@ -211,11 +212,14 @@ fn make_install_keeps_edited_files_and_make_uninstall_removes_what_it_installed(
     for path in [
         "opt/assay/bin/assayd",
         "opt/assay/bin/assay-init",
+        "opt/assay/bin/assay-egress",
         "opt/assay/share/bash-completion/completions/assay",
         "opt/assay/share/man/man1/assay.1.gz",
         "opt/assay/share/assay/docker-certs",
         "opt/assay/share/man/man8/assayd.8.gz",
+        "opt/assay/share/man/man8/assay-egress.8.gz",
         "etc/systemd/system/assay-http.socket",
+        "etc/systemd/system/assay-egress.socket",
     ] {
         assert!(first.contains_key(Path::new(path)), "{path} is missing: {:?}", first.keys());
     }
