@@ -157,8 +157,8 @@ pub const MAX_ID_BYTES: usize = 128;
 /// Length of the URL of a callback.
 pub const MAX_CALLBACK_URL_BYTES: usize = 2048;
 
-/// Receivers of callbacks that `[http] callbacks` may name: each may have deliveries of its own under
-/// way.
+/// Receivers of callbacks that `[http] callbacks` may name: each may have deliveries of its own
+/// under way.
 pub const MAX_CALLBACK_RECEIVERS: usize = 256;
 
 /// How long the daemon waits beyond a run's wall limit before it ends the run itself.

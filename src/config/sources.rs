@@ -33,7 +33,7 @@ const FOLDERS: &[(&str, &str)] = &[
     ("LOGS_DIRECTORY", "LogsDirectory="),
 ];
 
-/// Their names.
+/// The variables among them.
 pub(super) fn folder_variables() -> impl Iterator<Item = &'static str> {
     FOLDERS.iter().map(|(name, _)| *name)
 }

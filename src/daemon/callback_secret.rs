@@ -1,5 +1,5 @@
-//! The secret from which the keys of callbacks follow: a file in the state folder, made at the first
-//! start.
+//! The secret from which the keys of callbacks follow: a file in the state folder, made at the
+//! first start.
 //!
 //! A file that holds no secret stops the start. With a new one, no receiver that knows an earlier
 //! key would believe a callback, so an operator decides.

@@ -162,6 +162,7 @@ impl RunningDaemon {
         let (reload, reloads) = mpsc::channel::<ReloadRequest>(1);
         let live = Arc::new(Live::new(assembly.live_settings()));
         let access = Arc::new(AccessControl::new(&config.http, live.clone()));
+        submissions.callbacks().set_tokens(access.clone());
         let daemon = Arc::new(Daemon {
             instance: instance.label.clone(),
             commit: env!("ASSAY_COMMIT"),

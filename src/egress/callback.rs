@@ -1,10 +1,11 @@
 //! One callback: decide, resolve, connect, POST.
 //!
 //! ```text
-//!  URL --rules--> receiver --lookup, once--> addresses --each checked--> connect to one of them
-//!         |                                      |                          |  TLS, if https: SNI and
-//!         '-- Refused                            '-- Refused                v  certificate by the name
-//!                                                          POST, with the name in Host --> status
+//!  URL --rules--> receiver --lookup, once--> addresses --each is checked--> one of them
+//!         |                                      |                           |
+//!         '-- Refused                            '-- Refused                 |  connect
+//!                                                                            v
+//!      status <-- POST, with the name in Host <-- TLS, if https: SNI and certificate by the name
 //! ```
 //!
 //! [`CALL_TIME`] in all. The name is looked up once, and what was checked is what is connected to.
@@ -63,7 +64,7 @@ pub struct Callback {
 /// Reads the rules that hold now. Blocks.
 pub type ReadRules = Arc<dyn Fn() -> Result<CallbackRules, String> + Send + Sync>;
 
-/// Delivers callbacks.
+/// What delivers callbacks, one by one.
 #[derive(Clone)]
 pub struct CallbackClient {
     pub rules: ReadRules,
@@ -190,9 +191,9 @@ fn request(url: &Url, receiver: &Receiver, callback: Callback) -> Result<Request
 }
 
 /// Ends the connection when the call is over.
-struct ConnectionTask(tokio::task::JoinHandle<()>);
+struct CallTask(tokio::task::JoinHandle<()>);
 
-impl Drop for ConnectionTask {
+impl Drop for CallTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -211,7 +212,7 @@ async fn post(
         builder.max_buf_size(MAX_ANSWER_BYTES);
         let (mut sender, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-        let task = ConnectionTask(tokio::spawn(async move { drop(connection.await) }));
+        let task = CallTask(tokio::spawn(async move { drop(connection.await) }));
         let answer = sender.send_request(request).await.map_err(|error| chain(&error))?;
         Ok((answer, task))
     };

@@ -53,7 +53,7 @@ fn run(arguments: &EgressArguments, passed: &mut ListenFd) -> Result<(), (String
     let own = nix::unistd::geteuid().as_raw();
     let daemon = match &arguments.daemon_user {
         None => own,
-        Some(user) => uid_of(user).ok_or_else(|| wrong(format!("--daemon-user: there is no user {user:?}")))?,
+        Some(user) => uid_of(user).ok_or_else(|| wrong(format!("--daemon-user: the user {user:?} does not exist")))?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| other(format!("failed to start the runtime: {error}")))?;

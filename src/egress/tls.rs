@@ -16,7 +16,7 @@ pub fn connector() -> Result<TlsConnector, String> {
     if roots.is_empty() {
         tracing::warn!(
             remedy = "install ca-certificates",
-            "there are no root certificates on this machine: no callback over https can be delivered"
+            "this machine has no root certificates: no callback over https can be delivered"
         );
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));

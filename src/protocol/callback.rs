@@ -1,13 +1,13 @@
 //! The signature of a callback, and the keys that make it.
 //!
 //! ```text
-//!  secret of the instance --HMAC(hash of the token)--> key of the token, shown at `assay token add`
+//!  secret of the instance --HMAC(hash of the token)--> key of the token
 //!  key --HMAC("SECONDS.BODY")--> Assay-Signature: t=SECONDS,v1=HEX
 //! ```
 //!
 //! HMAC-SHA256 in both places. The key is used as the text that it is shown as, so that
 //! `openssl dgst -sha256 -hmac KEY` checks a signature. The secret never leaves the state folder:
-//! whoever knows a token cannot compute its key.
+//! a token alone does not give its key. `assay token add` shows the key.
 
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -91,7 +91,7 @@ impl std::fmt::Debug for CallbackKey {
 }
 
 impl CallbackKey {
-    /// The key, to be shown to whoever made the token.
+    /// The key, to be shown to the one who made the token.
     pub fn as_str(&self) -> &str {
         &self.0
     }

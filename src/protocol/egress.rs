@@ -2,12 +2,13 @@
 //! each a line of JSON; the body of a callback follows its line.
 //!
 //! ```text
-//!  daemon                                                        assay-egress
-//!  {"request":"callback","url":...,"body_bytes":N}\n N bytes -->  decides, resolves, connects, POST
-//!                                  {"reply":"answered","status":200}\n <--
+//!  daemon                                                          assay-egress
+//!    {"request":"callback","url":...,"body_bytes":N}\n  N bytes -->
+//!                                                        decides, resolves, connects, sends
+//!                         <-- {"reply":"answered","status":200}\n
 //! ```
 //!
-//! The socket is between two programs of one release; it is no contract with others.
+//! Both programs are of one release: other programs must not rely on it.
 
 use serde::{Deserialize, Serialize};
 

@@ -333,8 +333,8 @@ pub struct Submission {
     pub deadline_ms: Option<u64>,
     /// The isolation that the submission requires.
     pub isolation: IsolationRequest,
-    /// A URL that the report is sent to, signed, once it is there. Only of a caller with a token, and
-    /// only to receivers that the operator named (`http.callbacks`).
+    /// A URL that the report is sent to, signed, once it is there. Only of a caller with a token,
+    /// and only to receivers that the operator named (`http.callbacks`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
 }

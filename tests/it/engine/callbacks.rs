@@ -1,16 +1,20 @@
 //! Callbacks from the outbox of a daemon through the program `assay-egress` to a receiver of ours.
 //!
-//! Only a caller with a token may have one, so their reports are put into the store of a daemon
-//! that has ended, as its predecessor would have left them.
+//! Most of them are put into the store of a daemon that has ended, as its predecessor would have
+//! left them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
+use protocol::callback::{CallbackKey, CallbackSecret};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use store::{
     Attached, CallbackAddress, Finish, FinishResult, HistoryEntry, Intake, IntakeResult, Options as StoreOptions,
     RecordOwner, StagedOutputs, Store,
@@ -19,7 +23,7 @@ use store::{
 use crate::harness::{Daemon, Options, eventually, submission, with};
 use crate::programs::program;
 
-/// A status that is no answer: the receiver says nothing and keeps the connection.
+/// In place of a status: the receiver says nothing and keeps the connection.
 const SILENT: u16 = 0;
 
 /// What arrived: head and body.
@@ -244,8 +248,8 @@ fn a_receiver_that_was_down_gets_its_callback_when_it_is_back() {
     drop(listener);
     let Left { mut daemon, _sockets } = leave(&format!("http://{address}"), &["a"]);
     let _egress = Egress::start(&daemon);
-    eventually("it was tried", || daemon.log().contains("was not delivered and is tried again"));
-    assert!(daemon.log().contains("submission=a"), "{}", daemon.log());
+    eventually("it was tried", || daemon.log().contains("reason=\"connect: "));
+    assert!(daemon.log().contains("submission=\"a\""), "{}", daemon.log());
     let receiver = TestReceiver::on(TcpListener::bind(address).unwrap(), 500);
     eventually("it is tried again", || !receiver.arrived().is_empty());
     receiver.status.store(200, Ordering::Relaxed);
@@ -300,4 +304,97 @@ fn a_caller_without_a_token_may_not_name_a_url() {
             assert!(error["message"].as_str().unwrap().contains("assay token add"), "{error}");
         }
     }
+}
+
+const TOKEN: &str = "assay_0000000000000000000000000000000000000000000000000000000000000000";
+
+/// POSTs a submission with a token over HTTP on a Unix socket; returns status and body.
+fn post(socket: &Path, path: &str, submission: &Value) -> (u16, Value) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let body = submission.to_string();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
+}
+
+#[test]
+fn a_token_gets_its_reports_delivered_also_by_the_next_daemon() {
+    let receiver = TestReceiver::start(200);
+    let sockets = tempfile::tempdir().unwrap();
+    let (http, egress) = (sockets.path().join("http.sock"), sockets.path().join("egress.sock"));
+    let sha256: String = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect();
+    let config = format!(
+        "[http]\nlisten='unix:{}'\napi=true\ncallbacks=['{}']\negress_socket='{}'\n\
+         [[http.tokens]]\nname='ci'\nsha256='{sha256}'\ntenant='t'\n",
+        http.display(),
+        receiver.url,
+        egress.display()
+    );
+    let mut daemon = Daemon::start(&Options { profiles: "bash", config: &config, ..Options::default() });
+    daemon.wait_for_engine();
+    let mut egress = Egress::start(&daemon);
+    let asks =
+        |id: &str, url: &str| with(with(submission("bash", "echo x"), "id", json!(id)), "callback_url", json!(url));
+    let url = format!("{}/hook?key=secret", receiver.url);
+
+    // what cannot be delivered is refused at once
+    for (path, url, status, code) in [
+        ("/api/v1/submissions?wait=false", "http://evil.example/", 403, "denied"),
+        ("/api/v1/submissions?wait=false", "http://127.0.0.1:1/", 403, "denied"),
+        ("/api/v1/submissions?wait=false", "nonsense", 400, "bad_request"),
+        ("/api/v1/submissions?wait=true", &url, 400, "bad_request"),
+    ] {
+        let (found, problem) = post(&http, path, &asks("refused", url));
+        assert_eq!((found, &problem["code"], &problem["field"]), (status, &json!(code), &json!("callback_url")));
+    }
+
+    let (status, first) = post(&http, "/api/v1/submissions?wait=false", &asks("first", &url));
+    assert_eq!((status, &first["id"]), (202, &json!("first")));
+    eventually("it is delivered", || receiver.arrived().len() == 1);
+    let (head, body) = receiver.arrived().remove(0);
+    let delivered: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&delivered["id"], &delivered["verdict"], &delivered["run"]["stdout"]),
+        (&json!("first"), &json!("accepted"), &json!("x\n"))
+    );
+    let key = callback_key(&state(&daemon), &Sha256::digest(TOKEN).into());
+    let signature = header(&head, "assay-signature");
+    let seconds = signature.split([',', '=']).nth(1).unwrap().parse().unwrap();
+    assert_eq!(signature, key.signature(seconds, body.as_bytes()));
+
+    // acknowledged, and killed with everything that delivers
+    egress.kill9();
+    let ids: Vec<String> = (0..10).map(|at| format!("later-{at}")).collect();
+    for id in &ids {
+        assert_eq!(post(&http, "/api/v1/submissions?wait=false", &asks(id, &url)).0, 202);
+    }
+    daemon.kill9();
+    daemon.start_again();
+    let _egress = Egress::start(&daemon);
+    eventually("all are delivered", || receiver.arrived().len() > ids.len());
+    let mut of_deliveries = BTreeMap::<String, BTreeSet<String>>::new();
+    for (head, body) in receiver.arrived() {
+        let report: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(report["verdict"], "accepted");
+        let id = report["id"].as_str().unwrap().to_owned();
+        of_deliveries.entry(id).or_default().insert(header(&head, "assay-delivery").to_owned());
+    }
+    let found: Vec<&String> = of_deliveries.keys().collect();
+    assert_eq!(found, std::iter::once(&"first".to_owned()).chain(&ids).collect::<Vec<_>>());
+    assert!(of_deliveries.values().all(|deliveries| deliveries.len() == 1), "{of_deliveries:?}");
+    assert!(!daemon.log().contains("key=secret"), "{}", daemon.log());
+}
+
+/// The key of a token, as `assay token add` shows it.
+fn callback_key(state: &Path, sha256: &[u8; 32]) -> CallbackKey {
+    let secret = std::fs::read_to_string(state.join("callback-secret")).unwrap();
+    CallbackSecret::from_text(&secret).unwrap().key(sha256)
 }
