@@ -1,9 +1,9 @@
 //! The daemon's health, as `daemon.health` and `GET /health` report it.
 //!
 //! Healthy: every host is up, every pool can create sandboxes, the store keeps what it is to keep,
-//! and callbacks can be delivered. Unhealthy: no host takes work. Everything else is degraded; so are a draining daemon, and
-//! one whose engines have not answered their first probe yet (it admits submissions, which wait for
-//! that probe).
+//! and callbacks can be delivered. Unhealthy: no host takes work. Everything else is degraded; so
+//! are a draining daemon, and one whose engines have not answered their first probe yet (it admits
+//! submissions, which wait for that probe).
 
 use super::callbacks::Callbacks;
 use super::store_access::StoreAccess;

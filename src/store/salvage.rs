@@ -1,6 +1,6 @@
-//! Carries what can be read of a damaged file to a new one: tokens, unfinished submissions, answered
-//! ones whose id is not free yet, and reports whose callback is not delivered. Other history stays
-//! in the file that is set aside.
+//! Carries what can be read of a damaged file to a new one: tokens, unfinished submissions,
+//! answered ones whose id is not free yet, and reports whose callback is not delivered. Other
+//! history stays in the file that is set aside.
 //!
 //! A table is read from its lowest key on until an error, and then from its highest key down to
 //! where that was: one damaged page costs what is on it.

@@ -10,8 +10,8 @@ pub(crate) const APPLICATION_ID: i32 = 0x6173_7379;
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Times are milliseconds since 1970; `expires_ms`, `clock` and the `next_ms` of callbacks are the
-/// store's, all others the wall's. A request is in a table of its own, so that a change of state does not copy it; a report
-/// likewise, so that lists read small rows.
+/// store's, all others the wall's. A request is in a table of its own, so that a change of state
+/// does not copy it; a report likewise, so that lists read small rows.
 pub(crate) const MIGRATIONS: [&str; 4] = [
     "
 CREATE TABLE meta (
