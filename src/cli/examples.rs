@@ -120,6 +120,23 @@ pub const ALL: &[(&str, &[Example])] = &[
             ("assay store forget '' --uid 1000 --yes", "what uid 1000 handed in without a tenant"),
         ],
     ),
+    (
+        "token",
+        &[
+            ("assay token add ci --tenant team-a --expires 90d", "make a token for a program"),
+            ("assay token revoke ci", "when it leaked, or is not needed any more"),
+        ],
+    ),
+    (
+        "token add",
+        &[
+            ("assay token add ci --tenant team-a --expires 90d", "printed once"),
+            ("assay token add ci --replace --expires 90d", "rotate it: the old one ends at once"),
+            ("assay token add ops --tenant ops --role admin", "sees everything, and administers"),
+        ],
+    ),
+    ("token list", &[("assay token list", "with tenant, role, end and last use")]),
+    ("token revoke", &[("assay token revoke ci", "its browser sessions end, too")]),
     ("status", &[("assay status", "as text"), ("assay status --json | jq .queue", "one part of it as JSON")]),
     ("health", &[("assay health", "exits 0 or 1"), ("assay health --json", "all checks as JSON")]),
     (

@@ -36,6 +36,7 @@ pub mod submission;
 pub mod submissions;
 pub mod table;
 pub mod test;
+pub mod token;
 pub mod top;
 pub mod verdict;
 pub mod when;
@@ -109,6 +110,9 @@ pub enum Command {
     /// Back up, check or shrink what the daemon keeps, or remove a tenant's data
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Make, list or revoke tokens of the HTTP API
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Show the daemon's queue, hosts, pools and stage times
     Status,
     /// Exit 0 if the daemon is healthy or degraded, else 1
@@ -284,6 +288,7 @@ async fn dispatch(socket: &Path, output: OutputFormat, command: Command) -> Resu
         Command::Show(args) => show::show(&mut connect(socket).await?, output, args).await,
         Command::Receipt(args) => receipt::receipt(socket, output, args).await,
         Command::Store(command) => store::store(&mut connect(socket).await?, output, command).await,
+        Command::Token(command) => token::token(&mut connect(socket).await?, output, command).await,
         Command::Status => status::status(&mut connect(socket).await?, output).await,
         Command::Images(command) => images::images(&mut connect(socket).await?, output, command).await,
         Command::Pools => lists::pools(&mut connect(socket).await?, output).await,

@@ -27,6 +27,11 @@ pub fn parse(text: &str, now_ms: i64) -> Option<i64> {
     if let Some(age) = age_ms(text) {
         return now_ms.checked_sub(age);
     }
+    date_ms(text)
+}
+
+/// A date, or a time in UTC.
+fn date_ms(text: &str) -> Option<i64> {
     let full = match text.len() {
         10 => format!("{text}T00:00:00Z"),
         16 => format!("{text}:00Z"),
@@ -34,6 +39,19 @@ pub fn parse(text: &str, now_ms: i64) -> Option<i64> {
     };
     let time = humantime::parse_rfc3339_weak(&full).ok()?;
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// What `--expires` accepts, for errors.
+pub const FUTURE_FORMS: &str = "use a time from now such as 12h, 90d or 52w, a date (2027-01-31), or a time \
+                                (2027-01-31T18:30), in UTC, that is not over";
+
+/// A time to come as [`FUTURE_FORMS`] says, in milliseconds since 1970.
+pub fn parse_future(text: &str, now_ms: i64) -> Option<i64> {
+    let at = match age_ms(text) {
+        Some(ahead) => now_ms.checked_add(ahead)?,
+        None => date_ms(text)?,
+    };
+    (at > now_ms).then_some(at)
 }
 
 fn age_ms(text: &str) -> Option<i64> {
@@ -84,5 +102,18 @@ mod tests {
             assert_eq!(at(text), None, "{text}");
         }
         assert_eq!((show(-1).as_str(), show(i64::MAX).as_str()), ("-", "9999-12-31 23:59:59"));
+    }
+
+    #[test]
+    fn an_end_is_a_time_to_come() {
+        let now = 1_796_053_200_000;
+        let at = |text: &str| parse_future(text, now).map(show);
+        assert_eq!(at("90d").as_deref(), Some("2027-02-28 15:40:00"));
+        assert_eq!(at("1s").as_deref(), Some("2026-11-30 15:40:01"));
+        assert_eq!(at("2027-01-31").as_deref(), Some("2027-01-31 00:00:00"));
+        assert_eq!(at("2026-11-30T18:30").as_deref(), Some("2026-11-30 18:30:00"));
+        for over in ["0s", "2026-11-29", "now", "yesterday", "soon", "", "99999999999999999w"] {
+            assert_eq!(at(over), None, "{over}");
+        }
     }
 }

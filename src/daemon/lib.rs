@@ -24,6 +24,7 @@ mod receipt_key;
 pub mod reload;
 mod service;
 mod signals;
+mod token_store;
 mod watchdog;
 
 use std::os::unix::fs::MetadataExt;
@@ -90,6 +91,8 @@ struct RunningDaemon {
     reaper: Reaper,
     /// Opens the store when its disk lets it.
     opening: Option<JoinHandle<()>>,
+    /// Writes when tokens were used.
+    token_uses: JoinHandle<()>,
     /// Hosts that a reload removed and that still finish runs.
     retiring: JoinSet<()>,
 }
@@ -136,6 +139,8 @@ impl RunningDaemon {
             .map(|engine| assembly.host(engine, &instance.label, &slots, &capacity_changed))
             .collect();
         let fleet = Arc::new(Fleet::new(hosts));
+        let live = Arc::new(Live::new(assembly.live_settings()));
+        let access = Arc::new(AccessControl::new(&config.http, live.clone()));
         let blobs = Arc::new(MemoryBlobs::default());
         let submissions = SubmissionService::start(
             fleet.clone(),
@@ -149,19 +154,23 @@ impl RunningDaemon {
         );
         let opening = match is_open {
             true => {
+                token_store::load(&store, &access).await;
                 submissions.take_over(&assembly.profiles).await;
                 None
             }
             false => {
                 let (submissions, profiles) = (submissions.clone(), assembly.profiles.clone());
-                let opened = async move { submissions.take_over(&profiles).await };
-                Some(tokio::spawn(open_store::try_again(store, instance.folder().to_owned(), opened)))
+                let (opened_store, access) = (store.clone(), access.clone());
+                let opened = async move {
+                    token_store::load(&opened_store, &access).await;
+                    submissions.take_over(&profiles).await;
+                };
+                Some(tokio::spawn(open_store::try_again(store.clone(), instance.folder().to_owned(), opened)))
             }
         };
+        let token_uses = tokio::spawn(token_store::keep_uses(store, access.clone()));
         let (accept_loop, main_loop) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
         let (reload, reloads) = mpsc::channel::<ReloadRequest>(1);
-        let live = Arc::new(Live::new(assembly.live_settings()));
-        let access = Arc::new(AccessControl::new(&config.http, live.clone()));
         submissions.callbacks().set_tokens(access.clone());
         let daemon = Arc::new(Daemon {
             instance: instance.label.clone(),
@@ -209,6 +218,7 @@ impl RunningDaemon {
             watchdog,
             reaper,
             opening,
+            token_uses,
             retiring: JoinSet::new(),
         })
     }
@@ -269,7 +279,9 @@ impl RunningDaemon {
         if let Some(opening) = self.opening {
             opening.abort();
         }
+        self.token_uses.abort();
         let store = self.submissions.store().clone();
+        token_store::write_uses(&store, &self.daemon.access);
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
         self.reaper.dismiss();
         tracing::info!("assayd ends");
@@ -376,8 +388,8 @@ mod tests {
             type_name_of_val(&server::rpc::bind),
             type_name::<telemetry::liveness::LivenessProbe>(),
         ];
-        // the daemon does not link the CLI
-        for (name, path) in telemetry::log::MODULES.iter().filter(|(name, _)| *name != "cli") {
+        // the daemon does not link the CLI, and the audit log has lines of several modules
+        for (name, path) in telemetry::log::MODULES.iter().filter(|(name, _)| !["audit", "cli"].contains(name)) {
             let prefix = format!("{path}::");
             assert!(types.iter().any(|found| found.starts_with(&prefix)), "{name}: no type of {path}");
         }

@@ -158,11 +158,11 @@ impl RunningDaemon {
         }
         self.submissions.set_queue_config(next.config.queue.clone());
         self.submissions.store().set_settings(&next.config.store);
-        self.daemon.access.set_settings(&next.config.http);
         self.submissions.callbacks().set_settings(&next.config.http);
         log::set_level(&next.config.log.level)?;
         self.reaper.set_targets(&next.targets());
         self.daemon.live.replace(next.live_settings());
+        self.daemon.access.set_settings(&next.config.http);
         self.capacity_changed.notify_one();
         let profiles: Vec<&String> = next.profiles.keys().collect();
         let changed = json!({

@@ -70,6 +70,14 @@ pub enum Method {
     StoreVacuum,
     #[strum(serialize = "store.forget")]
     StoreForget,
+    #[strum(serialize = "token.add")]
+    TokenAdd,
+    #[strum(serialize = "token.list")]
+    TokenList,
+    #[strum(serialize = "token.revoke")]
+    TokenRevoke,
+    #[strum(serialize = "session.code")]
+    SessionCode,
     #[strum(serialize = "rpc.discover")]
     RpcDiscover,
 }
@@ -97,7 +105,11 @@ impl Method {
             | Method::StoreBackup
             | Method::StoreCheck
             | Method::StoreVacuum
-            | Method::StoreForget => Role::Admin,
+            | Method::StoreForget
+            | Method::TokenAdd
+            | Method::TokenList
+            | Method::TokenRevoke
+            | Method::SessionCode => Role::Admin,
             Method::SubmissionWait
             | Method::SubmissionGet
             | Method::SubmissionCancel
@@ -153,6 +165,10 @@ impl Method {
             Method::StoreCheck => "read the whole store and say what is wrong with it",
             Method::StoreVacuum => "write the store anew, as small as it can be",
             Method::StoreForget => "remove everything that is kept of a tenant",
+            Method::TokenAdd => "make a token for the HTTP API, which is shown this once",
+            Method::TokenList => "the tokens of the HTTP API, without the tokens themselves",
+            Method::TokenRevoke => "end a token and its browser sessions, at once",
+            Method::SessionCode => "make a code that logs a browser in as the caller, once, within a minute",
             Method::RpcDiscover => "the methods, as an OpenRPC document",
         }
     }
@@ -191,6 +207,8 @@ impl Method {
                 | Method::SubmissionList
                 | Method::ReceiptGet
                 | Method::StoreForget
+                | Method::TokenAdd
+                | Method::TokenRevoke
                 | Method::BlobPut
                 | Method::BlobGet
         )

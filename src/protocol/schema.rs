@@ -22,6 +22,7 @@ use crate::envelope::Envelope;
 use crate::history::{StoreBackup, StoreCheck, StoreForgotten, StoreVacuumed, SubmissionStats};
 use crate::receipt::Statement;
 use crate::status::Health;
+use crate::token::{SessionCode, TokenAddParams, TokenAdded, TokenNameParams, Tokens};
 use crate::{Report, Submission};
 
 type Shape = fn(&mut SchemaGenerator) -> schemars::Schema;
@@ -65,6 +66,10 @@ fn shapes(method: Method) -> (Shape, Shape) {
         Method::StoreCheck => both::<Nothing, StoreCheck>(),
         Method::StoreVacuum => both::<Nothing, StoreVacuumed>(),
         Method::StoreForget => both::<ForgetParams, StoreForgotten>(),
+        Method::TokenAdd => both::<TokenAddParams, TokenAdded>(),
+        Method::TokenList => both::<Nothing, Tokens>(),
+        Method::TokenRevoke => both::<TokenNameParams, Empty>(),
+        Method::SessionCode => both::<Nothing, SessionCode>(),
         Method::RpcDiscover => both::<Nothing, OpenRpc>(),
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What a token handed in is in history under its name, so a name that was revoked is given to
-//! another token only when that is asked for. [`Forget`](crate::Forget) of a tenant frees the
+//! another token only when that is asked for, and only for the same tenant. [`Forget`](crate::Forget) of a tenant frees the
 //! revoked names that acted for it.
 
 use rusqlite::{OptionalExtension, Row, params};
@@ -95,6 +95,8 @@ pub enum AddTokenResult {
     Added(StoredToken),
     /// The name has, or had, another token.
     Taken { is_revoked: bool },
+    /// It replaces one that acts for another tenant, whose history it would see.
+    OtherTenant { tenant: String },
     /// It states no tenant, and replaces no token.
     NoTenant,
     /// The store has [`MAX_TOKENS`].
@@ -121,6 +123,9 @@ impl Change for AddToken {
         let Some(tenant) = self.tenant.clone().or_else(|| kept(|before| &before.tenant)) else {
             return Ok(AddTokenResult::NoTenant);
         };
+        if let Some(before) = before.as_ref().filter(|before| before.tenant != tenant) {
+            return Ok(AddTokenResult::OtherTenant { tenant: before.tenant.clone() });
+        }
         let role = self.role.clone().or_else(|| kept(|before| &before.role)).unwrap_or_else(|| "submit".to_owned());
         let count: i64 = rows.connection.query_row("SELECT count(*) FROM token", [], |row| row.get(0))?;
         if before.is_none() && count >= MAX_TOKENS {
@@ -248,6 +253,8 @@ mod tests {
         assert_eq!(add(&store, token("ci", 2)), AddTokenResult::Taken { is_revoked: false });
         store.revoke_token(RevokeToken { name: "ci".to_owned() }).wait().unwrap();
         assert_eq!(add(&store, token("ci", 2)), AddTokenResult::Taken { is_revoked: true });
+        let other = AddToken { tenant: Some("other".to_owned()), ..rootless.clone() };
+        assert_eq!(add(&store, other), AddTokenResult::OtherTenant { tenant: "acme".to_owned() });
         let replaced = add(&store, AddToken { hash: [3; 32], expires_ms: None, ..rootless });
         let AddTokenResult::Added(added) = replaced else { panic!("{replaced:?}") };
         assert_eq!((added.tenant.as_str(), added.role.as_str(), added.hash), ("acme", "admin", Some([3; 32])));

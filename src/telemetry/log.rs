@@ -31,6 +31,7 @@ use super::text::{clean, quoted};
 /// Names that `log.level` accepts before `=`, and the module path each stands for. `gateway` is the
 /// former name of `http`.
 pub const MODULES: &[(&str, &str)] = &[
+    ("audit", AUDIT),
     ("calls", "server::calls"),
     ("cli", "cli"),
     ("config", "config"),
@@ -48,6 +49,9 @@ pub const MODULES: &[(&str, &str)] = &[
     ("scheduler", "scheduler"),
     ("telemetry", "telemetry"),
 ];
+
+/// The target of the audit log, which a lower level of the rest does not turn off.
+pub const AUDIT: &str = "audit";
 
 /// Destination of the log (`log.target`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -94,7 +98,7 @@ pub fn filter(text: &str) -> Result<Targets, String> {
         let level = known.then(|| name.parse::<LevelFilter>().ok()).flatten();
         level.ok_or_else(|| format!("{name:?} is not a valid level; use off, error, warn, info, debug or trace"))
     };
-    let mut targets = Targets::new().with_default(LevelFilter::INFO);
+    let mut targets = Targets::new().with_default(LevelFilter::INFO).with_target(AUDIT, LevelFilter::INFO);
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         targets = match part.split_once('=') {
             None => targets.with_default(level(part)?),

@@ -7,9 +7,11 @@
 //! | [`peer`] | who calls, and what it may do |
 //! | [`json`], [`params`], [`shape`], [`unique_keys`] | parameters from JSON |
 //! | [`error`] | errors of calls |
-//! | [`submissions`], [`events`], [`history`], [`blobs`], [`views`] | what can be asked for |
+//! | [`submissions`], [`events`], [`history`], [`blobs`], [`views`], [`tokens`] | what can be asked for |
+//! | [`audit`] | the log of what admins do |
 //! | [`state`], [`connections`], [`socket_bytes`], [`blob_store`], [`metrics`] | shared state |
 
+pub(crate) mod audit;
 pub(crate) mod blob_store;
 pub(crate) mod blobs;
 pub(crate) mod connections;
@@ -26,6 +28,7 @@ pub(crate) mod socket_bytes;
 pub(crate) mod state;
 pub(crate) mod store_admin;
 pub(crate) mod submissions;
+pub(crate) mod tokens;
 pub(crate) mod unique_keys;
 pub(crate) mod views;
 

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +86,14 @@ impl HttpListener {
                 listener.local_addr().map_or_else(|_| "?".to_owned(), |address| format!("http://{address}"))
             }
             HttpListener::Unix { path, .. } => format!("unix:{path}"),
+        }
+    }
+
+    /// The address, if it is one of TCP.
+    pub(super) fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            HttpListener::Tcp(listener) => listener.local_addr().ok(),
+            HttpListener::Unix { .. } => None,
         }
     }
 

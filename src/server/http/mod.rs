@@ -118,6 +118,7 @@ impl HttpServer {
         if main.is_none() && metrics.is_none() {
             return Ok(None);
         }
+        daemon.access.set_listener(main.as_ref().and_then(|(listener, _)| listener.tcp_address()));
         let (stop, stopped) = watch::channel(false);
         let (mut serving, mut sockets) = (JoinSet::new(), Vec::new());
         let counts = Arc::new(HttpMetrics::new(routes::PATHS));

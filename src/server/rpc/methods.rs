@@ -7,11 +7,12 @@ use tokio::sync::oneshot;
 
 use super::context::{Context, LineReply};
 use super::{images, submissions};
+use crate::calls::audit::AuditedAction;
 use crate::calls::context::{CallReply, CallResult, ReceivedAt, ResultText};
 use crate::calls::error::CallError;
 use crate::calls::params::params;
 use crate::calls::socket_bytes::HeldBytes;
-use crate::calls::{blobs, history, store_admin, submissions as shared, views};
+use crate::calls::{blobs, history, store_admin, submissions as shared, tokens, views};
 use protocol::code::Code;
 use protocol::method::{Method, Role};
 use protocol::params::{HostParams, Nothing};
@@ -28,10 +29,14 @@ pub(super) async fn call(
     received: ReceivedAt,
     held: HeldBytes,
 ) -> Result<LineReply, CallError> {
+    let action = AuditedAction::of(method, &params, context.daemon.submissions.is_paused());
     let reply = match check_role(context, method) {
         Ok(()) => dispatch(context, method, id, params, received, held).await,
         Err(error) => Err(error),
     };
+    if let Some(action) = action {
+        action.record(&context.peer.principal, "socket", reply.as_ref().map(drop).map_err(|error| error.code));
+    }
     if let (true, Err(error)) = (method.is_submitting(), &reply) {
         context.count_refused(error);
     }
@@ -112,6 +117,10 @@ async fn act(context: &Arc<Context>, method: Method, params: Value) -> CallResul
         Method::StoreCheck => store_admin::check(context, params).await,
         Method::StoreVacuum => store_admin::vacuum(context, params).await,
         Method::StoreForget => store_admin::forget(context, params).await,
+        Method::TokenAdd => tokens::add(context, params).await,
+        Method::TokenList => tokens::list(context, params),
+        Method::TokenRevoke => tokens::revoke(context, params).await,
+        Method::SessionCode => tokens::session_code(context, params),
         // those that only read what the daemon knows
         _ => context.account.work(0, || read(context, method, params)).await,
     }

@@ -31,7 +31,8 @@ mod sessions;
 mod tests;
 mod token_table;
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,6 +44,7 @@ use tokio::sync::watch;
 pub use error::AccessError;
 pub use identity::{ApiAction, Identity, IdentityKind, may};
 
+use crate::calls::audit;
 use crate::calls::peer::Peer;
 use crate::calls::state::Live;
 use config::{AllowedHost, HttpSettings, bounds};
@@ -82,6 +84,15 @@ impl PeerAddress {
     }
 }
 
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAddress::Tcp { from, .. } => write!(f, "http {}", from.ip()),
+            PeerAddress::Unix { uid, .. } => write!(f, "http uid:{uid}"),
+        }
+    }
+}
+
 /// What the configuration says.
 #[derive(Debug, Default)]
 struct AccessRules {
@@ -103,11 +114,14 @@ pub struct OpenedSession {
 /// Decides who makes a request.
 #[derive(Debug)]
 pub struct AccessControl {
+    /// Whether the API is served; a restart changes it.
+    is_api: bool,
     live: Arc<Live>,
     rules: RwLock<Arc<AccessRules>>,
     tokens: TokenTable,
     sessions: Sessions,
     codes: LoginCodes,
+    listener: RwLock<Option<SocketAddr>>,
     /// Raised whenever something was taken away.
     changes: watch::Sender<u64>,
 }
@@ -120,8 +134,7 @@ impl scheduler::TokenHashes for AccessControl {
 }
 
 fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    AccessControl::now_ms()
 }
 
 impl AccessControl {
@@ -129,11 +142,13 @@ impl AccessControl {
     /// the roles of uids.
     pub fn new(http: &HttpSettings, live: Arc<Live>) -> AccessControl {
         let access = AccessControl {
+            is_api: http.api,
             live,
             rules: RwLock::default(),
             tokens: TokenTable::default(),
             sessions: Sessions::default(),
             codes: LoginCodes::default(),
+            listener: RwLock::default(),
             changes: watch::channel(0).0,
         };
         access.set_settings(http);
@@ -150,19 +165,24 @@ impl AccessControl {
         };
         *self.rules.write() = Arc::new(rules);
         self.tokens.set_configured(http.tokens.clone());
+        self.warn_of_shadowed();
         self.changed();
     }
 
     /// The tokens that the store has, when it was opened.
     pub fn set_stored(&self, tokens: Vec<StoredToken>) {
         self.tokens.set_stored(tokens);
+        self.warn_of_shadowed();
+        self.changed();
+    }
+
+    fn warn_of_shadowed(&self) {
         for name in self.tokens.shadowed() {
             tracing::warn!(
                 name,
                 "the configuration has a token of this name (http.tokens): the one that the store has is not accepted"
             );
         }
-        self.changed();
     }
 
     /// A token was added to the store.
@@ -190,6 +210,38 @@ impl AccessControl {
     /// When tokens of the store were last used, of those that were used since the last call.
     pub fn take_used(&self) -> Vec<(String, i64)> {
         self.tokens.take_used()
+    }
+
+    /// Milliseconds since 1970.
+    pub fn now_ms() -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Notes where browsers reach the page: `address` is that of the TCP listener, if it is one.
+    pub fn set_listener(&self, address: Option<SocketAddr>) {
+        *self.listener.write() = address;
+    }
+
+    /// Whether the API is served.
+    pub fn is_api(&self) -> bool {
+        self.is_api
+    }
+
+    /// The address of the page, without a path: by the name of the operator's proxy, if there is
+    /// one.
+    pub fn page_url(&self) -> Option<String> {
+        if let Some(proxy) = self.rules().hosts.iter().find(|host| host.is_https) {
+            let port = proxy.port.filter(|port| *port != 443).map_or(String::new(), |port| format!(":{port}"));
+            return Some(format!("https://{}{port}", proxy.name));
+        }
+        let listener = (*self.listener.read())?;
+        let ip = match listener.ip() {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        Some(format!("http://{}", SocketAddr::new(ip, listener.port())))
     }
 
     /// A new token, and its hash for the store.
@@ -374,6 +426,7 @@ impl AccessControl {
         };
         let (id, session) = self.sessions.open(owner, now_ms).map_err(|_| AccessError::TooManySessions)?;
         let identity = self.of_session(SecretHash::of(&id), &session, now_ms)?;
+        audit::write_throttled("session.open", &identity.peer.principal, &from.to_string(), Ok(()));
         opened(identity, &credentials::session_cookie(&id), host.is_https)
     }
 

@@ -133,7 +133,13 @@ impl Mask {
                 let is_uuid = text.len() == 36 && text.matches('-').count() == 4;
                 let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
                 let is_cursor = text.split_once('-').is_some_and(|(at, key)| is_number(at) && is_number(key));
-                if is_uuid || is_cursor {
+                if let Some((page, _)) = text.split_once("#login=") {
+                    *text = format!("{page}#login=...");
+                    return;
+                }
+                let secret = text.strip_prefix("assay_").unwrap_or(text);
+                let is_secret = secret.len() == 64 && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
+                if is_uuid || is_cursor || is_secret {
                     let next = format!("made-{}", self.names.len() + 1);
                     *text = self.names.entry(text.clone()).or_insert(next).clone();
                 }
@@ -458,6 +464,28 @@ fn the_transcript_of_history_is_kept() {
     history.ask("store.forget", json!({ "tenant": "T" }));
     history.refused("not_found", "submission.get", json!({ "id": "first" }));
     history.end();
+}
+
+#[test]
+fn the_transcript_of_tokens_is_kept() {
+    let config = "[http]\napi = true\nhosts = ['https://judge.example']\n[[http.tokens]]\nname = 'file'\n\
+                  sha256 = '0000000000000000000000000000000000000000000000000000000000000000'\ntenant = 'T'\n";
+    let daemon = Daemon::start_bare(&Options { profiles: "bash", floor: 0, config, ..Options::default() });
+    let mut tokens = Conversation::begin("tokens", daemon.caller());
+    tokens.ask("token.add", json!({ "name": "ci", "tenant": "T" }));
+    tokens.refused("conflict", "token.add", json!({ "name": "ci", "tenant": "T" }));
+    tokens.refused("bad_request", "token.add", json!({ "name": "other" }));
+    tokens.refused("bad_request", "token.add", json!({ "name": "a b", "tenant": "T" }));
+    tokens.refused("bad_request", "token.add", json!({ "name": "late", "tenant": "T", "expires_ms": 1 }));
+    tokens.ask("token.add", json!({ "name": "ci", "replace": true, "role": "admin" }));
+    tokens.refused("conflict", "token.add", json!({ "name": "ci", "tenant": "U", "replace": true }));
+    tokens.ask("token.list", json!({}));
+    tokens.ask("token.revoke", json!({ "name": "ci" }));
+    tokens.refused("conflict", "token.add", json!({ "name": "ci", "tenant": "T" }));
+    tokens.refused("conflict", "token.revoke", json!({ "name": "file" }));
+    tokens.refused("not_found", "token.revoke", json!({ "name": "none" }));
+    tokens.ask("session.code", json!({}));
+    tokens.end();
 }
 
 #[test]
