@@ -31,7 +31,6 @@ mod sessions;
 mod tests;
 mod token_table;
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -80,15 +79,6 @@ impl PeerAddress {
                 *is_loopback_listener && from.ip().to_canonical().is_loopback()
             }
             PeerAddress::Unix { .. } => false,
-        }
-    }
-}
-
-impl fmt::Display for PeerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PeerAddress::Tcp { from, .. } => write!(f, "http {}", from.ip()),
-            PeerAddress::Unix { uid, .. } => write!(f, "http uid:{uid}"),
         }
     }
 }
@@ -426,7 +416,7 @@ impl AccessControl {
         };
         let (id, session) = self.sessions.open(owner, now_ms).map_err(|_| AccessError::TooManySessions)?;
         let identity = self.of_session(SecretHash::of(&id), &session, now_ms)?;
-        audit::write_throttled("session.open", &identity.peer.principal, &from.to_string(), Ok(()));
+        audit::write_throttled("session.open", &identity.peer.principal, &format!("http {from}"), Ok(()));
         opened(identity, &credentials::session_cookie(&id), host.is_https)
     }
 
