@@ -7,8 +7,8 @@
 //! ```
 //!
 //! What a token handed in is in history under its name, so a name that was revoked is given to
-//! another token only when that is asked for, and only for the same tenant. [`Forget`](crate::Forget) of a tenant frees the
-//! revoked names that acted for it.
+//! another token only when that is asked for, and only for the same tenant.
+//! [`Forget`](crate::Forget) of a tenant frees the revoked names that acted for it.
 
 use rusqlite::{OptionalExtension, Row, params};
 

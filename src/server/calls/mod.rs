@@ -7,7 +7,8 @@
 //! | [`peer`] | who calls, and what it may do |
 //! | [`json`], [`params`], [`shape`], [`unique_keys`] | parameters from JSON |
 //! | [`error`] | errors of calls |
-//! | [`submissions`], [`events`], [`history`], [`blobs`], [`views`], [`tokens`] | what can be asked for |
+//! | [`submissions`], [`events`], [`history`], [`blobs`], [`views`] | what can be asked for |
+//! | [`store_admin`], [`tokens`] | what admins can ask for |
 //! | [`audit`] | the log of what admins do |
 //! | [`state`], [`connections`], [`socket_bytes`], [`blob_store`], [`metrics`] | shared state |
 

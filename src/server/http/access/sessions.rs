@@ -3,7 +3,7 @@
 //! ```text
 //!  token ---------------------------.
 //!  session.code --> code, 60 s ------>--> session, 12 h --> over
-//!                    '-- used, too old: over         '-- ended, its token taken away, roles changed
+//!                    '-- used, too old: over         '-- closed, token revoked, roles changed
 //! ```
 //!
 //! Both are in memory only: a restart ends them. Their ids are known by their hashes.
