@@ -152,6 +152,7 @@ impl RunningDaemon {
             store.clone(),
             Arc::new(callbacks),
         );
+        submissions.callbacks().set_tokens(access.clone());
         let opening = match is_open {
             true => {
                 token_store::load(&store, &access).await;
@@ -171,7 +172,6 @@ impl RunningDaemon {
         let token_uses = tokio::spawn(token_store::keep_uses(store, access.clone()));
         let (accept_loop, main_loop) = (Arc::new(LivenessProbe::default()), Arc::new(LivenessProbe::default()));
         let (reload, reloads) = mpsc::channel::<ReloadRequest>(1);
-        submissions.callbacks().set_tokens(access.clone());
         let daemon = Arc::new(Daemon {
             instance: instance.label.clone(),
             commit: env!("ASSAY_COMMIT"),
