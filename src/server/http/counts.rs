@@ -50,6 +50,11 @@ impl HttpMetrics {
         for path in paths {
             drop(metrics.requests.get_or_create(&RequestLabels::new(Cow::Borrowed(path), 200, None)));
         }
+        // the statuses that alerts read
+        for code in [401, 500, 503] {
+            let path = Cow::Borrowed("/api/v1/submissions");
+            drop(metrics.requests.get_or_create(&RequestLabels::new(path, code, None)));
+        }
         metrics
     }
 
