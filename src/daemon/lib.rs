@@ -43,7 +43,7 @@ use instance::Instance;
 use reaper::Reaper;
 use sandbox::host::Fleet;
 use sandbox::lifecycle::Slots;
-use scheduler::{Callbacks, ReceiptIssuer, StoreAccess, SubmissionService};
+use scheduler::{Callbacks, ReceiptIssuer, ServiceKeepers, StoreAccess, SubmissionService};
 use server::http::HttpServer;
 use server::http::access::AccessControl;
 use server::{Connections, Daemon, Live, MemoryBlobs, ReloadRequest, rpc};
@@ -142,16 +142,15 @@ impl RunningDaemon {
         let live = Arc::new(Live::new(assembly.live_settings()));
         let access = Arc::new(AccessControl::new(&config.http, live.clone()));
         let blobs = Arc::new(MemoryBlobs::default());
-        let submissions = SubmissionService::start(
-            fleet.clone(),
-            capacity_changed.clone(),
-            config.queue.clone(),
-            instance.folder(),
-            assembly.cache(instance.folder()),
-            blobs.clone(),
-            store.clone(),
-            Arc::new(callbacks),
-        );
+        let keepers = ServiceKeepers {
+            state_folder: instance.folder(),
+            cache: assembly.cache(instance.folder()),
+            blobs: blobs.clone(),
+            store: store.clone(),
+            callbacks: Arc::new(callbacks),
+        };
+        let submissions =
+            SubmissionService::start(fleet.clone(), capacity_changed.clone(), config.queue.clone(), keepers);
         submissions.callbacks().set_tokens(access.clone());
         let opening = match is_open {
             true => {

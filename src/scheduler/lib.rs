@@ -92,6 +92,6 @@ pub use outputs::BlobStore;
 pub use phase::SubmissionPhase;
 pub use receipt::ReceiptIssuer;
 pub use registry::{KeptForNextDaemon, SubmissionHandle, SubmissionIo, Viewer};
-pub use service::{Arrival, SubmissionService};
+pub use service::{Arrival, ServiceKeepers, SubmissionService};
 pub use stages::Stage;
 pub use store_access::{StoreAccess, may_pass};

@@ -140,19 +140,35 @@ fn digest(submission: &Submission) -> [u8; 32] {
     Sha256::digest(json).into()
 }
 
+/// What keeps what a submission needs or leaves.
+pub struct ServiceKeepers<'a> {
+    /// The folder that has what version 0.1 left.
+    pub state_folder: &'a Path,
+    /// Compiled programs.
+    pub cache: Cache,
+    /// Large inputs and outputs.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Submissions and reports.
+    pub store: Arc<StoreAccess>,
+    /// Where reports are sent to.
+    pub callbacks: Arc<Callbacks>,
+}
+
+impl std::fmt::Debug for ServiceKeepers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceKeepers").field("state_folder", &self.state_folder).finish_non_exhaustive()
+    }
+}
+
 impl SubmissionService {
-    /// Starts the service over the hosts of `fleet`, which notify `capacity_changed`. What version
-    /// 0.1 left is in `state_folder`.
+    /// Starts the service over the hosts of `fleet`, which notify `capacity_changed`.
     pub fn start(
         fleet: Arc<Fleet>,
         capacity_changed: Arc<Notify>,
         queue: QueueSettings,
-        state_folder: &Path,
-        cache: Cache,
-        blobs: Arc<dyn BlobStore>,
-        store: Arc<StoreAccess>,
-        callbacks: Arc<Callbacks>,
+        keepers: ServiceKeepers<'_>,
     ) -> Arc<SubmissionService> {
+        let ServiceKeepers { state_folder, cache, blobs, store, callbacks } = keepers;
         store.start_watch();
         callbacks.start(store.clone());
         Arc::new(SubmissionService {

@@ -260,6 +260,75 @@ is_scraped() {
   rm /etc/prometheus/assay.rules.yml
 }
 
+# Asks assay-egress as a user: `ask_egress USER REQUEST`.
+ask_egress() {
+  printf '%s' "$2" | setpriv --reuid "$1" --regid "$1" --init-groups perl -MSocket -e '
+    socket(my $s, AF_UNIX, SOCK_STREAM, 0) or die; connect($s, sockaddr_un("/run/assay-egress/egress.sock")) or die "$!\n";
+    local $/; syswrite $s, <STDIN>; print <$s>'
+}
+callback() { printf '{"request":"callback","url":"%s","delivery":"d","signature":"s","body_bytes":2}\n{}' "$1"; }
+
+# The process with the network: started by the daemon's first question, under a user of its own that sees neither state nor
+# engine; a report of a token's submission reaches its receiver.
+delivers_callbacks() {
+  local drop_in=/etc/assay/assayd.toml.d/40-callbacks.toml token=assay_0000000000000000000000000000000000000000000000000000000000000000
+  local pid said status egress=assay-egress.service
+  [ "$(property ActiveState $egress)" = inactive ] || fail "it runs although no callbacks are configured"
+  cat >/root/receiver.pl <<'END'
+use IO::Socket::INET;
+my $listener = IO::Socket::INET->new(LocalAddr => "127.0.0.1:9470", Listen => 5, ReuseAddr => 1) or die;
+while (my $stream = $listener->accept) {
+  my $text = "";
+  while (sysread $stream, $text, 65536, length $text) { last if $text =~ /\}\s*$/ }
+  open my $file, ">>", "/root/arrived"; print $file $text; close $file;
+  print $stream "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"; close $stream;
+}
+END
+  perl /root/receiver.pl & local receiver=$!
+  mkdir -p "${drop_in%/*}"
+  {
+    printf '[http]\napi = true\ncallbacks = ["http://127.0.0.1:9470"]\n[[http.tokens]]\nname = "ci"\ntenant = "t"\n'
+    printf 'sha256 = "%s"\n' "$(printf %s $token | sha256sum | cut -d ' ' -f 1)"
+  } >$drop_in
+  systemctl restart assayd
+  egress_is_active() { [ "$(property ActiveState $egress)" = active ]; }
+  wait_for 60 'the daemon starts it' egress_is_active
+  pid=$(property MainPID $egress) status=/proc/$(property MainPID $egress)/status
+  [ "$(ps -o user= -p "$pid")" = assay-egress ] || fail "it runs as $(ps -o user= -p "$pid")"
+  [ "$(id -nG assay-egress)" = assay-egress ]
+  systemd-analyze security --no-pager --threshold=25 $egress | tail -n 1
+  grep -q '^NoNewPrivs:.1' "$status"
+  grep -q '^Seccomp:.2' "$status"
+  grep -q '^CapBnd:.0000000000000000' "$status"
+  [ -z "$(nsenter --mount --target "$pid" ls -A /var/lib/assay)" ] || fail "it sees the state"
+  docker version >/dev/null
+  ! nsenter --mount --target "$pid" docker version >/dev/null 2>&1 || fail "it reaches the engine"
+  # the daemon may ask, others may not
+  ! ask_egress bob '{"request":"probe"}
+' 2>/dev/null || fail "bob may ask"
+  said=$(ask_egress assay "$(callback http://127.0.0.1:9470/by-hand)")
+  [ "$said" = '{"reply":"answered","status":200}' ] || fail "$said"
+  for url in http://127.0.0.1:9464/ http://127.0.0.1:9470@evil/ https://example.org/; do
+    said=$(ask_egress assay "$(callback $url)")
+    case $said in '{"reply":"refused"'*) ;; *) fail "$url: $said" ;; esac
+  done
+  # killed, it is started by the next question
+  systemctl kill --signal=KILL $egress
+  [ "$(ask_egress assay '{"request":"probe"}
+')" = '{"reply":"ready"}' ]
+  rm -f /root/arrived
+  curl -fsS --max-time 30 -H "Authorization: Bearer $token" -H 'Content-Type: application/json' -d '{"language":"bash",
+    "files":[{"path":"a.sh","content":"echo hello"}],"callback_url":"http://127.0.0.1:9470/hook"}' "$http/api/v1/submissions?wait=false"
+  delivered() { grep -F '"verdict":"accepted"' /root/arrived && grep -i '^assay-signature: t=' /root/arrived; }
+  wait_for 60 'the report arrives' delivered
+  assay health | grep -F callbacks >/dev/null
+  kill $receiver
+  rm -r $drop_in /root/receiver.pl
+  rmdir "${drop_in%/*}" 2>/dev/null || true
+  systemctl stop $egress
+  systemctl restart assayd
+}
+
 # Stopped as by a debugger: no watchdog notification comes, systemd kills it, its sandboxes go, and it is back.
 survives_the_watchdog() {
   local before old
