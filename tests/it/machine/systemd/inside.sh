@@ -246,6 +246,42 @@ has_an_http_listener() {
   asked livez >/dev/null
 }
 
+# The status of a request with these words; its answer is in /root/answer.
+status_of() { curl -sS --max-time 60 -o /root/answer -w '%{http_code}' "$@"; }
+judged() { # judged TOKEN: a program is judged over HTTP
+  local program='{"language":"bash","files":[{"path":"main.sh","content":"echo by http"}]}'
+  [ "$(status_of "$http/api/v1/submissions" -H "Authorization: Bearer $1" --json "$program")" = 200 ] || return 1
+  grep -F '"stdout":"by http\n"' /root/answer >/dev/null
+}
+
+# The API on the listener that systemd opened: one setting and one token, as docs/HTTP.md has it.
+serves_the_api() {
+  local token
+  [ "$(status_of "$http/api/v1/profiles")" = 404 ] || fail "the API is served before it was asked for"
+  printf '[http]\napi = true\n' >/etc/assay/assayd.toml.d/40-http.toml
+  systemctl restart assayd
+  [ "$(status_of "$http/api/v1/profiles")" = 401 ] || fail "without a token: $(cat /root/answer)"
+  assay token add ci --tenant course --expires 30d --json >/root/token.json
+  token=$(grep -oE 'assay_[0-9a-f]{64}' /root/token.json)
+  judged "$token" || fail "$(cat /root/answer)"
+  keeps_tokens
+  # it is kept as a hash, and nothing of it is in the log
+  ! grep -aF "$token" /var/lib/assay/assay.db* || fail "the store has the token"
+  ! journalctl --no-pager --output cat | grep -F "$token" || fail "the log has the token"
+  journalctl --unit assayd.service --no-pager --output json | grep -F token.add >/dev/null || fail "no line of audit"
+  assay token add old --tenant course --json >/root/old.json
+  assay token revoke old
+  ! judged "$(grep -oE 'assay_[0-9a-f]{64}' /root/old.json)" || fail "a revoked token is accepted"
+  hardened >/dev/null
+}
+
+# Tokens outlive restarts and upgrades.
+keeps_tokens() {
+  systemctl restart assayd
+  judged "$(grep -oE 'assay_[0-9a-f]{64}' /root/token.json)" || fail "$(cat /root/answer)"
+  assay token list | grep -F ci >/dev/null
+}
+
 # A Prometheus out of Debian, with the configuration that is shipped: it scrapes, and the daemon's host is up in what it has.
 is_scraped() {
   says_one() { promtool query instant http://127.0.0.1:9090 "$1" | grep -F '=> 1 @' >/dev/null; }

@@ -159,6 +159,7 @@ fn the_package_is_installed_used_upgraded_and_purged_under_systemd() {
     machine.step(&["reloads"]);
     machine.step(&["has_an_http_listener"]);
     machine.step(&["is_scraped"]);
+    machine.step(&["serves_the_api"]);
     machine.step(&["delivers_callbacks"]);
     machine.step(&["survives_the_watchdog"]);
     machine.step(&["survives_an_engine_restart"]);
@@ -166,6 +167,7 @@ fn the_package_is_installed_used_upgraded_and_purged_under_systemd() {
     machine.step(&["engine_over_tls"]);
     machine.step(&["upgrades_under_load", &second, "0.1.1"]);
     machine.step(&["finds_history"]);
+    machine.step(&["keeps_tokens"]);
     machine.step(&["keeps_single_use_without_a_tenant"]);
     machine.step(&["refuses_to_break_a_daemon", &second]);
     machine.step(&["removes_and_purges"]);
