@@ -8,7 +8,6 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use serde_json::{Map, Value, json};
 
@@ -120,13 +119,10 @@ async fn judge(call: &ApiCall, request: Request) -> Result<Response, Problem> {
 }
 
 pub(super) async fn run(call: Result<ApiCall, Problem>, request: Request) -> Response {
-    let done = match &call {
-        Ok(call) => judge(call, request).await,
-        Err(_) => {
-            return call.map_or_else(failed, |_| StatusCode::INTERNAL_SERVER_ERROR.into_response());
-        }
-    };
-    done.unwrap_or_else(failed)
+    match call {
+        Ok(call) => judge(&call, request).await.unwrap_or_else(failed),
+        Err(problem) => failed(problem),
+    }
 }
 
 /// A problem with the fields of an answer beside its own.

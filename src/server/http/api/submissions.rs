@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -27,7 +27,7 @@ use protocol::Submission;
 use protocol::http::{InputBody, StateQuery, SubmitQuery, TenantQuery};
 use protocol::params::{GetParams, IdParams, InputParams, ListParams};
 use protocol::results::Submitted;
-use scheduler::SubmissionHandle;
+use scheduler::{SubmissionHandle, SubmissionPhase};
 
 /// The header that names a submission, so that a request can be sent again.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -144,8 +144,9 @@ pub(super) async fn state(
     if let (Some(handle), Some(wait_ms)) = (&known, wait_ms) {
         wait_for_report(handle, wait_ms).await?;
     }
+    let done = known.filter(|handle| matches!(handle.phase(), SubmissionPhase::Done(_)));
     let reply = submissions::get_state(context, GetParams { id, tenant, history }).await?;
-    if let Some(handle) = known {
+    if let Some(handle) = done {
         context.daemon.submissions.fetched(&handle);
     }
     reply::counted(&context.account, reply)
@@ -181,10 +182,9 @@ pub(super) async fn receipt(
 ) -> Result<Response, Problem> {
     let context = &call.context;
     let reply = history::receipt_of(context, IdParams { id, tenant }).await?;
-    Ok(reply::counted(&context.account, reply)?.into_response())
+    reply::counted(&context.account, reply)
 }
 
-/// Not in the list: what only the head can get wrong.
 #[cfg(test)]
 mod tests {
     use super::*;
