@@ -144,7 +144,6 @@ fn digest(submission: &Submission) -> [u8; 32] {
 pub struct ServiceKeepers<'a> {
     /// The folder that has what version 0.1 left.
     pub state_folder: &'a Path,
-    /// Compiled programs.
     pub cache: Cache,
     /// Large inputs and outputs.
     pub blobs: Arc<dyn BlobStore>,
