@@ -35,6 +35,7 @@ mod engine {
     mod hostile;
     mod hot;
     pub mod http;
+    mod http_rights;
     mod http_tokens;
     mod images;
     mod isolation;
