@@ -71,6 +71,7 @@ async fn find_row(
     id: &str,
     tenant: Option<&str>,
 ) -> Result<Option<(Arc<Store>, HistoryRow)>, CallError> {
+    let tenant = context.peer.visible_tenant(tenant)?;
     let store = open_store(context)?;
     for is_settled in [false, true] {
         if is_settled {
@@ -171,7 +172,8 @@ pub(crate) async fn list(context: &CallContext, given: ListParams) -> CallResult
             None => return Err(CallError::bad("cursor", "cursor: is not the next_cursor of a page")),
         },
     };
-    let principal = visible_principal(context);
+    let (principal, tenant) = (visible_principal(context), context.peer.visible_tenant(tenant.as_deref())?);
+    let tenant = tenant.map(str::to_owned);
     let verdict = verdict.map(|verdict| verdict.as_str().to_owned());
     let filter = HistoryFilter { principal, tenant, language, verdict, since_ms, until_ms };
     let store = open_store(context)?;
@@ -184,7 +186,8 @@ pub(crate) async fn list(context: &CallContext, given: ListParams) -> CallResult
 /// Counts of finished submissions.
 pub(crate) async fn stats(context: &CallContext, given: Value) -> CallResult {
     let StatsParams { tenant, verdict, language, since_ms, until_ms } = params(given)?;
-    let principal = visible_principal(context);
+    let (principal, tenant) = (visible_principal(context), context.peer.visible_tenant(tenant.as_deref())?);
+    let tenant = tenant.map(str::to_owned);
     let verdict = verdict.map(|verdict| verdict.as_str().to_owned());
     let filter = HistoryFilter { principal, tenant, language, verdict, since_ms, until_ms };
     let store = open_store(context)?;

@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use tokio::net::UnixStream;
 
+use super::error::CallError;
 use config::{CallerRule, SocketSettings};
 use protocol::Principal;
+use protocol::code::Code;
 
 const OVERFLOW_UID: u32 = 65_534;
 
@@ -23,6 +25,24 @@ pub struct Peer {
     pub tenant: Option<Arc<str>>,
     pub may_submit: bool,
     pub is_admin: bool,
+}
+
+impl Peer {
+    /// The tenant whose submissions a call is about, if it is about one. A caller whose tenant is
+    /// fixed sees those of no other one, also of a time when it had another.
+    ///
+    /// # Errors
+    /// It names another tenant than its own.
+    pub(crate) fn visible_tenant<'a>(&'a self, given: Option<&'a str>) -> Result<Option<&'a str>, CallError> {
+        match (&self.tenant, given) {
+            (Some(own), Some(given)) if !self.is_admin && **own != *given => {
+                let message = format!("tenant: your token is for the tenant {own:?}; leave the field out");
+                Err(CallError::new(Code::Forbidden, message).at_field("tenant"))
+            }
+            (Some(own), _) if !self.is_admin => Ok(Some(own)),
+            _ => Ok(given),
+        }
+    }
 }
 
 /// The roles of the configuration with all names resolved.
@@ -133,6 +153,23 @@ mod tests {
         assert_eq!(of(8, 1), Some((true, true)));
         assert_eq!(of(0, 0), Some((true, true)));
         assert_eq!(of(900, 1), Some((true, true)));
+    }
+
+    #[test]
+    fn a_caller_with_a_tenant_of_its_own_sees_no_other() {
+        let peer = |tenant: Option<&str>, is_admin| Peer {
+            principal: Principal::Token("ci".into()),
+            tenant: tenant.map(Arc::from),
+            may_submit: true,
+            is_admin,
+        };
+        let (token, admin, uid) = (peer(Some("T"), false), peer(Some("T"), true), peer(None, false));
+        assert_eq!([None, Some("T")].map(|given| token.visible_tenant(given)), [Ok(Some("T")), Ok(Some("T"))]);
+        assert_eq!(token.visible_tenant(Some("U")).unwrap_err().code, Code::Forbidden);
+        assert_eq!(token.visible_tenant(Some("")).unwrap_err().code, Code::Forbidden);
+        for peer in [admin, uid] {
+            assert_eq!([None, Some("U")].map(|given| peer.visible_tenant(given)), [Ok(None), Ok(Some("U"))]);
+        }
     }
 
     #[test]

@@ -176,11 +176,13 @@ pub(crate) fn available(report: Result<ReportText, KeptForNextDaemon>) -> Result
 }
 
 pub(crate) fn find(context: &CallContext, id: &str, tenant: Option<&str>) -> Result<Arc<SubmissionHandle>, CallError> {
+    context.peer.visible_tenant(tenant)?;
     find_known(context, id, tenant).ok_or_else(history::not_found)
 }
 
 /// The submission, if memory has it.
 pub(crate) fn find_known(context: &CallContext, id: &str, tenant: Option<&str>) -> Option<Arc<SubmissionHandle>> {
+    let tenant = context.peer.visible_tenant(tenant).ok()?;
     context.daemon.submissions.find(&context.viewer(), id, tenant)
 }
 
@@ -279,16 +281,17 @@ pub(crate) async fn list_of(context: &CallContext, given: ListParams) -> CallRes
     if given.is_history() {
         return history::list(context, given).await;
     }
-    Ok(context.account.work(0, || list_known(context, &given)).await)
+    let tenant = context.peer.visible_tenant(given.tenant.as_deref())?;
+    Ok(context.account.work(0, || list_known(context, given.state.as_deref(), tenant)).await)
 }
 
 /// The submissions that memory has.
-fn list_known(context: &CallContext, ListParams { state, tenant, .. }: &ListParams) -> ResultText {
+fn list_known(context: &CallContext, state: Option<&str>, tenant: Option<&str>) -> ResultText {
     let mut rows = Vec::new();
     for entry in context.daemon.submissions.list(&context.viewer()) {
         let word = state_word(&entry.phase());
-        let is_match = state.as_deref().is_none_or(|state| state == word.as_str())
-            && tenant.as_deref().is_none_or(|tenant| tenant == entry.caller.tenant);
+        let is_match = state.is_none_or(|state| state == word.as_str())
+            && tenant.is_none_or(|tenant| tenant == entry.caller.tenant);
         if is_match {
             rows.push(SubmissionRow {
                 id: entry.id.clone(),

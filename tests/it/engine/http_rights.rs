@@ -139,7 +139,7 @@ const ROUTES: [(&str, &str, u16); 6] = [
     ("GET", "/api/v1/blobs/{id}", 200),
 ];
 
-/// Asks every route for what is its own, another's and nobody's, and compares: `own` and `others`
+/// Asks every route for what is its own, another's and what does not exist, and compares: `own` and `others`
 /// say whether they are reached.
 fn check(who: &Who, own_id: &str, other: &Who, other_id: &str, own: Reach, others: Reach, wrong: &mut Vec<String>) {
     for (method, path, reached) in ROUTES {
@@ -153,7 +153,7 @@ fn check(who: &Who, own_id: &str, other: &Who, other_id: &str, own: Reach, other
         // an admin sees another's submissions, and no blob that was uploaded for one
         let others = if is_blob && others == Reach::Yes { Reach::Absent } else { others };
         let expected = [own.status(reached), others.status(reached), own.max(Reach::Absent).status(404)];
-        for ((answer, expected), whose) in answers.iter().zip(expected).zip(["own", "another's", "nobody's"]) {
+        for ((answer, expected), whose) in answers.iter().zip(expected).zip(["own", "another's", "absent"]) {
             if answer.status != expected {
                 let got = answer.status;
                 wrong.push(format!(
@@ -162,11 +162,11 @@ fn check(who: &Who, own_id: &str, other: &Who, other_id: &str, own: Reach, other
                 ));
             }
         }
-        let [_, theirs, nobodys] = &answers;
+        let [_, theirs, absent] = &answers;
         // the answers repeat the id that was asked for
-        let (theirs, nobodys) = (theirs.body.replace(ids[1], "ID"), nobodys.body.replace(ids[2], "ID"));
-        if answers[1].status == 404 && theirs != nobodys {
-            wrong.push(format!("{} {method} {path}: {theirs} tells from {nobodys}", who.name));
+        let (theirs, absent) = (theirs.body.replace(ids[1], "ID"), absent.body.replace(ids[2], "ID"));
+        if answers[1].status == 404 && theirs != absent {
+            wrong.push(format!("{} {method} {path}: {theirs} tells from {absent}", who.name));
         }
     }
 }
@@ -255,6 +255,13 @@ fn every_caller_reaches_its_own_and_what_is_anothers_is_absent() {
     // a tenant that is not its own
     let foreign = json!({ "tenant": "U", "language": "bash", "files": [{ "path": "main.sh", "content": "echo 1" }] });
     assert_eq!(token.ask("POST", "/api/v1/submissions", &foreign.to_string()).status, 403);
+    for path in
+        ["/api/v1/submissions/own?tenant=U", "/api/v1/submissions?tenant=U", "/api/v1/submissions?tenant=U&limit=1"]
+    {
+        assert_eq!(token.ask("GET", path, "").status, 403, "{path}");
+    }
+    assert_eq!(token.ask("DELETE", "/api/v1/submissions/own?tenant=U", "").status, 403);
+    assert_eq!(token.ask("GET", "/api/v1/submissions/own?tenant=T", "").status, 200);
     // a page of another site, with the browser's cookie
     let fields = of_token.replace("same-origin", "cross-site");
     assert_eq!(door.ask("GET", "/api/v1/submissions/own", &fields, "").status, 403);

@@ -1,6 +1,7 @@
 //! Tokens of the HTTP API as an operator handles them: they outlive the daemon, are on the disk as
 //! hashes only, end at once, and every change of them is in the audit log.
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -37,6 +38,17 @@ fn is(found: &[(String, String)], expected: &[(&str, &str)]) {
     assert_eq!(found, expected);
 }
 
+/// The status of a request with a token.
+fn profiles(daemon: &Daemon, token: &str) -> u16 {
+    let address = crate::engine::http::http_address(daemon);
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let fields = format!("host: {address}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");
+    stream.write_all(format!("GET /api/v1/profiles HTTP/1.1\r\n{fields}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer[9..12].parse().unwrap()
+}
+
 /// Files below a folder that have these bytes.
 fn files_with(folder: &Path, bytes: &[u8]) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
@@ -53,15 +65,24 @@ fn files_with(folder: &Path, bytes: &[u8]) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn tokens_outlive_the_daemon_and_their_ends_do_too() {
-    let mut daemon = daemon("");
+    let mut daemon = daemon("[http]\napi = true\nlisten = '127.0.0.1:0'\n");
     let added = assay(&daemon, &["token", "add", "ci", "--tenant", "team-a", "--expires", "90d"]);
     assert!(added.status.success(), "{}", said(&added));
     assert!(said(&added).starts_with("assay_"), "{}", said(&added));
     assert!(assay(&daemon, &["token", "add", "ops", "--tenant", "ops", "--role", "admin"]).status.success());
+    let token = said(&added).lines().next().unwrap().to_owned();
     daemon.kill9();
     daemon.start_again();
     is(&states(&daemon), &[("ci", "active"), ("ops", "active")]);
+    // it is accepted, and its use is kept by a daemon that ends as it should
+    assert_eq!(profiles(&daemon, &token), 200);
+    daemon.terminate();
+    daemon.start_again();
+    let used = daemon.caller().ok("token.list", json!({}))["tokens"][0]["used_ms"].clone();
+    assert!(used.as_i64().is_some_and(|used_ms| used_ms > 1_700_000_000_000), "{used}");
+    assert_eq!(profiles(&daemon, &token), 200);
     assert!(assay(&daemon, &["token", "revoke", "ci"]).status.success());
+    assert_eq!(profiles(&daemon, &token), 401);
     daemon.kill9();
     daemon.start_again();
     is(&states(&daemon), &[("ci", "revoked"), ("ops", "active")]);
