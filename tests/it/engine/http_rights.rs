@@ -139,8 +139,8 @@ const ROUTES: [(&str, &str, u16); 6] = [
     ("GET", "/api/v1/blobs/{id}", 200),
 ];
 
-/// Asks every route for what is its own, another's and what does not exist, and compares: `own` and `others`
-/// say whether they are reached.
+/// Asks every route for what is its own, another's and what does not exist, and compares: `own` and
+/// `others` say whether they are reached.
 fn check(who: &Who, own_id: &str, other: &Who, other_id: &str, own: Reach, others: Reach, wrong: &mut Vec<String>) {
     for (method, path, reached) in ROUTES {
         let is_blob = path.contains("blobs");
