@@ -29,6 +29,10 @@ pub(super) const PATHS: &[&str] = &["/health", "/livez", "/readyz", "/metrics"];
 
 const JSON: &str = "application/json";
 
+/// What a caller of the API is told where it is off.
+const NO_API: &str = "the API is not served here: set http.api = true in the configuration and restart the daemon; it is \
+                      then on http.listen, or on assay-http.socket";
+
 /// A rendered text of the metrics and when it was rendered.
 type CachedText = Arc<Mutex<Option<(Instant, Bytes)>>>;
 
@@ -130,6 +134,7 @@ impl Routes {
         let path = self.paths.iter().copied().find(|path| *path == request.uri().path());
         let has_body = !request.body().is_end_stream();
         let HttpReply { status, content_type, body } = match (path, request.method()) {
+            (None, _) if request.uri().path().starts_with("/api/") => self.error(StatusCode::NOT_FOUND, NO_API),
             _ if has_body => self.error(StatusCode::PAYLOAD_TOO_LARGE, "no path here takes a body"),
             (None, _) => self.error(StatusCode::NOT_FOUND, "unknown path"),
             (Some(path), &Method::GET | &Method::HEAD) => self.get(path, &request).await,

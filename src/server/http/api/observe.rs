@@ -11,6 +11,7 @@ use http::Method;
 
 use super::REQUEST_ID;
 use super::call::CalledBy;
+use super::problem::RefusedFor;
 use crate::http::access::PeerAddress;
 use crate::http::counts::HttpMetrics;
 use telemetry::text::clean;
@@ -34,10 +35,12 @@ pub(super) async fn observe(State(counts): State<Arc<HttpMetrics>>, mut request:
         id: clean(id).chars().take(MAX_ID_CHARS).collect(),
         called_by,
         status: HUNG_UP,
+        refused_for: None,
     };
     // a hang-up drops this future
     let response = next.run(request).await;
     observed.status = response.status().as_u16();
+    observed.refused_for = response.extensions().get::<RefusedFor>().cloned();
     response
 }
 
@@ -51,11 +54,12 @@ struct ObservedRequest {
     id: String,
     called_by: CalledBy,
     status: u16,
+    refused_for: Option<RefusedFor>,
 }
 
 impl Drop for ObservedRequest {
     fn drop(&mut self) {
-        let ObservedRequest { begun, counts, method, route, address, id, called_by, status } = self;
+        let ObservedRequest { begun, counts, method, route, address, id, called_by, status, refused_for } = self;
         let route = route.as_ref().map_or("other", MatchedPath::as_str);
         let caller = called_by.get();
         counts.count_api(route, *status, caller.map(|(_, kind)| *kind));
@@ -64,6 +68,10 @@ impl Drop for ObservedRequest {
         let address = address.map(|address| address.to_string());
         let ms = (begun.elapsed().as_secs_f64() * 1e4).round() / 10.0;
         let what = if *status == HUNG_UP { "request given up by its client" } else { "request answered" };
-        tracing::info!(request = id, %method, route, status, principal, credential, address, ms, "{what}");
+        let code = refused_for.as_ref().map(|why| why.code.as_str());
+        let reason = refused_for.as_ref().map(|why| why.reason.as_str());
+        tracing::info!(
+            request = id, %method, route, status, code, reason, principal, credential, address, ms, "{what}"
+        );
     }
 }

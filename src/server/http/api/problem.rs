@@ -8,8 +8,27 @@ use serde_json::{Value, json};
 use crate::calls::error::CallError;
 use crate::http::access::AccessError;
 use protocol::code::{Code, http_status};
+use telemetry::text::clean;
 
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Why a request failed, for the access log.
+#[derive(Debug, Clone)]
+pub(super) struct RefusedFor {
+    pub(super) code: Code,
+    pub(super) reason: String,
+}
+
+/// How much of a message the access log has.
+const MAX_REASON_CHARS: usize = 200;
+
+impl RefusedFor {
+    fn of(error: &CallError) -> RefusedFor {
+        // it may repeat words of the request
+        let reason = clean(&error.message).chars().take(MAX_REASON_CHARS).collect();
+        RefusedFor { code: error.code, reason }
+    }
+}
 
 /// A request that failed.
 #[derive(Debug)]
@@ -59,6 +78,7 @@ impl From<AccessError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, format!("{}\n", self.to_json())).into_response();
+        response.extensions_mut().insert(RefusedFor::of(&self.error));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(after) = self.error.retry_after {
