@@ -77,6 +77,7 @@ pub async fn token(client: &mut RpcClient, output: OutputFormat, command: TokenC
             output.print(&reply, || {
                 out::line(out::text(&reply, "token"));
                 out::note("keep it: the daemon has its hash only, and does not show it again");
+                out::note(format_args!("its callbacks are signed with the key {}", out::text(&reply, "callback_key")));
             });
         }
         TokenCommand::List => {

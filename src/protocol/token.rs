@@ -66,6 +66,8 @@ pub struct TokenNameParams {
 pub struct TokenAdded {
     /// The token. It is shown this once; the daemon keeps its SHA-256.
     pub token: String,
+    /// The key that signs its callbacks, for their receivers. It is not shown again either.
+    pub callback_key: String,
     /// The token's row in the list.
     pub row: TokenRow,
 }

@@ -53,7 +53,8 @@ pub(crate) async fn add(context: &CallContext, given: Value) -> CallResult {
         Ok(AddTokenResult::Added(stored)) => {
             let row = context.daemon.access.token_rows().into_iter().find(|row| is_row(row, &stored.name));
             let row = row.ok_or_else(|| failed("add it to", None))?;
-            Ok(ResultText::of(&TokenAdded { token, row }))
+            let callback_key = context.daemon.submissions.callbacks().key(&hash).as_str().to_owned();
+            Ok(ResultText::of(&TokenAdded { token, callback_key, row }))
         }
         Ok(AddTokenResult::Taken { is_revoked }) => Err(taken(&name, is_revoked)),
         Ok(AddTokenResult::OtherTenant { tenant }) => {

@@ -4,13 +4,14 @@
 //! left them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::callback::{CallbackKey, CallbackSecret};
 use serde_json::{Value, json};
@@ -86,7 +87,7 @@ fn header<'a>(head: &'a str, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("no {name} in {head}")).split_once(": ").unwrap().1
 }
 
-/// `assay-egress` with the configuration of a daemon.
+/// `assay-egress` with the configuration of a daemon. Ends with the test.
 struct Egress(Child);
 
 impl Egress {
@@ -345,6 +346,19 @@ fn a_token_gets_its_reports_delivered_also_by_the_next_daemon() {
         |id: &str, url: &str| with(with(submission("bash", "echo x"), "id", json!(id)), "callback_url", json!(url));
     let url = format!("{}/hook?key=secret", receiver.url);
 
+    // the key is shown to who makes a token, and in no list
+    let added = daemon.caller().ok("token.add", json!({ "name": "made", "tenant": "t" }));
+    let sha256: [u8; 32] = Sha256::digest(added["token"].as_str().unwrap()).into();
+    assert_eq!(added["callback_key"], callback_key(&state(&daemon), &sha256).as_str());
+    assert!(!daemon.caller().ok("token.list", json!({})).to_string().contains("callback_key"));
+    let page = std::fs::read_to_string(crate::harness::root().join("docs/OPERATIONS.md")).unwrap();
+    let from = page.find("{ printf 'assay callback: key").unwrap();
+    let command = page[from..].split("```").next().unwrap().replace("/var/lib/assay", state(&daemon).to_str().unwrap());
+    let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let computed = Command::new("sh").args(["-c", &command]).env("SHA256", hex).output().unwrap();
+    let computed = String::from_utf8(computed.stdout).unwrap();
+    assert!(computed.trim().ends_with(added["callback_key"].as_str().unwrap()), "{computed}");
+
     // what cannot be delivered is refused at once
     for (path, url, status, code) in [
         ("/api/v1/submissions?wait=false", "http://evil.example/", 403, "denied"),
@@ -397,4 +411,44 @@ fn a_token_gets_its_reports_delivered_also_by_the_next_daemon() {
 fn callback_key(state: &Path, sha256: &[u8; 32]) -> CallbackKey {
     let secret = std::fs::read_to_string(state.join("callback-secret")).unwrap();
     CallbackSecret::from_text(&secret).unwrap().key(sha256)
+}
+
+#[test]
+fn the_receiver_of_the_examples_believes_signed_reports_only_and_drops_repeats() {
+    let secret = CallbackSecret::from_text(&"0f".repeat(32)).unwrap();
+    let mut python = Command::new("python3");
+    python.arg(crate::harness::root().join("examples/callback_receiver.py"));
+    python.env("CALLBACK_KEY", secret.key(&[7; 32]).as_str());
+    let mut child = python.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let _ends_with_the_test = Egress(child);
+    let url = lines.next().unwrap().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let send = |delivery: &str, signature: &str, body: &str| {
+        let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+        let length = body.len();
+        let head = format!("Assay-Delivery: {delivery}\r\nAssay-Signature: {signature}\r\nContent-Length: {length}");
+        stream
+            .write_all(format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\nConnection: close\r\n\r\n{body}").as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    let sign = |seconds: u64, body: &str| secret.key(&[7; 32]).signature(seconds, body.as_bytes());
+    let (first, second) = (report("a"), report("b"));
+    for (delivery, signature, body, status) in [
+        ("1", sign(now, &first), &first, 204),
+        ("1", sign(now, &first), &first, 204),
+        ("2", sign(now, &first), &second, 401),
+        ("2", sign(now - 3600, &second), &second, 401),
+        ("2", secret.key(&[8; 32]).signature(now, second.as_bytes()), &second, 401),
+        ("2", "t=,v1=".to_owned(), &second, 401),
+        ("2", "nonsense".to_owned(), &second, 401),
+        ("2", sign(now, &second), &second, 204),
+    ] {
+        assert_eq!(send(delivery, &signature, body), status, "{delivery} {signature}");
+    }
+    let printed: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
+    assert_eq!(printed, ["a accepted", "b accepted"]);
 }
