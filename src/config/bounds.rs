@@ -157,6 +157,10 @@ pub const MAX_ID_BYTES: usize = 128;
 /// Length of the URL of a callback.
 pub const MAX_CALLBACK_URL_BYTES: usize = 2048;
 
+/// Callbacks of one principal that wait for their receivers: the reports of all of them stay in the
+/// store, beyond `store.max` if need be.
+pub const MAX_WAITING_CALLBACKS: u64 = 4096;
+
 /// Receivers of callbacks that `[http] callbacks` may name: each may have deliveries of its own
 /// under way.
 pub const MAX_CALLBACK_RECEIVERS: usize = 256;

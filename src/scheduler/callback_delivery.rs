@@ -152,6 +152,10 @@ impl Callbacks {
         let now = store.now_ms();
         let mut wait = PROBE_PERIOD;
         for waiting in receivers {
+            if waiting.next_ms > now {
+                wait = wait.min(Duration::from_millis(waiting.next_ms.saturating_sub(now).unsigned_abs()));
+                continue;
+            }
             let busy = self.keys_under_way(&waiting.receiver);
             let room = MAX_PER_RECEIVER.saturating_sub(busy.len()).min(MAX_DELIVERIES.saturating_sub(self.busy()));
             // one that ends makes room, and wakes the task
@@ -160,12 +164,8 @@ impl Callbacks {
             }
             let (receiver, limit) = (waiting.receiver.clone(), room + busy.len());
             let due = on_store(store, move |store| store.due_callbacks(&receiver, limit)).await?;
-            let due: Vec<DueCallback> = due.into_iter().filter(|found| !busy.contains(&found.history)).collect();
-            if due.is_empty() && waiting.next_ms > now {
-                let left = waiting.next_ms.saturating_sub(now).unsigned_abs();
-                wait = wait.min(Duration::from_millis(left.max(1)));
-            }
-            for callback in due.into_iter().take(room) {
+            let due = due.into_iter().filter(|found| !busy.contains(&found.history));
+            for callback in due.take(room) {
                 let slot = self.take_slot(&callback);
                 let (callbacks, store) = (self.clone(), store.clone());
                 tokio::spawn(async move {

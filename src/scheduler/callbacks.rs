@@ -20,6 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use config::HttpSettings;
+use config::bounds::MAX_WAITING_CALLBACKS;
 use config::callbacks::{CallbackRefusal, CallbackRules, Receiver};
 use protocol::callback::{CallbackKey, CallbackSecret};
 use protocol::status::{CheckKind, HealthCheck};
@@ -44,6 +45,10 @@ pub enum CallbackDenied {
         "callback_url: goes with submission.submit (over HTTP: wait=false), whose report is kept until it is delivered"
     )]
     NotKept,
+    #[error(
+        "callback_url: {MAX_WAITING_CALLBACKS} callbacks of yours wait already; see why their receivers do not take them"
+    )]
+    TooMany,
     #[error("callback_url: {0}")]
     Url(#[from] CallbackRefusal),
 }
@@ -141,7 +146,8 @@ impl Callbacks {
         !self.rules.read().is_empty()
     }
 
-    /// Decides about the callback of a submission, if it asks for one.
+    /// Decides about the callback of a submission, if it asks for one; `waiting` counts those of its
+    /// principal that are not delivered yet.
     ///
     /// # Errors
     /// See [`CallbackDenied`].
@@ -150,6 +156,7 @@ impl Callbacks {
         submission: &Submission,
         principal: &Principal,
         is_kept: bool,
+        waiting: impl FnOnce() -> u64,
     ) -> Result<Option<PendingCallback>, CallbackDenied> {
         let Some(url) = &submission.callback_url else { return Ok(None) };
         let Principal::Token(name) = principal else { return Err(CallbackDenied::NoToken) };
@@ -158,6 +165,9 @@ impl Callbacks {
             return Err(CallbackDenied::NotKept);
         }
         let (url, receiver) = self.rules.read().admit(url)?;
+        if waiting() >= MAX_WAITING_CALLBACKS {
+            return Err(CallbackDenied::TooMany);
+        }
         Ok(Some(PendingCallback { url: url.into(), receiver: receiver.to_string(), token }))
     }
 
@@ -225,7 +235,7 @@ pub(super) mod tests {
         let token = |name: &str| Principal::Token(name.into());
         let admit = |url: &str, principal, is_kept| {
             let submission = Submission { callback_url: Some(url.to_owned()), ..Submission::default() };
-            callbacks.admit(&submission, &principal, is_kept)
+            callbacks.admit(&submission, &principal, is_kept, || 0)
         };
         let good = "https://hooks.example/a";
         let pending = admit(good, token("ci"), true).unwrap().unwrap();
@@ -242,7 +252,13 @@ pub(super) mod tests {
         assert!(matches!(refused, CallbackDenied::Url(CallbackRefusal::NotNamed(_))), "{refused}");
         let message = refused.to_string();
         assert!(message.starts_with("callback_url: https://evil.example:443") && message.contains("http.callbacks"));
-        assert_eq!(callbacks.admit(&Submission::default(), &Principal::Uid(0), false), Ok(None));
+        assert_eq!(callbacks.admit(&Submission::default(), &Principal::Uid(0), false, || u64::MAX), Ok(None));
+        let submission = Submission { callback_url: Some(good.to_owned()), ..Submission::default() };
+        for (waiting, is_admitted) in [(MAX_WAITING_CALLBACKS - 1, true), (MAX_WAITING_CALLBACKS, false)] {
+            let decided = callbacks.admit(&submission, &token("ci"), true, || waiting);
+            assert_eq!(decided.is_ok(), is_admitted, "{waiting}");
+            assert!(is_admitted || decided == Err(CallbackDenied::TooMany));
+        }
     }
 
     #[test]

@@ -237,7 +237,9 @@ impl SubmissionService {
                 IdClaim::Conflict => return Err(Refusal::Conflict { id: work.id }),
             }
         }
-        let callback = self.callbacks.admit(submission, &work.caller.principal, arrival.outlives_caller);
+        let principal = &work.caller.principal;
+        let waiting = || self.store.waiting_callbacks_of(principal);
+        let callback = self.callbacks.admit(submission, principal, arrival.outlives_caller, waiting);
         let callback = callback.inspect_err(|_| self.counters.count(&self.counters.refused))?;
         if self.is_paused() && !self.is_draining() {
             self.counters.count(&self.counters.refused);

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::receipt::ReceiptIssuer;
 use super::store_watch::{self, StoreWatch};
 use config::{StoreSettings, bounds};
+use protocol::Principal;
 use protocol::status::HealthCheck;
 use store::{OpenError, Options, Retention, Store};
 use telemetry::metrics::MetricsWriter;
@@ -91,6 +92,11 @@ impl StoreAccess {
     /// Callbacks in its outbox, when it was asked last.
     pub(super) fn waiting_callbacks(&self) -> u64 {
         self.watch.waiting_callbacks()
+    }
+
+    /// The same of one principal.
+    pub(super) fn waiting_callbacks_of(&self, principal: &Principal) -> u64 {
+        self.watch.waiting_callbacks_of(&principal.to_string())
     }
 
     /// Writes its metrics.

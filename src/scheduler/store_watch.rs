@@ -62,6 +62,13 @@ impl StoreWatch {
         self.0.lock().figures.callbacks
     }
 
+    /// The same of one principal.
+    pub(super) fn waiting_callbacks_of(&self, principal: &str) -> u64 {
+        let last = self.0.lock();
+        let found = last.figures.callbacks_by_principal.iter().find(|(of, _)| of == principal);
+        found.map_or(0, |(_, count)| *count)
+    }
+
     /// Writes the metrics of the store; `problem` says why it is not open.
     ///
     /// # Errors

@@ -72,6 +72,16 @@ pub(crate) fn receivers(connection: &Connection) -> rusqlite::Result<Vec<Waiting
     select.query_map([], |row| Ok(WaitingReceiver { receiver: row.get(0)?, next_ms: row.get(1)? }))?.collect()
 }
 
+/// How many callbacks of each principal wait.
+pub(crate) fn by_principal(connection: &Connection) -> rusqlite::Result<Vec<(String, u64)>> {
+    let mut select = connection.prepare_cached(
+        "SELECT principal, count(*) FROM outbox JOIN history ON history.key = outbox.history
+         WHERE destination = 'callback' GROUP BY principal",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    select.query_map([], read)?.collect()
+}
+
 pub(crate) fn due(
     connection: &Connection,
     receiver: &str,
@@ -218,6 +228,7 @@ mod tests {
         assert_eq!(due(&store, "r1"), [("a".to_owned(), 0), ("b".to_owned(), 0)]);
         assert_eq!(store.due_callbacks("r1", 1).unwrap().len(), 1);
         assert_eq!(due(&store, "r2"), [("c".to_owned(), 0)]);
+        assert_eq!(store.figures().unwrap().callbacks_by_principal, [("uid:1000".to_owned(), 3)]);
     }
 
     #[test]

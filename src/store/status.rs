@@ -27,6 +27,8 @@ pub struct Figures {
     pub outbox: u64,
     /// Callbacks that are still to be delivered.
     pub callbacks: u64,
+    /// The same for each principal that has any.
+    pub callbacks_by_principal: Vec<(String, u64)>,
     /// When the report of the oldest of them was stored, in milliseconds since 1970.
     pub oldest_callback_ms: Option<i64>,
     /// Reports in history.

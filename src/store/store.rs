@@ -510,6 +510,7 @@ impl Store {
                 oldest_unfinished_ms: one("SELECT min(received_ms) FROM submission WHERE state <> 'answered'")?,
                 outbox: count("SELECT count(*) FROM outbox WHERE destination = 'wait'")?,
                 callbacks: count("SELECT count(*) FROM outbox WHERE destination = 'callback'")?,
+                callbacks_by_principal: callback::by_principal(connection)?,
                 oldest_callback_ms: one("SELECT min(since_ms) FROM outbox WHERE destination = 'callback'")?,
                 waiting,
                 dropped,

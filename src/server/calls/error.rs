@@ -14,6 +14,10 @@ use scheduler::{CallbackDenied, Refusal};
 /// A suggested delay when nothing better is known: a drain or a host that is down.
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
+/// When a caller whose callbacks wait in too large a number should try again: the first waits of a
+/// callback are shorter.
+const CALLBACKS_RETRY: Duration = Duration::from_secs(60);
+
 /// A failed call, as its response reports it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallError {
@@ -98,6 +102,7 @@ impl From<Refusal> for CallError {
             Refusal::Callback(CallbackDenied::NoToken | CallbackDenied::Url(CallbackRefusal::NotNamed(_))) => {
                 (Code::Denied, None)
             }
+            Refusal::Callback(CallbackDenied::TooMany) => (Code::QuotaExceeded, Some(CALLBACKS_RETRY)),
             Refusal::Callback(CallbackDenied::NotKept | CallbackDenied::Url(_)) => (Code::BadRequest, None),
             Refusal::NoSandbox { is_image: true, .. } => (Code::ImageFailed, None),
             Refusal::NoSandbox { is_image: false, .. } => (Code::Unsupported, None),
