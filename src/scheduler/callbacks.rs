@@ -146,8 +146,8 @@ impl Callbacks {
         !self.rules.read().is_empty()
     }
 
-    /// Decides about the callback of a submission, if it asks for one; `waiting` counts those of its
-    /// principal that are not delivered yet.
+    /// Decides about the callback of a submission, if it asks for one; `waiting` counts those of
+    /// its principal that are not delivered yet.
     ///
     /// # Errors
     /// See [`CallbackDenied`].
