@@ -25,6 +25,12 @@ pub(super) fn cancelled(id: &str) -> Report {
     bare(id, Verdict::Cancelled, CANCELLED)
 }
 
+/// Says that not the caller but the end of the daemon cancelled a submission.
+pub(super) fn ended_by_daemon(report: &mut Report) {
+    report.message = "The daemon was stopped before the submission was done; submit it again.".to_owned();
+    report.blame = Some(Blame::Assay);
+}
+
 /// The report of a submission that was not taken in by the store when the daemon ended.
 pub(super) fn not_stored(id: &str) -> Report {
     let message = "The daemon ended before the submission was started, and could not store it; submit it again.";

@@ -82,6 +82,7 @@ pub struct SubmissionHandle {
     cancel: watch::Sender<bool>,
     /// Cancelled by the end of a drain, and can run again.
     is_interrupted: AtomicBool,
+    is_ended_by_daemon: AtomicBool,
     /// Counted in `RegistryState::retained`, with the bytes of its report.
     retained_bytes: OnceLock<usize>,
     done_at: OnceLock<Instant>,
@@ -107,6 +108,7 @@ impl SubmissionHandle {
             phase: watch::Sender::new(SubmissionPhase::Queued),
             cancel: watch::Sender::new(false),
             is_interrupted: AtomicBool::new(false),
+            is_ended_by_daemon: AtomicBool::new(false),
             retained_bytes: OnceLock::new(),
             done_at: OnceLock::new(),
         }
@@ -180,13 +182,20 @@ impl SubmissionHandle {
     /// Cancels the submission because the daemon ends. It can run again if it outlives its caller
     /// and its input was not left open.
     pub(super) fn interrupt(&self) {
-        if !*self.cancel.borrow() && self.outlives_caller() && self.io.input.is_none() {
-            self.is_interrupted.store(true, Ordering::Relaxed);
+        if !*self.cancel.borrow() {
+            self.is_ended_by_daemon.store(true, Ordering::Relaxed);
+            let can_run_again = self.outlives_caller() && self.io.input.is_none();
+            self.is_interrupted.store(can_run_again, Ordering::Relaxed);
         }
         self.cancel();
     }
 
-    /// Whether the end of the daemon cancelled it, and not its caller before.
+    /// Whether it was cancelled because the daemon ends, and not by its caller before.
+    pub(super) fn is_ended_by_daemon(&self) -> bool {
+        self.is_ended_by_daemon.load(Ordering::Relaxed)
+    }
+
+    /// Whether the end of the daemon cancelled it, and it can run again.
     pub(super) fn was_interrupted(&self) -> bool {
         self.is_interrupted.load(Ordering::Relaxed)
     }

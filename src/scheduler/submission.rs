@@ -414,7 +414,15 @@ impl<'a> SubmissionTask<'a> {
             Attempt::Cancelled => blame::cancelled(id),
         };
         report.id.clone_from(id);
+        self.explain_cancel(&mut report);
         Next::Answer(Box::new(report))
+    }
+
+    /// A caller that did not cancel its submission is told who did.
+    fn explain_cancel(&self, report: &mut Report) {
+        if report.verdict == Verdict::Cancelled && self.handle.is_ended_by_daemon() {
+            blame::ended_by_daemon(report);
+        }
     }
 
     fn finish(&mut self, finished: Finished) -> Next {
@@ -439,6 +447,7 @@ impl<'a> SubmissionTask<'a> {
         report.sandbox = Some(sandbox);
         report.timing.queue_ms = millis(self.queue_time);
         report.timing.lease_ms = millis(lease_time);
+        self.explain_cancel(&mut report);
         Next::Answer(Box::new(report))
     }
 
