@@ -5,7 +5,7 @@ TRIPLE := $(shell rustc --print host-tuple 2>/dev/null || rustc -vV 2>/dev/null 
 # The folder of the four programs; `BIN=folder make install` takes others.
 BIN ?= target/$(TRIPLE)/release
 
-.PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 test-languages accounting attacks chaos chaos-store separation soak bench bench-crowd bench-store fuzz deny sbom \
+.PHONY: help build install uninstall deb demo serve check test test-engines test-systemd test-cgroup2 test-languages accounting attacks chaos chaos-store separation soak bench bench-crowd bench-http bench-store fuzz deny sbom \
   reproducible sizes images doctor reference clean
 
 help: ## list the targets
@@ -57,6 +57,9 @@ bench-store: ## what the store costs, against the disk it is on (ROWS=n reports,
 bench-crowd: ## many callers as shipped, against bare exec and go-judge, in one run
 	scripts/bench callers $(if $(ROWS),--rows $(ROWS))
 
+bench-http: ## the API over HTTP against the socket: a thousand alternating pairs, 64 in flight, idle cost
+	scripts/bench http
+
 test-languages: ## build and try all further languages, and write the result into docs/LANGUAGES.md
 	scripts/with-engine cargo test --test it more_languages:: -- --include-ignored --nocapture --test-threads 1
 
@@ -99,9 +102,9 @@ images: build ## build the profiles' images through the running daemon
 doctor: build ## check this machine, its Docker Engine and the daemon
 	$(BIN)/assay doctor --config config/assayd.toml
 
-reference: ## regenerate the reference of settings in docs/OPERATIONS.md, and docs/openapi.json, from the code
+reference: ## regenerate the settings in docs/OPERATIONS.md, docs/openapi.json and the tables of docs/HTTP.md from the code
 	ASSAY_WRITE_REFERENCE=1 cargo test --test it docs::the_reference
-	UPDATE_GOLDEN=1 cargo test --test it openapi::the_description
+	UPDATE_GOLDEN=1 cargo test --test it openapi::the_
 
 clean: ## remove build output (images stay on the engine: assay/*)
 	cargo clean

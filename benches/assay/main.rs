@@ -11,10 +11,11 @@
 //! | `talk` | a question and its answer of an interactive problem, against a ping |
 //! | `hot` | hot runtimes against the same command executed bare |
 //! | `refill` | what parts of a container's creation cost |
+//! | `http` | the API over HTTP against the socket, and its idle cost (`make bench-http`) |
 //! | `pairs` | two builds of the daemon against each other, in alternating pairs |
 //!
-//! Without a name, all but `callers`, `refill` and `pairs` run. "Bare" is the same program executed
-//! directly in the image's root file system. Every output is verified.
+//! Without a name, all but `callers`, `refill`, `http` and `pairs` run. "Bare" is the same program
+//! executed directly in the image's root file system. Every output is verified.
 #![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code)]
 
 mod bare;
@@ -24,6 +25,7 @@ mod crowd;
 mod daemon;
 mod engine;
 mod hot;
+mod http;
 mod isolation;
 mod judging;
 mod pairs;
@@ -67,6 +69,7 @@ enum Benchmark {
     Hot(HotOptions),
     Refill,
     Talk,
+    Http(http::HttpOptions),
     Pairs(pairs::PairsOptions),
     Callers(callers::CallersOptions),
     #[command(hide = true)]
@@ -106,6 +109,7 @@ fn main() {
         Some(Benchmark::Hot(options)) => hot::all(runs, &options),
         Some(Benchmark::Talk) => talk::all(runs),
         Some(Benchmark::Judging) => judging::all(),
+        Some(Benchmark::Http(options)) => http::all(&options),
         Some(Benchmark::Pairs(options)) => pairs::all(&options),
         Some(Benchmark::Callers(options)) => callers::all(&options),
         Some(Benchmark::Caller(_)) => unreachable!(),

@@ -27,6 +27,7 @@ pub fn document() -> Value {
     let mut schemas = definitions.all();
     // of a query, only its fields are part of the document
     schemas.retain(|name, _| !name.ends_with("Query") && name != "ListParams");
+    schemas.values_mut().for_each(words_as_enum);
     let mut document = json!({
         "openapi": "3.1.0",
         "info": { "title": "assay", "version": env!("CARGO_PKG_VERSION"), "description": ABOUT,
@@ -47,10 +48,36 @@ pub fn document() -> Value {
     document
 }
 
+/// Makes one enumeration of a choice between words, each with its meaning: generators of clients
+/// make a type of each choice.
+fn words_as_enum(schema: &mut Value) {
+    let choices = schema["oneOf"].as_array().into_iter().flatten();
+    let mut words: Vec<Value> = Vec::new();
+    let mut meanings = schema["description"].as_str().unwrap_or_default().to_owned();
+    for choice in choices {
+        let more = match (&choice["const"], &choice["enum"]) {
+            (word @ Value::String(_), _) => vec![word.clone()],
+            (_, Value::Array(words)) => words.clone(),
+            _ => return,
+        };
+        if let Some(meaning) = choice["description"].as_str() {
+            let names: Vec<String> = more.iter().filter_map(Value::as_str).map(|word| format!("`{word}`")).collect();
+            meanings += &format!("\n\n{}: {}", names.join(", "), meaning.replace('\n', " "));
+        }
+        words.extend(more);
+    }
+    if !words.is_empty() && words.iter().all(Value::is_string) {
+        *schema = json!({ "type": "string", "enum": words, "description": meanings.trim_start() });
+    }
+}
+
 fn operation(route: &Route, definitions: &mut Definitions) -> Value {
     let mut responses = Map::new();
     for answer in route.answers {
         responses.insert(answer.status.to_string(), response(answer, definitions));
+    }
+    for (status, links) in links(route) {
+        responses[&status.to_string()]["links"] = links;
     }
     for (status, codes) in route.problems() {
         let words: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
@@ -84,6 +111,26 @@ fn operation(route: &Route, definitions: &mut Definitions) -> Value {
             json!({ "required": !route.is_body_optional, "content": { content.media_type(): media } });
     }
     operation
+}
+
+/// Where the id in an answer leads: tools that go from one request to the next use it.
+fn links(route: &Route) -> Vec<(u16, Value)> {
+    let to = |operations: &[&str], id: &str| -> Value {
+        let link = |operation: &&str| {
+            (
+                (*operation).to_owned(),
+                json!({ "operationId": operation, "parameters": { "id": format!("$response.body#/{id}") } }),
+            )
+        };
+        Value::Object(operations.iter().map(link).collect())
+    };
+    let of_submission = ["getSubmission", "followSubmission", "sendInput", "getReceipt", "cancelSubmission"];
+    match route.operation {
+        "submit" => vec![(200, to(&["getSubmission", "getReceipt"], "id")), (202, to(&of_submission, "id"))],
+        "listSubmissions" => vec![(200, to(&of_submission, "submissions/0/id"))],
+        "putBlob" => vec![(201, to(&["getBlob"], "blob"))],
+        _ => Vec::new(),
+    }
 }
 
 fn tag(route: &Route) -> &'static str {
@@ -185,5 +232,7 @@ mod tests {
         let list = &document["paths"]["/api/v1/submissions"]["get"]["parameters"];
         assert_eq!(list.as_array().unwrap().len(), 8, "{list:#}");
         assert_eq!(document["components"]["schemas"]["ListParams"], Value::Null);
+        let start = &document["components"]["schemas"]["StartKind"];
+        assert_eq!((&start["oneOf"], &start["enum"]), (&Value::Null, &json!(["hot", "warm", "cold"])));
     }
 }

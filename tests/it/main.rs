@@ -27,7 +27,7 @@ mod engine {
     mod as_written;
     mod attacks;
     mod callbacks;
-    mod contract;
+    pub mod contract;
     pub mod docker;
     pub mod faults;
     mod first_lesson;
@@ -35,6 +35,7 @@ mod engine {
     mod hostile;
     mod hot;
     pub mod http;
+    mod http_api;
     mod http_rights;
     mod http_tokens;
     mod images;

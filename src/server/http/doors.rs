@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::counts::HttpMetrics;
+use super::framing;
 use super::routes::Routes;
 
 /// The routes of a listener.
@@ -29,6 +30,10 @@ impl Doors {
     }
 
     pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
+        if let Some(why) = framing::ambiguity(request.headers()) {
+            self.counts.count_response("other", 400);
+            return framing::refusal(why);
+        }
         match &self.api {
             Some(api) if !self.routes.has(request.uri().path()) => match api.clone().call(request).await {
                 Ok(response) => response,

@@ -31,11 +31,16 @@ mod address_key;
 mod api;
 mod counts;
 mod doors;
+mod framing;
 mod listener;
 mod metrics;
 mod negotiate;
 mod paced;
 mod routes;
+
+/// For the fuzz target.
+#[doc(hidden)]
+pub use api::parsing::parse_requests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

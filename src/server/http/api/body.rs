@@ -108,6 +108,10 @@ pub(super) async fn json(account: &ByteAccount, headers: &HeaderMap, body: Body)
         return Err(ByteAccount::refusal().into());
     }
     let value = account.work(text.len(), || json::parse(&text, shape)).await?;
+    // serde would take a list for the fields in their order, and the socket takes null for none
+    if !value.is_object() {
+        return Err(CallError::new(Code::BadRequest, "the body must be a JSON object").into());
+    }
     Ok(JsonBody { value, held, received })
 }
 

@@ -26,7 +26,7 @@ use serde_json::json;
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// The number of the first event to send.
-fn first_event(headers: &HeaderMap) -> Result<u64, CallError> {
+pub(super) fn first_event(headers: &HeaderMap) -> Result<u64, CallError> {
     let Some(last) = headers.get(LAST_EVENT_ID) else { return Ok(0) };
     let number =
         last.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).and_then(|last| last.checked_add(1));

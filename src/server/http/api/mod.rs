@@ -20,6 +20,7 @@ mod body;
 mod call;
 mod event_stream;
 mod observe;
+pub(super) mod parsing;
 mod problem;
 mod query;
 mod reply;

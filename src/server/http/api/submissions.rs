@@ -33,7 +33,7 @@ use scheduler::{SubmissionHandle, SubmissionPhase};
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Takes the id from the header, if the JSON has none.
-fn set_id(headers: &HeaderMap, submission: &mut Submission) -> Result<(), CallError> {
+pub(super) fn set_id(headers: &HeaderMap, submission: &mut Submission) -> Result<(), CallError> {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(key) = keys.next() else { return Ok(()) };
     let wrong = |message: &str| Err(CallError::bad("id", format!("id: {message}")));

@@ -16,10 +16,10 @@ use crate::harness::{Daemon, Options, engine_socket, eventually, root, submissio
 
 /// How a client ended.
 #[derive(Debug)]
-struct Ended {
-    status: i64,
-    stdout: String,
-    stderr: String,
+pub struct Ended {
+    pub status: i64,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 /// A relay to the daemon that breaks the first connection after this many lines. Returns the count
@@ -51,7 +51,7 @@ fn cutting(path: &Path, daemon: PathBuf, after: usize) -> Arc<AtomicUsize> {
 }
 
 /// Runs a command on this machine.
-fn here(command: &str, folder: &Path, id: &str) -> Ended {
+pub fn here(command: &str, folder: &Path, id: &str) -> Ended {
     let mut shell = Command::new("bash");
     shell.args(["-c", command]).env("ASSAY_SOCKET", folder.join("client.sock")).env("ASSAY_ID", id);
     shell.env("examples", root().join("examples")).env("folder", folder);
@@ -61,7 +61,7 @@ fn here(command: &str, folder: &Path, id: &str) -> Ended {
 }
 
 /// Runs a command in a profile's image, with the examples and the socket's folder in it.
-fn inside(image: &str, command: &str, folder: &Path, id: &str) -> Ended {
+pub fn inside(image: &str, command: &str, folder: &Path, id: &str) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let examples = root().join("examples");
     let spec = ContainerSpec {
@@ -153,7 +153,7 @@ fn daemon() -> Daemon {
 }
 
 /// The image of a profile, which is made when it is missing.
-fn image(profile: &str) -> String {
+pub fn image(profile: &str) -> String {
     let daemon = Daemon::start(&Options { profiles: profile, floor: 0, ..Options::default() });
     let built = daemon.caller().ok("image.build", json!({ "profile": profile }));
     built["tag"].as_str().unwrap().to_owned()

@@ -5,7 +5,7 @@
 //! `UPDATE_GOLDEN=1` rewrites the files; read the diff before committing it.
 
 mod document;
-mod examples;
+pub mod examples;
 pub mod openapi;
 mod outputs;
 mod transcripts;
