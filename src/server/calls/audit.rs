@@ -78,7 +78,8 @@ pub(crate) fn write_throttled(action: &str, principal: &Principal, from: &str, r
     }
 }
 
-fn write(action: &str, subject: &str, principal: &Principal, from: &str, result: Result<(), Code>) {
+/// Writes a line.
+pub(crate) fn write(action: &str, subject: &str, principal: &Principal, from: &str, result: Result<(), Code>) {
     let result = result.err().map_or("ok", Code::as_str);
     tracing::info!(target: "audit", audit = %action, %principal, %from, %subject, %result, "admin action");
 }

@@ -12,7 +12,8 @@ use protocol::code::{Code, http_status};
 pub enum AccessError {
     /// The credential is missing, or is not accepted.
     #[error(
-        "this needs a valid token: send the header \"Authorization: Bearer assay_...\" (`assay token add` makes one)"
+        "this needs a valid token or browser session: send the header \"Authorization: Bearer assay_...\" (`assay token \
+         add` makes one), or log in again"
     )]
     Unauthenticated,
     /// A login code that is not valid: used, too old, or never made.

@@ -24,6 +24,7 @@
 mod credentials;
 mod error;
 mod identity;
+mod refusal;
 mod same_origin;
 mod secret;
 mod sessions;
@@ -416,7 +417,7 @@ impl AccessControl {
         };
         let (id, session) = self.sessions.open(owner, now_ms).map_err(|_| AccessError::TooManySessions)?;
         let identity = self.of_session(SecretHash::of(&id), &session, now_ms)?;
-        audit::write_throttled("session.open", &identity.peer.principal, &format!("http {from}"), Ok(()));
+        audit::write("session.open", "", &identity.peer.principal, &format!("http {from}"), Ok(()));
         opened(identity, &credentials::session_cookie(&id), host.is_https)
     }
 

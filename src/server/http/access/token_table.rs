@@ -44,9 +44,21 @@ struct Tables {
     configured: Vec<HttpToken>,
     stored: BTreeMap<String, StoredToken>,
     by_hash: HashMap<SecretHash, Arc<KnownToken>>,
+    /// Names of tokens of the store that ended since the daemon's start, for the log.
+    ended: HashMap<SecretHash, String>,
 }
 
+/// How many tokens that ended are remembered.
+const MAX_ENDED: usize = 1024;
+
 impl Tables {
+    fn remember_end(&mut self, name: &str) {
+        let hash = self.stored.get(name).and_then(|token| token.hash);
+        if let Some(hash) = hash.filter(|_| self.ended.len() < MAX_ENDED) {
+            self.ended.insert(SecretHash(hash), name.to_owned());
+        }
+    }
+
     fn rebuild(&mut self) {
         let before = std::mem::take(&mut self.by_hash);
         let used = |hash: &SecretHash, kept: i64| {
@@ -113,6 +125,7 @@ impl TokenTable {
     /// Adds a token of the store, or replaces the one of its name.
     pub(super) fn insert(&self, token: StoredToken) {
         let mut tables = self.0.write();
+        tables.remember_end(&token.name);
         tables.stored.insert(token.name.clone(), token);
         tables.rebuild();
     }
@@ -120,6 +133,7 @@ impl TokenTable {
     /// Takes a token of the store away, at once.
     pub(super) fn revoke(&self, name: &str, now_ms: i64) {
         let mut tables = self.0.write();
+        tables.remember_end(name);
         if let Some(token) = tables.stored.get_mut(name) {
             token.hash = None;
             token.revoked_ms = token.revoked_ms.or(Some(now_ms));
@@ -137,6 +151,17 @@ impl TokenTable {
         let token = self.find(hash, now_ms)?;
         token.used_ms.fetch_max(now_ms, Ordering::Relaxed);
         Some(token)
+    }
+
+    /// Why a token is not accepted, for the log.
+    pub(super) fn why_refused(&self, hash: SecretHash, now_ms: i64) -> String {
+        let tables = self.0.read();
+        match (tables.by_hash.get(&hash), tables.ended.get(&hash)) {
+            (Some(token), _) if token.is_over(now_ms) => format!("the token {} has expired", token.name),
+            (Some(token), _) => format!("the token {} is accepted", token.name),
+            (None, Some(name)) => format!("the token {name} was revoked or replaced"),
+            (None, None) => "the token is not known (any more)".to_owned(),
+        }
     }
 
     /// The hash of the token with this name, if it is accepted. Looks at all of them: for a

@@ -119,7 +119,9 @@ impl FromRequestParts<Api> for ApiCall {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<ApiCall, Problem> {
         let unknown = || CallError::new(Code::Internal, "the route or the address of the request is not known");
         let address = parts.extensions.get::<PeerAddress>().copied().ok_or_else(unknown)?;
-        let identity = api.daemon.access.identify(parts, &address)?;
+        let access = &api.daemon.access;
+        let refused = |error| Problem::from(error).logged(access.refusal(error, parts, &address));
+        let identity = access.identify(parts, &address).map_err(refused)?;
         if let Some(CalledBy(called_by)) = parts.extensions.get() {
             let _ = called_by.set((identity.peer.principal.clone(), identity.kind));
         }

@@ -89,7 +89,14 @@ async fn check_head(State(api): State<Api>, request: Request, next: Next) -> Res
     let (parts, body) = request.into_parts();
     match api.daemon.access.check_head(&parts) {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(error) => Problem::from(error).into_response(),
+        Err(error) => {
+            let problem = Problem::from(error);
+            match parts.extensions.get() {
+                Some(address) => problem.logged(api.daemon.access.refusal(error, &parts, address)),
+                None => problem,
+            }
+            .into_response()
+        }
     }
 }
 

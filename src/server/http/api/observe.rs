@@ -15,6 +15,9 @@ use super::problem::RefusedFor;
 use crate::http::access::PeerAddress;
 use crate::http::counts::HttpMetrics;
 use telemetry::text::clean;
+use telemetry::throttle::LogThrottle;
+
+static REFUSED: LogThrottle = LogThrottle::new();
 
 /// How much of a request's id is logged.
 const MAX_ID_CHARS: usize = 64;
@@ -70,8 +73,16 @@ impl Drop for ObservedRequest {
         let what = if *status == HUNG_UP { "request given up by its client" } else { "request answered" };
         let code = refused_for.as_ref().map(|why| why.code.as_str());
         let reason = refused_for.as_ref().map(|why| why.reason.as_str());
+        // a stranger must not fill the log
+        let suppressed = match caller.is_none() && *status >= 400 {
+            true => match REFUSED.allow() {
+                Some(suppressed) => Some(suppressed).filter(|suppressed| *suppressed > 0),
+                None => return,
+            },
+            false => None,
+        };
         tracing::info!(
-            request = id, %method, route, status, code, reason, principal, credential, address, ms, "{what}"
+            suppressed, request = id, %method, route, status, code, reason, principal, credential, address, ms, "{what}"
         );
     }
 }

@@ -23,10 +23,11 @@ pub(super) struct RefusedFor {
 const MAX_REASON_CHARS: usize = 200;
 
 impl RefusedFor {
-    fn of(error: &CallError) -> RefusedFor {
+    fn of(problem: &Problem) -> RefusedFor {
+        let text = problem.logged.as_ref().unwrap_or(&problem.error.message);
         // it may repeat words of the request
-        let reason = clean(&error.message).chars().take(MAX_REASON_CHARS).collect();
-        RefusedFor { code: error.code, reason }
+        let reason = clean(text).chars().take(MAX_REASON_CHARS).collect();
+        RefusedFor { code: problem.error.code, reason }
     }
 }
 
@@ -35,11 +36,18 @@ impl RefusedFor {
 pub(crate) struct Problem {
     pub(super) status: StatusCode,
     pub(super) error: CallError,
+    /// What the log says instead of the error's message.
+    logged: Option<String>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Problem {
-        Problem { status, error: CallError::new(code, message) }
+        Problem { status, error: CallError::new(code, message), logged: None }
+    }
+
+    /// The same, with another text in the log.
+    pub(super) fn logged(self, reason: String) -> Problem {
+        Problem { logged: Some(reason), ..self }
     }
 
     /// The body as JSON.
@@ -65,7 +73,7 @@ impl Problem {
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Problem {
         let status = StatusCode::from_u16(http_status(error.code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Problem { status, error }
+        Problem { status, error, logged: None }
     }
 }
 
@@ -78,7 +86,7 @@ impl From<AccessError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, format!("{}\n", self.to_json())).into_response();
-        response.extensions_mut().insert(RefusedFor::of(&self.error));
+        response.extensions_mut().insert(RefusedFor::of(&self));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(after) = self.error.retry_after {

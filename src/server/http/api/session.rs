@@ -60,7 +60,9 @@ fn address(parts: &http::request::Parts) -> Result<PeerAddress, Problem> {
 
 pub(super) async fn open(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let (parts, SessionBody { code }) = session_body(request).await?;
-    let opened = api.daemon.access.open_session(&parts, &address(&parts)?, code.as_deref())?;
+    let (access, from) = (&api.daemon.access, address(&parts)?);
+    let refused = |error| Problem::from(error).logged(access.refusal(error, &parts, &from));
+    let opened = access.open_session(&parts, &from, code.as_deref()).map_err(refused)?;
     let OpenedSession { identity, cookie, lasts } = opened;
     let row = SessionRow {
         role: if identity.peer.is_admin { "admin" } else { "submit" }.to_owned(),
