@@ -116,6 +116,7 @@ fn reply_remedy(number: i64, code: &str, field: Option<&str>, retry_after_ms: Op
             "Ask for the role in [socket] of assayd.toml, then `assay reload`; or try as root, with `sudo`."
         }
         ("conflict", Some("name"), _) => "`assay token list` shows the names; --replace rotates a token.",
+        ("conflict", Some("tenant"), _) => "`assay token list` shows the tenants; one name keeps its tenant.",
         ("not_found", Some("name"), _) => "`assay token list` shows the names.",
         ("conflict", ..) => "Use another --id, or `assay get ID` to see the first submission.",
         ("denied", ..) => "`assay profiles` shows the limits of a run that asks for none.",

@@ -72,7 +72,7 @@ pub fn environment(environment: &EnvVars) -> SourceSettings {
                 all.written.extend(one.written);
                 all.problems.extend(one.problems);
             }
-            None if name == FILE_VARIABLE => {}
+            None if name == FILE_VARIABLE || CLIENT_VARIABLES.contains(&name.as_str()) => {}
             None => all.warnings.push(sets_nothing(name, nearest(name, known.keys().map(String::as_str)))),
         }
     }
@@ -81,6 +81,9 @@ pub fn environment(environment: &EnvVars) -> SourceSettings {
     }
     all
 }
+
+/// Variables of HTTP clients, as docs/HTTP.md and the examples name them.
+const CLIENT_VARIABLES: [&str; 2] = ["ASSAY_URL", "ASSAY_TOKEN"];
 
 fn sets_nothing(name: &str, near: Option<&str>) -> String {
     let advice = match near {
