@@ -29,8 +29,8 @@ pub enum Verdict {
     OutputLimit,
     /// Not run, because an earlier step or test decided the verdict.
     Skipped,
-    /// The caller cancelled the submission, or the daemon was stopped before it was done (`blame` is
-    /// then `assay`).
+    /// The caller cancelled the submission, or the daemon was stopped before it was done (`blame`
+    /// is then `assay`).
     Cancelled,
     /// The daemon, a host or a checker failed: never the submission's fault.
     SystemError,

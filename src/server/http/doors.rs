@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use http::{Request, Response};
+use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tower_service::Service;
 
@@ -34,6 +35,16 @@ impl Doors {
             self.counts.count_response("other", 400);
             return framing::refusal(why);
         }
+        // hyper drops a Content-Length that follows Transfer-Encoding: a proxy may have gone by it
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        let mut response = self.dispatch(request).await;
+        if is_chunked {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>) -> Response<Body> {
         match &self.api {
             Some(api) if !self.routes.has(request.uri().path()) => match api.clone().call(request).await {
                 Ok(response) => response,

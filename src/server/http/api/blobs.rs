@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode};
+use tokio::time::Instant;
 
 use super::body::{self, Pieces, too_large};
 use super::call::ApiCall;
@@ -52,25 +53,43 @@ impl Drop for BlobUpload<'_> {
     }
 }
 
-/// Reads the next piece; a client that stops sending is given up.
-async fn next_piece(pieces: &mut Pieces) -> Result<Option<Bytes>, Problem> {
-    let piece = tokio::time::timeout(bounds::SLOW_READER, pieces.next()).await;
-    piece.unwrap_or_else(|_| {
-        let seconds = bounds::SLOW_READER.as_secs();
-        let message = format!("nothing of the body arrived for {seconds} s");
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::BadRequest, message))
-    })
+/// Pieces of a body whose client must keep a pace: [`bounds::SLOW_READER_BYTES`] in each
+/// [`bounds::SLOW_READER`].
+struct PacedPieces {
+    pieces: Pieces,
+    until: Instant,
+    bytes: usize,
+}
+
+impl PacedPieces {
+    fn new(pieces: Pieces) -> PacedPieces {
+        PacedPieces { pieces, until: Instant::now() + bounds::SLOW_READER, bytes: 0 }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let Ok(piece) = tokio::time::timeout_at(self.until, self.pieces.next()).await else {
+            let (least, seconds) = (bounds::SLOW_READER_BYTES, bounds::SLOW_READER.as_secs());
+            let message = format!("less than {least} bytes of the body arrived in {seconds} s");
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::BadRequest, message));
+        };
+        let piece = piece?;
+        self.bytes += piece.as_ref().map_or(0, Bytes::len);
+        if self.bytes >= bounds::SLOW_READER_BYTES {
+            (self.until, self.bytes) = (Instant::now() + bounds::SLOW_READER, 0);
+        }
+        Ok(piece)
+    }
 }
 
 pub(super) async fn upload(call: ApiCall, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     body::check_type(&parts.headers, "application/octet-stream")?;
     let most = bounds::MAX_BLOB_BYTES;
-    let mut pieces = Pieces::new(&parts.headers, body, most, "")?;
+    let mut pieces = PacedPieces::new(Pieces::new(&parts.headers, body, most, "")?);
     let mut upload = BlobUpload { call: &call, id: None, bytes: 0, is_complete: false };
     let mut gathered = BytesMut::new();
     loop {
-        match next_piece(&mut pieces).await {
+        match pieces.next().await {
             Ok(Some(piece)) => {
                 gathered.extend_from_slice(&piece);
                 if gathered.len() >= PIECE_BYTES {

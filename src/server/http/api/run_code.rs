@@ -69,6 +69,18 @@ fn text(context: &CallContext, output: Option<&Output>, b64: Option<&String>) ->
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Names the field of the request that a field of the submission was made of.
+fn named_as_given(error: CallError) -> CallError {
+    let given = match error.field.as_deref() {
+        Some("limits.wall_ms") => "timeoutMs",
+        Some("limits.memory_bytes") => "memoryLimitMb",
+        Some(field) if field.starts_with("files") => "code",
+        _ => return error,
+    };
+    let message = error.field.iter().fold(error.message.clone(), |text, field| text.replace(field.as_str(), given));
+    CallError { message, field: Some(given.to_owned()), ..error }
+}
+
 /// What the program printed; what the compiler wrote, if it did not run.
 fn output(context: &CallContext, report: &Report) -> String {
     let of = |run: &RunReport| {
@@ -108,7 +120,7 @@ async fn judge(call: &ApiCall, request: Request) -> Result<Response, Problem> {
     submission.fresh = call.identity.is_one_shot();
     let received = ReceivedAt { first_byte, last_byte: received };
     let _pending = context.daemon.connections.count_pending_report();
-    let report = submissions::judge(context, submission, received, held).await?;
+    let report = submissions::judge(context, submission, received, held).await.map_err(named_as_given)?;
     let make = || {
         let report = serde_json::from_str::<Report>(report.as_str());
         report.map(|report| ResultText::of(&answer(context, report)))
@@ -164,6 +176,15 @@ mod tests {
             let error = submission_of(body).unwrap_err();
             assert_eq!((error.code, error.field.as_deref()), (code, Some(field)));
         }
+    }
+
+    #[test]
+    fn an_error_names_the_field_that_the_caller_wrote() {
+        let error = named_as_given(CallError::bad("limits.wall_ms", "limits.wall_ms: must be 1 to 60000"));
+        assert_eq!(
+            (error.field.as_deref(), error.message.as_str()),
+            (Some("timeoutMs"), "timeoutMs: must be 1 to 60000")
+        );
     }
 
     #[test]
