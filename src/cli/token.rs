@@ -24,7 +24,7 @@ pub enum TokenCommand {
         /// What its bearer may do; submit if absent, and with --replace it stays
         #[arg(long)]
         role: Option<TokenRoleArg>,
-        /// When it ends: in 12h, 90d or 52w, or on a date such as 2027-01-31 (UTC)
+        /// When it ends: in 12h, 90d or 52w, or at the beginning of a day such as 2027-01-31 (UTC)
         #[arg(long, value_name = "WHEN", value_parser = end)]
         expires: Option<i64>,
         /// Revoke the token that the name has, and give the name and its history to the new one
@@ -78,6 +78,9 @@ pub async fn token(client: &mut RpcClient, output: OutputFormat, command: TokenC
                 out::line(out::text(&reply, "token"));
                 out::note("keep it: the daemon has its hash only, and does not show it again");
                 out::note(format_args!("its callbacks are signed with the key {}", out::text(&reply, "callback_key")));
+                if reply["api"] == false {
+                    out::note("the API is off: set http.api = true in assayd.toml and restart the daemon");
+                }
             });
         }
         TokenCommand::List => {

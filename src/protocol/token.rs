@@ -68,6 +68,8 @@ pub struct TokenAdded {
     pub token: String,
     /// The key that signs its callbacks, for their receivers. It is not shown again either.
     pub callback_key: String,
+    /// Whether the API is served (`http.api`), so that the token can be used.
+    pub api: bool,
     /// The token's row in the list.
     pub row: TokenRow,
 }

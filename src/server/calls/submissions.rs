@@ -114,6 +114,9 @@ pub(crate) async fn admit_submission(
     Ok(Admitted { handle, submission, blobs: blobs.map(Mutex::into_inner).unwrap_or_default() })
 }
 
+/// What callers without a uid are told when no engine answers; the log and health say why.
+const NO_HOST: &str = "no Docker host is up; try again later";
+
 /// The error of a submission that is refused, which is logged.
 fn refused(principal: &Principal, tenant: &str, language: &str, refusal: Refusal) -> CallError {
     let error = CallError::from(refusal);
@@ -131,7 +134,11 @@ fn refused(principal: &Principal, tenant: &str, language: &str, refusal: Refusal
             "submission refused"
         );
     }
-    error
+    // a caller from elsewhere need not know addresses of engines
+    match error.code {
+        Code::NoHost if principal.uid().is_none() => CallError { message: NO_HOST.to_owned(), ..error },
+        _ => error,
+    }
 }
 
 pub(crate) fn arrival(received: ReceivedAt, log: Arc<EventLog>, outlives_caller: bool) -> Arrival {

@@ -54,7 +54,7 @@ pub(crate) async fn add(context: &CallContext, given: Value) -> CallResult {
             let row = context.daemon.access.token_rows().into_iter().find(|row| is_row(row, &stored.name));
             let row = row.ok_or_else(|| failed("add it to", None))?;
             let callback_key = context.daemon.submissions.callbacks().key(&hash).as_str().to_owned();
-            Ok(ResultText::of(&TokenAdded { token, callback_key, row }))
+            Ok(ResultText::of(&TokenAdded { token, callback_key, api: context.daemon.access.is_api(), row }))
         }
         Ok(AddTokenResult::Taken { is_revoked }) => Err(taken(&name, is_revoked)),
         Ok(AddTokenResult::OtherTenant { tenant }) => {

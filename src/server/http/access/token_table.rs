@@ -134,7 +134,10 @@ impl TokenTable {
     pub(super) fn revoke(&self, name: &str, now_ms: i64) {
         let mut tables = self.0.write();
         tables.remember_end(name);
+        let known = tables.by_hash.values().find(|token| &*token.name == name);
+        let used = known.map_or(0, |token| token.used_ms.load(Ordering::Relaxed));
         if let Some(token) = tables.stored.get_mut(name) {
+            token.used_ms = token.used_ms.max(Some(used).filter(|used| *used > 0));
             token.hash = None;
             token.revoked_ms = token.revoked_ms.or(Some(now_ms));
             tables.rebuild();
