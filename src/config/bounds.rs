@@ -245,6 +245,9 @@ pub const MAX_REQUESTS_PER_ACCOUNT: usize = 512;
 /// Requests under way of all anonymous callers together.
 pub const MAX_ANONYMOUS_REQUESTS: usize = 64;
 
+/// How long a submission of an anonymous caller may take in all; then it is cancelled.
+pub const ANONYMOUS_TIME: Duration = Duration::from_secs(60);
+
 /// Streams of events of one account: a quarter of its requests, so that others go on.
 pub const MAX_EVENT_STREAMS_PER_ACCOUNT: usize = MAX_REQUESTS_PER_ACCOUNT / 4;
 

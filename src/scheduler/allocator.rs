@@ -294,7 +294,8 @@ impl Allocator {
     /// anything waits, and beyond the uid's limit of running submissions, there is none.
     pub(super) fn take_further(&self, work: &Work, host: &Arc<Host>) -> Option<FurtherSandbox> {
         let state = self.state();
-        let (account, most) = (work.caller.account(), self.max_running_per_uid.load(Ordering::Relaxed));
+        let account = work.caller.account();
+        let most = self.most_running(&account, &self.fleet.schedulable());
         let is_within_limit = most == 0 || self.running.lock().get(&account) + self.further.lock().get(&account) < most;
         let need = own_need(work);
         let is_willing = self.fleet.schedulable().iter().any(|willing| Arc::ptr_eq(willing, host));
@@ -308,6 +309,18 @@ impl Allocator {
         drop(state);
         let lease = offer.accept(Duration::ZERO, Some(&work.caller))?;
         Some(FurtherSandbox { _counted, _reservation, lease })
+    }
+
+    /// How many submissions of an account may run at once; 0 for any number. Anonymous callers
+    /// together take half of the CPUs.
+    fn most_running(&self, account: &Account, hosts: &[Arc<Host>]) -> usize {
+        let most = self.max_running_per_uid.load(Ordering::Relaxed);
+        if *account != Account::Anonymous {
+            return most;
+        }
+        let cpus: f64 = hosts.iter().map(|host| host.capacity().total().cpus).sum();
+        let half = ((cpus / 2.0) as usize).max(1);
+        if most == 0 { half } else { half.min(most) }
     }
 
     /// Whether a runtime of this profile waits for the caller. If not, it may the next time: pools
@@ -373,8 +386,10 @@ impl Allocator {
     fn serve_all(&self, hosts: &[Arc<Host>], state: &mut AllocatorState, cache: &mut OfferCache) {
         loop {
             cache.short.clear();
-            let most = self.max_running_per_uid.load(Ordering::Relaxed);
-            let may_run = &mut |account: &Account| most == 0 || self.running.lock().get(account) < most;
+            let may_run = &mut |account: &Account| {
+                let most = self.most_running(account, hosts);
+                most == 0 || self.running.lock().get(account) < most
+            };
             let next = state.queue.pop_next(may_run, &mut |caller, lane| cache.has(hosts, caller, lane));
             let Some(request) = next else { break };
             let Some(found) = cache.take(hosts, &request.caller, &request.lane) else { break };

@@ -82,6 +82,8 @@ pub(crate) fn by_principal(connection: &Connection) -> rusqlite::Result<Vec<(Str
     select.query_map([], read)?.collect()
 }
 
+/// What is due at a receiver: of each token the one that is due for the longest time, so that a
+/// token with many does not hold up another.
 pub(crate) fn due(
     connection: &Connection,
     receiver: &str,
@@ -89,10 +91,11 @@ pub(crate) fn due(
     limit: usize,
 ) -> rusqlite::Result<Vec<DueCallback>> {
     let mut select = connection.prepare_cached(
-        "SELECT outbox.history, history.id, history.principal, delivery, url, token, tries, since_ms
+        "SELECT outbox.history, history.id, history.principal, delivery, url, token, tries, since_ms, min(next_ms)
          FROM outbox INDEXED BY outbox_receiver
              JOIN callback ON callback.history = outbox.history JOIN history ON history.key = outbox.history
-         WHERE destination = 'callback' AND receiver = ?1 AND next_ms <= ?2 ORDER BY next_ms LIMIT ?3",
+         WHERE destination = 'callback' AND receiver = ?1 AND next_ms <= ?2
+         GROUP BY token ORDER BY min(next_ms) LIMIT ?3",
     )?;
     let read = |row: &rusqlite::Row<'_>| {
         let (delivery, url, token) = (row.get(3)?, row.get(4)?, row.get(5)?);
@@ -225,10 +228,24 @@ mod tests {
         let receivers: Vec<String> =
             store.waiting_receivers().unwrap().into_iter().map(|waiting| waiting.receiver).collect();
         assert_eq!(receivers, ["r1", "r2"]);
-        assert_eq!(due(&store, "r1"), [("a".to_owned(), 0), ("b".to_owned(), 0)]);
+        assert_eq!(due(&store, "r1"), [("a".to_owned(), 0)], "b is of the same token");
         assert_eq!(store.due_callbacks("r1", 1).unwrap().len(), 1);
         assert_eq!(due(&store, "r2"), [("c".to_owned(), 0)]);
         assert_eq!(store.figures().unwrap().callbacks_by_principal, [("uid:1000".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn a_token_with_many_callbacks_does_not_hold_up_another() {
+        let (folder, time) = (tempfile::tempdir().unwrap(), TestTime::new());
+        let store = open(folder.path(), &time);
+        for id in ["a", "b", "c"] {
+            answered(&store, id, "r");
+            time.advance(1);
+        }
+        let key = accept(&store, intake("t", "other", "other"));
+        let callback = Some(CallbackAddress { token: [8; 32], ..address("r", "other") });
+        answer(&store, Finish { callback, ..finish(key, "t", "other", "report") });
+        assert_eq!(due(&store, "r"), [("a".to_owned(), 0), ("other".to_owned(), 0)]);
     }
 
     #[test]

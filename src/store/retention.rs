@@ -38,16 +38,32 @@ pub(crate) fn step(rows: &mut Rows<'_>) -> rusqlite::Result<bool> {
     if excess <= 0 {
         return Ok(false);
     }
-    let oldest = unreferenced(rows, "?1 = 0", 0)?;
+    // what callers without a name left goes before what others left
+    let mut oldest = of_anonymous(rows)?;
+    if oldest.is_empty() {
+        oldest = unreferenced(rows, "?1 = 0", 0)?;
+    }
     remove(rows, &oldest, STEP_BYTES.min(excess.unsigned_abs()))
 }
+
+/// History of anonymous callers that may be removed.
+fn of_anonymous(rows: &Rows<'_>) -> rusqlite::Result<Vec<i64>> {
+    let select = format!(
+        "SELECT key FROM history INDEXED BY history_principal WHERE principal >= 'anon:' AND principal < 'anon;'
+             AND ?1 = 0 AND {NOT_REFERENCED} LIMIT {STEP_ROWS}"
+    );
+    keys(rows, &select, 0)
+}
+
+/// Rows that no id and no outbox refers to.
+const NOT_REFERENCED: &str = "NOT EXISTS (SELECT 1 FROM submission WHERE submission.history = history.key)
+    AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.history = history.key)";
 
 /// The oldest history that may be removed.
 fn unreferenced(rows: &Rows<'_>, condition: &str, bound: i64) -> rusqlite::Result<Vec<i64>> {
     let select = format!(
         "SELECT key FROM history INDEXED BY history_time WHERE {condition}
-             AND NOT EXISTS (SELECT 1 FROM submission WHERE submission.history = history.key)
-             AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.history = history.key)
+             AND {NOT_REFERENCED}
          ORDER BY answered_ms, key LIMIT {STEP_ROWS}"
     );
     keys(rows, &select, bound)

@@ -472,6 +472,13 @@ fn a_page_reads_a_bounded_number_of_rows_and_has_a_next_one() {
     let page = store.list(&filter, None, 10).unwrap();
     assert!(page.rows.is_empty() && page.next.is_some());
     assert!(store.list(&filter, page.next, 10).unwrap().next.is_none());
+    // another principal learns neither that there are such rows nor when
+    for (tenant, verdict) in [(Some("common".to_owned()), None), (None, Some("accepted".to_owned()))] {
+        let of_another =
+            HistoryFilter { principal: Some("uid:7".to_owned()), tenant, verdict, ..HistoryFilter::default() };
+        let page = store.list(&of_another, None, 10).unwrap();
+        assert!(page.rows.is_empty() && page.next.is_none(), "{page:?}");
+    }
     let rare = HistoryFilter { tenant: Some("rare".to_owned()), ..HistoryFilter::default() };
     assert_eq!(store.list(&rare, None, 10).unwrap().rows.len(), 1);
 }

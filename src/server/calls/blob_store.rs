@@ -27,6 +27,13 @@ struct Blob {
 }
 
 impl Blob {
+    /// Whether it takes its memory also without being here: a download is under way, which ends
+    /// with its connection.
+    fn is_being_read(&self) -> bool {
+        let is_shared = matches!(&self.content, BlobContent::Complete(bytes) if !bytes.is_unique());
+        is_shared && self.last_used.elapsed() < bounds::API_CONNECTION_TIME
+    }
+
     fn len(&self) -> usize {
         match &self.content {
             BlobContent::Growing(bytes) => bytes.len(),
@@ -52,13 +59,14 @@ pub enum BlobError {
 #[derive(Debug, Default)]
 pub struct MemoryBlobs {
     blobs: Mutex<HashMap<String, Blob>>,
+    restoring: tokio::sync::Mutex<()>,
 }
 
 impl MemoryBlobs {
     /// Removes the blobs that have expired, and locks the others.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Blob>> {
         let mut blobs = self.blobs.lock();
-        blobs.retain(|_, blob| blob.is_held || blob.last_used.elapsed() < bounds::BLOB_TTL);
+        blobs.retain(|_, blob| blob.is_held || blob.is_being_read() || blob.last_used.elapsed() < bounds::BLOB_TTL);
         blobs
     }
 
@@ -138,7 +146,22 @@ impl MemoryBlobs {
         }
     }
 
+    /// Waits until no blob is being read from the store: one at a time has a copy that is not
+    /// counted yet.
+    pub(crate) async fn restoring(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.restoring.lock().await
+    }
+
+    /// Stores bytes of the store under their id. False if the bounds of their owner are reached.
+    pub(crate) fn restore(&self, owner: &Principal, id: &str, bytes: Bytes) -> bool {
+        self.insert(owner, bytes, false, || id.to_owned()).is_some()
+    }
+
     fn store(&self, owner: &Principal, bytes: Bytes, is_held: bool) -> Option<String> {
+        self.insert(owner, bytes, is_held, || uuid::Uuid::new_v4().to_string())
+    }
+
+    fn insert(&self, owner: &Principal, bytes: Bytes, is_held: bool, id: impl FnOnce() -> String) -> Option<String> {
         let mut blobs = self.lock();
         let account = owner.account();
         let of_account = || blobs.values().filter(|blob| blob.owner.account() == account);
@@ -151,7 +174,7 @@ impl MemoryBlobs {
         if !make_room(&mut blobs, &account, bytes.len() as u64, bounds::MAX_BLOBS_BYTES) {
             return None;
         }
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = id();
         let content = BlobContent::Complete(bytes);
         blobs.insert(id.clone(), Blob { owner: owner.clone(), content, last_used: Instant::now(), is_held });
         Some(id)
@@ -170,7 +193,8 @@ fn make_room(blobs: &mut HashMap<String, Blob>, account: &Account, bytes: u64, m
         if other == account || *held <= own {
             return false;
         }
-        let droppable = blobs.iter().filter(|(_, blob)| blob.owner.account() == *other && !blob.is_held);
+        let is_free = |blob: &Blob| !blob.is_held && !blob.is_being_read();
+        let droppable = blobs.iter().filter(|(_, blob)| blob.owner.account() == *other && is_free(blob));
         let Some(id) = droppable.min_by_key(|(_, blob)| blob.last_used).map(|(id, _)| id.clone()) else {
             return false;
         };
@@ -247,7 +271,7 @@ mod tests {
     #[test]
     fn a_held_blob_stays_until_it_is_published_or_removed() {
         let blobs = MemoryBlobs::default();
-        let [one, two] = [(); 2].map(|()| blobs.hold(&UID1, Bytes::from_static(b"ab")).unwrap());
+        let [one, two] = [(); 2].map(|()| blobs.hold(&UID1, Bytes::from(vec![1, 2])).unwrap());
         let age = |id: &str| {
             let old = Instant::now().checked_sub(bounds::BLOB_TTL).unwrap();
             blobs.blobs.lock().get_mut(id).unwrap().last_used = old;
@@ -258,6 +282,32 @@ mod tests {
         blobs.publish(&one);
         blobs.remove(&two);
         assert!(blobs.get(&UID1, &one).is_some() && blobs.get(&UID1, &two).is_none() && !age(&one));
+    }
+
+    #[test]
+    fn a_blob_that_is_being_read_is_counted_until_it_was_read() {
+        let blobs = MemoryBlobs::default();
+        assert!(blobs.restore(&UID1, "stored", Bytes::from(vec![7; 10])));
+        let read = blobs.get(&UID1, "stored").unwrap();
+        let age = || {
+            let old = Instant::now().checked_sub(bounds::BLOB_TTL).unwrap();
+            blobs.blobs.lock().get_mut("stored").unwrap().last_used = old;
+            drop(blobs.lock());
+            blobs.blobs.lock().contains_key("stored")
+        };
+        assert!(age(), "its bytes are in memory, whether it is listed or not");
+        drop(read);
+        assert!(!age());
+    }
+
+    #[test]
+    fn a_blob_of_the_store_counts_as_one_of_its_owner() {
+        let blobs = MemoryBlobs::default();
+        for at in 0..bounds::MAX_BLOBS_PER_UID {
+            assert!(blobs.restore(&UID1, &at.to_string(), Bytes::from(vec![7])));
+        }
+        assert!(!blobs.restore(&UID1, "more", Bytes::from(vec![7])));
+        assert!(blobs.restore(&UID2, "other", Bytes::from(vec![7])));
     }
 
     #[test]

@@ -9,13 +9,12 @@ use super::blob_store::BlobError;
 use super::context::{CallContext, CallReply, CallResult, ResultText};
 use super::error::CallError;
 use super::params::params;
-use super::socket_bytes::ByteAccount;
+use super::socket_bytes::{ByteAccount, HeldBytes};
 use super::{decode, history};
 use config::bounds;
 use protocol::code::Code;
 use protocol::params::{BlobGetParams, BlobPutParams};
 use protocol::results::{BlobPiece, BlobPut};
-use scheduler::BlobStore as _;
 
 impl From<BlobError> for CallError {
     fn from(error: BlobError) -> CallError {
@@ -36,25 +35,47 @@ pub(crate) fn put(context: &CallContext, given: Value) -> CallResult {
     Ok(ResultText::of(&BlobPut { blob: id }))
 }
 
-/// The bytes of a complete blob, or of one of a report that only the store still has.
-pub(crate) async fn find(context: &CallContext, blob: &str) -> Result<Bytes, CallError> {
+/// The bytes of a blob.
+#[derive(Debug)]
+pub(crate) struct FoundBlob {
+    pub(crate) bytes: Bytes,
+    /// Counts bytes that the blobs in memory do not count.
+    _held: Option<HeldBytes>,
+}
+
+/// A complete blob, or one of a report that only the store still has. Such a one is read once for
+/// all who ask, and kept as one of its owner's.
+pub(crate) async fn find(context: &CallContext, blob: &str) -> Result<FoundBlob, CallError> {
     let unknown = || BlobError::Unknown(blob.chars().take(64).collect());
     let (blobs, owner) = (&context.daemon.blobs, &context.peer.principal);
+    let in_memory = |bytes| FoundBlob { bytes, _held: None };
     if let Some(bytes) = blobs.get(owner, blob) {
-        return Ok(bytes);
+        return Ok(in_memory(bytes));
     }
-    let stored = history::output(context, blob).await?.ok_or_else(unknown)?;
-    // the next pieces are in memory
-    blobs.put_back(owner, blob, stored.clone());
-    Ok(stored)
+    let _turn = blobs.restoring().await;
+    if let Some(bytes) = blobs.get(owner, blob) {
+        return Ok(in_memory(bytes));
+    }
+    if let Some(bytes) = history::output(context, blob, Some(owner)).await? {
+        return match blobs.restore(owner, blob, bytes.clone()) {
+            true => Ok(in_memory(bytes)),
+            false => Err(CallError::new(Code::QuotaExceeded, "your blobs take all the room there is; try again later")
+                .retry_after(bounds::BLOB_TTL)),
+        };
+    }
+    // an admin reads another's: it stays its owner's
+    let other = if context.peer.is_admin { history::output(context, blob, None).await? } else { None };
+    let bytes = other.ok_or_else(unknown)?;
+    let held = context.account.hold(bytes.len()).ok_or_else(ByteAccount::refusal)?;
+    Ok(FoundBlob { bytes, _held: Some(held) })
 }
 
 /// A piece of a blob, which counts for the uid before it is made. A blob of a report that memory no
 /// longer has is read from the store.
 pub(crate) async fn get(context: &CallContext, given: Value) -> Result<CallReply, CallError> {
     let BlobGetParams { blob, offset, max } = params(given)?;
-    let bytes = find(context, &blob).await?;
-    context.account.work(0, || piece(context, &bytes, offset, max)).await
+    let found = find(context, &blob).await?;
+    context.account.work(0, || piece(context, &found.bytes, offset, max)).await
 }
 
 fn piece(context: &CallContext, bytes: &[u8], offset: u64, max: Option<u64>) -> Result<CallReply, CallError> {

@@ -25,6 +25,9 @@ use store::{HistoryFilter, HistoryRow, ListPosition, Store, Tally};
 const PAGE_ROWS: u64 = 100;
 const MAX_PAGE_ROWS: u64 = 1000;
 
+/// About the size of a row as JSON.
+const ROW_BYTES: usize = 512;
+
 /// A report that the store has.
 pub(crate) struct FoundReport {
     pub(crate) fields: HistoryFields,
@@ -47,11 +50,14 @@ pub(crate) fn open_store(context: &CallContext) -> Result<Arc<Store>, CallError>
     access.get().cloned().ok_or_else(closed)
 }
 
-/// Reads on a thread that may block.
+/// Reads on a thread that may block. An account reads one thing at a time, so that it takes neither
+/// all such threads nor all readers of the store.
 pub(crate) async fn read<T: Send + 'static>(
+    context: &CallContext,
     store: Arc<Store>,
     read: impl FnOnce(&Store) -> Result<T, store::Error> + Send + 'static,
 ) -> Result<T, CallError> {
+    let _turn = context.account.reading().await;
     let done = tokio::task::spawn_blocking(move || read(&store)).await;
     match done {
         Ok(Ok(value)) => Ok(value),
@@ -79,7 +85,8 @@ async fn find_row(
         }
         let (principal, id) = (visible_principal(context), id.to_owned());
         let tenant = tenant.map(str::to_owned);
-        let found = read(store.clone(), move |store| store.find(principal.as_deref(), tenant.as_deref(), &id)).await?;
+        let found =
+            read(context, store.clone(), move |store| store.find(principal.as_deref(), tenant.as_deref(), &id)).await?;
         if let Some(row) = found {
             return Ok(Some((store, row)));
         }
@@ -98,7 +105,7 @@ pub(crate) async fn find_report(
     }
     let Some((store, row)) = find_row(context, id, tenant).await? else { return Ok(None) };
     let key = row.key;
-    let (stored, usage) = read(store, move |store| Ok((store.report(key)?, store.usage(key)?))).await?;
+    let (stored, usage) = read(context, store, move |store| Ok((store.report(key)?, store.usage(key)?))).await?;
     // retention may have removed it since
     let Some(stored) = stored else { return Ok(None) };
     let broken = || CallError::new(Code::Internal, "the stored report cannot be read");
@@ -178,9 +185,12 @@ pub(crate) async fn list(context: &CallContext, given: ListParams) -> CallResult
     let filter = HistoryFilter { principal, tenant, language, verdict, since_ms, until_ms };
     let store = open_store(context)?;
     context.daemon.submissions.settle_records().await;
-    let page = read(store, move |store| store.list(&filter, after, limit as usize)).await?;
-    let submissions = page.rows.into_iter().map(list_row).collect();
-    Ok(ResultText::of(&Submissions { submissions, next_cursor: page.next.map(cursor_text) }))
+    let page = read(context, store, move |store| store.list(&filter, after, limit as usize)).await?;
+    let make = || {
+        let submissions = page.rows.into_iter().map(list_row).collect();
+        ResultText::of(&Submissions { submissions, next_cursor: page.next.map(cursor_text) })
+    };
+    Ok(context.account.work(limit as usize * ROW_BYTES, make).await)
 }
 
 /// Counts of finished submissions.
@@ -192,7 +202,7 @@ pub(crate) async fn stats(context: &CallContext, given: Value) -> CallResult {
     let filter = HistoryFilter { principal, tenant, language, verdict, since_ms, until_ms };
     let store = open_store(context)?;
     context.daemon.submissions.settle_records().await;
-    let tallies = read(store, move |store| store.tally(&filter)).await?;
+    let tallies = read(context, store, move |store| store.tally(&filter)).await?;
     let row = |tally: Tally| {
         let Tally { language, tenant, verdict, count, cpu_ms, mean_total_ms, max_memory_bytes } = tally;
         StatsRow { language, tenant, verdict, count, cpu_ms, mean_total_ms, max_memory_bytes }
@@ -200,14 +210,18 @@ pub(crate) async fn stats(context: &CallContext, given: Value) -> CallResult {
     Ok(ResultText::of(&SubmissionStats { rows: tallies.into_iter().map(row).collect() }))
 }
 
-/// A large output of a report that the caller sees.
-pub(crate) async fn output(context: &CallContext, blob: &str) -> Result<Option<Bytes>, CallError> {
+/// A large output of a report of this owner; of any if there is none, which is for admins.
+pub(crate) async fn output(
+    context: &CallContext,
+    blob: &str,
+    owner: Option<&Principal>,
+) -> Result<Option<Bytes>, CallError> {
     let Some(store) = context.daemon.submissions.store().get().cloned() else { return Ok(None) };
-    let (principal, label) = (visible_principal(context), blob.to_owned());
-    let named = read(store.clone(), move |store| store.find_output(principal.as_deref(), &label)).await?;
+    let (principal, label) = (owner.map(Principal::to_string), blob.to_owned());
+    let named = read(context, store.clone(), move |store| store.find_output(principal.as_deref(), &label)).await?;
     let Some(name) = named else { return Ok(None) };
     // retention may have removed it since
-    Ok(read(store, move |store| Ok(store.output(&name).ok())).await?.map(Bytes::from))
+    Ok(read(context, store, move |store| Ok(store.output(&name).ok())).await?.map(Bytes::from))
 }
 
 pub(crate) async fn receipt(context: &CallContext, given: Value) -> Result<CallReply, CallError> {
@@ -218,7 +232,7 @@ pub(crate) async fn receipt(context: &CallContext, given: Value) -> Result<CallR
 pub(crate) async fn receipt_of(context: &CallContext, given: IdParams) -> Result<CallReply, CallError> {
     let IdParams { id, tenant } = given;
     let (store, row) = find_row(context, &id, tenant.as_deref()).await?.ok_or_else(not_found)?;
-    let receipt = read(store, move |store| store.receipt(row.key)).await?;
+    let receipt = read(context, store, move |store| store.receipt(row.key)).await?;
     let none = || CallError::new(Code::NotFound, "id: this submission has no receipt").at_field("id");
     let text = receipt.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(none)?;
     let held = context.account.hold(text.len()).ok_or_else(ByteAccount::refusal)?;

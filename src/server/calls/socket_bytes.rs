@@ -39,6 +39,8 @@ struct AccountBytes {
     /// Held while a small, and while a large message is worked on.
     small: tokio::sync::Mutex<()>,
     large: tokio::sync::Mutex<()>,
+    /// Held while the store is read.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl SocketBytes {
@@ -74,6 +76,11 @@ impl ByteAccount {
     pub(crate) async fn work<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
         let _turn = if bytes > SMALL_BYTES { self.0.large.lock().await } else { self.0.small.lock().await };
         on_bytes(bytes, work)
+    }
+
+    /// Waits for the account's turn to read the store.
+    pub(crate) async fn reading(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.reading.lock().await
     }
 
     /// The same as [`ByteAccount::hold`], but waits until there is room.

@@ -19,14 +19,14 @@ fn failed(what: &str, error: &store::Error) -> CallError {
 /// copy from there.
 pub(crate) async fn backup(context: &CallContext, given: Value) -> CallResult {
     let Nothing {} = params(given)?;
-    let backup = read(open_store(context)?, |store| Ok(store.backup_beside())).await?;
+    let backup = read(context, open_store(context)?, |store| Ok(store.backup_beside())).await?;
     let (folder, bytes) = backup.map_err(|error| failed("back up", &error))?;
     Ok(ResultText::of(&StoreBackup { folder: folder.to_string_lossy().into_owned(), bytes }))
 }
 
 pub(crate) async fn check(context: &CallContext, given: Value) -> CallResult {
     let Nothing {} = params(given)?;
-    let findings = read(open_store(context)?, |store| Ok(store.check())).await?;
+    let findings = read(context, open_store(context)?, |store| Ok(store.check())).await?;
     let findings = findings.map_err(|error| failed("check", &error))?;
     Ok(ResultText::of(&StoreCheck { findings }))
 }

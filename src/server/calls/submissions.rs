@@ -15,6 +15,7 @@ use super::peer::Peer;
 use super::socket_bytes::{ByteAccount, HeldBytes, held_input};
 use super::views::state_word;
 use super::{decode, history, to_value};
+use config::bounds;
 use judge::accept::accept;
 use judge::events::EventLog;
 use judge::rejected::Rejected;
@@ -111,7 +112,21 @@ pub(crate) async fn admit_submission(
     let (tenant, language) = (work.caller.tenant.clone(), work.profile.name.clone());
     let admitted = daemon.submissions.submit(&submission, work, arrival);
     let handle = admitted.map_err(|refusal| refused(principal, &tenant, &language, refusal))?;
+    if matches!(principal, Principal::Anonymous(_)) {
+        cancel_later(&handle);
+    }
     Ok(Admitted { handle, submission, blobs: blobs.map(Mutex::into_inner).unwrap_or_default() })
+}
+
+/// Cancels a submission that takes longer than those of anonymous callers may.
+fn cancel_later(handle: &Arc<SubmissionHandle>) {
+    let handle = Arc::downgrade(handle);
+    tokio::spawn(async move {
+        tokio::time::sleep(bounds::ANONYMOUS_TIME).await;
+        if let Some(handle) = handle.upgrade() {
+            handle.cancel();
+        }
+    });
 }
 
 /// What callers without a uid are told when no engine answers; the log and health say why.

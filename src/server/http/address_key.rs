@@ -18,6 +18,8 @@ impl From<&PeerAddress> for AddressKey {
         match address {
             PeerAddress::Unix { uid, .. } => AddressKey::Uid(*uid),
             PeerAddress::Tcp { from, .. } => match from.ip().to_canonical() {
+                // a process of this machine can have any of them
+                IpAddr::V4(ip) if ip.is_loopback() => AddressKey::V4([127, 0, 0, 1]),
                 IpAddr::V4(ip) => AddressKey::V4(ip.octets()),
                 IpAddr::V6(ip) => {
                     let mut network = [0; 8];
@@ -52,5 +54,6 @@ mod tests {
         assert_eq!(key("[2001:db8::1]:1"), key("[2001:db8::ffff:2]:1"));
         assert_ne!(key("[2001:db8:0:1::1]:1"), key("[2001:db8::1]:1"));
         assert_ne!(key("192.0.2.1:1"), key("192.0.2.2:1"));
+        assert_eq!(key("127.0.0.1:1"), key("127.9.8.7:1"));
     }
 }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -222,21 +223,39 @@ pub(super) async fn serve(listener: HttpListener, doors: Arc<Doors>, mut stop: w
         };
         let open = doors.counts().count_accepted();
         let (doors, stop) = (doors.clone(), stop.clone());
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = has_asked.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             let doors = doors.clone();
             request.extensions_mut().insert(address);
             async move { Ok::<_, Infallible>(doors.respond(request).await) }
         });
         connections.spawn(async move {
-            match stream {
-                HttpStream::Tcp(stream) => connection(stream, service, bounds, stop).await,
-                HttpStream::Unix(stream) => connection(stream, service, bounds, stop).await,
+            let served = async {
+                match stream {
+                    HttpStream::Tcp(stream) => connection(stream, service, bounds, stop).await,
+                    HttpStream::Unix(stream) => connection(stream, service, bounds, stop).await,
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                // one that asks nothing keeps no other out for long
+                () = never_asked(&has_asked) => {}
             }
             drop((counted, open));
         });
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Resolves when a connection had no request within [`bounds::HTTP_HEAD_TIME`]; else never.
+async fn never_asked(has_asked: &AtomicBool) {
+    tokio::time::sleep(bounds::HTTP_HEAD_TIME).await;
+    if has_asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Serves one connection, from its first request to its end.

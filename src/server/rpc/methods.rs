@@ -130,7 +130,7 @@ async fn act(context: &Arc<Context>, method: Method, params: Value) -> CallResul
 fn read(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
     static DISCOVER: LazyLock<String> = LazyLock::new(|| schema::open_rpc().to_string());
     match method {
-        Method::DaemonStatus => nothing(params).map(|()| ResultText::of(&views::status(&context.daemon))),
+        Method::DaemonStatus => nothing(params).map(|()| status(context)),
         Method::DaemonHealth => nothing(params).map(|()| ResultText::of(&views::health(&context.daemon))),
         Method::PoolList => nothing(params).map(|()| ResultText::of(&Pools { pools: views::pools(&context.daemon) })),
         Method::HostList => nothing(params).map(|()| ResultText::of(&Hosts { hosts: views::hosts(&context.daemon) })),
@@ -140,6 +140,15 @@ fn read(context: &Arc<Context>, method: Method, params: Value) -> CallResult {
         // see `dispatch` and `act`
         _ => Err(CallError::unknown_method(method.name())),
     }
+}
+
+/// The status. Names of tokens are for admins.
+fn status(context: &Context) -> ResultText {
+    let mut status = views::status(&context.daemon);
+    if !context.peer.is_admin {
+        status.queue.callers.retain(|row| row.account.is_none());
+    }
+    ResultText::of(&status)
 }
 
 fn nothing(value: Value) -> Result<(), CallError> {

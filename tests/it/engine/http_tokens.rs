@@ -218,3 +218,48 @@ fn a_login_code_has_the_address_of_the_listener_and_needs_the_api() {
     assert_eq!(error["data"]["code"], "unsupported", "{error}");
     assert!(error["message"].as_str().unwrap().contains("http.api = true"), "{error}");
 }
+
+/// Begins `POST /api/v1/submissions` with a token; sends only so much of the body.
+fn begin_post(daemon: &Daemon, token: &str, body: &str, sent: usize) -> std::net::TcpStream {
+    let address = crate::engine::http::http_address(daemon);
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let fields = format!(
+        "host: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\nconnection: \
+         close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("POST /api/v1/submissions HTTP/1.1\r\n{fields}{}", &body[..sent]).as_bytes()).unwrap();
+    stream
+}
+
+fn status_of(mut stream: std::net::TcpStream) -> u16 {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer[9..12].parse().unwrap()
+}
+
+#[test]
+fn a_token_that_is_revoked_in_the_middle_of_a_request_gets_nothing_for_it() {
+    let daemon = daemon("[http]\napi = true\nlisten = '127.0.0.1:0'\n");
+    let add = |name: &str| {
+        let added = daemon.caller().ok("token.add", json!({ "name": name, "tenant": "T" }));
+        added["token"].as_str().unwrap().to_owned()
+    };
+    let endless = json!({ "language": "bash", "files": [{ "path": "main.sh", "content": "while :; do sleep 1; done" }],
+        "limits": { "wall_ms": 600_000, "cpu_ms": 600_000 } })
+    .to_string();
+    let (running, reading) = (add("running"), add("reading"));
+    let waits = begin_post(&daemon, &running, &endless, endless.len());
+    let is_running = |count: u64| daemon.caller().ok("daemon.status", json!({}))["queue"]["running"] == count;
+    eventually("it runs", || is_running(1));
+    let mut half = begin_post(&daemon, &reading, &endless, 20);
+    for name in ["running", "reading"] {
+        daemon.caller().ok("token.revoke", json!({ "name": name }));
+    }
+    assert_eq!(status_of(waits), 401);
+    // nothing waits for the run any more
+    eventually("it is cancelled", || is_running(0));
+    half.write_all(&endless.as_bytes()[20..]).unwrap();
+    assert_eq!(status_of(half), 401);
+    assert!(is_running(0));
+}

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use super::body::{self, Pieces, too_large};
 use super::call::ApiCall;
+use super::download::DownloadBody;
 use super::problem::Problem;
 use super::query::Id;
-use super::reply::{self, HeldBody};
+use super::reply;
 use crate::calls::blobs;
 use crate::calls::error::CallError;
 use crate::calls::to_value;
@@ -102,6 +103,7 @@ pub(super) async fn upload(call: ApiCall, request: Request) -> Result<Response, 
             Err(problem) => return Err(problem),
         }
     }
+    call.check_current()?;
     upload.add(&gathered, true)?;
     let blob = upload.id.clone().unwrap_or_default();
     drop(upload);
@@ -112,9 +114,8 @@ pub(super) async fn upload(call: ApiCall, request: Request) -> Result<Response, 
 }
 
 pub(super) async fn download(call: ApiCall, Id(id): Id) -> Result<Response, Problem> {
-    let bytes = blobs::find(&call.context, &id).await?;
-    // the bytes are those of the store, which counts them; the request counts until they are sent
-    let mut response = Body::new(HeldBody::new(bytes, call.room)).into_response();
+    let found = blobs::find(&call.context, &id).await?;
+    let mut response = Body::new(DownloadBody::new(found, call)).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));

@@ -11,7 +11,7 @@ use super::Api;
 use super::problem::Problem;
 use crate::calls::context::CallContext;
 use crate::calls::error::CallError;
-use crate::http::access::{ApiAction, Identity, IdentityKind, PeerAddress, may};
+use crate::http::access::{AccessError, ApiAction, Identity, IdentityKind, PeerAddress, may};
 use config::bounds;
 use protocol::code::Code;
 use protocol::routes::ROUTES;
@@ -89,7 +89,7 @@ pub(super) struct ApiCall {
     pub(super) identity: Identity,
     requests: Arc<RequestCounts>,
     /// Kept while the request is under way.
-    pub(super) room: RequestRoom,
+    _room: RequestRoom,
 }
 
 impl ApiCall {
@@ -98,7 +98,32 @@ impl ApiCall {
         may(&self.identity, action).map_err(Problem::from)
     }
 
-    /// RequestRoom for a stream of events, which takes the place of the request's.
+    /// Checks that the caller still is who it was: its token may have been revoked while the body
+    /// was on its way.
+    pub(super) fn check_current(&self) -> Result<(), Problem> {
+        match self.context.daemon.access.is_current(&self.identity) {
+            true => Ok(()),
+            false => Err(AccessError::Unauthenticated.into()),
+        }
+    }
+
+    /// Waits for something as long as the caller is who it was.
+    pub(super) async fn while_current<T>(
+        &self,
+        work: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, Problem> {
+        let access = &self.context.daemon.access;
+        tokio::select! {
+            biased;
+            done = work => {
+                self.check_current()?;
+                done.map_err(Problem::from)
+            }
+            () = access.ended(&self.identity) => Err(AccessError::Unauthenticated.into()),
+        }
+    }
+
+    /// Room for a stream of events, which takes the place of the request's.
     pub(super) fn room_for_stream(&self) -> Result<RequestRoom, Problem> {
         let account = self.context.peer.principal.account();
         self.requests.take(UnderWay::Stream, account).map_err(Problem::from)
@@ -128,7 +153,7 @@ impl FromRequestParts<Api> for ApiCall {
         may(&identity, action(parts).ok_or_else(unknown)?)?;
         let room = api.requests.take(UnderWay::Request, identity.peer.principal.account())?;
         let context = CallContext::new(api.daemon.clone(), identity.peer.clone());
-        Ok(ApiCall { context, identity, requests: api.requests.clone(), room })
+        Ok(ApiCall { context, identity, requests: api.requests.clone(), _room: room })
     }
 }
 

@@ -18,6 +18,7 @@
 mod blobs;
 mod body;
 mod call;
+mod download;
 mod event_stream;
 mod observe;
 pub(super) mod parsing;

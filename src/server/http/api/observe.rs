@@ -14,6 +14,7 @@ use super::call::CalledBy;
 use super::problem::RefusedFor;
 use crate::http::access::PeerAddress;
 use crate::http::counts::HttpMetrics;
+use protocol::Principal;
 use telemetry::text::clean;
 use telemetry::throttle::LogThrottle;
 
@@ -74,7 +75,8 @@ impl Drop for ObservedRequest {
         let code = refused_for.as_ref().map(|why| why.code.as_str());
         let reason = refused_for.as_ref().map(|why| why.reason.as_str());
         // a stranger must not fill the log
-        let suppressed = match caller.is_none() && *status >= 400 {
+        let is_stranger = caller.is_none_or(|(principal, _)| matches!(principal, Principal::Anonymous(_)));
+        let suppressed = match is_stranger && *status != 200 {
             true => match REFUSED.allow() {
                 Some(suppressed) => Some(suppressed).filter(|suppressed| *suppressed > 0),
                 None => return,

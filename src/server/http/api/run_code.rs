@@ -114,13 +114,15 @@ async fn judge(call: &ApiCall, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let context = &call.context;
     let JsonBody { value, held, received } = body::json(&context.account, &parts.headers, body).await?;
+    call.check_current()?;
     let given = params::<RunCodeBody>(value)?;
     let profiles = context.daemon.live.profiles();
     let mut submission = submission(given, |language| Some(profiles.get(language)?.entry.clone()))?;
     submission.fresh = call.identity.is_one_shot();
     let received = ReceivedAt { first_byte, last_byte: received };
     let _pending = context.daemon.connections.count_pending_report();
-    let report = submissions::judge(context, submission, received, held).await.map_err(named_as_given)?;
+    let judged = async { submissions::judge(context, submission, received, held).await.map_err(named_as_given) };
+    let report = call.while_current(judged).await?;
     let make = || {
         let report = serde_json::from_str::<Report>(report.as_str());
         report.map(|report| ResultText::of(&answer(context, report)))

@@ -89,9 +89,10 @@ pub(super) async fn create(
     let first_byte = Instant::now();
     let (parts, body) = request.into_parts();
     let context = &call.context;
+    let body = body::json(&context.account, &parts.headers, body).await?;
     // a shutdown waits for the answer
     let _pending = context.daemon.connections.count_pending_report();
-    let body = body::json(&context.account, &parts.headers, body).await?;
+    call.check_current()?;
     let received = ReceivedAt { first_byte, last_byte: body.received };
     let (mut submission, held) = submission(&call, &parts.headers, body).await?;
     if submission.id.is_some() {
@@ -99,7 +100,7 @@ pub(super) async fn create(
     }
     submission.fresh |= call.identity.is_one_shot();
     if wait {
-        let report = judge(context, submission, received, held).await?;
+        let report = call.while_current(judge(context, submission, received, held)).await?;
         let result = ResultText::Report(report);
         return reply::counted(&context.account, CallReply::from(result));
     }
@@ -142,7 +143,7 @@ pub(super) async fn state(
     let context = &call.context;
     let known = submissions::find_known(context, &id, tenant.as_deref());
     if let (Some(handle), Some(wait_ms)) = (&known, wait_ms) {
-        wait_for_report(handle, wait_ms).await?;
+        call.while_current(wait_for_report(handle, wait_ms)).await?;
     }
     let done = known.filter(|handle| matches!(handle.phase(), SubmissionPhase::Done(_)));
     let reply = submissions::get_state(context, GetParams { id, tenant, history }).await?;
@@ -170,6 +171,7 @@ pub(super) async fn input(
     let (parts, body) = request.into_parts();
     let context = &call.context;
     let JsonBody { value, held, .. } = body::json(&context.account, &parts.headers, body).await?;
+    call.check_current()?;
     let InputBody { data, data_b64, eof } = params(value)?;
     submissions::feed(context, InputParams { id, tenant, data, data_b64, eof }, held).await?;
     Ok(StatusCode::NO_CONTENT)
