@@ -94,9 +94,9 @@ const REQUESTS: &[Row] = &[
     // run-code
     ("no code", "POST /api/run-code", JSON, "{}", (400, "bad_request", "code")),
     ("a field of another spelling", "POST /api/run-code", JSON, r#"{"code":"","timeout_ms":1}"#, (400, "bad_request", "timeout_ms")),
-    ("a timeout of 0", "POST /api/run-code", JSON, r#"{"code":"","timeoutMs":0}"#, (403, "denied", "limits.wall_ms")),
-    ("a timeout above the ceiling", "POST /api/run-code", JSON, r#"{"code":"","timeoutMs":99999999}"#, (403, "denied", "limits.wall_ms")),
-    ("memory above the ceiling", "POST /api/run-code", JSON, r#"{"code":"","memoryLimitMb":9999999}"#, (403, "denied", "limits.memory_bytes")),
+    ("a timeout of 0", "POST /api/run-code", JSON, r#"{"code":"","timeoutMs":0}"#, (403, "denied", "timeoutMs")),
+    ("a timeout above the ceiling", "POST /api/run-code", JSON, r#"{"code":"","timeoutMs":99999999}"#, (403, "denied", "timeoutMs")),
+    ("memory above the ceiling", "POST /api/run-code", JSON, r#"{"code":"","memoryLimitMb":9999999}"#, (403, "denied", "memoryLimitMb")),
     ("memory beyond 64 bits", "POST /api/run-code", JSON, r#"{"code":"","memoryLimitMb":18446744073709551615}"#, (400, "bad_request", "memoryLimitMb")),
     ("a lesson", "POST /api/run-code", JSON, r#"{"code":"","lesson":"redis"}"#, (422, "unsupported", "lesson")),
     ("an unknown language of run-code", "POST /api/run-code", JSON, r#"{"code":"","language":"klingon"}"#, (422, "unknown_profile", "language")),

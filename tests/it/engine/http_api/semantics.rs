@@ -47,8 +47,9 @@ fn a_chunked_body_is_the_same_in_pieces_of_any_size() {
     let (_daemon, address) = serve(&bash());
     let body = submission("bash", "echo chunked").to_string();
     let head = format!("POST /api/v1/submissions HTTP/1.1\r\n{}{JSON}transfer-encoding: chunked\r\n\r\n", fields());
-    let mut caller = HttpCaller::connect(&address);
     for size in [1, 7, body.len()] {
+        // such a request is the last one of its connection
+        let mut caller = HttpCaller::connect(&address);
         let mut bytes = head.clone();
         for piece in body.as_bytes().chunks(size) {
             bytes += &format!("{:x};ext=\"1\"\r\n{}\r\n", piece.len(), std::str::from_utf8(piece).unwrap());
@@ -60,6 +61,7 @@ fn a_chunked_body_is_the_same_in_pieces_of_any_size() {
         }
         let answer = read_answer(&mut caller.stream, true).unwrap();
         assert_eq!((answer.status, &answer.json()["run"]["stdout"]), (200, &json!("chunked\n")), "{size}: {answer:?}");
+        assert!(read_answer(&mut caller.stream, true).is_none(), "it is open");
     }
 }
 

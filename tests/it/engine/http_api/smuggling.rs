@@ -21,7 +21,7 @@ const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nhost: localhost\r\nconnection: clo
 const CORPUS: &[Row] = &[
     // the length is said twice
     ("CL.TE", "POST {P} HTTP/1.1\r\n{F}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}", "400"),
-    ("TE.CL", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n{HIDDEN}", "400|404 404"),
+    ("TE.CL", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n{HIDDEN}", "400|404"),
     ("CL.0", "POST {P} HTTP/1.1\r\n{F}content-length: 0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}", "400"),
     ("TE.TE: chunked twice", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}", "400"),
     ("TE.TE: identity last", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n{HIDDEN}", "400"),
@@ -57,7 +57,7 @@ const CORPUS: &[Row] = &[
     ("chunk longer than it says", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n{HIDDEN}", "400"),
     ("chunk ended by LF", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\n\r\n2\r\n{}\n0\r\n\r\n{HIDDEN}", "400"),
     ("chunk extension with a bare LF", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\n\r\n2;a\nb\r\n{}\r\n0\r\n\r\n{HIDDEN}", "400"),
-    ("trailer with a length", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\n\r\n0\r\ncontent-length: 60\r\n\r\n{HIDDEN}", "400 404"),
+    ("trailer with a length", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\n\r\n0\r\ncontent-length: 60\r\n\r\n{HIDDEN}", "400"),
     // field lines
     ("space before the colon", "POST {P} HTTP/1.1\r\n{F}transfer-encoding : chunked\r\n\r\n0\r\n\r\n{HIDDEN}", "400"),
     ("tab before the colon", "POST {P} HTTP/1.1\r\n{F}content-length\t: 47\r\n\r\n{HIDDEN}", "400"),
@@ -86,13 +86,13 @@ const CORPUS: &[Row] = &[
     ("upgrade to h2c", "GET /livez HTTP/1.1\r\n{F}connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n{HIDDEN}", "200 404"),
 ];
 
-/// Requests that are valid, and what follows them is a request of its own.
+/// Requests that are valid, and what follows them is a request of its own. Nothing follows chunks.
 #[rustfmt::skip]
 const VALID: &[Row] = &[
     ("CL twice, equal", "POST {P} HTTP/1.1\r\n{F}content-length: 2\r\ncontent-length: 2\r\n\r\n{}{HIDDEN}", "404 404|400"),
-    ("chunk extensions", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\n\r\n2;a=b;c=\"d\"\r\n{}\r\n0\r\n\r\n{HIDDEN}", "404 404"),
-    ("TE in capitals", "POST {P} HTTP/1.1\r\n{F}Transfer-Encoding: CHUNKED\r\n\r\n2\r\n{}\r\n0\r\n\r\n{HIDDEN}", "404 404"),
-    ("leading zeros of a chunk size", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\n\r\n0002\r\n{}\r\n0\r\n\r\n{HIDDEN}", "404 404"),
+    ("chunk extensions", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\n\r\n2;a=b;c=\"d\"\r\n{}\r\n0\r\n\r\n{HIDDEN}", "404"),
+    ("TE in capitals", "POST {P} HTTP/1.1\r\n{F}Transfer-Encoding: CHUNKED\r\n\r\n2\r\n{}\r\n0\r\n\r\n{HIDDEN}", "404"),
+    ("leading zeros of a chunk size", "POST {P} HTTP/1.1\r\n{F}transfer-encoding: chunked\r\n\r\n0002\r\n{}\r\n0\r\n\r\n{HIDDEN}", "404"),
     ("absolute form", "GET http://localhost/livez HTTP/1.1\r\n{F}\r\n{HIDDEN}", "200 404"),
     ("an empty line first", "\r\nGET /livez HTTP/1.1\r\n{F}\r\n{HIDDEN}", "200 404"),
     ("HTTP/1.0 is closed", "GET /livez HTTP/1.0\r\n{F}\r\n{HIDDEN}", "200"),
