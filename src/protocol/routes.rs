@@ -183,7 +183,7 @@ pub const ROUTES: &[Route] = &[
             Verb::Get,
             "/api/v1/submissions",
             "listSubmissions",
-            "your submissions, or history; those of everybody for an admin",
+            "your finished submissions, newest first, or with `state` those that are queued or running; of everybody for an admin",
             &[ok("A page of them, newest first.", json::<Submissions>())],
         )
     },

@@ -22,7 +22,7 @@ use protocol::{Principal, ReportText};
 use store::{HistoryFilter, HistoryRow, ListPosition, Store, Tally};
 
 /// Rows of a page of history where the caller states no number, and the most that it may state.
-const PAGE_ROWS: u64 = 100;
+pub(crate) const PAGE_ROWS: u64 = 100;
 const MAX_PAGE_ROWS: u64 = 1000;
 
 /// About the size of a row as JSON.

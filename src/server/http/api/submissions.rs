@@ -26,7 +26,7 @@ use judge::events::EventLog;
 use protocol::Submission;
 use protocol::http::{InputBody, StateQuery, SubmitQuery, TenantQuery};
 use protocol::params::{GetParams, IdParams, InputParams, ListParams};
-use protocol::results::Submitted;
+use protocol::results::{StateWord, Submitted};
 use scheduler::{SubmissionHandle, SubmissionPhase};
 
 /// The header that names a submission, so that a request can be sent again.
@@ -118,8 +118,17 @@ fn path_of(id: &str) -> String {
     format!("/api/v1/submissions/{}", percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC))
 }
 
-pub(super) async fn list(call: ApiCall, Params(given): Params<ListParams>) -> Result<Response, Problem> {
+/// A page of history; with `state=queued` or `running`, what is not done yet.
+pub(super) async fn list(call: ApiCall, Params(mut given): Params<ListParams>) -> Result<Response, Problem> {
     let context = &call.context;
+    let words = [StateWord::Queued, StateWord::Running, StateWord::Done].map(StateWord::as_str);
+    if given.state.as_deref().is_some_and(|state| !words.contains(&state)) {
+        return Err(CallError::bad("state", format!("state: must be {}", words.join(" or "))).into());
+    }
+    let is_unfinished = given.state.as_deref().is_some_and(|state| state != StateWord::Done.as_str());
+    if !is_unfinished && context.daemon.submissions.store().get().is_some() {
+        given.limit.get_or_insert(history::PAGE_ROWS);
+    }
     let result = submissions::list_of(context, given).await?;
     reply::counted(&context.account, result.into())
 }
