@@ -19,7 +19,14 @@ use crate::programs::program;
 const PASS: &str = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null";
 
 /// Each test daemon gets 64 uids of its own: two daemons on one engine must not share any.
-static NEXT_UIDS: AtomicU32 = AtomicU32::new(40_000);
+static DAEMONS: AtomicU32 = AtomicU32::new(0);
+
+/// The uids of the next daemon: from 10,000 to 65,000, then those of daemons that ended long ago.
+fn next_uids() -> u32 {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 64;
+    FIRST + DAEMONS.fetch_add(1, Ordering::Relaxed) % ((65_000 - FIRST) / COUNT) * COUNT
+}
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -125,7 +132,7 @@ fn spawn(options: &Options<'_>) -> Daemon {
     // callers with other uids must reach the socket
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let config = root().join("config");
-    let uids = NEXT_UIDS.fetch_add(64, Ordering::Relaxed);
+    let uids = next_uids();
     let text = format!(
         "[instance]\nname='test'\nstate_dir='{state}'\n[socket]\npath='{socket}'\nmode='0666'\n[images]\ndir='{images}'\ntrusted={trusted}\n\
          [profiles]\ndir='{profiles}'\nfloor={floor}\nceiling={ceiling}\n[uids]\nbase={uids}\ncount=64\n{more}",
