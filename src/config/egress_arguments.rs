@@ -7,7 +7,7 @@ use clap::Parser;
 
 /// Delivers callbacks for assayd, the one process of assay that connects to other machines.
 ///
-/// It reads [http] callbacks, callback_networks and egress_socket of the daemon's configuration,
+/// It reads http.callbacks, http.callback_networks and http.egress_socket of the configuration,
 /// for each delivery anew; docs/OPERATIONS.md describes them.
 #[derive(Debug, Parser)]
 #[command(name = "assay-egress", version)]
