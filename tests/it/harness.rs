@@ -21,11 +21,14 @@ const PASS: &str = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&0 </dev/null";
 /// Each test daemon gets 64 uids of its own: two daemons on one engine must not share any.
 static DAEMONS: AtomicU32 = AtomicU32::new(0);
 
-/// The uids of the next daemon: from 10,000 to 65,000, then those of daemons that ended long ago.
+/// The uids of the next daemon: from 40,000 to 65,000, then from 10,000 to 39,000.
 fn next_uids() -> u32 {
-    const FIRST: u32 = 10_000;
     const COUNT: u32 = 64;
-    FIRST + DAEMONS.fetch_add(1, Ordering::Relaxed) % ((65_000 - FIRST) / COUNT) * COUNT
+    const FROM_40_000: u32 = 25_000 / COUNT;
+    match DAEMONS.fetch_add(1, Ordering::Relaxed) {
+        number if number < FROM_40_000 => 40_000 + number * COUNT,
+        number => 10_000 + (number - FROM_40_000) % (29_000 / COUNT) * COUNT,
+    }
 }
 
 pub fn root() -> &'static Path {
