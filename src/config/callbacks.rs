@@ -200,7 +200,7 @@ impl CallbackRules {
         }
     }
 
-    /// Whether there are no callbacks at all.
+    /// Whether no receiver is named.
     pub fn is_empty(&self) -> bool {
         self.receivers.is_empty()
     }

@@ -11,7 +11,7 @@ use strum::{IntoStaticStr, VariantArray};
 pub enum Code {
     /// The request is invalid.
     BadRequest,
-    /// There is no such language.
+    /// The language does not exist.
     UnknownProfile,
     /// Part of the protocol, but not available on this daemon, such as a sandbox that no host can
     /// make.
@@ -30,7 +30,7 @@ pub enum Code {
     Draining,
     /// No Docker host is up.
     NoHost,
-    /// There is no such submission, blob or method.
+    /// The submission, blob or method does not exist.
     NotFound,
     /// The caller's role does not allow the method.
     Forbidden,

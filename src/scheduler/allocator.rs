@@ -311,16 +311,15 @@ impl Allocator {
         Some(FurtherSandbox { _counted, _reservation, lease })
     }
 
-    /// How many submissions of an account may run at once; 0 for any number. Anonymous callers
-    /// together take half of the CPUs.
+    /// How many submissions of an account may run at once; 0 for any number.
     fn most_running(&self, account: &Account, hosts: &[Arc<Host>]) -> usize {
-        let most = self.max_running_per_uid.load(Ordering::Relaxed);
-        if *account != Account::Anonymous {
-            return most;
+        let configured = self.max_running_per_uid.load(Ordering::Relaxed);
+        match account {
+            Account::Uid(_) | Account::Token(_) => configured,
+            Account::Anonymous => {
+                most_anonymous(configured, hosts.iter().map(|host| host.capacity().total().cpus).sum())
+            }
         }
-        let cpus: f64 = hosts.iter().map(|host| host.capacity().total().cpus).sum();
-        let half = ((cpus / 2.0) as usize).max(1);
-        if most == 0 { half } else { half.min(most) }
     }
 
     /// Whether a runtime of this profile waits for the caller. If not, it may the next time: pools
@@ -549,6 +548,13 @@ fn cost(work: &Work) -> u32 {
     u32::try_from(tests + usize::from(work.compile.is_some())).unwrap_or(u32::MAX)
 }
 
+/// How many submissions of all anonymous callers together may run at once: half as many as hosts
+/// have CPUs, within the bound of any account (0 for none).
+fn most_anonymous(configured: usize, cpus: f64) -> usize {
+    let half = ((cpus / 2.0) as usize).max(1);
+    if configured == 0 { half } else { half.min(configured) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -556,6 +562,12 @@ mod tests {
     use protocol::Principal;
 
     const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn anonymous_callers_leave_half_of_the_cpus_to_others() {
+        assert_eq!([0.5, 2.0, 4.0, 9.0].map(|cpus| most_anonymous(0, cpus)), [1, 1, 2, 4]);
+        assert_eq!((most_anonymous(3, 16.0), most_anonymous(3, 4.0)), (3, 2));
+    }
 
     #[test]
     fn a_submission_reserves_the_memory_of_all_its_sandboxes_and_the_largest_cpu_share() {

@@ -14,7 +14,7 @@ use protocol::egress::{EgressReply, EgressRequest, MAX_EGRESS_LINE_BYTES};
 /// time for a busy machine.
 const REPLY_TIME: Duration = Duration::from_secs(25);
 
-/// Why there is no reply.
+/// Why assay-egress did not reply.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EgressUnreachable {
     #[error("{0}")]

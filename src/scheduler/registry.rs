@@ -179,6 +179,15 @@ impl SubmissionHandle {
         self.cancel.send_replace(true);
     }
 
+    /// Cancels the submission if it still is there after this time.
+    pub fn cancel_after(self: &Arc<Self>, time: Duration) {
+        let handle = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            handle.upgrade().iter().for_each(|handle| handle.cancel());
+        });
+    }
+
     /// Cancels the submission because the daemon ends. It can run again if it outlives its caller
     /// and its input was not left open.
     pub(super) fn interrupt(&self) {
@@ -464,6 +473,26 @@ mod tests {
         }
         assert_eq!((count(&registry, 1), count(&registry, 2)), (bounds::MAX_KEPT_REPORTS - 1, 1));
         assert!(find(&registry, &of_uid(1), "1").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_submission_with_a_time_of_its_own_is_cancelled_after_it() {
+        let handle = handle(1, 0);
+        handle.cancel_after(Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        assert!(!*handle.cancelled().borrow());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(*handle.cancelled().borrow());
+    }
+
+    #[test]
+    fn the_end_of_the_daemon_is_told_from_a_cancel_of_the_caller() {
+        let (ended, cancelled) = (handle(1, 0), handle(1, 1));
+        ended.interrupt();
+        cancelled.cancel();
+        cancelled.interrupt();
+        assert!(ended.is_ended_by_daemon() && !cancelled.is_ended_by_daemon());
+        assert!(!ended.was_interrupted(), "its caller waits, so it does not run again");
     }
 
     #[test]

@@ -368,6 +368,26 @@ fn history_goes_by_size_and_the_file_becomes_smaller() {
 }
 
 #[test]
+fn of_too_much_history_that_of_anonymous_callers_goes_first() {
+    let (folder, time) = (tempfile::tempdir().unwrap(), TestTime::new());
+    let retention = Retention { max_bytes: 4 * 1024 * 1024, ..Retention::default() };
+    let store = Store::open(folder.path(), Options { retention, ..options(&time) }).unwrap();
+    for number in 0..100 {
+        // the older half is that of a uid
+        let principal = if number < 50 { "uid:1000" } else { "anon:ab" };
+        let owner = RecordOwner { principal: principal.to_owned(), tenant: String::new() };
+        let entry = HistoryEntry { owner, ..entry("", &number.to_string(), "accepted") };
+        let record = record("", "x", "accepted", None);
+        assert!(store.record(Record { entry, report: vec![b'x'; 50_000], ..record }));
+        settle(&store);
+    }
+    eventually("enough has gone", || store.figures().unwrap().bytes <= 4 * 1024 * 1024);
+    let of_uid = HistoryFilter { principal: Some("uid:1000".to_owned()), ..HistoryFilter::default() };
+    assert_eq!(store.list(&of_uid, None, 1000).unwrap().rows.len(), 50);
+    assert!(store.figures().unwrap().history < 100);
+}
+
+#[test]
 fn forgetting_a_tenant_leaves_nothing_in_any_file_and_others_alone() {
     let (folder, time) = (tempfile::tempdir().unwrap(), TestTime::new());
     std::fs::write(folder.path().join("assay.db-damaged-1"), "secret-tenant").unwrap();

@@ -1,5 +1,5 @@
-//! A JSON text from a caller: bounded in depth and values before it is parsed, and with fields that
-//! stand in it once.
+//! A JSON object from a caller: bounded in depth and values before it is parsed, and with fields
+//! that stand in it once.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::unique_keys;
 use config::bounds;
 use protocol::code::Code;
 
-/// Parses one JSON value; `shape` is that of the text.
+/// Parses one JSON object; `shape` is that of the text.
 pub(crate) fn parse(text: &[u8], shape: JsonShape) -> Result<Value, CallError> {
     let wrong = |message: String| Err(CallError::new(Code::BadRequest, message));
     let JsonShape { depth, values } = shape;
@@ -21,7 +21,12 @@ pub(crate) fn parse(text: &[u8], shape: JsonShape) -> Result<Value, CallError> {
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let parsed = unique_keys::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    parsed.or_else(|error| wrong(format!("the body is not a JSON value: {error}")))
+    match parsed {
+        Ok(value) if value.is_object() => Ok(value),
+        // serde would take a list for the fields in their order
+        Ok(_) => wrong("the body must be a JSON object".to_owned()),
+        Err(error) => wrong(format!("the body is not a JSON value: {error}")),
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +46,8 @@ mod tests {
         for (text, part) in [
             ("", "not a JSON"),
             ("{} {}", "not a JSON"),
+            ("[]", "object"),
+            ("null", "object"),
             ("{\"a\":1,\"a\":2}", "duplicate field"),
             (deep.as_str(), "deep"),
             (many.as_str(), "values"),

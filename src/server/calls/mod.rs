@@ -6,7 +6,7 @@
 //! | [`context`] | a call: its caller, its bytes, its result |
 //! | [`peer`] | who calls, and what it may do |
 //! | [`json`], [`params`], [`shape`], [`unique_keys`] | parameters from JSON |
-//! | [`error`] | errors of calls |
+//! | [`error`], [`pace`] | errors of calls; slow callers |
 //! | [`submissions`], [`events`], [`history`], [`blobs`], [`views`] | what can be asked for |
 //! | [`store_admin`], [`tokens`] | what admins can ask for |
 //! | [`audit`] | the log of what admins do |
@@ -22,6 +22,7 @@ pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod json;
 pub(crate) mod metrics;
+pub(crate) mod pace;
 pub(crate) mod params;
 pub(crate) mod peer;
 pub(crate) mod shape;

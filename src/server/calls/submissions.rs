@@ -113,20 +113,9 @@ pub(crate) async fn admit_submission(
     let admitted = daemon.submissions.submit(&submission, work, arrival);
     let handle = admitted.map_err(|refusal| refused(principal, &tenant, &language, refusal))?;
     if matches!(principal, Principal::Anonymous(_)) {
-        cancel_later(&handle);
+        handle.cancel_after(bounds::ANONYMOUS_TIME);
     }
     Ok(Admitted { handle, submission, blobs: blobs.map(Mutex::into_inner).unwrap_or_default() })
-}
-
-/// Cancels a submission that takes longer than those of anonymous callers may.
-fn cancel_later(handle: &Arc<SubmissionHandle>) {
-    let handle = Arc::downgrade(handle);
-    tokio::spawn(async move {
-        tokio::time::sleep(bounds::ANONYMOUS_TIME).await;
-        if let Some(handle) = handle.upgrade() {
-            handle.cancel();
-        }
-    });
 }
 
 /// What callers without a uid are told when no engine answers; the log and health say why.

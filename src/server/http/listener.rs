@@ -300,6 +300,15 @@ mod tests {
         half_close: true,
     };
 
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_nothing_ends_and_one_that_asked_does_not() {
+        let begun = Instant::now();
+        never_asked(&AtomicBool::new(false)).await;
+        assert_eq!(begun.elapsed(), bounds::HTTP_HEAD_TIME);
+        let asked = AtomicBool::new(true);
+        assert!(tokio::time::timeout(bounds::API_CONNECTION_TIME, never_asked(&asked)).await.is_err());
+    }
+
     #[test]
     fn one_address_cannot_take_all_the_connections() {
         let (addresses, bounds) =

@@ -56,11 +56,6 @@ impl HttpReply {
     fn json(status: StatusCode, body: &Value) -> HttpReply {
         HttpReply { status, content_type: JSON, body: format!("{body}\n").into() }
     }
-
-    /// An error, with the list of paths.
-    fn error(status: StatusCode, error: &str, paths: &[&str]) -> HttpReply {
-        HttpReply::json(status, &json!({ "error": error, "paths": paths }))
-    }
 }
 
 /// `GET /health`: the fields that monitoring of the predecessor's queue worker reads, then ours.
@@ -158,8 +153,9 @@ impl Routes {
         response
     }
 
+    /// An error, with the list of paths.
     fn error(&self, status: StatusCode, error: &str) -> HttpReply {
-        HttpReply::error(status, error, self.paths)
+        HttpReply::json(status, &json!({ "error": error, "paths": self.paths }))
     }
 
     async fn get<B>(&self, path: &str, request: &Request<B>) -> HttpReply {

@@ -21,6 +21,7 @@ use super::outbox::{Outbox, OutgoingLine, QueuedLine};
 use crate::calls::connections::CountGuard;
 use crate::calls::context::{CallContext, ReceivedAt};
 use crate::calls::error::CallError;
+use crate::calls::pace::CallerPace;
 use crate::calls::peer::Peer;
 use crate::calls::shape::JsonShape;
 use crate::calls::socket_bytes::ByteAccount;
@@ -242,20 +243,20 @@ async fn write(
     principal: Principal,
     daemon: Arc<Daemon>,
 ) {
-    let mut pace = ReaderPace::new();
+    let mut pace = CallerPace::new();
     loop {
         let mut queued = match queue.try_recv() {
             Ok(queued) => queued,
             Err(_) => {
                 let Some(queued) = queue.recv().await else { return };
-                pace = ReaderPace::new();
+                pace = CallerPace::new();
                 queued
             }
         };
         let OutgoingLine { text, ready_at, pending, held } = &mut queued.line;
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
-            match tokio::time::timeout_at(pace.until.into(), writer.write(rest)).await {
+            match tokio::time::timeout_at(pace.until(), writer.write(rest)).await {
                 Ok(Ok(written)) if written > 0 => {
                     rest = &rest[written..];
                     pace.add(written);
@@ -274,26 +275,6 @@ async fn write(
         drop((pending.take(), held.take()));
         if let Some(ready_at) = ready_at {
             daemon.submissions.record_reply(ready_at.elapsed());
-        }
-    }
-}
-
-/// How fast a caller reads while lines wait.
-struct ReaderPace {
-    /// When it must have read [`bounds::SLOW_READER_BYTES`].
-    until: Instant,
-    bytes: usize,
-}
-
-impl ReaderPace {
-    fn new() -> ReaderPace {
-        ReaderPace { until: Instant::now() + bounds::SLOW_READER, bytes: 0 }
-    }
-
-    fn add(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        if self.bytes >= bounds::SLOW_READER_BYTES {
-            *self = ReaderPace::new();
         }
     }
 }

@@ -7,9 +7,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode};
-use tokio::time::Instant;
 
-use super::body::{self, Pieces, too_large};
+use super::body::{self, Pieces};
 use super::call::ApiCall;
 use super::download::DownloadBody;
 use super::problem::Problem;
@@ -17,6 +16,7 @@ use super::query::Id;
 use super::reply;
 use crate::calls::blobs;
 use crate::calls::error::CallError;
+use crate::calls::pace::CallerPace;
 use crate::calls::to_value;
 use config::bounds;
 use protocol::code::Code;
@@ -54,53 +54,30 @@ impl Drop for BlobUpload<'_> {
     }
 }
 
-/// Pieces of a body whose client must keep a pace: [`bounds::SLOW_READER_BYTES`] in each
-/// [`bounds::SLOW_READER`].
-struct PacedPieces {
-    pieces: Pieces,
-    until: Instant,
-    bytes: usize,
-}
-
-impl PacedPieces {
-    fn new(pieces: Pieces) -> PacedPieces {
-        PacedPieces { pieces, until: Instant::now() + bounds::SLOW_READER, bytes: 0 }
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let Ok(piece) = tokio::time::timeout_at(self.until, self.pieces.next()).await else {
-            let (least, seconds) = (bounds::SLOW_READER_BYTES, bounds::SLOW_READER.as_secs());
-            let message = format!("less than {least} bytes of the body arrived in {seconds} s");
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::BadRequest, message));
-        };
-        let piece = piece?;
-        self.bytes += piece.as_ref().map_or(0, Bytes::len);
-        if self.bytes >= bounds::SLOW_READER_BYTES {
-            (self.until, self.bytes) = (Instant::now() + bounds::SLOW_READER, 0);
-        }
-        Ok(piece)
-    }
+/// The next piece; a client that does not keep the pace is given up.
+async fn next_piece(pieces: &mut Pieces, pace: &mut CallerPace) -> Result<Option<Bytes>, Problem> {
+    let Ok(piece) = tokio::time::timeout_at(pace.until(), pieces.next()).await else {
+        let (least, seconds) = (bounds::SLOW_READER_BYTES, bounds::SLOW_READER.as_secs());
+        let message = format!("less than {least} bytes of the body arrived in {seconds} s");
+        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::BadRequest, message));
+    };
+    let piece = piece?;
+    pace.add(piece.as_ref().map_or(0, Bytes::len));
+    Ok(piece)
 }
 
 pub(super) async fn upload(call: ApiCall, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     body::check_type(&parts.headers, "application/octet-stream")?;
-    let most = bounds::MAX_BLOB_BYTES;
-    let mut pieces = PacedPieces::new(Pieces::new(&parts.headers, body, most, "")?);
+    let mut pieces = Pieces::new(&parts.headers, body, bounds::MAX_BLOB_BYTES, "")?;
+    let mut pace = CallerPace::new();
     let mut upload = BlobUpload { call: &call, id: None, bytes: 0, is_complete: false };
     let mut gathered = BytesMut::new();
-    loop {
-        match pieces.next().await {
-            Ok(Some(piece)) => {
-                gathered.extend_from_slice(&piece);
-                if gathered.len() >= PIECE_BYTES {
-                    upload.add(&gathered, false)?;
-                    gathered.clear();
-                }
-            }
-            Ok(None) => break,
-            Err(problem) if problem.status == StatusCode::PAYLOAD_TOO_LARGE => return Err(too_large(most, "")),
-            Err(problem) => return Err(problem),
+    while let Some(piece) = next_piece(&mut pieces, &mut pace).await? {
+        gathered.extend_from_slice(&piece);
+        if gathered.len() >= PIECE_BYTES {
+            upload.add(&gathered, false)?;
+            gathered.clear();
         }
     }
     call.check_current()?;

@@ -1,7 +1,7 @@
 //! The body of a request: JSON, or bytes in pieces. Bounded in size and time, and counted for its
 //! account while it is read.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -51,12 +51,13 @@ fn stated_bytes(headers: &HeaderMap) -> u64 {
     headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
-pub(super) fn too_large(most: u64, remedy: &str) -> Problem {
+fn too_large(most: u64, remedy: &str) -> Problem {
     CallError::new(Code::TooLarge, format!("the body exceeds {most} bytes{remedy}")).into()
 }
 
-fn too_slow() -> Problem {
-    let seconds = bounds::LINE_TIME.as_secs();
+/// A body that did not end in time.
+pub(super) fn too_slow(most: Duration) -> Problem {
+    let seconds = most.as_secs();
     Problem::new(StatusCode::REQUEST_TIMEOUT, Code::BadRequest, format!("the body did not end within {seconds} s"))
 }
 
@@ -68,14 +69,17 @@ fn broken(error: axum::Error) -> Problem {
 pub(super) struct Pieces {
     body: Body,
     left: u64,
+    most: u64,
+    /// What to do instead of sending more.
+    remedy: &'static str,
 }
 
 impl Pieces {
     /// A body of at most so many bytes.
-    pub(super) fn new(headers: &HeaderMap, body: Body, most: u64, remedy: &str) -> Result<Pieces, Problem> {
+    pub(super) fn new(headers: &HeaderMap, body: Body, most: u64, remedy: &'static str) -> Result<Pieces, Problem> {
         match stated_bytes(headers) > most {
             true => Err(too_large(most, remedy)),
-            false => Ok(Pieces { body, left: most }),
+            false => Ok(Pieces { body, left: most, most, remedy }),
         }
     }
 
@@ -87,7 +91,7 @@ impl Pieces {
                 continue;
             }
             let Some(left) = self.left.checked_sub(data.len() as u64) else {
-                return Err(too_large(self.left, " that were left"));
+                return Err(too_large(self.most, self.remedy));
             };
             self.left = left;
             return Ok(Some(data));
@@ -100,7 +104,7 @@ impl Pieces {
 pub(super) async fn json(account: &ByteAccount, headers: &HeaderMap, body: Body) -> Result<JsonBody, Problem> {
     check_type(headers, "application/json")?;
     let read = tokio::time::timeout(bounds::LINE_TIME, read_all(account, headers, body)).await;
-    let (text, mut held) = read.map_err(|_| too_slow())??;
+    let (text, mut held) = read.map_err(|_| too_slow(bounds::LINE_TIME))??;
     let received = Instant::now();
     let shape = JsonShape::of(&text);
     // parsed, a text takes more than itself
@@ -108,10 +112,6 @@ pub(super) async fn json(account: &ByteAccount, headers: &HeaderMap, body: Body)
         return Err(ByteAccount::refusal().into());
     }
     let value = account.work(text.len(), || json::parse(&text, shape)).await?;
-    // serde would take a list for the fields in their order, and the socket takes null for none
-    if !value.is_object() {
-        return Err(CallError::new(Code::BadRequest, "the body must be a JSON object").into());
-    }
     Ok(JsonBody { value, held, received })
 }
 
@@ -123,17 +123,11 @@ async fn read_all(account: &ByteAccount, headers: &HeaderMap, body: Body) -> Res
     let stated = stated_bytes(headers) as usize;
     let mut held = account.hold(bounds::CALL_BYTES + stated).ok_or_else(ByteAccount::refusal)?;
     let mut text = Vec::with_capacity(stated);
-    loop {
-        match pieces.next().await {
-            Ok(Some(piece)) => {
-                if !held.resize(bounds::CALL_BYTES + stated.max(text.len() + piece.len())) {
-                    return Err(ByteAccount::refusal().into());
-                }
-                text.extend_from_slice(&piece);
-            }
-            Ok(None) => return Ok((text, held)),
-            Err(problem) if problem.status == StatusCode::PAYLOAD_TOO_LARGE => return Err(too_large(most, remedy)),
-            Err(problem) => return Err(problem),
+    while let Some(piece) = pieces.next().await? {
+        if !held.resize(bounds::CALL_BYTES + stated.max(text.len() + piece.len())) {
+            return Err(ByteAccount::refusal().into());
         }
+        text.extend_from_slice(&piece);
     }
+    Ok((text, held))
 }

@@ -3,14 +3,14 @@
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::calls::error::CallError;
+use crate::calls::to_value;
 use crate::http::access::AccessError;
 use protocol::code::{Code, http_status};
+use protocol::problem::{PROBLEM_JSON, ProblemBody};
 use telemetry::text::clean;
-
-pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Why a request failed, for the access log.
 #[derive(Debug, Clone)]
@@ -50,23 +50,19 @@ impl Problem {
         Problem { logged: Some(reason), ..self }
     }
 
+    /// The published form.
+    fn body(&self) -> ProblemBody<'_> {
+        let CallError { code, message, field, retry_after, .. } = &self.error;
+        ProblemBody {
+            field: field.as_deref(),
+            retry_after_ms: retry_after.map(|after| after.as_millis() as u64),
+            ..ProblemBody::with_status(self.status.as_u16(), *code, message)
+        }
+    }
+
     /// The body as JSON.
     pub(super) fn to_json(&self) -> Value {
-        let CallError { code, message, field, retry_after, .. } = &self.error;
-        let mut body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": message,
-            "code": code.as_str(),
-        });
-        if let Some(field) = field {
-            body["field"] = json!(field);
-        }
-        if let Some(after) = retry_after {
-            body["retry_after_ms"] = json!(after.as_millis() as u64);
-        }
-        body
+        to_value(&self.body())
     }
 }
 
@@ -89,9 +85,8 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(RefusedFor::of(&self));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some(after) = self.error.retry_after {
-            // whole seconds, and never too early
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
+        if let Some(seconds) = self.body().retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -17,18 +17,12 @@ use crate::calls::socket_bytes::{ByteAccount, HeldBytes};
 use protocol::ReportText;
 
 /// A body that is counted for its account until it is sent or given up.
-pub(super) struct HeldBody<T> {
+struct HeldBody {
     body: Full<Bytes>,
-    _held: T,
+    _held: HeldBytes,
 }
 
-impl<T> HeldBody<T> {
-    pub(super) fn new(bytes: Bytes, held: T) -> HeldBody<T> {
-        HeldBody { body: Full::new(bytes), _held: held }
-    }
-}
-
-impl<T: Unpin> HttpBody for HeldBody<T> {
+impl HttpBody for HeldBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -78,5 +72,5 @@ pub(super) fn counted(account: &ByteAccount, reply: CallReply) -> Result<Respons
         Some(held) => held,
         None => account.hold(result.as_str().len()).ok_or_else(ByteAccount::refusal)?,
     };
-    Ok(json(StatusCode::OK, Body::new(HeldBody::new(bytes_of(result), held))))
+    Ok(json(StatusCode::OK, Body::new(HeldBody { body: Full::new(bytes_of(result)), _held: held })))
 }

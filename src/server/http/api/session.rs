@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
 
-use super::body::{self, Pieces, too_large};
+use super::body::{self, Pieces};
 use super::problem::Problem;
 use super::{Api, reply};
 use crate::calls::error::CallError;
@@ -37,17 +37,10 @@ async fn session_body(request: Request) -> Result<(http::request::Parts, Session
         while let Some(piece) = pieces.next().await? {
             text.extend_from_slice(&piece);
         }
-        Ok(())
+        Ok::<_, Problem>(())
     };
-    match tokio::time::timeout(bounds::HTTP_HEAD_TIME, read).await {
-        Ok(Ok(())) => {}
-        Ok(Err(Problem { status: StatusCode::PAYLOAD_TOO_LARGE, .. })) => return Err(too_large(MAX_BODY_BYTES, "")),
-        Ok(Err(problem)) => return Err(problem),
-        Err(_) => {
-            let message = "the body did not arrive in time";
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::BadRequest, message));
-        }
-    }
+    let read = tokio::time::timeout(bounds::HTTP_HEAD_TIME, read).await;
+    read.map_err(|_| body::too_slow(bounds::HTTP_HEAD_TIME))??;
     let given = params::<SessionBody>(json::parse(&text, JsonShape::of(&text))?)?;
     Ok((parts, given))
 }

@@ -102,7 +102,7 @@ const VALID: &[Row] = &[
 ];
 
 fn request(template: &str) -> Vec<u8> {
-    // its body is read before it is found that there is no such submission
+    // its body is read before the submission is looked for, which does not exist
     let path = "/api/v1/submissions/x/input";
     let fields = fields() + "content-type: application/json\r\n";
     template.replace("{F}", &fields).replace("{P}", path).replace("{HIDDEN}", HIDDEN).into_bytes()
