@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -233,6 +234,8 @@ fn begin_post(daemon: &Daemon, token: &str, body: &str, sent: usize) -> std::net
 }
 
 fn status_of(mut stream: std::net::TcpStream) -> u16 {
+    // an answer that never comes is a failure, not a hang
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer[9..12].parse().unwrap()
